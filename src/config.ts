@@ -1,0 +1,222 @@
+// Owns every environment variable: its name, its default, its meaning and its check. Nobody else reads process.env.
+
+import { createSecretKey, type KeyObject } from 'node:crypto';
+
+/** One row for each variable; the README's table is held against it. */
+export const environmentVariables = {
+  PORT: { default: '4000', meaning: 'TCP port to listen on; 0 picks a free one.' },
+  HOST: { default: '127.0.0.1', meaning: 'Address to listen on.' },
+  DATABASE_URL: {
+    default: '',
+    meaning: 'PostgreSQL to use, `postgres://…`. Unset: the embedded database and demo mode.',
+  },
+  DATA_DIR: {
+    default: '.data',
+    meaning: 'Folder of the embedded database and of the demo secrets.',
+  },
+  META_GRAPH_URL: {
+    default: 'https://graph.facebook.com',
+    meaning: "Meta's Graph API; https, or http on a loopback address.",
+  },
+  META_GRAPH_VERSION: { default: 'v26.0', meaning: 'Graph API version, v24.0 or newer.' },
+  SESSION_ENGINE_URL: {
+    default: '',
+    meaning: 'Engine that holds the QR sessions. Unset: the stored state is the answer.',
+  },
+  SESSION_ENGINE_KEY: { default: '', meaning: 'Its key, sent in the `apikey` header.' },
+  ENCRYPTION_KEYS: {
+    default: '',
+    meaning:
+      'Keys for credentials at rest, `id:base64key,…` of 32 bytes each; the first one encrypts, all decrypt. Required with DATABASE_URL.',
+  },
+  API_KEY_PEPPER: {
+    default: '',
+    meaning:
+      'Secret of at least 32 characters mixed into API key hashes. Required with DATABASE_URL.',
+  },
+  GRAPHIQL: { default: 'on', meaning: 'Show the GraphiQL page at GET /graphql: `on` or `off`.' },
+  CORS_ORIGINS: {
+    default: '',
+    meaning: 'Origins, separated by commas, whose pages may call the doors.',
+  },
+  LOG_LEVEL: {
+    default: 'info',
+    meaning: '`trace` `debug` `info` `warn` `error` `fatal` or `silent`.',
+  },
+} as const satisfies Record<string, { default: string; meaning: string }>;
+
+export type EnvironmentVariable = keyof typeof environmentVariables;
+
+/** The variables as text; an empty one counts as unset and has its default. */
+export type Environment = Readonly<Record<EnvironmentVariable, string>>;
+
+/** A 32-byte key and the name that sealed values carry. */
+export interface EncryptionKey {
+  readonly id: string;
+  readonly key: KeyObject;
+}
+
+export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
+export type LogLevel = (typeof logLevels)[number];
+
+export interface Config {
+  /** `demo`: no DATABASE_URL, so embedded database, simulated upstreams, secrets generated into `dataDirectory`. */
+  readonly mode: 'demo' | 'production';
+  readonly port: number;
+  readonly host: string;
+  readonly databaseUrl: string | null;
+  readonly dataDirectory: string;
+  readonly metaGraphUrl: URL;
+  readonly metaGraphVersion: string;
+  readonly sessionEngine: { readonly url: URL; readonly key: string } | null;
+  /** Never empty in production; empty in demo mode until the demo has put its generated one in. */
+  readonly encryptionKeys: readonly EncryptionKey[];
+  /** '' in demo mode until the demo has put its generated one in. */
+  readonly apiKeyPepper: string;
+  readonly graphiql: boolean;
+  readonly corsOrigins: readonly string[];
+  readonly logLevel: LogLevel;
+}
+
+/** All that is wrong with the environment, at once. The messages name variables, never their values if secret. */
+export class ConfigurationError extends Error {
+  override readonly name = 'ConfigurationError';
+  readonly problems: readonly string[];
+
+  constructor(problems: readonly string[]) {
+    super(`The configuration has ${problems.length} problem(s):\n- ${problems.join('\n- ')}`);
+    this.problems = problems;
+  }
+}
+
+/** First step: names and defaults. `source` is process.env unless a test says otherwise. */
+export function readEnvironment(
+  source: Readonly<Record<string, string | undefined>> = process.env,
+): Environment {
+  const names = Object.keys(environmentVariables) as EnvironmentVariable[];
+  return Object.fromEntries(
+    names.map((name) => [name, source[name] || environmentVariables[name].default]),
+  ) as Environment;
+}
+
+/** Second step: checks and types. Throws one ConfigurationError that lists every problem. */
+export function toConfig(environment: Environment): Config {
+  const problems: string[] = [];
+  const check = <T>(name: EnvironmentVariable, parse: (text: string) => T): T => {
+    try {
+      return parse(environment[name]);
+    } catch (error) {
+      problems.push(`${name} ${(error as Error).message}`);
+      // Never used: a config with problems is thrown, not returned.
+      return undefined as T;
+    }
+  };
+  const production = environment.DATABASE_URL !== '';
+  const sessionEngineUrl = check('SESSION_ENGINE_URL', (text) => text && parseUpstreamUrl(text));
+  const config: Config = {
+    mode: production ? 'production' : 'demo',
+    port: check('PORT', parsePort),
+    host: environment.HOST,
+    databaseUrl: check('DATABASE_URL', (text) => (text === '' ? null : parseDatabaseUrl(text))),
+    dataDirectory: environment.DATA_DIR,
+    metaGraphUrl: check('META_GRAPH_URL', parseUpstreamUrl),
+    metaGraphVersion: check('META_GRAPH_VERSION', parseGraphVersion),
+    sessionEngine: sessionEngineUrl
+      ? { url: sessionEngineUrl, key: environment.SESSION_ENGINE_KEY }
+      : null,
+    encryptionKeys: check('ENCRYPTION_KEYS', (text) => parseEncryptionKeys(text, production)),
+    apiKeyPepper: check('API_KEY_PEPPER', (text) => parsePepper(text, production)),
+    graphiql: check('GRAPHIQL', (text) => oneOf(['on', 'off'], text) === 'on'),
+    corsOrigins: check('CORS_ORIGINS', parseOrigins),
+    logLevel: check('LOG_LEVEL', (text) => oneOf(logLevels, text)),
+  };
+  if (sessionEngineUrl && environment.SESSION_ENGINE_KEY === '') {
+    problems.push('SESSION_ENGINE_KEY is missing; SESSION_ENGINE_URL needs it');
+  }
+  if (problems.length > 0) throw new ConfigurationError(problems);
+  return Object.freeze(config);
+}
+
+function parsePort(text: string): number {
+  const port = Number(text);
+  if (!/^\d{1,5}$/.test(text) || port > 65_535) throw new Error('must be a number from 0 to 65535');
+  return port;
+}
+
+function parseDatabaseUrl(text: string): string {
+  if (!/^postgres(ql)?:\/\//.test(text) || !URL.canParse(text)) {
+    throw new Error('must look like postgres://user:password@host:5432/database');
+  }
+  return text;
+}
+
+// Tokens travel to these addresses, so plain http is for this machine alone.
+function parseUpstreamUrl(text: string): URL {
+  const url = URL.canParse(text) ? new URL(text) : null;
+  const loopback = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/.test(url?.hostname ?? '');
+  if (url?.protocol !== 'https:' && !(url?.protocol === 'http:' && loopback)) {
+    throw new Error('must be an https URL, or an http URL on a loopback address');
+  }
+  if (url.username || url.password || url.search || url.hash) {
+    throw new Error('must have no user, password, query or fragment');
+  }
+  return url;
+}
+
+function parseGraphVersion(text: string): string {
+  const major = /^v(\d{1,3})\.\d$/.exec(text)?.[1];
+  if (major === undefined || Number(major) < 24) {
+    throw new Error('must look like v26.0 and be v24.0 or newer');
+  }
+  return text;
+}
+
+function parseEncryptionKeys(text: string, required: boolean): readonly EncryptionKey[] {
+  if (text === '') {
+    if (!required) return [];
+    throw new Error(
+      'is missing; make one with: echo "k1:$(head -c 32 /dev/urandom | base64)" and keep it safe',
+    );
+  }
+  const keys = text.split(',').map((entry, index) => {
+    const [, id, encoded] = /^\s*([A-Za-z0-9_-]{1,32}):([A-Za-z0-9+/]{43}=?)\s*$/.exec(entry) ?? [];
+    if (id === undefined || encoded === undefined) {
+      throw new Error(`entry ${index + 1} must be id:base64key with a key of 32 bytes`);
+    }
+    return { id, key: createSecretKey(Buffer.from(encoded, 'base64')) };
+  });
+  if (new Set(keys.map((key) => key.id)).size < keys.length) {
+    throw new Error('names the same key id twice');
+  }
+  return keys;
+}
+
+function parsePepper(text: string, required: boolean): string {
+  if (text === '' && !required) return text;
+  if (text === '') {
+    throw new Error(
+      'is missing; make one with: head -c 32 /dev/urandom | base64, and keep it safe',
+    );
+  }
+  if (text.length < 32) throw new Error('must have at least 32 characters');
+  return text;
+}
+
+function parseOrigins(text: string): readonly string[] {
+  const origins = text
+    .split(',')
+    .map((origin) => origin.trim())
+    .filter((origin) => origin !== '');
+  for (const origin of origins) {
+    if (!URL.canParse(origin) || new URL(origin).origin !== origin) {
+      throw new Error('must be origins such as https://app.example.com, separated by commas');
+    }
+  }
+  return origins;
+}
+
+function oneOf<const T extends string>(words: readonly T[], text: string): T {
+  const word = words.find((candidate) => candidate === text);
+  if (word === undefined) throw new Error(`must be one of: ${words.join(', ')}`);
+  return word;
+}

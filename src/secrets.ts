@@ -1,0 +1,88 @@
+// Owns how a secret is kept in the database: sealed under a key from the environment, bound to the place it is kept in.
+
+import {
+  createCipheriv,
+  createDecipheriv,
+  createSecretKey,
+  randomBytes,
+  type KeyObject,
+} from 'node:crypto';
+import type { EncryptionKey } from './config.ts';
+
+// NIST SP 800-38D: 96-bit nonces and full tags; Node would accept tags of 4 bytes without authTagLength.
+const algorithm = 'aes-256-gcm';
+const nonceLength = 12;
+const tagLength = 16;
+
+/** Where a sealed value stands. It opens at no other place, so rows cannot be swapped in the database. */
+export interface SealedPlace {
+  readonly table: string;
+  readonly column: string;
+  readonly tenantId: string;
+  readonly rowId: string;
+}
+
+export interface Vault {
+  /** `v1.<key id>.<sealed data key>.<sealed text>`, the last two in base64url; a fresh data key each time. */
+  seal(text: string, place: SealedPlace): string;
+  /** Throws when the key is not configured, the place differs or a bit was changed. The message never holds the text. */
+  open(sealed: string, place: SealedPlace): string;
+}
+
+/** `keys`: the first one seals, all of them open. Throws when there is none. */
+export function createVault(keys: readonly EncryptionKey[]): Vault {
+  const [sealing] = keys;
+  if (sealing === undefined) throw new Error('A vault needs at least one encryption key.');
+  return {
+    seal(text, place) {
+      const dataKey = randomBytes(32);
+      const wrapped = encrypt(sealing.key, dataKey, toAdditionalData(place));
+      const sealed = encrypt(createSecretKey(dataKey), Buffer.from(text), toAdditionalData(place));
+      return ['v1', sealing.id, wrapped.toString('base64url'), sealed.toString('base64url')].join(
+        '.',
+      );
+    },
+    open(value, place) {
+      const [version, keyId, wrapped, sealed, ...rest] = value.split('.');
+      if (version !== 'v1' || wrapped === undefined || sealed === undefined || rest.length > 0) {
+        throw new Error('This is not a sealed value of version 1.');
+      }
+      const opening = keys.find((key) => key.id === keyId);
+      if (opening === undefined) {
+        throw new Error('The encryption key that sealed this value is not in ENCRYPTION_KEYS.');
+      }
+      const additionalData = toAdditionalData(place);
+      const dataKey = decrypt(opening.key, Buffer.from(wrapped, 'base64url'), additionalData);
+      const text = decrypt(
+        createSecretKey(dataKey),
+        Buffer.from(sealed, 'base64url'),
+        additionalData,
+      );
+      return text.toString();
+    },
+  };
+}
+
+function toAdditionalData(place: SealedPlace): Buffer {
+  return Buffer.from([place.table, place.column, place.tenantId, place.rowId].join('|'));
+}
+
+function encrypt(key: KeyObject, plain: Buffer, additionalData: Buffer): Buffer {
+  const nonce = randomBytes(nonceLength);
+  const cipher = createCipheriv(algorithm, key, nonce, { authTagLength: tagLength });
+  cipher.setAAD(additionalData);
+  return Buffer.concat([nonce, cipher.update(plain), cipher.final(), cipher.getAuthTag()]);
+}
+
+function decrypt(key: KeyObject, sealed: Buffer, additionalData: Buffer): Buffer {
+  if (sealed.length < nonceLength + tagLength) throw new Error('The sealed value is too short.');
+  const decipher = createDecipheriv(algorithm, key, sealed.subarray(0, nonceLength), {
+    authTagLength: tagLength,
+  });
+  decipher.setAAD(additionalData);
+  decipher.setAuthTag(sealed.subarray(-tagLength));
+  return Buffer.concat([
+    decipher.update(sealed.subarray(nonceLength, -tagLength)),
+    decipher.final(),
+  ]);
+}

@@ -1,0 +1,122 @@
+// Owns what the program says about itself: log lines, one function for each event that matters, and their redaction.
+
+import { randomUUID } from 'node:crypto';
+import { Writable } from 'node:stream';
+import { pino, type Logger } from 'pino';
+import type { LogLevel } from './config.ts';
+import { type GatewayError, toGatewayError } from './errors.ts';
+
+/** What is known of a request from its first moment on. */
+export interface RequestContext {
+  /** Shown in every answer and log line of the request. */
+  readonly requestId: string;
+  /** `performance.now()` at which it arrived. */
+  readonly askedAt: number;
+  /** Written by the door once the key was verified, for the log. */
+  tenantId: string | null;
+}
+
+/** The caller's x-request-id if it is harmless, else a new one. */
+export function toRequestContext(headers: Headers): RequestContext {
+  const given = headers.get('x-request-id') ?? '';
+  const requestId = /^[\w.-]{1,64}$/.test(given) ? given : randomUUID();
+  return { requestId, askedAt: performance.now(), tenantId: null };
+}
+
+/** One request that was answered. */
+export interface AnsweredRequest {
+  readonly requestId: string;
+  readonly method: string;
+  /** Without the query string. */
+  readonly path: string;
+  readonly status: number;
+  readonly durationMs: number;
+  readonly tenantId: string | null;
+}
+
+/** One HTTP request to an upstream. */
+export interface UpstreamCall {
+  readonly upstream: 'graph' | 'session engine';
+  readonly operations: number;
+  /** `ok`, or the code of the failure. */
+  readonly outcome: string;
+  readonly status: number | null;
+  readonly durationMs: number;
+  readonly fbtraceId: string | null;
+  /** Percent of the budget that Meta says is used up, the highest of its counters. */
+  readonly usagePercent: number | null;
+}
+
+export interface Telemetry {
+  requestAnswered(request: AnsweredRequest): void;
+  /** A defect: the caller saw INTERNAL and the request id, the log has the stack. */
+  requestFailed(requestId: string, thrown: unknown): void;
+  upstreamCalled(call: UpstreamCall): void;
+  /** Something that an operator should know and that nobody was told. */
+  warned(message: string, fields?: Readonly<Record<string, unknown>>): void;
+  /** A step in the life of the process: started, draining, stopped. */
+  noted(message: string, fields?: Readonly<Record<string, unknown>>): void;
+}
+
+export interface TelemetryOptions {
+  readonly level: LogLevel;
+  /** Where lines of JSON go; standard error unless a test listens. */
+  readonly write?: (line: string) => void;
+}
+
+/** Lines go to standard error, so that standard output belongs to answers. */
+export function createTelemetry({ level, write }: TelemetryOptions): Telemetry {
+  const emit = write ?? ((line: string) => process.stderr.write(line));
+  const logger = createLogger(level, (line) => emit(redact(line)));
+  return {
+    requestAnswered: (request) => logger.info(request, 'request answered'),
+    requestFailed(requestId, thrown) {
+      const error = toGatewayError(thrown);
+      const fields = { requestId, code: error.code, cause: toCauseText(error) };
+      if (error.code === 'INTERNAL') logger.error(fields, 'request failed');
+      else logger.warn(fields, 'request failed');
+    },
+    upstreamCalled(call) {
+      if (call.outcome === 'ok') logger.debug(call, 'upstream called');
+      else logger.warn(call, 'upstream failed');
+    },
+    warned: (message, fields = {}) => logger.warn(fields, message),
+    noted: (message, fields = {}) => logger.info(fields, message),
+  };
+}
+
+function createLogger(level: LogLevel, emit: (line: string) => void): Logger {
+  const stream = new Writable({
+    decodeStrings: false,
+    write(line: string, _encoding, done) {
+      emit(line);
+      done();
+    },
+  });
+  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, stream);
+}
+
+function toCauseText(error: GatewayError): string | null {
+  const { cause } = error;
+  if (cause === undefined) return null;
+  return cause instanceof Error ? (cause.stack ?? cause.message) : String(cause);
+}
+
+const secretPatterns: readonly (readonly [RegExp, string])[] = [
+  [/ps_[0-9A-Za-z]{49}/g, 'ps_[redacted]'],
+  [/\bEAA[0-9A-Za-z]{16,}/g, '[redacted]'],
+  [
+    /(Bearer\s+|(?:access_token|appsecret_proof|input_token|apikey)["']?[=:]\s*["']?)[^\s"'&,}]+/gi,
+    '$1[redacted]',
+  ],
+  [/(\w+:\/\/[^\s:/@]*:)[^\s@]+@/g, '$1[redacted]@'],
+  [/\bv1\.[A-Za-z0-9_-]{1,32}\.[A-Za-z0-9_-]{40,}\.[A-Za-z0-9_-]{30,}/g, '[redacted]'],
+];
+
+/** The last step of every line: takes out whatever has the shape of a secret, wherever it stands. */
+export function redact(line: string): string {
+  return secretPatterns.reduce(
+    (text, [pattern, replacement]) => text.replace(pattern, replacement),
+    line,
+  );
+}

@@ -1,0 +1,310 @@
+// Owns the database: its tables, its drivers, its migrations, and the one door to what belongs to a tenant.
+// The SQL itself stands in the stores.
+
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { PGlite } from '@electric-sql/pglite';
+import {
+  type ColumnType,
+  type Dialect,
+  type Generated,
+  type JSONColumnType,
+  Kysely,
+  PGliteDialect,
+  PostgresDialect,
+  sql,
+  type Transaction,
+} from 'kysely';
+import { type MigrationProvider, Migrator } from 'kysely/migration';
+import pg from 'pg';
+import { ConfigurationError } from './config.ts';
+import { GatewayError } from './errors.ts';
+
+type Timestamp = ColumnType<Date, Date | string | undefined, Date | string>;
+type Json = JSONColumnType<Record<string, unknown> | null, string | null, string | null>;
+
+export interface TenantTable {
+  id: string;
+  name: string;
+  created_at: Timestamp;
+}
+
+export interface ApiKeyTable {
+  tenant_id: string;
+  id: Generated<string>;
+  name: string;
+  key_prefix: string;
+  key_last4: string;
+  /** HMAC-SHA256 under the pepper; insert only, the tenant role may not read it. */
+  hash: ColumnType<never, Buffer, never>;
+  /** Null for a tenant-scoped key. */
+  number_id: string | null;
+  created_at: Timestamp;
+  expires_at: ColumnType<Date | null, Date | string | null | undefined, Date | string | null>;
+  revoked_at: ColumnType<Date | null, Date | string | null | undefined, Date | string | null>;
+}
+
+/** `state` and `updated_at` may be written by other software; a trigger keeps `state_observed_at` true for it. */
+export interface WhatsAppNumberTable {
+  tenant_id: string;
+  id: Generated<string>;
+  instance_name: string | null;
+  number: string;
+  name: string;
+  provider: 'META' | 'PILOT_STATUS';
+  state: 'OPEN' | 'CONNECTING' | 'CLOSE';
+  state_observed_at: Timestamp;
+  phone_number_id: string | null;
+  waba_id: string | null;
+  created_at: Timestamp;
+  updated_at: Timestamp;
+}
+
+export interface NumberCredentialTable {
+  tenant_id: string;
+  number_id: string;
+  /** See secrets.ts. */
+  sealed: string;
+}
+
+/** `data` and `observed_at` are those of the last success, `attempted_at` and `failure` those of the last attempt. */
+interface SnapshotColumns {
+  tenant_id: string;
+  data: Json;
+  observed_at: ColumnType<Date | null, Date | string | null, Date | string | null>;
+  attempted_at: Timestamp;
+  /** When the answer was stored; later than `attempted_at` by the time that the upstream took. */
+  recorded_at: Timestamp;
+  failure: Json;
+}
+
+export interface NumberSnapshotTable extends SnapshotColumns {
+  number_id: string;
+  block: string;
+}
+
+export interface WabaSnapshotTable extends SnapshotColumns {
+  waba_id: string;
+}
+
+/** Who is reading a block right now, so that no other process reads it too. */
+export interface RefreshLeaseTable {
+  tenant_id: string;
+  subject: string;
+  holder: string;
+  expires_at: Timestamp;
+}
+
+export interface Tables {
+  tenant: TenantTable;
+  api_key: ApiKeyTable;
+  whatsapp_number: WhatsAppNumberTable;
+  number_credential: NumberCredentialTable;
+  number_snapshot: NumberSnapshotTable;
+  waba_snapshot: WabaSnapshotTable;
+  refresh_lease: RefreshLeaseTable;
+}
+
+export type TenantTransaction = Transaction<Tables>;
+
+export interface Database extends AsyncDisposable {
+  /**
+   * The only door to what belongs to a tenant: a transaction in which row-level security shows this tenant's rows alone.
+   * Commits what `work` did, or rolls back if it throws. Keep it short and never await the network in it.
+   * A database that is down or too slow comes out as UNAVAILABLE.
+   */
+  withTenant<T>(tenantId: string, work: (transaction: TenantTransaction) => Promise<T>): Promise<T>;
+  /** For the few functions of the database that look across tenants; no table can be reached through it. */
+  acrossTenants<T>(work: (functions: Kysely<object>) => Promise<T>): Promise<T>;
+  /** Applies what is missing, in order; answers the names of what it applied. */
+  migrate(): Promise<readonly string[]>;
+  /** Names of the migrations that are not applied yet. */
+  pendingMigrations(): Promise<readonly string[]>;
+  /** Throws UNAVAILABLE when the database does not answer. */
+  ping(): Promise<void>;
+}
+
+export type DatabaseSource =
+  | { readonly kind: 'postgres'; readonly url: string }
+  /** PGlite in a folder, for one process at a time. */
+  | { readonly kind: 'embedded'; readonly directory: string }
+  /** A PGlite that somebody else opened; disposed with the database. */
+  | { readonly kind: 'pglite'; readonly instance: PGlite };
+
+export interface DatabaseOptions {
+  /** Called with each statement that is executed, but for begin, commit and the like. */
+  readonly onStatement?: (sql: string) => void;
+  /** An idle connection was lost. The pool replaces it. */
+  readonly onConnectionLost?: (error: Error) => void;
+  /** Most connections to PostgreSQL at once. */
+  readonly connections?: number;
+}
+
+/** Connects lazily: a database that is down is noticed by the first statement. Embedded, it refuses a folder in use. */
+export async function openDatabase(
+  source: DatabaseSource,
+  options: DatabaseOptions = {},
+): Promise<Database> {
+  const { dialect, release } = await openDialect(source, options);
+  const kysely = new Kysely<Tables>({
+    dialect,
+    log: (event) => {
+      if (event.level === 'query') options.onStatement?.(event.query.sql);
+    },
+  });
+  const migrator = new Migrator({ db: kysely, provider: migrations });
+  return {
+    withTenant: (tenantId, work) =>
+      toUnavailable(() =>
+        kysely.transaction().execute(async (transaction) => {
+          await sql`select set_config('app.tenant_id', ${tenantId}, true), set_config('role', 'gateway_tenant', true)`.execute(
+            transaction,
+          );
+          return await work(transaction);
+        }),
+      ),
+    // The tables are taken from the type, so only functions are left to call.
+    acrossTenants: (work) => toUnavailable(() => work(kysely as unknown as Kysely<object>)),
+    async migrate() {
+      const { error, results = [] } = await migrator.migrateToLatest();
+      if (error !== undefined) throw error;
+      return results.map((result) => result.migrationName);
+    },
+    async pendingMigrations() {
+      const all = await toUnavailable(() => migrator.getMigrations());
+      return all.filter((migration) => !migration.executedAt).map((migration) => migration.name);
+    },
+    ping: () => toUnavailable(async () => void (await sql`select 1`.execute(kysely))),
+    async [Symbol.asyncDispose]() {
+      await kysely.destroy();
+      await release();
+    },
+  };
+}
+
+interface OpenedDialect {
+  readonly dialect: Dialect;
+  release(): Promise<void>;
+}
+
+async function openDialect(
+  source: DatabaseSource,
+  options: DatabaseOptions,
+): Promise<OpenedDialect> {
+  switch (source.kind) {
+    case 'postgres':
+      return openPostgres(source.url, options);
+    case 'embedded':
+      return openEmbedded(source.directory);
+    case 'pglite':
+      // Kysely closes an instance only after it has used it.
+      return {
+        dialect: new PGliteDialect({ pglite: source.instance }),
+        release: async () => void (source.instance.closed || (await source.instance.close())),
+      };
+  }
+}
+
+function openPostgres(url: string, options: DatabaseOptions): OpenedDialect {
+  const pool = new pg.Pool({
+    connectionString: url,
+    application_name: 'numbers-gateway',
+    max: options.connections ?? 10,
+    keepAlive: true,
+    // The pool's own default is to wait for ever.
+    connectionTimeoutMillis: 500,
+    statement_timeout: 2_000,
+    lock_timeout: 1_000,
+    idle_in_transaction_session_timeout: 5_000,
+  });
+  // Without a listener an idle connection that the server ends takes the process with it.
+  pool.on('error', (error) => options.onConnectionLost?.(error));
+  return {
+    dialect: new PostgresDialect({ pool }),
+    release: async () => void (pool.ended || (await pool.end())),
+  };
+}
+
+async function openEmbedded(directory: string): Promise<OpenedDialect> {
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  const unlock = await lock(directory);
+  // Loaded here because it takes a while and production never needs it.
+  const { PGlite } = await import('@electric-sql/pglite');
+  const instance = new PGlite(join(directory, 'postgres'));
+  await instance.waitReady;
+  return {
+    dialect: new PGliteDialect({ pglite: instance }),
+    async release() {
+      if (!instance.closed) await instance.close();
+      await unlock();
+    },
+  };
+}
+
+// Two processes in one PGlite folder would destroy it, and PGlite itself does not notice.
+async function lock(directory: string): Promise<() => Promise<void>> {
+  const path = join(directory, 'process.id');
+  const holder = Number(await readFile(path, 'utf8').catch(() => '0'));
+  if (holder !== 0 && holder !== process.pid && isRunning(holder)) {
+    throw new ConfigurationError([
+      `DATA_DIR ${directory} is in use by process ${holder}; stop it, choose another folder, or set DATABASE_URL to share one database`,
+    ]);
+  }
+  await rm(path, { force: true });
+  await writeFile(path, String(process.pid), { flag: 'wx' });
+  return () => rm(path, { force: true });
+}
+
+function isRunning(processId: number): boolean {
+  try {
+    process.kill(processId, 0);
+    return true;
+  } catch (error) {
+    // Somebody else's process is running too.
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
+
+const migrationsDirectory = new URL('../migrations/', import.meta.url);
+
+const migrations: MigrationProvider = {
+  async getMigrations() {
+    const files = (await readdir(migrationsDirectory)).filter((file) => file.endsWith('.ts'));
+    const entries = files.map(async (file) => [
+      file.slice(0, -'.ts'.length),
+      await import(new URL(file, migrationsDirectory).href),
+    ]);
+    return Object.fromEntries(await Promise.all(entries));
+  },
+};
+
+async function toUnavailable<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!isUnavailable(error)) throw error;
+    throw new GatewayError('UNAVAILABLE', 'The database does not answer right now.', {
+      retryAfterSeconds: 1,
+      cause: error,
+    });
+  }
+}
+
+// https://www.postgresql.org/docs/current/errcodes-appendix.html: connection exceptions, insufficient resources, operator
+// intervention (shutdown, statement timeout), lock not available, idle in transaction timeout, read-only after a failover.
+const unavailableCode = /^(08|53|57)|^(55P03|25P03|25006)$/;
+const unavailableSocket =
+  /^(ECONNREFUSED|ECONNRESET|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENOTFOUND|EAI_AGAIN)$/;
+const unavailableMessage =
+  /timeout exceeded when trying to connect|Connection terminated|connection error and is not queryable|Client was closed/;
+
+function isUnavailable(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  // Node reports a host with several addresses as one error with many inside.
+  if (error instanceof AggregateError) return error.errors.some(isUnavailable);
+  const code = (error as { code?: unknown }).code;
+  if (typeof code === 'string' && (unavailableCode.test(code) || unavailableSocket.test(code))) {
+    return true;
+  }
+  return unavailableMessage.test(error.message);
+}

@@ -1,0 +1,182 @@
+// Owns who asks: authentication by API key, and the life of tenants and keys. What they may ask for is the core's.
+
+import { randomUUID } from 'node:crypto';
+import type { Database } from '../database.ts';
+import { GatewayError } from '../errors.ts';
+import { createKey, isKey, type KeyHint, toKeyHash, toKeyHint } from './key.ts';
+import * as store from './store.ts';
+
+/** Somebody whose key was verified, and when they asked. */
+export interface Access {
+  readonly tenantId: string;
+  readonly keyId: string;
+  /** The number that the key is bound to; null for a tenant-scoped key. Both see all numbers of the tenant. */
+  readonly numberId: string | null;
+  /** `performance.now()` at which the request arrived. */
+  readonly askedAt: number;
+}
+
+export interface Tenant {
+  readonly id: string;
+  readonly name: string;
+  readonly createdAt: Date;
+}
+
+/** A key as an operator sees it; never the key itself. */
+export interface ApiKey extends KeyHint {
+  readonly id: string;
+  readonly tenantId: string;
+  readonly numberId: string | null;
+  readonly createdAt: Date;
+  readonly expiresAt: Date | null;
+  readonly revokedAt: Date | null;
+}
+
+/** The only time that a key is seen in clear text. */
+export interface NewApiKey extends ApiKey {
+  readonly key: string;
+}
+
+export interface KeyRequest {
+  readonly tenantId: string;
+  readonly name: string;
+  readonly numberId: string | null;
+  readonly expiresAt: Date | null;
+  /** A key to store instead of a random one, for the demo, whose keys stay the same. */
+  readonly key?: string;
+}
+
+export interface AccessControl {
+  /**
+   * Throws one and the same UNAUTHENTICATED for a key that is missing, malformed, unknown, expired or revoked. An
+   * ill-formed key never reaches the database.
+   */
+  authenticate(headers: Headers, askedAt: number): Promise<Access>;
+  /** The usable keys bound to each of these numbers of the tenant; a number without keys has an empty list. */
+  listKeyHints(
+    access: Access,
+    numberIds: readonly string[],
+  ): Promise<ReadonlyMap<string, readonly KeyHint[]>>;
+  createTenant(name: string, id?: string): Promise<Tenant>;
+  listTenants(): Promise<readonly Tenant[]>;
+  /** Throws TENANT_NOT_FOUND. */
+  getTenant(id: string): Promise<Tenant>;
+  /** Throws TENANT_NOT_FOUND, or NUMBER_NOT_FOUND when the number is not the tenant's. */
+  createKey(request: KeyRequest): Promise<NewApiKey>;
+  listKeys(tenantId: string): Promise<readonly ApiKey[]>;
+  /** From now on the key is refused. Throws KEY_NOT_FOUND. */
+  revokeKey(keyId: string): Promise<ApiKey>;
+  /** A new key with the name, scope and expiry of the old one, which goes on for `overlapMs`. Throws KEY_NOT_FOUND. */
+  rotateKey(keyId: string, overlapMs: number): Promise<NewApiKey>;
+}
+
+export interface AccessOptions {
+  readonly database: Database;
+  readonly pepper: string;
+}
+
+export function createAccessControl({ database, pepper }: AccessOptions): AccessControl {
+  const getTenantOfKey = async (keyId: string): Promise<string> => {
+    const tenantId = await store.findTenantOfKeyAcrossTenants(database, keyId);
+    if (tenantId === undefined) throw toKeyNotFound(keyId);
+    return tenantId;
+  };
+  const getTenant = async (id: string): Promise<Tenant> => {
+    const row = await store.findTenant(database, id);
+    if (row === undefined) {
+      throw new GatewayError('TENANT_NOT_FOUND', `There is no tenant ${id}; see: tenant list.`);
+    }
+    return toTenant(row);
+  };
+  return {
+    async authenticate(headers, askedAt) {
+      const key = headers.get('x-api-key');
+      if (key === null || !isKey(key)) throw toUnauthenticated();
+      const row = await store.findKeyAcrossTenants(database, toKeyHash(key, pepper));
+      if (row === undefined) throw toUnauthenticated();
+      return { tenantId: row.tenant_id, keyId: row.id, numberId: row.number_id, askedAt };
+    },
+    async listKeyHints(access, numberIds) {
+      const rows = await store.listKeysOfNumbers(database, access.tenantId, numberIds);
+      const byNumber = Map.groupBy(rows, (row) => row.number_id);
+      return new Map(numberIds.map((id) => [id, (byNumber.get(id) ?? []).map(toHint)]));
+    },
+    async createTenant(name, id = `ten_${randomUUID().replaceAll('-', '')}`) {
+      return toTenant(await store.insertTenant(database, id, name));
+    },
+    listTenants: async () => (await store.listTenantsAcrossTenants(database)).map(toTenant),
+    getTenant,
+    async createKey({ tenantId, name, numberId, expiresAt, key = createKey() }) {
+      await getTenant(tenantId);
+      const row = await store
+        .insertKey(database, tenantId, {
+          name,
+          number_id: numberId,
+          expires_at: expiresAt,
+          hash: toKeyHash(key, pepper),
+          ...toKeyColumns(key),
+        })
+        .catch((error: unknown) => {
+          // 23503: the pair of tenant and number that the foreign key wants is not there.
+          if ((error as { code?: unknown }).code !== '23503') throw error;
+          const message = `The tenant has no number ${numberId}; see: number list --tenant ${tenantId}.`;
+          throw new GatewayError('NUMBER_NOT_FOUND', message);
+        });
+      return { ...toApiKey(row), key };
+    },
+    async listKeys(tenantId) {
+      await getTenant(tenantId);
+      return (await store.listKeys(database, tenantId)).map(toApiKey);
+    },
+    async revokeKey(keyId) {
+      const row = await store.revokeKey(database, await getTenantOfKey(keyId), keyId);
+      if (row === undefined) throw toKeyNotFound(keyId);
+      return toApiKey(row);
+    },
+    async rotateKey(keyId, overlapMs) {
+      const key = createKey();
+      const replacement = { hash: toKeyHash(key, pepper), ...toKeyColumns(key) };
+      const tenantId = await getTenantOfKey(keyId);
+      const row = await store.replaceKey(database, tenantId, keyId, replacement, overlapMs);
+      if (row === undefined) throw toKeyNotFound(keyId);
+      return { ...toApiKey(row), key };
+    },
+  };
+}
+
+function toUnauthenticated(): GatewayError {
+  return new GatewayError(
+    'UNAUTHENTICATED',
+    'A valid API key is needed in the x-api-key header; this one is missing, unknown, expired or revoked.',
+  );
+}
+
+function toKeyNotFound(keyId: string): GatewayError {
+  const message = `There is no usable key ${keyId}; see: key list --tenant ID.`;
+  return new GatewayError('KEY_NOT_FOUND', message);
+}
+
+function toKeyColumns(key: string): Pick<store.KeyRow, 'key_prefix' | 'key_last4'> {
+  const { keyPrefix, keyLast4 } = toKeyHint(key);
+  return { key_prefix: keyPrefix, key_last4: keyLast4 };
+}
+
+function toTenant(row: store.TenantRow): Tenant {
+  return { id: row.id, name: row.name, createdAt: row.created_at };
+}
+
+function toHint(row: store.KeyRow): KeyHint {
+  return { name: row.name, keyPrefix: row.key_prefix, keyLast4: row.key_last4 };
+}
+
+function toApiKey(row: store.KeyRow): ApiKey {
+  return {
+    id: row.id,
+    ...toHint(row),
+    tenantId: row.tenant_id,
+    numberId: row.number_id,
+    createdAt: row.created_at,
+    expiresAt: row.expires_at,
+    revokedAt: row.revoked_at,
+  };
+}

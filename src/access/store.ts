@@ -1,0 +1,191 @@
+// Owns the SQL on tenants and keys.
+
+import { sql } from 'kysely';
+import type { Database } from '../database.ts';
+
+export interface TenantRow {
+  readonly id: string;
+  readonly name: string;
+  readonly created_at: Date;
+}
+
+export interface KeyRow {
+  readonly id: string;
+  readonly tenant_id: string;
+  readonly name: string;
+  readonly key_prefix: string;
+  readonly key_last4: string;
+  readonly number_id: string | null;
+  readonly created_at: Date;
+  readonly expires_at: Date | null;
+  readonly revoked_at: Date | null;
+}
+
+export type NewKeyRow = Pick<
+  KeyRow,
+  'name' | 'key_prefix' | 'key_last4' | 'number_id' | 'expires_at'
+> & {
+  readonly hash: Buffer;
+};
+
+/** The key with this hash, if it is neither revoked nor expired. */
+export async function findKeyAcrossTenants(
+  database: Database,
+  hash: Buffer,
+): Promise<Pick<KeyRow, 'tenant_id' | 'id' | 'number_id'> | undefined> {
+  const query = sql<Pick<KeyRow, 'tenant_id' | 'id' | 'number_id'>>`
+    select tenant_id, id, number_id from find_api_key(${hash})`;
+  const { rows } = await database.acrossTenants((functions) => query.execute(functions));
+  return rows[0];
+}
+
+export async function findTenantOfKeyAcrossTenants(
+  database: Database,
+  keyId: string,
+): Promise<string | undefined> {
+  const query = sql<{ id: string | null }>`select find_tenant_of_key(${keyId}) as id`;
+  const { rows } = await database.acrossTenants((functions) => query.execute(functions));
+  return rows[0]?.id ?? undefined;
+}
+
+export async function listTenantsAcrossTenants(database: Database): Promise<readonly TenantRow[]> {
+  const query = sql<TenantRow>`select id, name, created_at from list_tenants()`;
+  const { rows } = await database.acrossTenants((functions) => query.execute(functions));
+  return rows;
+}
+
+export async function findTenant(
+  database: Database,
+  tenantId: string,
+): Promise<TenantRow | undefined> {
+  return await database.withTenant(tenantId, (transaction) =>
+    transaction.selectFrom('tenant').selectAll().where('id', '=', tenantId).executeTakeFirst(),
+  );
+}
+
+export async function insertTenant(
+  database: Database,
+  tenantId: string,
+  name: string,
+): Promise<TenantRow> {
+  return await database.withTenant(tenantId, (transaction) =>
+    transaction
+      .insertInto('tenant')
+      .values({ id: tenantId, name })
+      .returningAll()
+      .executeTakeFirstOrThrow(),
+  );
+}
+
+const keyColumns = [
+  'id',
+  'tenant_id',
+  'name',
+  'key_prefix',
+  'key_last4',
+  'number_id',
+  'created_at',
+  'expires_at',
+  'revoked_at',
+] as const;
+
+export async function insertKey(
+  database: Database,
+  tenantId: string,
+  key: NewKeyRow,
+): Promise<KeyRow> {
+  return await database.withTenant(tenantId, (transaction) =>
+    transaction
+      .insertInto('api_key')
+      .values({ tenant_id: tenantId, ...key })
+      .returning(keyColumns)
+      .executeTakeFirstOrThrow(),
+  );
+}
+
+export async function listKeys(database: Database, tenantId: string): Promise<readonly KeyRow[]> {
+  return await database.withTenant(tenantId, (transaction) =>
+    transaction
+      .selectFrom('api_key')
+      .select(keyColumns)
+      .where('tenant_id', '=', tenantId)
+      .orderBy('created_at')
+      .orderBy('id')
+      .execute(),
+  );
+}
+
+/** The keys of these numbers that can be used now, oldest first. */
+export async function listKeysOfNumbers(
+  database: Database,
+  tenantId: string,
+  numberIds: readonly string[],
+): Promise<readonly KeyRow[]> {
+  return await database.withTenant(tenantId, (transaction) =>
+    transaction
+      .selectFrom('api_key')
+      .select(keyColumns)
+      .where('tenant_id', '=', tenantId)
+      .where('number_id', '=', sql<string>`any(${numberIds}::text[])`)
+      .where('revoked_at', 'is', null)
+      .where(({ or, eb }) =>
+        or([eb('expires_at', 'is', null), eb('expires_at', '>', sql<Date>`clock_timestamp()`)]),
+      )
+      .orderBy('created_at')
+      .orderBy('id')
+      .execute(),
+  );
+}
+
+/** Refuses the key from this commit on. A key that was revoked before keeps its time. */
+export async function revokeKey(
+  database: Database,
+  tenantId: string,
+  keyId: string,
+): Promise<KeyRow | undefined> {
+  return await database.withTenant(tenantId, (transaction) =>
+    transaction
+      .updateTable('api_key')
+      .set({ revoked_at: sql<Date>`coalesce(revoked_at, clock_timestamp())` })
+      .where('tenant_id', '=', tenantId)
+      .where('id', '=', keyId)
+      .returning(keyColumns)
+      .executeTakeFirst(),
+  );
+}
+
+/**
+ * Puts a new key in the place of an old one, which ends after the overlap, or earlier if it would have anyway. Undefined
+ * when the old one is not there or has been revoked.
+ */
+export async function replaceKey(
+  database: Database,
+  tenantId: string,
+  keyId: string,
+  replacement: Pick<NewKeyRow, 'hash' | 'key_prefix' | 'key_last4'>,
+  overlapMs: number,
+): Promise<KeyRow | undefined> {
+  return await database.withTenant(tenantId, async (transaction) => {
+    const old = await transaction
+      .selectFrom('api_key')
+      .select(['name', 'number_id', 'expires_at'])
+      .where('tenant_id', '=', tenantId)
+      .where('id', '=', keyId)
+      .where('revoked_at', 'is', null)
+      .executeTakeFirst();
+    if (old === undefined) return undefined;
+    const end = sql<Date>`clock_timestamp() + ${overlapMs}::float8 * interval '1 millisecond'`;
+    await transaction
+      .updateTable('api_key')
+      // least() passes over a null, which here means: never.
+      .set({ expires_at: sql<Date>`least(expires_at, ${end})` })
+      .where('tenant_id', '=', tenantId)
+      .where('id', '=', keyId)
+      .execute();
+    return await transaction
+      .insertInto('api_key')
+      .values({ tenant_id: tenantId, ...old, ...replacement })
+      .returning(keyColumns)
+      .executeTakeFirstOrThrow();
+  });
+}

@@ -1,0 +1,392 @@
+// Owns what we read from Meta: the fields of each block, what they are called here and there, and what they mean.
+// The `fields=` list, the decoder, the TypeScript types, the GraphQL types and the REST members all derive from it.
+
+import type { VocabularyName } from './vocabulary.ts';
+
+/** What Meta thinks of sending through one of the things a message passes: number, account, business or app. */
+export interface HealthEntity {
+  /** PHONE_NUMBER, WABA, BUSINESS, APP or a later word. */
+  readonly entityType: string;
+  readonly id: string | null;
+  /** AVAILABLE, LIMITED, BLOCKED or a later word. */
+  readonly canSendMessage: string | null;
+  readonly additionalInfo: readonly string[];
+  readonly errors: readonly HealthError[];
+}
+
+export interface HealthError {
+  readonly code: number | null;
+  readonly description: string | null;
+  readonly possibleSolution: string | null;
+}
+
+/** https://developers.facebook.com/docs/whatsapp/cloud-api/health-status */
+export interface HealthStatus {
+  readonly canSendMessage: string | null;
+  readonly entities: readonly HealthEntity[];
+}
+
+interface Kinds {
+  readonly text: string;
+  readonly texts: readonly string[];
+  readonly boolean: boolean;
+  /** ISO 8601, UTC. */
+  readonly time: string;
+  readonly word: string;
+  readonly health: HealthStatus;
+}
+
+interface FieldBase {
+  /** Our name. */
+  readonly name: string;
+  /** Graph's name, what `fields=` asks for. */
+  readonly graph: string;
+  /** Where Graph wraps the value in an object: the member that holds it. */
+  readonly member?: string;
+  readonly meaning: string;
+  /** Shown by REST, in the order of the table. */
+  readonly rest?: true;
+  /** Known to be refused for some numbers or tokens, and then to fail a whole request. */
+  readonly risky?: true;
+}
+
+/** One row of a block's table. */
+export type Field = FieldBase &
+  (
+    | { readonly kind: Exclude<keyof Kinds, 'word'> }
+    | { readonly kind: 'word'; readonly vocabulary: VocabularyName }
+  );
+
+const phone = [
+  {
+    name: 'displayPhoneNumber',
+    graph: 'display_phone_number',
+    kind: 'text',
+    rest: true,
+    meaning: 'The number as people read it, for example +55 11 99999-9999.',
+  },
+  {
+    name: 'verifiedName',
+    graph: 'verified_name',
+    kind: 'text',
+    rest: true,
+    meaning:
+      'The display name of the business. Having one does not mean that it is approved: see the name status.',
+  },
+  {
+    name: 'qualityRating',
+    graph: 'quality_rating',
+    kind: 'word',
+    vocabulary: 'QualityRating',
+    rest: true,
+    meaning: 'How well people receive the messages of the number.',
+  },
+  {
+    name: 'messagingLimitTier',
+    graph: 'whatsapp_business_manager_messaging_limit',
+    kind: 'word',
+    vocabulary: 'MessagingLimitTier',
+    rest: true,
+    meaning:
+      'How many people the business may start a conversation with in 24 hours, all its numbers together.',
+  },
+  {
+    name: 'isPinEnabled',
+    graph: 'is_pin_enabled',
+    kind: 'boolean',
+    rest: true,
+    meaning: 'Whether a PIN for two-step verification is set.',
+  },
+  {
+    name: 'status',
+    graph: 'status',
+    kind: 'word',
+    vocabulary: 'MetaStatus',
+    meaning: 'What Meta says about the number as a whole.',
+  },
+  {
+    name: 'nameStatus',
+    graph: 'name_status',
+    kind: 'word',
+    vocabulary: 'NameStatus',
+    meaning: 'Where the review of the display name stands.',
+  },
+  {
+    name: 'codeVerificationStatus',
+    graph: 'code_verification_status',
+    kind: 'word',
+    vocabulary: 'CodeVerificationStatus',
+    meaning: 'Whether the code that proves ownership of the number was entered.',
+  },
+  {
+    name: 'platformType',
+    graph: 'platform_type',
+    kind: 'word',
+    vocabulary: 'PlatformType',
+    meaning: 'The platform that the number is registered on.',
+  },
+  {
+    name: 'throughputLevel',
+    graph: 'throughput',
+    member: 'level',
+    kind: 'word',
+    vocabulary: 'ThroughputLevel',
+    meaning: 'How many messages a second the number may send.',
+  },
+  {
+    name: 'accountMode',
+    graph: 'account_mode',
+    kind: 'word',
+    vocabulary: 'AccountMode',
+    meaning: 'Whether the number is for real traffic or for tests.',
+  },
+  {
+    name: 'lastOnboardedAt',
+    graph: 'last_onboarded_time',
+    kind: 'time',
+    meaning: 'When the number was last connected to the platform.',
+  },
+  {
+    name: 'isOfficialBusinessAccount',
+    graph: 'is_official_business_account',
+    kind: 'boolean',
+    risky: true,
+    meaning: 'Whether the number carries the badge of an official business account.',
+  },
+  {
+    name: 'isOnBusinessApp',
+    graph: 'is_on_biz_app',
+    kind: 'boolean',
+    risky: true,
+    meaning: 'Whether the number is used in the WhatsApp Business app at the same time.',
+  },
+  {
+    name: 'healthStatus',
+    graph: 'health_status',
+    kind: 'health',
+    risky: true,
+    meaning:
+      'What Meta thinks of sending through the number, its account, its business and the app.',
+  },
+] as const satisfies readonly Field[];
+
+const profile = [
+  {
+    name: 'about',
+    graph: 'about',
+    kind: 'text',
+    rest: true,
+    meaning: 'The short line under the name.',
+  },
+  {
+    name: 'email',
+    graph: 'email',
+    kind: 'text',
+    rest: true,
+    meaning: 'The e-mail address for people to write to.',
+  },
+  {
+    name: 'websites',
+    graph: 'websites',
+    kind: 'texts',
+    rest: true,
+    meaning: 'Up to two web addresses.',
+  },
+  {
+    name: 'vertical',
+    graph: 'vertical',
+    kind: 'word',
+    vocabulary: 'BusinessVertical',
+    rest: true,
+    meaning: 'The line of business.',
+  },
+  { name: 'address', graph: 'address', kind: 'text', meaning: 'The postal address.' },
+  { name: 'description', graph: 'description', kind: 'text', meaning: 'What the business does.' },
+  {
+    name: 'profilePictureUrl',
+    graph: 'profile_picture_url',
+    kind: 'text',
+    meaning:
+      'Address of the profile picture. It is signed and expires, so load it soon after a live reading.',
+  },
+] as const satisfies readonly Field[];
+
+const waba = [
+  { name: 'id', graph: 'id', kind: 'text', rest: true, meaning: "Meta's id of the account." },
+  { name: 'name', graph: 'name', kind: 'text', rest: true, meaning: 'The name of the account.' },
+  {
+    name: 'currency',
+    graph: 'currency',
+    kind: 'text',
+    rest: true,
+    meaning: 'The currency of its bills, ISO 4217.',
+  },
+  {
+    name: 'businessVerificationStatus',
+    graph: 'business_verification_status',
+    kind: 'word',
+    vocabulary: 'BusinessVerificationStatus',
+    rest: true,
+    meaning: 'Whether Meta has verified the business behind the account.',
+  },
+  {
+    name: 'country',
+    graph: 'country',
+    kind: 'text',
+    rest: true,
+    meaning: 'The country of the business that owns it, ISO 3166-1 alpha-2.',
+  },
+  {
+    name: 'accountReviewStatus',
+    graph: 'account_review_status',
+    kind: 'word',
+    vocabulary: 'AccountReviewStatus',
+    meaning: 'Where the review of the account stands.',
+  },
+  {
+    name: 'messagingLimitTier',
+    graph: 'whatsapp_business_manager_messaging_limit',
+    kind: 'word',
+    vocabulary: 'MessagingLimitTier',
+    meaning:
+      'How many people the business may start a conversation with in 24 hours, all its numbers together.',
+  },
+  {
+    name: 'ownershipType',
+    graph: 'ownership_type',
+    kind: 'word',
+    vocabulary: 'OwnershipType',
+    meaning: 'Who owns the account.',
+  },
+  {
+    name: 'ownerBusinessName',
+    graph: 'owner_business_info',
+    member: 'name',
+    kind: 'text',
+    meaning: 'The name of the business that owns the account.',
+  },
+  {
+    name: 'timezoneId',
+    graph: 'timezone_id',
+    kind: 'text',
+    meaning: "The account's time zone, a number from Meta's own table.",
+  },
+] as const satisfies readonly Field[];
+
+/** The three blocks that are read, stored and aged on their own. */
+export const metaBlocks = { phone, profile, waba } as const;
+
+/** A part of what Meta knows: `phone` the number's node, `profile` its profile edge, `waba` the account's node. */
+export type MetaBlock = keyof typeof metaBlocks;
+
+type Decoded<Fields extends readonly Field[]> = {
+  readonly [F in Fields[number] as F['name']]: Kinds[F['kind']] | null;
+};
+
+/** Words as Meta spells them; null where Meta gave nothing. */
+export type MetaPhone = Decoded<typeof phone>;
+export type MetaProfile = Decoded<typeof profile>;
+export type MetaWaba = Decoded<typeof waba>;
+
+export interface MetaBlocks {
+  readonly phone: MetaPhone;
+  readonly profile: MetaProfile;
+  readonly waba: MetaWaba;
+}
+
+/** The names for `fields=`, each once. */
+export function toGraphFields(block: MetaBlock): readonly string[] {
+  return metaBlocks[block].map((field) => field.graph);
+}
+
+/**
+ * Graph's JSON object as a block of ours. Whatever is missing, null or of an unexpected type becomes null; nothing
+ * throws, so a change on Meta's side costs a member and never an answer.
+ */
+export function toMetaBlock<B extends MetaBlock>(
+  block: B,
+  json: Readonly<Record<string, unknown>>,
+): MetaBlocks[B] {
+  const fields: readonly Field[] = metaBlocks[block];
+  const entries = fields.map((field) => {
+    const value = json[field.graph];
+    const inner = field.member === undefined ? value : toObject(value)?.[field.member];
+    return [field.name, decoders[field.kind](inner)];
+  });
+  // The table that makes the entries is the one that makes the type.
+  return Object.fromEntries(entries) as MetaBlocks[B];
+}
+
+/**
+ * A block as it was stored, perhaps by an older version: every member of today's table is there, an unknown one is
+ * dropped.
+ */
+export function toStoredBlock<B extends MetaBlock>(
+  block: B,
+  stored: Readonly<Record<string, unknown>>,
+): MetaBlocks[B] {
+  const fields: readonly Field[] = metaBlocks[block];
+  return Object.fromEntries(
+    fields.map((field) => [field.name, stored[field.name] ?? null]),
+  ) as MetaBlocks[B];
+}
+
+type Decoder = (value: unknown) => Kinds[keyof Kinds] | null;
+
+const decoders: Readonly<Record<keyof Kinds, Decoder>> = {
+  text: toText,
+  texts: (value) => (Array.isArray(value) ? toTexts(value) : null),
+  boolean: (value) => (typeof value === 'boolean' ? value : null),
+  time: toTime,
+  // Some businesses have an empty vertical.
+  word: (value) => toText(value) || null,
+  health: toHealthStatus,
+};
+
+function toText(value: unknown): string | null {
+  if (typeof value === 'string') return value;
+  return typeof value === 'number' ? String(value) : null;
+}
+
+function toTexts(values: readonly unknown[]): readonly string[] {
+  return values.map(toText).filter((text) => text !== null);
+}
+
+// Graph writes 2026-07-01T08:30:00+0000, without the colon that ISO 8601 and Date.parse want.
+function toTime(value: unknown): string | null {
+  if (typeof value !== 'string') return null;
+  const time = Date.parse(value.replace(/([+-]\d{2})(\d{2})$/, '$1:$2'));
+  return Number.isNaN(time) ? null : new Date(time).toISOString();
+}
+
+function toHealthStatus(value: unknown): HealthStatus | null {
+  const health = toObject(value);
+  if (health === null) return null;
+  return {
+    canSendMessage: toText(health['can_send_message']),
+    entities: toObjects(health['entities']).map((entity) => ({
+      entityType: toText(entity['entity_type']) ?? 'UNKNOWN',
+      id: toText(entity['id']),
+      canSendMessage: toText(entity['can_send_message']),
+      additionalInfo: Array.isArray(entity['additional_info'])
+        ? toTexts(entity['additional_info'])
+        : [],
+      errors: toObjects(entity['errors']).map((error) => ({
+        code: Number.isInteger(error['error_code']) ? Number(error['error_code']) : null,
+        description: toText(error['error_description']),
+        possibleSolution: toText(error['possible_solution']),
+      })),
+    })),
+  };
+}
+
+/** A JSON object, or null for anything else. */
+export function toObject(value: unknown): Readonly<Record<string, unknown>> | null {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+    ? (value as Readonly<Record<string, unknown>>)
+    : null;
+}
+
+function toObjects(value: unknown): readonly Readonly<Record<string, unknown>>[] {
+  return Array.isArray(value) ? value.map(toObject).filter((item) => item !== null) : [];
+}

@@ -1,0 +1,164 @@
+// Owns Meta's words: every value of every enumeration that we read, and what it means to a person.
+
+/**
+ * Meta's words, one table for each kind of word, with what they mean to a person. Words that are lower-case on the wire
+ * stand in upper case here. A word that is not listed is kept as it came and shown as UNRECOGNIZED.
+ */
+export const vocabularies = {
+  QualityRating: {
+    meaning:
+      'How well people receive the messages of the number, judged by Meta from blocks and reports of the last seven days.',
+    words: {
+      GREEN: 'High quality.',
+      YELLOW: 'Medium quality: people block or report the number more often than is good.',
+      RED: 'Low quality: Meta may flag or restrict the number.',
+      UNKNOWN: 'Meta has not rated the number yet, usually because it has sent too little.',
+      NA: 'Not rated; another spelling of UNKNOWN that Meta uses in places.',
+    },
+  },
+  MessagingLimitTier: {
+    meaning:
+      'How many different people the business may start a conversation with in 24 hours. The limit belongs to the business portfolio and is shared by all of its numbers.',
+    words: {
+      TIER_50: 'Up to 50 people.',
+      TIER_250: 'Up to 250 people; where a new business starts.',
+      TIER_1K: 'Up to 1,000 people; an older step that Meta has replaced by TIER_2K.',
+      TIER_2K: 'Up to 2,000 people.',
+      TIER_10K: 'Up to 10,000 people.',
+      TIER_100K: 'Up to 100,000 people.',
+      TIER_UNLIMITED: 'No limit.',
+      UNTIERED: 'Meta has not assigned a limit.',
+    },
+  },
+  MetaStatus: {
+    meaning: 'What Meta says about the number as a whole.',
+    words: {
+      CONNECTED: 'Registered and in service.',
+      DISCONNECTED: 'Not connected to the WhatsApp network.',
+      PENDING: 'Registration has not finished.',
+      FLAGGED: 'The quality has fallen; without improvement the limit is lowered.',
+      RESTRICTED: 'The number has reached its limit and may not start conversations for now.',
+      RATE_LIMITED: 'The number sends more than it may and is slowed down.',
+      BANNED: 'Meta has banned the number.',
+      DELETED: 'The number has been removed from its account.',
+      MIGRATED: 'The number has moved to another account.',
+      UNVERIFIED: 'Ownership of the number has not been verified.',
+      UNKNOWN: 'Meta does not say.',
+    },
+  },
+  NameStatus: {
+    meaning: 'Where the review of the display name stands.',
+    words: {
+      APPROVED: 'Approved; the name is shown to people.',
+      AVAILABLE_WITHOUT_REVIEW: 'Usable, but not reviewed: the name is not shown everywhere.',
+      DECLINED: 'Declined; choose another name.',
+      EXPIRED: 'The approval has expired.',
+      PENDING_REVIEW: 'In review.',
+      NONE: 'There is no name, or none was submitted.',
+    },
+  },
+  CodeVerificationStatus: {
+    meaning: 'Whether the code that proves ownership of the number was entered.',
+    words: {
+      VERIFIED: 'Verified.',
+      NOT_VERIFIED: 'Not verified.',
+      UNVERIFIED: 'Not verified; another spelling that Meta uses in places.',
+      EXPIRED: 'The verification has expired.',
+    },
+  },
+  PlatformType: {
+    meaning: 'Which of the WhatsApp Business platforms the number is registered on.',
+    words: {
+      CLOUD_API: "Meta's Cloud API: the number can send through it.",
+      ON_PREMISE: 'The retired On-Premises API.',
+      NOT_APPLICABLE: 'Not registered on any platform.',
+    },
+  },
+  ThroughputLevel: {
+    meaning: 'How many messages a second the number may send.',
+    words: {
+      STANDARD: 'Up to 80 messages a second.',
+      HIGH: 'Up to 1,000 messages a second.',
+      NOT_APPLICABLE: 'Meta does not say.',
+    },
+  },
+  AccountMode: {
+    meaning: 'Whether the number is for real traffic.',
+    words: {
+      LIVE: 'Real traffic.',
+      SANDBOX: 'A test number.',
+    },
+  },
+  BusinessVertical: {
+    meaning: 'The line of business that the profile shows.',
+    words: {
+      UNDEFINED: 'Not chosen.',
+      OTHER: 'Other.',
+      AUTO: 'Automotive.',
+      BEAUTY: 'Beauty, spa and salon.',
+      APPAREL: 'Clothing and apparel.',
+      EDU: 'Education.',
+      ENTERTAIN: 'Entertainment.',
+      EVENT_PLAN: 'Event planning and service.',
+      FINANCE: 'Finance and banking.',
+      GROCERY: 'Food and grocery.',
+      GOVT: 'Public service.',
+      HOTEL: 'Hotel and lodging.',
+      HEALTH: 'Medical and health.',
+      NONPROFIT: 'Non-profit.',
+      PROF_SERVICES: 'Professional services.',
+      RETAIL: 'Shopping and retail.',
+      TRAVEL: 'Travel and transportation.',
+      RESTAURANT: 'Restaurant.',
+      ALCOHOL: 'Alcoholic beverages.',
+      ONLINE_GAMBLING: 'Online gambling and gaming.',
+      PHYSICAL_GAMBLING: 'Physical gambling and gaming.',
+      OTC_DRUGS: 'Over-the-counter drugs.',
+      NOT_A_BIZ: 'Not a business.',
+      MATRIMONY_SERVICE: 'Matrimony service.',
+    },
+  },
+  BusinessVerificationStatus: {
+    meaning: 'Whether Meta has verified the business behind the account.',
+    words: {
+      VERIFIED: 'Verified.',
+      NOT_VERIFIED: 'Not verified.',
+      PENDING: 'In review.',
+      PENDING_NEED_MORE_INFO: 'In review; Meta needs more information.',
+      PENDING_SUBMISSION: 'Begun, not submitted.',
+      EXPIRED: 'The verification has expired.',
+      FAILED: 'The verification failed.',
+      INELIGIBLE: 'The business cannot be verified.',
+      REJECTED: 'Rejected.',
+      REVOKED: 'Taken back by Meta.',
+    },
+  },
+  AccountReviewStatus: {
+    meaning: 'Where the review of the WhatsApp Business account stands.',
+    words: {
+      APPROVED: 'Approved.',
+      PENDING: 'In review.',
+      REJECTED: 'Rejected.',
+      LIMIT_REACHED: 'The limit of accounts is reached.',
+      RESTRICTED: 'Restricted.',
+    },
+  },
+  OwnershipType: {
+    meaning: 'Who owns the WhatsApp Business account.',
+    words: {
+      SELF_OWNED: 'The business itself.',
+      CLIENT_OWNED: 'A client; it is shared with the business.',
+      AGENCY_OWNED: 'An agency.',
+      ON_BEHALF_OF: 'The business, on behalf of another one.',
+    },
+  },
+} as const satisfies Record<string, { meaning: string; words: Record<string, string> }>;
+
+export type VocabularyName = keyof typeof vocabularies;
+
+/** A word as GraphQL shows it: one of the table, or UNRECOGNIZED. Null stays null: Meta said nothing. */
+export function toWord(vocabulary: VocabularyName, raw: string | null): string | null {
+  if (raw === null) return null;
+  const word = raw.toUpperCase();
+  return Object.hasOwn(vocabularies[vocabulary].words, word) ? word : 'UNRECOGNIZED';
+}

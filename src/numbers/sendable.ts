@@ -1,0 +1,235 @@
+// Owns the rules that say whether a number may send, and why. Pure: evidence in, verdict and reasons out.
+//
+// The rules, in the order in which they speak:
+//  1. A connection state other than OPEN blocks. For a non-Meta number that is all.
+//  2. Meta's status must be CONNECTED and the platform CLOUD_API. Another known word blocks; a missing or new one leaves
+//     the question open.
+//  3. An entity of health_status that is BLOCKED blocks, unless all of its errors are about calls (SIP). LIMITED informs.
+//     The aggregate is never read: Meta reports BLOCKED there when only calls are.
+//  4. A refusal that is itself a finding (account disabled, locked, or number deleted) blocks.
+//  5. Evidence that is missing or stale, or that a dead token or a lost permission keeps us from renewing, supports no
+//     verdict.
+// https://developers.facebook.com/docs/whatsapp/cloud-api/health-status
+
+import type { HealthEntity, MetaPhone } from './meta.ts';
+import type { ConnectionState, ProviderName } from './number.ts';
+import type { UpstreamFailure } from './provider.ts';
+import { toWord } from './vocabulary.ts';
+
+/** YES: it may send. NO: something blocks it. UNKNOWN: the evidence is missing, stale or not understood. */
+export const verdicts = ['YES', 'NO', 'UNKNOWN'] as const;
+export type Verdict = (typeof verdicts)[number];
+
+/** BLOCKS makes the verdict NO. UNSETTLES makes it UNKNOWN unless something blocks. INFORMS changes nothing. */
+export const effects = ['BLOCKS', 'UNSETTLES', 'INFORMS'] as const;
+export type Effect = (typeof effects)[number];
+
+/** One piece of evidence and what it does to the verdict. */
+export interface Reason {
+  /** CONNECTION, SNAPSHOT, or Meta's entity type: PHONE_NUMBER, WABA, BUSINESS, APP, … */
+  readonly entity: string;
+  readonly entityId: string | null;
+  /** The field that says so, in the spelling of its source. */
+  readonly field: string;
+  /** What it says, as it came. */
+  readonly value: string | null;
+  /** Meta's error code. */
+  readonly code: number | null;
+  readonly text: string;
+  /** What to do about it. */
+  readonly solution: string | null;
+  readonly effect: Effect;
+}
+
+export interface Sendability {
+  readonly verdict: Verdict;
+  readonly reasons: readonly Reason[];
+}
+
+export interface Evidence {
+  readonly provider: ProviderName;
+  readonly state: ConnectionState;
+  /** The last good reading, whatever its age. */
+  readonly phone: MetaPhone | null;
+  /** Whether that reading, or that of the connection, is too old. */
+  readonly stale: boolean;
+  /** Why the newest attempt failed; null when it did not. */
+  readonly failure: UpstreamFailure | null;
+}
+
+/** `sendable` is the last verdict that evidence supported, whatever its age: true only for YES. */
+export function toSendability(evidence: Evidence): {
+  readonly sendable: boolean;
+  readonly sendability: Sendability;
+} {
+  // What we know of now, whatever the age of the last good reading.
+  const certain = [...toConnectionReasons(evidence.state), ...toFindings(evidence.failure)];
+  const read = evidence.provider === 'META' ? toMetaReasons(evidence.phone) : [];
+  const doubts = toDoubts(evidence);
+  // A stale reading supports neither YES nor NO.
+  const current = evidence.stale ? [...certain, ...doubts] : [...certain, ...read, ...doubts];
+  return {
+    sendable: toVerdict([...certain, ...read]) === 'YES',
+    sendability: { verdict: toVerdict(current), reasons: [...certain, ...read, ...doubts] },
+  };
+}
+
+function toVerdict(reasons: readonly Reason[]): Verdict {
+  if (reasons.some((reason) => reason.effect === 'BLOCKS')) return 'NO';
+  return reasons.some((reason) => reason.effect === 'UNSETTLES') ? 'UNKNOWN' : 'YES';
+}
+
+function toConnectionReasons(state: ConnectionState): readonly Reason[] {
+  if (state === 'OPEN') return [];
+  const text =
+    state === 'CONNECTING' ? 'The number is still connecting.' : 'The number is disconnected.';
+  return [
+    toReason('CONNECTION', 'state', state, 'BLOCKS', text, {
+      solution: 'Connect the number again.',
+    }),
+  ];
+}
+
+function toMetaReasons(phone: MetaPhone | null): readonly Reason[] {
+  if (phone === null) {
+    const text = 'Meta has never been read successfully for this number.';
+    return [toReason('SNAPSHOT', 'observedAt', null, 'UNSETTLES', text)];
+  }
+  return [...toStatusReasons(phone), ...toPlatformReasons(phone), ...toHealthReasons(phone)];
+}
+
+function toStatusReasons({ status }: MetaPhone): readonly Reason[] {
+  const word = toWord('MetaStatus', status);
+  if (word === 'CONNECTED') return [];
+  const effect =
+    word === null || word === 'UNKNOWN' || word === 'UNRECOGNIZED' ? 'UNSETTLES' : 'BLOCKS';
+  const text =
+    effect === 'BLOCKS'
+      ? `Meta's status of the number is ${status}, not CONNECTED.`
+      : "Meta's status of the number is missing or not understood.";
+  return [toReason('PHONE_NUMBER', 'status', status, effect, text)];
+}
+
+function toPlatformReasons({ platformType }: MetaPhone): readonly Reason[] {
+  const word = toWord('PlatformType', platformType);
+  if (word === 'CLOUD_API') return [];
+  const effect = word === null || word === 'UNRECOGNIZED' ? 'UNSETTLES' : 'BLOCKS';
+  const text =
+    effect === 'BLOCKS'
+      ? 'The number is not registered on the Cloud API.'
+      : 'Meta does not say on which platform the number is registered.';
+  const solution = effect === 'BLOCKS' ? 'Register the number on the Cloud API.' : null;
+  return [toReason('PHONE_NUMBER', 'platform_type', platformType, effect, text, { solution })];
+}
+
+function toHealthReasons({ healthStatus }: MetaPhone): readonly Reason[] {
+  if (healthStatus === null || healthStatus.entities.length === 0) {
+    const text = 'Meta gave no health status for the number.';
+    return [toReason('PHONE_NUMBER', 'health_status', null, 'UNSETTLES', text)];
+  }
+  return healthStatus.entities.flatMap(toEntityReasons);
+}
+
+// 138024 SIP is not enabled, 138025 the app has no SIP server: both are about calls.
+const callErrors: ReadonlySet<number | null> = new Set([138_024, 138_025]);
+const sendingEntities: ReadonlySet<string> = new Set(['PHONE_NUMBER', 'WABA', 'BUSINESS', 'APP']);
+
+function toEntityReasons(entity: HealthEntity): readonly Reason[] {
+  const effect = toEntityEffect(entity);
+  const reason = (text: string, code: number | null = null, solution: string | null = null) =>
+    toReason(entity.entityType, 'can_send_message', entity.canSendMessage, effect, text, {
+      entityId: entity.id,
+      code,
+      solution,
+    });
+  const said = [
+    ...entity.errors.map((error) =>
+      reason(toErrorText(error.code, error.description), error.code, error.possibleSolution),
+    ),
+    ...entity.additionalInfo.map((text) => reason(text)),
+  ];
+  if (said.length > 0 || entity.canSendMessage === 'AVAILABLE') return said;
+  const text =
+    effect === 'UNSETTLES'
+      ? 'Meta does not say, or not in words that we know, whether messages can be sent.'
+      : `Meta says ${entity.canSendMessage} and gives no reason.`;
+  return [reason(text)];
+}
+
+function toEntityEffect({ entityType, canSendMessage, errors }: HealthEntity): Effect {
+  if (!sendingEntities.has(entityType)) return 'INFORMS';
+  switch (canSendMessage) {
+    case 'AVAILABLE':
+    case 'LIMITED':
+      return 'INFORMS';
+    case 'BLOCKED':
+      return errors.length > 0 && errors.every((error) => callErrors.has(error.code))
+        ? 'INFORMS'
+        : 'BLOCKS';
+    default:
+      return 'UNSETTLES';
+  }
+}
+
+function toErrorText(code: number | null, description: string | null): string {
+  const text = description ?? 'Meta gives no description.';
+  // Seen in the field: numbers blocked by a payment method went on answering people who had written first.
+  return code === 141_006
+    ? `${text} Business-initiated messages (templates) are blocked; replies may still go out.`
+    : text;
+}
+
+// https://developers.facebook.com/docs/whatsapp/cloud-api/support/error-codes
+const findingTexts: Readonly<Record<number, string>> = {
+  33: 'Meta says that the number has been deleted.',
+  368: 'Meta has restricted or disabled the account for a violation of its policies.',
+  130_497: 'Meta keeps the account from messaging people in certain countries.',
+  131_031: 'Meta has locked the account.',
+};
+
+function toFindings(failure: UpstreamFailure | null): readonly Reason[] {
+  const code = failure?.metaCode ?? null;
+  const text = code === null ? undefined : findingTexts[code];
+  if (code === null || text === undefined) return [];
+  const entity = code === 33 ? 'PHONE_NUMBER' : 'WABA';
+  // A country restriction leaves the others open.
+  const effect = code === 130_497 ? 'INFORMS' : 'BLOCKS';
+  return [toReason(entity, 'error.code', String(code), effect, text, { code })];
+}
+
+function toDoubts({ stale, failure }: Evidence): readonly Reason[] {
+  const doubts: Reason[] = [];
+  if (stale) {
+    const text = 'The last good reading is missing or too old to rely on; ask for a live reading.';
+    doubts.push(toReason('SNAPSHOT', 'stale', 'true', 'UNSETTLES', text));
+  }
+  if (failure?.code === 'META_ACCESS_DENIED' && toFindings(failure).length === 0) {
+    doubts.push(
+      toReason('SNAPSHOT', 'error.code', String(failure.metaCode), 'UNSETTLES', failure.message, {
+        code: failure.metaCode,
+        solution: 'Store a working access token for the number.',
+      }),
+    );
+  }
+  return doubts;
+}
+
+function toReason(
+  entity: string,
+  field: string,
+  value: string | null,
+  effect: Effect,
+  text: string,
+  more: Partial<Pick<Reason, 'entityId' | 'code' | 'solution'>> = {},
+): Reason {
+  return {
+    entity,
+    entityId: more.entityId ?? null,
+    field,
+    value,
+    code: more.code ?? null,
+    text,
+    solution: more.solution ?? null,
+    effect,
+  };
+}

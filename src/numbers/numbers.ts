@@ -1,0 +1,240 @@
+// Owns the use cases: what may be asked and told about the numbers of a tenant. The one place that says "not found".
+
+import type { Access } from '../access/access.ts';
+import type { Database } from '../database.ts';
+import { GatewayError } from '../errors.ts';
+import type { Vault } from '../secrets.ts';
+import type { Telemetry } from '../telemetry.ts';
+import type { MetaBlock } from './meta.ts';
+import {
+  type ConnectionState,
+  findRefreshFailure,
+  type Outcomes,
+  type ProviderName,
+  type StoredNumber,
+  toWhatsAppNumber,
+  type WhatsAppNumber,
+} from './number.ts';
+import type { Block, Credentials, Provider } from './provider.ts';
+import { createRefresher, toCredentialPlace } from './refresh.ts';
+import * as store from './store.ts';
+
+/** One number to get. */
+export interface NumberRequest {
+  readonly id: string;
+  /** The blocks of Meta to read live before answering; none of them means all; null fetches nothing. */
+  readonly refresh: readonly MetaBlock[] | null;
+}
+
+export interface NewNumber {
+  readonly tenantId: string;
+  readonly name: string;
+  /** Digits only, with the country code. */
+  readonly number: string;
+  readonly provider: ProviderName;
+  readonly instanceName: string | null;
+  readonly state: ConnectionState;
+  readonly phoneNumberId: string | null;
+  readonly wabaId: string | null;
+  readonly credentials: Credentials | null;
+  /** For the demo, whose ids stay the same; otherwise the database makes one. */
+  readonly id?: string;
+}
+
+export interface Numbers {
+  /** All numbers of the tenant, by creation, then id. Fetches nothing. */
+  list(access: Access): Promise<readonly WhatsAppNumber[]>;
+  /**
+   * One answer for each request, in order: the number, or NUMBER_NOT_FOUND. Live readings travel together; trouble
+   * upstream is told by the number's freshness. `signal` is that of the caller: see `Refresher.observe`.
+   */
+  getMany(
+    access: Access,
+    requests: readonly NumberRequest[],
+    signal: AbortSignal,
+  ): Promise<readonly (WhatsAppNumber | GatewayError)[]>;
+  /** Throws NUMBER_NOT_FOUND. */
+  get(access: Access, request: NumberRequest, signal: AbortSignal): Promise<WhatsAppNumber>;
+  /** As `get` with a reading of these blocks; throws why when not one of them could be read. */
+  getLive(
+    access: Access,
+    id: string,
+    blocks: readonly MetaBlock[],
+    signal: AbortSignal,
+  ): Promise<WhatsAppNumber>;
+  /** The number whose connection state was read just now, from Meta or from the session engine; throws as `getLive`. */
+  getStatus(access: Access, id: string, signal: AbortSignal): Promise<WhatsAppNumber>;
+
+  /** For operators. CONFLICT when the tenant has the phone number id or the instance name already. */
+  create(number: NewNumber): Promise<WhatsAppNumber>;
+  /** For operators: by id alone. Throws NUMBER_NOT_FOUND. */
+  getTenantOf(id: string): Promise<string>;
+  setState(id: string, state: ConnectionState): Promise<WhatsAppNumber>;
+  /** Replaces the stored ones, for example after the access token has died. */
+  setCredentials(id: string, credentials: Credentials): Promise<WhatsAppNumber>;
+}
+
+export interface NumbersOptions {
+  readonly database: Database;
+  readonly vault: Vault;
+  readonly providers: Readonly<Record<ProviderName, Provider>>;
+  readonly telemetry: Telemetry;
+  readonly now: () => Date;
+  /** Milliseconds that a live reading may take. */
+  readonly deadlineMs?: number;
+}
+
+/** What an operator's command acts as: the tenant itself, with no key. */
+export function toOperatorAccess(tenantId: string): Access {
+  return { tenantId, keyId: 'operator', numberId: null, askedAt: performance.now() };
+}
+
+export function createNumbers(options: NumbersOptions): Numbers {
+  const { database, vault, now } = options;
+  const refresher = createRefresher(options);
+  const { list, getMany } = createReading(options, refresher);
+  const get: Numbers['get'] = async (access, request, signal) => {
+    const [found] = await getMany(access, [request], signal);
+    if (found === undefined || found instanceof GatewayError) throw found ?? toNotFound();
+    return found;
+  };
+  const getLive: Numbers['getLive'] = async (access, id, blocks, signal) => {
+    const number = await get(access, { id, refresh: blocks }, signal);
+    const failure = findRefreshFailure(number);
+    if (failure === null) return number;
+    const { code, message, retryAt, metaCode, metaSubcode, fbtraceId, transient } = failure;
+    throw new GatewayError(code, message, {
+      details: { metaCode, metaSubcode, fbtraceId, transient, retryAt },
+      ...(transient && { retryAfterSeconds: toRetryAfterSeconds(retryAt, now()) }),
+    });
+  };
+  const getTenantOf = async (id: string): Promise<string> => {
+    const tenantId = await store.findTenantOfNumberAcrossTenants(database, id);
+    if (tenantId === undefined) throw toNotFound();
+    return tenantId;
+  };
+  const getStored = (tenantId: string, id: string) =>
+    get(toOperatorAccess(tenantId), { id, refresh: null }, AbortSignal.any([]));
+  return {
+    list,
+    getMany,
+    get,
+    getLive,
+    getStatus: (access, id, signal) => getLive(access, id, ['phone'], signal),
+    async create(number) {
+      const { credentials, tenantId } = number;
+      const seal =
+        credentials === null
+          ? null
+          : (id: string) =>
+              vault.seal(JSON.stringify(credentials), toCredentialPlace(tenantId, id));
+      const id = await store
+        .insertNumber(database, tenantId, toRow(number), seal)
+        .catch((error: unknown) => {
+          throw toConflict(error);
+        });
+      return await getStored(tenantId, id);
+    },
+    getTenantOf,
+    async setState(id, state) {
+      const tenantId = await getTenantOf(id);
+      await store.updateState(database, tenantId, id, state);
+      return await getStored(tenantId, id);
+    },
+    async setCredentials(id, credentials) {
+      const tenantId = await getTenantOf(id);
+      const sealed = vault.seal(JSON.stringify(credentials), toCredentialPlace(tenantId, id));
+      await store.updateCredential(database, tenantId, id, sealed);
+      return await getStored(tenantId, id);
+    },
+  };
+}
+
+function createReading(
+  { database, providers, now }: NumbersOptions,
+  refresher: ReturnType<typeof createRefresher>,
+): Pick<Numbers, 'list' | 'getMany'> {
+  // What was stored while a session engine was configured says nothing once there is none.
+  const toNumber = (stored: StoredNumber, outcomes?: Outcomes) => {
+    const blocks = stored.blocks.filter(({ block }) =>
+      providers[stored.provider].blocks.includes(block),
+    );
+    return toWhatsAppNumber({ ...stored, blocks }, now(), outcomes);
+  };
+  return {
+    async list(access) {
+      const stored = await store.listNumbers(database, access.tenantId);
+      return stored.map((number) => toNumber(number));
+    },
+    async getMany(access, requests, signal) {
+      const ids = [...new Set(requests.map((request) => request.id))];
+      const before = new Map(
+        (await store.listNumbers(database, access.tenantId, ids)).map((row) => [row.id, row]),
+      );
+      const wishes = toWishes(requests, before);
+      const outcomes =
+        wishes.length === 0 ? new Map() : await refresher.observe(access, wishes, signal);
+      const after =
+        wishes.length === 0
+          ? before
+          : new Map(
+              (await store.listNumbers(database, access.tenantId, ids)).map((row) => [row.id, row]),
+            );
+      return requests.map(({ id, refresh }) => {
+        const stored = after.get(id);
+        if (stored === undefined) return toNotFound();
+        return toNumber(stored, refresh === null ? undefined : outcomes.get(id));
+      });
+    },
+  };
+}
+
+const allBlocks: readonly MetaBlock[] = ['phone', 'profile', 'waba'];
+
+// Two requests for one number become one wish for all that they want.
+function toWishes(
+  requests: readonly NumberRequest[],
+  stored: ReadonlyMap<string, StoredNumber>,
+): readonly { number: StoredNumber; blocks: readonly Block[] }[] {
+  const asked = requests.filter((request) => request.refresh !== null);
+  return [...Map.groupBy(asked, (request) => request.id)].flatMap(([id, ofNumber]) => {
+    const number = stored.get(id);
+    if (number === undefined) return [];
+    const blocks = ofNumber.flatMap(({ refresh }) =>
+      refresh === null || refresh.length === 0 ? allBlocks : refresh,
+    );
+    return [{ number, blocks: [...new Set<Block>([...blocks, 'connection'])] }];
+  });
+}
+
+function toRow(number: NewNumber): store.NewNumberRow {
+  return {
+    ...(number.id !== undefined && { id: number.id }),
+    instance_name: number.instanceName,
+    number: number.number,
+    name: number.name,
+    provider: number.provider,
+    state: number.state,
+    phone_number_id: number.phoneNumberId,
+    waba_id: number.wabaId,
+  };
+}
+
+function toNotFound(): GatewayError {
+  return new GatewayError('NUMBER_NOT_FOUND', 'There is no number with this id.');
+}
+
+// 23505: one of the unique keys of whatsapp_number.
+function toConflict(error: unknown): unknown {
+  if ((error as { code?: unknown }).code !== '23505') return error;
+  return new GatewayError(
+    'CONFLICT',
+    'The tenant has a number with this phone number id or instance name already; see: number list.',
+    { cause: error },
+  );
+}
+
+function toRetryAfterSeconds(retryAt: string | null, now: Date): number {
+  const seconds = retryAt === null ? 5 : (Date.parse(retryAt) - now.getTime()) / 1_000;
+  return Math.max(1, Math.ceil(seconds));
+}

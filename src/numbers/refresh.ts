@@ -1,0 +1,349 @@
+// Owns the live reading: who joins whose, how long it may take, and what of it is kept. How an upstream is asked is the
+// providers', how a reading is merged is the store's.
+
+import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Access } from '../access/access.ts';
+import type { Database } from '../database.ts';
+import type { Vault } from '../secrets.ts';
+import type { Telemetry } from '../telemetry.ts';
+import type { MetaPhone } from './meta.ts';
+import {
+  type Outcomes,
+  type ProviderName,
+  type StoredNumber,
+  toConnectionState,
+} from './number.ts';
+import type {
+  Block,
+  Blocks,
+  Credentials,
+  Observation,
+  Provider,
+  Read,
+  Target,
+  UpstreamFailure,
+} from './provider.ts';
+import * as store from './store.ts';
+
+/** A number to read, and which of its blocks; those that its provider does not have are passed over. */
+export interface Wish {
+  readonly number: StoredNumber;
+  readonly blocks: readonly Block[];
+}
+
+export interface Refresher {
+  /**
+   * Reads and stores what is wished. What somebody is reading already, here or in another process, is not read again.
+   * Answers by number id how it went. Trouble upstream is an answer; it rejects with the reason of `signal` once that is
+   * aborted, and the reading itself ends when nobody waits for it any more. UNAVAILABLE when the database is.
+   */
+  observe(
+    access: Access,
+    wishes: readonly Wish[],
+    signal: AbortSignal,
+  ): Promise<ReadonlyMap<string, Outcomes>>;
+}
+
+export interface RefresherOptions {
+  readonly database: Database;
+  readonly vault: Vault;
+  readonly providers: Readonly<Record<ProviderName, Provider>>;
+  readonly telemetry: Telemetry;
+  /** Milliseconds that a whole reading may take. */
+  readonly deadlineMs?: number;
+}
+
+/** LIVE: stored, well or badly. A failure: nothing was attempted. */
+type Outcome = 'LIVE' | UpstreamFailure;
+
+/** Readings that were started together and end together. */
+interface Flight {
+  readonly outcomes: Promise<ReadonlyMap<string, Outcome>>;
+  readonly controller: AbortController;
+  passengers: number;
+}
+
+interface Group {
+  readonly tenantId: string;
+  readonly askedAt: number;
+  readonly provider: Provider;
+  readonly wishes: readonly Wish[];
+  readonly subjects: readonly store.Subject[];
+}
+
+const pollMs = 50;
+/** A lease outlives the deadline a little: a process that died with one in hand blocks nobody for long. */
+const leaseSlackMs = 2_000;
+
+export function createRefresher(options: RefresherOptions): Refresher {
+  const { providers } = options;
+  const flights = new Map<string, Flight>();
+
+  const start = (group: Group): Flight => {
+    const controller = new AbortController();
+    const keys = group.subjects.map((subject) => toFlightKey(group.tenantId, subject));
+    const flight: Flight = {
+      controller,
+      passengers: 0,
+      outcomes: fly(options, group, controller.signal).finally(() => {
+        for (const key of keys) if (flights.get(key) === flight) flights.delete(key);
+      }),
+    };
+    for (const key of keys) flights.set(key, flight);
+    return flight;
+  };
+
+  return {
+    async observe(access, wishes, signal) {
+      signal.throwIfAborted();
+      const wished = wishes.map((wish) => ({
+        ...wish,
+        blocks: toBlocks(wish, providers[wish.number.provider]),
+      }));
+      const boarded = new Set<Flight>();
+      for (const [name, ofProvider] of Map.groupBy(wished, (wish) => wish.number.provider)) {
+        const subjects = toSubjects(ofProvider);
+        const missing = subjects.filter((subject) => {
+          const flight = flights.get(toFlightKey(access.tenantId, subject));
+          if (flight !== undefined) boarded.add(flight);
+          return flight === undefined;
+        });
+        if (missing.length === 0) continue;
+        const group = {
+          ...access,
+          provider: providers[name],
+          wishes: ofProvider,
+          subjects: missing,
+        };
+        boarded.add(start(group));
+      }
+      const landed = await Promise.all([...boarded].map((flight) => ride(flight, flights, signal)));
+      const outcomes = new Map(landed.flatMap((outcome) => [...outcome]));
+      return new Map(wished.map((wish) => [wish.number.id, toOutcomes(wish, outcomes)]));
+    },
+  };
+}
+
+/** Waits for a flight as one of its passengers; the last one to leave early ends it. */
+async function ride(
+  flight: Flight,
+  flights: Map<string, Flight>,
+  signal: AbortSignal,
+): Promise<ReadonlyMap<string, Outcome>> {
+  const left = Promise.withResolvers<never>();
+  const leave = () => left.reject(signal.reason);
+  signal.addEventListener('abort', leave, { once: true });
+  flight.passengers += 1;
+  try {
+    return await Promise.race([flight.outcomes, left.promise]);
+  } finally {
+    signal.removeEventListener('abort', leave);
+    flight.passengers -= 1;
+    if (flight.passengers === 0 && signal.aborted) {
+      // Nobody may board a flight that is being called off.
+      for (const [key, candidate] of flights) if (candidate === flight) flights.delete(key);
+      flight.outcomes.catch(() => undefined);
+      flight.controller.abort(signal.reason);
+    }
+  }
+}
+
+async function fly(
+  options: RefresherOptions,
+  group: Group,
+  called: AbortSignal,
+): Promise<ReadonlyMap<string, Outcome>> {
+  const { deadlineMs = 8_000 } = options;
+  const deadline = AbortSignal.timeout(deadlineMs);
+  const holder = randomUUID();
+  const outcomes = new Map<string, Outcome>();
+  let waiting = group.subjects;
+  while (waiting.length > 0) {
+    // oxlint-disable-next-line no-await-in-loop -- each round asks again for what another process was reading
+    const lease = await store.acquireLease(options.database, {
+      tenantId: group.tenantId,
+      holder,
+      subjects: waiting,
+      askedMsAgo: performance.now() - group.askedAt,
+      leaseMs: deadlineMs + leaseSlackMs,
+      numberIds: group.wishes.map((wish) => wish.number.id),
+    });
+    for (const subject of lease.satisfied) outcomes.set(store.toSubjectKey(subject), 'LIVE');
+    if (lease.granted.length > 0) {
+      // oxlint-disable-next-line no-await-in-loop -- see above
+      const read = await readLeased(options, group, { lease, holder, called, deadline });
+      for (const [key, outcome] of read) outcomes.set(key, outcome);
+    }
+    waiting = lease.held;
+    if (waiting.length === 0) break;
+    if (deadline.aborted) {
+      for (const subject of waiting)
+        outcomes.set(store.toSubjectKey(subject), toTimeout(deadlineMs));
+      break;
+    }
+    // oxlint-disable-next-line no-await-in-loop -- see above
+    await delay(pollMs, undefined, { signal: called });
+  }
+  return outcomes;
+}
+
+interface Leased {
+  readonly lease: store.Lease;
+  readonly holder: string;
+  readonly called: AbortSignal;
+  readonly deadline: AbortSignal;
+}
+
+async function readLeased(
+  options: RefresherOptions,
+  group: Group,
+  { lease, holder, called, deadline }: Leased,
+): Promise<ReadonlyMap<string, Outcome>> {
+  const { tenantId } = group;
+  const granted = new Set(lease.granted.map(store.toSubjectKey));
+  const targets = group.wishes
+    .map((wish) => toTarget(options, tenantId, wish, lease, granted))
+    .filter((target) => target.blocks.length > 0);
+  const base = { tenantId, holder, observedAt: lease.observedAt, leased: lease.granted };
+  let observations: readonly Observation[];
+  try {
+    observations = await group.provider.read(targets, AbortSignal.any([called, deadline]));
+  } catch (error) {
+    if (called.aborted || !deadline.aborted) {
+      // Called off, or a defect: nothing was learnt, and the next one need not wait for the lease to end.
+      await store.recordReadings(options.database, { ...base, readings: [] });
+      throw error;
+    }
+    const failure = toTimeout(options.deadlineMs ?? 8_000);
+    observations = targets.map((target) => toFailed(target, failure));
+  }
+  const reads = toReads(targets, observations);
+  const readings = [...reads.values()]
+    .filter(({ read }) => read.ok || read.attempted)
+    .map(({ subject, read }) => toReading(subject, read));
+  await store.recordReadings(options.database, { ...base, readings });
+  return new Map(
+    [...reads].map(([key, { read }]) => [key, read.ok || read.attempted ? 'LIVE' : read.failure]),
+  );
+}
+
+interface SubjectRead {
+  readonly subject: store.Subject;
+  readonly read: Read<Blocks[Block]>;
+}
+
+// Numbers that share an account bring the same reading of it; one of them is kept.
+function toReads(
+  targets: readonly Target[],
+  observations: readonly Observation[],
+): ReadonlyMap<string, SubjectRead> {
+  const reads = new Map<string, SubjectRead>();
+  targets.forEach((target, index) => {
+    for (const block of target.blocks) {
+      const read = observations[index]?.reads[block];
+      if (read === undefined) continue;
+      const subject = toSubject(block, target.numberId, target.wabaId);
+      reads.set(store.toSubjectKey(subject), { subject, read });
+    }
+  });
+  return reads;
+}
+
+function toReading(subject: store.Subject, read: Read<Blocks[Block]>): store.Reading {
+  if (!read.ok) return { ...subject, data: null, failure: read.failure, state: null };
+  return { ...subject, data: read.value, failure: null, state: toState(subject.block, read.value) };
+}
+
+function toState(block: Block, value: Blocks[Block]): store.Reading['state'] {
+  if (block === 'connection') return (value as Blocks['connection']).state;
+  return block === 'phone' ? toConnectionState((value as MetaPhone).status) : null;
+}
+
+function toTarget(
+  { vault, telemetry }: RefresherOptions,
+  tenantId: string,
+  { number, blocks }: Wish,
+  lease: store.Lease,
+  granted: ReadonlySet<string>,
+): Target {
+  const sealed = lease.credentials.get(number.id);
+  let credentials: Credentials | null = null;
+  if (sealed !== undefined) {
+    try {
+      const place = toCredentialPlace(tenantId, number.id);
+      credentials = JSON.parse(vault.open(sealed, place)) as Credentials;
+    } catch (error) {
+      telemetry.warned('credentials cannot be opened', {
+        numberId: number.id,
+        cause: String(error),
+      });
+    }
+  }
+  return {
+    numberId: number.id,
+    phoneNumberId: number.phoneNumberId,
+    wabaId: number.wabaId,
+    instanceName: number.instanceName,
+    credentials,
+    blocks: blocks.filter((block) =>
+      granted.has(store.toSubjectKey(toSubject(block, number.id, number.wabaId))),
+    ),
+  };
+}
+
+/** Where the credentials of a number are sealed. */
+export function toCredentialPlace(tenantId: string, numberId: string) {
+  return { table: 'number_credential', column: 'sealed', tenantId, rowId: numberId };
+}
+
+function toBlocks({ number, blocks }: Wish, provider: Provider): readonly Block[] {
+  return provider.blocks.filter(
+    (block) => blocks.includes(block) && (block !== 'waba' || number.wabaId !== null),
+  );
+}
+
+function toSubjects(wishes: readonly Wish[]): readonly store.Subject[] {
+  const subjects = wishes.flatMap(({ number, blocks }) =>
+    blocks.map((block) => toSubject(block, number.id, number.wabaId)),
+  );
+  return [...new Map(subjects.map((subject) => [store.toSubjectKey(subject), subject])).values()];
+}
+
+function toSubject(block: Block, numberId: string, wabaId: string | null): store.Subject {
+  return { block, id: block === 'waba' && wabaId !== null ? wabaId : numberId };
+}
+
+function toFlightKey(tenantId: string, subject: store.Subject): string {
+  return `${tenantId} ${store.toSubjectKey(subject)}`;
+}
+
+function toOutcomes({ number, blocks }: Wish, outcomes: ReadonlyMap<string, Outcome>): Outcomes {
+  const entries = blocks.map((block) => {
+    const key = store.toSubjectKey(toSubject(block, number.id, number.wabaId));
+    return [block, outcomes.get(key)] as const;
+  });
+  return new Map(
+    entries.flatMap(([block, outcome]) => (outcome === undefined ? [] : [[block, outcome]])),
+  );
+}
+
+function toFailed(target: Target, failure: UpstreamFailure): Observation {
+  const read = { ok: false, attempted: true, failure } as const;
+  return {
+    numberId: target.numberId,
+    reads: Object.fromEntries(target.blocks.map((block) => [block, read])),
+  };
+}
+
+function toTimeout(deadlineMs: number): UpstreamFailure {
+  return {
+    code: 'META_TIMEOUT',
+    message: `The reading was not complete after ${deadlineMs / 1_000} seconds; try again.`,
+    transient: true,
+    retryAt: null,
+    metaCode: null,
+    metaSubcode: null,
+    fbtraceId: null,
+  };
+}

@@ -1,0 +1,379 @@
+// Owns the SQL on numbers, their credentials, their snapshots, and the leases of those who read them.
+
+import { type RawBuilder, sql } from 'kysely';
+import type { Database, TenantTransaction, WhatsAppNumberTable } from '../database.ts';
+import type { ConnectionState, ProviderName, StoredBlock, StoredNumber } from './number.ts';
+import type { Block, UpstreamFailure } from './provider.ts';
+
+/** The numbers of the tenant in order of creation, then id; with `ids`, those of them. */
+export async function listNumbers(
+  database: Database,
+  tenantId: string,
+  ids?: readonly string[],
+): Promise<readonly StoredNumber[]> {
+  return await database.withTenant(tenantId, async (transaction) => {
+    const query = transaction
+      .selectFrom('whatsapp_number as n')
+      .select([
+        'n.id',
+        'n.instance_name',
+        'n.number',
+        'n.name',
+        'n.provider',
+        'n.state',
+        'n.state_observed_at',
+        'n.phone_number_id',
+        'n.waba_id',
+        'n.created_at',
+        'n.updated_at',
+        selectBlocks().as('blocks'),
+      ])
+      .where('n.tenant_id', '=', tenantId)
+      .orderBy('n.created_at')
+      .orderBy('n.id');
+    const rows = await (
+      ids === undefined ? query : query.where('n.id', '=', sql<string>`any(${ids}::text[])`)
+    ).execute();
+    return rows.map(toStoredNumber);
+  });
+}
+
+export async function findTenantOfNumberAcrossTenants(
+  database: Database,
+  numberId: string,
+): Promise<string | undefined> {
+  const query = sql<{ id: string | null }>`select find_tenant_of_number(${numberId}) as id`;
+  const { rows } = await database.acrossTenants((functions) => query.execute(functions));
+  return rows[0]?.id ?? undefined;
+}
+
+export interface NewNumberRow {
+  readonly id?: string;
+  readonly instance_name: string | null;
+  readonly number: string;
+  readonly name: string;
+  readonly provider: ProviderName;
+  readonly state: ConnectionState;
+  readonly phone_number_id: string | null;
+  readonly waba_id: string | null;
+}
+
+/** `seal` makes the credentials' text once the id that it is bound to is known; null stores none. */
+export async function insertNumber(
+  database: Database,
+  tenantId: string,
+  row: NewNumberRow,
+  seal: ((numberId: string) => string) | null,
+): Promise<string> {
+  return await database.withTenant(tenantId, async (transaction) => {
+    const { id } = await transaction
+      .insertInto('whatsapp_number')
+      .values({ tenant_id: tenantId, ...row })
+      .returning('id')
+      .executeTakeFirstOrThrow();
+    if (seal !== null) await upsertCredential(transaction, tenantId, id, seal(id));
+    return id;
+  });
+}
+
+export async function updateCredential(
+  database: Database,
+  tenantId: string,
+  numberId: string,
+  sealed: string,
+): Promise<void> {
+  await database.withTenant(tenantId, (transaction) =>
+    upsertCredential(transaction, tenantId, numberId, sealed),
+  );
+}
+
+async function upsertCredential(
+  transaction: TenantTransaction,
+  tenantId: string,
+  numberId: string,
+  sealed: string,
+): Promise<void> {
+  await transaction
+    .insertInto('number_credential')
+    .values({ tenant_id: tenantId, number_id: numberId, sealed })
+    .onConflict((conflict) => conflict.columns(['tenant_id', 'number_id']).doUpdateSet({ sealed }))
+    .execute();
+}
+
+/** A change that somebody made, which counts as an observation of now: the trigger sets the times. */
+export async function updateState(
+  database: Database,
+  tenantId: string,
+  numberId: string,
+  state: ConnectionState,
+): Promise<void> {
+  await database.withTenant(tenantId, (transaction) =>
+    transaction
+      .updateTable('whatsapp_number')
+      .set({ state })
+      .where('tenant_id', '=', tenantId)
+      .where('id', '=', numberId)
+      .execute(),
+  );
+}
+
+/** One thing to read upstream: a block of a number, or the account that several numbers share. */
+export interface Subject {
+  readonly block: Block;
+  /** The number's id; for `waba` Meta's id of the account. */
+  readonly id: string;
+}
+
+export interface Lease {
+  /** Ours to read now. */
+  readonly granted: readonly Subject[];
+  /** Read and stored by somebody else since we asked. */
+  readonly satisfied: readonly Subject[];
+  /** Being read by somebody else. */
+  readonly held: readonly Subject[];
+  /** The database's clock: the time of what is read from here on. */
+  readonly observedAt: Date;
+  /** Sealed credentials by number id. */
+  readonly credentials: ReadonlyMap<string, string>;
+}
+
+export interface LeaseRequest {
+  readonly tenantId: string;
+  readonly holder: string;
+  readonly subjects: readonly Subject[];
+  /** How long ago the caller asked: what was stored since then is an answer to it. */
+  readonly askedMsAgo: number;
+  readonly leaseMs: number;
+  /** Numbers whose credentials are wanted. */
+  readonly numberIds: readonly string[];
+}
+
+/** Makes sure that of all processes one reads a subject at a time, and that nobody reads what was just read. */
+export async function acquireLease(database: Database, request: LeaseRequest): Promise<Lease> {
+  const { tenantId, holder, subjects } = request;
+  const asked = sql`jsonb_to_recordset(${toJson(subjects)}::jsonb) as asked(block text, id text)`;
+  return await database.withTenant(tenantId, async (transaction) => {
+    // In the order of the key, so that two processes can never wait for each other.
+    const granted = await sql<{ subject: string }>`
+      insert into refresh_lease (tenant_id, subject, holder, expires_at)
+      select ${tenantId}, block || ':' || id, ${holder},
+        clock_timestamp() + ${request.leaseMs}::float8 * interval '1 millisecond'
+      from ${asked} order by block || ':' || id
+      on conflict (tenant_id, subject) do update
+        set holder = excluded.holder, expires_at = excluded.expires_at
+        where refresh_lease.expires_at <= clock_timestamp()
+      returning subject`.execute(transaction);
+    // After the lease, never before: a reading that ended in between is stored by now and is seen here.
+    const { rows } = await sql<{ block: Block; id: string; satisfied: boolean; now: Date }>`
+      select asked.block, asked.id, clock_timestamp()::timestamptz(3) as now,
+        coalesce(greatest(n.recorded_at, w.recorded_at) >=
+          clock_timestamp() - ${request.askedMsAgo}::float8 * interval '1 millisecond', false) as satisfied
+      from ${asked}
+      left join number_snapshot n
+        on n.tenant_id = ${tenantId} and n.number_id = asked.id and n.block = asked.block
+      left join waba_snapshot w
+        on asked.block = 'waba' and w.tenant_id = ${tenantId} and w.waba_id = asked.id`.execute(
+      transaction,
+    );
+    const ours = new Set(granted.rows.map((row) => row.subject));
+    const satisfied = rows.filter((row) => row.satisfied);
+    await deleteLeases(
+      transaction,
+      tenantId,
+      holder,
+      satisfied.filter((row) => ours.has(toSubjectKey(row))),
+    );
+    const credentials = await transaction
+      .selectFrom('number_credential')
+      .select(['number_id', 'sealed'])
+      .where('tenant_id', '=', tenantId)
+      .where('number_id', '=', sql<string>`any(${request.numberIds}::text[])`)
+      .execute();
+    return {
+      granted: rows.filter((row) => !row.satisfied && ours.has(toSubjectKey(row))),
+      satisfied,
+      held: rows.filter((row) => !row.satisfied && !ours.has(toSubjectKey(row))),
+      observedAt: rows[0]?.now ?? new Date(),
+      credentials: new Map(credentials.map((row) => [row.number_id, row.sealed])),
+    };
+  });
+}
+
+/** `block:id`, the name of a subject. */
+export function toSubjectKey({ block, id }: Subject): string {
+  return `${block}:${id}`;
+}
+
+/** What was read of one subject; `data` null means that the reading failed. */
+export interface Reading extends Subject {
+  readonly data: object | null;
+  readonly failure: UpstreamFailure | null;
+  /** The connection state that follows from the data, if it does. */
+  readonly state: ConnectionState | null;
+}
+
+export interface ReadingsToRecord {
+  readonly tenantId: string;
+  readonly holder: string;
+  /** When the readings were sent. */
+  readonly observedAt: Date;
+  readonly readings: readonly Reading[];
+  /** The lease to give back, whether or not there is a reading. */
+  readonly leased: readonly Subject[];
+}
+
+/**
+ * Stores what was read and gives the lease back. A good block replaces an older one and never a newer one; a failure
+ * leaves the last good value where it is. A state that somebody else has changed since the reading was sent stays.
+ */
+export async function recordReadings(database: Database, request: ReadingsToRecord): Promise<void> {
+  const { tenantId, readings } = request;
+  await database.withTenant(tenantId, async (transaction) => {
+    const ofNumbers = readings.filter((reading) => reading.block !== 'waba');
+    const ofWabas = readings.filter((reading) => reading.block === 'waba');
+    if (ofNumbers.length > 0) {
+      await updateNumbers(transaction, { ...request, readings: ofNumbers });
+      await upsertSnapshots(transaction, { ...request, readings: ofNumbers }, 'number_snapshot');
+    }
+    if (ofWabas.length > 0) {
+      await upsertSnapshots(transaction, { ...request, readings: ofWabas }, 'waba_snapshot');
+    }
+    await deleteLeases(transaction, tenantId, request.holder, request.leased);
+  });
+}
+
+const snapshotKeys = {
+  number_snapshot: { columns: sql`number_id, block`, values: sql`read.id, read.block` },
+  waba_snapshot: { columns: sql`waba_id`, values: sql`read.id` },
+};
+
+async function upsertSnapshots(
+  transaction: TenantTransaction,
+  { tenantId, observedAt, readings }: ReadingsToRecord,
+  table: keyof typeof snapshotKeys,
+): Promise<void> {
+  const { columns, values } = snapshotKeys[table];
+  const old = sql.table(table);
+  await sql`
+    insert into ${old} (tenant_id, ${columns}, data, observed_at, attempted_at, recorded_at, failure)
+    select ${tenantId}, ${values}, read.data,
+      case when read.data is not null then ${observedAt}::timestamptz(3) end,
+      ${observedAt}::timestamptz(3), clock_timestamp(), read.failure
+    from jsonb_to_recordset(${toJson(readings)}::jsonb)
+      as read(block text, id text, data jsonb, failure jsonb)
+    order by read.id, read.block
+    on conflict (tenant_id, ${columns}) do update set
+      data = case when excluded.observed_at >= coalesce(${old}.observed_at, '-infinity')
+        then excluded.data else ${old}.data end,
+      observed_at = greatest(${old}.observed_at, excluded.observed_at),
+      attempted_at = greatest(${old}.attempted_at, excluded.attempted_at),
+      recorded_at = excluded.recorded_at,
+      failure = case when excluded.attempted_at >= ${old}.attempted_at
+        then excluded.failure else ${old}.failure end`.execute(transaction);
+}
+
+// A number changes with each good reading of one of its blocks, and its state with those that tell it.
+async function updateNumbers(
+  transaction: TenantTransaction,
+  { tenantId, observedAt, readings }: ReadingsToRecord,
+): Promise<void> {
+  const good = readings.filter((reading) => reading.data !== null);
+  await sql`
+    with read as (
+      select id, max(state) as state
+      from jsonb_to_recordset(${toJson(good)}::jsonb) as read(id text, state text) group by id
+    ), locked as (
+      -- In the order of the key, so that two processes can never wait for each other.
+      select n.id from whatsapp_number n
+      where n.tenant_id = ${tenantId} and n.id in (select id from read)
+      order by n.id for no key update
+    )
+    update whatsapp_number n set
+      updated_at = greatest(n.updated_at, ${observedAt}::timestamptz(3)),
+      state = case when read.state is not null and n.state_observed_at <= ${observedAt}::timestamptz(3)
+        then read.state else n.state end,
+      state_observed_at = case when read.state is not null
+        then greatest(n.state_observed_at, ${observedAt}::timestamptz(3)) else n.state_observed_at end
+    from read join locked on locked.id = read.id
+    where n.tenant_id = ${tenantId} and n.id = read.id`.execute(transaction);
+}
+
+async function deleteLeases(
+  transaction: TenantTransaction,
+  tenantId: string,
+  holder: string,
+  subjects: readonly Subject[],
+): Promise<void> {
+  if (subjects.length === 0) return;
+  await transaction
+    .deleteFrom('refresh_lease')
+    .where('tenant_id', '=', tenantId)
+    .where('holder', '=', holder)
+    .where('subject', '=', sql<string>`any(${subjects.map(toSubjectKey)}::text[])`)
+    .execute();
+}
+
+interface BlockJson {
+  readonly block: Block;
+  readonly data: Readonly<Record<string, unknown>> | null;
+  readonly observed_at: string | null;
+  readonly attempted_at: string;
+  readonly failure: UpstreamFailure | null;
+}
+
+function selectBlocks(): RawBuilder<readonly BlockJson[]> {
+  return sql`(
+    select coalesce(jsonb_agg(b), '[]') from (
+      select s.block, s.data, s.observed_at, s.attempted_at, s.failure from number_snapshot s
+      where s.tenant_id = n.tenant_id and s.number_id = n.id
+      union all
+      select 'waba', w.data, w.observed_at, w.attempted_at, w.failure from waba_snapshot w
+      where w.tenant_id = n.tenant_id and w.waba_id = n.waba_id
+    ) b)`;
+}
+
+interface NumberRow {
+  readonly id: string;
+  readonly instance_name: string | null;
+  readonly number: string;
+  readonly name: string;
+  readonly provider: WhatsAppNumberTable['provider'];
+  readonly state: WhatsAppNumberTable['state'];
+  readonly state_observed_at: Date;
+  readonly phone_number_id: string | null;
+  readonly waba_id: string | null;
+  readonly created_at: Date;
+  readonly updated_at: Date;
+  readonly blocks: readonly BlockJson[];
+}
+
+function toStoredNumber(row: NumberRow): StoredNumber {
+  return {
+    id: row.id,
+    instanceName: row.instance_name,
+    number: row.number,
+    name: row.name,
+    provider: row.provider,
+    state: row.state,
+    stateObservedAt: row.state_observed_at,
+    phoneNumberId: row.phone_number_id,
+    wabaId: row.waba_id,
+    createdAt: row.created_at,
+    updatedAt: row.updated_at,
+    blocks: row.blocks.map(toBlockOfRow),
+  };
+}
+
+function toBlockOfRow(json: BlockJson): StoredBlock {
+  return {
+    block: json.block,
+    data: json.data,
+    observedAt: json.observed_at === null ? null : new Date(json.observed_at),
+    attemptedAt: new Date(json.attempted_at),
+    failure: json.failure,
+  };
+}
+
+function toJson(value: unknown): string {
+  return JSON.stringify(value);
+}

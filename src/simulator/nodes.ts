@@ -1,0 +1,220 @@
+// Meta's nodes and edges as data: which fields exist, and how an answer is cut out of what the fleet knows.
+// Who may ask, and what it costs, is decided in graph.ts.
+
+import type { Fault } from './faults.ts';
+import { parseFields, toFieldsText, type FieldSelection } from './fields.ts';
+import type { SimulatedPhone, SimulatedWaba } from './fleet.ts';
+import { refuse, refuseField } from './refusals.ts';
+
+type Json = Record<string, unknown>;
+
+export interface ReadingContext {
+  readonly version: number;
+  readonly emitNulls: boolean;
+  readonly profileShape: 'flat' | 'nested';
+  /** The address of an edge, for `paging.next`; carries the token where the caller put it into the query. */
+  toEdgeUrl(path: string, parameters: Readonly<Record<string, string | null>>): string;
+  /** The fault on a node that is read as part of another one. */
+  faultOn(id: string): Fault | null;
+  listPhones(wabaId: string): readonly SimulatedPhone[];
+}
+
+interface NodeType {
+  readonly name: string;
+  readonly fields: ReadonlySet<string>;
+  readonly defaults: string;
+}
+
+const toSet = (names: string): ReadonlySet<string> => new Set(names.split(' '));
+
+/** No link to the WABA: Graph refuses `whatsapp_business_account` on a phone. */
+const phoneType: NodeType = {
+  name: 'WhatsAppBusinessPhoneNumber',
+  fields: toSet(
+    'id display_phone_number verified_name quality_rating quality_score messaging_limit_tier whatsapp_business_manager_messaging_limit is_pin_enabled status name_status new_name_status new_display_name code_verification_status platform_type throughput account_mode health_status certificate new_certificate last_onboarded_time is_official_business_account is_on_biz_app is_preverified_number search_visibility eligibility_for_api_business_global_search webhook_configuration conversational_automation country_code country_dial_code username host_platform unified_cert_status whatsapp_business_profile',
+  ),
+  defaults:
+    'verified_name,code_verification_status,display_phone_number,quality_rating,platform_type,throughput',
+};
+
+const wabaType: NodeType = {
+  name: 'WhatsAppBusinessAccount',
+  fields: toSet(
+    'id account_review_status analytics auth_international_rate_eligibility business_verification_status country creation_time currency disable_marketing_messages_on_cloud_api health_status is_enabled_for_insights is_shared_with_partners linked_commerce_account marketing_messages_ad_account marketing_messages_lite_api_status marketing_messages_onboarding_status message_template_namespace name on_behalf_of_business_info owner_business owner_business_info ownership_type primary_business_location primary_funding_id purchase_order_number status template_auto_archival_enabled timezone_id whatsapp_business_manager_messaging_limit whatsapp_manager_marketing_messages_max_price_enroll_status phone_numbers',
+  ),
+  defaults: 'id,name,timezone_id,message_template_namespace',
+};
+
+const profileType: NodeType = {
+  name: 'WhatsAppBusinessProfile',
+  fields: toSet(
+    'about address description email profile_picture_url websites vertical messaging_product',
+  ),
+  defaults: 'messaging_product',
+};
+
+export const nodeTypeNames = { phone: phoneType.name, waba: wabaType.name } as const;
+
+type Selections = readonly FieldSelection[] | undefined;
+
+/** The selections of a request, or undefined where it leaves the choice to Graph; throws on a syntax error. */
+export function toSelections(fields: string | null): Selections {
+  return fields === null || fields.trim() === '' ? undefined : parseFields(fields);
+}
+
+export function readPhone(
+  context: ReadingContext,
+  phone: SimulatedPhone,
+  selections: Selections,
+  fault: Fault | null,
+): unknown {
+  const tierIsGone = context.version >= 24;
+  const fields = tierIsGone ? { ...phone.fields, messaging_limit_tier: null } : phone.fields;
+  const node = { ...fields, id: phone.id };
+  return select(context, phoneType, node, selections, fault, (selection) =>
+    selection.name === 'whatsapp_business_profile'
+      ? readProfile(context, phone, selection.nested, fault)
+      : undefined,
+  );
+}
+
+export function readWaba(
+  context: ReadingContext,
+  waba: SimulatedWaba,
+  selections: Selections,
+  fault: Fault | null,
+): unknown {
+  const node = { ...waba.fields, id: waba.id };
+  return select(context, wabaType, node, selections, fault, (selection) =>
+    selection.name === 'phone_numbers'
+      ? readPhoneNumbers(context, waba.id, selection.nested, selection.arguments, null)
+      : undefined,
+  );
+}
+
+/** The profile edge: `data` with one object that has no id, or with none. */
+export function readProfile(
+  context: ReadingContext,
+  phone: SimulatedPhone,
+  selections: Selections,
+  fault: Fault | null,
+): Json {
+  if (phone.profile === null || fault?.kind === 'empty-data') return { data: [] };
+  const profile = { messaging_product: 'whatsapp', ...phone.profile };
+  const hidden = fault?.kind === 'missing-vertical' ? { ...profile, vertical: null } : profile;
+  const flat = select(context, profileType, hidden, selections, fault);
+  const isNested = context.profileShape === 'nested' || fault?.kind === 'nested-profile';
+  return { data: [isNested ? { business_profile: flat } : flat] };
+}
+
+/** One page of the edge. `next` and `previous` are there only when there is such a page. */
+export function readPhoneNumbers(
+  context: ReadingContext,
+  wabaId: string,
+  selections: Selections,
+  paging: Readonly<Record<string, string>>,
+  fault: Fault | null,
+): Json {
+  if (fault?.kind === 'empty-data') return { data: [] };
+  const phones = context.listPhones(wabaId);
+  const limit = toLimit(paging['limit']);
+  const { start, end } = toRange(phones, limit, paging);
+  const page = phones.slice(start, end);
+  const data = page.map((it) =>
+    readPhone(context, it, selections, context.faultOn(it.id) ?? fault),
+  );
+  const [first, last] = [page.at(0), page.at(-1)];
+  if (first === undefined || last === undefined) return { data };
+  const cursors = { before: toCursor(first), after: toCursor(last) };
+  const path = `${wabaId}/phone_numbers`;
+  const toUrl = (cursor: Readonly<Record<string, string>>): string =>
+    context.toEdgeUrl(path, { fields: toFieldsText(selections), limit: String(limit), ...cursor });
+  return {
+    data,
+    paging: {
+      cursors,
+      ...(start > 0 ? { previous: toUrl({ before: cursors.before }) } : {}),
+      ...(end < phones.length ? { next: toUrl({ after: cursors.after }) } : {}),
+    },
+  };
+}
+
+function toRange(
+  phones: readonly SimulatedPhone[],
+  limit: number,
+  paging: Readonly<Record<string, string>>,
+): { readonly start: number; readonly end: number } {
+  const positionOf = (cursor: string): number => {
+    const position = phones.findIndex((phone) => toCursor(phone) === cursor);
+    if (position < 0) throw refuse(100, '(#100) Invalid cursors values', { subcode: 33 });
+    return position;
+  };
+  const { after, before } = paging;
+  if (after !== undefined) {
+    const start = positionOf(after) + 1;
+    return { start, end: start + limit };
+  }
+  if (before === undefined) return { start: 0, end: limit };
+  const end = positionOf(before);
+  return { start: Math.max(0, end - limit), end };
+}
+
+function toLimit(text: string | undefined): number {
+  if (text === undefined) return 25;
+  if (!/^[1-9]\d*$/.test(text)) {
+    throw refuse(100, '(#100) Param limit must be an integer greater than or equal to 1');
+  }
+  return Math.min(100, Number(text));
+}
+
+function toCursor(phone: SimulatedPhone): string {
+  return Buffer.from(`cursor ${phone.id}`).toString('base64');
+}
+
+/**
+ * Cuts the selected fields out of a node: a name that does not exist refuses the whole request, what is unset is left
+ * out, and a node's id is there whether or not it was asked for.
+ */
+function select(
+  context: ReadingContext,
+  type: NodeType,
+  node: Readonly<Json>,
+  selections: Selections,
+  fault: Fault | null,
+  readEdge: (selection: FieldSelection) => unknown = () => undefined,
+): unknown {
+  const answer: Json = {};
+  for (const selection of selections ?? parseFields(type.defaults)) {
+    const { name } = selection;
+    const isRefused = fault?.kind === 'unknown-field' && fault.field === name;
+    if (isRefused || !(type.fields.has(name) || Object.hasOwn(node, name))) {
+      throw refuseField(name, type.name);
+    }
+    const value = readEdge(selection) ?? cut(node[name], selection.nested) ?? null;
+    if (value !== null || context.emitNulls) answer[name] = value;
+  }
+  if (type === profileType) answer['messaging_product'] = node['messaging_product'];
+  else answer['id'] ??= node['id'];
+  if (fault?.kind === 'empty-data') return { id: node['id'] };
+  return fault?.kind === 'wrong-types' ? distort(answer) : answer;
+}
+
+function cut(value: unknown, nested: Selections): unknown {
+  if (nested === undefined || !isObject(value)) return value;
+  const names = new Set(nested.map(({ name }) => name));
+  return Object.fromEntries(Object.entries(value).filter(([name]) => names.has(name)));
+}
+
+/** Puts another JSON type in the place of each value; what was an edge or an object keeps its shape one level deep. */
+function distort(value: unknown): unknown {
+  if (isObject(value)) {
+    return Object.fromEntries(Object.entries(value).map(([name, it]) => [name, distort(it)]));
+  }
+  if (Array.isArray(value)) return { 0: value[0] };
+  if (typeof value === 'string') return value.length;
+  return typeof value === 'boolean' ? String(value) : [value];
+}
+
+function isObject(value: unknown): value is Json {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

@@ -1,0 +1,150 @@
+// Owns the reading of connection states from the session engine, for the numbers that are not Meta's.
+// Without an engine there is nothing to read: the stored state is then the answer.
+
+import { toObject } from '../numbers/meta.ts';
+import type { Blocks, ConnectionState, Provider, Read, Target, UpstreamFailure } from '../numbers/provider.ts';
+import type { Telemetry } from '../telemetry.ts';
+import { mapConcurrently } from './concurrency.ts';
+import { readHttp, toRetryAt, type HttpReading } from './http-read.ts';
+
+export interface PilotStatusProviderOptions {
+  /** The URL may have a path, which is kept. */
+  readonly sessionEngine: { readonly url: URL; readonly key: string } | null;
+  readonly fetch: typeof globalThis.fetch;
+  readonly telemetry: Telemetry;
+  /** For each HTTP request, its reply included; 3,000 unless told. */
+  readonly attemptTimeoutMs?: number;
+}
+
+/** Reads the numbers whose provider is PILOT_STATUS, one request for each. */
+export function createPilotStatusProvider(options: PilotStatusProviderOptions): Provider {
+  const { sessionEngine, fetch, telemetry, attemptTimeoutMs: timeoutMs = 3_000 } = options;
+  const readConnection = async (target: Target, signal: AbortSignal): Promise<ConnectionRead> => {
+    const { instanceName } = target;
+    if (sessionEngine === null || instanceName === null || !isPathSegment(instanceName)) {
+      return { ok: false, attempted: false, failure: noInstance };
+    }
+    const url = toConnectionStateUrl(sessionEngine.url, instanceName);
+    const headers = { accept: 'application/json', apikey: sessionEngine.key };
+    const reading = await readHttp(url, { fetch, headers, timeoutMs, signal });
+    const read = toConnectionRead(reading);
+    report(telemetry, reading, read);
+    return read;
+  };
+  return {
+    blocks: sessionEngine === null ? [] : ['connection'],
+    async read(targets, signal) {
+      signal.throwIfAborted();
+      return mapConcurrently(targets, maximumRequestsUnderWay, async (target) => {
+        const { numberId } = target;
+        if (sessionEngine === null || !target.blocks.includes('connection')) {
+          return { numberId, reads: {} };
+        }
+        return { numberId, reads: { connection: await readConnection(target, signal) } };
+      });
+    },
+  };
+}
+
+type ConnectionRead = Read<Blocks['connection']>;
+
+const maximumRequestsUnderWay = 8;
+
+/** The engine's words. */
+const states: ReadonlyMap<unknown, ConnectionState> = new Map([
+  ['open', 'OPEN'],
+  ['connecting', 'CONNECTING'],
+  ['close', 'CLOSE'],
+]);
+
+function toConnectionStateUrl(base: URL, instanceName: string): URL {
+  const path = base.pathname.replace(/\/+$/, '');
+  const name = encodeURIComponent(instanceName);
+  return new URL(`${base.origin}${path}/instance/connectionState/${name}`);
+}
+
+// A URL swallows dots that stand alone, even encoded ones, and a lone surrogate cannot be encoded.
+function isPathSegment(name: string): boolean {
+  return name !== '' && name !== '.' && name !== '..' && name.isWellFormed();
+}
+
+function toConnectionRead(reading: HttpReading): ConnectionRead {
+  if (reading.outcome !== 'answered') return toFailed(troubles[reading.outcome], true);
+  const { status, headers } = reading;
+  const retryAt = toRetryAt(headers, new Date());
+  if (status === 401 || status === 403) {
+    return toFailed(
+      "The session engine refuses the gateway's key; its operator has to correct it.",
+    );
+  }
+  if (status === 404) {
+    return toFailed(
+      'The session engine knows no instance of this name; connect the number again, or correct the name.',
+    );
+  }
+  if (status < 200 || status > 299) {
+    return toFailed('The session engine has trouble; try again later.', true, retryAt);
+  }
+  const state = states.get(toObject(parseJson(reading.text)?.['instance'])?.['state']);
+  if (state !== undefined) return { ok: true, value: { state } };
+  return toFailed('The session engine answered with something unusable; try again later.', true);
+}
+
+const troubles = {
+  timeout: 'The session engine did not answer in time; try again later.',
+  unreachable: 'The session engine could not be reached, or broke off its answer; try again later.',
+  'too large': 'The session engine answered with more than the gateway reads; try again later.',
+} as const satisfies Record<Exclude<HttpReading['outcome'], 'answered'>, string>;
+
+const noInstance = toFailure(
+  'No usable instance name is stored for this number; store the one that the session engine has.',
+);
+
+function toFailed(
+  message: string,
+  transient = false,
+  retryAt: string | null = null,
+): ConnectionRead {
+  return { ok: false, attempted: true, failure: toFailure(message, transient, retryAt) };
+}
+
+function toFailure(
+  message: string,
+  transient = false,
+  retryAt: string | null = null,
+): UpstreamFailure {
+  return {
+    code: 'UNAVAILABLE',
+    message,
+    transient,
+    retryAt,
+    metaCode: null,
+    metaSubcode: null,
+    fbtraceId: null,
+  };
+}
+
+function report(
+  telemetry: Telemetry,
+  { status, durationMs }: HttpReading,
+  read: ConnectionRead,
+): void {
+  telemetry.upstreamCalled({
+    upstream: 'session engine',
+    operations: 1,
+    outcome: read.ok ? 'ok' : read.failure.code,
+    status,
+    durationMs,
+    fbtraceId: null,
+    usagePercent: null,
+  });
+}
+
+/** Null for what is not a JSON object. */
+function parseJson(text: string): Readonly<Record<string, unknown>> | null {
+  try {
+    return toObject(JSON.parse(text));
+  } catch {
+    return null;
+  }
+}

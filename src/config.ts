@@ -50,12 +50,6 @@ export type EnvironmentVariable = keyof typeof environmentVariables;
 /** The variables as text; an empty one counts as unset and has its default. */
 export type Environment = Readonly<Record<EnvironmentVariable, string>>;
 
-/** A 32-byte key and the name that sealed values carry. */
-export interface EncryptionKey {
-  readonly id: string;
-  readonly key: KeyObject;
-}
-
 export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
 export type LogLevel = (typeof logLevels)[number];
 
@@ -70,7 +64,7 @@ export interface Config {
   readonly metaGraphVersion: string;
   readonly sessionEngine: { readonly url: URL; readonly key: string } | null;
   /** Never empty in production; empty in demo mode until the demo has put its generated one in. */
-  readonly encryptionKeys: readonly EncryptionKey[];
+  readonly encryptionKeys: readonly { readonly id: string; readonly key: KeyObject }[];
   /** '' in demo mode until the demo has put its generated one in. */
   readonly apiKeyPepper: string;
   readonly graphiql: boolean;
@@ -171,7 +165,7 @@ function parseGraphVersion(text: string): string {
   return text;
 }
 
-function parseEncryptionKeys(text: string, required: boolean): readonly EncryptionKey[] {
+function parseEncryptionKeys(text: string, required: boolean): Config['encryptionKeys'] {
   if (text === '') {
     if (!required) return [];
     throw new Error(

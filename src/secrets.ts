@@ -7,12 +7,17 @@ import {
   randomBytes,
   type KeyObject,
 } from 'node:crypto';
-import type { EncryptionKey } from './config.ts';
 
 // NIST SP 800-38D: 96-bit nonces and full tags; Node would accept tags of 4 bytes without authTagLength.
 const algorithm = 'aes-256-gcm';
 const nonceLength = 12;
 const tagLength = 16;
+
+/** A key of 32 bytes and the name that sealed values carry. */
+export interface EncryptionKey {
+  readonly id: string;
+  readonly key: KeyObject;
+}
 
 /** Where a sealed value stands. It opens at no other place, so rows cannot be swapped in the database. */
 export interface SealedPlace {
@@ -63,8 +68,9 @@ export function createVault(keys: readonly EncryptionKey[]): Vault {
   };
 }
 
-function toAdditionalData(place: SealedPlace): Buffer {
-  return Buffer.from([place.table, place.column, place.tenantId, place.rowId].join('|'));
+// Encoded, so that a separator in a name cannot make two places look the same.
+function toAdditionalData({ table, column, tenantId, rowId }: SealedPlace): Buffer {
+  return Buffer.from([table, column, tenantId, rowId].map(encodeURIComponent).join('|'));
 }
 
 function encrypt(key: KeyObject, plain: Buffer, additionalData: Buffer): Buffer {

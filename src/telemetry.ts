@@ -2,8 +2,7 @@
 
 import { randomUUID } from 'node:crypto';
 import { Writable } from 'node:stream';
-import { pino, type Logger } from 'pino';
-import type { LogLevel } from './config.ts';
+import { type LevelWithSilent, type Logger, pino } from 'pino';
 import { type GatewayError, toGatewayError } from './errors.ts';
 
 /** What is known of a request from its first moment on. */
@@ -59,7 +58,7 @@ export interface Telemetry {
 }
 
 export interface TelemetryOptions {
-  readonly level: LogLevel;
+  readonly level: LevelWithSilent;
   /** Where lines of JSON go; standard error unless a test listens. */
   readonly write?: (line: string) => void;
 }
@@ -85,7 +84,7 @@ export function createTelemetry({ level, write }: TelemetryOptions): Telemetry {
   };
 }
 
-function createLogger(level: LogLevel, emit: (line: string) => void): Logger {
+function createLogger(level: LevelWithSilent, emit: (line: string) => void): Logger {
   const stream = new Writable({
     decodeStrings: false,
     write(line: string, _encoding, done) {
@@ -102,15 +101,19 @@ function toCauseText(error: GatewayError): string | null {
   return cause instanceof Error ? (cause.stack ?? cause.message) : String(cause);
 }
 
+// Lengths are bounded where they can be: a path of the caller's choice stands in a line, and must not cost more than it.
 const secretPatterns: readonly (readonly [RegExp, string])[] = [
-  [/ps_[0-9A-Za-z]{49}/g, 'ps_[redacted]'],
-  [/\bEAA[0-9A-Za-z]{16,}/g, '[redacted]'],
+  [/ps_[0-9A-Za-z]{20,}/g, 'ps_[redacted]'],
+  [/EAA[0-9A-Za-z]{16,}/g, '[redacted]'],
+  // After the names of secrets, in whatever notation: a header, a query, JSON, JSON within JSON.
   [
-    /(Bearer\s+|(?:access_token|appsecret_proof|input_token|apikey)["']?[=:]\s*["']?)[^\s"'&,}]+/gi,
+    /((?:bearer|oauth|basic)\s{1,4}|(?:access_?token|app_?secret(?:_proof)?|input_token|api[-_]?key|pepper|password)\\{0,3}["']?\s{0,4}(?:[=:]|%3d)\s{0,4}\\{0,3}["']?)[^\s"'\\&,}]+/gi,
     '$1[redacted]',
   ],
-  [/(\w+:\/\/[^\s:/@]*:)[^\s@]+@/g, '$1[redacted]@'],
+  [/(\w{1,20}:\/\/[^\s:/@"]{0,100}:)[^\s"]{1,300}@/g, '$1[redacted]@'],
   [/\bv1\.[A-Za-z0-9_-]{1,32}\.[A-Za-z0-9_-]{40,}\.[A-Za-z0-9_-]{30,}/g, '[redacted]'],
+  // 32 bytes in base64: an encryption key.
+  [/(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{43}=/g, '[redacted]'],
 ];
 
 /** The last step of every line: takes out whatever has the shape of a secret, wherever it stands. */

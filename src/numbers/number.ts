@@ -1,18 +1,9 @@
 // Owns what a number is to everyone who asks: the domain types, and how rows of the database become them.
 
-import type { Block, Blocks, UpstreamFailure } from './provider.ts';
-import type { MetaPhone, MetaProfile, MetaWaba } from './meta.ts';
-import { toStoredBlock } from './meta.ts';
+import { type MetaPhone, type MetaProfile, type MetaWaba, toStoredBlock } from './meta.ts';
+import type { Block, Blocks, ConnectionState, ProviderName, UpstreamFailure } from './provider.ts';
+import { type Sendability, toSendability } from './sendable.ts';
 import { toWord } from './vocabulary.ts';
-import { toSendability, type Sendability } from './sendable.ts';
-
-export const connectionStates = ['OPEN', 'CONNECTING', 'CLOSE'] as const;
-/** Whether the number is connected; the names are those of the session engine. */
-export type ConnectionState = (typeof connectionStates)[number];
-
-export const providers = ['META', 'PILOT_STATUS'] as const;
-/** META: official, through the Cloud API. PILOT_STATUS: unofficial, connected by QR code. */
-export type ProviderName = (typeof providers)[number];
 
 /** How old a block is and how the last attempt to renew it went. */
 export interface Freshness {

@@ -7,15 +7,13 @@ import type { Vault } from '../secrets.ts';
 import type { Telemetry } from '../telemetry.ts';
 import type { MetaBlock } from './meta.ts';
 import {
-  type ConnectionState,
   findRefreshFailure,
   type Outcomes,
-  type ProviderName,
   type StoredNumber,
   toWhatsAppNumber,
   type WhatsAppNumber,
 } from './number.ts';
-import type { Block, Credentials, Provider } from './provider.ts';
+import type { Block, ConnectionState, Credentials, Provider, ProviderName } from './provider.ts';
 import { createRefresher, toCredentialPlace } from './refresh.ts';
 import * as store from './store.ts';
 

@@ -2,7 +2,14 @@
 
 import type { ErrorCode } from '../errors.ts';
 import type { MetaBlock, MetaBlocks } from './meta.ts';
-import type { ConnectionState } from './number.ts';
+
+export const connectionStates = ['OPEN', 'CONNECTING', 'CLOSE'] as const;
+/** Whether the number is connected; the names are those of the session engine. */
+export type ConnectionState = (typeof connectionStates)[number];
+
+export const providers = ['META', 'PILOT_STATUS'] as const;
+/** META: official, through the Cloud API. PILOT_STATUS: unofficial, connected by QR code. */
+export type ProviderName = (typeof providers)[number];
 
 /** A part that is read, stored and aged on its own; `connection` is the state of a number at the session engine. */
 export type Block = MetaBlock | 'connection';

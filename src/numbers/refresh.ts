@@ -8,18 +8,14 @@ import type { Database } from '../database.ts';
 import type { Vault } from '../secrets.ts';
 import type { Telemetry } from '../telemetry.ts';
 import type { MetaPhone } from './meta.ts';
-import {
-  type Outcomes,
-  type ProviderName,
-  type StoredNumber,
-  toConnectionState,
-} from './number.ts';
+import { type Outcomes, type StoredNumber, toConnectionState } from './number.ts';
 import type {
   Block,
   Blocks,
   Credentials,
   Observation,
   Provider,
+  ProviderName,
   Read,
   Target,
   UpstreamFailure,

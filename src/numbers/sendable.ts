@@ -5,6 +5,7 @@
 //  2. Meta's status must be CONNECTED and the platform CLOUD_API. Another known word blocks; a missing or new one leaves
 //     the question open.
 //  3. An entity of health_status that is BLOCKED blocks, unless all of its errors are about calls (SIP). LIMITED informs.
+//     A template or a flow only informs; an entity that we do not know leaves the question open where it is BLOCKED.
 //     The aggregate is never read: Meta reports BLOCKED there when only calls are.
 //  4. A refusal that is itself a finding (account disabled, locked, or number deleted) blocks.
 //  5. Evidence that is missing or stale, or that a dead token or a lost permission keeps us from renewing, supports no
@@ -12,8 +13,7 @@
 // https://developers.facebook.com/docs/whatsapp/cloud-api/health-status
 
 import type { HealthEntity, MetaPhone } from './meta.ts';
-import type { ConnectionState, ProviderName } from './number.ts';
-import type { UpstreamFailure } from './provider.ts';
+import type { ConnectionState, ProviderName, UpstreamFailure } from './provider.ts';
 import { toWord } from './vocabulary.ts';
 
 /** YES: it may send. NO: something blocks it. UNKNOWN: the evidence is missing, stale or not understood. */
@@ -123,7 +123,7 @@ function toPlatformReasons({ platformType }: MetaPhone): readonly Reason[] {
 }
 
 function toHealthReasons({ healthStatus }: MetaPhone): readonly Reason[] {
-  if (healthStatus === null || healthStatus.entities.length === 0) {
+  if (!healthStatus?.entities.some((entity) => sendingEntities.has(entity.entityType))) {
     const text = 'Meta gave no health status for the number.';
     return [toReason('PHONE_NUMBER', 'health_status', null, 'UNSETTLES', text)];
   }
@@ -133,6 +133,8 @@ function toHealthReasons({ healthStatus }: MetaPhone): readonly Reason[] {
 // 138024 SIP is not enabled, 138025 the app has no SIP server: both are about calls.
 const callErrors: ReadonlySet<number | null> = new Set([138_024, 138_025]);
 const sendingEntities: ReadonlySet<string> = new Set(['PHONE_NUMBER', 'WABA', 'BUSINESS', 'APP']);
+/** Of one message, not of the number. */
+const messageEntities: ReadonlySet<string> = new Set(['MESSAGE_TEMPLATE', 'FLOW']);
 
 function toEntityReasons(entity: HealthEntity): readonly Reason[] {
   const effect = toEntityEffect(entity);
@@ -157,15 +159,16 @@ function toEntityReasons(entity: HealthEntity): readonly Reason[] {
 }
 
 function toEntityEffect({ entityType, canSendMessage, errors }: HealthEntity): Effect {
-  if (!sendingEntities.has(entityType)) return 'INFORMS';
+  if (messageEntities.has(entityType)) return 'INFORMS';
   switch (canSendMessage) {
     case 'AVAILABLE':
     case 'LIMITED':
       return 'INFORMS';
     case 'BLOCKED':
-      return errors.length > 0 && errors.every((error) => callErrors.has(error.code))
-        ? 'INFORMS'
-        : 'BLOCKS';
+      if (errors.length > 0 && errors.every((error) => callErrors.has(error.code)))
+        return 'INFORMS';
+      // Of an entity that we do not know it cannot be said whether messages pass it.
+      return sendingEntities.has(entityType) ? 'BLOCKS' : 'UNSETTLES';
     default:
       return 'UNSETTLES';
   }
@@ -205,10 +208,17 @@ function toDoubts({ stale, failure }: Evidence): readonly Reason[] {
   }
   if (failure?.code === 'META_ACCESS_DENIED' && toFindings(failure).length === 0) {
     doubts.push(
-      toReason('SNAPSHOT', 'error.code', String(failure.metaCode), 'UNSETTLES', failure.message, {
-        code: failure.metaCode,
-        solution: 'Store a working access token for the number.',
-      }),
+      toReason(
+        'SNAPSHOT',
+        'error.code',
+        failure.metaCode === null ? null : String(failure.metaCode),
+        'UNSETTLES',
+        failure.message,
+        {
+          code: failure.metaCode,
+          solution: 'Store a working access token for the number.',
+        },
+      ),
     );
   }
   return doubts;

@@ -2,8 +2,8 @@
 
 import { type RawBuilder, sql } from 'kysely';
 import type { Database, TenantTransaction, WhatsAppNumberTable } from '../database.ts';
-import type { ConnectionState, ProviderName, StoredBlock, StoredNumber } from './number.ts';
-import type { Block, UpstreamFailure } from './provider.ts';
+import type { StoredBlock, StoredNumber } from './number.ts';
+import type { Block, ConnectionState, ProviderName, UpstreamFailure } from './provider.ts';
 
 /** The numbers of the tenant in order of creation, then id; with `ids`, those of them. */
 export async function listNumbers(

@@ -4,7 +4,6 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { text } from 'node:stream/consumers';
 
@@ -51,7 +50,7 @@ async function respond(
     const reply = await exchange(await toWireRequest(request), gone.signal);
     response.writeHead(reply.status, reply.headers);
     if (typeof reply.body === 'string') response.end(reply.body);
-    else await pipeline(Readable.fromWeb(reply.body), response);
+    else await pipeline(reply.body, response);
   } catch {
     request.socket.resetAndDestroy();
   }

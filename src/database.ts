@@ -122,6 +122,24 @@ export interface Database extends AsyncDisposable {
   pendingMigrations(): Promise<readonly string[]>;
   /** Throws UNAVAILABLE when the database does not answer. */
   ping(): Promise<void>;
+  /** Who we are to the server, and whether it keeps tenants apart. */
+  inspect(): Promise<DatabaseInspection>;
+}
+
+export interface DatabaseInspection {
+  readonly version: string;
+  readonly role: {
+    readonly name: string;
+    readonly superuser: boolean;
+    readonly bypassesRowSecurity: boolean;
+    readonly ownsTables: boolean;
+  };
+  /** What a tenant's transaction may touch. */
+  readonly tables: readonly {
+    readonly name: string;
+    /** Row-level security is on, for the owner too, and every policy that lets a tenant in names the tenant. */
+    readonly isolated: boolean;
+  }[];
 }
 
 export type DatabaseSource =
@@ -175,10 +193,36 @@ export async function openDatabase(
       return all.filter((migration) => !migration.executedAt).map((migration) => migration.name);
     },
     ping: () => toUnavailable(async () => void (await sql`select 1`.execute(kysely))),
+    inspect: () => toUnavailable(() => inspect(kysely)),
     async [Symbol.asyncDispose]() {
       await kysely.destroy();
       await release();
     },
+  };
+}
+
+async function inspect(kysely: Kysely<Tables>): Promise<DatabaseInspection> {
+  const { rows: tables } = await sql<DatabaseInspection['tables'][number] & { owned: boolean }>`
+    select c.relname as name, pg_has_role(c.relowner, 'usage') as owned,
+      c.relrowsecurity and c.relforcerowsecurity and count(p.oid) > 0 and coalesce(bool_and(
+        coalesce(pg_get_expr(p.polqual, c.oid) ~ 'app\\.tenant_id', true) and
+        coalesce(pg_get_expr(p.polwithcheck, c.oid) ~ 'app\\.tenant_id', true)), true) as isolated
+    from pg_class c
+    left join pg_policy p on p.polrelid = c.oid and p.polpermissive
+      and p.polroles && array[0, to_regrole('gateway_tenant')::oid]
+    where c.relkind in ('r', 'p') and c.relnamespace = current_schema()::regnamespace
+      and has_any_column_privilege(to_regrole('gateway_tenant'), c.oid, 'select, insert, update')
+    group by c.oid order by c.relname`.execute(kysely);
+  const { rows } = await sql<DatabaseInspection['role'] & { version: string }>`
+    select current_setting('server_version') as version, rolname as name, rolsuper as superuser,
+      rolbypassrls as "bypassesRowSecurity"
+    from pg_roles where rolname = current_user`.execute(kysely);
+  // There is one: we are somebody.
+  const { version, ...role } = rows[0]!;
+  return {
+    version,
+    role: { ...role, ownsTables: tables.some((table) => table.owned) },
+    tables: tables.map(({ name, isolated }) => ({ name, isolated })),
   };
 }
 

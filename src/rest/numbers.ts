@@ -1,0 +1,119 @@
+// Owns what REST says about numbers: its handlers, and the JSON members in their order. Which of Meta's fields are
+// shown is said by the tables of numbers/meta.ts.
+
+import type { Access, AccessControl } from '../access/access.ts';
+import type { KeyHint } from '../access/key.ts';
+import { type Field, type MetaBlock, metaBlocks } from '../numbers/meta.ts';
+import type { Health, MetaDetails, Snapshot, WhatsAppNumber } from '../numbers/number.ts';
+import type { Numbers } from '../numbers/numbers.ts';
+
+/** A request whose key was verified and whose parameters were checked. */
+export interface Question {
+  readonly access: Access;
+  /** The id in the path; '' for a route without one. */
+  readonly id: string;
+  /** The query parameters of the route that were given. */
+  readonly query: Readonly<Record<string, string | undefined>>;
+  /** Aborted when the caller has gone. */
+  readonly signal: AbortSignal;
+}
+
+/** Makes the JSON of a 200; throws a GatewayError for any other answer. */
+export type Handler = (question: Question) => Promise<unknown>;
+
+export interface NumberHandlersOptions {
+  readonly access: AccessControl;
+  readonly numbers: Numbers;
+}
+
+export function createNumberHandlers({ access: control, numbers }: NumberHandlersOptions): {
+  readonly listNumbers: Handler;
+  readonly getNumber: Handler;
+  readonly getNumberStatus: Handler;
+} {
+  return {
+    async listNumbers({ access }) {
+      const listed = await numbers.list(access);
+      const ids = listed.map((number) => number.id);
+      const hints = await control.listKeyHints(access, ids);
+      return listed.map((number) => toListItem(number, hints.get(number.id) ?? []));
+    },
+    async getNumber({ access, id, query, signal }) {
+      const number =
+        query['refresh'] === undefined
+          ? await numbers.get(access, { id, refresh: null }, signal)
+          : await numbers.getLive(access, id, [], signal);
+      return toDetail(number);
+    },
+    async getNumberStatus({ access, id, signal }) {
+      const number = await numbers.getStatus(access, id, signal);
+      return { id: number.id, state: number.state, isFullyConnected: number.isFullyConnected };
+    },
+  };
+}
+
+/** The fields of a block that REST shows, in its order. */
+export function listRestFields(block: MetaBlock): readonly Field[] {
+  const fields: readonly Field[] = metaBlocks[block];
+  return fields.filter((field) => field.rest);
+}
+
+export function toListItem(number: WhatsAppNumber, hints: readonly KeyHint[]) {
+  return {
+    id: number.id,
+    instanceName: number.instanceName,
+    number: number.number,
+    name: number.name,
+    provider: number.provider,
+    // Member by member: what is added to a hint one day is not shown by accident.
+    apiKeys: hints.map(({ name, keyPrefix, keyLast4 }) => ({ name, keyPrefix, keyLast4 })),
+    state: number.state,
+    isFullyConnected: number.isFullyConnected,
+    createdAt: number.createdAt.toISOString(),
+    updatedAt: number.updatedAt.toISOString(),
+  };
+}
+
+export function toDetail(number: WhatsAppNumber) {
+  return {
+    id: number.id,
+    number: number.number,
+    name: number.name,
+    provider: number.provider,
+    state: number.state,
+    isFullyConnected: number.isFullyConnected,
+    createdAt: number.createdAt.toISOString(),
+    updatedAt: number.updatedAt.toISOString(),
+    health: toHealth(number.health),
+    meta: number.meta === null ? null : toMeta(number.meta),
+  };
+}
+
+function toHealth({ qualityRating, messagingLimitTier, metaStatus, sendable }: Health) {
+  return { qualityRating, messagingLimitTier, metaStatus, sendable };
+}
+
+function toMeta({ fetchedAt, phone, profile, waba }: MetaDetails) {
+  return {
+    fetchedAt: fetchedAt.toISOString(),
+    phone: toBlock('phone', phone),
+    profile: toBlock('profile', profile),
+    waba: toBlock('waba', waba),
+  };
+}
+
+const restNames: Readonly<Record<MetaBlock, readonly string[]>> = {
+  phone: listRestFields('phone').map((field) => field.name),
+  profile: listRestFields('profile').map((field) => field.name),
+  waba: listRestFields('waba').map((field) => field.name),
+};
+
+function toBlock(
+  block: MetaBlock,
+  snapshot: Snapshot<object> | null,
+): Readonly<Record<string, unknown>> | null {
+  const value = snapshot?.value ?? null;
+  if (value === null) return null;
+  const members = new Map(Object.entries(value));
+  return Object.fromEntries(restNames[block].map((name) => [name, members.get(name) ?? null]));
+}

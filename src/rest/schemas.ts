@@ -1,0 +1,236 @@
+// Owns the JSON schemas of REST's good answers and their examples, made from the tables of Meta's fields and words.
+
+import { type Field, type MetaBlock, metaBlocks } from '../numbers/meta.ts';
+import { connectionStates, providers } from '../numbers/provider.ts';
+import { vocabularies, type VocabularyName } from '../numbers/vocabulary.ts';
+import { listRestFields } from './numbers.ts';
+
+/** The schema of a 200. */
+export type ReplyName = 'NumberList' | 'NumberDetail' | 'NumberStatus' | 'OpenApiDocument';
+
+/** A JSON object. */
+export type Json = Readonly<Record<string, unknown>>;
+
+/** By name, as they stand under `components`. */
+export function toNumberSchemas(): Json {
+  const { instanceName, apiKeys, ...common } = toNumberMembers();
+  const { id, number, name, provider, state, isFullyConnected, createdAt, updatedAt } = common;
+  return {
+    NumberList: { type: 'array', items: { $ref: '#/components/schemas/NumberListItem' } },
+    NumberListItem: toObject('A number, without health and without what Meta knows.', {
+      id,
+      instanceName,
+      number,
+      name,
+      provider,
+      apiKeys,
+      state,
+      isFullyConnected,
+      createdAt,
+      updatedAt,
+    }),
+    ApiKeyHint: toObject('A key that is bound to the number; enough to recognise it.', {
+      name: toText('What the key is called.'),
+      keyPrefix: { ...toText('How the key begins.'), pattern: '^ps_[0-9A-Za-z]{4}$' },
+      keyLast4: { ...toText('How the key ends.'), pattern: '^[0-9A-Za-z]{4}$' },
+    }),
+    NumberDetail: toObject('A number with its health and what Meta knows.', {
+      ...common,
+      health: { $ref: '#/components/schemas/NumberHealth' },
+      meta: toNullable('MetaDetails'),
+    }),
+    NumberStatus: toObject('Whether a number is connected.', { id, state, isFullyConnected }),
+    NumberHealth: toObject("How well a number does. Meta's words are null for other numbers.", {
+      qualityRating: toFieldSchema(getField('phone', 'qualityRating')),
+      messagingLimitTier: toFieldSchema(getField('phone', 'messagingLimitTier')),
+      metaStatus: toFieldSchema(getField('phone', 'status')),
+      sendable: {
+        type: 'boolean',
+        description:
+          'Whether messages can be sent, as far as the last evidence tells; true only for a clear yes.',
+      },
+    }),
+    MetaDetails: toObject(
+      "What the Graph API said last. Null for a number that is not Meta's, or that was never read; a part that was never read is null.",
+      {
+        fetchedAt: toTime('When the oldest of the parts was read.'),
+        phone: toNullable('MetaPhone'),
+        profile: toNullable('MetaProfile'),
+        waba: toNullable('MetaWaba'),
+      },
+    ),
+    MetaPhone: toBlockSchema("Meta's node of the number.", 'phone'),
+    MetaProfile: toBlockSchema('The business profile that people see.', 'profile'),
+    MetaWaba: toBlockSchema('The WhatsApp Business account that the number belongs to.', 'waba'),
+    OpenApiDocument: { type: 'object', description: 'https://spec.openapis.org/oas/v3.1.1' },
+  };
+}
+
+function toNumberMembers() {
+  return {
+    id: toText('Opaque.'),
+    instanceName: {
+      type: ['string', 'null'],
+      description: 'The name of the number at the session engine.',
+    },
+    number: { ...toText('Digits only, with the country code.'), pattern: '^[0-9]{5,20}$' },
+    name: toText('What the tenant calls the number.'),
+    provider: {
+      type: 'string',
+      enum: providers,
+      description: 'META: official, through the Cloud API. PILOT_STATUS: connected by QR code.',
+    },
+    apiKeys: { type: 'array', items: { $ref: '#/components/schemas/ApiKeyHint' } },
+    state: {
+      type: 'string',
+      enum: connectionStates,
+      description: 'OPEN: connected. CONNECTING: not yet. CLOSE: disconnected.',
+    },
+    isFullyConnected: { type: 'boolean', description: 'Connected, with nothing left to do.' },
+    createdAt: toTime('When the number was added.'),
+    updatedAt: toTime('When the number, or what is known of it, last changed.'),
+  };
+}
+
+function toBlockSchema(description: string, block: MetaBlock): Json {
+  const members = listRestFields(block).map((field) => [field.name, toFieldSchema(field)]);
+  return toObject(description, Object.fromEntries(members));
+}
+
+function toFieldSchema(field: Field): Json {
+  const description = field.meaning;
+  switch (field.kind) {
+    case 'text':
+      return { type: ['string', 'null'], description };
+    case 'texts':
+      return { type: ['array', 'null'], items: { type: 'string' }, description };
+    case 'boolean':
+      return { type: ['boolean', 'null'], description };
+    case 'time':
+      return { type: ['string', 'null'], format: 'date-time', description };
+    case 'health':
+      return { type: ['object', 'null'], description };
+    case 'word':
+      return toWordSchema(description, field.vocabulary);
+  }
+}
+
+/** Meta spells these in lower case; the tables have them in upper case. */
+const lowerCaseVocabularies: ReadonlySet<VocabularyName> = new Set(['BusinessVerificationStatus']);
+
+// Not an enum: Meta adds words, and they are shown as they come.
+function toWordSchema(meaning: string, vocabulary: VocabularyName): Json {
+  const words = Object.entries(vocabularies[vocabulary].words).map(([word, text]) => ({
+    word: lowerCaseVocabularies.has(vocabulary) ? word.toLowerCase() : word,
+    text,
+  }));
+  const list = words.map(({ word, text }) => `- \`${word}\`: ${text}`).join('\n');
+  return {
+    type: ['string', 'null'],
+    description: `${meaning} A word of Meta's, as it came; there may be others one day:\n\n${list}`,
+    examples: words.map(({ word }) => word),
+  };
+}
+
+function getField(block: MetaBlock, name: string): Field {
+  const fields: readonly Field[] = metaBlocks[block];
+  const field = fields.find((candidate) => candidate.name === name);
+  if (field === undefined) throw new Error(`The table of ${block} has no field ${name}.`);
+  return field;
+}
+
+/** All of the members are there. Open, as members may be added to answers. */
+export function toObject(description: string, properties: Json): Json {
+  return { type: 'object', description, properties, required: Object.keys(properties) };
+}
+
+function toNullable(name: string): Json {
+  return { anyOf: [{ $ref: `#/components/schemas/${name}` }, { type: 'null' }] };
+}
+
+export function toText(description: string): Json {
+  return { type: 'string', description };
+}
+
+function toTime(description: string): Json {
+  return { type: 'string', format: 'date-time', description };
+}
+
+const metaNumber = {
+  id: 'wa_abc',
+  number: '5511999999999',
+  name: 'My WhatsApp',
+  provider: 'META',
+  state: 'OPEN',
+  isFullyConnected: true,
+  createdAt: '2026-02-24T15:00:00.000Z',
+  updatedAt: '2026-06-30T09:18:33.000Z',
+  health: {
+    qualityRating: 'GREEN',
+    messagingLimitTier: 'TIER_2K',
+    metaStatus: 'CONNECTED',
+    sendable: true,
+  },
+  meta: {
+    fetchedAt: '2026-06-30T09:18:33.000Z',
+    phone: {
+      displayPhoneNumber: '+55 11 99999-9999',
+      verifiedName: 'Acme LTDA',
+      qualityRating: 'GREEN',
+      messagingLimitTier: 'TIER_2K',
+      isPinEnabled: true,
+    },
+    profile: {
+      about: '8h-18h',
+      email: 'contato@acme.com',
+      websites: ['https://acme.com'],
+      vertical: 'RETAIL',
+    },
+    waba: {
+      id: '1029384756',
+      name: 'Acme WABA',
+      currency: 'BRL',
+      businessVerificationStatus: 'verified',
+      country: 'BR',
+    },
+  },
+};
+
+/** As the product's page has them, by the schema of the answer. */
+export const examples: Readonly<Partial<Record<ReplyName, Json>>> = {
+  NumberList: {
+    PILOT_STATUS: {
+      value: [
+        {
+          id: 'wa_abc',
+          instanceName: 'tenant-5511999999999',
+          number: '5511999999999',
+          name: 'Suporte',
+          provider: 'PILOT_STATUS',
+          apiKeys: [{ name: 'Default', keyPrefix: 'ps_abcd', keyLast4: 'wxyz' }],
+          state: 'OPEN',
+          isFullyConnected: true,
+          createdAt: '2026-06-01T11:59:00.000Z',
+          updatedAt: '2026-06-01T11:59:00.000Z',
+        },
+      ],
+    },
+  },
+  NumberDetail: {
+    META: { value: metaNumber },
+    PILOT_STATUS: {
+      value: {
+        ...metaNumber,
+        provider: 'PILOT_STATUS',
+        health: {
+          qualityRating: null,
+          messagingLimitTier: null,
+          metaStatus: null,
+          sendable: true,
+        },
+        meta: null,
+      },
+    },
+  },
+  NumberStatus: { OPEN: { value: { id: 'wa_abc', state: 'OPEN', isFullyConnected: true } } },
+};

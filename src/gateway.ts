@@ -1,0 +1,190 @@
+// Owns the composition: which parts make a gateway, put together once. Every door is reached through its `fetch`.
+
+import { type AccessControl, createAccessControl } from './access/access.ts';
+import type { Config } from './config.ts';
+import { type Database, openDatabase } from './database.ts';
+import { GatewayError } from './errors.ts';
+import { createGraphQLServer } from './graphql/server.ts';
+import { createNumbers, type Numbers } from './numbers/numbers.ts';
+import { createGraphClient } from './providers/meta/graph.ts';
+import { createMetaProvider } from './providers/meta/meta.ts';
+import { createPilotStatusProvider } from './providers/pilot-status.ts';
+import { createRestRouter, toErrorResponse } from './rest/routes.ts';
+import { createVault } from './secrets.ts';
+import {
+  createTelemetry,
+  type RequestContext,
+  type Telemetry,
+  toRequestContext,
+} from './telemetry.ts';
+
+export interface Gateway extends AsyncDisposable {
+  /** Answers a request to any of the doors; never rejects. */
+  fetch(request: Request): Promise<Response>;
+  /** The answer to what is too broken to be a Request. */
+  refuse(error: GatewayError): Response;
+  /** Throws UNAVAILABLE while the database does not answer. */
+  ready(): Promise<void>;
+  readonly database: Database;
+  readonly access: AccessControl;
+  readonly numbers: Numbers;
+  readonly telemetry: Telemetry;
+}
+
+/** What a demo or a test puts in the place of the real thing. */
+export interface GatewayOverrides {
+  /** Disposed with the gateway. */
+  readonly database?: Database;
+  /** How upstreams are reached. */
+  readonly fetch?: typeof globalThis.fetch;
+  readonly now?: () => Date;
+  readonly telemetry?: Telemetry;
+  /** Milliseconds that a live reading may take. */
+  readonly deadlineMs?: number;
+  /** Put into the header editor of GraphiQL. */
+  readonly graphiqlKey?: string;
+}
+
+type Door = (request: Request, context: RequestContext) => Promise<Response>;
+
+/** Opens the database and changes nothing in it: migrating is a step of its own. `config` must hold both secrets. */
+export async function createGateway(
+  config: Config,
+  overrides: GatewayOverrides = {},
+): Promise<Gateway> {
+  const telemetry = overrides.telemetry ?? createTelemetry({ level: config.logLevel });
+  const database = overrides.database ?? (await openConfiguredDatabase(config, telemetry));
+  const access = createAccessControl({ database, pepper: config.apiKeyPepper });
+  const numbers = createNumbers({
+    database,
+    vault: createVault(config.encryptionKeys),
+    providers: createProviders(config, overrides, telemetry),
+    telemetry,
+    now: overrides.now ?? (() => new Date()),
+    ...(overrides.deadlineMs !== undefined && { deadlineMs: overrides.deadlineMs }),
+  });
+  const graphql = createGraphQLServer({
+    access,
+    numbers,
+    telemetry,
+    graphiql: config.graphiql ? { apiKey: overrides.graphiqlKey ?? null } : null,
+    suggestions: config.mode === 'demo',
+  });
+  const rest = createRestRouter({ access, numbers, telemetry });
+  return {
+    fetch: createFetch({ '/graphql': graphql }, rest, config.corsOrigins, telemetry),
+    refuse(error) {
+      const { requestId } = toRequestContext(new Headers());
+      const response = toErrorResponse(error, requestId);
+      response.headers.set('x-request-id', requestId);
+      return response;
+    },
+    ready: () => database.ping(),
+    database,
+    access,
+    numbers,
+    telemetry,
+    [Symbol.asyncDispose]: () => database[Symbol.asyncDispose](),
+  };
+}
+
+async function openConfiguredDatabase(config: Config, telemetry: Telemetry): Promise<Database> {
+  return await openDatabase(
+    config.databaseUrl === null
+      ? { kind: 'embedded', directory: config.dataDirectory }
+      : { kind: 'postgres', url: config.databaseUrl },
+    {
+      onConnectionLost: (error) =>
+        telemetry.warned('a database connection was lost', { cause: error.message }),
+    },
+  );
+}
+
+function createProviders(config: Config, overrides: GatewayOverrides, telemetry: Telemetry) {
+  const { fetch = globalThis.fetch } = overrides;
+  const graph = createGraphClient({
+    url: config.metaGraphUrl,
+    version: config.metaGraphVersion,
+    fetch,
+    telemetry,
+  });
+  return {
+    META: createMetaProvider({ graph }),
+    PILOT_STATUS: createPilotStatusProvider({
+      sessionEngine: config.sessionEngine,
+      fetch,
+      telemetry,
+    }),
+  };
+}
+
+function createFetch(
+  doors: Readonly<Record<string, Door>>,
+  rest: Door,
+  corsOrigins: readonly string[],
+  telemetry: Telemetry,
+): Gateway['fetch'] {
+  return async (request) => {
+    const context = toRequestContext(request.headers);
+    const { pathname } = new URL(request.url);
+    const door = doors[pathname] ?? rest;
+    const cors = toCorsHeaders(request.headers, corsOrigins);
+    const response = isPreflight(request)
+      ? new Response(null, { status: 204, headers: cors === null ? {} : preflightHeaders })
+      : await answer(door, request, context, telemetry);
+    const headers = new Headers(response.headers);
+    for (const [name, value] of Object.entries(cors ?? {})) headers.set(name, value);
+    if (corsOrigins.length > 0) headers.append('vary', 'origin');
+    headers.set('x-request-id', context.requestId);
+    telemetry.requestAnswered({
+      requestId: context.requestId,
+      method: request.method,
+      path: pathname,
+      status: response.status,
+      durationMs: Math.round(performance.now() - context.askedAt),
+      tenantId: context.tenantId,
+    });
+    return new Response(response.body, { status: response.status, headers });
+  };
+}
+
+// Each door answers its own errors; this is for a defect in a door itself.
+async function answer(
+  door: Door,
+  request: Request,
+  context: RequestContext,
+  telemetry: Telemetry,
+): Promise<Response> {
+  try {
+    return await door(request, context);
+  } catch (error) {
+    telemetry.requestFailed(context.requestId, error);
+    return toErrorResponse(
+      new GatewayError('INTERNAL', 'Something went wrong on our side.'),
+      context.requestId,
+    );
+  }
+}
+
+const preflightHeaders = {
+  'access-control-allow-methods': 'GET, HEAD, POST',
+  'access-control-allow-headers': 'content-type, if-none-match, x-api-key, x-request-id',
+  'access-control-max-age': '600',
+};
+
+function isPreflight(request: Request): boolean {
+  return request.method === 'OPTIONS' && request.headers.has('access-control-request-method');
+}
+
+// Keys travel in a header that a page sets itself, so no cookies and no credentials are allowed.
+function toCorsHeaders(
+  headers: Headers,
+  origins: readonly string[],
+): Readonly<Record<string, string>> | null {
+  const origin = headers.get('origin');
+  if (origin === null || !origins.includes(origin)) return null;
+  return {
+    'access-control-allow-origin': origin,
+    'access-control-expose-headers': 'etag, retry-after, x-request-id',
+  };
+}

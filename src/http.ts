@@ -1,0 +1,204 @@
+// Owns the Node server edge: sockets, limits, probes and draining. What a request means is the gateway's.
+
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { pipeline } from 'node:stream/promises';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Config } from './config.ts';
+import { GatewayError, toGatewayError } from './errors.ts';
+import type { Gateway } from './gateway.ts';
+
+export interface HttpServer {
+  /** Where it listens, `http://127.0.0.1:4000`. */
+  readonly url: string;
+  /**
+   * Turns unready and asks clients to close for `noticeMs`, stops accepting, and waits until everything under way has
+   * been answered, `graceMs` at most.
+   */
+  drain(): Promise<void>;
+}
+
+export interface HttpOptions {
+  readonly host: string;
+  readonly port: number;
+  /** Milliseconds between turning unready and no longer accepting, so that a balancer sees it. */
+  readonly noticeMs?: number;
+  readonly graceMs?: number;
+}
+
+/** The largest body that is read, in bytes. */
+export const bodyLimit = 100_000;
+
+/** Rejects when the address cannot be had. */
+export async function listen(gateway: Gateway, options: HttpOptions | Config): Promise<HttpServer> {
+  const { noticeMs = 1_000, graceMs = 10_000 }: Partial<HttpOptions> = options;
+  const state = { draining: false };
+  const server = createServer(
+    {
+      headersTimeout: 10_000,
+      requestTimeout: 15_000,
+      connectionsCheckingInterval: 1_000,
+      maxHeaderSize: 8_192,
+      // Longer than the usual minute of a balancer, which otherwise meets a socket that is just being closed.
+      keepAliveTimeout: 65_000,
+    },
+    (incoming, outgoing) => void serve(gateway, state, incoming, outgoing),
+  );
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(options.port, options.host, resolve);
+  });
+  return {
+    url: toUrl(server),
+    async drain() {
+      state.draining = true;
+      await delay(noticeMs);
+      const closed = new Promise<void>((resolve) => {
+        server.close(() => resolve());
+      });
+      server.closeIdleConnections();
+      const grace = new AbortController();
+      await Promise.race([closed, delay(graceMs, undefined, { signal: grace.signal })]).finally(
+        () => grace.abort(),
+      );
+      server.closeAllConnections();
+    },
+  };
+}
+
+interface State {
+  draining: boolean;
+}
+
+async function serve(
+  gateway: Gateway,
+  state: State,
+  incoming: IncomingMessage,
+  outgoing: ServerResponse,
+): Promise<void> {
+  const left = new AbortController();
+  outgoing.once('close', () => {
+    if (!outgoing.writableFinished) left.abort(new Error('The client has left.'));
+  });
+  try {
+    const response = await answer(gateway, state, incoming, left.signal);
+    // Tells a client on a kept connection that this answer is the last one here.
+    if (state.draining) outgoing.shouldKeepAlive = false;
+    await send(response, incoming, outgoing);
+  } catch (error) {
+    // The client is gone in the middle of the answer, or there is nobody left to tell.
+    if (!left.signal.aborted) gateway.telemetry.requestFailed('none', error);
+    outgoing.destroy();
+  }
+}
+
+async function answer(
+  gateway: Gateway,
+  state: State,
+  incoming: IncomingMessage,
+  signal: AbortSignal,
+): Promise<Response> {
+  switch (incoming.url) {
+    case '/livez':
+      return toProbe(200, 'ok');
+    case '/readyz':
+      return await toReadiness(gateway, state);
+    default:
+  }
+  const declared = Number(incoming.headers['content-length'] ?? 0);
+  const request = toRequest(incoming, signal);
+  if (request === null) {
+    return toRefusal(gateway, 'The request line or a header cannot be understood.');
+  }
+  if (declared > bodyLimit) {
+    return toRefusal(gateway, `The body is larger than ${bodyLimit} bytes.`);
+  }
+  return await gateway.fetch(request);
+}
+
+async function toReadiness(gateway: Gateway, state: State): Promise<Response> {
+  if (state.draining) return toProbe(503, 'draining');
+  try {
+    await gateway.ready();
+    return toProbe(200, 'ok');
+  } catch (error) {
+    return toProbe(503, toGatewayError(error).code);
+  }
+}
+
+function toProbe(status: number, text: string): Response {
+  const headers = { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-store' };
+  return new Response(`${text}\n`, { status, headers });
+}
+
+function toRefusal(gateway: Gateway, message: string): Response {
+  const response = gateway.refuse(new GatewayError('INVALID_REQUEST', message));
+  // What is left of the body is not read.
+  response.headers.set('connection', 'close');
+  return response;
+}
+
+/** Null for what HTTP allows and a Request cannot be, such as `CONNECT` or a target that is no path. */
+function toRequest(incoming: IncomingMessage, signal: AbortSignal): Request | null {
+  const { url = '', method = 'GET' } = incoming;
+  // The host is never used: it is the caller's to choose, and only the path decides.
+  if (!url.startsWith('/') || !URL.canParse(`http://gateway${url}`)) return null;
+  const hasBody = method !== 'GET' && method !== 'HEAD';
+  try {
+    return new Request(`http://gateway${url}`, {
+      method,
+      headers: toHeaders(incoming),
+      signal,
+      ...(hasBody && { body: toBody(incoming), duplex: 'half' }),
+    });
+  } catch {
+    return null;
+  }
+}
+
+function toHeaders(incoming: IncomingMessage): Headers {
+  const headers = new Headers();
+  for (const [name, values] of Object.entries(incoming.headersDistinct)) {
+    for (const value of values ?? []) headers.append(name, value);
+  }
+  return headers;
+}
+
+// Read when the door asks for it, so a request that is refused by its headers costs no body.
+function toBody(incoming: IncomingMessage): ReadableStream<Uint8Array> {
+  let size = 0;
+  const chunks = incoming[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+  return new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        const { done, value } = await chunks.next();
+        if (done === true) return controller.close();
+        size += value.length;
+        if (size <= bodyLimit) return controller.enqueue(value);
+        return controller.error(
+          new GatewayError('INVALID_REQUEST', `The body is larger than ${bodyLimit} bytes.`),
+        );
+      },
+    },
+    { highWaterMark: 0 },
+  );
+}
+
+async function send(
+  response: Response,
+  incoming: IncomingMessage,
+  outgoing: ServerResponse,
+): Promise<void> {
+  for (const [name, value] of response.headers) outgoing.setHeader(name, value);
+  outgoing.statusCode = response.status;
+  if (response.body === null || incoming.method === 'HEAD') {
+    outgoing.end();
+    return;
+  }
+  await pipeline(response.body, outgoing);
+}
+
+function toUrl(server: Server): string {
+  const { address, port, family } = server.address() as AddressInfo;
+  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
+}

@@ -38,6 +38,7 @@ const statements = [
      created_at timestamptz(3) not null default clock_timestamp(),
      expires_at timestamptz(3),
      revoked_at timestamptz(3),
+     rotated_at timestamptz(3),
      primary key (tenant_id, id),
      foreign key (tenant_id, number_id) references whatsapp_number on delete cascade
    )`,

@@ -19,8 +19,8 @@ const grants = [
   'select, insert, update, delete on whatsapp_number, number_credential, number_snapshot, waba_snapshot, refresh_lease',
   // The hash can be stored and never read back.
   'insert on api_key',
-  'select (tenant_id, id, name, key_prefix, key_last4, number_id, created_at, expires_at, revoked_at) on api_key',
-  'update (expires_at, revoked_at) on api_key',
+  'select (tenant_id, id, name, key_prefix, key_last4, number_id, created_at, expires_at, revoked_at, rotated_at) on api_key',
+  'update (expires_at, revoked_at, rotated_at) on api_key',
 ];
 
 export async function up(db: Kysely<object>): Promise<void> {

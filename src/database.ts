@@ -16,7 +16,7 @@ import {
   type Transaction,
 } from 'kysely';
 import { type MigrationProvider, Migrator } from 'kysely/migration';
-import pg from 'pg';
+import { Pool } from 'pg';
 import { ConfigurationError } from './config.ts';
 import { GatewayError } from './errors.ts';
 
@@ -42,6 +42,8 @@ export interface ApiKeyTable {
   created_at: Timestamp;
   expires_at: ColumnType<Date | null, Date | string | null | undefined, Date | string | null>;
   revoked_at: ColumnType<Date | null, Date | string | null | undefined, Date | string | null>;
+  /** When another key took its place; it then goes on until `expires_at`. */
+  rotated_at: ColumnType<Date | null, Date | string | null | undefined, Date | string | null>;
 }
 
 /** `state` and `updated_at` may be written by other software; a trigger keeps `state_observed_at` true for it. */
@@ -184,9 +186,7 @@ export async function openDatabase(
     // The tables are taken from the type, so only functions are left to call.
     acrossTenants: (work) => toUnavailable(() => work(kysely as unknown as Kysely<object>)),
     async migrate() {
-      const { error, results = [] } = await migrator.migrateToLatest();
-      if (error !== undefined) throw error;
-      return results.map((result) => result.migrationName);
+      return await toUnavailable(() => kysely.connection().execute(applyMigrations));
     },
     async pendingMigrations() {
       const all = await toUnavailable(() => migrator.getMigrations());
@@ -199,6 +199,21 @@ export async function openDatabase(
       await release();
     },
   };
+}
+
+async function applyMigrations(connection: Kysely<Tables>): Promise<readonly string[]> {
+  // The limits are for requests; a change to a large table may take its time.
+  await sql`select set_config('statement_timeout', '0', false), set_config('lock_timeout', '0', false)`.execute(
+    connection,
+  );
+  try {
+    const migrator = new Migrator({ db: connection, provider: migrations });
+    const { error, results = [] } = await migrator.migrateToLatest();
+    if (error !== undefined) throw error;
+    return results.map((result) => result.migrationName);
+  } finally {
+    await sql`reset all`.execute(connection);
+  }
 }
 
 async function inspect(kysely: Kysely<Tables>): Promise<DatabaseInspection> {
@@ -250,7 +265,7 @@ async function openDialect(
 }
 
 function openPostgres(url: string, options: DatabaseOptions): OpenedDialect {
-  const pool = new pg.Pool({
+  const pool = new Pool({
     connectionString: url,
     application_name: 'numbers-gateway',
     max: options.connections ?? 10,

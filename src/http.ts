@@ -106,9 +106,14 @@ async function answer(
     default:
   }
   const declared = Number(incoming.headers['content-length'] ?? 0);
+  // A URL is tidied up on its way into a Request, and a path that needs it is not the path.
+  const [path] = (incoming.url ?? '').split('?');
   const request = toRequest(incoming, signal);
   if (request === null) {
     return toRefusal(gateway, 'The request line or a header cannot be understood.');
+  }
+  if (new URL(request.url).pathname !== path) {
+    return gateway.refuse(new GatewayError('NOT_FOUND', 'There is no such route.'));
   }
   if (declared > bodyLimit) {
     return toRefusal(gateway, `The body is larger than ${bodyLimit} bytes.`);

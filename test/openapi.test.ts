@@ -153,15 +153,22 @@ function listDifferences(path: string, reply: Reply<unknown>): readonly string[]
   const code = status < 400 ? '' : ` ${(body as Json)['code']}`;
   seen.add(`${operationId} ${status}${code}`);
   if (!(status in responses)) return [`${operationId} ${status} is not documented: ${text}`];
-  const differences: string[] = Object.entries<Json>(responses[status].headers).flatMap(
-    ([name, { $ref }]) => listHeaderProblems($ref, name, headers.get(name)),
+  const documented = responses[status].headers;
+  const differences = Object.entries<Json>(documented).flatMap(([name, { $ref }]) =>
+    listHeaderProblems($ref, name, headers.get(name)),
   );
+  const known = new Set(
+    ['content-type', 'content-length', ...Object.keys(documented)].map(toLower),
+  );
+  differences.push(...[...headers.keys()].filter((name) => !known.has(name)));
   if (status === 304) return text === '' ? differences : [...differences, `304 has ${text}`];
   const [type = ''] = Object.keys(responses[status].content);
   if (headers.get('content-type') !== `${type}; charset=utf-8`) differences.push('content-type');
   const pointer = `#/paths/${path.replaceAll('/', '~1')}/get/responses/${status}`;
   return [...differences, ...listProblems(`${pointer}/content/application~1json/schema`, body)];
 }
+
+const toLower = (name: string): string => name.toLowerCase();
 
 function listHeaderProblems(pointer: string, name: string, value: string | null): string[] {
   if (value !== null) return [...listProblems(`${pointer}/schema`, value)];

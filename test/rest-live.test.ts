@@ -91,6 +91,8 @@ describe.each(databases)('on %s', (database) => {
     expect(fetchedAt).toMatch(/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$/);
     expect(updatedAt).toBe(fetchedAt);
     expect((await tenant.rest(`/v1/numbers/${id}`)).text).toBe(text);
+    const { text: document } = await tenant.rest('/v1/openapi.json');
+    expect(document).toContain(JSON.stringify(example));
   });
 
   test.each(['refresh=1', 'refresh=true', 'x=0&refresh=1', 'refresh=%31'])(

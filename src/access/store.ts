@@ -128,9 +128,7 @@ export async function listKeysOfNumbers(
       .where('tenant_id', '=', tenantId)
       .where('number_id', '=', sql<string>`any(${numberIds}::text[])`)
       .where('revoked_at', 'is', null)
-      .where(({ or, eb }) =>
-        or([eb('expires_at', 'is', null), eb('expires_at', '>', sql<Date>`clock_timestamp()`)]),
-      )
+      .where(isUnexpired)
       .orderBy('created_at')
       .orderBy('id')
       .execute(),
@@ -155,8 +153,9 @@ export async function revokeKey(
 }
 
 /**
- * Puts a new key in the place of an old one, which ends after the overlap, or earlier if it would have anyway. Undefined
- * when the old one is not there or has been revoked.
+ * Puts a new key in the place of an old one, which ends after the overlap, or earlier if it would have anyway. The new
+ * one has the expiry that the old one had. Undefined when the old one is not there, can no longer be used, or has been
+ * replaced already: what is left of it is an overlap, which nothing should inherit.
  */
 export async function replaceKey(
   database: Database,
@@ -172,13 +171,19 @@ export async function replaceKey(
       .where('tenant_id', '=', tenantId)
       .where('id', '=', keyId)
       .where('revoked_at', 'is', null)
+      .where('rotated_at', 'is', null)
+      .where(isUnexpired)
+      .forUpdate()
       .executeTakeFirst();
     if (old === undefined) return undefined;
     const end = sql<Date>`clock_timestamp() + ${overlapMs}::float8 * interval '1 millisecond'`;
     await transaction
       .updateTable('api_key')
       // least() passes over a null, which here means: never.
-      .set({ expires_at: sql<Date>`least(expires_at, ${end})` })
+      .set({
+        expires_at: sql<Date>`least(expires_at, ${end})`,
+        rotated_at: sql<Date>`clock_timestamp()`,
+      })
       .where('tenant_id', '=', tenantId)
       .where('id', '=', keyId)
       .execute();
@@ -189,3 +194,5 @@ export async function replaceKey(
       .executeTakeFirstOrThrow();
   });
 }
+
+const isUnexpired = sql<boolean>`(expires_at is null or expires_at > clock_timestamp())`;

@@ -343,8 +343,9 @@ const decoders: Readonly<Record<keyof Kinds, Decoder>> = {
   health: toHealthStatus,
 };
 
+// PostgreSQL stores neither a NUL nor half of a surrogate pair, and a text must not cost the whole reading.
 function toText(value: unknown): string | null {
-  if (typeof value === 'string') return value;
+  if (typeof value === 'string') return value.toWellFormed().replaceAll('\0', '\uFFFD');
   return typeof value === 'number' ? String(value) : null;
 }
 

@@ -165,7 +165,8 @@ function createReading(
       return stored.map((number) => toNumber(number));
     },
     async getMany(access, requests, signal) {
-      const ids = [...new Set(requests.map((request) => request.id))];
+      // No stored id has a NUL, and PostgreSQL refuses to be asked for one.
+      const ids = [...new Set(requests.map(({ id }) => id))].filter((id) => !id.includes('\0'));
       const before = new Map(
         (await store.listNumbers(database, access.tenantId, ids)).map((row) => [row.id, row]),
       );

@@ -68,6 +68,7 @@ interface Group {
   readonly subjects: readonly store.Subject[];
 }
 
+const defaultDeadlineMs = 8_000;
 const pollMs = 50;
 /** A lease outlives the deadline a little: a process that died with one in hand blocks nobody for long. */
 const leaseSlackMs = 2_000;
@@ -115,7 +116,7 @@ export function createRefresher(options: RefresherOptions): Refresher {
         boarded.add(start(group));
       }
       const landed = await Promise.all([...boarded].map((flight) => ride(flight, flights, signal)));
-      const outcomes = new Map(landed.flatMap((outcome) => [...outcome]));
+      const outcomes = new Map(landed.flatMap((outcome) => outcome.entries().toArray()));
       return new Map(wished.map((wish) => [wish.number.id, toOutcomes(wish, outcomes)]));
     },
   };
@@ -150,7 +151,7 @@ async function fly(
   group: Group,
   called: AbortSignal,
 ): Promise<ReadonlyMap<string, Outcome>> {
-  const { deadlineMs = 8_000 } = options;
+  const { deadlineMs = defaultDeadlineMs } = options;
   const deadline = AbortSignal.timeout(deadlineMs);
   const holder = randomUUID();
   const outcomes = new Map<string, Outcome>();
@@ -201,27 +202,50 @@ async function readLeased(
   const targets = group.wishes
     .map((wish) => toTarget(options, tenantId, wish, lease, granted))
     .filter((target) => target.blocks.length > 0);
-  const base = { tenantId, holder, observedAt: lease.observedAt, leased: lease.granted };
-  let observations: readonly Observation[];
+  const record = (readings: readonly store.Reading[]) =>
+    store.recordReadings(options.database, {
+      tenantId,
+      holder,
+      observedAt: lease.observedAt,
+      readings,
+      leased: lease.granted,
+    });
   try {
-    observations = await group.provider.read(targets, AbortSignal.any([called, deadline]));
+    const reads = await readTargets(options, group.provider, targets, { called, deadline });
+    await record(
+      [...reads.values()]
+        .filter(({ read }) => read.ok || read.attempted)
+        .map(({ subject, read }) => toReading(subject, read)),
+    );
+    return new Map(
+      reads
+        .entries()
+        .map(([key, { read }]) => [key, read.ok || read.attempted ? 'LIVE' : read.failure]),
+    );
   } catch (error) {
-    if (called.aborted || !deadline.aborted) {
-      // Called off, or a defect: nothing was learnt, and the next one need not wait for the lease to end.
-      await store.recordReadings(options.database, { ...base, readings: [] });
-      throw error;
-    }
-    const failure = toTimeout(options.deadlineMs ?? 8_000);
-    observations = targets.map((target) => toFailed(target, failure));
+    // Called off, or a defect, or the database is down: the next one need not wait for the lease to end if it can be
+    // given back, and what went wrong first is what is told.
+    await record([]).catch(() => undefined);
+    throw error;
   }
-  const reads = toReads(targets, observations);
-  const readings = [...reads.values()]
-    .filter(({ read }) => read.ok || read.attempted)
-    .map(({ subject, read }) => toReading(subject, read));
-  await store.recordReadings(options.database, { ...base, readings });
-  return new Map(
-    [...reads].map(([key, { read }]) => [key, read.ok || read.attempted ? 'LIVE' : read.failure]),
-  );
+}
+
+async function readTargets(
+  { deadlineMs = defaultDeadlineMs }: RefresherOptions,
+  provider: Provider,
+  targets: readonly Target[],
+  { called, deadline }: Pick<Leased, 'called' | 'deadline'>,
+): Promise<ReadonlyMap<string, SubjectRead>> {
+  try {
+    return toReads(targets, await provider.read(targets, AbortSignal.any([called, deadline])));
+  } catch (error) {
+    if (called.aborted || !deadline.aborted) throw error;
+    const failure = toTimeout(deadlineMs);
+    return toReads(
+      targets,
+      targets.map((target) => toFailed(target, failure)),
+    );
+  }
 }
 
 interface SubjectRead {

@@ -114,6 +114,7 @@ function toBlock(
 ): Readonly<Record<string, unknown>> | null {
   const value = snapshot?.value ?? null;
   if (value === null) return null;
-  const members = new Map(Object.entries(value));
-  return Object.fromEntries(restNames[block].map((name) => [name, members.get(name) ?? null]));
+  // The core has put null for what Meta did not give.
+  const members = new Map<string, unknown>(Object.entries(value));
+  return Object.fromEntries(restNames[block].map((name) => [name, members.get(name)]));
 }

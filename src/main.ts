@@ -1,0 +1,52 @@
+#!/usr/bin/env node
+// Owns the process: arguments, signals and the exit code. The only file that does something when it is imported; what
+// needs a recent Node is loaded after the version was checked.
+
+import type { Terminal } from './admin.ts';
+
+const oldestNode = 24;
+
+if (Number.parseInt(process.versions.node, 10) < oldestNode) {
+  process.stderr.write(
+    `This program needs Node ${oldestNode} or newer, and this is ${process.version}. Its npm scripts bring their own: npm ci && npm start\n`,
+  );
+  process.exitCode = 1;
+} else {
+  await main();
+}
+
+async function main(): Promise<void> {
+  const [{ run }, { redact }] = await Promise.all([import('./admin.ts'), import('./telemetry.ts')]);
+  for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
+    process.on(event, (thrown: unknown) => {
+      const text = thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown);
+      process.stderr.write(redact(`INTERNAL: ${text}\n`));
+      // What state the rest is in is unknown, so nothing more is done with it.
+      process.exit(1);
+    });
+  }
+  // Whoever reads what we write may have read enough: `… | head`.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
+  const { stdin, stdout, stderr } = process;
+  const terminal: Terminal = { stdin, stdout, stderr, signal: listenForSignals() };
+  process.exitCode = await run(process.argv.slice(2), terminal, {
+    listen: async (gateway, options) => (await import('./http.ts')).listen(gateway, options),
+  });
+}
+
+/** Aborted by the first request to stop; a second one ends the process at once. */
+function listenForSignals(): AbortSignal {
+  const stopping = new AbortController();
+  for (const [name, code] of [
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const) {
+    process.on(name, () => {
+      if (stopping.signal.aborted) process.exit(code);
+      stopping.abort(new Error(`Stopped by ${name}.`));
+    });
+  }
+  return stopping.signal;
+}

@@ -1,0 +1,190 @@
+// What the doctor sees: an installation in good order, and each thing that can be wrong with one.
+
+import { createServer } from 'node:http';
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import type { Check } from '../src/admin/doctor.ts';
+import { type CommandLine, openCommandLine, runCommand, type RunOptions } from './command-line.ts';
+
+let line: CommandLine;
+beforeAll(async () => {
+  line = await openCommandLine();
+});
+afterAll(() => line[Symbol.asyncDispose]());
+
+async function examine(options?: RunOptions) {
+  const { code, json, stderr } = await line.run<{ checks: readonly Check[] }>('doctor', options);
+  expect(Object.keys(json)).toEqual(['checks']);
+  return { code, stderr, checks: json.checks, failed: json.checks.filter(({ ok }) => !ok) };
+}
+
+describe('an installation in good order', () => {
+  test('passes every check', async () => {
+    const { code, stderr, checks } = await examine();
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(checks.map(({ name, ok }) => [name, ok])).toEqual([
+      ['configuration', true],
+      ['database', true],
+      ['migrations', true],
+      ['role', true],
+      ['policies', true],
+      ['keys', true],
+      ['graph', true],
+      ['session engine', true],
+    ]);
+    expect(checks.every(({ detail }) => detail !== '')).toBe(true);
+  });
+
+  test('is one line each for a person', async () => {
+    const { stdout } = await line.run('doctor', { person: ['stdout'] });
+    const lines = stdout.trimEnd().split('\n');
+    expect(lines).toHaveLength(8);
+    expect(lines.every((text) => text.startsWith('ok  '))).toBe(true);
+  });
+});
+
+describe('a role', () => {
+  test('that is a superuser fails, and how to make another one is said', async () => {
+    const environment = { DATABASE_URL: line.database.ownerUrl };
+    const { code, stderr, failed } = await examine({ environment });
+    expect(code).toBe(1);
+    expect(stderr).toBe('DOCTOR: 1 of 8 checks failed: role.\n');
+    expect(failed).toEqual([
+      { name: 'role', ok: false, detail: expect.stringMatching(/superuser.*grant gateway_login/) },
+    ]);
+  });
+
+  test('that may not become a tenant fails', async () => {
+    const { username } = new URL(line.database.url);
+    const url = Object.assign(new URL(line.database.url), {
+      username: `${username}_bare`,
+      password: 'bare-password',
+    });
+    await line.query(`create role ${url.username} login password '${url.password}'`);
+    try {
+      const { code, failed } = await examine({ environment: { DATABASE_URL: url.href } });
+      expect(code).toBe(1);
+      expect(failed[0]?.detail).toMatch(/permission denied/);
+    } finally {
+      await line.query(`drop role ${url.username}`);
+    }
+  });
+});
+
+describe('policies', () => {
+  afterEach(async () => {
+    await line.query('alter table number_snapshot force row level security');
+    await line.query('drop policy if exists leak on api_key');
+  });
+
+  test('a table whose owner goes around its policies is named', async () => {
+    await line.query('alter table number_snapshot no force row level security');
+    const { code, failed } = await examine();
+    expect(code).toBe(1);
+    expect(failed).toEqual([
+      { name: 'policies', ok: false, detail: expect.stringMatching(/: number_snapshot$/) },
+    ]);
+  });
+
+  test('a policy that lets every tenant in is noticed', async () => {
+    await line.query('create policy leak on api_key using (true)');
+    const { failed } = await examine();
+    expect(failed.map(({ name, detail }) => `${name} ${detail}`)).toEqual([
+      expect.stringMatching(/^policies .*: api_key$/),
+    ]);
+  });
+});
+
+test('credentials that no configured key opens are counted and named', async () => {
+  const tenant = await line.addTenant();
+  const { json } = await line.run<{ id: string }>(
+    `number add --tenant ${tenant} --name X --number 55119 --provider META --phone-number-id 990000000000 --waba-id 990000000080 --credentials -`,
+    { stdin: '{"accessToken":"EAA0123456789abcdefghijkl"}' },
+  );
+  const other = `other:${Buffer.alloc(32, 1).toString('base64')}`;
+  const lost = await examine({ environment: { ENCRYPTION_KEYS: other } });
+  expect(lost.failed).toEqual([
+    {
+      name: 'keys',
+      ok: false,
+      detail: expect.stringMatching(new RegExp(`^1 of 1 .*${json.id}.*ENCRYPTION_KEYS`)),
+    },
+  ]);
+  const both = `${other},${line.environment['ENCRYPTION_KEYS']}`;
+  const rotated = await examine({ environment: { ENCRYPTION_KEYS: both } });
+  expect(rotated.code).toBe(0);
+  expect(rotated.checks.find(({ name }) => name === 'keys')?.detail).toBe(
+    '1 stored credentials can be opened, 1 of them sealed with an older key',
+  );
+});
+
+test('an upstream that cannot be reached is named, and the rest is still checked', async () => {
+  const server = await openSilentServer();
+  const { url } = server;
+  await server[Symbol.asyncDispose]();
+  const { code, failed } = await examine({ environment: { META_GRAPH_URL: url } });
+  expect(code).toBe(1);
+  expect(failed).toEqual([
+    { name: 'graph', ok: false, detail: expect.stringMatching(`^${url} .*ECONNREFUSED`) },
+  ]);
+});
+
+test('an upstream that never answers is given three seconds', async () => {
+  await using server = await openSilentServer();
+  const { failed } = await examine({ environment: { META_GRAPH_URL: server.url } });
+  expect(failed[0]?.detail).toMatch(/no answer within 3 s/);
+});
+
+async function openSilentServer(): Promise<AsyncDisposable & { readonly url: string }> {
+  const server = createServer(() => undefined).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  // A listening TCP server has an address with a port.
+  const { port } = server.address() as AddressInfo;
+  return {
+    url: `http://127.0.0.1:${port}`,
+    async [Symbol.asyncDispose]() {
+      const closed = once(server, 'close');
+      server.close();
+      server.closeAllConnections();
+      await closed;
+    },
+  };
+}
+
+test('missing migrations are told, and what needs them is not looked at', async () => {
+  await using fresh = await openCommandLine({ migrated: false });
+  const { code, json } = await fresh.run<{ checks: readonly Check[] }>('doctor');
+  expect(code).toBe(1);
+  expect(json.checks.map(({ name, ok }) => [name, ok])).toEqual([
+    ['configuration', true],
+    ['database', true],
+    ['migrations', false],
+    ['graph', true],
+    ['session engine', true],
+  ]);
+  expect(json.checks[2]?.detail).toMatch(/0001_create_roles.*numbers-gateway migrate/);
+});
+
+test('a database that is down is told without its password', async () => {
+  const { failed } = await examine({
+    environment: { DATABASE_URL: 'postgres://me:my-password@127.0.0.1:1/x' },
+  });
+  expect(failed.map(({ name }) => name)).toEqual(['database']);
+  expect(failed[0]?.detail).toMatch(/ECONNREFUSED/);
+  expect(JSON.stringify(failed)).not.toContain('my-password');
+});
+
+test('a configuration with problems is told in whole, and nothing else is looked at', async () => {
+  const ran = await runCommand<{ checks: readonly Check[] }>('doctor', {
+    environment: { DATABASE_URL: 'postgres://localhost/x', PORT: 'http' },
+  });
+  expect(ran.code).toBe(1);
+  expect(ran.json.checks).toEqual([
+    {
+      name: 'configuration',
+      ok: false,
+      detail: expect.stringMatching(/PORT .*ENCRYPTION_KEYS .*API_KEY_PEPPER /),
+    },
+  ]);
+});

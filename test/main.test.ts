@@ -1,0 +1,260 @@
+// The process itself: what it prints, what signals do to it, and how it ends. Each test starts `node src/main.ts`.
+
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { sentinelWabaId } from '../src/simulator/simulator.ts';
+import { type CommandLine, openCommandLine } from './command-line.ts';
+
+const main = fileURLToPath(new URL('../src/main.ts', import.meta.url));
+
+interface Started extends AsyncDisposable {
+  readonly child: ChildProcess;
+  /** What was written so far. */
+  readonly stdout: () => string;
+  readonly stderr: () => string;
+  /** Resolves once standard output matches. */
+  until(pattern: RegExp): Promise<RegExpExecArray>;
+  /** The exit code, or the signal that ended it. */
+  readonly ended: Promise<number | string>;
+}
+
+/** With these variables and no others but the path. Killed at the end of the test if it is still there. */
+function start(
+  words: string,
+  environment: Readonly<Record<string, string>> = {},
+  flags: readonly string[] = [],
+): Started {
+  const child = spawn(process.execPath, [...flags, main, ...words.split(' ').filter(Boolean)], {
+    env: { PATH: process.env['PATH'] ?? '', ...environment },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const said = { stdout: '', stderr: '' };
+  child.stdout.on('data', (chunk: Buffer) => (said.stdout += chunk.toString()));
+  child.stderr.on('data', (chunk: Buffer) => (said.stderr += chunk.toString()));
+  const ended = once(child, 'close').then(([code, signal]) => (code ?? signal) as number | string);
+  return {
+    child,
+    stdout: () => said.stdout,
+    stderr: () => said.stderr,
+    ended,
+    async until(pattern) {
+      for (;;) {
+        const match = pattern.exec(said.stdout);
+        if (match !== null) return match;
+        // oxlint-disable-next-line no-await-in-loop -- waits for what comes next
+        const end = await Promise.race([once(child.stdout, 'data'), ended]);
+        if (!Array.isArray(end) && !pattern.test(said.stdout)) {
+          throw new Error(`It ended with ${end}: ${said.stdout}${said.stderr}`);
+        }
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      child.kill('SIGKILL');
+      await ended;
+    },
+  };
+}
+
+/** What a shell would make of a line that starts with `curl`. */
+async function runCurl(command: string): Promise<{ status: number; json: unknown }> {
+  const words = [...command.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, bare]) => quoted ?? bare);
+  const headers: [string, string][] = [];
+  let url = '';
+  let body: string | undefined;
+  for (let index = 1; index < words.length; index += 1) {
+    const word = words[index] ?? '';
+    const next = words[index + 1] ?? '';
+    if (word === '-H') headers.push(next.split(': ', 2) as [string, string]);
+    if (word === '-d') body = next;
+    if (word === '-H' || word === '-d') index += 1;
+    else if (word.startsWith('http')) url = word;
+  }
+  const method = body === undefined ? 'GET' : 'POST';
+  const response = await fetch(url, { method, headers, ...(body !== undefined && { body }) });
+  return { status: response.status, json: await response.json() };
+}
+
+describe('the demo', () => {
+  let directory: string;
+  beforeAll(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'numbers-gateway-demo-'));
+  });
+  afterAll(() => rm(directory, { recursive: true, force: true }));
+
+  test('prints keys and commands that work, keeps its folder to itself, ends with 0, and starts again with the same keys', async () => {
+    const environment = { DATA_DIR: directory, PORT: '0' };
+    await using first = start('', environment);
+    await first.until(/Ctrl-C/);
+    const curls = first.stdout().match(/curl .*/g) ?? [];
+    expect(curls).toHaveLength(3);
+    const [list, detail, graphql] = await Promise.all(curls.map(runCurl));
+    expect(list).toMatchObject({ status: 200, json: expect.any(Array) });
+    expect(detail).toMatchObject({
+      status: 200,
+      json: { meta: { phone: { qualityRating: 'GREEN' } } },
+    });
+    expect(graphql).toMatchObject({
+      status: 200,
+      json: { data: { number: { meta: { waba: { name: expect.any(String) } } } } },
+    });
+    const keys = toKeys(first);
+    expect(keys).toHaveLength(2);
+    const [, url = ''] = /demo: (\S+)/.exec(first.stdout()) ?? [];
+    for (const key of keys) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      const { status } = await fetch(`${url}/v1/numbers`, { headers: { 'x-api-key': key } });
+      expect(status).toBe(200);
+    }
+    const [, page = ''] = /GraphiQL +(\S+)/.exec(first.stdout()) ?? [];
+    const { status, headers } = await fetch(page, { headers: { accept: 'text/html' } });
+    expect([status, headers.get('content-type')]).toEqual([
+      200,
+      expect.stringMatching('text/html'),
+    ]);
+
+    await using command = start('tenant list', environment);
+    expect(await command.ended).toBe(1);
+    expect(command.stdout()).toBe('');
+    expect(command.stderr()).toMatch(/^CONFIGURATION: .*\n- DATA_DIR .* is in use by process \d+/);
+
+    first.child.kill('SIGINT');
+    expect(await first.ended).toBe(0);
+
+    await using second = start('serve', environment);
+    await second.until(/Ctrl-C/);
+    expect(toKeys(second)).toEqual(keys);
+    second.child.kill('SIGTERM');
+    expect(await second.ended).toBe(0);
+
+    await using doctor = start('doctor', environment);
+    expect(await doctor.ended).toBe(0);
+  }, 60_000);
+});
+
+function toKeys({ stdout }: Started): readonly string[] {
+  return [...new Set(stdout().match(/ps_\w{49}/g))];
+}
+
+describe('in production', () => {
+  let line: CommandLine;
+  beforeAll(async () => {
+    line = await openCommandLine();
+  });
+  afterAll(() => line[Symbol.asyncDispose]());
+
+  interface Held extends AsyncDisposable {
+    readonly url: string;
+    readonly started: Started;
+    /** The answer to a request that Meta keeps waiting. */
+    readonly answer: Promise<Response>;
+    release(): void;
+  }
+
+  async function serveHeldRequest(): Promise<Held> {
+    const tenant = await line.addTenant();
+    const { json: key } = await line.run<{ key: string }>(`key create --tenant ${tenant}`);
+    const { json: number } = await line.run<{ id: string }>(
+      `number add --tenant ${tenant} --name X --number 55119 --provider META --phone-number-id 990000000000 --waba-id ${sentinelWabaId} --credentials -`,
+      { stdin: '{"accessToken":"EAA0123456789abcdefghijkl"}' },
+    );
+    const started = start('serve', line.environment);
+    const [text] = await started.until(/.*\n/);
+    const { url } = JSON.parse(text) as { url: string };
+    const held = line.simulator.hold('990000000000');
+    line.simulator.clearCalls();
+    const answer = fetch(`${url}/v1/numbers/${number.id}?refresh=1`, {
+      headers: { 'x-api-key': key.key },
+    });
+    // Whoever asks for it first is told; the others need not listen.
+    answer.catch(() => undefined);
+    while (line.simulator.calls.length === 0) {
+      // oxlint-disable-next-line no-await-in-loop -- waits for the request to arrive at Meta
+      await delay(10);
+    }
+    return {
+      url,
+      started,
+      answer,
+      release: () => held.release(),
+      async [Symbol.asyncDispose]() {
+        held.release();
+        await started[Symbol.asyncDispose]();
+      },
+    };
+  }
+
+  test('it prints its address and no secret, and SIGTERM lets what is under way finish', async () => {
+    await using held = await serveHeldRequest();
+    const { started } = held;
+    started.child.kill('SIGTERM');
+    while (!started.stderr().includes('draining')) {
+      // oxlint-disable-next-line no-await-in-loop -- waits for the line
+      await once(started.child.stderr!, 'data');
+    }
+    expect((await fetch(`${held.url}/readyz`)).status).toBe(503);
+    held.release();
+    expect((await held.answer).status).toBe(200);
+    expect(await started.ended).toBe(0);
+    expect(started.stdout()).toBe(`${JSON.stringify({ url: held.url })}\n`);
+    const { ENCRYPTION_KEYS = '', API_KEY_PEPPER = '' } = line.environment;
+    for (const secret of [ENCRYPTION_KEYS, API_KEY_PEPPER, 'EAA', 'ps_']) {
+      expect(started.stdout() + started.stderr()).not.toContain(secret);
+    }
+  });
+
+  test('a second signal ends it at once', async () => {
+    await using held = await serveHeldRequest();
+    const { started } = held;
+    started.child.kill('SIGINT');
+    while (!started.stderr().includes('draining')) {
+      // oxlint-disable-next-line no-await-in-loop -- waits for the line
+      await once(started.child.stderr!, 'data');
+    }
+    started.child.kill('SIGINT');
+    expect(await started.ended).toBe(130);
+    await expect(held.answer).rejects.toThrow('fetch failed');
+  });
+
+  test('a port that is taken is told with what to do', async () => {
+    const port = new URL(line.environment['META_GRAPH_URL'] ?? '').port;
+    await using started = start('', { ...line.environment, PORT: port });
+    expect(await started.ended).toBe(1);
+    expect(started.stderr()).toContain(`- PORT ${port} at HOST 127.0.0.1 is in use; stop`);
+  });
+
+  test('a command ends by itself, with its answer in the pipe', async () => {
+    const environment = { ...line.environment, LOG_LEVEL: 'info' };
+    await using started = start('tenant create --name Piped', environment);
+    expect(await started.ended).toBe(0);
+    expect(JSON.parse(started.stdout())).toMatchObject({ name: 'Piped' });
+    expect(started.stderr()).toBe('');
+  });
+});
+
+test('configuration problems keep it from starting, all of them at once', async () => {
+  await using started = start('', { DATABASE_URL: 'postgres://localhost/x', GRAPHIQL: 'maybe' });
+  expect(await started.ended).toBe(1);
+  expect(started.stdout()).toBe('');
+  expect(started.stderr()).toMatch(/ENCRYPTION_KEYS.*\n.*API_KEY_PEPPER.*\n.*GRAPHIQL/);
+});
+
+test('wrong usage ends with 2', async () => {
+  await using started = start('tenant create');
+  expect(await started.ended).toBe(2);
+  expect(started.stderr()).toMatch(/^INVALID_REQUEST: required option '--name <name>'/);
+});
+
+test('an older Node is told which one is needed', async () => {
+  const pretend =
+    'data:text/javascript,Object.defineProperty(process,"versions",{value:{...process.versions,node:"22.18.0"}})';
+  await using started = start('--version', {}, ['--import', pretend]);
+  expect(await started.ended).toBe(1);
+  expect(started.stdout()).toBe('');
+  expect(started.stderr()).toMatch(/^This program needs Node 24 or newer/);
+});

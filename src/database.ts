@@ -152,7 +152,7 @@ export type DatabaseSource =
   | { readonly kind: 'pglite'; readonly instance: PGlite };
 
 export interface DatabaseOptions {
-  /** Called with each statement that is executed, but for begin, commit and the like. */
+  /** Called with each statement that is executed. */
   readonly onStatement?: (sql: string) => void;
   /** An idle connection was lost. The pool replaces it. */
   readonly onConnectionLost?: (error: Error) => void;
@@ -278,6 +278,8 @@ function openPostgres(url: string, options: DatabaseOptions): OpenedDialect {
   });
   // Without a listener an idle connection that the server ends takes the process with it.
   pool.on('error', (error) => options.onConnectionLost?.(error));
+  // The same for one that is in use: its next statement tells.
+  pool.on('connect', (client) => client.on('error', () => undefined));
   return {
     dialect: new PostgresDialect({ pool }),
     release: async () => void (pool.ended || (await pool.end())),
@@ -304,14 +306,20 @@ async function openEmbedded(directory: string): Promise<OpenedDialect> {
 async function lock(directory: string): Promise<() => Promise<void>> {
   const path = join(directory, 'process.id');
   const holder = Number(await readFile(path, 'utf8').catch(() => '0'));
-  if (holder !== 0 && holder !== process.pid && isRunning(holder)) {
-    throw new ConfigurationError([
-      `DATA_DIR ${directory} is in use by process ${holder}; stop it, choose another folder, or set DATABASE_URL to share one database`,
-    ]);
-  }
-  await rm(path, { force: true });
-  await writeFile(path, String(process.pid), { flag: 'wx' });
+  if (holder !== 0 && holder !== process.pid && isRunning(holder)) throw toInUse(directory, holder);
+  if (holder !== 0) await rm(path, { force: true });
+  // Of two that start at the same moment one finds the file there.
+  await writeFile(path, String(process.pid), { flag: 'wx' }).catch(() => {
+    throw toInUse(directory, null);
+  });
   return () => rm(path, { force: true });
+}
+
+function toInUse(directory: string, holder: number | null): ConfigurationError {
+  const by = holder === null ? 'another process' : `process ${holder}`;
+  return new ConfigurationError([
+    `DATA_DIR ${directory} is in use by ${by}; stop it, choose another folder, or set DATABASE_URL to share one database`,
+  ]);
 }
 
 function isRunning(processId: number): boolean {

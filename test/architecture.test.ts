@@ -1,0 +1,531 @@
+// What may import what, and what must not be there at all: the layer table as data, and a proof that each rule can fail.
+
+import { execFileSync } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
+import { posix } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, test } from 'vitest';
+
+interface SourceFile {
+  /** From the root of the project, with slashes. */
+  readonly path: string;
+  readonly text: string;
+}
+
+interface Import {
+  readonly from: string;
+  /** What stands between `import` and `from`. */
+  readonly clause: string;
+  readonly target: string;
+}
+
+/** Answers what is wrong, one sentence each. */
+type Rule = (files: readonly SourceFile[]) => readonly string[];
+
+interface Layer {
+  readonly name: string;
+  readonly files: RegExp;
+  /** What its files may import from src, beside what belongs to the same room. */
+  readonly imports: readonly RegExp[];
+  /** Imports that are allowed as one type and nothing else. */
+  readonly types?: Readonly<Record<string, string>>;
+}
+
+const foundation = /^src\/(errors|config|telemetry|secrets)\.ts$/;
+const errors = /^src\/errors\.ts$/;
+const storage = /^src\/database\.ts$/;
+const coreWithoutStores = /^src\/(access|numbers)\/(?!store\.ts$)/;
+const port = /^src\/numbers\/(provider|meta|vocabulary|number)\.ts$/;
+const composition = /^src\/(gateway\.ts|admin\.ts|demo\.ts|admin\/|demo\/)/;
+
+const layers: readonly Layer[] = [
+  { name: 'foundation', files: foundation, imports: [errors] },
+  { name: 'storage', files: storage, imports: [foundation] },
+  { name: 'access', files: /^src\/access\//, imports: [foundation, storage] },
+  {
+    name: 'numbers',
+    files: /^src\/numbers\//,
+    imports: [foundation, storage],
+    types: { 'src/access/access.ts': 'Access' },
+  },
+  { name: 'providers', files: /^src\/providers\//, imports: [foundation, port] },
+  { name: 'simulator', files: /^src\/simulator\//, imports: [foundation, port] },
+  { name: 'graphql', files: /^src\/graphql\//, imports: [foundation, coreWithoutStores] },
+  { name: 'rest', files: /^src\/rest\//, imports: [foundation, coreWithoutStores] },
+  {
+    name: 'composition',
+    files: composition,
+    imports: [/^src\/(?!(main|http)\.ts$)/],
+  },
+  { name: 'process', files: /^src\/(main|http)\.ts$/, imports: [foundation, composition] },
+];
+
+/** Layers whose files are no room: none of them may import another one unless the table says so. */
+const roomless: ReadonlySet<string> = new Set(['foundation', 'storage']);
+
+const commandLine = /^src\/(admin\.ts|admin\/|main\.ts)/;
+const store = /^src\/(access|numbers)\/store\.ts$/;
+
+/** Who may import a package; one that is not listed may be imported by nobody. */
+const packages: readonly (readonly [name: RegExp, files: RegExp])[] = [
+  [/^node:/, /^(src|migrations)\//],
+  [/^pino$/, /^src\/telemetry\.ts$/],
+  [/^kysely(\/|$)/, /^(src\/database\.ts$|migrations\/)/],
+  [/^kysely$/, store],
+  [/^(pg|@electric-sql\/pglite)$/, storage],
+  [/^(graphql|graphql-yoga|@graphql-yoga\/.*|@pothos\/.*|dataloader)$/, /^src\/graphql\//],
+  [/^cockatiel$/, /^src\/providers\//],
+  [/^(commander|@commander-js\/extra-typings|cli-table3|cli-progress)$/, commandLine],
+  // For the version.
+  [/^package\.json$/, commandLine],
+];
+
+/** Everything that may stand at the top. */
+const topLevel: ReadonlySet<string> = new Set(
+  `package.json package-lock.json tsconfig.json src schema.graphql migrations test README.md
+   .ci .gitignore Dockerfile .dockerignore`.split(/\s+/),
+);
+
+const rules = {
+  'imports follow the layer table': (files) =>
+    toImports(files).flatMap(({ from, clause, target }) => {
+      if (!from.startsWith('src/') || !isOurs(target)) return [];
+      const layer = layers.find((candidate) => candidate.files.test(from));
+      if (layer === undefined) return [`${from} belongs to no layer`];
+      const allowed =
+        (!roomless.has(layer.name) && layer.files.test(target)) ||
+        layer.imports.some((pattern) => pattern.test(target)) ||
+        isTypeAlone(clause, layer.types?.[target]);
+      return allowed ? [] : [`${from} imports ${target}`];
+    }),
+
+  'packages stay in their room': (files) =>
+    toImports(files).flatMap(({ from, target }) => {
+      if (!/^(src|migrations)\//.test(from) || isOurs(target)) return [];
+      const allowed = packages.some(([name, room]) => name.test(target) && room.test(from));
+      return allowed ? [] : [`${from} imports ${target}`];
+    }),
+
+  'there are no circles': (files) => {
+    const edges = toImports(files).filter(({ from, target }) => isOurs(target) && isOurs(from));
+    const graph = Map.groupBy(edges, ({ from }) => from);
+    return [...graph.keys()].flatMap((start) => {
+      const circle = findPath(graph, start, start);
+      // Each circle is told once, from the first of its files.
+      const isFirst = circle?.every((file) => file >= start);
+      return circle !== undefined && isFirst ? [`circle: ${circle.join(' -> ')}`] : [];
+    });
+  },
+
+  'a file is named after what it owns': (files) =>
+    files
+      .filter(({ path }) => path.startsWith('src/'))
+      .filter(({ path }) =>
+        path
+          .split('/')
+          .some((name) =>
+            /^(index|utils?|helpers?|common|services?|types?|misc)(\.|$)/i.test(name),
+          ),
+      )
+      .map(({ path }) => `${path} is a name that says nothing`),
+
+  'a file has at most 400 lines': (files) =>
+    files
+      .filter(({ path }) => path.startsWith('src/'))
+      .map(({ path, text }) => ({ path, lines: text.trimEnd().split('\n').length }))
+      .filter(({ lines }) => lines > 400)
+      .map(({ path, lines }) => `${path} has ${lines} lines`),
+
+  'nothing is exported by default': forbid(
+    /\bexport\s+default\b|\bexport\s*\{[^}]*\bas\s+default\b/,
+    (path) => path.startsWith('src/'),
+  ),
+
+  'only config.ts reads the environment': forbid(
+    /\bprocess\s*(\?\.|\.)\s*env\b|\bprocess\s*\[|\benv\b[^;]*from\s*['"]node:process['"]/,
+    (path) => /^(src|migrations)\//.test(path) && path !== 'src/config.ts',
+  ),
+
+  'only telemetry.ts and the command line write to the console': forbid(
+    /\bconsole\s*(\.|\[|\?\.)/,
+    (path) =>
+      /^(src|migrations)\//.test(path) && path !== 'src/telemetry.ts' && !commandLine.test(path),
+  ),
+
+  'a store function takes the tenant or says that it looks across tenants': (files) =>
+    files
+      .filter(({ path }) => path.startsWith('src/') && path.endsWith('/store.ts'))
+      .flatMap(({ path, text }) => {
+        const code = withoutComments(text);
+        return toExportedFunctions(code)
+          .filter(({ parameters }) => /\b(Database|\w*Transaction|Kysely)\b/.test(parameters))
+          .filter(
+            ({ name, parameters }) =>
+              !name.endsWith('AcrossTenants') && !takesTenant(code, parameters),
+          )
+          .map(({ name }) => `${path} exports ${name}, which takes no tenantId`);
+      }),
+
+  'no test is left out': forbid(
+    /\b(it|test|describe|suite|bench)\b[\w.()[\]' ]*\.(skip|only|todo)\b/,
+    (path) => path.startsWith('test/'),
+  ),
+
+  'no path of a machine stands in a file': forbid(
+    /(?<![\w.:/@*-])\/(home|root|Users|work|workspace|mnt)\/[\w.-]+|\b[A-Z]:\\(?!\\?[nrt"'])\w+/,
+    // The paths of a Dockerfile are those of the image.
+    (path) => path !== 'Dockerfile' && path !== '.dockerignore',
+    (text) => text,
+  ),
+
+  'the top level is closed': (files) =>
+    [...new Set(files.map(({ path }) => path.split('/')[0] ?? ''))]
+      .filter((entry) => !topLevel.has(entry))
+      .map((entry) => `${entry} stands at the top level`),
+} as const satisfies Record<string, Rule>;
+
+function forbid(
+  pattern: RegExp,
+  isInScope: (path: string) => boolean,
+  toText: (text: string) => string = withoutComments,
+): Rule {
+  return (files) =>
+    files
+      .filter(({ path }) => isInScope(path))
+      .flatMap(({ path, text }) => {
+        const found = pattern.exec(toText(text))?.[0];
+        return found === undefined ? [] : [`${path} has ${found.trim()}`];
+      });
+}
+
+function isOurs(target: string): boolean {
+  return /^(src|migrations|test)\/|^\.\./.test(target);
+}
+
+/** `import type { Access }` or `import { type Access }`, and nothing beside it. */
+function isTypeAlone(clause: string, name: string | undefined): boolean {
+  const match = /^(type\s*\{\s*(\w+)|\{\s*type\s+(\w+))\s*,?\s*\}$/.exec(clause.trim());
+  return name !== undefined && match !== null && (match[2] ?? match[3]) === name;
+}
+
+// Strings come first, so that what looks like a comment in one stays.
+function withoutComments(text: string): string {
+  return text.replace(
+    /('(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|`(?:\\.|[^`\\])*`)|\/\/[^\n]*|\/\*[\s\S]*?\*\//g,
+    (_, string: string | undefined) => string ?? ' ',
+  );
+}
+
+// Static, re-exporting, for the side effect, dynamic, and as the type `import('…')`.
+const importPattern =
+  /^\s*(?:import|export)\s+([^'"`;()]*?)\s*from\s*['"]([^'"]+)['"]|^\s*import\s*['"]([^'"]+)['"]|\bimport\s*\(\s*(?:['"`]([^'"`$]+)['"`])?|\brequire\s*\(\s*['"`]([^'"`]+)/gm;
+
+function toImports(files: readonly SourceFile[]): readonly Import[] {
+  return files
+    .filter(({ path }) => /^(src|migrations)\/.*\.[cm]?[jt]sx?$/.test(path))
+    .flatMap(({ path, text }) =>
+      [...withoutComments(text).matchAll(importPattern)].flatMap((match) => {
+        const specifier = match[2] ?? match[3] ?? match[4] ?? match[5];
+        // The migrations are found by listing their folder.
+        if (specifier === undefined && path === 'src/database.ts') return [];
+        const target = toTarget(path, specifier ?? 'something that only a run can tell');
+        return [{ from: path, clause: match[1] ?? '', target }];
+      }),
+    );
+}
+
+function toTarget(from: string, specifier: string): string {
+  return specifier.startsWith('.')
+    ? posix.normalize(posix.join(posix.dirname(from), specifier))
+    : specifier;
+}
+
+function findPath(
+  graph: ReadonlyMap<string, readonly Import[]>,
+  from: string,
+  to: string,
+): readonly string[] | undefined {
+  const ways: (readonly string[])[] = [[from]];
+  const seen = new Set<string>();
+  for (const way of ways) {
+    for (const { target } of graph.get(way.at(-1) ?? from) ?? []) {
+      if (target === to) return [...way, target];
+      if (!seen.has(target)) ways.push([...way, target]);
+      seen.add(target);
+    }
+  }
+  return undefined;
+}
+
+function toExportedFunctions(code: string): readonly { name: string; parameters: string }[] {
+  const heads = /\bexport\s+(?:async\s+)?(?:function\s*\*?\s*|const\s+|let\s+)(\w+)/g;
+  return [...code.matchAll(heads)].flatMap((match) => {
+    const rest = code.slice(match.index + match[0].length);
+    const head = /^(?:<[^(]*>)?\s*(?::[^=]*)?(?:=\s*(?:async\s*)?(?:<[^(]*>)?\s*)?\(/.exec(rest);
+    // A constant that is no function.
+    if (head === null) return [];
+    return [{ name: match[1] ?? '', parameters: toBalanced(rest.slice(head[0].length)) }];
+  });
+}
+
+/** By itself, or as a member of an interface of the same file. */
+function takesTenant(code: string, parameters: string): boolean {
+  const member = /\btenantId\s*[:,}]/;
+  const types = parameters.match(/\b[A-Z]\w*/g) ?? [];
+  return [parameters, ...types.map((type) => toInterfaceBody(code, type))].some((text) =>
+    member.test(text),
+  );
+}
+
+function toInterfaceBody(code: string, name: string): string {
+  return new RegExp(`\\binterface ${name}\\b[^{]*\\{([^}]*)`).exec(code)?.[1] ?? '';
+}
+
+/** The text up to the bracket that closes the one before it. */
+function toBalanced(text: string): string {
+  let depth = 1;
+  for (const { 0: bracket, index } of text.matchAll(/[()]/g)) {
+    depth += bracket === '(' ? 1 : -1;
+    if (depth === 0) return text.slice(0, index);
+  }
+  return text;
+}
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+function listFiles(): readonly string[] {
+  try {
+    const listed = ['ls-files', '--cached', '--others', '--exclude-standard', '-z'];
+    const list = execFileSync('git', listed, { cwd: root, stdio: ['ignore', 'pipe', 'ignore'] });
+    return list.toString().split('\0').filter(Boolean);
+  } catch {
+    // An unpacked archive has no list of what belongs to it.
+    return readdirSync(root, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => posix.relative(root, posix.join(entry.parentPath, entry.name)))
+      .filter((path) => !/^(node_modules|\.git|\.data)\/|\.log$/.test(path));
+  }
+}
+
+function readFiles(): readonly SourceFile[] {
+  return listFiles().flatMap((path) => {
+    try {
+      return [{ path, text: readFileSync(posix.join(root, path), 'utf8') }];
+    } catch {
+      // Listed, and deleted since.
+      return [];
+    }
+  });
+}
+
+describe('the house', () => {
+  const files = readFiles();
+
+  test('is read at all', () => {
+    const paths = files.map(({ path }) => path);
+    expect(paths).toEqual(
+      expect.arrayContaining(['src/errors.ts', 'test/architecture.test.ts', 'package.json']),
+    );
+    const targets = toImports(files).map(({ target }) => target);
+    expect(targets).toEqual(expect.arrayContaining(['src/errors.ts', 'kysely', 'node:crypto']));
+  });
+
+  test.each(Object.entries(rules))('%s', (_, rule) => {
+    expect(rule(files)).toEqual([]);
+  });
+});
+
+type Planted = readonly [rule: keyof typeof rules, path: string, text: string];
+
+// Broken up, or these plants would be found in this very file.
+const leave = (word: string) => `it${'.'}${word}('x', () => {})`;
+const machinePath = (...names: readonly string[]) => ['', ...names].join('/');
+
+const planted: readonly Planted[] = [
+  ['imports follow the layer table', 'src/errors.ts', `import { toConfig } from './config.ts'`],
+  ['imports follow the layer table', 'src/config.ts', `import type { T } from './telemetry.ts'`],
+  ['imports follow the layer table', 'src/secrets.ts', `import { x } from './database.ts'`],
+  ['imports follow the layer table', 'src/database.ts', `import { x } from './access/store.ts'`],
+  ['imports follow the layer table', 'src/access/access.ts', `import '../numbers/number.ts'`],
+  [
+    'imports follow the layer table',
+    'src/access/key.ts',
+    `import type { Health } from '../numbers/number.ts'`,
+  ],
+  [
+    'imports follow the layer table',
+    'src/numbers/numbers.ts',
+    `import { Access } from '../access/access.ts'`,
+  ],
+  [
+    'imports follow the layer table',
+    'src/numbers/numbers.ts',
+    `import type { Access, Tenant } from '../access/access.ts'`,
+  ],
+  [
+    'imports follow the layer table',
+    'src/numbers/numbers.ts',
+    `import { type Access, createAccessControl } from '../access/access.ts'`,
+  ],
+  [
+    'imports follow the layer table',
+    'src/numbers/meta.ts',
+    `import { x } from '../providers/meta/meta.ts'`,
+  ],
+  [
+    'imports follow the layer table',
+    'src/providers/meta/meta.ts',
+    `import { x } from '../../numbers/store.ts'`,
+  ],
+  [
+    'imports follow the layer table',
+    'src/providers/pilot-status.ts',
+    `import { x } from '../simulator/wire.ts'`,
+  ],
+  [
+    'imports follow the layer table',
+    'src/simulator/graph.ts',
+    `export * from '../access/access.ts'`,
+  ],
+  [
+    'imports follow the layer table',
+    'src/graphql/number.ts',
+    `import { x } from '../numbers/store.ts'`,
+  ],
+  ['imports follow the layer table', 'src/graphql/server.ts', `await import('../database.ts')`],
+  ['imports follow the layer table', 'src/graphql/server.ts', `import { x } from '../rest/a.ts'`],
+  [
+    'imports follow the layer table',
+    'src/rest/numbers.ts',
+    `export {\n  x,\n} from '../access/store.ts'`,
+  ],
+  ['imports follow the layer table', 'src/rest/routes.ts', `type A = import('../gateway.ts').A`],
+  ['imports follow the layer table', 'src/gateway.ts', `import { listen } from './http.ts'`],
+  ['imports follow the layer table', 'src/http.ts', `import { x } from './numbers/numbers.ts'`],
+  ['packages stay in their room', 'src/gateway.ts', `import p from '../package.json'`],
+  ['imports follow the layer table', 'src/attic/thing.ts', `import '../errors.ts'`],
+  ['imports follow the layer table', 'src/gateway.ts', `import { x } from '../test/harness.ts'`],
+  ['packages stay in their room', 'src/access/access.ts', `import { sql } from 'kysely'`],
+  ['packages stay in their room', 'src/numbers/store.ts', `import pg from 'pg'`],
+  ['packages stay in their room', 'src/gateway.ts', `import('@electric-sql/pglite')`],
+  ['packages stay in their room', 'src/rest/routes.ts', `import { parse } from 'graphql'`],
+  ['packages stay in their room', 'src/numbers/numbers.ts', `import D from 'dataloader'`],
+  ['packages stay in their room', 'src/errors.ts', `import { pino } from 'pino'`],
+  ['packages stay in their room', 'src/demo.ts', `import T from 'cli-table3'`],
+  ['packages stay in their room', 'src/secrets.ts', `import _ from 'lodash'`],
+  ['packages stay in their room', 'src/secrets.ts', `const x = require('lodash')`],
+  ['packages stay in their room', 'src/secrets.ts', `await import(name)`],
+  ['packages stay in their room', 'migrations/0001_x.ts', `import pg from 'pg'`],
+  [
+    'there are no circles',
+    'src/graphql/a.ts',
+    `import { b } from './b.ts'\nimport type { a } from './a.ts'`,
+  ],
+  ['a file is named after what it owns', 'src/graphql/index.ts', ''],
+  ['a file is named after what it owns', 'src/utils/time.ts', ''],
+  ['a file is named after what it owns', 'src/rest/helpers.ts', ''],
+  ['a file is named after what it owns', 'src/numbers/common.ts', ''],
+  ['a file is named after what it owns', 'src/services/numbers.ts', ''],
+  ['a file is named after what it owns', 'src/numbers/types.ts', ''],
+  ['a file is named after what it owns', 'src/misc.ts', ''],
+  ['a file has at most 400 lines', 'src/errors.ts', 'x\n'.repeat(401)],
+  ['nothing is exported by default', 'src/errors.ts', 'export default function f() {}'],
+  ['nothing is exported by default', 'src/errors.ts', 'export { f as default }'],
+  ['only config.ts reads the environment', 'src/database.ts', `const p = process.env['PORT']`],
+  ['only config.ts reads the environment', 'src/rest/routes.ts', 'const { env } = process.env'],
+  ['only config.ts reads the environment', 'src/main.ts', `import { env } from 'node:process'`],
+  [
+    'only telemetry.ts and the command line write to the console',
+    'src/gateway.ts',
+    `console.log('x')`,
+  ],
+  [
+    'a store function takes the tenant or says that it looks across tenants',
+    'src/numbers/store.ts',
+    'export async function listNumbers(database: Database): Promise<void> {}',
+  ],
+  [
+    'a store function takes the tenant or says that it looks across tenants',
+    'src/access/store.ts',
+    'export const findKey = async (database: Database, tenantIds: string[]) => null',
+  ],
+  [
+    'a store function takes the tenant or says that it looks across tenants',
+    'src/access/store.ts',
+    'export function find<T>(database: Database, load: (tenant: string) => T): T {}',
+  ],
+  [
+    'a store function takes the tenant or says that it looks across tenants',
+    'src/access/store.ts',
+    `interface Asked { readonly id: string }
+     interface Other { readonly tenantId: string }
+     export function find(transaction: TenantTransaction, asked: Asked): Other {}`,
+  ],
+  ['no test is left out', 'test/x.test.ts', leave('skip')],
+  ['no test is left out', 'test/x.test.ts', leave('only')],
+  ['no test is left out', 'test/x.test.ts', leave('todo')],
+  ['no test is left out', 'test/x.test.ts', leave('concurrent.only')],
+  ['no path of a machine stands in a file', 'README.md', `see ${machinePath('home', 'me', 'x')}`],
+  ['no path of a machine stands in a file', 'src/main.ts', `// ${machinePath('work', 'x')}`],
+  ['no path of a machine stands in a file', 'test/a.ts', `'C:${'\\'}Users${'\\'}me'`],
+  ['the top level is closed', 'docs/readme.md', ''],
+  ['the top level is closed', '.env', 'A=1'],
+];
+
+/** Beside the plant, so that a file can be imported. */
+const surroundings: readonly SourceFile[] = [
+  { path: 'src/graphql/b.ts', text: `import { a } from './a.ts'` },
+];
+
+describe('a rule turns red', () => {
+  test.each(planted)('"%s" meets a plant in %s', (rule, path, text) => {
+    expect(rules[rule]([...surroundings, { path, text }])).toHaveLength(1);
+  });
+
+  test('for every rule there is a plant', () => {
+    expect([...new Set(planted.map(([rule]) => rule))]).toEqual(Object.keys(rules));
+  });
+});
+
+const legal: readonly SourceFile[] = [
+  {
+    path: 'src/errors.ts',
+    text: `// import { x } from './gateway.ts'\n/* process.env */ const a = 1`,
+  },
+  { path: 'src/config.ts', text: `import { x } from './errors.ts'\nexport const e = process.env` },
+  { path: 'src/telemetry.ts', text: `import { pino } from 'pino'\nconsole.error('x')` },
+  { path: 'src/database.ts', text: `import pg from 'pg'\nawait import(new URL(file).href)` },
+  {
+    path: 'src/numbers/refresh.ts',
+    text: `import type { Access } from '../access/access.ts'\nimport { a } from './store.ts'`,
+  },
+  {
+    path: 'src/numbers/store.ts',
+    text: `import { sql } from 'kysely'
+      export interface Row { readonly id: string }
+      export const columns = ['id'] as const
+      export const toKey = ({ id }: Row) => id
+      export interface Wish { readonly tenantId: string }
+      export const findWish = async (database: Database, wish: Wish) => null
+      export async function findNumber<T>(
+        database: Database,
+        tenantId: string,
+        toValue: (row: Row) => T,
+      ): Promise<T> { return await load(database) }
+      export function listAllAcrossTenants(database: Database): void {}
+      function load(database: Database): void {}`,
+  },
+  {
+    path: 'src/graphql/server.ts',
+    text: `import { x } from 'graphql-yoga'\nimport {\n  type Numbers,\n} from '../numbers/numbers.ts'`,
+  },
+  { path: 'src/gateway.ts', text: `import { x } from './numbers/store.ts'` },
+  { path: 'src/admin.ts', text: `import T from 'cli-table3'\nimport { x } from './gateway.ts'` },
+  { path: 'src/main.ts', text: `import { x } from './admin.ts'\nimport { y } from './http.ts'` },
+  { path: 'test/a.test.ts', text: `import { test } from 'vitest'\ntest.each([1])('x', () => {})` },
+  { path: 'README.md', text: 'see https://example.com/home/page and /etc/hosts' },
+];
+
+test.each(Object.entries(rules))('what is allowed passes: %s', (_, rule) => {
+  expect(rule(legal)).toEqual([]);
+});

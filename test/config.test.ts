@@ -1,0 +1,187 @@
+// What the environment means, and that a wrong one is told as a whole and without its secrets.
+
+import { expect, test } from 'vitest';
+import {
+  type Config,
+  ConfigurationError,
+  type EnvironmentVariable,
+  environmentVariables,
+  readEnvironment,
+  toConfig,
+} from '../src/config.ts';
+
+type Variables = Partial<Record<EnvironmentVariable, string>>;
+
+const key = Buffer.alloc(32, 7).toString('base64');
+const pepper = 'p'.repeat(32);
+const production: Variables = {
+  DATABASE_URL: 'postgres://gateway:hunter2@db.example.com:5432/numbers',
+  ENCRYPTION_KEYS: `k1:${key}`,
+  API_KEY_PEPPER: pepper,
+};
+
+const configOf = (variables: Variables): Config => toConfig(readEnvironment(variables));
+
+function problemsOf(variables: Variables): readonly string[] {
+  try {
+    configOf(variables);
+    return [];
+  } catch (error) {
+    if (error instanceof ConfigurationError) return error.problems;
+    throw error;
+  }
+}
+
+test('with no environment at all it is the demo on a loopback port', () => {
+  const config = configOf({});
+  expect(config).toMatchObject({
+    mode: 'demo',
+    port: 4000,
+    host: '127.0.0.1',
+    databaseUrl: null,
+    dataDirectory: '.data',
+    metaGraphVersion: 'v26.0',
+    sessionEngine: null,
+    encryptionKeys: [],
+    apiKeyPepper: '',
+    graphiql: true,
+    corsOrigins: [],
+    logLevel: 'info',
+  });
+  expect(config.metaGraphUrl.href).toBe('https://graph.facebook.com/');
+});
+
+test('the configuration cannot be changed', () => {
+  expect(Object.isFrozen(configOf({}))).toBe(true);
+});
+
+test('an empty variable counts as unset', () => {
+  const names = Object.keys(environmentVariables) as EnvironmentVariable[];
+  const empty = Object.fromEntries(names.map((name) => [name, '']));
+  expect(readEnvironment(empty)).toEqual(readEnvironment({}));
+});
+
+test('variables of others are not read', () => {
+  expect(Object.keys(readEnvironment({ PATH: '/bin', NODE_OPTIONS: 'x' }))).toEqual(
+    Object.keys(environmentVariables),
+  );
+});
+
+test('a database makes it production, with both secrets', () => {
+  const config = configOf(production);
+  expect(config).toMatchObject({ mode: 'production', apiKeyPepper: pepper });
+  expect(config.encryptionKeys.map(({ id, key: { symmetricKeySize } }) => [id, symmetricKeySize]))
+    // One key of 256 bits.
+    .toEqual([['k1', 32]]);
+});
+
+test('production without its secrets is refused with both names and the way to make them', () => {
+  expect(problemsOf({ DATABASE_URL: 'postgres://db.example.com/numbers' })).toEqual([
+    expect.stringMatching(/^ENCRYPTION_KEYS is missing; make one with: /),
+    expect.stringMatching(/^API_KEY_PEPPER is missing; make one with: /),
+  ]);
+});
+
+const wrong: Variables = {
+  PORT: '70000',
+  DATABASE_URL: 'mysql://root:canary-database@db/x',
+  META_GRAPH_URL: 'http://graph.facebook.com',
+  META_GRAPH_VERSION: 'v23.0',
+  SESSION_ENGINE_URL: 'ftp://engine.example.com',
+  ENCRYPTION_KEYS: 'k1:canary-encryption',
+  API_KEY_PEPPER: 'canary-pepper',
+  GRAPHIQL: 'yes',
+  CORS_ORIGINS: 'https://app.example.com/path',
+  LOG_LEVEL: 'loud',
+};
+
+test('every problem is told at once, each with the name of its variable', () => {
+  const names = problemsOf(wrong).map((problem) => problem.split(' ')[0]);
+  expect(names.toSorted()).toEqual(Object.keys(wrong).toSorted());
+});
+
+test('a problem never repeats what may be a secret', () => {
+  expect(problemsOf(wrong).join('\n')).not.toContain('canary');
+});
+
+test('an error shows all of its problems in its message', () => {
+  expect(() => configOf(wrong)).toThrow(
+    /^The configuration has 10 problem\(s\):\n- (.|\n)*PORT(.|\n)*LOG_LEVEL/,
+  );
+});
+
+test.each(['-1', '65536', '4000x', '4e3', ' ', '0x50'])('%o is no port', (PORT) => {
+  expect(problemsOf({ PORT })).toHaveLength(1);
+});
+
+test.each(['0', '1', '65535'])('%s is a port', (PORT) => {
+  expect(configOf({ PORT }).port).toBe(Number(PORT));
+});
+
+test.each([
+  'http://localhost:4001',
+  'http://127.0.0.1:4001',
+  'http://127.1.2.3',
+  'http://[::1]:4001',
+  'https://graph.example.com',
+])('tokens may travel to %s', (META_GRAPH_URL) => {
+  expect(configOf({ META_GRAPH_URL }).metaGraphUrl.origin).toBe(META_GRAPH_URL);
+});
+
+test.each([
+  'http://graph.facebook.com',
+  'http://localhost.example.com',
+  'http://127.0.0.1.example.com',
+  'http://10.0.0.1',
+  'http://0.0.0.0',
+  'https://user:password@graph.example.com',
+  'https://graph.example.com?x=1',
+  'https://graph.example.com#x',
+  'file:///etc/passwd',
+  'graph.facebook.com',
+])('tokens never travel to %s', (META_GRAPH_URL) => {
+  expect(problemsOf({ META_GRAPH_URL })).toHaveLength(1);
+});
+
+test.each(['26.0', 'v26', 'v23.0', 'v26.0/..', 'v026.0x', 'latest'])(
+  '%s is no version that we can read',
+  (META_GRAPH_VERSION) => {
+    expect(problemsOf({ META_GRAPH_VERSION })).toHaveLength(1);
+  },
+);
+
+test('the first of several encryption keys comes first', () => {
+  const other = Buffer.alloc(32, 8).toString('base64');
+  const config = configOf({ ...production, ENCRYPTION_KEYS: `new:${key}, old:${other}` });
+  expect(config.encryptionKeys.map(({ id }) => id)).toEqual(['new', 'old']);
+});
+
+test.each([
+  ['a key id twice', `k1:${key},k1:${key}`],
+  ['a key of 31 bytes', `k1:${Buffer.alloc(31).toString('base64')}`],
+  ['a key of 33 bytes', `k1:${Buffer.alloc(33).toString('base64')}`],
+  ['no id', key],
+  ['an empty entry', `k1:${key},`],
+  ['a dot in the id', `k.1:${key}`],
+])('encryption keys with %s are refused', (_, ENCRYPTION_KEYS) => {
+  expect(problemsOf({ ENCRYPTION_KEYS })).toHaveLength(1);
+});
+
+test('a session engine needs its key', () => {
+  const SESSION_ENGINE_URL = 'https://engine.example.com';
+  expect(problemsOf({ SESSION_ENGINE_URL })).toEqual([
+    expect.stringMatching(/^SESSION_ENGINE_KEY is missing/),
+  ]);
+  expect(configOf({ SESSION_ENGINE_URL, SESSION_ENGINE_KEY: 'x' }).sessionEngine).toMatchObject({
+    key: 'x',
+  });
+});
+
+test('origins are split at commas and must be origins', () => {
+  const CORS_ORIGINS = 'https://a.example.com, http://localhost:3000,';
+  expect(configOf({ CORS_ORIGINS }).corsOrigins).toEqual([
+    'https://a.example.com',
+    'http://localhost:3000',
+  ]);
+  expect(problemsOf({ CORS_ORIGINS: '*' })).toHaveLength(1);
+});

@@ -1,0 +1,212 @@
+import { execFile } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Readable, Writable } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { run } from '../src/admin.ts';
+import { environmentVariables, readEnvironment, toConfig } from '../src/config.ts';
+import { type DemoAnnouncement, openDemo } from '../src/demo.ts';
+import { errorCatalogue } from '../src/errors.ts';
+import { createGateway, type Gateway } from '../src/gateway.ts';
+import { openTestDatabase } from './harness.ts';
+
+const root = new URL('../', import.meta.url);
+const readme = readFileSync(new URL('README.md', root), 'utf8');
+const scripts = Object.keys(
+  (
+    JSON.parse(readFileSync(new URL('package.json', root), 'utf8')) as {
+      scripts: Record<string, string>;
+    }
+  ).scripts,
+);
+
+/** The rows of the table whose head begins with this word, as trimmed cells. */
+function readTable(head: string): readonly (readonly string[])[] {
+  const lines = readme.split('\n');
+  const start = lines.findIndex((line) => new RegExp(`^\\| ${head} +\\|`).test(line));
+  expect(start).toBeGreaterThan(0);
+  const rest = lines.slice(start + 2);
+  const rows = rest.slice(
+    0,
+    rest.findIndex((line) => !line.startsWith('|')),
+  );
+  return rows.map((row) =>
+    row
+      .split('|')
+      .slice(1, -1)
+      .map((cell) => cell.trim()),
+  );
+}
+
+/** The fenced blocks of a language, in order. */
+function readBlocks(language: string): readonly string[] {
+  return [...readme.matchAll(new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\``, 'gms'))].map(
+    ([, text = '']) => text,
+  );
+}
+
+function quote(text: string): string {
+  return text === '' ? '' : `\`${text}\``;
+}
+
+describe('the tables', () => {
+  test('list each environment variable with its default and meaning, and no other', () => {
+    const rows = Object.entries(environmentVariables).map(([name, variable]) => [
+      quote(name),
+      quote(variable.default),
+      variable.meaning,
+    ]);
+    expect(readTable('variable')).toEqual(rows);
+  });
+
+  test('list each error code with its status and meaning, and no other', () => {
+    const rows = Object.entries(errorCatalogue).map(([code, { status, meaning, retryable }]) => [
+      quote(code),
+      String(status),
+      meaning,
+      retryable ? 'yes' : 'no',
+    ]);
+    expect(readTable('code')).toEqual(rows);
+  });
+
+  test('list each command of the command line, and no other', async () => {
+    const listed = readTable('command').map(([name = '']) => name.replaceAll('`', ''));
+    expect(listed.toSorted()).toEqual([...(await listCommands([]))].toSorted());
+  });
+});
+
+/** The commands that do something: those that have none below them. */
+async function listCommands(group: readonly string[]): Promise<readonly string[]> {
+  const [, list = ''] = /^Commands:\n((?: {2}.*\n)+)/m.exec(await readHelp(group)) ?? [];
+  const names = [...list.matchAll(/^ {2}([a-z][a-z-]*)/gm)]
+    .map(([, name = '']) => name)
+    .filter((name) => name !== 'help');
+  if (names.length === 0) return [group.join(' ')];
+  return (await Promise.all(names.map((name) => listCommands([...group, name])))).flat();
+}
+
+async function readHelp(command: readonly string[]): Promise<string> {
+  const written: string[] = [];
+  const output = new Writable({
+    decodeStrings: false,
+    write(text: string, _encoding, done) {
+      written.push(text);
+      done();
+    },
+  });
+  const terminal = {
+    stdin: Readable.from([]),
+    stdout: output,
+    stderr: output,
+    environment: {},
+    signal: new AbortController().signal,
+  };
+  expect(await run([...command, '--help'], terminal, { listen: refuseToListen })).toBe(0);
+  return written.join('');
+}
+
+function refuseToListen(): Promise<never> {
+  return Promise.reject(new Error('Help listens to nobody.'));
+}
+
+describe('what is mentioned', () => {
+  test('is an npm script that exists', () => {
+    const named = [...readme.matchAll(/npm run ([\w:-]+)/g)].map(([, name]) => name);
+    const direct = [...readme.matchAll(/npm (start|test)\b/g)].map(([, name]) => name);
+    expect(named.length).toBeGreaterThan(3);
+    const wanted = [...new Set([...named, ...direct])];
+    expect(wanted.filter((name) => !scripts.includes(name ?? ''))).toEqual([]);
+  });
+
+  test('is a command that exists, with options that it has', async () => {
+    const shell = readBlocks('sh').join('').replaceAll('\\\n', ' ');
+    const lines = [...shell.matchAll(/npm run gateway -- (.*)$/gm)].map(([, words = '']) => words);
+    expect(lines.length).toBeGreaterThan(3);
+    for (const line of lines) {
+      const [, command = ''] = /^((?:[a-z][a-z-]*\s?)+?)\s*(?=--|<|$)/.exec(line) ?? [];
+      // oxlint-disable-next-line no-await-in-loop -- a handful
+      const help = await readHelp(command.trim().split(/\s+/));
+      const options = [...line.matchAll(/(?<=\s)--[a-z-]+/g)].map(([option]) => option);
+      expect(options.filter((option) => !help.includes(option))).toEqual([]);
+    }
+  });
+
+  test('is a file or folder that exists', () => {
+    const paths = [...readme.matchAll(/`((?:src|test|migrations)\/[\w./-]*|\w+\.graphql)`/g)];
+    const named = new Set(paths.map(([, path = '']) => path));
+    expect(named.size).toBeGreaterThan(20);
+    expect([...named].filter((path) => !existsSync(new URL(path, root)))).toEqual([]);
+  });
+});
+
+describe('on the demo', () => {
+  const made = new AsyncDisposableStack();
+  let directory: string;
+  let gateway: Gateway;
+  let announcement: DemoAnnouncement;
+
+  beforeAll(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'numbers-gateway-readme-'));
+    made.defer(() => rm(directory, { recursive: true, force: true }));
+    const environment = { DATA_DIR: directory, LOG_LEVEL: 'silent' };
+    const demo = await openDemo(toConfig(readEnvironment(environment)));
+    const database = await openTestDatabase('PGlite');
+    gateway = made.use(await createGateway(demo.config, { ...demo.overrides, database }));
+    announcement = await demo.seed(gateway);
+  });
+
+  afterAll(() => made.disposeAsync());
+
+  async function ask(path: string, body: string | null): Promise<Response> {
+    const headers = new Headers({ 'x-api-key': announcement.tenantKey });
+    if (body !== null) headers.set('content-type', 'application/json');
+    const method = body === null ? 'GET' : 'POST';
+    return await gateway.fetch(new Request(`http://gateway${path}`, { method, headers, body }));
+  }
+
+  test('the first query has the answer that is shown', async () => {
+    const [query] = readBlocks('graphql');
+    const [answer = ''] = readBlocks('json');
+    const response = await ask('/graphql', JSON.stringify({ query }));
+    expect(await response.json()).toEqual(JSON.parse(answer));
+  });
+
+  test('each curl is answered without an error', async () => {
+    const shell = readBlocks('sh').join('').replaceAll('\\\n', ' ');
+    const lines = shell.split('\n').filter((line) => line.startsWith('curl '));
+    expect(lines.length).toBeGreaterThan(4);
+    for (const line of lines) {
+      const [, path = ''] = /http:\/\/localhost:4000([^'\s]*)/.exec(line) ?? [];
+      const [, body = null] = /-d '(.*)'/.exec(line) ?? [];
+      // oxlint-disable-next-line no-await-in-loop -- a handful, as a person would send them
+      const response = await ask(path, body);
+      // oxlint-disable-next-line no-await-in-loop -- see above
+      expect([path, response.status, await response.json()]).toEqual([
+        path,
+        200,
+        expect.not.objectContaining({ errors: expect.anything() }),
+      ]);
+    }
+  });
+
+  test('each number that is named is there', async () => {
+    const named = new Set([...readme.matchAll(/\bwa_[a-z]+_[a-z]+\b/g)].map(([id]) => id));
+    expect(named.size).toBeGreaterThan(5);
+    const owners = [...named].map((id) => gateway.numbers.getTenantOf(id));
+    expect(new Set(await Promise.all(owners))).toEqual(new Set(['ten_acme', 'ten_borealis']));
+  });
+
+  test('the example with the simulator prints what is shown', async () => {
+    const [code = ''] = readBlocks('ts');
+    const [shown] = readBlocks('text');
+    const path = join(directory, 'example.mts');
+    const source = fileURLToPath(new URL('src/', root));
+    await writeFile(path, code.replaceAll("'./src/", `'${source}`));
+    const { stdout } = await promisify(execFile)(process.execPath, [path]);
+    expect(stdout).toBe(shown);
+  });
+});

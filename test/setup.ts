@@ -1,0 +1,84 @@
+// Runs once before all tests: a PostgreSQL server with a migrated template database, and a migrated PGlite as a file.
+// The harness makes its databases from these two; see harness.ts.
+
+import { randomBytes } from 'node:crypto';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { PGlite } from '@electric-sql/pglite';
+import { Client } from 'pg';
+import type { TestProject } from 'vitest/node';
+import { openDatabase } from '../src/database.ts';
+import { openPostgresServer, type PostgresServer } from './setup-postgres.ts';
+
+declare module 'vitest' {
+  interface ProvidedContext {
+    /** A role that may do everything, on a database that nobody uses. */
+    readonly postgresUrl: string;
+    /** The name of the migrated database to copy. */
+    readonly postgresTemplate: string;
+    /** The role that the gateway logs in with, `user:password`: neither superuser nor owner. */
+    readonly postgresLogin: string;
+    /** The file with the migrated PGlite. */
+    readonly pglitePath: string;
+  }
+}
+
+const made = new AsyncDisposableStack();
+
+export async function setup({ provide }: TestProject): Promise<void> {
+  try {
+    const [server, dump] = await Promise.all([openServer(), dumpMigratedPglite()]);
+    const path = join(server.directory, 'pglite.tar');
+    await writeFile(path, dump);
+    provide('pglitePath', path);
+    await makeTemplate(server.url, provide);
+  } catch (error) {
+    await made.disposeAsync();
+    throw error;
+  }
+}
+
+export async function teardown(): Promise<void> {
+  await made.disposeAsync();
+}
+
+async function openServer(): Promise<Pick<PostgresServer, 'url' | 'directory'>> {
+  const url = process.env['TEST_DATABASE_URL'];
+  if (!url) return made.use(await openPostgresServer());
+  const directory = await mkdtemp(join(tmpdir(), 'numbers-gateway-tests-'));
+  made.defer(() => rm(directory, { recursive: true, force: true }));
+  return { url, directory };
+}
+
+async function makeTemplate(url: string, provide: TestProject['provide']): Promise<void> {
+  const suffix = randomBytes(6).toString('hex');
+  const [template, login] = [`gateway_template_${suffix}`, `gateway_login_${suffix}`];
+  const password = randomBytes(16).toString('hex');
+  const admin = new Client({ connectionString: url });
+  await admin.connect();
+  made.defer(() => admin.end());
+  await admin.query(`create database ${template}`);
+  made.defer(async () => void (await admin.query(`drop database ${template}`)));
+  await migrate(Object.assign(new URL(url), { pathname: `/${template}` }).href);
+  await admin.query(
+    `create role ${login} login password '${password}'; grant gateway_login to ${login}`,
+  );
+  made.defer(async () => void (await admin.query(`drop role ${login}`)));
+  provide('postgresUrl', url);
+  provide('postgresTemplate', template);
+  provide('postgresLogin', `${login}:${password}`);
+}
+
+async function migrate(url: string): Promise<void> {
+  await using database = await openDatabase({ kind: 'postgres', url });
+  await database.migrate();
+}
+
+async function dumpMigratedPglite(): Promise<Buffer> {
+  const instance = await PGlite.create();
+  await using database = await openDatabase({ kind: 'pglite', instance });
+  await database.migrate();
+  const dump = await instance.dumpDataDir('none');
+  return Buffer.from(await dump.arrayBuffer());
+}

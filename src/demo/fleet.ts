@@ -1,0 +1,388 @@
+// Owns what the demo shows: two tenants, their accounts, one row for each number, and the keys. The simulated upstreams
+// and the database are both filled from these rows, so that they agree; how that is done is left to demo.ts.
+
+import type { MetaBlock } from '../numbers/meta.ts';
+import type { ConnectionState } from '../numbers/provider.ts';
+import type { Fault } from '../simulator/simulator.ts';
+
+export const demoTenants = {
+  acme: { id: 'ten_acme', name: 'Acme Group', country: 'BR' },
+  borealis: { id: 'ten_borealis', name: 'Borealis Travel', country: 'SE' },
+} as const;
+
+export type DemoTenant = keyof typeof demoTenants;
+
+/**
+ * Numbers that are nobody's: the ranges that regulators keep for films and books, each with two digits to come. Brazil
+ * keeps none; its numbers are a plain pattern.
+ */
+export const countries = {
+  BR: { phone: '+55 11 90000-01', currency: 'BRL', hours: 'Seg-sex 8h-18h', city: 'São Paulo' },
+  DE: { phone: '+49 171 39200', currency: 'EUR', hours: 'Mo-Fr 9-18 Uhr', city: 'Berlin' },
+  FR: { phone: '+33 6 39 98 01 ', currency: 'EUR', hours: 'Lun-ven 9h-18h', city: 'Lyon' },
+  GB: { phone: '+44 7700 9001', currency: 'GBP', hours: 'Mon-Fri 9:00-17:30', city: 'London' },
+  SE: { phone: '+46 70 174 06 ', currency: 'SEK', hours: 'Mån-fre 8-17', city: 'Stockholm' },
+} as const;
+
+/** What the stored access token may do; `none`: no token is stored. */
+export type DemoToken = 'valid' | 'expired' | 'messaging only' | 'no permission' | 'none';
+
+/** A WhatsApp Business account. What differs from a verified one in good order is said, the rest is left out. */
+export interface DemoWaba {
+  readonly tenant: DemoTenant;
+  /** Two digits of its id, never used for another one. */
+  readonly line: number;
+  readonly name: string;
+  readonly country: keyof typeof countries;
+  /** Meta's word; all numbers of the account share the limit. */
+  readonly limit: string;
+  readonly vertical: string;
+  readonly token?: DemoToken;
+  /** Graph's names. */
+  readonly fields?: Readonly<Record<string, unknown>>;
+  /** Befalls the account and all of its numbers. */
+  readonly fault?: Fault;
+  /** Null: nothing was ever stored for it. */
+  readonly ageMinutes?: number | null;
+}
+
+interface DemoNumberBase {
+  /** What is to be seen here, and why. */
+  readonly story: string;
+  /** The last two digits, never used for another number. */
+  readonly line: number;
+  readonly name: string;
+  /** Read live when the demo is made, because how that goes is the story; `[]` means all blocks. */
+  readonly refresh?: readonly MetaBlock[];
+}
+
+/** A number at Meta. What differs from a healthy one is said, the rest is left out. */
+export interface DemoMetaNumber extends DemoNumberBase {
+  readonly waba: keyof typeof demoWabas;
+  /** Graph's names and words: what Meta says now. */
+  readonly phone?: Readonly<Record<string, unknown>>;
+  /** Members of the entities of Meta's health status. */
+  readonly health?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  /** What Meta said when the stored reading was made, where that differs from now. */
+  readonly was?: Readonly<Record<string, unknown>>;
+  /** Null: the business never filled it in. */
+  readonly profile?: Readonly<Record<string, unknown>> | null;
+  readonly fault?: Fault;
+  /** Age of the stored reading; null: there is none. */
+  readonly ageMinutes?: number | null;
+}
+
+/** A number that was connected by QR code. */
+export interface DemoSessionNumber extends DemoNumberBase {
+  readonly tenant: DemoTenant;
+  /** Its name at the session engine, if one is stored. */
+  readonly instance: string | null;
+  /** What the session engine says; null: it knows no such instance. */
+  readonly engine: 'open' | 'connecting' | 'close' | null;
+  readonly state: ConnectionState;
+}
+
+export type DemoNumber = DemoMetaNumber | DemoSessionNumber;
+
+export interface DemoKey {
+  readonly tenant: DemoTenant;
+  readonly name: string;
+  /** Null for a tenant-scoped key. */
+  readonly number: string | null;
+  readonly expiresAt?: string;
+  readonly revoked?: true;
+}
+
+const healthErrors = {
+  noSip: error(138_024, 'SIP is not enabled for this phone number.', 'Enable SIP for it.'),
+  noPayment: error(141_006, 'There is an error with the payment method.', 'Add a payment method.'),
+  notVerified: error(141_010, 'The business has not been verified.', 'Verify the business.'),
+};
+
+export const demoWabas = {
+  retail: waba('acme', 11, 'Acme Varejo', 'BR', 'TIER_100K', 'RETAIL'),
+  europe: waba('acme', 12, 'Acme Europe', 'FR', 'TIER_10K', 'APPAREL'),
+  pharmacy: waba('acme', 13, 'Farmácia Boa Saúde', 'BR', 'TIER_250', 'OTC_DRUGS', {
+    fields: { business_verification_status: 'not_verified' },
+  }),
+  hotel: waba('acme', 14, 'Hotel Miramar', 'BR', 'TIER_2K', 'HOTEL'),
+  kids: waba('acme', 15, 'Acme Kids', 'BR', 'TIER_50', 'EDU', {
+    fields: { business_verification_status: 'pending', account_review_status: 'PENDING' },
+  }),
+  school: waba('acme', 16, 'Sprachschule Ahorn', 'DE', 'TIER_1K', 'EDU', {
+    token: 'expired',
+    ageMinutes: 26 * 60,
+  }),
+  restaurant: waba('acme', 17, 'Cantina da Praça', 'BR', 'TIER_2K', 'RESTAURANT', {
+    token: 'no permission',
+    ageMinutes: null,
+  }),
+  bank: waba('acme', 18, 'Banco Exemplo', 'BR', 'TIER_UNLIMITED', 'FINANCE', {
+    token: 'none',
+    ageMinutes: 9 * 24 * 60,
+  }),
+  bets: waba('acme', 19, 'Aposta Feliz', 'BR', 'TIER_UNLIMITED', 'ONLINE_GAMBLING', {
+    fields: { account_review_status: 'RESTRICTED' },
+    fault: { kind: 'error', code: 368 },
+    ageMinutes: 2 * 60,
+  }),
+  events: waba('acme', 20, 'Festa Certa', 'BR', 'TIER_10K', 'EVENT_PLAN', {
+    fault: { kind: 'throttled', minutes: 25 },
+    ageMinutes: 50,
+  }),
+  gifts: waba('acme', 21, 'Acme Presentes', 'BR', 'TIER_2K', 'RETAIL', { ageMinutes: null }),
+  bakery: waba('acme', 22, 'Boulangerie Martin', 'FR', 'TIER_2K', 'GROCERY', {
+    fields: { ownership_type: 'CLIENT_OWNED' },
+  }),
+  clinic: waba('acme', 23, 'Clínica Vida', 'BR', 'TIER_2K', 'HEALTH', {
+    token: 'messaging only',
+    ageMinutes: null,
+  }),
+  beauty: waba('acme', 24, 'Salon Lumière', 'FR', 'TIER_2K', 'BEAUTY', {
+    fault: { kind: 'hang' },
+    ageMinutes: 3 * 60,
+  }),
+  lab: waba('acme', 25, 'Acme Lab', 'GB', 'UNTIERED', 'PROF_SERVICES', {
+    fields: { business_verification_status: 'pending_need_more_info', currency: null },
+  }),
+  travel: waba('borealis', 31, 'Borealis Travel', 'SE', 'TIER_10K', 'TRAVEL'),
+} satisfies Readonly<Record<string, DemoWaba>>;
+
+export const demoNumbers: Readonly<Record<string, DemoNumber>> = {
+  wa_acme_sales: meta(11, 'retail', 'Acme Vendas', {
+    story: 'Healthy, with all that Meta can give: the badge, high throughput, a full profile.',
+    phone: { is_official_business_account: true, throughput: { level: 'HIGH' } },
+  }),
+  wa_acme_support: meta(12, 'retail', 'Acme Atendimento', {
+    story: 'Quality has fallen to YELLOW: it still sends, but somebody should look.',
+    phone: { quality_rating: 'YELLOW' },
+  }),
+  wa_acme_offers: meta(13, 'retail', 'Acme Ofertas', {
+    story: 'FLAGGED: the quality is RED, and without improvement Meta lowers the limit.',
+    phone: { quality_rating: 'RED', status: 'FLAGGED' },
+  }),
+  wa_acme_club: meta(14, 'retail', 'Clube Acme', {
+    story: 'RESTRICTED: the limit is used up, no new conversations for now.',
+    phone: { quality_rating: 'RED', status: 'RESTRICTED' },
+  }),
+  wa_acme_delivery: meta(15, 'retail', 'Acme Entregas', {
+    story: 'RATE_LIMITED: it sends faster than it may.',
+    phone: { status: 'RATE_LIMITED' },
+  }),
+  wa_acme_outlet: meta(16, 'retail', 'Acme Outlet', {
+    story: 'BANNED by Meta; the connection is CLOSE.',
+    phone: { quality_rating: 'RED', status: 'BANNED' },
+  }),
+  wa_acme_calls: meta(17, 'retail', 'Acme Central', {
+    story: 'Meta says BLOCKED for the whole, though only calls by SIP are (138024): it may send.',
+    health: { PHONE_NUMBER: { can_receive_call_sip: 'BLOCKED', errors: [healthErrors.noSip] } },
+  }),
+  wa_acme_warehouse: meta(18, 'retail', 'Acme Depósito', {
+    story: 'Still registered on the retired On-Premises API, so nothing can be sent by the cloud.',
+    phone: { platform_type: 'ON_PREMISE', throughput: { level: 'NOT_APPLICABLE' } },
+  }),
+  wa_acme_garden: meta(19, 'retail', 'Acme Jardim', {
+    story: 'The stored reading is three days old and says GREEN; a refresh finds YELLOW.',
+    phone: { quality_rating: 'YELLOW' },
+    was: { quality_rating: 'GREEN' },
+    ageMinutes: 3 * 24 * 60,
+  }),
+  wa_acme_lyon: meta(21, 'europe', 'Acme Lyon', {
+    story: 'PENDING: registration has not finished, the profile is empty, the name is in review.',
+    phone: {
+      quality_rating: 'UNKNOWN',
+      status: 'PENDING',
+      name_status: 'PENDING_REVIEW',
+      code_verification_status: 'NOT_VERIFIED',
+      platform_type: 'NOT_APPLICABLE',
+      is_pin_enabled: false,
+    },
+    profile: null,
+  }),
+  wa_acme_paris: meta(22, 'europe', 'Acme Paris', {
+    story: 'DISCONNECTED from the WhatsApp network; the approval of its name has expired.',
+    phone: { status: 'DISCONNECTED', name_status: 'EXPIRED' },
+  }),
+  wa_acme_nantes: meta(23, 'europe', 'Acme Nantes', {
+    story: 'MIGRATED: the number lives in another account now.',
+    phone: { status: 'MIGRATED', platform_type: 'NOT_APPLICABLE' },
+  }),
+  wa_acme_lille: meta(24, 'europe', 'Acme Lille', {
+    story: 'DELETED from its account, and its name with it.',
+    phone: { status: 'DELETED', name_status: 'NONE', verified_name: null },
+  }),
+  wa_acme_nice: meta(25, 'europe', 'Acme Nice', {
+    story: 'UNVERIFIED: the code that proves ownership has expired.',
+    phone: { status: 'UNVERIFIED', code_verification_status: 'EXPIRED' },
+  }),
+  wa_acme_metz: meta(26, 'europe', 'Acme Metz !!!', {
+    story: 'Meta answers UNKNOWN and the name was declined: nobody can say whether it sends.',
+    phone: { status: 'UNKNOWN', quality_rating: 'UNKNOWN', name_status: 'DECLINED' },
+  }),
+  wa_acme_rennes: meta(27, 'europe', 'Acme Rennes', {
+    story:
+      'Meta refuses the health status of this number, so there is no verdict; the rest is read.',
+    was: { health_status: null, is_official_business_account: null, is_on_biz_app: null },
+    fault: { kind: 'unknown-field', field: 'health_status' },
+  }),
+  wa_acme_pharmacy: meta(31, 'pharmacy', 'Boa Saúde', {
+    story: 'The business is not verified (141010), which limits it and does not stop it.',
+    health: { BUSINESS: { can_send_message: 'LIMITED', errors: [healthErrors.notVerified] } },
+  }),
+  wa_acme_hotel: meta(32, 'hotel', 'Hotel Miramar', {
+    story:
+      'CONNECTED and GREEN, and still it may not send: the account has no way to pay (141006).',
+    health: { WABA: { can_send_message: 'BLOCKED', errors: [healthErrors.noPayment] } },
+  }),
+  wa_acme_kids: meta(33, 'kids', 'Acme Kids', {
+    story: 'New: not rated yet, the name not reviewed, LIMITED until it is. Also used in the app.',
+    phone: {
+      quality_rating: 'UNKNOWN',
+      name_status: 'AVAILABLE_WITHOUT_REVIEW',
+      is_on_biz_app: true,
+    },
+    health: {
+      PHONE_NUMBER: {
+        can_send_message: 'LIMITED',
+        additional_info: ['Your display name has not been approved yet.'],
+      },
+    },
+  }),
+  wa_acme_school: meta(34, 'school', 'Sprachschule Ahorn', {
+    story: 'The access token has expired; what was read 26 hours ago is kept and shown.',
+    ageMinutes: 26 * 60,
+    refresh: [],
+  }),
+  wa_acme_restaurant: meta(35, 'restaurant', 'Cantina da Praça', {
+    story: 'The access token never had a permission for WhatsApp, so nothing was ever read.',
+    ageMinutes: null,
+    refresh: [],
+  }),
+  wa_acme_bank: meta(36, 'bank', 'Banco Exemplo', {
+    story: 'The access token was taken away nine days ago; a refresh cannot even be tried.',
+    ageMinutes: 9 * 24 * 60,
+  }),
+  wa_acme_bets: meta(37, 'bets', 'Aposta Feliz', {
+    story: 'Meta has disabled the account for its policies (368): the refusal itself says NO.',
+    ageMinutes: 2 * 60,
+    refresh: [],
+  }),
+  wa_acme_events: meta(38, 'events', 'Festa Certa', {
+    story: 'Meta throttles the account; the last reading stands, and it says when to come back.',
+    ageMinutes: 50,
+    refresh: [],
+  }),
+  wa_acme_gifts: meta(39, 'gifts', 'Acme Presentes', {
+    story: 'Never fetched: `meta` is null. A refresh finds a healthy number.',
+    ageMinutes: null,
+  }),
+  wa_acme_bakery: meta(41, 'bakery', 'Boulangerie Martin', {
+    story: 'Meta has a passing trouble with this number: the last good values are kept.',
+    fault: { kind: 'error', code: 2, transient: true },
+    ageMinutes: 40,
+    refresh: [],
+  }),
+  wa_acme_clinic: meta(42, 'clinic', 'Clínica Vida', {
+    story: 'The access token may send but not manage: the number is readable, its account is not.',
+    refresh: ['waba'],
+  }),
+  wa_acme_beauty: meta(43, 'beauty', 'Salon Lumière', {
+    story: 'Meta does not answer for this number: a refresh gives up after three seconds.',
+    ageMinutes: 3 * 60,
+    refresh: [],
+  }),
+  wa_acme_lab: meta(44, 'lab', 'Acme Lab', {
+    story: 'A test number: SANDBOX, not rated (NA), and its account has no limit assigned.',
+    phone: { quality_rating: 'NA', account_mode: 'SANDBOX', is_pin_enabled: false },
+  }),
+  wa_acme_future: meta(45, 'lab', 'Acme Next', {
+    story: 'Meta uses words that no version of ours knows: UNRECOGNIZED, and the raw ones beside.',
+    phone: {
+      quality_rating: 'TURQUOISE',
+      status: 'HIBERNATING',
+      whatsapp_business_manager_messaging_limit: 'TIER_5M',
+    },
+  }),
+  wa_acme_shop: session('acme', 51, 'Loja do Centro', 'open', 'OPEN', {
+    story: 'Connected by QR code, and open: the session engine was asked.',
+    refresh: [],
+  }),
+  wa_acme_courier: session('acme', 52, 'Acme Motoboys', 'connecting', 'CONNECTING', {
+    story: 'Connecting: somebody has to scan the QR code.',
+    refresh: [],
+  }),
+  wa_acme_night: session('acme', 53, 'Plantão Noturno', 'close', 'CLOSE', {
+    story: 'Closed: the phone has been logged out.',
+    refresh: [],
+  }),
+  wa_acme_kiosk: session('acme', 54, 'Quiosque da Praia', 'close', 'OPEN', {
+    story: 'Stored as OPEN and never asked since; its status, read live, is CLOSE.',
+  }),
+  wa_acme_lost: session('acme', 55, 'Feira de Domingo', null, 'OPEN', {
+    story: 'The session engine knows no such instance; the stored state is kept.',
+    refresh: [],
+  }),
+  wa_acme_legacy: session('acme', 56, 'Acme Antigo', null, 'CLOSE', {
+    story: 'No instance name is stored, so there is nothing to ask.',
+    instance: null,
+  }),
+  wa_borealis_booking: meta(61, 'travel', 'Borealis Bokning', {
+    story: "Another tenant's: with a key of Acme it does not exist.",
+  }),
+  wa_borealis_desk: meta(62, 'travel', 'Borealis Kundtjänst', {
+    story: "Another tenant's, on the same account as its neighbour.",
+    phone: { quality_rating: 'YELLOW' },
+  }),
+  wa_borealis_night: session('borealis', 63, 'Borealis Jour', 'open', 'OPEN', {
+    story: "Another tenant's, connected by QR code.",
+    refresh: [],
+  }),
+};
+
+export const demoKeys: readonly DemoKey[] = [
+  { tenant: 'acme', name: 'Demo tenant key', number: null },
+  { tenant: 'acme', name: 'Sales CRM', number: 'wa_acme_sales' },
+  { tenant: 'acme', name: 'Sales dashboard', number: 'wa_acme_sales' },
+  { tenant: 'acme', name: 'Support desk', number: 'wa_acme_support' },
+  { tenant: 'acme', name: 'Shop till', number: 'wa_acme_shop' },
+  { tenant: 'acme', name: 'Old CRM', number: 'wa_acme_sales', expiresAt: '2025-12-31T23:59:59Z' },
+  { tenant: 'acme', name: 'Leaked in a screenshot', number: 'wa_acme_support', revoked: true },
+  { tenant: 'borealis', name: 'Demo tenant key', number: null },
+  { tenant: 'borealis', name: 'Booking desk', number: 'wa_borealis_booking' },
+];
+
+function waba(
+  tenant: DemoTenant,
+  line: number,
+  name: string,
+  country: keyof typeof countries,
+  limit: string,
+  vertical: string,
+  more: Partial<DemoWaba> = {},
+): DemoWaba {
+  return { tenant, line, name, country, limit, vertical, ...more };
+}
+
+function meta(
+  line: number,
+  account: DemoMetaNumber['waba'],
+  name: string,
+  more: Pick<DemoMetaNumber, 'story'> & Partial<DemoMetaNumber>,
+): DemoMetaNumber {
+  return { line, waba: account, name, ...more };
+}
+
+function session(
+  tenant: DemoTenant,
+  line: number,
+  name: string,
+  engine: DemoSessionNumber['engine'],
+  state: ConnectionState,
+  more: Pick<DemoSessionNumber, 'story'> & Partial<DemoSessionNumber>,
+): DemoSessionNumber {
+  return { tenant, line, name, instance: `${tenant}-${line}`, engine, state, ...more };
+}
+
+function error(error_code: number, error_description: string, possible_solution: string): unknown {
+  return { error_code, error_description, possible_solution };
+}

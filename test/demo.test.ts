@@ -1,0 +1,396 @@
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { readEnvironment, toConfig } from '../src/config.ts';
+import { type DemoAnnouncement, openDemo } from '../src/demo.ts';
+import { type DemoMetaNumber, demoNumbers, demoTenants, demoWabas } from '../src/demo/fleet.ts';
+import { type ErrorCode, errorCatalogue } from '../src/errors.ts';
+import { createGateway, type Gateway, type GatewayOverrides } from '../src/gateway.ts';
+import { type WhatsAppNumber } from '../src/numbers/number.ts';
+import { connectionStates, providers } from '../src/numbers/provider.ts';
+import { toOperatorAccess } from '../src/numbers/numbers.ts';
+import { verdicts } from '../src/numbers/sendable.ts';
+import { toWord, type VocabularyName, vocabularies } from '../src/numbers/vocabulary.ts';
+import { createSimulator } from '../src/simulator/simulator.ts';
+import { openTestDatabase } from './harness.ts';
+
+interface Started extends AsyncDisposable {
+  readonly gateway: Gateway;
+  readonly announcement: DemoAnnouncement;
+}
+
+const patience = new AbortController().signal;
+
+async function start(
+  environment: Readonly<Record<string, string>>,
+  overrides: GatewayOverrides = {},
+): Promise<Started> {
+  const config = toConfig(readEnvironment({ LOG_LEVEL: 'silent', ...environment }));
+  const demo = await openDemo(config);
+  const gateway = await createGateway(demo.config, { ...demo.overrides, ...overrides });
+  const announcement = await demo.seed(gateway);
+  return { gateway, announcement, [Symbol.asyncDispose]: () => gateway[Symbol.asyncDispose]() };
+}
+
+/** A demo on a database that is quick to have. */
+async function startQuickly(environment: Readonly<Record<string, string>> = {}): Promise<Started> {
+  const database = await openTestDatabase('PGlite');
+  return await start({ DATA_DIR: directory, ...environment }, { database });
+}
+
+async function listFleet({ numbers }: Gateway): Promise<readonly WhatsAppNumber[]> {
+  const tenants = Object.values(demoTenants);
+  const lists = tenants.map(({ id }) => numbers.list(toOperatorAccess(id)));
+  return (await Promise.all(lists)).flat();
+}
+
+async function listKeys({ access }: Gateway) {
+  const tenants = Object.values(demoTenants);
+  return (await Promise.all(tenants.map(({ id }) => access.listKeys(id)))).flat();
+}
+
+async function refresh({ numbers }: Gateway, id: string): Promise<WhatsAppNumber> {
+  const access = toOperatorAccess(demoTenants.acme.id);
+  return await numbers.get(access, { id, refresh: [] }, patience);
+}
+
+// Ages go on; everything else is to stay.
+function withoutAges(value: unknown): unknown {
+  return JSON.parse(
+    JSON.stringify(value, (name, it: unknown) => (name === 'ageSeconds' ? undefined : it)),
+  );
+}
+
+let directory: string;
+
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'numbers-gateway-demo-'));
+});
+
+afterAll(async () => {
+  await rm(directory, { recursive: true, force: true });
+});
+
+describe('a start', () => {
+  test('finds at the second time the same keys, ids and data, and stores no key in clear text', async () => {
+    const folder = join(directory, 'first');
+    const seen: { readonly announcement: DemoAnnouncement; readonly fleet: unknown }[] = [];
+    for (let round = 0; round < 2; round += 1) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other is the point
+      await using started = await start({ DATA_DIR: folder });
+      const { gateway, announcement } = started;
+      // oxlint-disable-next-line no-await-in-loop -- see above
+      const [fleet, keys] = await Promise.all([listFleet(gateway), listKeys(gateway)]);
+      seen.push({ announcement, fleet: withoutAges({ fleet, keys }) });
+      expect(fleet).toHaveLength(Object.keys(demoNumbers).length);
+    }
+    expect(seen[1]).toEqual(seen[0]);
+
+    const secrets = [
+      seen[0]?.announcement.tenantKey,
+      seen[0]?.announcement.numberKey,
+      'demo-token-retail',
+    ].filter((secret) => secret !== undefined);
+    expect(secrets).toHaveLength(3);
+    const files = await readdir(folder, { recursive: true, withFileTypes: true });
+    const contents = files
+      .filter((file) => file.isFile())
+      .map((file) => readFile(join(file.parentPath, file.name)));
+    for (const content of await Promise.all(contents)) {
+      expect(secrets.filter((secret) => content.includes(secret))).toEqual([]);
+    }
+  }, 40_000);
+
+  test('completes what one before it has left undone', async () => {
+    await using database = await openTestDatabase('PGlite');
+    const first = await start({ DATA_DIR: directory }, { database });
+    const whole = toConditions(await listFleet(first.gateway));
+    const keys = await listKeys(first.gateway);
+    await database.query(`delete from whatsapp_number where id > 'wa_acme_l'`);
+    await database.query(`delete from number_snapshot where number_id < 'wa_acme_h'`);
+    await database.query(`delete from waba_snapshot where waba_id > '200000000015'`);
+    await database.query(`delete from api_key where name = 'Demo tenant key'`);
+    await database.query(`update api_key set revoked_at = null`);
+
+    const second = await start({ DATA_DIR: directory }, { database });
+    expect(toConditions(await listFleet(second.gateway))).toEqual(whole);
+    const again = await listKeys(second.gateway);
+    expect(again.map(toKeyFacts).toSorted()).toEqual(keys.map(toKeyFacts).toSorted());
+    expect(second.announcement).toEqual(first.announcement);
+  });
+
+  test('leaves alone what somebody has changed', async () => {
+    await using database = await openTestDatabase('PGlite');
+    const first = await start({ DATA_DIR: directory }, { database });
+    await first.gateway.numbers.setState('wa_acme_shop', 'CLOSE');
+    await refresh(first.gateway, 'wa_acme_gifts');
+    const before = withoutAges(await listFleet(first.gateway));
+    const second = await start({ DATA_DIR: directory }, { database });
+    expect(withoutAges(await listFleet(second.gateway))).toEqual(before);
+  });
+
+  test('asks nothing of an upstream that was configured, which is then the one that is read', async () => {
+    await using real = createSimulator();
+    const { url } = await real.listen();
+    await using started = await startQuickly({ META_GRAPH_URL: url });
+    expect(real.calls).toEqual([]);
+    // Nobody there knows the demo's numbers.
+    const number = await refresh(started.gateway, 'wa_acme_sales');
+    expect(number.health.freshness?.error).toMatchObject({ metaCode: 100, metaSubcode: 33 });
+    expect(real.calls.length).toBeGreaterThan(0);
+    const lost = (await listFleet(started.gateway)).find(({ id }) => id === 'wa_acme_lost');
+    expect(lost?.health.freshness?.error).toMatchObject({ code: 'UNAVAILABLE' });
+  });
+
+  test('does the same for a session engine that was configured', async () => {
+    await using engine = createSimulator({
+      sessionEngineKey: 'engine-key',
+      instances: [{ instanceName: 'acme-54', state: 'connecting' }],
+    });
+    const { url } = await engine.listen();
+    const environment = { SESSION_ENGINE_URL: url, SESSION_ENGINE_KEY: 'engine-key' };
+    await using started = await startQuickly(environment);
+    expect(engine.calls).toEqual([]);
+    expect(await refresh(started.gateway, 'wa_acme_kiosk')).toMatchObject({ state: 'CONNECTING' });
+    expect(await refresh(started.gateway, 'wa_acme_gifts')).toMatchObject({
+      health: { sendable: true },
+    });
+  });
+});
+
+describe('the secrets', () => {
+  test('are made once, in a file and a folder for their owner alone', async () => {
+    const folder = join(directory, 'deep', 'secrets');
+    const { config } = await openDemo(toConfig(readEnvironment({ DATA_DIR: folder })));
+    const path = join(folder, 'demo-secrets.json');
+    expect((await stat(path)).mode & 0o777).toBe(0o600);
+    expect((await stat(folder)).mode & 0o777).toBe(0o700);
+    const text = await readFile(path, 'utf8');
+    expect(JSON.parse(text)).toMatchObject({ API_KEY_PEPPER: config.apiKeyPepper });
+    await openDemo(toConfig(readEnvironment({ DATA_DIR: folder })));
+    expect(await readFile(path, 'utf8')).toBe(text);
+  });
+
+  test('are the same for all who start at once', async () => {
+    const config = toConfig(readEnvironment({ DATA_DIR: join(directory, 'at-once') }));
+    const demos = await Promise.all(Array.from({ length: 20 }, () => openDemo(config)));
+    const keys = demos.map(({ overrides }) => overrides.graphiqlKey);
+    const peppers = demos.map((demo) => demo.config.apiKeyPepper);
+    const encryptionKeys = demos.map((demo) =>
+      demo.config.encryptionKeys[0]?.key.export().toString('hex'),
+    );
+    for (const secrets of [keys, peppers, encryptionKeys]) expect(new Set(secrets).size).toBe(1);
+    expect(await readdir(join(directory, 'at-once'))).toEqual(['demo-secrets.json']);
+  });
+
+  test('are those of the environment where it has them', async () => {
+    const folder = join(directory, 'given');
+    const given = {
+      DATA_DIR: folder,
+      ENCRYPTION_KEYS: `mine:${Buffer.alloc(32, 7).toString('base64')}`,
+      API_KEY_PEPPER: 'a pepper of at least thirty-two characters',
+    };
+    const { config } = await openDemo(toConfig(readEnvironment(given)));
+    expect(config.encryptionKeys.map(({ id }) => id)).toEqual(['mine']);
+    expect(config.apiKeyPepper).toBe(given.API_KEY_PEPPER);
+    await expect(stat(folder)).rejects.toThrow('ENOENT');
+  });
+
+  test('that cannot be read are told and not replaced', async () => {
+    const folder = join(directory, 'broken');
+    await mkdir(folder);
+    const path = join(folder, 'demo-secrets.json');
+    for (const text of ['', '{"ENCRYPTION_KEYS":"secret"', 'null', '{}', '{"API_KEY_PEPPER":1}']) {
+      // oxlint-disable-next-line no-await-in-loop -- one file, one text after the other
+      await writeFile(path, text);
+      const opening = openDemo(toConfig(readEnvironment({ DATA_DIR: folder })));
+      // oxlint-disable-next-line no-await-in-loop -- see above
+      await expect(opening).rejects.toThrow("does not hold the demo's secrets");
+      // oxlint-disable-next-line no-await-in-loop -- see above
+      expect(await readFile(path, 'utf8')).toBe(text);
+    }
+  });
+});
+
+describe('the fleet', () => {
+  let started: Started;
+  let fleet: readonly WhatsAppNumber[];
+
+  beforeAll(async () => {
+    started = await startQuickly();
+    fleet = await listFleet(started.gateway);
+  });
+
+  afterAll(() => started?.[Symbol.asyncDispose]());
+
+  test('has each connection state, provider and verdict', () => {
+    expect(new Set(fleet.map((it) => it.state))).toEqual(new Set(connectionStates));
+    expect(new Set(fleet.map((it) => it.provider))).toEqual(new Set(providers));
+    const found = fleet.map((it) => it.health.sendability.verdict);
+    expect(new Set(found)).toEqual(new Set(verdicts));
+  });
+
+  const shown: readonly (readonly [
+    VocabularyName,
+    (number: WhatsAppNumber) => string | null | undefined,
+  ])[] = [
+    ['QualityRating', ({ health }) => health.qualityRating],
+    ['MessagingLimitTier', ({ health }) => health.messagingLimitTier],
+    ['MetaStatus', ({ health }) => health.metaStatus],
+  ];
+
+  test.each(shown)('has each word of %s, none, and one that is new', (vocabulary, read) => {
+    const found = new Set(fleet.map((it) => toWord(vocabulary, read(it) ?? null)));
+    const words = Object.keys(vocabularies[vocabulary].words);
+    expect(found).toEqual(new Set([...words, 'UNRECOGNIZED', null]));
+  });
+
+  test.each<readonly [VocabularyName, (number: WhatsAppNumber) => string | null | undefined]>([
+    ['NameStatus', ({ meta }) => meta?.phone?.value?.nameStatus],
+    ['PlatformType', ({ meta }) => meta?.phone?.value?.platformType],
+    ['AccountMode', ({ meta }) => meta?.phone?.value?.accountMode],
+    ['ThroughputLevel', ({ meta }) => meta?.phone?.value?.throughputLevel],
+  ])('has each word of %s', (vocabulary, read) => {
+    const found = new Set(fleet.map((it) => toWord(vocabulary, read(it) ?? null)));
+    expect([...found]).toEqual(expect.arrayContaining(Object.keys(vocabularies[vocabulary].words)));
+  });
+
+  test('has each failure that a reading can end with', () => {
+    const found = fleet.flatMap(({ health, meta }) =>
+      [health.freshness, meta?.phone, meta?.profile, meta?.waba]
+        .map((it) => (it && 'freshness' in it ? it.freshness : it)?.error?.code)
+        .filter((code) => code !== undefined),
+    );
+    // About a request, never about a reading of a number.
+    const elsewhere: readonly ErrorCode[] = [
+      'UNAUTHENTICATED',
+      'NUMBER_NOT_FOUND',
+      'NOT_FOUND',
+      'METHOD_NOT_ALLOWED',
+      'INVALID_REQUEST',
+      'QUERY_TOO_COMPLEX',
+      'RATE_LIMITED',
+      'TENANT_NOT_FOUND',
+      'KEY_NOT_FOUND',
+      'CONFLICT',
+      'INTERNAL',
+    ];
+    expect(new Set([...found, ...elsewhere])).toEqual(new Set(Object.keys(errorCatalogue)));
+    expect(found.filter((code) => (elsewhere as readonly string[]).includes(code))).toEqual([]);
+  });
+
+  test('has each age of a reading: never, fresh, old, and old with a failure', () => {
+    const facts = new Set(
+      fleet.map(({ health: { freshness } }) =>
+        freshness === null
+          ? 'never asked'
+          : `${freshness.observedAt === null ? 'never read' : freshness.stale ? 'old' : 'fresh'} ${freshness.error === null ? 'well' : 'failed'}`,
+      ),
+    );
+    expect(facts).toEqual(
+      new Set([
+        'never asked',
+        'never read failed',
+        'fresh well',
+        'fresh failed',
+        'old well',
+        'old failed',
+      ]),
+    );
+  });
+
+  test('tells at a refresh that a token has expired, and keeps the old value', async () => {
+    const before = fleet.find(({ id }) => id === 'wa_acme_school');
+    const after = await refresh(started.gateway, 'wa_acme_school');
+    expect(after.health.freshness?.error).toMatchObject({
+      code: 'META_ACCESS_DENIED',
+      metaCode: 190,
+      metaSubcode: 463,
+    });
+    expect(after.meta?.phone?.value).toEqual(before?.meta?.phone?.value);
+    expect(after.meta?.phone?.value?.qualityRating).toBe('GREEN');
+    expect(after.health.freshness?.ageSeconds).toBeGreaterThan(26 * 3_600 - 1);
+  });
+
+  test('says nothing stored that Meta does not say live, but where the story is that it has changed', async () => {
+    const steady = Object.entries(demoNumbers)
+      .filter(([, it]) => 'waba' in it && toTenant(it) === 'acme')
+      .filter(([, it]) => it.refresh === undefined && !('was' in it))
+      .map(([id]) => id);
+    const access = toOperatorAccess(demoTenants.acme.id);
+    const requests = steady.map((id) => ({ id, refresh: [] }));
+    const live = await started.gateway.numbers.getMany(access, requests, patience);
+    const compared = live.map((after) => {
+      if (after instanceof Error) throw after;
+      const before = fleet.find(({ id }) => id === after.id);
+      if (before?.meta === null) return null;
+      const [then, now] = [before?.meta, after.meta].map((meta) => [
+        after.id,
+        meta?.phone?.value,
+        meta?.profile?.value,
+      ]);
+      expect(now).toEqual(then);
+      return after.id;
+    });
+    expect(compared.filter((id) => id !== null).length).toBeGreaterThan(15);
+    expect(await refresh(started.gateway, 'wa_acme_garden')).toMatchObject({
+      health: { qualityRating: 'YELLOW' },
+    });
+  });
+
+  test('gives keys that open the doors to their tenant, and hints of those alone that can be used', async () => {
+    const { access, numbers } = started.gateway;
+    const { tenantKey, numberKey, tenantId, numberId } = started.announcement;
+    const identify = (key: string) =>
+      access.authenticate(new Headers({ 'x-api-key': key }), performance.now());
+    expect(await identify(tenantKey)).toMatchObject({ tenantId, numberId: null });
+    const access2 = await identify(numberKey);
+    expect(access2).toMatchObject({ tenantId, numberId });
+    const [number, foreign] = await numbers.getMany(
+      access2,
+      [numberId, 'wa_borealis_booking'].map((id) => ({ id, refresh: null })),
+      patience,
+    );
+    expect(number).toMatchObject({ provider: 'META', health: { sendable: true } });
+    expect(foreign).toMatchObject({ code: 'NUMBER_NOT_FOUND' });
+    const hints = await access.listKeyHints(access2, ['wa_acme_sales', 'wa_acme_support']);
+    const names = [...hints.values()].map((list) => list.map(({ name }) => name));
+    expect(names).toEqual([['Sales CRM', 'Sales dashboard'], ['Support desk']]);
+  });
+
+  test('has a story, a name and a telephone number of its own in each row', () => {
+    const rows = Object.values(demoNumbers);
+    expect(rows.length).toBeGreaterThanOrEqual(24);
+    for (const { story } of rows) expect(story).toMatch(/^[A-Z].{20,}\.$/);
+    expect(new Set(rows.map(({ line }) => line)).size).toBe(rows.length);
+    expect(new Set(fleet.map(({ number }) => number)).size).toBe(rows.length);
+  });
+});
+
+function toTenant(number: (typeof demoNumbers)[string]): string {
+  return 'waba' in number ? demoWabas[(number as DemoMetaNumber).waba].tenant : number.tenant;
+}
+
+/** What somebody who looks at the fleet would see, without times. */
+function toConditions(fleet: readonly WhatsAppNumber[]) {
+  return Object.fromEntries(
+    fleet.map(({ id, state, health, meta }) => [
+      id,
+      [
+        state,
+        health.qualityRating,
+        health.metaStatus,
+        health.sendability.verdict,
+        health.freshness?.error?.code,
+        meta?.profile?.value?.about,
+        meta?.waba?.value?.name,
+        meta?.waba?.freshness.error?.code,
+      ],
+    ]),
+  );
+}
+
+function toKeyFacts(key: Awaited<ReturnType<typeof listKeys>>[number]): string {
+  return [key.tenantId, key.name, key.keyLast4, key.numberId, key.revokedAt !== null].join(' ');
+}

@@ -25,10 +25,16 @@ test('no MUST and no SHOULD of GraphQL over HTTP is missed, and at most three MA
   );
   console.log(`GraphQL over HTTP: ${results.length} audits, ${figures.join(', ')}`);
   const missed = results.flatMap((result) =>
-    result.status === 'ok' ? [] : [`${result.status} ${result.id}: ${result.name} (${result.reason})`],
+    result.status === 'ok'
+      ? []
+      : [`${result.status} ${result.id}: ${result.name} (${result.reason})`],
   );
   expect(missed.filter((line) => !line.startsWith('notice'))).toEqual([]);
   // Operations with GET, which this door does not execute.
-  expect(missed.map((line) => line.slice(0, 11))).toEqual(['notice 5A70', 'notice D6D5', 'notice 6A70']);
+  expect(missed.map((line) => line.slice(0, 11))).toEqual([
+    'notice 5A70',
+    'notice D6D5',
+    'notice 6A70',
+  ]);
   expect(results.length).toBeGreaterThan(60);
 });

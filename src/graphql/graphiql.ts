@@ -1,0 +1,213 @@
+// Owns the GraphiQL page: its examples, its key, and the promise that it asks no other host for anything.
+
+import { createHash } from 'node:crypto';
+import { promisify } from 'node:util';
+import { gzip } from 'node:zlib';
+
+/** Stands where a key belongs until somebody puts one there. */
+const placeholder = 'ps_your_token_here';
+
+/** A number of the demo; elsewhere it stands for one of the tenant's. */
+export const exampleId = 'wa_acme_sales';
+
+const list = `# Every number of the tenant, oldest first.
+# Run it with the button on the right, or with Ctrl-Enter.
+query List {
+  numbers {
+    id
+    name
+    number
+    provider
+    state
+    isFullyConnected
+    apiKeys {
+      name
+      keyPrefix
+      keyLast4
+    }
+  }
+}
+`;
+
+const detail = `# All about one number, as it was last read.
+# Its id stands in the variables below.
+query Detail($id: ID!) {
+  number(id: $id) {
+    id
+    name
+    number
+    state
+    health {
+      qualityRating
+      messagingLimitTier
+      metaStatus
+      sendable
+    }
+    meta {
+      fetchedAt
+      phone {
+        displayPhoneNumber
+        verifiedName
+        nameStatus
+        throughputLevel
+        isPinEnabled
+      }
+      profile {
+        about
+        email
+        websites
+        vertical
+      }
+      waba {
+        id
+        name
+        currency
+        businessVerificationStatus
+        country
+      }
+    }
+  }
+}
+`;
+
+const refresh = `# Asks Meta first, and only for what is selected here.
+# freshness says how that went.
+query LiveRefresh($id: ID!) {
+  number(id: $id, refresh: true) {
+    name
+    health {
+      qualityRating
+      metaStatus
+      sendability {
+        verdict
+        reasons {
+          effect
+          text
+          solution
+        }
+      }
+      freshness {
+        source
+        observedAt
+        error {
+          code
+          message
+          retryAt
+        }
+      }
+    }
+  }
+}
+`;
+
+const fleet = `# Which numbers may send, which may not, and why.
+query FleetHealth {
+  numbers {
+    name
+    number
+    health {
+      qualityRating
+      sendable
+      sendability {
+        verdict
+        reasons {
+          entity
+          effect
+          text
+          solution
+        }
+      }
+      freshness {
+        ageSeconds
+        stale
+      }
+    }
+  }
+}
+`;
+
+const logo = `<svg viewBox="0 0 24 24" width="26" height="26" fill="none" stroke="currentColor" stroke-width="1.8" stroke-linejoin="round"><path d="M4 20l1.3-4A8 8 0 1 1 8.4 19z"/><path d="M9 10h6M9 13h4" stroke-linecap="round"/></svg>`;
+
+const favicon = `data:image/svg+xml,${encodeURIComponent(
+  logo
+    .replace('<svg ', '<svg xmlns="http://www.w3.org/2000/svg" ')
+    .replace('currentColor', '#2f7d5b'),
+)}`;
+
+/** The page is made when it is first asked for: it is large, and many processes never show it. */
+export function createGraphiql(apiKey: string | null): (request: Request) => Promise<Response> {
+  let page: Promise<Page> | undefined;
+  return async (request) => {
+    page ??= createPage(apiKey);
+    const { html, zipped, etag } = await page;
+    const headers = { ...pageHeaders, etag };
+    if (request.headers.get('if-none-match') === etag) {
+      return new Response(null, { status: 304, headers });
+    }
+    if (!/\bgzip\b/.test(request.headers.get('accept-encoding') ?? '')) {
+      return new Response(html, { headers });
+    }
+    return new Response(zipped, { headers: { ...headers, 'content-encoding': 'gzip' } });
+  };
+}
+
+interface Page {
+  readonly html: string;
+  readonly zipped: Uint8Array<ArrayBuffer>;
+  readonly etag: string;
+}
+
+const pageHeaders = {
+  'content-type': 'text/html; charset=utf-8',
+  'cache-control': 'private, no-cache',
+  vary: 'accept, accept-encoding',
+  // Everything is in the page itself.
+  'content-security-policy':
+    "default-src 'none'; script-src 'unsafe-inline' blob:; style-src 'unsafe-inline'; worker-src blob:; img-src data:; font-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+  'referrer-policy': 'no-referrer',
+  'x-content-type-options': 'nosniff',
+};
+
+// Run in the page, where there is no key at first: the schema is loaded once one has worked, and the other tabs, where
+// the placeholder still stands, use it too. It is kept in memory alone.
+const keyScript = `(() => {
+  const { fetch } = window;
+  let key = null;
+  window.fetch = async (url, init) => {
+    const headers = new Headers(init?.headers);
+    if (key !== null && headers.get('x-api-key') === '${placeholder}') headers.set('x-api-key', key);
+    const response = await fetch(url, { ...init, headers });
+    if (response.ok && key === null) {
+      key = headers.get('x-api-key');
+      document.querySelector('[aria-label^="Re-fetch"]')?.click();
+    }
+    return response;
+  };
+})();`;
+
+async function createPage(apiKey: string | null): Promise<Page> {
+  const { renderGraphiQL } = await import('@graphql-yoga/render-graphiql');
+  const headers = JSON.stringify({ 'x-api-key': apiKey ?? placeholder }, null, 2);
+  const variables = JSON.stringify({ id: exampleId }, null, 2);
+  const html = await renderGraphiQL({
+    title: 'Numbers gateway',
+    logo,
+    favicon,
+    headers,
+    // A key stays in the page and goes with it.
+    shouldPersistHeaders: false,
+    defaultEditorToolsVisibility: 'headers',
+    defaultTabs: [
+      { query: list, headers },
+      { query: detail, headers, variables },
+      { query: refresh, headers, variables },
+      { query: fleet, headers },
+    ],
+  });
+  const root = '<div id="root"></div>';
+  const script = apiKey === null ? `<script>${keyScript}</script>` : '';
+  const text = String(html).replace(root, () => root + script);
+  const zipped = await promisify(gzip)(text);
+  const etag = `"${createHash('sha256').update(text).digest('base64url')}"`;
+  return { html: text, zipped: new Uint8Array(zipped), etag };
+}

@@ -1,0 +1,155 @@
+// Owns the GraphQL door: who may ask what in which form, and the way of an operation from its body to its answer.
+// What an answer looks like is response.ts's.
+
+import { validate } from 'graphql';
+import { createYoga, type GraphQLParams, type Plugin } from 'graphql-yoga';
+import type { AccessControl } from '../access/access.ts';
+import { GatewayError } from '../errors.ts';
+import type { Numbers } from '../numbers/numbers.ts';
+import type { RequestContext, Telemetry } from '../telemetry.ts';
+import type { GraphQLContext } from './builder.ts';
+import { execute } from './execution.ts';
+import { createGraphiql } from './graphiql.ts';
+import { createDocumentCache, parseWithinLimits } from './limits.ts';
+import { type AnswerContext, negotiate, type Result, toResponse } from './response.ts';
+import { schema } from './schema.ts';
+
+export interface GraphQLServerOptions {
+  readonly access: AccessControl;
+  readonly numbers: Numbers;
+  readonly telemetry: Telemetry;
+  /** Null: no page. `apiKey` is put into its header editor; null in production. */
+  readonly graphiql: { readonly apiKey: string | null } | null;
+  /** Whether errors say "Did you mean …?", which is for development. */
+  readonly suggestions: boolean;
+}
+
+/** Answers a request to /graphql. Sets the context's `tenantId`; what else a reply needs is the gateway's. */
+export function createGraphQLServer(
+  options: GraphQLServerOptions,
+): (request: Request, context: RequestContext) => Promise<Response> {
+  const { access: accessControl, numbers, telemetry } = options;
+  const yoga = createEngine(options.suggestions);
+  const graphiql = options.graphiql === null ? null : createGraphiql(options.graphiql.apiKey);
+  return async (request, context) => {
+    const answer = { request, requestId: context.requestId, telemetry };
+    try {
+      if (graphiql !== null && isForPage(request)) return await graphiql(request);
+      assertExecutable(request, graphiql === null ? ['POST'] : ['GET', 'POST']);
+      const access = await accessControl.authenticate(request.headers, context.askedAt);
+      context.tenantId = access.tenantId;
+      return await yoga.handleRequest(request, { access, accessControl, numbers, answer });
+    } catch (thrown) {
+      return toResponse({ errors: [thrown] }, answer);
+    }
+  };
+}
+
+function isForPage({ method, headers }: Request): boolean {
+  const offered = ['application/json', 'application/graphql-response+json', 'text/html'] as const;
+  return method === 'GET' && negotiate(headers.get('accept'), offered) === 'text/html';
+}
+
+function assertExecutable({ method, headers }: Request, allow: readonly string[]): void {
+  if (method !== 'POST') {
+    throw new GatewayError('METHOD_NOT_ALLOWED', 'Send the operation with POST.', { allow });
+  }
+  const [contentType = ''] = (headers.get('content-type') ?? '').split(';');
+  if (contentType.trim().toLowerCase() !== 'application/json') {
+    const message = 'Send the operation as JSON, with the header content-type: application/json.';
+    throw new GatewayError('INVALID_REQUEST', message);
+  }
+}
+
+type ServerContext = Omit<GraphQLContext, 'request'> & { readonly answer: AnswerContext };
+
+// Yoga carries an operation through its steps and remembers documents; each step itself is ours or graphql-js's.
+function createEngine(suggestions: boolean) {
+  return createYoga<ServerContext>({
+    schema,
+    plugins: [useBody(), useGraphQL(suggestions), useAnswer()],
+    // The answer is made by useAnswer, which shows no error that is not ours.
+    maskedErrors: false,
+    logging: false,
+    // What belongs to the gateway, to http.ts or to nobody.
+    cors: false,
+    graphiql: false,
+    landingPage: false,
+    multipart: false,
+    batching: false,
+    maxRequestBodySize: false,
+    parserAndValidationCache: { documentCache: createDocumentCache(), errorCache: noCache },
+    fetchAPI: { Request, Response, Headers, URL },
+  });
+}
+
+// A document that is wrong is not sent again and again.
+const noCache = { get: () => undefined, set: () => undefined };
+
+function useBody(): Plugin {
+  return {
+    onRequestParse: ({ setRequestParser }) => setRequestParser(parseBody),
+  };
+}
+
+function useGraphQL(suggestions: boolean): Plugin {
+  const hideSuggestions = !suggestions;
+  return {
+    onParse: ({ setParseFn }) => setParseFn(parseWithinLimits),
+    onValidate({ setValidationFn }) {
+      setValidationFn((...[of, document, rules]: Parameters<typeof validate>) =>
+        validate(of, document, rules, { hideSuggestions, maxErrors: 10 }),
+      );
+    },
+    onExecute: ({ setExecuteFn }) => setExecuteFn(execute),
+  };
+}
+
+function useAnswer(): Plugin<object, ServerContext> {
+  return {
+    onResultProcess({ result, serverContext, setResultProcessor }) {
+      // One operation a request and none that streams, so one result.
+      const respond = () => toResponse(result as Result, serverContext.answer);
+      setResultProcessor(respond, 'application/json');
+    },
+  };
+}
+
+/** Throws INVALID_REQUEST, and never repeats what was sent. Members that we do not know are passed over. */
+async function parseBody(request: Request): Promise<GraphQLParams> {
+  const body = parseJson(await request.text());
+  if (!isObject(body)) throw toInvalid('The body must be a JSON object with the member "query".');
+  const { query, operationName, variables, extensions } = body;
+  if (typeof query !== 'string' || query === '') throw toInvalid('"query" must be a document.');
+  if (!isAbsent(operationName) && typeof operationName !== 'string') {
+    throw toInvalid('"operationName" must be a text.');
+  }
+  if (!isAbsent(variables) && !isObject(variables)) {
+    throw toInvalid('"variables" must be an object.');
+  }
+  if (!isAbsent(extensions) && !isObject(extensions)) {
+    throw toInvalid('"extensions" must be an object.');
+  }
+  return { query, ...(operationName && { operationName }), ...(variables && { variables }) };
+}
+
+// What V8 says of a text that is no JSON repeats the text.
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function isAbsent(value: unknown): value is null | undefined {
+  return value === undefined || value === null;
+}
+
+function toInvalid(message: string): GatewayError {
+  return new GatewayError('INVALID_REQUEST', message);
+}

@@ -34,7 +34,13 @@ const run = '.graphiql-execute-button';
 const response = '.graphiql-response';
 const headerEditor = '.graphiql-editor-tool >> .view-lines >> visible=true';
 
-describe.skipIf(executablePath === undefined)('GraphiQL', () => {
+/** Opens a tab; its document stands in the address once GraphiQL has read it. */
+async function open(page: Page, tab: string): Promise<void> {
+  await page.locator('.graphiql-tab-button').getByText(tab).press('Enter');
+  await page.waitForURL((url) => url.searchParams.get('query')?.includes(`query ${tab}`) === true);
+}
+
+describe.skipIf(executablePath === undefined)('GraphiQL', { timeout: 60_000 }, () => {
   let browser: Browser;
   beforeAll(async () => {
     const { chromium } = await import('playwright-core');
@@ -67,7 +73,7 @@ describe.skipIf(executablePath === undefined)('GraphiQL', () => {
     const context = made.adopt(await browser.newContext(), (it) => it.close());
     const page = await context.newPage();
     // Below that of the test, so that the step that failed is told.
-    page.setDefaultTimeout(8_000);
+    page.setDefaultTimeout(20_000);
     const urls: string[] = [];
     const complaints: string[] = [];
     page.on('request', (asked) => urls.push(asked.url()));
@@ -99,7 +105,7 @@ describe.skipIf(executablePath === undefined)('GraphiQL', () => {
     expect(complaints).toEqual([]);
   });
 
-  test('it completes the names of fields and says what they mean', async () => {
+  test('it completes the names of fields', async () => {
     await using visited = await visit({ filledIn: true });
     const { page } = visited;
     await page.click('.graphiql-query-editor >> text=isFullyConnected');
@@ -108,14 +114,15 @@ describe.skipIf(executablePath === undefined)('GraphiQL', () => {
 
     await page.keyboard.type('upd');
 
-    await page.waitForSelector('.suggest-widget >> text=updatedAt');
+    const suggestion = await page.waitForSelector('.suggest-widget >> text=updatedAt');
+    expect(await suggestion.isVisible()).toBe(true);
   });
 
   test('there are examples for the list, the detail, a live reading and the health of the fleet', async () => {
     await using visited = await visit({ filledIn: true });
     const { page, complaints } = visited;
-    const tabs = page.locator('.graphiql-tab-button');
-    expect(await tabs.allTextContents()).toEqual(['List', 'Detail', 'LiveRefresh', 'FleetHealth']);
+    const tabs = await page.locator('.graphiql-tab-button').allTextContents();
+    expect(tabs).toEqual(['List', 'Detail', 'LiveRefresh', 'FleetHealth']);
     // Their number is one of the demo, so here they say that there is none.
     const shown = {
       Detail: 'NUMBER_NOT_FOUND',
@@ -124,7 +131,7 @@ describe.skipIf(executablePath === undefined)('GraphiQL', () => {
     };
     for (const [tab, text] of Object.entries(shown)) {
       // oxlint-disable-next-line no-await-in-loop -- one page, one tab after the other
-      await tabs.getByText(tab).press('Enter');
+      await open(page, tab);
       // oxlint-disable-next-line no-await-in-loop -- see above
       await page.click(run);
       // oxlint-disable-next-line no-await-in-loop -- see above
@@ -150,7 +157,7 @@ describe.skipIf(executablePath === undefined)('GraphiQL', () => {
     await page.waitForSelector(`${response} >> text=Acme Vendas`);
     await introspected;
 
-    await page.locator('.graphiql-tab-button').getByText('FleetHealth').press('Enter');
+    await open(page, 'FleetHealth');
     await page.click(run);
     await page.waitForSelector(`${response} >> text=sendability`);
     expect(await page.evaluate('JSON.stringify(localStorage)')).not.toContain(key);

@@ -3,8 +3,8 @@
 import { type DocumentNode, GraphQLError, parse, type ParseOptions, type Source } from 'graphql';
 import { GatewayError } from '../errors.ts';
 
-/** The most tokens that a document may have; the introspection query of GraphiQL has some 300. */
-export const tokenLimit = 1_000;
+/** The most tokens that a document may have; 25 numbers with everything that is known of them fit. */
+export const tokenLimit = 2_000;
 
 /** As graphql-js, with QUERY_TOO_COMPLEX for a document that is too long; it is not read to its end. */
 export function parseWithinLimits(source: string | Source, options?: ParseOptions): DocumentNode {

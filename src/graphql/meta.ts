@@ -1,7 +1,6 @@
 // Owns Meta's part of the schema. Its types, their fields and their descriptions come from the tables of numbers/meta.ts
 // and numbers/vocabulary.ts; a new row there is a new field here.
 
-import type { FieldRef } from '@pothos/core';
 import { type Field, type MetaBlock, metaBlocks } from '../numbers/meta.ts';
 import type { Freshness, MetaDetails, Snapshot } from '../numbers/number.ts';
 import type { UpstreamFailure } from '../numbers/provider.ts';
@@ -110,7 +109,7 @@ function createBlockType(block: MetaBlock, name: string, description: string) {
   return builder.objectRef<Block>(name).implement({
     description,
     fields: (t) => ({
-      ...Object.fromEntries(table.flatMap((field) => toMembers(t, field))),
+      ...Object.fromEntries(table.flatMap((field) => Object.entries(toMembers(t, field)))),
       freshness: t.expose('freshness', {
         type: FreshnessType,
         description:
@@ -120,12 +119,7 @@ function createBlockType(block: MetaBlock, name: string, description: string) {
   });
 }
 
-type Member = readonly [
-  name: string,
-  field: FieldRef<typeof builder.$inferSchemaTypes, unknown, 'Object'>,
-];
-
-function toMembers(t: BlockFields, field: Field): readonly Member[] {
+function toMembers(t: BlockFields, field: Field) {
   const { name, meaning: description } = field;
   // The decoder gives each kind of field its type, and null where there is nothing.
   const read = <T>({ value }: Block): T | null =>
@@ -133,13 +127,13 @@ function toMembers(t: BlockFields, field: Field): readonly Member[] {
   const shared = { nullable: true, description } as const;
   switch (field.kind) {
     case 'text':
-      return [[name, t.string({ ...shared, resolve: read<string> })]];
+      return { [name]: t.string({ ...shared, resolve: read<string> }) };
     case 'texts':
-      return [[name, t.stringList({ ...shared, resolve: read<readonly string[]> })]];
+      return { [name]: t.stringList({ ...shared, resolve: read<readonly string[]> }) };
     case 'boolean':
-      return [[name, t.boolean({ ...shared, resolve: read<boolean> })]];
+      return { [name]: t.boolean({ ...shared, resolve: read<boolean> }) };
     case 'time':
-      return [[name, t.field({ ...shared, type: 'DateTime', resolve: read<string> })]];
+      return { [name]: t.field({ ...shared, type: 'DateTime', resolve: read<string> }) };
     case 'word': {
       const type = toVocabularyEnum(field.vocabulary);
       const word = t.field({
@@ -152,14 +146,11 @@ function toMembers(t: BlockFields, field: Field): readonly Member[] {
         description: toRawDescription(name),
         resolve: read<string>,
       });
-      return [
-        [name, word],
-        [`${name}Raw`, raw],
-      ];
+      return { [name]: word, [`${name}Raw`]: raw };
     }
     case 'health':
       // The verdict on sending is made of it, see Sendability.
-      return [];
+      return {};
   }
 }
 

@@ -1,6 +1,7 @@
 // Owns every environment variable: its name, its default, its meaning and its check. Nobody else reads process.env.
 
 import { createSecretKey, type KeyObject } from 'node:crypto';
+import { isIP } from 'node:net';
 
 /** One row for each variable; the README's table is held against it. */
 export const environmentVariables = {
@@ -33,6 +34,16 @@ export const environmentVariables = {
     default: '',
     meaning:
       'Secret of at least 32 characters mixed into API key hashes. Required with DATABASE_URL.',
+  },
+  KEY_FAILURES_PER_MINUTE: {
+    default: '20',
+    meaning:
+      'Wrong API keys that one address may send in a minute before it gets 429; 0 for no limit. Keys that were right lately are let through.',
+  },
+  TRUSTED_PROXIES: {
+    default: '',
+    meaning:
+      'Proxies whose `x-forwarded-for` is believed: how many stand in front, or their addresses and networks, `10.0.0.0/8,…`. Unset: the address of the socket counts.',
   },
   GRAPHIQL: { default: 'on', meaning: 'Show the GraphiQL page at GET /graphql: `on` or `off`.' },
   CORS_ORIGINS: {
@@ -67,6 +78,10 @@ export interface Config {
   readonly encryptionKeys: readonly { readonly id: string; readonly key: KeyObject }[];
   /** '' in demo mode until the demo has put its generated one in. */
   readonly apiKeyPepper: string;
+  /** Wrong API keys that one address may send in a minute; 0: as many as it likes. */
+  readonly keyFailuresPerMinute: number;
+  /** How many proxies stand in front, or their addresses and networks. */
+  readonly trustedProxies: number | readonly string[];
   readonly graphiql: boolean;
   readonly corsOrigins: readonly string[];
   readonly logLevel: LogLevel;
@@ -120,6 +135,8 @@ export function toConfig(environment: Environment): Config {
       : null,
     encryptionKeys: check('ENCRYPTION_KEYS', (text) => parseEncryptionKeys(text, production)),
     apiKeyPepper: check('API_KEY_PEPPER', (text) => parsePepper(text, production)),
+    keyFailuresPerMinute: check('KEY_FAILURES_PER_MINUTE', parseCount),
+    trustedProxies: check('TRUSTED_PROXIES', parseProxies),
     graphiql: check('GRAPHIQL', (text) => oneOf(['on', 'off'], text) === 'on'),
     corsOrigins: check('CORS_ORIGINS', parseOrigins),
     logLevel: check('LOG_LEVEL', (text) => oneOf(logLevels, text)),
@@ -194,6 +211,27 @@ function parsePepper(text: string, required: boolean): string {
   }
   if (text.length < 32) throw new Error('must have at least 32 characters');
   return text;
+}
+
+function parseCount(text: string): number {
+  if (!/^\d{1,6}$/.test(text)) throw new Error('must be a number from 0 to 999999');
+  return Number(text);
+}
+
+function parseProxies(text: string): Config['trustedProxies'] {
+  if (/^\d{1,2}$/.test(text)) return Number(text);
+  const entries = text
+    .split(',')
+    .map((entry) => entry.trim())
+    .filter((entry) => entry !== '');
+  for (const entry of entries) {
+    const [, address = '', prefix = '0'] = /^([^/]*)(?:\/(\d{1,3}))?$/.exec(entry) ?? [];
+    const longest = isIP(address) === 6 ? 128 : 32;
+    if (isIP(address) === 0 || Number(prefix) > longest) {
+      throw new Error('must be a number of proxies, or addresses such as 10.0.0.0/8,::1');
+    }
+  }
+  return entries;
 }
 
 function parseOrigins(text: string): readonly string[] {

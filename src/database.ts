@@ -160,6 +160,17 @@ export interface DatabaseOptions {
   readonly connections?: number;
 }
 
+/** Milliseconds, in PostgreSQL's names. */
+const limits = {
+  statement_timeout: 2_000,
+  lock_timeout: 1_000,
+  idle_in_transaction_session_timeout: 5_000,
+};
+
+const limitsOfTransaction = sql.join(
+  Object.entries(limits).map(([name, ms]) => sql`set_config(${name}, ${String(ms)}, true)`),
+);
+
 /** Connects lazily: a database that is down is noticed by the first statement. Embedded, it refuses a folder in use. */
 export async function openDatabase(
   source: DatabaseSource,
@@ -177,9 +188,9 @@ export async function openDatabase(
     withTenant: (tenantId, work) =>
       toUnavailable(() =>
         kysely.transaction().execute(async (transaction) => {
-          await sql`select set_config('app.tenant_id', ${tenantId}, true), set_config('role', 'gateway_tenant', true)`.execute(
-            transaction,
-          );
+          // A pooler between us and PostgreSQL hands on no settings of a connection, so the limits are told again.
+          await sql`select set_config('app.tenant_id', ${tenantId}, true), set_config('role', 'gateway_tenant', true),
+            ${limitsOfTransaction}`.execute(transaction);
           return await work(transaction);
         }),
       ),
@@ -272,9 +283,7 @@ function openPostgres(url: string, options: DatabaseOptions): OpenedDialect {
     keepAlive: true,
     // The pool's own default is to wait for ever.
     connectionTimeoutMillis: 500,
-    statement_timeout: 2_000,
-    lock_timeout: 1_000,
-    idle_in_transaction_session_timeout: 5_000,
+    ...limits,
   });
   // Without a listener an idle connection that the server ends takes the process with it.
   pool.on('error', (error) => options.onConnectionLost?.(error));

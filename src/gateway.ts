@@ -1,6 +1,7 @@
 // Owns the composition: which parts make a gateway, put together once. Every door is reached through its `fetch`.
 
 import { type AccessControl, createAccessControl } from './access/access.ts';
+import { createSourceFinder } from './access/source.ts';
 import type { Config } from './config.ts';
 import { type Database, openDatabase } from './database.ts';
 import { GatewayError } from './errors.ts';
@@ -19,8 +20,8 @@ import {
 } from './telemetry.ts';
 
 export interface Gateway extends AsyncDisposable {
-  /** Answers a request to any of the doors; never rejects. */
-  fetch(request: Request): Promise<Response>;
+  /** Answers a request to any of the doors; never rejects. `address` is that of the socket it came over. */
+  fetch(request: Request, address?: string): Promise<Response>;
   /** The answer to what is too broken to be a Request. */
   refuse(error: GatewayError): Response;
   /** Throws UNAVAILABLE while the database does not answer. */
@@ -54,7 +55,11 @@ export async function createGateway(
 ): Promise<Gateway> {
   const telemetry = overrides.telemetry ?? createTelemetry({ level: config.logLevel });
   const database = overrides.database ?? (await openConfiguredDatabase(config, telemetry));
-  const access = createAccessControl({ database, pepper: config.apiKeyPepper });
+  const access = createAccessControl({
+    database,
+    pepper: config.apiKeyPepper,
+    failuresPerMinute: config.keyFailuresPerMinute,
+  });
   const numbers = createNumbers({
     database,
     vault: createVault(config.encryptionKeys),
@@ -72,7 +77,7 @@ export async function createGateway(
   });
   const rest = createRestRouter({ access, numbers, telemetry });
   return {
-    fetch: createFetch({ '/graphql': graphql }, rest, config.corsOrigins, telemetry),
+    fetch: createFetch({ '/graphql': graphql }, rest, config, telemetry),
     refuse(error) {
       const { requestId } = toRequestContext(new Headers());
       const response = toErrorResponse(error, requestId);
@@ -121,11 +126,12 @@ function createProviders(config: Config, overrides: GatewayOverrides, telemetry:
 function createFetch(
   doors: Readonly<Record<string, Door>>,
   rest: Door,
-  corsOrigins: readonly string[],
+  { corsOrigins, trustedProxies }: Config,
   telemetry: Telemetry,
 ): Gateway['fetch'] {
-  return async (request) => {
-    const context = toRequestContext(request.headers);
+  const findSource = createSourceFinder(trustedProxies);
+  return async (request, address) => {
+    const context = toRequestContext(request.headers, findSource(address, request.headers));
     const { pathname } = new URL(request.url);
     const door = doors[pathname] ?? rest;
     const cors = toCorsHeaders(request.headers, corsOrigins);

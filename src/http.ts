@@ -118,7 +118,7 @@ async function answer(
   if (declared > bodyLimit) {
     return toRefusal(gateway, `The body is larger than ${bodyLimit} bytes.`);
   }
-  return await gateway.fetch(request);
+  return await gateway.fetch(request, incoming.socket.remoteAddress);
 }
 
 async function toReadiness(gateway: Gateway, state: State): Promise<Response> {

@@ -11,15 +11,17 @@ export interface RequestContext {
   readonly requestId: string;
   /** `performance.now()` at which it arrived. */
   readonly askedAt: number;
+  /** The address it comes from; `unknown` when it came over no socket. */
+  readonly source: string;
   /** Written by the door once the key was verified, for the log. */
   tenantId: string | null;
 }
 
 /** The caller's x-request-id if it is harmless, else a new one. */
-export function toRequestContext(headers: Headers): RequestContext {
+export function toRequestContext(headers: Headers, source = 'unknown'): RequestContext {
   const given = headers.get('x-request-id') ?? '';
   const requestId = /^[\w.-]{1,64}$/.test(given) ? given : randomUUID();
-  return { requestId, askedAt: performance.now(), tenantId: null };
+  return { requestId, askedAt: performance.now(), source, tenantId: null };
 }
 
 /** One request that was answered. */

@@ -20,6 +20,7 @@ const tables = [
   'number_snapshot',
   'waba_snapshot',
   'refresh_lease',
+  'audit',
 ] as const;
 type Table = (typeof tables)[number];
 
@@ -39,6 +40,7 @@ const rows: Readonly<Record<Table, string>> = {
     values ('$t', '20001', clock_timestamp())`,
   refresh_lease: `insert into refresh_lease (tenant_id, subject, holder, expires_at)
     values ('$t', 'phone:1', 'holder', clock_timestamp())`,
+  audit: `insert into audit (tenant_id, action, subject) values ('$t', 'test', 'subject')`,
 };
 
 const tenantColumn = (table: Table) => (table === 'tenant' ? 'id' : 'tenant_id');
@@ -93,7 +95,7 @@ async function migrateEmpty(): Promise<readonly string[]> {
 }
 
 const toTenants = (found: readonly Record<string, unknown>[]) =>
-  found.map((row) => row['tenant']).toSorted();
+  [...new Set(found.map((row) => row['tenant']))].toSorted();
 
 const denied = expect.objectContaining({ code: '42501' });
 
@@ -180,6 +182,17 @@ describe.each(databases)('on %s', (kind) => {
     ['a key', `delete from api_key`],
     ['the name of a key', `update api_key set name = 'x'`],
     ['the hash of a key', `update api_key set hash = 'x'`],
+    ['the use of a key', `update api_key set last_used_at = null`],
+    ['what was noted', `update audit set action = 'x'`],
+    ['what was noted', `delete from audit`],
+    [
+      'when it was noted',
+      `insert into audit (tenant_id, at, action, subject) values ('a', now(), 'x', 'x')`,
+    ],
+    [
+      'who did it',
+      `insert into audit (tenant_id, actor, action, subject) values ('a', 'x', 'x', 'x')`,
+    ],
   ])('a tenant cannot change %s: %s', async (_, statement) => {
     await expect(tryAs(database, 'a', statement)).rejects.toEqual(denied);
   });
@@ -197,6 +210,7 @@ describe.each(databases)('on %s', (kind) => {
 
   test.each([
     `select * from find_api_key('hash of b')`,
+    `select * from use_api_key('hash of b')`,
     `select find_tenant_of_key('key_b')`,
     `select find_tenant_of_number('wa_b')`,
     'select * from list_tenants()',

@@ -343,7 +343,11 @@ describe('the fleet', () => {
     const { access, numbers } = started.gateway;
     const { tenantKey, numberKey, tenantId, numberId } = started.announcement;
     const identify = (key: string) =>
-      access.authenticate(new Headers({ 'x-api-key': key }), performance.now());
+      access.authenticate({
+        headers: new Headers({ 'x-api-key': key }),
+        askedAt: performance.now(),
+        source: 'unknown',
+      });
     expect(await identify(tenantKey)).toMatchObject({ tenantId, numberId: null });
     const access2 = await identify(numberKey);
     expect(access2).toMatchObject({ tenantId, numberId });

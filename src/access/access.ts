@@ -3,6 +3,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Database } from '../database.ts';
 import { GatewayError } from '../errors.ts';
+import { createAttempts } from './attempts.ts';
 import { createKey, isKey, type KeyHint, toKeyHash, toKeyHint } from './key.ts';
 import * as store from './store.ts';
 
@@ -30,6 +31,8 @@ export interface ApiKey extends KeyHint {
   readonly createdAt: Date;
   readonly expiresAt: Date | null;
   readonly revokedAt: Date | null;
+  /** To the minute; null when it never was. */
+  readonly lastUsedAt: Date | null;
 }
 
 /** The only time that a key is seen in clear text. */
@@ -46,12 +49,35 @@ export interface KeyRequest {
   readonly key?: string;
 }
 
+/** A change of a key or a credential, as the database has noted it. */
+export interface AuditEntry {
+  readonly id: string;
+  readonly at: Date;
+  readonly actor: string;
+  /** `key.created`, `credentials.replaced`, … */
+  readonly action: string;
+  /** The id of the key, or of the number whose credentials they are. */
+  readonly subject: string;
+  /** What helps to recognise it; never a secret. */
+  readonly details: Readonly<Record<string, unknown>>;
+}
+
+/** A request that has yet to show who sends it. */
+export interface Attempt {
+  readonly headers: Headers;
+  /** `performance.now()` at which it arrived. */
+  readonly askedAt: number;
+  /** The address it comes from; see source.ts. */
+  readonly source: string;
+}
+
 export interface AccessControl {
   /**
-   * Throws one and the same UNAUTHENTICATED for a key that is missing, malformed, unknown, expired or revoked. An
-   * ill-formed key never reaches the database.
+   * Throws one and the same UNAUTHENTICATED for a key that is missing, malformed, unknown, expired or revoked, as the
+   * database says at this moment. An ill-formed key never reaches the database. RATE_LIMITED, before the database is
+   * asked, when the source has tried too many of them; see attempts.ts.
    */
-  authenticate(headers: Headers, askedAt: number): Promise<Access>;
+  authenticate(attempt: Attempt): Promise<Access>;
   /** The usable keys bound to each of these numbers of the tenant; a number without keys has an empty list. */
   listKeyHints(
     access: Access,
@@ -66,6 +92,8 @@ export interface AccessControl {
   listKeys(tenantId: string): Promise<readonly ApiKey[]>;
   /** From now on the key is refused. Throws KEY_NOT_FOUND. */
   revokeKey(keyId: string): Promise<ApiKey>;
+  /** What was done to keys and credentials of the tenant, the newest first. Throws TENANT_NOT_FOUND. */
+  listAudit(tenantId: string, limit: number): Promise<readonly AuditEntry[]>;
   /** A new key with the name, scope and expiry of the old one, which goes on for `overlapMs`. Throws KEY_NOT_FOUND. */
   rotateKey(keyId: string, overlapMs: number): Promise<NewApiKey>;
 }
@@ -73,9 +101,14 @@ export interface AccessControl {
 export interface AccessOptions {
   readonly database: Database;
   readonly pepper: string;
+  /** Failures of one source within a minute after which it is throttled; 20 unless told, 0 never. */
+  readonly failuresPerMinute?: number;
+  /** Milliseconds on a clock that only goes forward. */
+  readonly clock?: () => number;
 }
 
-export function createAccessControl({ database, pepper }: AccessOptions): AccessControl {
+export function createAccessControl(options: AccessOptions): AccessControl {
+  const { database, pepper } = options;
   const getTenantOfKey = async (keyId: string): Promise<string> => {
     const tenantId = await store.findTenantOfKeyAcrossTenants(database, keyId);
     if (tenantId === undefined) throw toKeyNotFound(keyId);
@@ -89,13 +122,7 @@ export function createAccessControl({ database, pepper }: AccessOptions): Access
     return toTenant(row);
   };
   return {
-    async authenticate(headers, askedAt) {
-      const key = headers.get('x-api-key');
-      if (key === null || !isKey(key)) throw toUnauthenticated();
-      const row = await store.findKeyAcrossTenants(database, toKeyHash(key, pepper));
-      if (row === undefined) throw toUnauthenticated();
-      return { tenantId: row.tenant_id, keyId: row.id, numberId: row.number_id, askedAt };
-    },
+    authenticate: createAuthenticate(options),
     async listKeyHints(access, numberIds) {
       const rows = await store.listKeysOfNumbers(database, access.tenantId, numberIds);
       const byNumber = Map.groupBy(rows, (row) => row.number_id);
@@ -128,6 +155,10 @@ export function createAccessControl({ database, pepper }: AccessOptions): Access
       await getTenant(tenantId);
       return (await store.listKeys(database, tenantId)).map(toApiKey);
     },
+    async listAudit(tenantId, limit) {
+      await getTenant(tenantId);
+      return await store.listAudit(database, tenantId, limit);
+    },
     async revokeKey(keyId) {
       const row = await store.revokeKey(database, await getTenantOfKey(keyId), keyId);
       if (row === undefined) throw toKeyNotFound(keyId);
@@ -141,6 +172,31 @@ export function createAccessControl({ database, pepper }: AccessOptions): Access
       if (row === undefined) throw toKeyNotFound(keyId);
       return { ...toApiKey(row), key };
     },
+  };
+}
+
+function createAuthenticate({
+  database,
+  pepper,
+  failuresPerMinute = 20,
+  clock,
+}: AccessOptions): AccessControl['authenticate'] {
+  const attempts = createAttempts({ failuresPerMinute, ...(clock && { clock }) });
+  return async ({ headers, askedAt, source }) => {
+    const key = headers.get('x-api-key');
+    // Whoever sends none has guessed nothing.
+    if (key === null) throw toUnauthenticated();
+    const hash = isKey(key) ? toKeyHash(key, pepper) : null;
+    await attempts.assertAllowed(source, hash);
+    const noting = hash !== null && attempts.isUseDue(hash);
+    const row =
+      hash === null ? undefined : await store.findKeyAcrossTenants(database, hash, noting);
+    if (hash === null || row === undefined) {
+      await attempts.recordFailure(source, hash);
+      throw toUnauthenticated();
+    }
+    attempts.recordVerified(hash, noting);
+    return { tenantId: row.tenant_id, keyId: row.id, numberId: row.number_id, askedAt };
   };
 }
 
@@ -178,5 +234,6 @@ function toApiKey(row: store.KeyRow): ApiKey {
     createdAt: row.created_at,
     expiresAt: row.expires_at,
     revokedAt: row.revoked_at,
+    lastUsedAt: row.last_used_at,
   };
 }

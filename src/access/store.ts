@@ -19,6 +19,16 @@ export interface KeyRow {
   readonly created_at: Date;
   readonly expires_at: Date | null;
   readonly revoked_at: Date | null;
+  readonly last_used_at: Date | null;
+}
+
+export interface AuditRow {
+  readonly id: string;
+  readonly at: Date;
+  readonly actor: string;
+  readonly action: string;
+  readonly subject: string;
+  readonly details: Readonly<Record<string, unknown>>;
 }
 
 export type NewKeyRow = Pick<
@@ -28,13 +38,14 @@ export type NewKeyRow = Pick<
   readonly hash: Buffer;
 };
 
-/** The key with this hash, if it is neither revoked nor expired. */
+/** The key with this hash, if it is neither revoked nor expired. `noting`: write down that it was used, in the same call. */
 export async function findKeyAcrossTenants(
   database: Database,
   hash: Buffer,
+  noting: boolean,
 ): Promise<Pick<KeyRow, 'tenant_id' | 'id' | 'number_id'> | undefined> {
   const query = sql<Pick<KeyRow, 'tenant_id' | 'id' | 'number_id'>>`
-    select tenant_id, id, number_id from find_api_key(${hash})`;
+    select tenant_id, id, number_id from ${sql.raw(noting ? 'use_api_key' : 'find_api_key')}(${hash})`;
   const { rows } = await database.acrossTenants((functions) => query.execute(functions));
   return rows[0];
 }
@@ -87,6 +98,7 @@ const keyColumns = [
   'created_at',
   'expires_at',
   'revoked_at',
+  'last_used_at',
 ] as const;
 
 export async function insertKey(
@@ -111,6 +123,24 @@ export async function listKeys(database: Database, tenantId: string): Promise<re
       .where('tenant_id', '=', tenantId)
       .orderBy('created_at')
       .orderBy('id')
+      .execute(),
+  );
+}
+
+/** What was done to keys and credentials, the newest first. */
+export async function listAudit(
+  database: Database,
+  tenantId: string,
+  limit: number,
+): Promise<readonly AuditRow[]> {
+  return await database.withTenant(tenantId, (transaction) =>
+    transaction
+      .selectFrom('audit')
+      .select(['id', 'at', 'actor', 'action', 'subject', 'details'])
+      .where('tenant_id', '=', tenantId)
+      .orderBy('at', 'desc')
+      .orderBy('id', 'desc')
+      .limit(limit)
       .execute(),
   );
 }

@@ -36,7 +36,7 @@ export function createGraphQLServer(
     try {
       if (graphiql !== null && isForPage(request)) return await graphiql(request);
       assertExecutable(request, graphiql === null ? ['POST'] : ['GET', 'POST']);
-      const access = await accessControl.authenticate(request.headers, context.askedAt);
+      const access = await accessControl.authenticate({ headers: request.headers, ...context });
       context.tenantId = access.tenantId;
       return await yoga.handleRequest(request, { access, accessControl, numbers, answer });
     } catch (thrown) {

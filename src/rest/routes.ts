@@ -126,7 +126,7 @@ async function answer(
 ): Promise<Response> {
   const { pathname, searchParams } = new URL(request.url);
   const route = getRoute(patterns, pathname, request.method);
-  const access = await control.authenticate(request.headers, context.askedAt);
+  const access = await control.authenticate({ headers: request.headers, ...context });
   context.tenantId = access.tenantId;
   const body = await route.answer({
     access,

@@ -1,0 +1,67 @@
+// Owns where a request comes from: which address counts when proxies stand in between. Pure.
+
+import { BlockList, isIP } from 'node:net';
+
+/** How many proxies stand in front, or which addresses and networks are proxies; 0 and the empty list: none. */
+export type TrustedProxies = number | readonly string[];
+
+/** What stands for the address of a request that came over no socket. */
+export const unknownSource = 'unknown';
+
+/**
+ * Answers a function that finds the address a request comes from. `address` is the socket's. The header x-forwarded-for
+ * is believed as far as trusted proxies wrote it: read from its end, one entry for each trusted hop. An entry that is no
+ * address stops the way there, at the proxy that wrote it.
+ */
+export function createSourceFinder(
+  trusted: TrustedProxies,
+): (address: string | undefined, headers: Headers) => string {
+  const isTrusted = toTrust(trusted);
+  return (address, headers) => {
+    const socket = address === undefined ? null : toAddress(address);
+    if (socket === null) return unknownSource;
+    let source = socket;
+    const forwarded = (headers.get('x-forwarded-for') ?? '').split(',').toReversed();
+    for (const [hop, entry] of forwarded.entries()) {
+      const next = toAddress(entry.trim());
+      if (next === null || !isTrusted(source, hop)) return source;
+      source = next;
+    }
+    return source;
+  };
+}
+
+/**
+ * What is counted together: an IPv4 address, and of an IPv6 address the first 64 bits, of which one customer of a network
+ * has all the rest.
+ */
+export function toNetwork(source: string): string {
+  if (isIP(source) !== 6) return source;
+  const [head = '', tail = ''] = source.split('::');
+  const left = head === '' ? [] : head.split(':');
+  const right = tail === '' ? [] : tail.split(':');
+  const zeros = Array.from({ length: Math.max(0, 8 - left.length - right.length) }, () => '0');
+  const groups = source.includes('::') ? [...left, ...zeros, ...right] : left;
+  const network = groups.slice(0, 4).map((group) => Number.parseInt(group, 16).toString(16));
+  return `${network.join(':')}::/64`;
+}
+
+function toTrust(trusted: TrustedProxies): (address: string, hop: number) => boolean {
+  if (typeof trusted === 'number') return (_, hop) => hop < trusted;
+  const list = new BlockList();
+  for (const entry of trusted) {
+    const [address = '', prefix] = entry.split('/');
+    const family = isIP(address) === 6 ? 'ipv6' : 'ipv4';
+    if (prefix === undefined) list.addAddress(address, family);
+    else list.addSubnet(address, Number(prefix), family);
+  }
+  return (address) => list.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4');
+}
+
+// With or without a port, and an IPv4 address as such where a socket that speaks both shows it as IPv6.
+function toAddress(text: string): string | null {
+  const bare =
+    /^\[([^\]]*)\](?::\d+)?$/.exec(text)?.[1] ?? /^([\d.]+):\d+$/.exec(text)?.[1] ?? text;
+  const address = bare.replace(/^::ffff:(?=[\d.]+$)/i, '').replace(/%.*$/, '');
+  return isIP(address) === 0 ? null : address.toLowerCase();
+}

@@ -44,6 +44,19 @@ export interface ApiKeyTable {
   revoked_at: ColumnType<Date | null, Date | string | null | undefined, Date | string | null>;
   /** When another key took its place; it then goes on until `expires_at`. */
   rotated_at: ColumnType<Date | null, Date | string | null | undefined, Date | string | null>;
+  /** Written by a function of the database, at most once a minute. */
+  last_used_at: ColumnType<Date | null, never, never>;
+}
+
+/** Written by triggers with each change of a key or a credential. */
+export interface AuditTable {
+  tenant_id: string;
+  id: Generated<string>;
+  at: ColumnType<Date, never, never>;
+  actor: ColumnType<string, never, never>;
+  action: string;
+  subject: string;
+  details: ColumnType<Record<string, unknown>, never, never>;
 }
 
 /** `state` and `updated_at` may be written by other software; a trigger keeps `state_observed_at` true for it. */
@@ -105,6 +118,7 @@ export interface Tables {
   number_snapshot: NumberSnapshotTable;
   waba_snapshot: WabaSnapshotTable;
   refresh_lease: RefreshLeaseTable;
+  audit: AuditTable;
 }
 
 export type TenantTransaction = Transaction<Tables>;

@@ -1,0 +1,216 @@
+// That the statements of the stores keep to their tenant by themselves, with row-level security switched off: each
+// condition on the tenant is taken out of the source in turn, and each time something must be seen or changed that is
+// another tenant's.
+
+import { readFileSync } from 'node:fs';
+import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type * as accessStore from '../src/access/store.ts';
+import type { Database } from '../src/database.ts';
+import type * as numbersStore from '../src/numbers/store.ts';
+import { openTestDatabase, type TestDatabase } from './harness.ts';
+import { rowOf, toTenantColumn } from './tenancy-probe.ts';
+
+type AccessStore = typeof accessStore;
+type NumbersStore = typeof numbersStore;
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+/** A condition on the tenant, and what stands there when it is gone. */
+const conditions: readonly (readonly [RegExp, string])[] = [
+  [/\.where\('(?:\w+\.)?tenant_id', '=', tenantId\)/g, ''],
+  [/\.where\('id', '=', tenantId\)/g, ''],
+  [/\w+\.tenant_id = \$\{tenantId\}/g, 'true'],
+  [/\w+\.tenant_id = \w+\.tenant_id/g, 'true'],
+];
+
+interface Mutant {
+  /** The condition, and the line it stands in. */
+  readonly title: string;
+  readonly text: string;
+}
+
+/** The source once for each condition, without it. */
+function toMutants(source: string): readonly Mutant[] {
+  return conditions.flatMap(([pattern, replacement]) =>
+    [...source.matchAll(pattern)].map(({ 0: found, index }) => ({
+      title: `line ${source.slice(0, index).split('\n').length}: ${found}`,
+      text: `${source.slice(0, index)}${replacement}${source.slice(index + found.length)}`,
+    })),
+  );
+}
+
+const [me, other] = ['tenant-a', 'tenant-b'] as const;
+
+// Both tenants have the same ids everywhere, so that only the tenant tells their rows apart.
+const rows = Object.entries(rowOf).map(([table, insert]) => ({
+  table,
+  insert: (tenantId: string) =>
+    insert.replaceAll('wa_$t', 'wa_1').replaceAll('key_$t', 'key_1').replaceAll('$t', tenantId),
+}));
+
+/** What a store shows or changes of the other tenant's. */
+type Scenario<Store> = (store: Store, database: Database, tenantId: string) => Promise<unknown>;
+
+const lease = {
+  holder: 'holder',
+  subjects: [
+    { block: 'phone', id: 'wa_1' },
+    { block: 'waba', id: '20001' },
+  ],
+  // The other tenant's were stored just now, ours a day ago.
+  askedMsAgo: 60_000,
+  leaseMs: 60_000,
+  numberIds: ['wa_1'],
+} as const;
+
+const accessScenario: Scenario<AccessStore> = async (store, database, tenantId) => [
+  await store.findTenant(database, tenantId),
+  await store.listKeys(database, tenantId),
+  await store.listAudit(database, tenantId, 100),
+  await store.listKeysOfNumbers(database, tenantId, ['wa_1']),
+  await store.replaceKey(
+    database,
+    tenantId,
+    'key_1',
+    { hash: Buffer.from('new'), key_prefix: 'ps_new', key_last4: 'new' },
+    60_000,
+  ),
+  await store.revokeKey(database, tenantId, 'key_1'),
+];
+
+const numbersScenario: Scenario<NumbersStore> = async (store, database, tenantId) => {
+  const seen: unknown[] = [
+    await store.listNumbers(database, tenantId),
+    await store.listNumbers(database, tenantId, ['wa_1']),
+    await store.updateState(database, tenantId, 'wa_1', 'CLOSE'),
+  ];
+  const taken = await store.acquireLease(database, { tenantId, ...lease });
+  seen.push([...taken.credentials], taken);
+  if (taken.satisfied.length > 0) throw new Error(`satisfied by a reading of ${other}`);
+  if (taken.granted.length + taken.held.length > 2) throw new Error(`subjects of ${other}`);
+  const reading = { data: { verifiedName: 'new' }, failure: null, state: 'OPEN' } as const;
+  await store.recordReadings(database, {
+    tenantId,
+    holder: lease.holder,
+    observedAt: taken.observedAt,
+    readings: lease.subjects.map((subject) => ({ ...subject, ...reading })),
+    leased: lease.subjects,
+  });
+  return seen;
+};
+
+const stores = [
+  { path: 'src/access/store.ts', scenario: accessScenario as Scenario<never> },
+  { path: 'src/numbers/store.ts', scenario: numbersScenario as Scenario<never> },
+].map(({ path, scenario }) => ({
+  path,
+  scenario,
+  mutants: toMutants(readFileSync(join(root, path), 'utf8')),
+}));
+
+describe.each(stores)('the filters of $path', ({ path, scenario, mutants }) => {
+  const made = new AsyncDisposableStack();
+  let database: TestDatabase;
+  let source: string;
+
+  beforeAll(async () => {
+    database = made.use(await openTestDatabase('PostgreSQL', { connections: 2 }));
+    for (const { table } of rows) {
+      // oxlint-disable-next-line no-await-in-loop -- one connection
+      await database.query(`alter table ${table} disable row level security`);
+    }
+    const unique = await database.query<{ drop: string }>(
+      `select format('alter table %s drop constraint %I', conrelid::regclass, conname) as drop
+       from pg_constraint where contype = 'u' and array_length(conkey, 1) = 1 and connamespace = 'public'::regnamespace`,
+    );
+    // oxlint-disable-next-line no-await-in-loop -- one connection
+    for (const { drop } of unique) await database.query(drop);
+    source = await mkdtemp(join(tmpdir(), 'numbers-gateway-filters-'));
+    made.defer(() => rm(source, { recursive: true, force: true }));
+    await cp(join(root, 'src'), join(source, 'src'), { recursive: true });
+    await symlink(join(root, 'node_modules'), join(source, 'node_modules'));
+    await writeFile(join(source, 'package.json'), '{"type":"module"}');
+  });
+
+  afterAll(async () => {
+    await made.disposeAsync();
+  });
+
+  test('are found in its source', () => {
+    expect(mutants.length).toBeGreaterThan(6);
+  });
+
+  test('all together let nothing of another tenant be seen, changed or waited for', async () => {
+    expect(await probe('intact', await readFile(join(root, path), 'utf8'))).toBeNull();
+  });
+
+  test.each(mutants)('turn red without $title', async ({ title, text }) => {
+    expect(await probe(title, text)).not.toBeNull();
+  });
+
+  /** What went wrong, or null. */
+  async function probe(title: string, text: string): Promise<string | null> {
+    const file = join(source, path).replace(/\.ts$/, `-${title.replaceAll(/\W+/g, '-')}.ts`);
+    await writeFile(file, text);
+    const store = await import(/* @vite-ignore */ pathToFileURL(file).href);
+    for (const order of [
+      [me, other],
+      [other, me],
+    ]) {
+      // oxlint-disable no-await-in-loop -- one after the other
+      await reset(order);
+      const before = await dumpOther();
+      const seen = await scenario(store as never, database, me).then(
+        (value) => JSON.stringify(value),
+        (error: unknown) => `failed: ${String(error)} ${other}`,
+      );
+      if (seen.includes(other)) return seen;
+      if ((await dumpOther()) !== before) return `a row of ${other} was changed`;
+      // oxlint-enable no-await-in-loop
+    }
+    return null;
+  }
+
+  /** The rows of both in this order, those of the other tenant locked by somebody: who waits for them has reached them. */
+  async function reset(order: readonly string[]): Promise<void> {
+    await database.query('rollback');
+    await database.query(`truncate ${rows.map(({ table }) => table).join(', ')}`);
+    for (const { insert } of rows) {
+      // oxlint-disable-next-line no-await-in-loop -- in the order of the foreign keys
+      for (const tenantId of order) await database.query(insert(tenantId));
+    }
+    for (const table of ['number_snapshot', 'waba_snapshot']) {
+      // oxlint-disable-next-line no-await-in-loop -- one connection
+      await database.query(
+        `update ${table} set recorded_at = now() - interval '1 day' where tenant_id = $1`,
+        [me],
+      );
+    }
+    // Ours has ended, so that it can be had.
+    await database.query(`update refresh_lease set expires_at = now() where tenant_id = $1`, [me]);
+    await database.query('begin');
+    for (const table of ['whatsapp_number', 'api_key']) {
+      // oxlint-disable-next-line no-await-in-loop -- one connection
+      await database.query(`select 1 from ${table} where tenant_id = $1 for update`, [other]);
+    }
+  }
+
+  async function dumpOther(): Promise<string> {
+    const dumps: unknown[] = [];
+    for (const { table } of rows) {
+      // oxlint-disable-next-line no-await-in-loop -- one connection
+      dumps.push(
+        // oxlint-disable-next-line no-await-in-loop -- one connection
+        await database.query(
+          `select to_jsonb(t) as row from ${table} t where ${toTenantColumn(table)} = $1 order by 1`,
+          [other],
+        ),
+      );
+    }
+    return JSON.stringify(dumps);
+  }
+});

@@ -4,7 +4,9 @@
 import { Command, CommanderError } from '@commander-js/extra-typings';
 import manifest from '../package.json' with { type: 'json' };
 import { UsageError } from './admin/arguments.ts';
+import { addAuditCommands } from './admin/audit.ts';
 import { addDoctorCommand } from './admin/doctor.ts';
+import { addEncryptionCommands } from './admin/encryption.ts';
 import { addKeyCommands } from './admin/keys.ts';
 import { addNumberCommands } from './admin/numbers.ts';
 import { addServeCommand, type Listen } from './admin/serve.ts';
@@ -53,6 +55,8 @@ export async function run(
   addTenantCommands(program, session);
   addKeyCommands(program, session);
   addNumberCommands(program, session);
+  addAuditCommands(program, session);
+  addEncryptionCommands(program, session);
   addDoctorCommand(program, session);
   try {
     await program.parseAsync(args.every((arg) => arg === '--json') ? ['serve', ...args] : args, {

@@ -32,40 +32,62 @@ export interface Vault {
   seal(text: string, place: SealedPlace): string;
   /** Throws when the key is not configured, the place differs or a bit was changed. The message never holds the text. */
   open(sealed: string, place: SealedPlace): string;
+  /** Whether the first key sealed it, or wrapped it last. */
+  isCurrent(sealed: string): boolean;
+  /**
+   * The same value with its data key wrapped by the first key; the text is not decrypted and its sealed part stays as it
+   * is. Throws as `open`, but for a bit that was changed in that part, which the next `open` notices.
+   */
+  rewrap(sealed: string, place: SealedPlace): string;
 }
 
 /** `keys`: the first one seals, all of them open. Throws when there is none. */
 export function createVault(keys: readonly EncryptionKey[]): Vault {
   const [sealing] = keys;
   if (sealing === undefined) throw new Error('A vault needs at least one encryption key.');
+  const wrap = (dataKey: Buffer, place: SealedPlace): string =>
+    encrypt(sealing.key, dataKey, toAdditionalData(place)).toString('base64url');
+  const unwrap = ({ keyId, wrapped }: Envelope, place: SealedPlace): Buffer => {
+    const opening = keys.find((key) => key.id === keyId);
+    if (opening === undefined) {
+      throw new Error('The encryption key that sealed this value is not in ENCRYPTION_KEYS.');
+    }
+    return decrypt(opening.key, Buffer.from(wrapped, 'base64url'), toAdditionalData(place));
+  };
   return {
     seal(text, place) {
       const dataKey = randomBytes(32);
-      const wrapped = encrypt(sealing.key, dataKey, toAdditionalData(place));
       const sealed = encrypt(createSecretKey(dataKey), Buffer.from(text), toAdditionalData(place));
-      return ['v1', sealing.id, wrapped.toString('base64url'), sealed.toString('base64url')].join(
-        '.',
-      );
+      return ['v1', sealing.id, wrap(dataKey, place), sealed.toString('base64url')].join('.');
     },
     open(value, place) {
-      const [version, keyId, wrapped, sealed, ...rest] = value.split('.');
-      if (version !== 'v1' || wrapped === undefined || sealed === undefined || rest.length > 0) {
-        throw new Error('This is not a sealed value of version 1.');
-      }
-      const opening = keys.find((key) => key.id === keyId);
-      if (opening === undefined) {
-        throw new Error('The encryption key that sealed this value is not in ENCRYPTION_KEYS.');
-      }
-      const additionalData = toAdditionalData(place);
-      const dataKey = decrypt(opening.key, Buffer.from(wrapped, 'base64url'), additionalData);
-      const text = decrypt(
-        createSecretKey(dataKey),
-        Buffer.from(sealed, 'base64url'),
-        additionalData,
-      );
-      return text.toString();
+      const envelope = parseEnvelope(value);
+      const dataKey = createSecretKey(unwrap(envelope, place));
+      const sealed = Buffer.from(envelope.sealed, 'base64url');
+      return decrypt(dataKey, sealed, toAdditionalData(place)).toString();
+    },
+    isCurrent: (value) => value.startsWith(`v1.${sealing.id}.`),
+    rewrap(value, place) {
+      const envelope = parseEnvelope(value);
+      const dataKey = unwrap(envelope, place);
+      return ['v1', sealing.id, wrap(dataKey, place), envelope.sealed].join('.');
     },
   };
+}
+
+interface Envelope {
+  readonly keyId: string;
+  readonly wrapped: string;
+  readonly sealed: string;
+}
+
+function parseEnvelope(value: string): Envelope {
+  const [version, keyId, wrapped, sealed, ...rest] = value.split('.');
+  const isComplete = keyId !== undefined && wrapped !== undefined && sealed !== undefined;
+  if (version !== 'v1' || !isComplete || rest.length > 0) {
+    throw new Error('This is not a sealed value of version 1.');
+  }
+  return { keyId, wrapped, sealed };
 }
 
 // Encoded, so that a separator in a name cannot make two places look the same.

@@ -115,7 +115,7 @@ test('credentials that no configured key opens are counted and named', async () 
   const rotated = await examine({ environment: { ENCRYPTION_KEYS: both } });
   expect(rotated.code).toBe(0);
   expect(rotated.checks.find(({ name }) => name === 'keys')?.detail).toBe(
-    '1 stored credentials can be opened, 1 of them sealed with an older key',
+    '1 stored credentials can be opened, 1 of them sealed with an older key; run: numbers-gateway keys rotate-encryption',
   );
 });
 

@@ -100,7 +100,7 @@ describe('key', () => {
       expiresAt: '2100-01-01T00:00:00.000Z',
     });
     const listed = await line.run(`key list --tenant ${tenant}`);
-    expect(listed.json).toEqual([{ ...rest, revokedAt: null }]);
+    expect(listed.json).toEqual([{ ...rest, revokedAt: null, lastUsedAt: null }]);
     expect(listed.stdout).not.toContain(key);
   });
 
@@ -110,7 +110,7 @@ describe('key', () => {
     expect(stdout).toMatch(/\n {2}ps_\w{49}\n/);
     expect(stdout).toContain('shown this once');
     const list = await line.run(`key list --tenant ${tenant}`, person);
-    expect(list.stdout).toMatch(/ps_\w{4}…\w{4} +- +usable/);
+    expect(list.stdout).toMatch(/ps_\w{4}…\w{4} +- +usable +never/);
   });
 
   test('a rotated key ends after the overlap, the new one has its name, scope and expiry', async () => {
@@ -138,6 +138,68 @@ describe('key', () => {
     const rotated = await line.run(`key rotate ${key.id}`);
     expect(rotated).toMatchObject({ code: 1, stdout: '' });
     expect(rotated.stderr).toMatch(/^KEY_NOT_FOUND: /);
+  });
+});
+
+describe('audit', () => {
+  interface Entry {
+    readonly action: string;
+    readonly subject: string;
+    readonly [member: string]: unknown;
+  }
+
+  test('each change of a key is listed, the newest first, and shows no key', async () => {
+    const tenant = await line.addTenant();
+    const { json: key } = await line.run<KeyJson>(`key create --tenant ${tenant} --name till`);
+    const { json: next } = await line.run<KeyJson>(`key rotate ${key.id} --overlap 1h`);
+    await line.run(`key revoke ${next.id}`);
+    await line.run(`key revoke ${next.id}`);
+    const ran = await line.run<Entry[]>(`audit list --tenant ${tenant}`);
+    expect(ran).toMatchObject({ code: 0, stderr: '' });
+    expect(ran.json.map(({ action, subject }) => [action, subject])).toEqual([
+      ['key.revoked', next.id],
+      ['key.created', next.id],
+      ['key.rotated', key.id],
+      ['key.created', key.id],
+    ]);
+    expect(Object.keys(ran.json[0] ?? {})).toEqual('id at actor action subject details'.split(' '));
+    expect(ran.json[3]).toEqual({
+      id: expect.stringMatching(/^aud_\w+$/),
+      at: time,
+      actor: 'operator',
+      action: 'key.created',
+      subject: key.id,
+      details: {
+        name: 'till',
+        keyPrefix: key['keyPrefix'],
+        keyLast4: key['keyLast4'],
+        numberId: null,
+        expiresAt: null,
+      },
+    });
+    for (const { key: secret } of [key, next]) expect(ran.stdout).not.toContain(secret);
+  });
+
+  test('is a tenant’s own, and as long as it is wanted', async () => {
+    const [one, other] = [await line.addTenant(), await line.addTenant()];
+    for (const tenant of [one, other, one]) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await line.run(`key create --tenant ${tenant}`);
+    }
+    const list = async (words: string) => (await line.run<Entry[]>(`audit list ${words}`)).json;
+    expect(await list(`--tenant ${one}`)).toHaveLength(2);
+    expect(await list(`--tenant ${other}`)).toHaveLength(1);
+    expect(await list(`--tenant ${one} --limit 1`)).toHaveLength(1);
+  });
+
+  test('is a table for a person', async () => {
+    const tenant = await line.addTenant();
+    const empty = await line.run(`audit list --tenant ${tenant}`, person);
+    expect(empty.stdout).toBe('Nothing was done yet.\n');
+    await line.run(`key create --tenant ${tenant} --name till`);
+    const { stdout } = await line.run(`audit list --tenant ${tenant}`, person);
+    expect(stdout).toMatch(/^AT +ACTION +SUBJECT +ACTOR +DETAILS\n/);
+    expect(stdout).toMatch(/key\.created +key_\w+ +operator +.*name till/);
   });
 });
 
@@ -226,6 +288,7 @@ describe('number', () => {
 test.each([
   ['TENANT_NOT_FOUND', 'key create --tenant ten_none'],
   ['TENANT_NOT_FOUND', 'key list --tenant ten_none'],
+  ['TENANT_NOT_FOUND', 'audit list --tenant ten_none'],
   ['TENANT_NOT_FOUND', 'number list --tenant ten_none'],
   ['TENANT_NOT_FOUND', 'number refresh --tenant ten_none'],
   [
@@ -276,6 +339,7 @@ describe('wrong usage', () => {
     ['a day that is none', 'key create --tenant t --expires 2100-02-30', /2030-12-31/],
     ['a time without a zone', 'key create --tenant t --expires 2100-01-01T10:00', /2030-12-31/],
     ['a duration without a unit', 'key rotate k --overlap 24', /90s, 30m, 24h, 7d/],
+    ['a limit of nothing', 'audit list --tenant t --limit 0', /from 1 to 10000/],
     ['a long duration', 'key rotate k --overlap 366d', /at most 365d/],
     ['nothing to refresh', 'number refresh', /either numbers or a tenant/],
     ['numbers and a tenant', 'number refresh wa_x --tenant t', /either numbers or a tenant/],
@@ -310,6 +374,7 @@ describe('help', () => {
     ['key', 'key create', 'key list', 'key revoke', 'key rotate'],
     ['number', 'number add', 'number list', 'number refresh'],
     ['number set-state', 'number set-credentials'],
+    ['audit', 'audit list', 'keys', 'keys rotate-encryption'],
   ].flat();
   test.each(commands)('"%s --help" explains the command and each option', async (command) => {
     const { code, stdout, stderr } = await runCommand(`${command} --help`);
@@ -325,7 +390,7 @@ describe('help', () => {
   test('the first page lists every command', async () => {
     const { stdout } = await runCommand('--help');
     const listed = [...stdout.matchAll(/^ {2}(\w+) .*/gm)].map(([, name]) => name);
-    expect(listed).toEqual(['serve', 'migrate', 'tenant', 'key', 'number', 'doctor', 'help']);
+    expect(listed).toEqual('serve migrate tenant key number audit keys doctor help'.split(' '));
   });
 
   test('--version is that of the package', async () => {

@@ -2,7 +2,7 @@
 
 import type { CommandUnknownOpts } from '@commander-js/extra-typings';
 import { type Config, ConfigurationError } from '../config.ts';
-import type { DatabaseInspection } from '../database.ts';
+import type { Database, DatabaseInspection } from '../database.ts';
 import { toCredentialPlace } from '../numbers/refresh.ts';
 import { createVault } from '../secrets.ts';
 import { redact } from '../telemetry.ts';
@@ -143,11 +143,11 @@ async function checkKeys({ config, gateway }: Opened): Promise<string> {
   const closed: string[] = [];
   for (const { id: tenantId } of tenants) {
     // oxlint-disable-next-line no-await-in-loop -- one tenant after the other, to be no burden
-    for (const { number_id, sealed } of await listSealedCredentials(gateway.database, tenantId)) {
+    for await (const { number_id, sealed } of readSealedCredentials(gateway.database, tenantId)) {
       try {
         vault.open(sealed, toCredentialPlace(tenantId, number_id));
         counts.opened += 1;
-        if (!sealed.startsWith(`v1.${config.encryptionKeys[0]?.id}.`)) counts.outdated += 1;
+        if (!vault.isCurrent(sealed)) counts.outdated += 1;
       } catch {
         closed.push(number_id);
       }
@@ -160,8 +160,23 @@ async function checkKeys({ config, gateway }: Opened): Promise<string> {
       `${closed.length} of ${total} stored credentials cannot be opened (${shown}${closed.length > 5 ? ', …' : ''}); put the key that sealed them back into ENCRYPTION_KEYS, or store them again: number set-credentials`,
     );
   }
-  const rest = counts.outdated === 0 ? '' : `, ${counts.outdated} of them sealed with an older key`;
+  const rest =
+    counts.outdated === 0
+      ? ''
+      : `, ${counts.outdated} of them sealed with an older key; run: numbers-gateway keys rotate-encryption`;
   return `${counts.opened} stored credentials can be opened${rest}`;
+}
+
+async function* readSealedCredentials(database: Database, tenantId: string) {
+  let after = '';
+  for (;;) {
+    // oxlint-disable-next-line no-await-in-loop -- one page after the other
+    const page = await listSealedCredentials(database, tenantId, { after, limit: 500 });
+    yield* page;
+    const last = page.at(-1);
+    if (last === undefined) return;
+    after = last.number_id;
+  }
 }
 
 async function examineUpstreams({ config, fetch }: Opened): Promise<readonly Check[]> {

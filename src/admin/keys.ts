@@ -54,8 +54,15 @@ function addList(key: CommandUnknownOpts, session: Session): void {
         const keys = await access.listKeys(tenant);
         session.answer(keys.map(toJson), () =>
           toTable(
-            ['id', 'name', 'key', 'number', 'state'],
-            keys.map((it) => [it.id, it.name, toHintText(it), it.numberId, toStateText(it)]),
+            ['id', 'name', 'key', 'number', 'state', 'last used'],
+            keys.map((it) => [
+              it.id,
+              it.name,
+              toHintText(it),
+              it.numberId,
+              toStateText(it),
+              toIso(it.lastUsedAt) ?? 'never',
+            ]),
             'The tenant has no keys yet; make one with: key create --tenant ID',
           ),
         );
@@ -129,6 +136,7 @@ function toJson({ id, name, keyPrefix, keyLast4, tenantId, numberId, ...times }:
     numberId,
     expiresAt: toIso(times.expiresAt),
     revokedAt: toIso(times.revokedAt),
+    lastUsedAt: toIso(times.lastUsedAt),
   };
 }
 

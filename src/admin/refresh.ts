@@ -1,7 +1,6 @@
 // Owns the command that reads many numbers live: which ones, in what portions, and how it went.
 
 import type { CommandUnknownOpts } from '@commander-js/extra-typings';
-import { Presets, SingleBar } from 'cli-progress';
 import { GatewayError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
 import { findRefreshFailure, type Freshness, type WhatsAppNumber } from '../numbers/number.ts';
@@ -9,8 +8,8 @@ import { toOperatorAccess } from '../numbers/numbers.ts';
 import { toDetail } from '../rest/numbers.ts';
 import { parseId, parseIds, UsageError } from './arguments.ts';
 import { toNumberTable } from './number-text.ts';
+import { openProgress } from './progress.ts';
 import { type Session, withGateway } from './session.ts';
-import type { Terminal } from './terminal.ts';
 
 // Two blocks of each number and the accounts of two customers: one batch of Meta's when they share a token.
 const portionSize = 24;
@@ -94,7 +93,7 @@ async function refresh(
 ): Promise<readonly WhatsAppNumber[]> {
   const { terminal } = session;
   const total = wanted.reduce((sum, { ids }) => sum + ids.length, 0);
-  using progress = openProgress(terminal, total);
+  using progress = openProgress(terminal, total, { doing: 'Reading', things: 'numbers' });
   const read: WhatsAppNumber[] = [];
   const problems: GatewayError[] = [];
   for (const { tenantId, ids } of wanted) {
@@ -140,27 +139,5 @@ function toFreshness({ provider, health, meta }: WhatsAppNumber): Record<string,
     phone: health.freshness,
     profile: meta?.profile?.freshness ?? null,
     waba: meta?.waba?.freshness ?? null,
-  };
-}
-
-interface Progress extends Disposable {
-  advance(by: number): void;
-  end(): void;
-}
-
-/** On standard error, and only where a person sees it. */
-function openProgress({ stderr }: Terminal, total: number): Progress {
-  if (!stderr.isTTY || total === 0) {
-    return { advance: () => undefined, end: () => undefined, [Symbol.dispose]: () => undefined };
-  }
-  const bar = new SingleBar(
-    { stream: stderr, format: 'Reading {bar} {value}/{total} numbers', clearOnComplete: true },
-    Presets.shades_classic,
-  );
-  bar.start(total, 0);
-  return {
-    advance: (by) => bar.increment(by),
-    end: () => bar.stop(),
-    [Symbol.dispose]: () => bar.stop(),
   };
 }

@@ -1,0 +1,102 @@
+// That a gateway which is killed in the middle of its work loses nothing that it has told anybody, and stands in
+// nobody's way afterwards.
+
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { report } from './figures.ts';
+import { type Answer, startCallers, toTally } from './load.ts';
+import { openStage, type Stage, type StagedGateway } from './stage.ts';
+
+const kills = Number(process.env['KILLS'] ?? 80);
+// The deadline of a reading and the slack of its lease.
+const leaseMs = 10_000;
+
+let stage: Stage;
+let survivor: StagedGateway;
+
+beforeAll(async () => {
+  stage = await openStage({ numbers: [10] });
+  stage.simulator.setFault('*', { kind: 'latency', ms: 20 });
+  survivor = await stage.startGateway();
+});
+
+afterAll(async () => {
+  await stage[Symbol.asyncDispose]();
+});
+
+interface Detail {
+  readonly id: string;
+  readonly meta: { readonly fetchedAt: string } | null;
+}
+
+/** The latest time that was told to anybody, by number. */
+function toAcknowledged(answers: readonly Answer[]): ReadonlyMap<string, number> {
+  const latest = new Map<string, number>();
+  for (const { status, body } of answers) {
+    if (status !== 200) continue;
+    const { id, meta } = JSON.parse(body) as Detail;
+    const at = Date.parse(meta?.fetchedAt ?? '');
+    if (at > (latest.get(id) ?? 0)) latest.set(id, at);
+  }
+  return latest;
+}
+
+test(`${kills} times kill -9 of one of two gateways during refreshes`, async () => {
+  const tenant = stage.tenants[0]!;
+  const answers: Answer[] = [];
+  const seen = new Map<string, number>();
+  let [lost, older, overdue] = [0, 0, 0];
+  // Started while the one before is at work, so that a kill does not wait for a start.
+  let next = stage.startGateway();
+  for (let round = 0; round < kills; round++) {
+    // oxlint-disable no-await-in-loop -- one kill after the other
+    const victim = await next;
+    next = stage.startGateway();
+    const urls = [victim.url, survivor.url];
+    const load = startCallers(12, (index) => ({
+      url: `${urls[index % 2]}/v1/numbers/${tenant.numbers[index % tenant.numbers.length]!.id}?refresh=1`,
+      key: tenant.key,
+    }));
+    await delay(100 + (round % 20) * 10);
+    await victim.end('SIGKILL');
+    const told = await load.stop();
+    answers.push(...told);
+    const rows = await stage.query<{ id: string; at: Date }>(
+      `select number_id as id, min(observed_at) as at from number_snapshot group by 1`,
+    );
+    const acknowledged = toAcknowledged(told);
+    for (const { id, at } of rows) {
+      const stored = at.getTime();
+      // What is shown is the oldest block, the account's among them.
+      if (stored < (acknowledged.get(id) ?? 0)) lost++;
+      if (stored < (seen.get(id) ?? 0)) older++;
+      seen.set(id, stored);
+    }
+    const leases = await stage.query<{ ms: number }>(
+      `select extract(epoch from expires_at - clock_timestamp())::float8 * 1000 as ms from refresh_lease`,
+    );
+    overdue += leases.filter(({ ms }) => ms > leaseMs + 2_000).length;
+    // oxlint-enable no-await-in-loop
+  }
+  await (await next).end('SIGKILL');
+  // Whatever lease a dead one has left, its time ends.
+  await delay(leaseMs);
+  const [left] = await stage.query<{ count: number }>(
+    `select count(*)::int as count from refresh_lease where expires_at > clock_timestamp()`,
+  );
+  const wrong = answers.filter(
+    ({ status, problem }) =>
+      status !== 200 &&
+      !['ECONNRESET', 'ECONNREFUSED'].includes(problem ?? '') &&
+      !problem?.startsWith('cut'),
+  );
+  process.stdout.write(`       answers: ${toTally(answers)}\n`);
+  expect(survivor.isAlive()).toBe(true);
+  expect(
+    report(
+      `${kills} kill -9 during refreshes: no acknowledged write lost, no older value over a newer one, no lease past its time`,
+      `${lost} lost, ${older} older over newer, ${overdue} leases too long, ${left?.count} leases left after ${leaseMs} ms, ${wrong.length} other failures of ${answers.length}`,
+      lost + older + overdue + (left?.count ?? 1) === 0 && answers.length > kills,
+    ),
+  ).toBe(true);
+});

@@ -1,0 +1,143 @@
+// What a gateway does under more than it can take: clients that are slow on purpose, a tenant that asks too much, and
+// five times as many requests as it can answer.
+
+import { connect, type Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { report, toPercentile } from './figures.ts';
+import { type Answer, startCallers, startRate, toTally } from './load.ts';
+import { openStage, type Stage, type StagedGateway } from './stage.ts';
+
+const measureMs = Number(process.env['MEASURE_SECONDS'] ?? 5) * 1_000;
+
+let stage: Stage;
+let gateway: StagedGateway;
+
+beforeAll(async () => {
+  stage = await openStage({ numbers: [5, 5] });
+  gateway = await stage.startGateway();
+});
+
+afterAll(async () => {
+  await stage[Symbol.asyncDispose]();
+});
+
+const askOf = (tenant: number) => () => ({
+  url: `${gateway.url}/v1/numbers`,
+  key: stage.tenants[tenant]!.key,
+});
+const toGood = (answers: readonly Answer[]) => answers.filter(({ status }) => status === 200);
+
+async function measure(callers: number, tenant = 0): Promise<readonly Answer[]> {
+  const load = startCallers(callers, askOf(tenant));
+  await delay(measureMs);
+  return await load.stop();
+}
+
+/** Sockets that send a beginning and then a byte a second; answers for each how long it was let stay, and what it got. */
+async function dawdle(
+  count: number,
+  beginning: string,
+  byte: string,
+): Promise<readonly { readonly ms: number; readonly answer: string }[]> {
+  const { hostname, port } = new URL(gateway.url);
+  const one = async () => {
+    const openedAt = performance.now();
+    const { promise, resolve } = Promise.withResolvers<{ ms: number; answer: string }>();
+    const chunks: Buffer[] = [];
+    const socket: Socket = connect(Number(port), hostname, () => socket.write(beginning));
+    const drip = setInterval(() => socket.writable && socket.write(byte), 1_000);
+    // Longer than any limit of the gateway: one that is still there was forgotten.
+    const forgotten = setTimeout(() => socket.destroy(), 30_000);
+    socket.on('data', (chunk: Buffer) => chunks.push(chunk));
+    socket.on('error', () => undefined);
+    socket.once('close', () => {
+      clearInterval(drip);
+      clearTimeout(forgotten);
+      resolve({ ms: performance.now() - openedAt, answer: Buffer.concat(chunks).toString() });
+    });
+    return await promise;
+  };
+  return await Promise.all(Array.from({ length: count }, one));
+}
+
+const key = () => stage.tenants[0]!.key;
+
+test.each([
+  [
+    'headers',
+    12_500,
+    () => `GET /v1/numbers HTTP/1.1\r\nhost: gateway\r\nx-api-key: ${key()}\r\nx-slow: `,
+    'a',
+  ],
+  [
+    'bodies',
+    17_500,
+    () =>
+      `POST /graphql HTTP/1.1\r\nhost: gateway\r\nx-api-key: ${key()}\r\ncontent-type: application/json\r\ncontent-length: 5000\r\n\r\n{`,
+    ' ',
+  ],
+] as const)('three hundred slow %s', async (what, limitMs, beginning, byte) => {
+  const slow = dawdle(300, beginning(), byte);
+  const others = await measure(4);
+  const ended = await slow;
+  const longest = ended.reduce((most, { ms }) => Math.max(most, ms), 0);
+  const wrong = ended.filter(({ answer }) => answer !== '' && !/^HTTP\/1\.1 4\d\d /.test(answer));
+  const failed = others.length - toGood(others).length;
+  expect(
+    report(
+      `300 slow ${what}: all ended within ${limitMs} ms, with nothing or 4xx, and nobody else fails`,
+      `longest ${Math.round(longest)} ms, ${wrong.length} answered otherwise, ${failed} of ${others.length} others failed, alive: ${gateway.isAlive()}`,
+      longest <= limitMs && wrong.length === 0 && failed === 0 && gateway.isAlive(),
+    ),
+  ).toBe(true);
+});
+
+test('a noisy tenant beside a quiet one', async () => {
+  const quiet = () => startRate(10, askOf(1));
+  const alone = quiet();
+  await delay(measureMs);
+  const calm = toPercentile(
+    (await alone.stop()).map(({ durationMs }) => durationMs),
+    0.95,
+  );
+  const noise = startCallers(100, askOf(0));
+  const beside = quiet();
+  await delay(measureMs);
+  const answers = await beside.stop();
+  const noisy = await noise.stop();
+  const loud = toPercentile(
+    answers.map(({ durationMs }) => durationMs),
+    0.95,
+  );
+  const failed = answers.length - toGood(answers).length;
+  expect(
+    report(
+      'a tenant with 100 callers beside one with 10 requests a second: the quiet one has 0 failures and p95 of at most 500 ms',
+      `${failed} of ${answers.length} failed, p95 ${Math.round(calm)} ms alone, ${Math.round(loud)} ms beside; noisy: ${toTally(noisy)}`,
+      failed === 0 && loud <= 500,
+    ),
+  ).toBe(true);
+});
+
+test('five times the capacity', async () => {
+  const capacity = toGood(await measure(20)).length / (measureMs / 1_000);
+  const load = startRate(Math.round(capacity * 5), askOf(0));
+  await delay(measureMs);
+  const goodWhileLoaded = toGood(load.answers).length / (measureMs / 1_000);
+  const answers = await load.stop();
+  const others = answers.filter(({ status }) => ![200, 429, 503].includes(status));
+  const part = goodWhileLoaded / capacity;
+  expect(
+    report(
+      'five times the capacity still yields 80 % of it, and the rest is told 429 or 503',
+      `${Math.round(part * 100)} % (${Math.round(goodWhileLoaded)} of ${Math.round(capacity)} a second; ${toTally(answers)}), p95 ${Math.round(
+        toPercentile(
+          toGood(answers).map(({ durationMs }) => durationMs),
+          0.95,
+        ),
+      )} ms, alive: ${gateway.isAlive()}`,
+      part >= 0.8 && others.length === 0 && gateway.isAlive(),
+    ),
+  ).toBe(true);
+});

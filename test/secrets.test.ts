@@ -14,7 +14,10 @@ const place: SealedPlace = {
   tenantId: 'ten_1',
   rowId: 'wa_1',
 };
-const vault = createVault([toKey('k1')]);
+const [k0, k1] = [toKey('k0'), toKey('k1')];
+const vault = createVault([k1, k0]);
+/** Before there was a `k1`. */
+const former = createVault([k0]);
 const forged = 'unable to authenticate data';
 
 const toBytes = (sealed: string): string =>
@@ -43,8 +46,14 @@ test('the same text never looks the same', () => {
   expect(vault.seal('x', place)).not.toBe(vault.seal('x', place));
 });
 
-test('each single bit that flips is noticed', () => {
-  const sealed = vault.seal('a secret of some length', place);
+/** As `seal` leaves a value, and as a change of the encryption key leaves it. */
+const ways = {
+  sealed: (text: string) => vault.seal(text, place),
+  rewrapped: (text: string) => vault.rewrap(former.seal(text, place), place),
+};
+
+test.each(Object.entries(ways))('each single bit that flips is noticed: %s', (_, seal) => {
+  const sealed = seal('a secret of some length');
   const [version, keyId, ...parts] = sealed.split('.');
   for (const [index, part] of parts.entries()) {
     const raw = Buffer.from(part, 'base64url');
@@ -57,8 +66,8 @@ test('each single bit that flips is noticed', () => {
   }
 });
 
-test('whatever else is done to a sealed value is noticed', () => {
-  const sealed = vault.seal('a secret', place);
+test.each(Object.entries(ways))('whatever else is done is noticed: %s', (_, seal) => {
+  const sealed = seal('a secret');
   const at = fc.nat({ max: sealed.length });
   fc.assert(
     fc.property(at, at, fc.string({ maxLength: 40 }), (from, to, text) => {
@@ -72,22 +81,33 @@ test('whatever else is done to a sealed value is noticed', () => {
   );
 });
 
-test('a tag that was cut short is refused, although it begins like the right one', () => {
-  const [version, keyId, wrapped, sealed = ''] = vault.seal('', place).split('.');
-  // A nonce of 12 bytes and, as the text is empty, the tag alone.
-  for (const length of [4, 8, 12, 13, 14, 15]) {
+const tagLengths = [0, 4, 8, 12, 13, 14, 15];
+
+test.each(Object.entries(ways))('a tag that was cut short is refused: %s', (_, seal) => {
+  const [version, keyId, wrapped = '', sealed = ''] = seal('').split('.');
+  for (const length of tagLengths) {
+    // A nonce of 12 bytes and, as the text is empty, the tag alone, which begins like the right one.
     const short = Buffer.from(sealed, 'base64url').subarray(0, 12 + length);
     const value = [version, keyId, wrapped, short.toString('base64url')].join('.');
     expect(() => vault.open(value, place)).toThrow('too short');
+    // A data key has 32 bytes between the two.
+    const shortKey = Buffer.from(wrapped, 'base64url').subarray(0, 12 + 32 + length);
+    const cut = [version, keyId, shortKey.toString('base64url'), sealed].join('.');
+    for (const use of [vault.open, vault.rewrap]) expect(() => use(cut, place)).toThrow(/./);
   }
 });
 
 test.each(['table', 'column', 'tenantId', 'rowId'] as const)(
   'a sealed value cannot be moved to another %s',
   (part) => {
-    const sealed = vault.seal('a secret', place);
-    expect(() => vault.open(sealed, { ...place, [part]: 'other' })).toThrow(forged);
-    expect(vault.open(sealed, place)).toBe('a secret');
+    for (const seal of Object.values(ways)) {
+      const sealed = seal('a secret');
+      const elsewhere = { ...place, [part]: 'other' };
+      expect(() => vault.open(sealed, elsewhere)).toThrow(forged);
+      // Nor can it be by wrapping it anew over there.
+      expect(() => vault.rewrap(sealed, elsewhere)).toThrow(forged);
+      expect(vault.open(sealed, place)).toBe('a secret');
+    }
   },
 );
 
@@ -128,6 +148,27 @@ test('the first key seals, all of them open', () => {
 test('a value under a key that is no longer configured is refused by that reason', () => {
   const sealed = createVault([toKey('gone')]).seal('a secret', place);
   expect(() => vault.open(sealed, place)).toThrow('not in ENCRYPTION_KEYS');
+});
+
+test('wrapping anew changes the key alone: the text opens, and its sealed part stays as it is', () => {
+  fc.assert(
+    fc.property(fc.string({ unit: 'grapheme', maxLength: 2_000 }), (text) => {
+      const old = former.seal(text, place);
+      const rewrapped = vault.rewrap(old, place);
+      expect(vault.open(rewrapped, place)).toBe(text);
+      expect([vault.isCurrent(old), vault.isCurrent(rewrapped)]).toEqual([false, true]);
+      expect(rewrapped.split('.')[3]).toBe(old.split('.')[3]);
+      expect(createVault([k1]).open(rewrapped, place)).toBe(text);
+      expect(() => former.open(rewrapped, place)).toThrow('not in ENCRYPTION_KEYS');
+      expect(vault.rewrap(old, place)).not.toBe(rewrapped);
+    }),
+  );
+});
+
+test('nothing is wrapped anew whose key is not there, or that is no sealed value', () => {
+  const lost = createVault([toKey('gone')]).seal('a secret', place);
+  expect(() => vault.rewrap(lost, place)).toThrow('not in ENCRYPTION_KEYS');
+  expect(() => vault.rewrap('a secret', place)).toThrow('not a sealed value');
 });
 
 test('another key of the same name does not open', () => {

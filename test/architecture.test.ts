@@ -34,7 +34,7 @@ interface Layer {
 const foundation = /^src\/(errors|config|telemetry|secrets)\.ts$/;
 const errors = /^src\/errors\.ts$/;
 const storage = /^src\/database\.ts$/;
-const coreWithoutStores = /^src\/(access|numbers)\/(?!store\.ts$)/;
+const coreWithoutStores = /^src\/(access|numbers)\/(?!([a-z]+-)?store\.ts$)/;
 const port = /^src\/numbers\/(provider|meta|vocabulary|number)\.ts$/;
 const composition = /^src\/(gateway\.ts|admin\.ts|demo\.ts|admin\/|demo\/)/;
 
@@ -64,7 +64,7 @@ const layers: readonly Layer[] = [
 const roomless: ReadonlySet<string> = new Set(['foundation', 'storage']);
 
 const commandLine = /^src\/(admin\.ts|admin\/|main\.ts)/;
-const store = /^src\/(access|numbers)\/store\.ts$/;
+const store = /^src\/(access|numbers)\/([a-z]+-)?store\.ts$/;
 
 /** Who may import a package; one that is not listed may be imported by nobody. */
 const packages: readonly (readonly [name: RegExp, files: RegExp])[] = [
@@ -155,7 +155,7 @@ const rules = {
 
   'a store function takes the tenant or says that it looks across tenants': (files) =>
     files
-      .filter(({ path }) => path.startsWith('src/') && path.endsWith('/store.ts'))
+      .filter(({ path }) => store.test(path))
       .flatMap(({ path, text }) => {
         const code = withoutComments(text);
         return toExportedFunctions(code)

@@ -20,6 +20,7 @@ const tables = [
   'number_snapshot',
   'waba_snapshot',
   'refresh_lease',
+  'graph_budget',
   'audit',
 ] as const;
 type Table = (typeof tables)[number];
@@ -40,6 +41,8 @@ const rows: Readonly<Record<Table, string>> = {
     values ('$t', '20001', clock_timestamp())`,
   refresh_lease: `insert into refresh_lease (tenant_id, subject, holder, expires_at)
     values ('$t', 'phone:1', 'holder', clock_timestamp())`,
+  graph_budget: `insert into graph_budget (tenant_id, account, spent_until)
+    values ('$t', '20001', clock_timestamp())`,
   audit: `insert into audit (tenant_id, action, subject) values ('$t', 'test', 'subject')`,
 };
 
@@ -53,6 +56,7 @@ const updates: Partial<Record<Table, string>> = {
   number_snapshot: 'failure = null',
   waba_snapshot: 'failure = null',
   refresh_lease: 'holder = holder',
+  graph_budget: 'spent_until = spent_until',
 };
 const updatable = tables.filter((table) => updates[table] !== undefined);
 const deletable = updatable.filter((table) => table !== 'api_key');

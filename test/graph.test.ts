@@ -4,16 +4,15 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { describe, expect, test } from 'vitest';
-import type { Credentials, UpstreamFailure } from '../src/numbers/provider.ts';
+import type { Credentials, ReadOptions, UpstreamFailure } from '../src/numbers/provider.ts';
 import {
   createGraphClient,
   maximumBatchOperations,
   type GraphClient,
   type GraphClientOptions,
-  type GraphOperation,
   type GraphReply,
-  type GraphResult,
 } from '../src/providers/meta/graph.ts';
+import type { GraphOperation, GraphResult } from '../src/providers/meta/operation.ts';
 import {
   createSimulator,
   type Fault,
@@ -40,11 +39,25 @@ const fleet: SimulatorOptions = {
   tokens: [{ token, wabaIds: [wabaId], appSecret }],
 };
 
-const phone: GraphOperation = { block: 'phone', id: phoneId, fields: ['quality_rating', 'status'] };
+const phone: GraphOperation = {
+  block: 'phone',
+  id: phoneId,
+  wabaId,
+  fields: ['quality_rating', 'status'],
+};
 const otherPhone: GraphOperation = { ...phone, id: otherPhoneId };
-const waba: GraphOperation = { block: 'waba', id: wabaId, fields: ['name'] };
-const profile: GraphOperation = { block: 'profile', id: phoneId, fields: ['about'] };
-const never = new AbortController().signal;
+const waba: GraphOperation = { block: 'waba', id: wabaId, wabaId, fields: ['name'] };
+const profile: GraphOperation = { block: 'profile', id: phoneId, wabaId, fields: ['about'] };
+const unhurried: ReadOptions = {
+  tenantId: 'tenant',
+  signal: new AbortController().signal,
+  get deadlineAt() {
+    return performance.now() + 60_000;
+  },
+  get pauses() {
+    return new Map<string, Date>();
+  },
+};
 
 type ClientOptions = Partial<Pick<GraphClientOptions, 'attemptTimeoutMs' | 'version'>>;
 
@@ -125,8 +138,8 @@ async function ask(
 ): Promise<GraphResult> {
   const reply =
     way === 'get'
-      ? await graph.get(operation, by, never)
-      : await graph.batch([operation, otherPhone], by, never);
+      ? await graph.get(operation, by, unhurried)
+      : await graph.batch([operation, otherPhone], by, unhurried);
   return toFirst(reply);
 }
 
@@ -144,10 +157,10 @@ function toFailure(result: GraphResult): UpstreamFailure {
 describe('asking', () => {
   test('one operation is one GET with its fields, on the node or the profile edge', async () => {
     await using upstream = open();
-    expect(await upstream.graph.get(phone, credentials, never)).toMatchObject({
+    expect(await upstream.graph.get(phone, credentials, unhurried)).toMatchObject({
       results: [{ ok: true, json: { id: phoneId, quality_rating: 'GREEN', status: 'CONNECTED' } }],
     });
-    expect(await upstream.graph.get(profile, credentials, never)).toMatchObject({
+    expect(await upstream.graph.get(profile, credentials, unhurried)).toMatchObject({
       results: [{ ok: true, json: { data: [{ about: 'Hello' }] } }],
     });
     expect(upstream.simulator.calls).toMatchObject([
@@ -161,7 +174,7 @@ describe('asking', () => {
     const { results } = await upstream.graph.batch(
       [waba, otherPhone, phone, profile],
       credentials,
-      never,
+      unhurried,
     );
     expect(results).toMatchObject([
       { json: { id: wabaId } },
@@ -175,7 +188,7 @@ describe('asking', () => {
   test('fifty operations fit into a batch', async () => {
     await using upstream = open();
     const operations = Array.from({ length: maximumBatchOperations }, () => phone);
-    const { results } = await upstream.graph.batch(operations, credentials, never);
+    const { results } = await upstream.graph.batch(operations, credentials, unhurried);
     expect(results.filter((result) => result.ok)).toHaveLength(50);
   });
 
@@ -188,8 +201,8 @@ describe('asking', () => {
       },
       { path: '/proxy/graph/' },
     );
-    await upstream.graph.get(waba, { accessToken: token, appSecret: null }, never);
-    await upstream.graph.batch([waba], credentials, never);
+    await upstream.graph.get(waba, { accessToken: token, appSecret: null }, unhurried);
+    await upstream.graph.batch([waba], credentials, unhurried);
     expect(seen).toEqual([`/proxy/graph/v26.0/${wabaId}?fields=name`, '/proxy/graph/v26.0/']);
   });
 
@@ -199,14 +212,14 @@ describe('asking', () => {
       await using upstream = open();
       const bad = { ...phone, id };
       const unsent = { ok: false, attempted: false, failure: { code: 'META_ACCESS_DENIED' } };
-      expect(await upstream.graph.get(bad, credentials, never)).toMatchObject({
+      expect(await upstream.graph.get(bad, credentials, unhurried)).toMatchObject({
         results: [unsent],
       });
-      expect(await upstream.graph.batch([bad], credentials, never)).toMatchObject({
+      expect(await upstream.graph.batch([bad], credentials, unhurried)).toMatchObject({
         results: [unsent],
       });
       expect(upstream.simulator.calls).toEqual([]);
-      expect(await upstream.graph.batch([phone, bad, waba], credentials, never)).toMatchObject({
+      expect(await upstream.graph.batch([phone, bad, waba], credentials, unhurried)).toMatchObject({
         results: [{ json: { id: phoneId } }, unsent, { json: { id: wabaId } }],
       });
       expect(upstream.simulator.calls).toMatchObject([
@@ -452,7 +465,7 @@ describe.each(['fetch', 'server'])('an answer that is not Graph’s, through the
       simulator.setFault('*', fault);
       const caller = new AbortController();
       const reason = new Error('the caller has gone');
-      const asked = graph.get(phone, credentials, caller.signal);
+      const asked = graph.get(phone, credentials, { ...unhurried, signal: caller.signal });
       await expect.poll(() => simulator.calls.length, { interval: 1 }).toBe(1);
       caller.abort(reason);
       await expect(asked).rejects.toBe(reason);
@@ -465,7 +478,7 @@ describe('an odd answer', () => {
     const arrived = Promise.withResolvers<IncomingMessage>();
     await using upstream = await openServer((request) => arrived.resolve(request));
     const caller = new AbortController();
-    const asked = upstream.graph.get(phone, credentials, caller.signal);
+    const asked = upstream.graph.get(phone, credentials, { ...unhurried, signal: caller.signal });
     const closed = once((await arrived.promise).socket, 'close');
     caller.abort(new Error('gone'));
     await expect(asked).rejects.toThrow('gone');
@@ -475,9 +488,9 @@ describe('an odd answer', () => {
   test('a caller that has given up already is sent nothing', async () => {
     await using upstream = open();
     const reason = new Error('gone');
-    await expect(upstream.graph.get(phone, credentials, AbortSignal.abort(reason))).rejects.toBe(
-      reason,
-    );
+    await expect(
+      upstream.graph.get(phone, credentials, { ...unhurried, signal: AbortSignal.abort(reason) }),
+    ).rejects.toBe(reason);
     expect(upstream.simulator.calls).toEqual([]);
   });
 
@@ -582,12 +595,12 @@ describe('an odd answer', () => {
 });
 
 describe('a batch', () => {
-  test('answers null as unanswered, and the others as they are', async () => {
+  test('answers null as a passing trouble, and the others as they are', async () => {
     await using upstream = open();
     upstream.simulator.setFault(phoneId, { kind: 'null-item' });
-    const { results } = await upstream.graph.batch([phone, otherPhone], credentials, never);
+    const { results } = await upstream.graph.batch([phone, otherPhone], credentials, unhurried);
     expect(results).toMatchObject([
-      { ok: false, attempted: true, unanswered: true, failure: { ...unusable } },
+      { ok: false, attempted: true, failure: { ...unusable } },
       { ok: true },
     ]);
   });
@@ -604,29 +617,29 @@ describe('a batch', () => {
     ['an item with a body of its own kind', [good, { code: 200, body: { id: otherPhoneId } }]],
   ])('%s costs only what is missing', async (_title, items) => {
     await using upstream = await openServer(answering(JSON.stringify(items)));
-    const { results } = await upstream.graph.batch([phone, otherPhone], credentials, never);
+    const { results } = await upstream.graph.batch([phone, otherPhone], credentials, unhurried);
     expect(results).toMatchObject([
       { ok: true, json: { id: phoneId } },
-      { ok: false, unanswered: false, failure: unusable },
+      { ok: false, failure: unusable },
     ]);
   });
 
   test('an item has a status of its own', async () => {
     const items = [good, { code: 429, body: '<html>' }];
     await using upstream = await openServer(answering(JSON.stringify(items)));
-    const { results } = await upstream.graph.batch([phone, otherPhone], credentials, never);
+    const { results } = await upstream.graph.batch([phone, otherPhone], credentials, unhurried);
     expect(results).toMatchObject([{ ok: true }, { failure: throttled }]);
   });
 
   test('items beyond those asked for are ignored', async () => {
     await using upstream = await openServer(answering(JSON.stringify([good, good, good])));
-    const { results } = await upstream.graph.batch([phone, otherPhone], credentials, never);
+    const { results } = await upstream.graph.batch([phone, otherPhone], credentials, unhurried);
     expect(results).toHaveLength(2);
   });
 
   test('that is refused as a whole fails each operation with that refusal', async () => {
     await using upstream = open({ tokens: [{ token, wabaIds: [wabaId], state: 'expired' }] });
-    const { results } = await upstream.graph.batch([phone, waba], credentials, never);
+    const { results } = await upstream.graph.batch([phone, waba], credentials, unhurried);
     const refusal = { ok: false, attempted: true, failure: { ...denied, metaSubcode: 463 } };
     expect(results).toMatchObject([refusal, refusal]);
   });
@@ -635,7 +648,7 @@ describe('a batch', () => {
     'a body of %s fails each operation',
     async (body) => {
       await using upstream = await openServer(answering(body));
-      const { results } = await upstream.graph.batch([phone, waba], credentials, never);
+      const { results } = await upstream.graph.batch([phone, waba], credentials, unhurried);
       expect(results).toMatchObject([{ failure: unusable }, { failure: unusable }]);
     },
   );
@@ -661,7 +674,7 @@ describe('headers', () => {
         'x-business-use-case-usage': JSON.stringify(business),
       }),
     );
-    const { usage } = await upstream.graph.get(phone, credentials, never);
+    const { usage } = await upstream.graph.get(phone, credentials, unhurried);
     expect(usage).toEqual({
       appPercent: 40,
       businesses: [
@@ -718,7 +731,7 @@ describe('headers', () => {
   test('a failed request is logged with its code, its status and its trace id', async () => {
     await using upstream = open();
     upstream.simulator.setFault(otherPhoneId, { kind: 'error', code: 190 });
-    const { results } = await upstream.graph.batch([phone, otherPhone], credentials, never);
+    const { results } = await upstream.graph.batch([phone, otherPhone], credentials, unhurried);
     const fbtraceId = results[1]?.ok === false ? results[1].failure.fbtraceId : '';
     expect(upstream.lines.map((line) => JSON.parse(line))).toMatchObject([
       { operations: 2, outcome: 'META_ACCESS_DENIED', status: 200, fbtraceId },

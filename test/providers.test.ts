@@ -5,7 +5,7 @@ import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { describe, expect, test } from 'vitest';
 import { toGraphFields } from '../src/numbers/meta.ts';
-import type { Block, Credentials, Provider, Target } from '../src/numbers/provider.ts';
+import type { Block, Credentials, Provider, ReadOptions, Target } from '../src/numbers/provider.ts';
 import { createGraphClient } from '../src/providers/meta/graph.ts';
 import { createMetaProvider } from '../src/providers/meta/meta.ts';
 import { createPilotStatusProvider } from '../src/providers/pilot-status.ts';
@@ -21,7 +21,16 @@ import { createTelemetry } from '../src/telemetry.ts';
 const wabaId = '102290129340398';
 const otherWabaId = '102290129340399';
 const engineKey = 'canary engine key';
-const never = new AbortController().signal;
+const unhurried: ReadOptions = {
+  tenantId: 'tenant',
+  signal: new AbortController().signal,
+  get deadlineAt() {
+    return performance.now() + 60_000;
+  },
+  get pauses() {
+    return new Map<string, Date>();
+  },
+};
 
 /** The id of the simulated phone with this number. */
 function toPhoneId(index: number): string {
@@ -118,6 +127,7 @@ function open(
 function openMeta(options: OpenOptions = {}): Opened {
   return open(options, (fetch, telemetry, timeout) =>
     createMetaProvider({
+      retryDelayMs: 1,
       graph: createGraphClient({
         url: new URL('https://graph.example'),
         version: 'v26.0',
@@ -168,7 +178,7 @@ describe.each(contract)('the provider $name', ({ openProvider, toIds }) => {
   test('answers one observation for each target, in their order, with each block asked for', async () => {
     await using upstream = openProvider();
     const targets = toAsked(upstream.provider, 3).toReversed();
-    const observations = await upstream.provider.read(targets, never);
+    const observations = await upstream.provider.read(targets, unhurried);
     expect(observations.map(({ numberId }) => numberId)).toEqual(['wa_2', 'wa_1', 'wa_0']);
     for (const { reads } of observations) {
       expect(Object.keys(reads).toSorted()).toEqual(upstream.provider.blocks.toSorted());
@@ -178,8 +188,8 @@ describe.each(contract)('the provider $name', ({ openProvider, toIds }) => {
 
   test('answers nothing, and asks nothing, when there are no targets or no blocks', async () => {
     await using upstream = openProvider();
-    expect(await upstream.provider.read([], never)).toEqual([]);
-    expect(await upstream.provider.read([toTarget(0, { blocks: [] })], never)).toEqual([
+    expect(await upstream.provider.read([], unhurried)).toEqual([]);
+    expect(await upstream.provider.read([toTarget(0, { blocks: [] })], unhurried)).toEqual([
       { numberId: 'wa_0', reads: {} },
     ]);
     expect(upstream.simulator.calls).toEqual([]);
@@ -189,7 +199,7 @@ describe.each(contract)('the provider $name', ({ openProvider, toIds }) => {
     await using upstream = openProvider({ attemptTimeoutMs: 20 });
     upstream.simulator.setFault('*', fault);
     const targets = toAsked(upstream.provider, 4);
-    const observations = await upstream.provider.read(targets, never);
+    const observations = await upstream.provider.read(targets, unhurried);
     expect(observations.map(({ numberId }) => numberId)).toEqual(targets.map((it) => it.numberId));
     const reads = observations.flatMap((it) => Object.values(it.reads));
     expect(reads).toHaveLength(4 * upstream.provider.blocks.length);
@@ -207,7 +217,7 @@ describe.each(contract)('the provider $name', ({ openProvider, toIds }) => {
     const nothing = { phoneNumberId: null, wabaId: null, instanceName: null, credentials: null };
     const [observation] = await upstream.provider.read(
       [toTarget(0, { ...nothing, blocks })],
-      never,
+      unhurried,
     );
     for (const block of blocks) {
       expect(observation?.reads[block]).toMatchObject({
@@ -223,11 +233,13 @@ describe.each(contract)('the provider $name', ({ openProvider, toIds }) => {
     await using upstream = openProvider();
     const targets = toAsked(upstream.provider, 2);
     const reason = new Error('the caller has gone');
-    await expect(upstream.provider.read(targets, AbortSignal.abort(reason))).rejects.toBe(reason);
+    await expect(
+      upstream.provider.read(targets, { ...unhurried, signal: AbortSignal.abort(reason) }),
+    ).rejects.toBe(reason);
     expect(upstream.simulator.calls).toEqual([]);
     const caller = new AbortController();
     const holds = toIds(targets[1]!).map((id) => upstream.simulator.hold(id!));
-    const read = upstream.provider.read(targets, caller.signal);
+    const read = upstream.provider.read(targets, { ...unhurried, signal: caller.signal });
     await holds[0]?.arrived;
     caller.abort(reason);
     await expect(read).rejects.toBe(reason);
@@ -241,7 +253,7 @@ describe.each(contract)('the provider $name', ({ openProvider, toIds }) => {
       message: `EAAowner ${engineKey}`,
     });
     const targets = toAsked(upstream.provider, 5);
-    const observations = await upstream.provider.read(targets, never);
+    const observations = await upstream.provider.read(targets, unhurried);
     const said = JSON.stringify([observations, upstream.lines]);
     expect(upstream.lines).not.toEqual([]);
     expect(said).not.toContain('EAAowner');
@@ -263,7 +275,7 @@ describe('META, in requests', () => {
   ] as const)('$count numbers of one WABA with $blocks cost $requests', async (row) => {
     await using upstream = openMeta();
     const targets = toTargets(row.count, { blocks: row.blocks });
-    const observations = await upstream.provider.read(targets, never);
+    const observations = await upstream.provider.read(targets, unhurried);
     expect(upstream.simulator.calls).toHaveLength(row.requests);
     const reads = observations.flatMap(({ reads: it }) => Object.values(it));
     expect(reads.filter((read) => read.ok)).toHaveLength(row.count * row.blocks.length);
@@ -271,7 +283,7 @@ describe('META, in requests', () => {
 
   test('each number gets its own answer back, however many travel together', async () => {
     await using upstream = openMeta();
-    const observations = await upstream.provider.read(toTargets(120), never);
+    const observations = await upstream.provider.read(toTargets(120), unhurried);
     expect(observations).toMatchObject(
       Array.from({ length: 120 }, (_, index) => ({
         reads: {
@@ -290,7 +302,7 @@ describe('META, in requests', () => {
         toTarget(1, { blocks: ['profile'] }),
         toTarget(2, { blocks: [] }),
       ],
-      never,
+      unhurried,
     );
     expect(upstream.simulator.calls.flatMap((call) => call.operations).toSorted()).toEqual([
       `phone ${toPhoneId(0)}`,
@@ -300,7 +312,10 @@ describe('META, in requests', () => {
 
   test('the WABAs are in the first batch', async () => {
     await using upstream = openMeta();
-    await upstream.provider.read([...toTargets(60), toTarget(70, { wabaId: otherWabaId })], never);
+    await upstream.provider.read(
+      [...toTargets(60), toTarget(70, { wabaId: otherWabaId })],
+      unhurried,
+    );
     const batches = upstream.simulator.calls.map((call) => call.operations.slice(0, 3));
     expect(batches).toContainEqual([
       `waba ${wabaId}`,
@@ -312,7 +327,7 @@ describe('META, in requests', () => {
   test('a number that is there twice is read once', async () => {
     await using upstream = openMeta();
     const twin = toTarget(0, { numberId: 'wa_twin' });
-    const [first, second] = await upstream.provider.read([toTarget(0), twin], never);
+    const [first, second] = await upstream.provider.read([toTarget(0), twin], unhurried);
     expect(second?.reads).toEqual(first?.reads);
     expect(upstream.simulator.calls).toHaveLength(3);
   });
@@ -322,7 +337,7 @@ describe('META, in requests', () => {
     const targets = Array.from({ length: 8 }, (_, index) =>
       toTarget(index, { credentials: toCredentials(index % 2 === 0 ? 'even' : 'odd') }),
     );
-    await upstream.provider.read(targets, never);
+    await upstream.provider.read(targets, unhurried);
     const bearers = upstream.simulator.calls.map((call) => call.headers['authorization']);
     expect(bearers.toSorted()).toEqual(['Bearer EAAeven', 'Bearer EAAodd']);
   });
@@ -338,9 +353,9 @@ describe('META, with fields that are refused', () => {
   ])('a refused %s costs that member alone, in two more requests', async (field, lost) => {
     await using upstream = openMeta();
     const target = toTarget(0, { blocks: ['phone'] });
-    const [healthy] = await upstream.provider.read([target], never);
+    const [healthy] = await upstream.provider.read([target], unhurried);
     upstream.simulator.setFault(toPhoneId(0), { kind: 'unknown-field', field });
-    const [observation] = await upstream.provider.read([target], never);
+    const [observation] = await upstream.provider.read([target], unhurried);
     const value = healthy?.reads.phone?.ok === true ? healthy.reads.phone.value : null;
     expect(observation?.reads.phone).toEqual({ ok: true, value: { ...value, ...lost } });
     expect(value).toMatchObject({ isOnBusinessApp: false, healthStatus: expect.any(Object) });
@@ -356,7 +371,10 @@ describe('META, with fields that are refused', () => {
     async (block, id, field, lost, kept) => {
       await using upstream = openMeta();
       upstream.simulator.setFault(id, { kind: 'unknown-field', field });
-      const [observation] = await upstream.provider.read([toTarget(0, { blocks: [block] })], never);
+      const [observation] = await upstream.provider.read(
+        [toTarget(0, { blocks: [block] })],
+        unhurried,
+      );
       expect(observation?.reads[block]).toMatchObject({
         ok: true,
         value: { [lost]: null, [kept]: expect.any(String) },
@@ -368,7 +386,7 @@ describe('META, with fields that are refused', () => {
     await using upstream = openMeta();
     const field = 'health_status';
     upstream.simulator.setFault(toPhoneId(0), { kind: 'unknown-field', field });
-    await upstream.provider.read([toTarget(0, { blocks: ['phone'] })], never);
+    await upstream.provider.read([toTarget(0, { blocks: ['phone'] })], unhurried);
     const asked = upstream.simulator.calls.map((call) => call.query['fields']?.split(',') ?? []);
     expect(asked[0]).toEqual(toGraphFields('phone'));
     expect(asked[1]).toEqual(toGraphFields('phone').filter((name) => !risky.includes(name)));
@@ -379,7 +397,10 @@ describe('META, with fields that are refused', () => {
     await using upstream = await openServer((fields) =>
       ['health_status', 'is_on_biz_app'].find((field) => fields.includes(field)),
     );
-    const [observation] = await upstream.provider.read([toTarget(0, { blocks: ['phone'] })], never);
+    const [observation] = await upstream.provider.read(
+      [toTarget(0, { blocks: ['phone'] })],
+      unhurried,
+    );
     expect(observation?.reads.phone).toMatchObject({
       ok: true,
       value: { status: 'CONNECTED', isOfficialBusinessAccount: null, healthStatus: null },
@@ -390,7 +411,10 @@ describe('META, with fields that are refused', () => {
     await using upstream = await openServer((fields) =>
       ['status', 'quality_rating'].find((field) => fields.includes(field)),
     );
-    const [observation] = await upstream.provider.read([toTarget(0, { blocks: ['phone'] })], never);
+    const [observation] = await upstream.provider.read(
+      [toTarget(0, { blocks: ['phone'] })],
+      unhurried,
+    );
     expect(observation?.reads.phone).toMatchObject({
       ok: false,
       failure: { code: 'META_UNAVAILABLE', transient: false, metaCode: 100 },
@@ -403,7 +427,7 @@ describe('META, with fields that are refused', () => {
     for (const index of [3, 4, 5]) {
       upstream.simulator.setFault(toPhoneId(index), { kind: 'unknown-field', field: risky[0]! });
     }
-    const observations = await upstream.provider.read(toTargets(25), never);
+    const observations = await upstream.provider.read(toTargets(25), unhurried);
     const sizes = upstream.simulator.calls.map((call) => call.operations.length);
     // The two requests of the first round may arrive in either order.
     expect([sizes.slice(0, 2).toSorted(), ...sizes.slice(2)]).toEqual([[1, 50], 6]);
@@ -419,7 +443,7 @@ describe('META, with fields that are refused', () => {
         `{"error":{"code":${code}}}`,
       );
       const target = toTarget(0, { blocks: ['phone'] });
-      const [observation] = await upstream.provider.read([target], never);
+      const [observation] = await upstream.provider.read([target], unhurried);
       expect(observation?.reads.phone).toMatchObject({
         ok: true,
         value: { status: 'CONNECTED', healthStatus: null },
@@ -431,7 +455,10 @@ describe('META, with fields that are refused', () => {
   test.each([10, 200])('code %i on the whole of a phone is a denial', async (code) => {
     await using upstream = openMeta();
     upstream.simulator.setFault(toPhoneId(0), { kind: 'error', code });
-    const [observation] = await upstream.provider.read([toTarget(0, { blocks: ['phone'] })], never);
+    const [observation] = await upstream.provider.read(
+      [toTarget(0, { blocks: ['phone'] })],
+      unhurried,
+    );
     expect(observation?.reads.phone).toMatchObject({
       ok: false,
       failure: { code: 'META_ACCESS_DENIED', metaCode: code },
@@ -445,7 +472,7 @@ describe('META, with fields that are refused', () => {
   ] as const)('a denied %s, which has no risky fields, is asked for once', async (block, id) => {
     await using upstream = openMeta();
     upstream.simulator.setFault(id, { kind: 'error', code: 200 });
-    await upstream.provider.read([toTarget(0, { blocks: [block] })], never);
+    await upstream.provider.read([toTarget(0, { blocks: [block] })], unhurried);
     expect(upstream.simulator.calls).toHaveLength(1);
   });
 
@@ -455,7 +482,10 @@ describe('META, with fields that are refused', () => {
       (fields) => fields.find((field) => risky.includes(field)),
       (fields) => (fields.includes('status') ? refused : '{"error":{"code":2}}'),
     );
-    const [observation] = await upstream.provider.read([toTarget(0, { blocks: ['phone'] })], never);
+    const [observation] = await upstream.provider.read(
+      [toTarget(0, { blocks: ['phone'] })],
+      unhurried,
+    );
     expect(observation?.reads.phone).toMatchObject({
       ok: false,
       failure: { code: 'META_UNAVAILABLE', transient: true, metaCode: 2 },
@@ -464,13 +494,13 @@ describe('META, with fields that are refused', () => {
 });
 
 describe('META, in part', () => {
-  test('items that come back null are asked for once more, and only those', async () => {
+  test('items that come back null are asked for again, and only those', async () => {
     await using upstream = openMeta();
     for (const index of [1, 2]) {
       upstream.simulator.setFault(toPhoneId(index), { kind: 'null-item', times: 1 });
     }
     const targets = toTargets(10, { blocks: ['phone'] });
-    const observations = await upstream.provider.read(targets, never);
+    const observations = await upstream.provider.read(targets, unhurried);
     expect(observations.filter(({ reads }) => reads.phone?.ok)).toHaveLength(10);
     expect(upstream.simulator.calls.flatMap((call) => call.operations).slice(10)).toEqual([
       `phone ${toPhoneId(1)}`,
@@ -478,22 +508,25 @@ describe('META, in part', () => {
     ]);
   });
 
-  test('items that stay null are META_UNAVAILABLE, and are not asked for a third time', async () => {
+  test('items that stay null are META_UNAVAILABLE, and are asked for three times at most', async () => {
     await using upstream = openMeta();
     for (const { phoneNumberId } of toTargets(5)) {
       upstream.simulator.setFault(phoneNumberId!, { kind: 'null-item' });
     }
-    const observations = await upstream.provider.read(toTargets(5, { blocks: ['phone'] }), never);
+    const observations = await upstream.provider.read(
+      toTargets(5, { blocks: ['phone'] }),
+      unhurried,
+    );
     for (const { reads } of observations) {
       expect(reads.phone).toMatchObject({ failure: { code: 'META_UNAVAILABLE', transient: true } });
     }
-    expect(upstream.simulator.calls).toHaveLength(2);
+    expect(upstream.simulator.calls).toHaveLength(3);
   });
 
   test('a number in trouble leaves the others of its batch alone', async () => {
     await using upstream = openMeta();
     upstream.simulator.setFault(toPhoneId(2), { kind: 'error', code: 368 });
-    const observations = await upstream.provider.read(toTargets(5), never);
+    const observations = await upstream.provider.read(toTargets(5), unhurried);
     const failed = observations.flatMap(({ numberId, reads }) =>
       Object.entries(reads)
         .filter(([, read]) => !read.ok)
@@ -502,14 +535,21 @@ describe('META, in part', () => {
     expect(failed.toSorted()).toEqual(['wa_2 phone', 'wa_2 profile']);
   });
 
-  test('a batch that fails as a whole costs its own operations, not those of the next', async () => {
-    await using upstream = openMeta();
-    upstream.simulator.setFault(toPhoneId(0), { kind: 'reset' });
-    const observations = await upstream.provider.read(toTargets(80, { blocks: ['phone'] }), never);
-    const failed = observations.filter(({ reads }) => !reads.phone?.ok);
-    expect(failed).toHaveLength(50);
-    expect(failed[49]?.reads.phone).toMatchObject({ failure: { code: 'META_UNAVAILABLE' } });
-  });
+  test.each([{ kind: 'reset' }, { kind: 'hang' }, { kind: 'oversized' }] as const)(
+    'one operation with $kind spoils its batch, and after two retries itself alone',
+    async (fault) => {
+      await using upstream = openMeta({ attemptTimeoutMs: 50 });
+      upstream.simulator.setFault(toPhoneId(20), fault);
+      const targets = toTargets(80, { blocks: ['phone'] });
+      const observations = await upstream.provider.read(targets, unhurried);
+      const failed = observations.filter(({ reads }) => !reads.phone?.ok);
+      expect(failed.map(({ numberId }) => numberId)).toEqual(['wa_20']);
+      const sizes = upstream.simulator.calls.map((call) => call.operations.length);
+      expect(sizes.slice(0, 2).toSorted()).toEqual([30, 50]);
+      expect(sizes.slice(2, 9).toSorted()).toEqual([2, 8, 8, 8, 8, 8, 8]);
+      expect(sizes.slice(9)).toEqual(Array.from({ length: 8 }, () => 1));
+    },
+  );
 
   test('the dead token of one number costs nothing to numbers with another', async () => {
     await using upstream = openMeta({
@@ -521,7 +561,7 @@ describe('META, in part', () => {
     const blocks: readonly Block[] = ['phone'];
     const [dead, alive] = await upstream.provider.read(
       [toTarget(0, { blocks, credentials: toCredentials('dead') }), toTarget(1, { blocks })],
-      never,
+      unhurried,
     );
     expect(dead?.reads.phone).toMatchObject({ failure: { metaCode: 190, metaSubcode: 463 } });
     expect(alive?.reads.phone).toMatchObject({ ok: true });
@@ -541,7 +581,7 @@ describe('META, with a WABA that numbers share', () => {
   test('it is read with the token that works, for all of them', async () => {
     await using upstream = openMeta({ tokens });
     const targets = [toTarget(0, { credentials: dead }), toTarget(1)];
-    const [first, second] = await upstream.provider.read(targets, never);
+    const [first, second] = await upstream.provider.read(targets, unhurried);
     expect(first?.reads).toMatchObject({ phone: { ok: false }, waba: good });
     expect(second?.reads).toMatchObject({ phone: { ok: true }, waba: good });
   });
@@ -553,13 +593,13 @@ describe('META, with a WABA that numbers share', () => {
       toTarget(1, { credentials: foreign }),
       toTarget(2),
     ];
-    const observations = await upstream.provider.read(targets, never);
+    const observations = await upstream.provider.read(targets, unhurried);
     expect(observations.map(({ reads }) => reads.waba)).toMatchObject([good, good, good]);
   });
 
   test('it is asked for once when the first token works, whatever the others are', async () => {
     await using upstream = openMeta({ tokens });
-    await upstream.provider.read([toTarget(0), toTarget(1, { credentials: dead })], never);
+    await upstream.provider.read([toTarget(0), toTarget(1, { credentials: dead })], unhurried);
     const asked = upstream.simulator.calls.flatMap((call) => call.operations);
     expect(asked.filter((operation) => operation === `waba ${wabaId}`)).toHaveLength(1);
   });
@@ -567,7 +607,7 @@ describe('META, with a WABA that numbers share', () => {
   test('a number without a token has it too, and no more than it', async () => {
     await using upstream = openMeta({ tokens });
     const targets = [toTarget(0, { credentials: null }), toTarget(1, { blocks: ['phone'] })];
-    const [observation] = await upstream.provider.read(targets, never);
+    const [observation] = await upstream.provider.read(targets, unhurried);
     const missing = {
       ok: false,
       attempted: false,
@@ -584,7 +624,7 @@ describe('META, with a WABA that numbers share', () => {
     const targets = ['dead', 'unknown', 'unknown too', 'and this'].map((name, index) =>
       toTarget(index, { blocks: ['waba'], credentials: toCredentials(name.replaceAll(' ', '')) }),
     );
-    const observations = await upstream.provider.read(targets, never);
+    const observations = await upstream.provider.read(targets, unhurried);
     for (const { reads } of observations) {
       expect(reads.waba).toMatchObject({ ok: false, failure: { metaCode: 190, metaSubcode: 463 } });
     }
@@ -595,7 +635,7 @@ describe('META, with a WABA that numbers share', () => {
     await using upstream = openMeta();
     upstream.simulator.setFault(wabaId, { kind: 'throttled' });
     const targets = [toTarget(0, { blocks: ['waba'] }), toTarget(1, { credentials: dead })];
-    const [observation] = await upstream.provider.read(targets, never);
+    const [observation] = await upstream.provider.read(targets, unhurried);
     expect(observation?.reads.waba).toMatchObject({ failure: { code: 'META_RATE_LIMITED' } });
     const asked = upstream.simulator.calls.flatMap((call) => call.operations);
     expect(asked.filter((operation) => operation === `waba ${wabaId}`)).toHaveLength(1);
@@ -606,7 +646,7 @@ async function readProfile(options: SimulatorOptions, fault: Fault | null = null
   await using upstream = openMeta(options);
   upstream.simulator.setFault(toPhoneId(0), fault);
   const target = toTarget(0, { blocks: ['profile'] });
-  const [observation] = await upstream.provider.read([target], never);
+  const [observation] = await upstream.provider.read([target], unhurried);
   return observation?.reads.profile;
 }
 
@@ -636,7 +676,7 @@ describe('META, with the profile', () => {
     }
   });
 
-  test('one that was never filled in is a good reading of nothing', async () => {
+  test('one that was unhurried filled in is a good reading of nothing', async () => {
     expect(await readProfile({ phones: [toPhone(0, { profile: null })] })).toEqual({
       ok: true,
       value: nothing,
@@ -652,7 +692,7 @@ describe('META, with the profile', () => {
     async (body) => {
       await using upstream = await openServer(() => 'always', body);
       const target = toTarget(0, { blocks: ['profile'] });
-      const [observation] = await upstream.provider.read([target], never);
+      const [observation] = await upstream.provider.read([target], unhurried);
       expect(observation?.reads.profile).toMatchObject({
         ok: false,
         attempted: true,
@@ -667,7 +707,7 @@ describe('PILOT_STATUS', () => {
 
   test("tells the engine's words in ours", async () => {
     await using upstream = openPilotStatus();
-    const observations = await upstream.provider.read(toTargets(4, connection), never);
+    const observations = await upstream.provider.read(toTargets(4, connection), unhurried);
     expect(observations.map(({ reads }) => reads.connection)).toEqual([
       { ok: true, value: { state: 'OPEN' } },
       { ok: true, value: { state: 'CONNECTING' } },
@@ -690,7 +730,7 @@ describe('PILOT_STATUS', () => {
       createPilotStatusProvider({ sessionEngine: null, fetch, telemetry }),
     );
     expect(upstream.provider.blocks).toEqual([]);
-    expect(await upstream.provider.read(toTargets(2, connection), never)).toEqual([
+    expect(await upstream.provider.read(toTargets(2, connection), unhurried)).toEqual([
       { numberId: 'wa_0', reads: {} },
       { numberId: 'wa_1', reads: {} },
     ]);
@@ -702,7 +742,7 @@ describe('PILOT_STATUS', () => {
     [{ instances: [] }, 'knows no instance of this name', false],
   ] as const)('with %j says that it %s', async (options, says, transient) => {
     await using upstream = openPilotStatus(options);
-    const [observation] = await upstream.provider.read([toTarget(0, connection)], never);
+    const [observation] = await upstream.provider.read([toTarget(0, connection)], unhurried);
     expect(observation?.reads.connection).toMatchObject({
       attempted: true,
       failure: { code: 'UNAVAILABLE', transient, message: expect.stringContaining(says) },
@@ -723,7 +763,7 @@ describe('PILOT_STATUS', () => {
     await using upstream = openPilotStatus({ attemptTimeoutMs: 250 });
     upstream.simulator.setFault('shop 0', fault);
     const targets = [toTarget(0, connection), toTarget(1, connection)];
-    const [first, second] = await upstream.provider.read(targets, never);
+    const [first, second] = await upstream.provider.read(targets, unhurried);
     expect(first?.reads.connection).toMatchObject({
       failure: { code: 'UNAVAILABLE', transient: true, message: expect.stringContaining(says) },
     });
@@ -731,11 +771,11 @@ describe('PILOT_STATUS', () => {
   });
 
   test.each(['.', '..', '', '\ud800'])(
-    'an instance named %j is never sent',
+    'an instance named %j is unhurried sent',
     async (instanceName) => {
       await using upstream = openPilotStatus();
       const target = toTarget(0, { ...connection, instanceName });
-      const [observation] = await upstream.provider.read([target], never);
+      const [observation] = await upstream.provider.read([target], unhurried);
       expect(observation?.reads.connection).toMatchObject({ ok: false, attempted: false });
       expect(upstream.simulator.calls).toEqual([]);
     },
@@ -753,7 +793,7 @@ describe('PILOT_STATUS', () => {
       telemetry: createTelemetry({ level: 'silent' }),
     });
     const target = toTarget(0, { ...connection, instanceName: 'a/../b?c#d é' });
-    const [observation] = await provider.read([target], never);
+    const [observation] = await provider.read([target], unhurried);
     expect(observation?.reads.connection).toMatchObject({ ok: true });
     expect(paths).toEqual(['/base/instance/connectionState/a%2F..%2Fb%3Fc%23d%20%C3%A9']);
   });
@@ -763,7 +803,7 @@ describe('PILOT_STATUS', () => {
       instances: toTargets(20).map((it) => ({ instanceName: it.instanceName!, state: 'open' })),
     });
     const hold = upstream.simulator.hold('*');
-    const read = upstream.provider.read(toTargets(20, connection), never);
+    const read = upstream.provider.read(toTargets(20, connection), unhurried);
     await hold.arrived;
     await expect.poll(() => upstream.simulator.calls.length, { interval: 1 }).toBe(8);
     hold.release();
@@ -820,5 +860,5 @@ async function openServer(
     fetch: globalThis.fetch,
     telemetry: createTelemetry({ level: 'silent' }),
   });
-  return { provider: createMetaProvider({ graph }), asked, ...disposable };
+  return { provider: createMetaProvider({ graph, retryDelayMs: 1 }), asked, ...disposable };
 }

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type NewNumber, toOperatorAccess } from '../src/numbers/numbers.ts';
-import { acquireLease, type Reading, recordReadings } from '../src/numbers/store.ts';
+import { acquireLease } from '../src/numbers/lease-store.ts';
+import { type Reading, recordReadings } from '../src/numbers/store.ts';
 import {
   databases,
   openTestDatabase,

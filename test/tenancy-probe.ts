@@ -28,6 +28,8 @@ export const rowOf: Readonly<Record<string, string>> = {
     values ('$t', '20001', now(), now(), '{"name": "$t"}')`,
   refresh_lease: `insert into refresh_lease (tenant_id, subject, holder, expires_at)
     values ('$t', 'phone:wa_$t', 'holder', now() + interval '1 hour')`,
+  graph_budget: `insert into graph_budget (tenant_id, account, spent_until)
+    values ('$t', '20001', now() + interval '1 hour')`,
   audit: `insert into audit (tenant_id, action, subject) values ('$t', 'probed', '$t')`,
 };
 

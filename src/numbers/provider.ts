@@ -65,13 +65,27 @@ export interface Observation {
   readonly reads: { readonly [B in Block]?: Read<Blocks[B]> };
 }
 
+/** On whose behalf targets are read, and until when. */
+export interface ReadOptions {
+  readonly tenantId: string;
+  /** Of whoever waits; aborted once nobody does. */
+  readonly signal: AbortSignal;
+  /** On the clock of `performance.now()`. What could not be read by then is answered as META_TIMEOUT, beside what could. */
+  readonly deadlineAt: number;
+  /**
+   * Until when the upstream wants not to be asked, by the account whose budget is spent. The provider keeps to it, and
+   * puts in what it learns.
+   */
+  readonly pauses: Map<string, Date>;
+}
+
 export interface Provider {
   /** The blocks that this provider can read for a number; none when there is nothing to ask. */
   readonly blocks: readonly Block[];
   /**
    * Reads all targets, together where the upstream can do so; what targets share is read once. Answers one observation
    * for each target, in their order. Trouble upstream is an answer, not an exception; it rejects only with the reason
-   * of `signal` once that is aborted.
+   * of the signal once that is aborted.
    */
-  read(targets: readonly Target[], signal: AbortSignal): Promise<readonly Observation[]>;
+  read(targets: readonly Target[], options: ReadOptions): Promise<readonly Observation[]>;
 }

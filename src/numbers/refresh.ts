@@ -20,6 +20,7 @@ import type {
   Target,
   UpstreamFailure,
 } from './provider.ts';
+import * as leases from './lease-store.ts';
 import * as store from './store.ts';
 
 /** A number to read, and which of its blocks; those that its provider does not have are passed over. */
@@ -65,7 +66,7 @@ interface Group {
   readonly askedAt: number;
   readonly provider: Provider;
   readonly wishes: readonly Wish[];
-  readonly subjects: readonly store.Subject[];
+  readonly subjects: readonly leases.Subject[];
 }
 
 const defaultDeadlineMs = 8_000;
@@ -152,13 +153,13 @@ async function fly(
   called: AbortSignal,
 ): Promise<ReadonlyMap<string, Outcome>> {
   const { deadlineMs = defaultDeadlineMs } = options;
-  const deadline = AbortSignal.timeout(deadlineMs);
+  const deadlineAt = performance.now() + deadlineMs;
   const holder = randomUUID();
   const outcomes = new Map<string, Outcome>();
   let waiting = group.subjects;
   while (waiting.length > 0) {
     // oxlint-disable-next-line no-await-in-loop -- each round asks again for what another process was reading
-    const lease = await store.acquireLease(options.database, {
+    const lease = await leases.acquireLease(options.database, {
       tenantId: group.tenantId,
       holder,
       subjects: waiting,
@@ -166,17 +167,17 @@ async function fly(
       leaseMs: deadlineMs + leaseSlackMs,
       numberIds: group.wishes.map((wish) => wish.number.id),
     });
-    for (const subject of lease.satisfied) outcomes.set(store.toSubjectKey(subject), 'LIVE');
+    for (const subject of lease.satisfied) outcomes.set(leases.toSubjectKey(subject), 'LIVE');
     if (lease.granted.length > 0) {
       // oxlint-disable-next-line no-await-in-loop -- see above
-      const read = await readLeased(options, group, { lease, holder, called, deadline });
+      const read = await readLeased(options, group, { lease, holder, called, deadlineAt });
       for (const [key, outcome] of read) outcomes.set(key, outcome);
     }
     waiting = lease.held;
     if (waiting.length === 0) break;
-    if (deadline.aborted) {
+    if (performance.now() >= deadlineAt) {
       for (const subject of waiting)
-        outcomes.set(store.toSubjectKey(subject), toTimeout(deadlineMs));
+        outcomes.set(leases.toSubjectKey(subject), toTimeout(deadlineMs));
       break;
     }
     // oxlint-disable-next-line no-await-in-loop -- see above
@@ -186,22 +187,23 @@ async function fly(
 }
 
 interface Leased {
-  readonly lease: store.Lease;
+  readonly lease: leases.Lease;
   readonly holder: string;
   readonly called: AbortSignal;
-  readonly deadline: AbortSignal;
+  readonly deadlineAt: number;
 }
 
 async function readLeased(
   options: RefresherOptions,
   group: Group,
-  { lease, holder, called, deadline }: Leased,
+  { lease, holder, called, deadlineAt }: Leased,
 ): Promise<ReadonlyMap<string, Outcome>> {
   const { tenantId } = group;
-  const granted = new Set(lease.granted.map(store.toSubjectKey));
+  const granted = new Set(lease.granted.map(leases.toSubjectKey));
   const targets = group.wishes
     .map((wish) => toTarget(options, tenantId, wish, lease, granted))
     .filter((target) => target.blocks.length > 0);
+  const pauses = new Map(lease.pauses);
   const record = (readings: readonly store.Reading[]) =>
     store.recordReadings(options.database, {
       tenantId,
@@ -209,9 +211,11 @@ async function readLeased(
       observedAt: lease.observedAt,
       readings,
       leased: lease.granted,
+      pauses: toLearned(pauses, lease.pauses),
     });
   try {
-    const reads = await readTargets(options, group.provider, targets, { called, deadline });
+    const reading = { tenantId, signal: called, deadlineAt, pauses };
+    const reads = toReads(targets, await group.provider.read(targets, reading));
     await record(
       [...reads.values()]
         .filter(({ read }) => read.ok || read.attempted)
@@ -230,26 +234,16 @@ async function readLeased(
   }
 }
 
-async function readTargets(
-  { deadlineMs = defaultDeadlineMs }: RefresherOptions,
-  provider: Provider,
-  targets: readonly Target[],
-  { called, deadline }: Pick<Leased, 'called' | 'deadline'>,
-): Promise<ReadonlyMap<string, SubjectRead>> {
-  try {
-    return toReads(targets, await provider.read(targets, AbortSignal.any([called, deadline])));
-  } catch (error) {
-    if (called.aborted || !deadline.aborted) throw error;
-    const failure = toTimeout(deadlineMs);
-    return toReads(
-      targets,
-      targets.map((target) => toFailed(target, failure)),
-    );
-  }
+/** Without what was known before. */
+function toLearned(
+  pauses: ReadonlyMap<string, Date>,
+  known: ReadonlyMap<string, Date>,
+): ReadonlyMap<string, Date> {
+  return new Map(pauses.entries().filter(([account, until]) => known.get(account) !== until));
 }
 
 interface SubjectRead {
-  readonly subject: store.Subject;
+  readonly subject: leases.Subject;
   readonly read: Read<Blocks[Block]>;
 }
 
@@ -264,13 +258,13 @@ function toReads(
       const read = observations[index]?.reads[block];
       if (read === undefined) continue;
       const subject = toSubject(block, target.numberId, target.wabaId);
-      reads.set(store.toSubjectKey(subject), { subject, read });
+      reads.set(leases.toSubjectKey(subject), { subject, read });
     }
   });
   return reads;
 }
 
-function toReading(subject: store.Subject, read: Read<Blocks[Block]>): store.Reading {
+function toReading(subject: leases.Subject, read: Read<Blocks[Block]>): store.Reading {
   if (!read.ok) return { ...subject, data: null, failure: read.failure, state: null };
   return { ...subject, data: read.value, failure: null, state: toState(subject.block, read.value) };
 }
@@ -284,7 +278,7 @@ function toTarget(
   { vault, telemetry }: RefresherOptions,
   tenantId: string,
   { number, blocks }: Wish,
-  lease: store.Lease,
+  lease: leases.Lease,
   granted: ReadonlySet<string>,
 ): Target {
   const sealed = lease.credentials.get(number.id);
@@ -307,7 +301,7 @@ function toTarget(
     instanceName: number.instanceName,
     credentials,
     blocks: blocks.filter((block) =>
-      granted.has(store.toSubjectKey(toSubject(block, number.id, number.wabaId))),
+      granted.has(leases.toSubjectKey(toSubject(block, number.id, number.wabaId))),
     ),
   };
 }
@@ -323,37 +317,29 @@ function toBlocks({ number, blocks }: Wish, provider: Provider): readonly Block[
   );
 }
 
-function toSubjects(wishes: readonly Wish[]): readonly store.Subject[] {
+function toSubjects(wishes: readonly Wish[]): readonly leases.Subject[] {
   const subjects = wishes.flatMap(({ number, blocks }) =>
     blocks.map((block) => toSubject(block, number.id, number.wabaId)),
   );
-  return [...new Map(subjects.map((subject) => [store.toSubjectKey(subject), subject])).values()];
+  return [...new Map(subjects.map((subject) => [leases.toSubjectKey(subject), subject])).values()];
 }
 
-function toSubject(block: Block, numberId: string, wabaId: string | null): store.Subject {
+function toSubject(block: Block, numberId: string, wabaId: string | null): leases.Subject {
   return { block, id: block === 'waba' && wabaId !== null ? wabaId : numberId };
 }
 
-function toFlightKey(tenantId: string, subject: store.Subject): string {
-  return `${tenantId} ${store.toSubjectKey(subject)}`;
+function toFlightKey(tenantId: string, subject: leases.Subject): string {
+  return `${tenantId} ${leases.toSubjectKey(subject)}`;
 }
 
 function toOutcomes({ number, blocks }: Wish, outcomes: ReadonlyMap<string, Outcome>): Outcomes {
   const entries = blocks.map((block) => {
-    const key = store.toSubjectKey(toSubject(block, number.id, number.wabaId));
+    const key = leases.toSubjectKey(toSubject(block, number.id, number.wabaId));
     return [block, outcomes.get(key)] as const;
   });
   return new Map(
     entries.flatMap(([block, outcome]) => (outcome === undefined ? [] : [[block, outcome]])),
   );
-}
-
-function toFailed(target: Target, failure: UpstreamFailure): Observation {
-  const read = { ok: false, attempted: true, failure } as const;
-  return {
-    numberId: target.numberId,
-    reads: Object.fromEntries(target.blocks.map((block) => [block, read])),
-  };
 }
 
 function toTimeout(deadlineMs: number): UpstreamFailure {

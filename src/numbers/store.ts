@@ -1,7 +1,8 @@
-// Owns the SQL on numbers, their credentials, their snapshots, and the leases of those who read them.
+// Owns the SQL on numbers, their credentials and their snapshots. Who may read them upstream is in lease-store.ts.
 
 import { type RawBuilder, sql } from 'kysely';
 import type { Database, TenantTransaction, WhatsAppNumberTable } from '../database.ts';
+import { deleteLeases, recordBudgets, type Subject } from './lease-store.ts';
 import type { StoredBlock, StoredNumber } from './number.ts';
 import type { Block, ConnectionState, ProviderName, UpstreamFailure } from './provider.ts';
 
@@ -117,93 +118,6 @@ export async function updateState(
   );
 }
 
-/** One thing to read upstream: a block of a number, or the account that several numbers share. */
-export interface Subject {
-  readonly block: Block;
-  /** The number's id; for `waba` Meta's id of the account. */
-  readonly id: string;
-}
-
-export interface Lease {
-  /** Ours to read now. */
-  readonly granted: readonly Subject[];
-  /** Read and stored by somebody else since we asked. */
-  readonly satisfied: readonly Subject[];
-  /** Being read by somebody else. */
-  readonly held: readonly Subject[];
-  /** The database's clock: the time of what is read from here on. */
-  readonly observedAt: Date;
-  /** Sealed credentials by number id. */
-  readonly credentials: ReadonlyMap<string, string>;
-}
-
-export interface LeaseRequest {
-  readonly tenantId: string;
-  readonly holder: string;
-  readonly subjects: readonly Subject[];
-  /** How long ago the caller asked: what was stored since then is an answer to it. */
-  readonly askedMsAgo: number;
-  readonly leaseMs: number;
-  /** Numbers whose credentials are wanted. */
-  readonly numberIds: readonly string[];
-}
-
-/** Makes sure that of all processes one reads a subject at a time, and that nobody reads what was just read. */
-export async function acquireLease(database: Database, request: LeaseRequest): Promise<Lease> {
-  const { tenantId, holder, subjects } = request;
-  const asked = sql`jsonb_to_recordset(${toJson(subjects)}::jsonb) as asked(block text, id text)`;
-  return await database.withTenant(tenantId, async (transaction) => {
-    // In the order of the key, so that two processes can never wait for each other.
-    const granted = await sql<{ subject: string }>`
-      insert into refresh_lease (tenant_id, subject, holder, expires_at)
-      select ${tenantId}, block || ':' || id, ${holder},
-        clock_timestamp() + ${request.leaseMs}::float8 * interval '1 millisecond'
-      from ${asked} order by block || ':' || id
-      on conflict (tenant_id, subject) do update
-        set holder = excluded.holder, expires_at = excluded.expires_at
-        where refresh_lease.expires_at <= clock_timestamp()
-      returning subject`.execute(transaction);
-    // After the lease, never before: a reading that ended in between is stored by now and is seen here.
-    const { rows } = await sql<{ block: Block; id: string; satisfied: boolean; now: Date }>`
-      select asked.block, asked.id, clock_timestamp()::timestamptz(3) as now,
-        coalesce(greatest(n.recorded_at, w.recorded_at) >=
-          clock_timestamp() - ${request.askedMsAgo}::float8 * interval '1 millisecond', false) as satisfied
-      from ${asked}
-      left join number_snapshot n
-        on n.tenant_id = ${tenantId} and n.number_id = asked.id and n.block = asked.block
-      left join waba_snapshot w
-        on asked.block = 'waba' and w.tenant_id = ${tenantId} and w.waba_id = asked.id`.execute(
-      transaction,
-    );
-    const ours = new Set(granted.rows.map((row) => row.subject));
-    const satisfied = rows.filter((row) => row.satisfied);
-    await deleteLeases(
-      transaction,
-      tenantId,
-      holder,
-      satisfied.filter((row) => ours.has(toSubjectKey(row))),
-    );
-    const credentials = await transaction
-      .selectFrom('number_credential')
-      .select(['number_id', 'sealed'])
-      .where('tenant_id', '=', tenantId)
-      .where('number_id', '=', sql<string>`any(${request.numberIds}::text[])`)
-      .execute();
-    return {
-      granted: rows.filter((row) => !row.satisfied && ours.has(toSubjectKey(row))),
-      satisfied,
-      held: rows.filter((row) => !row.satisfied && !ours.has(toSubjectKey(row))),
-      observedAt: rows[0]?.now ?? new Date(),
-      credentials: new Map(credentials.map((row) => [row.number_id, row.sealed])),
-    };
-  });
-}
-
-/** `block:id`, the name of a subject. */
-export function toSubjectKey({ block, id }: Subject): string {
-  return `${block}:${id}`;
-}
-
 /** What was read of one subject; `data` null means that the reading failed. */
 export interface Reading extends Subject {
   readonly data: object | null;
@@ -220,6 +134,8 @@ export interface ReadingsToRecord {
   readonly readings: readonly Reading[];
   /** The lease to give back, whether or not there is a reading. */
   readonly leased: readonly Subject[];
+  /** Accounts that are not to be read, and until when. */
+  readonly pauses?: ReadonlyMap<string, Date>;
 }
 
 /**
@@ -238,6 +154,7 @@ export async function recordReadings(database: Database, request: ReadingsToReco
     if (ofWabas.length > 0) {
       await upsertSnapshots(transaction, { ...request, readings: ofWabas }, 'waba_snapshot');
     }
+    await recordBudgets(transaction, tenantId, request.pauses ?? new Map());
     await deleteLeases(transaction, tenantId, request.holder, request.leased);
   });
 }
@@ -296,21 +213,6 @@ async function updateNumbers(
         then greatest(n.state_observed_at, ${observedAt}::timestamptz(3)) else n.state_observed_at end
     from read join locked on locked.id = read.id
     where n.tenant_id = ${tenantId} and n.id = read.id`.execute(transaction);
-}
-
-async function deleteLeases(
-  transaction: TenantTransaction,
-  tenantId: string,
-  holder: string,
-  subjects: readonly Subject[],
-): Promise<void> {
-  if (subjects.length === 0) return;
-  await transaction
-    .deleteFrom('refresh_lease')
-    .where('tenant_id', '=', tenantId)
-    .where('holder', '=', holder)
-    .where('subject', '=', sql<string>`any(${subjects.map(toSubjectKey)}::text[])`)
-    .execute();
 }
 
 interface BlockJson {

@@ -2,7 +2,15 @@
 // Without an engine there is nothing to read: the stored state is then the answer.
 
 import { toObject } from '../numbers/meta.ts';
-import type { Blocks, ConnectionState, Provider, Read, Target, UpstreamFailure } from '../numbers/provider.ts';
+import type {
+  Blocks,
+  ConnectionState,
+  Provider,
+  Read,
+  ReadOptions,
+  Target,
+  UpstreamFailure,
+} from '../numbers/provider.ts';
 import type { Telemetry } from '../telemetry.ts';
 import { mapConcurrently } from './concurrency.ts';
 import { readHttp, toRetryAt, type HttpReading } from './http-read.ts';
@@ -18,12 +26,18 @@ export interface PilotStatusProviderOptions {
 
 /** Reads the numbers whose provider is PILOT_STATUS, one request for each. */
 export function createPilotStatusProvider(options: PilotStatusProviderOptions): Provider {
-  const { sessionEngine, fetch, telemetry, attemptTimeoutMs: timeoutMs = 3_000 } = options;
-  const readConnection = async (target: Target, signal: AbortSignal): Promise<ConnectionRead> => {
+  const { sessionEngine, fetch, telemetry, attemptTimeoutMs = 3_000 } = options;
+  const readConnection = async (
+    target: Target,
+    { signal, deadlineAt }: ReadOptions,
+  ): Promise<ConnectionRead> => {
     const { instanceName } = target;
     if (sessionEngine === null || instanceName === null || !isPathSegment(instanceName)) {
       return { ok: false, attempted: false, failure: noInstance };
     }
+    const remainingMs = Math.floor(deadlineAt - performance.now());
+    if (remainingMs < 1) return { ok: false, attempted: false, failure: noTime };
+    const timeoutMs = Math.min(attemptTimeoutMs, remainingMs);
     const url = toConnectionStateUrl(sessionEngine.url, instanceName);
     const headers = { accept: 'application/json', apikey: sessionEngine.key };
     const reading = await readHttp(url, { fetch, headers, timeoutMs, signal });
@@ -33,14 +47,14 @@ export function createPilotStatusProvider(options: PilotStatusProviderOptions): 
   };
   return {
     blocks: sessionEngine === null ? [] : ['connection'],
-    async read(targets, signal) {
-      signal.throwIfAborted();
+    async read(targets, reading) {
+      reading.signal.throwIfAborted();
       return mapConcurrently(targets, maximumRequestsUnderWay, async (target) => {
         const { numberId } = target;
         if (sessionEngine === null || !target.blocks.includes('connection')) {
           return { numberId, reads: {} };
         }
-        return { numberId, reads: { connection: await readConnection(target, signal) } };
+        return { numberId, reads: { connection: await readConnection(target, reading) } };
       });
     },
   };
@@ -95,6 +109,8 @@ const troubles = {
   unreachable: 'The session engine could not be reached, or broke off its answer; try again later.',
   'too large': 'The session engine answered with more than the gateway reads; try again later.',
 } as const satisfies Record<Exclude<HttpReading['outcome'], 'answered'>, string>;
+
+const noTime = toFailure(troubles.timeout, true);
 
 const noInstance = toFailure(
   'No usable instance name is stored for this number; store the one that the session engine has.',

@@ -2,16 +2,20 @@
 // What a code means is in graph-error.ts; which operations travel together, and what to ask next, in rounds.ts.
 
 import { createHmac } from 'node:crypto';
-import { toObject, type MetaBlock } from '../../numbers/meta.ts';
-import type { Credentials, UpstreamFailure } from '../../numbers/provider.ts';
+import { toObject } from '../../numbers/meta.ts';
+import type { Credentials, ReadOptions, UpstreamFailure } from '../../numbers/provider.ts';
 import type { Telemetry } from '../../telemetry.ts';
-import { readHttp, type HttpReading } from '../http-read.ts';
+import type { HttpReading } from '../http-read.ts';
+import { createGuard, type GuardOptions } from './guard.ts';
 import {
   parseGraphError,
   toGraphFailure,
   toPlainFailure,
   type FailedReply,
 } from './graph-error.ts';
+import type { GraphOperation, GraphResult } from './operation.ts';
+import { findPause, recordPauses } from './pauses.ts';
+import { createQuarantine } from './quarantine.ts';
 import { parseUsage, toHighestPercent, unknownUsage, type GraphUsage } from './usage.ts';
 
 export interface GraphClient {
@@ -19,54 +23,28 @@ export interface GraphClient {
   get(
     operation: GraphOperation,
     credentials: Credentials,
-    signal: AbortSignal,
+    options: ReadOptions,
   ): Promise<GraphReply>;
   /** One POST for at most `maximumBatchOperations`; Meta counts each of them, so it saves time and no budget. */
   batch(
     operations: readonly GraphOperation[],
     credentials: Credentials,
-    signal: AbortSignal,
+    options: ReadOptions,
   ): Promise<GraphReply>;
 }
-
-export interface GraphOperation {
-  /** Chooses node or edge, and the words of a failure. */
-  readonly block: MetaBlock;
-  /** Of the phone number, or of the WABA. */
-  readonly id: string;
-  /** Graph's names, at least one. */
-  readonly fields: readonly string[];
-}
-
-export type GraphObject = Readonly<Record<string, unknown>>;
-
-export type GraphResult =
-  | { readonly ok: true; readonly json: GraphObject }
-  | {
-      readonly ok: false;
-      /** False when nothing was sent for it. */
-      readonly attempted: boolean;
-      readonly failure: UpstreamFailure;
-      /** The field that the node does not have, where that is what failed the whole operation. */
-      readonly refusedField: string | null;
-      /** Meta ran out of time before it came to this item of a batch, and means it to be asked again. */
-      readonly unanswered: boolean;
-    };
 
 export interface GraphReply {
   /** One for each operation, in their order. */
   readonly results: readonly GraphResult[];
   readonly usage: GraphUsage;
+  /** No reply came, or none that could be read: one operation may have spoiled it for the others. */
+  readonly broken: boolean;
 }
 
-export interface GraphClientOptions {
+export interface GraphClientOptions extends GuardOptions {
   /** May have a path, which is kept. */
   readonly url: URL;
   readonly version: string;
-  readonly fetch: typeof globalThis.fetch;
-  readonly telemetry: Telemetry;
-  /** For each HTTP request, its reply included; 3,000 unless told. */
-  readonly attemptTimeoutMs?: number;
 }
 
 /** https://developers.facebook.com/docs/graph-api/batch-requests */
@@ -76,22 +54,45 @@ export const maximumBatchOperations = 50;
 export function createGraphClient(options: GraphClientOptions): GraphClient {
   const base = `${options.url.origin}${options.url.pathname.replace(/\/+$/, '')}/${options.version}/`;
   const exchange = createExchange(options);
+  const quarantine = createQuarantine();
+  const findObstacle = (
+    operation: GraphOperation,
+    credentials: Credentials,
+    { pauses }: ReadOptions,
+  ): GraphResult | null => {
+    const flaw = findFlaw(operation, credentials);
+    if (flaw !== null) return flaw;
+    const failure = findPause(pauses, operation) ?? quarantine.find(operation, credentials);
+    return failure === null ? null : toUnsent(failure);
+  };
+  const send = async (url: URL, sending: Sending, toResults: ReplyReader): Promise<GraphReply> => {
+    const { operations, credentials, options: reading } = sending;
+    const sentAt = Date.now();
+    const reply = await exchange(url, sending, toResults);
+    quarantine.record(operations, credentials, reply.results, sentAt);
+    recordPauses(reading.pauses, operations, reply.results, reply.usage);
+    return reply;
+  };
   return {
-    async get(operation, credentials, signal) {
-      const flaw = findFlaw(operation, credentials);
-      if (flaw !== null) return { results: [flaw], usage: unknownUsage };
+    async get(operation, credentials, reading) {
+      const obstacle = findObstacle(operation, credentials, reading);
+      if (obstacle !== null) return toUnsentReply([obstacle]);
       const url = new URL(`${base}${toRelativeUrl(operation, credentials)}`);
-      return exchange(url, { operations: [operation], credentials, signal }, toSingleResults);
+      const sending = { operations: [operation], credentials, options: reading };
+      return await send(url, sending, toSingleResults);
     },
-    async batch(operations, credentials, signal) {
-      const flaws = operations.map((operation) => findFlaw(operation, credentials));
-      const sound = operations.filter((_, index) => flaws[index] === null);
-      if (sound.length === 0) return { results: flaws.filter(isPresent), usage: unknownUsage };
-      const form = toBatchForm(sound, credentials);
-      const sending = { operations: sound, credentials, signal, form };
-      const { results, usage } = await exchange(new URL(base), sending, toBatchResults);
+    async batch(operations, credentials, reading) {
+      const obstacles = operations.map((it) => findObstacle(it, credentials, reading));
+      const clear = operations.filter((_, index) => obstacles[index] === null);
+      if (clear.length === 0) return toUnsentReply(obstacles.filter(isPresent));
+      const form = toBatchForm(clear, credentials);
+      const sending = { operations: clear, credentials, options: reading, form };
+      const { results, ...reply } = await send(new URL(base), sending, toBatchResults);
       const answered = results.values();
-      return { results: flaws.map((flaw) => flaw ?? answered.next().value ?? noResult), usage };
+      return {
+        ...reply,
+        results: obstacles.map((it) => it ?? answered.next().value ?? noResult),
+      };
     },
   };
 }
@@ -99,7 +100,7 @@ export function createGraphClient(options: GraphClientOptions): GraphClient {
 interface Sending {
   readonly operations: readonly GraphOperation[];
   readonly credentials: Credentials;
-  readonly signal: AbortSignal;
+  readonly options: ReadOptions;
   readonly form?: URLSearchParams;
 }
 
@@ -113,27 +114,32 @@ type Exchange = (url: URL, sending: Sending, toResults: ReplyReader) => Promise<
 
 /** The one place through which every request goes to Meta. */
 function createExchange(options: GraphClientOptions): Exchange {
-  const { fetch, telemetry, attemptTimeoutMs: timeoutMs = 3_000 } = options;
+  const { telemetry } = options;
+  const guard = createGuard(options);
   const warnOfVersion = createVersionWarning(options);
-  return async (url, { operations, credentials, signal, ...body }, toResults) => {
+  return async (url, { operations, credentials, options: reading, ...body }, toResults) => {
     const headers = {
       accept: 'application/json',
       authorization: `Bearer ${credentials.accessToken}`,
     };
-    const reading = await readHttp(url, { fetch, headers, ...body, timeoutMs, signal });
-    if (reading.outcome !== 'answered') {
-      const failed = toFailed(toReadingFailure(reading.outcome));
-      const results = operations.map(() => failed);
-      report(telemetry, reading, results, unknownUsage);
-      return { results, usage: unknownUsage };
+    const witness = operations[0]?.id ?? '';
+    const answer = await guard(url, { headers, ...body, witness }, reading);
+    if (answer.outcome === 'unsent') {
+      return toUnsentReply(operations.map(() => toUnsent(answer.failure)));
     }
-    const usage = parseUsage(reading.headers);
-    const { status } = reading;
-    const reply = { status, headers: reading.headers, usage };
-    const results = toResults(parseJson(reading.text), operations, reply);
-    report(telemetry, reading, results, usage);
-    warnOfVersion(reading.headers);
-    return { results, usage };
+    if (answer.outcome !== 'answered') {
+      const failed = toFailed(toReadingFailure(answer.outcome));
+      const results = operations.map(() => failed);
+      report(telemetry, answer, results, unknownUsage);
+      return { results, usage: unknownUsage, broken: true };
+    }
+    const usage = parseUsage(answer.headers);
+    const { status } = answer;
+    const reply = { status, headers: answer.headers, usage };
+    const results = toResults(parseJson(answer.text), operations, reply);
+    report(telemetry, answer, results, usage);
+    warnOfVersion(answer.headers);
+    return { results, usage, broken: false };
   };
 }
 
@@ -174,10 +180,10 @@ function createVersionWarning({ version, telemetry }: GraphClientOptions) {
 function findFlaw({ block, id }: GraphOperation, { accessToken }: Credentials): GraphResult | null {
   if (!/^\d{5,20}$/.test(id)) {
     const subject = block === 'waba' ? 'WhatsApp Business account id' : 'phone number id';
-    return toUnsent(`The stored ${subject} is not one: Meta's ids are 5 to 20 digits. Correct it.`);
+    return toFlaw(`The stored ${subject} is not one: Meta's ids are 5 to 20 digits. Correct it.`);
   }
   if (!/^[\x21-\x7e]{1,4096}$/.test(accessToken)) {
-    return toUnsent('The stored access token has characters that no token has; store it again.');
+    return toFlaw('The stored access token has characters that no token has; store it again.');
   }
   return null;
 }
@@ -254,16 +260,14 @@ function toErrorResult(json: unknown, { block }: GraphOperation, reply: FailedRe
   return toFailed(toGraphFailure(error, block, reply), error?.refusedField ?? null);
 }
 
-const noResult: GraphResult = {
-  ...toFailed(
-    toPlainFailure(
-      'META_UNAVAILABLE',
-      true,
-      'Meta ran out of time before it came to this part; try again later.',
-    ),
+/** Meta ran out of time before it came to this item of a batch, and means it to be asked again. */
+const noResult: GraphResult = toFailed(
+  toPlainFailure(
+    'META_UNAVAILABLE',
+    true,
+    'Meta ran out of time before it came to this part; try again later.',
   ),
-  unanswered: true,
-};
+);
 
 function toReadingFailure(outcome: Exclude<HttpReading['outcome'], 'answered'>): UpstreamFailure {
   switch (outcome) {
@@ -289,11 +293,19 @@ function toReadingFailure(outcome: Exclude<HttpReading['outcome'], 'answered'>):
 }
 
 function toFailed(failure: UpstreamFailure, refusedField: string | null = null) {
-  return { ok: false, attempted: true, failure, refusedField, unanswered: false } as const;
+  return { ok: false, attempted: true, failure, refusedField } as const;
 }
 
-function toUnsent(message: string): GraphResult {
-  return { ...toFailed(toPlainFailure('META_ACCESS_DENIED', false, message)), attempted: false };
+function toUnsent(failure: UpstreamFailure): GraphResult {
+  return { ...toFailed(failure), attempted: false };
+}
+
+function toFlaw(message: string): GraphResult {
+  return toUnsent(toPlainFailure('META_ACCESS_DENIED', false, message));
+}
+
+function toUnsentReply(results: readonly GraphResult[]): GraphReply {
+  return { results, usage: unknownUsage, broken: false };
 }
 
 function isSuccess(status: number): boolean {

@@ -7,22 +7,28 @@ import type {
   Observation,
   Provider,
   Read,
+  ReadOptions,
   Target,
   UpstreamFailure,
 } from '../../numbers/provider.ts';
-import type { GraphClient, GraphObject } from './graph.ts';
+import type { GraphClient } from './graph.ts';
 import { toPlainFailure } from './graph-error.ts';
+import type { GraphObject } from './operation.ts';
+import { createPersistentClient } from './persistent.ts';
 import { askGraph, type Question } from './rounds.ts';
 
 export interface MetaProviderOptions {
   readonly graph: GraphClient;
+  /** The longest rest before the first retry; 250 unless told. */
+  readonly retryDelayMs?: number;
 }
 
 /** Reads the numbers whose provider is META. */
-export function createMetaProvider({ graph }: MetaProviderOptions): Provider {
+export function createMetaProvider({ graph, ...options }: MetaProviderOptions): Provider {
+  const persistent = createPersistentClient(graph, options);
   return {
     blocks: Object.keys(metaBlocks) as MetaBlock[],
-    read: (targets, signal) => readTargets(graph, targets, signal),
+    read: (targets, reading) => readTargets(persistent, targets, reading),
   };
 }
 
@@ -32,16 +38,16 @@ type Answers = Map<string, Read<GraphObject>>;
 async function readTargets(
   graph: GraphClient,
   targets: readonly Target[],
-  signal: AbortSignal,
+  options: ReadOptions,
 ): Promise<readonly Observation[]> {
-  signal.throwIfAborted();
+  options.signal.throwIfAborted();
   const access = createAccess(targets);
   const questions = new Map(
     listQuestions(targets, access).map((question) => [toKey(question), question]),
   );
-  const answers = await ask(graph, questions, signal);
+  const answers = await ask(graph, questions, options);
   const others = toOtherAccess(questions, answers, access);
-  for (const [key, answer] of await ask(graph, others, signal)) {
+  for (const [key, answer] of await ask(graph, others, options)) {
     if (answer.ok) answers.set(key, answer);
   }
   const reads = new Map(
@@ -53,9 +59,9 @@ async function readTargets(
 async function ask(
   graph: GraphClient,
   questions: ReadonlyMap<string, Question>,
-  signal: AbortSignal,
+  options: ReadOptions,
 ): Promise<Answers> {
-  const answers = await askGraph(graph, [...questions.values()], signal);
+  const answers = await askGraph(graph, [...questions.values()], options);
   return new Map(questions.entries().map(([key, question]) => [key, answers.get(question)!]));
 }
 
@@ -101,7 +107,7 @@ function toQuestion(target: Target, block: MetaBlock, access: Access): Question 
   const id = block === 'waba' ? target.wabaId : target.phoneNumberId;
   if (id === null) return null;
   const credentials = block === 'waba' ? access.ofWaba(id)[0] : access.ofTarget(target);
-  return credentials ? { block, id, credentials } : null;
+  return credentials ? { block, id, wabaId: target.wabaId, credentials } : null;
 }
 
 function toKey({ block, id, credentials }: Question): string {

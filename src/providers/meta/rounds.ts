@@ -2,19 +2,15 @@
 // What the questions are is left to meta.ts, the requests themselves to graph.ts.
 
 import { metaBlocks, toGraphFields, type Field, type MetaBlock } from '../../numbers/meta.ts';
-import type { Credentials, Read } from '../../numbers/provider.ts';
-import { mapConcurrently } from '../concurrency.ts';
-import {
-  maximumBatchOperations,
-  type GraphClient,
-  type GraphObject,
-  type GraphResult,
-} from './graph.ts';
+import type { Credentials, Read, ReadOptions } from '../../numbers/provider.ts';
+import { maximumBatchOperations, type GraphClient } from './graph.ts';
+import type { GraphObject, GraphOperation, GraphResult } from './operation.ts';
 
 /** One thing to learn, and on whose behalf. Questions with the same credentials object travel together. */
 export interface Question {
   readonly block: MetaBlock;
   readonly id: string;
+  readonly wabaId: string | null;
   readonly credentials: Credentials;
 }
 
@@ -25,13 +21,13 @@ export interface Question {
 export async function askGraph(
   graph: GraphClient,
   questions: readonly Question[],
-  signal: AbortSignal,
+  options: ReadOptions,
 ): Promise<ReadonlyMap<Question, Read<GraphObject>>> {
   const answered = new Map<Question, Answered[]>(questions.map((question) => [question, []]));
   let attempts: readonly Attempt[] = questions.map(toFirstAttempt);
   while (attempts.length > 0) {
     // oxlint-disable-next-line no-await-in-loop -- each round follows from the answers of the one before
-    const round = await sendRound(graph, attempts, signal);
+    const round = await sendRound(graph, attempts, options);
     attempts = round.flatMap(([attempt, result]) => {
       const next = toNextAttempts(attempt, result);
       if (next.length === 0) answered.get(attempt.question)?.push({ attempt, result });
@@ -46,8 +42,6 @@ interface Attempt {
   readonly question: Question;
   readonly fields: readonly string[];
   readonly part: 'whole' | 'core' | 'risky';
-  /** Once is enough. */
-  readonly askedAgain: boolean;
 }
 
 /** An attempt with its last result. */
@@ -58,34 +52,35 @@ interface Answered {
 
 /** From here on a batch is worth it: it saves round trips, but waits for the slowest of its items. */
 const smallestBatch = 4;
-const maximumRequestsUnderWay = 8;
 
 async function sendRound(
   graph: GraphClient,
   attempts: readonly Attempt[],
-  signal: AbortSignal,
+  options: ReadOptions,
 ): Promise<readonly (readonly [Attempt, GraphResult])[]> {
   const requests = Map.groupBy(attempts, ({ question }) => question.credentials)
     .entries()
     .flatMap(([credentials, group]) => toRequests(group).map((part) => ({ credentials, part })))
     .toArray();
-  const replies = await mapConcurrently(
-    requests,
-    maximumRequestsUnderWay,
-    async ({ credentials, part }) => {
-      const operations = part.map(({ question: { block, id }, fields }) => ({ block, id, fields }));
+  const replies = await Promise.all(
+    requests.map(async ({ credentials, part }) => {
+      const operations = part.map(toOperation);
       const [operation, ...others] = operations;
       if (operation === undefined) return [];
       const { results } =
         others.length === 0
-          ? await graph.get(operation, credentials, signal)
-          : await graph.batch(operations, credentials, signal);
+          ? await graph.get(operation, credentials, options)
+          : await graph.batch(operations, credentials, options);
       return results;
-    },
+    }),
   );
   return requests.flatMap(({ part }, index) =>
     part.map((attempt, position) => [attempt, replies[index]![position]!] as const),
   );
+}
+
+function toOperation({ question: { block, id, wabaId }, fields }: Attempt): GraphOperation {
+  return { block, id, wabaId, fields };
 }
 
 function toRequests(attempts: readonly Attempt[]): readonly (readonly Attempt[])[] {
@@ -98,13 +93,12 @@ function toRequests(attempts: readonly Attempt[]): readonly (readonly Attempt[])
 }
 
 function toFirstAttempt(question: Question): Attempt {
-  return { question, fields: toGraphFields(question.block), part: 'whole', askedAgain: false };
+  return { question, fields: toGraphFields(question.block), part: 'whole' };
 }
 
 /** What to ask because of a result; nothing when it is the last word. */
 function toNextAttempts(attempt: Attempt, result: GraphResult): readonly Attempt[] {
   if (result.ok) return [];
-  if (result.unanswered && !attempt.askedAgain) return [{ ...attempt, askedAgain: true }];
   if (attempt.part === 'whole' && isWorthSplitting(attempt.question.block, result)) {
     return toParts(attempt, result.refusedField);
   }
@@ -124,18 +118,8 @@ function toParts({ question, fields }: Attempt, refusedField: string | null): re
   const risky = toRiskyFields(question.block);
   const allowed = fields.filter((field) => field !== refusedField);
   const parts: readonly Attempt[] = [
-    {
-      question,
-      fields: allowed.filter((field) => !risky.has(field)),
-      part: 'core',
-      askedAgain: false,
-    },
-    {
-      question,
-      fields: allowed.filter((field) => risky.has(field)),
-      part: 'risky',
-      askedAgain: false,
-    },
+    { question, fields: allowed.filter((field) => !risky.has(field)), part: 'core' },
+    { question, fields: allowed.filter((field) => risky.has(field)), part: 'risky' },
   ];
   return parts.filter((part) => part.fields.length > 0);
 }

@@ -54,6 +54,35 @@ export const environmentVariables = {
     default: 'info',
     meaning: '`trace` `debug` `info` `warn` `error` `fatal` or `silent`.',
   },
+  METRICS: { default: 'on', meaning: 'Answer Prometheus at GET /metrics: `on` or `off`.' },
+  GRAPHQL_MAX_TOKENS: { default: '2000', meaning: 'Most tokens of a GraphQL document.' },
+  GRAPHQL_MAX_DEPTH: { default: '8', meaning: 'Most fields within fields.' },
+  GRAPHQL_MAX_ALIASES: {
+    default: '30',
+    meaning: 'Most fields with an alias, counted wherever a fragment puts them.',
+  },
+  GRAPHQL_MAX_ROOT_FIELDS: {
+    default: '30',
+    meaning: 'Most fields at the root, repeated ones and `__typename` included.',
+  },
+  GRAPHQL_MAX_DIRECTIVES: { default: '10', meaning: 'Most directives in a document.' },
+  GRAPHQL_MAX_COST: {
+    default: '1000',
+    meaning: 'Most points that one operation may cost; see Limits.',
+  },
+  RATE_LIMIT: {
+    default: '100000/10',
+    meaning: 'Points that a tenant may spend, and in how many seconds; or `off`.',
+  },
+  TENANT_MAX_REQUESTS: {
+    default: '250',
+    meaning: 'Most requests of one tenant under way in this process.',
+  },
+  MAX_REQUESTS: { default: '500', meaning: 'Most requests under way in this process.' },
+  MAX_EVENT_LOOP_DELAY_MS: {
+    default: '250',
+    meaning: 'Longer delays of the event loop, while much is under way, count as overload.',
+  },
 } as const satisfies Record<string, { default: string; meaning: string }>;
 
 export type EnvironmentVariable = keyof typeof environmentVariables;
@@ -85,6 +114,23 @@ export interface Config {
   readonly graphiql: boolean;
   readonly corsOrigins: readonly string[];
   readonly logLevel: LogLevel;
+  readonly metrics: boolean;
+  readonly graphqlLimits: GraphQLLimits;
+  /** Null: no limit. */
+  readonly rateLimit: { readonly points: number; readonly seconds: number } | null;
+  readonly tenantMaxRequests: number;
+  readonly maxRequests: number;
+  readonly maxEventLoopDelayMs: number;
+}
+
+/** The largest document and operation that the GraphQL door takes. */
+export interface GraphQLLimits {
+  readonly tokens: number;
+  readonly depth: number;
+  readonly aliases: number;
+  readonly rootFields: number;
+  readonly directives: number;
+  readonly cost: number;
 }
 
 /** All that is wrong with the environment, at once. The messages name variables, never their values if secret. */
@@ -135,11 +181,24 @@ export function toConfig(environment: Environment): Config {
       : null,
     encryptionKeys: check('ENCRYPTION_KEYS', (text) => parseEncryptionKeys(text, production)),
     apiKeyPepper: check('API_KEY_PEPPER', (text) => parsePepper(text, production)),
-    keyFailuresPerMinute: check('KEY_FAILURES_PER_MINUTE', parseCount),
+    keyFailuresPerMinute: check('KEY_FAILURES_PER_MINUTE', parseFailures),
     trustedProxies: check('TRUSTED_PROXIES', parseProxies),
     graphiql: check('GRAPHIQL', (text) => oneOf(['on', 'off'], text) === 'on'),
     corsOrigins: check('CORS_ORIGINS', parseOrigins),
     logLevel: check('LOG_LEVEL', (text) => oneOf(logLevels, text)),
+    metrics: check('METRICS', (text) => oneOf(['on', 'off'], text) === 'on'),
+    graphqlLimits: {
+      tokens: check('GRAPHQL_MAX_TOKENS', parseCount),
+      depth: check('GRAPHQL_MAX_DEPTH', parseCount),
+      aliases: check('GRAPHQL_MAX_ALIASES', parseCount),
+      rootFields: check('GRAPHQL_MAX_ROOT_FIELDS', parseCount),
+      directives: check('GRAPHQL_MAX_DIRECTIVES', parseCount),
+      cost: check('GRAPHQL_MAX_COST', parseCount),
+    },
+    rateLimit: check('RATE_LIMIT', parseRateLimit),
+    tenantMaxRequests: check('TENANT_MAX_REQUESTS', parseCount),
+    maxRequests: check('MAX_REQUESTS', parseCount),
+    maxEventLoopDelayMs: check('MAX_EVENT_LOOP_DELAY_MS', parseCount),
   };
   if (sessionEngineUrl && environment.SESSION_ENGINE_KEY === '') {
     problems.push('SESSION_ENGINE_KEY is missing; SESSION_ENGINE_URL needs it');
@@ -152,6 +211,20 @@ function parsePort(text: string): number {
   const port = Number(text);
   if (!/^\d{1,5}$/.test(text) || port > 65_535) throw new Error('must be a number from 0 to 65535');
   return port;
+}
+
+function parseCount(text: string): number {
+  if (!/^[1-9]\d{0,7}$/.test(text)) throw new Error('must be a whole number from 1 to 99999999');
+  return Number(text);
+}
+
+function parseRateLimit(text: string): Config['rateLimit'] {
+  if (text === 'off') return null;
+  const [, points, seconds] = /^([1-9]\d{0,8})\/([1-9]\d{0,4})$/.exec(text) ?? [];
+  if (points === undefined || seconds === undefined) {
+    throw new Error('must be points/seconds such as 1000/60, or off');
+  }
+  return { points: Number(points), seconds: Number(seconds) };
 }
 
 function parseDatabaseUrl(text: string): string {
@@ -213,7 +286,7 @@ function parsePepper(text: string, required: boolean): string {
   return text;
 }
 
-function parseCount(text: string): number {
+function parseFailures(text: string): number {
   if (!/^\d{1,6}$/.test(text)) throw new Error('must be a number from 0 to 999999');
   return Number(text);
 }

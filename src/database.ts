@@ -170,6 +170,7 @@ export interface DatabaseOptions {
   readonly onStatement?: (sql: string) => void;
   /** An idle connection was lost. The pool replaces it. */
   readonly onConnectionLost?: (error: Error) => void;
+  readonly onPool?: (pool: Pick<Pool, 'totalCount' | 'idleCount' | 'waitingCount'>) => void;
   /** Most connections to PostgreSQL at once. */
   readonly connections?: number;
 }
@@ -210,9 +211,7 @@ export async function openDatabase(
       ),
     // The tables are taken from the type, so only functions are left to call.
     acrossTenants: (work) => toUnavailable(() => work(kysely as unknown as Kysely<object>)),
-    async migrate() {
-      return await toUnavailable(() => kysely.connection().execute(applyMigrations));
-    },
+    migrate: () => toUnavailable(() => kysely.connection().execute(applyMigrations)),
     async pendingMigrations() {
       const all = await toUnavailable(() => migrator.getMigrations());
       return all.filter((migration) => !migration.executedAt).map((migration) => migration.name);
@@ -299,6 +298,7 @@ function openPostgres(url: string, options: DatabaseOptions): OpenedDialect {
     connectionTimeoutMillis: 500,
     ...limits,
   });
+  options.onPool?.(pool);
   // Without a listener an idle connection that the server ends takes the process with it.
   pool.on('error', (error) => options.onConnectionLost?.(error));
   // The same for one that is in use: its next statement tells.

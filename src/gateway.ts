@@ -1,14 +1,18 @@
 // Owns the composition: which parts make a gateway, put together once. Every door is reached through its `fetch`.
 
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { type AccessControl, createAccessControl } from './access/access.ts';
+import { createAllowance } from './access/allowance.ts';
 import { createSourceFinder } from './access/source.ts';
 import type { Config } from './config.ts';
 import { type Database, openDatabase } from './database.ts';
 import { GatewayError } from './errors.ts';
 import { createGraphQLServer } from './graphql/server.ts';
+import { refuse as refuseGraphQL } from './graphql/response.ts';
+import { createLoad, type Load } from './load.ts';
+import { createMetrics, type Metrics } from './metrics.ts';
 import { createNumbers, type Numbers } from './numbers/numbers.ts';
 import { createGraphClient } from './providers/meta/graph.ts';
-import type { GuardOptions } from './providers/meta/guard.ts';
 import { createMetaProvider } from './providers/meta/meta.ts';
 import { createPilotStatusProvider } from './providers/pilot-status.ts';
 import { createRestRouter, toErrorResponse } from './rest/routes.ts';
@@ -23,8 +27,12 @@ import {
 export interface Gateway extends AsyncDisposable {
   /** Answers a request to any of the doors; never rejects. `address` is that of the socket it came over. */
   fetch(request: Request, address?: string): Promise<Response>;
-  /** The answer to what is too broken to be a Request. */
-  refuse(error: GatewayError): Response;
+  /** The answer to what is too broken to be a Request, or comes too late to be one; in the form of the path's door. */
+  refuse(error: GatewayError, path?: string): Response;
+  /** Why nothing more is begun right now; null when there is room. Says so to Prometheus too. */
+  findOverload(): GatewayError | null;
+  /** Null when metrics are off. */
+  readonly metrics: Metrics | null;
   /** Throws UNAVAILABLE while the database does not answer. */
   ready(): Promise<void>;
   readonly database: Database;
@@ -43,8 +51,6 @@ export interface GatewayOverrides {
   readonly telemetry?: Telemetry;
   /** Milliseconds that a live reading may take. */
   readonly deadlineMs?: number;
-  /** How patient a request to Meta is. */
-  readonly graph?: Pick<GuardOptions, 'attemptTimeoutMs' | 'circuitPauseMs'>;
   /** Put into the header editor of GraphiQL. */
   readonly graphiqlKey?: string;
 }
@@ -56,13 +62,20 @@ export async function createGateway(
   config: Config,
   overrides: GatewayOverrides = {},
 ): Promise<Gateway> {
-  const telemetry = overrides.telemetry ?? createTelemetry({ level: config.logLevel });
-  const database = overrides.database ?? (await openConfiguredDatabase(config, telemetry));
+  const metrics = createMetrics();
+  const requests = new AsyncLocalStorage<RequestContext>();
+  const telemetry = countCalls(
+    metrics.observeTelemetry(overrides.telemetry ?? createTelemetry({ level: config.logLevel })),
+    requests,
+  );
+  const database = overrides.database ?? (await openConfiguredDatabase(config, telemetry, metrics));
   const access = createAccessControl({
     database,
     pepper: config.apiKeyPepper,
     failuresPerMinute: config.keyFailuresPerMinute,
   });
+  const load = createLoad(config);
+  metrics.observeLoad(load);
   const numbers = createNumbers({
     database,
     vault: createVault(config.encryptionKeys),
@@ -71,37 +84,87 @@ export async function createGateway(
     now: overrides.now ?? (() => new Date()),
     ...(overrides.deadlineMs !== undefined && { deadlineMs: overrides.deadlineMs }),
   });
-  const graphql = createGraphQLServer({
+  const doors = {
     access,
-    numbers,
+    allowance: createAllowance({ ...config, onRefusal: metrics.requestLimited }),
+    numbers: metrics.observeNumbers(numbers),
     telemetry,
+  };
+  const graphql = createGraphQLServer({
+    ...doors,
+    limits: config.graphqlLimits,
     graphiql: config.graphiql ? { apiKey: overrides.graphiqlKey ?? null } : null,
     suggestions: config.mode === 'demo',
   });
-  const rest = createRestRouter({ access, numbers, telemetry });
+  const rest = createRestRouter(doors);
+  const edge = { config, telemetry, metrics, load, requests };
   return {
-    fetch: createFetch({ '/graphql': graphql }, rest, config, telemetry),
-    refuse(error) {
+    fetch: createFetch({ '/graphql': graphql }, rest, edge),
+    refuse(error, path) {
       const { requestId } = toRequestContext(new Headers());
-      const response = toErrorResponse(error, requestId);
-      response.headers.set('x-request-id', requestId);
-      return response;
+      return toRefusal(error, requestId, path);
     },
+    findOverload: () => findOverload(edge),
+    metrics: config.metrics ? metrics : null,
     ready: () => database.ping(),
     database,
     access,
     numbers,
     telemetry,
-    [Symbol.asyncDispose]: () => database[Symbol.asyncDispose](),
+    async [Symbol.asyncDispose]() {
+      load[Symbol.dispose]();
+      await database[Symbol.asyncDispose]();
+    },
   };
 }
 
-async function openConfiguredDatabase(config: Config, telemetry: Telemetry): Promise<Database> {
+/** What the way of every request is made of. */
+interface Edge {
+  readonly config: Config;
+  readonly telemetry: Telemetry;
+  readonly metrics: Metrics;
+  readonly load: Load;
+  /** The request for which something is being done. */
+  readonly requests: AsyncLocalStorage<RequestContext>;
+}
+
+/** The same telemetry, which lets the request that caused a call upstream know of it. */
+function countCalls(telemetry: Telemetry, requests: AsyncLocalStorage<RequestContext>): Telemetry {
+  return {
+    ...telemetry,
+    upstreamCalled(call) {
+      const context = requests.getStore();
+      if (context !== undefined) context.upstreamCalls += call.operations;
+      telemetry.upstreamCalled(call);
+    },
+  };
+}
+
+function findOverload({ load, metrics }: Edge): GatewayError | null {
+  const overload = load.findOverload();
+  if (overload === null) return null;
+  metrics.requestShed(overload.reason);
+  return overload.error;
+}
+
+function toRefusal(error: GatewayError, requestId: string, path = ''): Response {
+  const response =
+    path === '/graphql' ? refuseGraphQL(error, requestId) : toErrorResponse(error, requestId);
+  response.headers.set('x-request-id', requestId);
+  return response;
+}
+
+async function openConfiguredDatabase(
+  config: Config,
+  telemetry: Telemetry,
+  metrics: Metrics,
+): Promise<Database> {
   return await openDatabase(
     config.databaseUrl === null
       ? { kind: 'embedded', directory: config.dataDirectory }
       : { kind: 'postgres', url: config.databaseUrl },
     {
+      onPool: metrics.observePool,
       onConnectionLost: (error) =>
         telemetry.warned('a database connection was lost', { cause: error.message }),
     },
@@ -115,7 +178,6 @@ function createProviders(config: Config, overrides: GatewayOverrides, telemetry:
     version: config.metaGraphVersion,
     fetch,
     telemetry,
-    ...overrides.graph,
   });
   return {
     META: createMetaProvider({ graph }),
@@ -130,19 +192,27 @@ function createProviders(config: Config, overrides: GatewayOverrides, telemetry:
 function createFetch(
   doors: Readonly<Record<string, Door>>,
   rest: Door,
-  { corsOrigins, trustedProxies }: Config,
-  telemetry: Telemetry,
+  edge: Edge,
 ): Gateway['fetch'] {
+  const { telemetry, load, requests } = edge;
+  const { corsOrigins, trustedProxies } = edge.config;
   const findSource = createSourceFinder(trustedProxies);
   return async (request, address) => {
     const context = toRequestContext(request.headers, findSource(address, request.headers));
     const { pathname } = new URL(request.url);
     const door = doors[pathname] ?? rest;
     const cors = toCorsHeaders(request.headers, corsOrigins);
+    const overload = findOverload(edge);
+    const end = load.begin();
     const response = isPreflight(request)
       ? new Response(null, { status: 204, headers: cors === null ? {} : preflightHeaders })
-      : await answer(door, request, context, telemetry);
+      : overload === null
+        ? await requests.run(context, () => answer(door, request, context, telemetry))
+        : toRefusal(overload, context.requestId, pathname);
+    end();
+    context.visit?.leave();
     const headers = new Headers(response.headers);
+    for (const [name, value] of toRateHeaders(context)) headers.set(name, value);
     for (const [name, value] of Object.entries(cors ?? {})) headers.set(name, value);
     if (corsOrigins.length > 0) headers.append('vary', 'origin');
     headers.set('x-request-id', context.requestId);
@@ -153,6 +223,7 @@ function createFetch(
       status: response.status,
       durationMs: Math.round(performance.now() - context.askedAt),
       tenantId: context.tenantId,
+      operation: context.operation,
     });
     return new Response(response.body, { status: response.status, headers });
   };
@@ -176,9 +247,22 @@ async function answer(
   }
 }
 
+// https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-10
+function toRateHeaders({ visit }: RequestContext): readonly (readonly [string, string])[] {
+  const standing = visit?.standing ?? null;
+  if (standing === null) return [];
+  const { limit, remaining, resetAt, seconds } = standing;
+  const resetSeconds = Math.max(0, Math.ceil((resetAt.getTime() - Date.now()) / 1_000));
+  return [
+    ['ratelimit-policy', `"points";q=${limit};w=${seconds}`],
+    ['ratelimit', `"points";r=${remaining};t=${resetSeconds}`],
+  ];
+}
+
 const preflightHeaders = {
   'access-control-allow-methods': 'GET, HEAD, POST',
-  'access-control-allow-headers': 'content-type, if-none-match, x-api-key, x-request-id',
+  'access-control-allow-headers':
+    'content-type, if-none-match, x-api-key, x-include-cost, x-request-id',
   'access-control-max-age': '600',
 };
 
@@ -195,6 +279,6 @@ function toCorsHeaders(
   if (origin === null || !origins.includes(origin)) return null;
   return {
     'access-control-allow-origin': origin,
-    'access-control-expose-headers': 'etag, retry-after, x-request-id',
+    'access-control-expose-headers': 'etag, ratelimit, ratelimit-policy, retry-after, x-request-id',
   };
 }

@@ -2,6 +2,7 @@
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Config } from './config.ts';
@@ -24,26 +25,43 @@ export interface HttpOptions {
   /** Milliseconds between turning unready and no longer accepting, so that a balancer sees it. */
   readonly noticeMs?: number;
   readonly graceMs?: number;
+  /** How long a client may take, in milliseconds. */
+  readonly patience?: Partial<Patience>;
 }
+
+interface Patience {
+  readonly headersMs: number;
+  readonly requestMs: number;
+  /** How often both are looked at. */
+  readonly checkMs: number;
+}
+
+const usualPatience: Patience = { headersMs: 10_000, requestMs: 15_000, checkMs: 1_000 };
 
 /** The largest body that is read, in bytes. */
 export const bodyLimit = 100_000;
 
 /** Rejects when the address cannot be had. */
 export async function listen(gateway: Gateway, options: HttpOptions | Config): Promise<HttpServer> {
-  const { noticeMs = 1_000, graceMs = 10_000 }: Partial<HttpOptions> = options;
+  const { noticeMs = 1_000, graceMs = 10_000, patience }: Partial<HttpOptions> = options;
+  const { headersMs, requestMs, checkMs } = { ...usualPatience, ...patience };
   const state = { draining: false };
   const server = createServer(
     {
-      headersTimeout: 10_000,
-      requestTimeout: 15_000,
-      connectionsCheckingInterval: 1_000,
+      headersTimeout: headersMs,
+      requestTimeout: requestMs,
+      connectionsCheckingInterval: checkMs,
       maxHeaderSize: 8_192,
+      // The host is never used, so it may be missing.
+      requireHostHeader: false,
       // Longer than the usual minute of a balancer, which otherwise meets a socket that is just being closed.
       keepAliveTimeout: 65_000,
     },
     (incoming, outgoing) => void serve(gateway, state, incoming, outgoing),
   );
+  server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
+    refuseSocket(gateway, error, socket);
+  });
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(options.port, options.host, resolve);
@@ -103,11 +121,17 @@ async function answer(
       return toProbe(200, 'ok');
     case '/readyz':
       return await toReadiness(gateway, state);
+    case '/metrics':
+      if (gateway.metrics !== null) return await toMetrics(gateway.metrics);
+      break;
     default:
   }
   const declared = Number(incoming.headers['content-length'] ?? 0);
   // A URL is tidied up on its way into a Request, and a path that needs it is not the path.
   const [path] = (incoming.url ?? '').split('?');
+  // Before anything is made of it: refusing must be cheap.
+  const overload = gateway.findOverload();
+  if (overload !== null) return gateway.refuse(overload, path);
   const request = toRequest(incoming, signal);
   if (request === null) {
     return toRefusal(gateway, 'The request line or a header cannot be understood.');
@@ -116,7 +140,7 @@ async function answer(
     return gateway.refuse(new GatewayError('NOT_FOUND', 'There is no such route.'));
   }
   if (declared > bodyLimit) {
-    return toRefusal(gateway, `The body is larger than ${bodyLimit} bytes.`);
+    return toRefusal(gateway, `The body is larger than ${bodyLimit} bytes.`, path);
   }
   return await gateway.fetch(request, incoming.socket.remoteAddress);
 }
@@ -136,8 +160,37 @@ function toProbe(status: number, text: string): Response {
   return new Response(`${text}\n`, { status, headers });
 }
 
-function toRefusal(gateway: Gateway, message: string): Response {
+async function toMetrics(metrics: NonNullable<Gateway['metrics']>): Promise<Response> {
+  const { contentType, text } = await metrics.render();
+  const headers = { 'content-type': contentType, 'cache-control': 'no-store' };
+  return new Response(text, { headers });
+}
+
+const socketProblems: Readonly<Record<string, readonly [status: string, message: string]>> = {
+  HPE_HEADER_OVERFLOW: ['431 Request Header Fields Too Large', 'The headers are too large.'],
+  ERR_HTTP_REQUEST_TIMEOUT: ['408 Request Timeout', 'The request took too long to arrive.'],
+};
+
+// What is no HTTP, or takes too long to become a request.
+function refuseSocket(gateway: Gateway, error: NodeJS.ErrnoException, socket: Duplex): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const [status, message] = socketProblems[error.code ?? ''] ?? [
+    '400 Bad Request',
+    'This is no HTTP request.',
+  ];
   const response = gateway.refuse(new GatewayError('INVALID_REQUEST', message));
+  response.headers.set('connection', 'close');
+  const lines = [...response.headers].map(([name, value]) => `${name}: ${value}`);
+  void response.text().then((body) => {
+    socket.end([`HTTP/1.1 ${status}`, ...lines, '', body].join('\r\n'));
+  });
+}
+
+function toRefusal(gateway: Gateway, message: string, path?: string): Response {
+  const response = gateway.refuse(new GatewayError('INVALID_REQUEST', message), path);
   // What is left of the body is not read.
   response.headers.set('connection', 'close');
   return response;

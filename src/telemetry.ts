@@ -15,13 +15,41 @@ export interface RequestContext {
   readonly source: string;
   /** Written by the door once the key was verified, for the log. */
   tenantId: string | null;
+  /** Written by the door: one of few names for what was asked, never a word of the caller's. */
+  operation: string | null;
+  /** Reads upstream that this request has caused; those of a batch count one by one, as they do at Meta. */
+  upstreamCalls: number;
+  /** Written by the door once the tenant was let in. */
+  visit: RequestVisit | null;
+}
+
+/** Where the tenant of a request stands; see access/allowance.ts. */
+export interface RequestVisit {
+  /** Null when there is no limit. */
+  readonly standing: {
+    readonly limit: number;
+    readonly remaining: number;
+    readonly resetAt: Date;
+    /** Of the window. */
+    readonly seconds: number;
+  } | null;
+  /** The request was answered. */
+  leave(): void;
 }
 
 /** The caller's x-request-id if it is harmless, else a new one. */
 export function toRequestContext(headers: Headers, source = 'unknown'): RequestContext {
   const given = headers.get('x-request-id') ?? '';
   const requestId = /^[\w.-]{1,64}$/.test(given) ? given : randomUUID();
-  return { requestId, askedAt: performance.now(), source, tenantId: null };
+  return {
+    requestId,
+    askedAt: performance.now(),
+    source,
+    tenantId: null,
+    operation: null,
+    upstreamCalls: 0,
+    visit: null,
+  };
 }
 
 /** One request that was answered. */
@@ -33,6 +61,8 @@ export interface AnsweredRequest {
   readonly status: number;
   readonly durationMs: number;
   readonly tenantId: string | null;
+  /** One of few names for what was asked; null when nobody came to know. */
+  readonly operation?: string | null;
 }
 
 /** One HTTP request to an upstream. */

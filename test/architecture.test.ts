@@ -36,7 +36,7 @@ const errors = /^src\/errors\.ts$/;
 const storage = /^src\/database\.ts$/;
 const coreWithoutStores = /^src\/(access|numbers)\/(?!([a-z]+-)?store\.ts$)/;
 const port = /^src\/numbers\/(provider|meta|vocabulary|number)\.ts$/;
-const composition = /^src\/(gateway\.ts|admin\.ts|demo\.ts|admin\/|demo\/)/;
+const composition = /^src\/(gateway\.ts|load\.ts|metrics\.ts|admin\.ts|demo\.ts|admin\/|demo\/)/;
 
 const layers: readonly Layer[] = [
   { name: 'foundation', files: foundation, imports: [errors] },
@@ -75,7 +75,8 @@ const packages: readonly (readonly [name: RegExp, files: RegExp])[] = [
   [/^(pg|@electric-sql\/pglite)$/, storage],
   [/^(graphql|graphql-yoga|@graphql-yoga\/.*|@pothos\/.*|dataloader)$/, /^src\/graphql\//],
   [/^cockatiel$/, /^src\/providers\//],
-  [/^rate-limiter-flexible$/, /^src\/access\/attempts\.ts$/],
+  [/^rate-limiter-flexible$/, /^src\/access\/(allowance|attempts)\.ts$/],
+  [/^prom-client$/, /^src\/metrics\.ts$/],
   [/^(commander|@commander-js\/extra-typings|cli-table3|cli-progress)$/, commandLine],
   // For the version.
   [/^package\.json$/, commandLine],

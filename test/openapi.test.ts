@@ -279,6 +279,17 @@ test('a database that is down, and a defect, are as documented on every route', 
   expect((await Promise.all(paths.map(ask))).flat()).toEqual([]);
 });
 
+test('a tenant that has spent its points is told so on every route, as documented', async () => {
+  const { database } = gateway;
+  const environment = { RATE_LIMIT: '1/3600' };
+  await using spent = await openTestGateway({ database, environment });
+  const tenant = await spent.addTenant();
+  await tenant.rest('/v1/openapi.json');
+  const paths = listOperations().map(({ path }) => path);
+  const ask = async (path: string) => listDifferences(path, await tenant.rest(path));
+  expect((await Promise.all(paths.map(ask))).flat()).toEqual([]);
+});
+
 test('nothing is documented that the tests above have not seen', () => {
   const documented = listOperations().flatMap(({ operation: { operationId, responses } }) =>
     Object.entries<Json>(responses).flatMap(([code, { content }]) => {

@@ -10,7 +10,8 @@ const requestId = { 'x-request-id': 'the-same' };
 const time = expect.stringMatching(/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$/);
 
 function toWhole({ status, headers, text }: Reply<unknown>) {
-  return { status, headers: [...headers], text };
+  // What is left of the tenant's points changes with each request.
+  return { status, headers: [...headers].filter(([name]) => name !== 'ratelimit'), text };
 }
 
 describe.each(databases)('on %s', (database) => {

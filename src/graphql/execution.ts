@@ -1,4 +1,5 @@
-// Owns the execution of a document by graphql-js, and what a caller is told about variables.
+// Owns the execution of a document by graphql-js within its price, its deadline and the patience of the caller, and what
+// a caller is told about variables.
 
 import {
   type ExecutionArgs,
@@ -9,12 +10,109 @@ import {
   print,
   validateExecutionArgs,
 } from 'graphql';
+import type { Visit } from '../access/allowance.ts';
+import { GatewayError } from '../errors.ts';
+import type { RequestContext } from '../telemetry.ts';
+import { type Price, toPrice } from './cost.ts';
 
-/** As graphql-js, but a variable with a wrong value is named without its value, which may be anything. */
-export function execute(args: ExecutionArgs): ExecutionResult | Promise<ExecutionResult> {
-  const validated = validateExecutionArgs(args);
-  if ('schema' in validated) return executeRootSelectionSet(validated);
-  return { errors: validated.map(toRequestError) };
+/** The part of the context that says who asks and what it has cost so far. */
+export interface ExecutionContext {
+  readonly request: Request;
+  readonly visit: Visit;
+  readonly asked: RequestContext;
+}
+
+/** Milliseconds; a live reading, which is what takes longest, has a shorter one of its own. */
+const defaultDeadlineMs = 12_000;
+
+/** A request that has this header set to `1` or `true` is told in `extensions.cost` what it has cost. */
+const costHeader = 'x-include-cost';
+
+/**
+ * As graphql-js, but it charges the tenant first, ends with UNAVAILABLE at the deadline and when the caller leaves, and
+ * a variable with a wrong value is named without its value, which may be anything. Never rejects with what is ours.
+ */
+export function createExecute(
+  maxCost: number,
+  deadlineMs = defaultDeadlineMs,
+): (args: ExecutionArgs) => Promise<ExecutionResult> {
+  return async (args) => {
+    const context = args.contextValue as ExecutionContext;
+    const { visit, asked } = context;
+    const stop = createStop(context.request.signal, deadlineMs);
+    try {
+      const validated = validateExecutionArgs({ ...args, abortSignal: stop.signal });
+      if (!('schema' in validated)) return { errors: validated.map(toRequestError) };
+      const price = toPrice(validated);
+      asked.operation = price.operation;
+      assertAffordable(price, maxCost);
+      await visit.charge(price.requested - 1);
+      const result = await executeRootSelectionSet(validated);
+      const actual = price.toActual(result, asked.upstreamCalls);
+      await visit.settle(price.requested - actual);
+      return isCostWanted(context) ? withCost(result, price, actual, context) : result;
+    } catch (error) {
+      const told = stop.isLate() ? toLate(error, deadlineMs) : error;
+      if (!(told instanceof GatewayError)) throw told;
+      return { errors: [new GraphQLError(told.message, { originalError: told })] };
+    } finally {
+      stop.forget();
+    }
+  };
+}
+
+function assertAffordable({ requested }: Price, limit: number): void {
+  if (requested <= limit) return;
+  const message = `The operation may cost ${requested} points, and the limit is ${limit}; ask for fewer numbers at once.`;
+  const details = { subject: 'points', count: requested, limit };
+  throw new GatewayError('QUERY_TOO_COMPLEX', message, { details });
+}
+
+function isCostWanted({ request }: ExecutionContext): boolean {
+  return ['1', 'true'].includes(request.headers.get(costHeader) ?? '');
+}
+
+function withCost(
+  result: ExecutionResult,
+  { requested }: Price,
+  actual: number,
+  { asked: { upstreamCalls }, visit: { standing } }: ExecutionContext,
+): ExecutionResult {
+  const { limit = null, remaining = null, resetAt = null } = standing ?? {};
+  const cost = { requested, actual, upstreamCalls, limit, remaining, resetAt };
+  return { ...result, extensions: { ...result.extensions, cost } };
+}
+
+interface Stop {
+  readonly signal: AbortSignal;
+  isLate(): boolean;
+  forget(): void;
+}
+
+// Signals of node that time out or join others are kept until they fire, which is long after the answer.
+function createStop(left: AbortSignal, deadlineMs: number): Stop {
+  const controller = new AbortController();
+  let late = false;
+  const timer = setTimeout(() => {
+    late = true;
+    controller.abort(new Error('The deadline has passed.'));
+  }, deadlineMs);
+  const leave = () => controller.abort(left.reason);
+  if (left.aborted) leave();
+  left.addEventListener('abort', leave, { once: true });
+  return {
+    signal: controller.signal,
+    isLate: () => late,
+    forget() {
+      clearTimeout(timer);
+      left.removeEventListener('abort', leave);
+    },
+  };
+}
+
+function toLate(cause: unknown, deadlineMs: number): GatewayError {
+  const message = `The operation took longer than ${deadlineMs / 1_000} seconds.`;
+  return new GatewayError('UNAVAILABLE', message, { retryAfterSeconds: 1, cause });
 }
 
 function toRequestError(error: GraphQLError): GraphQLError {

@@ -46,6 +46,15 @@ export function toResponse({ errors = [], ...result }: Result, context: AnswerCo
   return new Response(JSON.stringify(body), { status: toStatus(refusal, mediaType), headers });
 }
 
+/** The answer to what never came to be a request of this door. */
+export function refuse(error: GatewayError, requestId: string): Response {
+  const { code, retryAfterSeconds = 0 } = error;
+  const errors = [{ message: error.message, extensions: { code, requestId } }];
+  const headers = new Headers({ 'content-type': `${json}; charset=utf-8` });
+  if (retryAfterSeconds > 0) headers.set('retry-after', String(Math.ceil(retryAfterSeconds)));
+  return new Response(JSON.stringify({ errors }), { status: error.status, headers });
+}
+
 interface Problem {
   readonly error: GatewayError;
   readonly thrown: unknown;

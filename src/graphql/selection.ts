@@ -12,8 +12,11 @@ import {
 } from 'graphql';
 import { type MetaBlock, metaBlocks } from '../numbers/meta.ts';
 
+/** Where fields stand: the part of a resolver's `info` that selections are read by. */
+export type SelectionInfo = Pick<GraphQLResolveInfo, 'fieldNodes' | 'fragments' | 'variableValues'>;
+
 /** The blocks that the selection on a WhatsAppNumber shows something of; an empty list when it shows none. */
-export function listSelectedBlocks(info: GraphQLResolveInfo): readonly MetaBlock[] {
+export function listSelectedBlocks(info: SelectionInfo): readonly MetaBlock[] {
   const fields = listSubfields(info.fieldNodes, info);
   const details = listSubfields(
     fields.filter((field) => field.name.value === 'meta'),
@@ -27,10 +30,11 @@ export function listSelectedBlocks(info: GraphQLResolveInfo): readonly MetaBlock
 
 const blocks = Object.keys(metaBlocks) as MetaBlock[];
 
+/** The fields right below these, with fragments put in and what is skipped left out. */
 // All types are object types, so a fragment that passed validation always applies.
-function listSubfields(
-  parents: readonly FieldNode[],
-  info: GraphQLResolveInfo,
+export function listSubfields(
+  parents: readonly Pick<FieldNode, 'selectionSet'>[],
+  info: Pick<SelectionInfo, 'fragments' | 'variableValues'>,
 ): readonly FieldNode[] {
   const seen = new Set<FragmentDefinitionNode>();
   const list = (selections: readonly SelectionNode[]): readonly FieldNode[] =>
@@ -47,7 +51,10 @@ function listSubfields(
   return parents.flatMap((parent) => list(parent.selectionSet?.selections ?? []));
 }
 
-function isIncluded(selection: SelectionNode, { variableValues }: GraphQLResolveInfo): boolean {
+function isIncluded(
+  selection: SelectionNode,
+  { variableValues }: Pick<SelectionInfo, 'variableValues'>,
+): boolean {
   const skip = getDirectiveValues(GraphQLSkipDirective, selection, variableValues);
   const include = getDirectiveValues(GraphQLIncludeDirective, selection, variableValues);
   return skip?.['if'] !== true && include?.['if'] !== false;

@@ -4,18 +4,22 @@
 import { validate } from 'graphql';
 import { createYoga, type GraphQLParams, type Plugin } from 'graphql-yoga';
 import type { AccessControl } from '../access/access.ts';
+import type { Allowance, Visit } from '../access/allowance.ts';
+import type { GraphQLLimits } from '../config.ts';
 import { GatewayError } from '../errors.ts';
 import type { Numbers } from '../numbers/numbers.ts';
 import type { RequestContext, Telemetry } from '../telemetry.ts';
 import type { GraphQLContext } from './builder.ts';
-import { execute } from './execution.ts';
+import { createExecute } from './execution.ts';
 import { createGraphiql } from './graphiql.ts';
-import { createDocumentCache, parseWithinLimits } from './limits.ts';
+import { createDocumentCache, createParse } from './limits.ts';
 import { type AnswerContext, negotiate, type Result, toResponse } from './response.ts';
 import { schema } from './schema.ts';
 
 export interface GraphQLServerOptions {
   readonly access: AccessControl;
+  readonly allowance: Allowance;
+  readonly limits: GraphQLLimits;
   readonly numbers: Numbers;
   readonly telemetry: Telemetry;
   /** Null: no page. `apiKey` is put into its header editor; null in production. */
@@ -28,8 +32,8 @@ export interface GraphQLServerOptions {
 export function createGraphQLServer(
   options: GraphQLServerOptions,
 ): (request: Request, context: RequestContext) => Promise<Response> {
-  const { access: accessControl, numbers, telemetry } = options;
-  const yoga = createEngine(options.suggestions);
+  const { access: accessControl, allowance, numbers, telemetry } = options;
+  const yoga = createEngine(options);
   const graphiql = options.graphiql === null ? null : createGraphiql(options.graphiql.apiKey);
   return async (request, context) => {
     const answer = { request, requestId: context.requestId, telemetry };
@@ -38,7 +42,10 @@ export function createGraphQLServer(
       assertExecutable(request, graphiql === null ? ['POST'] : ['GET', 'POST']);
       const access = await accessControl.authenticate({ headers: request.headers, ...context });
       context.tenantId = access.tenantId;
-      return await yoga.handleRequest(request, { access, accessControl, numbers, answer });
+      const visit = await allowance.enter(access.tenantId);
+      context.visit = visit;
+      const asked = { access, accessControl, numbers, answer, visit, asked: context };
+      return await yoga.handleRequest(request, asked);
     } catch (thrown) {
       return toResponse({ errors: [thrown] }, answer);
     }
@@ -61,13 +68,17 @@ function assertExecutable({ method, headers }: Request, allow: readonly string[]
   }
 }
 
-type ServerContext = Omit<GraphQLContext, 'request'> & { readonly answer: AnswerContext };
+type ServerContext = Omit<GraphQLContext, 'request'> & {
+  readonly answer: AnswerContext;
+  readonly visit: Visit;
+  readonly asked: RequestContext;
+};
 
 // Yoga carries an operation through its steps and remembers documents; each step itself is ours or graphql-js's.
-function createEngine(suggestions: boolean) {
+function createEngine(options: Pick<GraphQLServerOptions, 'limits' | 'suggestions'>) {
   return createYoga<ServerContext>({
     schema,
-    plugins: [useBody(), useGraphQL(suggestions), useAnswer()],
+    plugins: [useBody(), useGraphQL(options), useAnswer()],
     // The answer is made by useAnswer, which shows no error that is not ours.
     maskedErrors: false,
     logging: false,
@@ -92,8 +103,13 @@ function useBody(): Plugin {
   };
 }
 
-function useGraphQL(suggestions: boolean): Plugin {
+function useGraphQL({
+  limits,
+  suggestions,
+}: Pick<GraphQLServerOptions, 'limits' | 'suggestions'>): Plugin {
   const hideSuggestions = !suggestions;
+  const parseWithinLimits = createParse(limits);
+  const execute = createExecute(limits.cost);
   return {
     onParse: ({ setParseFn }) => setParseFn(parseWithinLimits),
     onValidate({ setValidationFn }) {

@@ -107,6 +107,14 @@ const headers = {
     required: true,
     schema: { type: 'string' },
   },
+  RateLimit: {
+    description: "What is left of the tenant's points, and in how many seconds all are back.",
+    schema: { type: 'string', pattern: '^"points";r=[0-9]+;t=[0-9]+$' },
+  },
+  RateLimitPolicy: {
+    description: 'How many points the tenant may spend in how many seconds.',
+    schema: { type: 'string', pattern: '^"points";q=[0-9]+;w=[0-9]+$' },
+  },
   RetryAfter: {
     description: 'Seconds after which the same request may succeed.',
     schema: { type: 'string', pattern: '^[1-9][0-9]*$' },
@@ -116,6 +124,8 @@ const headers = {
 const everyReply = {
   'Cache-Control': { $ref: '#/components/headers/CacheControl' },
   Vary: { $ref: '#/components/headers/Vary' },
+  RateLimit: { $ref: '#/components/headers/RateLimit' },
+  'RateLimit-Policy': { $ref: '#/components/headers/RateLimitPolicy' },
   'X-Request-Id': { $ref: '#/components/headers/RequestId' },
 };
 
@@ -155,7 +165,7 @@ function toQueryParameter({ name, values, description }: QueryParameter): Json {
 
 function toErrorCodes({ query, errors }: RouteDescription): readonly ErrorCode[] {
   const malformed: readonly ErrorCode[] = query === undefined ? [] : ['INVALID_REQUEST'];
-  return [...malformed, 'UNAUTHENTICATED', ...errors, 'UNAVAILABLE', 'INTERNAL'];
+  return [...malformed, 'UNAUTHENTICATED', 'RATE_LIMITED', ...errors, 'UNAVAILABLE', 'INTERNAL'];
 }
 
 function toFailure(codes: readonly ErrorCode[]): Json {

@@ -3,6 +3,7 @@
 
 import { createHash } from 'node:crypto';
 import type { AccessControl } from '../access/access.ts';
+import { type Allowance, prices } from '../access/allowance.ts';
 import { type ErrorCode, GatewayError, toGatewayError } from '../errors.ts';
 import type { Numbers } from '../numbers/numbers.ts';
 import type { RequestContext, Telemetry } from '../telemetry.ts';
@@ -11,6 +12,7 @@ import { type QueryParameter, type RouteDescription, toOpenApi } from './openapi
 
 export interface RestOptions {
   readonly access: AccessControl;
+  readonly allowance: Allowance;
   readonly numbers: Numbers;
   readonly telemetry: Telemetry;
 }
@@ -18,11 +20,13 @@ export interface RestOptions {
 /** A row of the route table. A GET is answered to HEAD too. */
 export interface Route extends RouteDescription {
   readonly answer: Handler;
+  /** What it costs at most beside the request's own point; nothing unless told. */
+  readonly price?: (query: Readonly<Record<string, string>>) => number;
 }
 
 /**
- * Answers what is not GraphQL's. At the door, in this order: the exact path, the method, the key, the query; then the
- * handler. Never rejects; what is thrown becomes an error reply, and a defect is logged with the request id.
+ * Answers what is not GraphQL's. At the door, in this order: the exact path, the method, the key, the allowance, the query;
+ * then the handler. Never rejects; what is thrown becomes an error reply, and a defect is logged with the request id.
  */
 export function createRestRouter(
   options: RestOptions,
@@ -68,6 +72,7 @@ function createNumberRoutes(options: RestOptions): readonly Route[] {
       reply: 'NumberList',
       errors: [],
       answer: listNumbers,
+      price: () => prices.list,
     },
     {
       method: 'GET',
@@ -80,6 +85,7 @@ function createNumberRoutes(options: RestOptions): readonly Route[] {
       reply: 'NumberDetail',
       errors: ofLiveReading,
       answer: getNumber,
+      price: (query) => prices.number + (query['refresh'] === undefined ? 0 : 3 * prices.read),
     },
     {
       method: 'GET',
@@ -91,6 +97,7 @@ function createNumberRoutes(options: RestOptions): readonly Route[] {
       reply: 'NumberStatus',
       errors: ofLiveReading,
       answer: getNumberStatus,
+      price: () => prices.number + prices.read,
     },
   ];
 }
@@ -119,22 +126,36 @@ function toPattern(path: string): RegExp {
 }
 
 async function answer(
-  { access: control }: RestOptions,
+  { access: control, allowance }: RestOptions,
   patterns: ReadonlyMap<Route, RegExp>,
   request: Request,
   context: RequestContext,
 ): Promise<Response> {
   const { pathname, searchParams } = new URL(request.url);
   const route = getRoute(patterns, pathname, request.method);
+  context.operation = route.operationId;
   const access = await control.authenticate({ headers: request.headers, ...context });
   context.tenantId = access.tenantId;
+  const visit = await allowance.enter(access.tenantId);
+  context.visit = visit;
+  const query = parseQuery(route, searchParams);
+  const requested = route.price?.(query) ?? 0;
+  await visit.charge(requested);
   const body = await route.answer({
     access,
     id: toId(patterns.get(route)?.exec(pathname)?.[1] ?? ''),
-    query: parseQuery(route, searchParams),
+    query,
     signal: request.signal,
   });
+  await visit.settle(requested - toActual(requested, body, context));
   return toResponse(request, JSON.stringify(body));
+}
+
+/** What it has cost beside the request's own point. */
+function toActual(requested: number, body: unknown, { upstreamCalls }: RequestContext): number {
+  if (requested === 0) return 0;
+  const listed = Array.isArray(body) ? body.length * prices.listedNumber : 0;
+  return Math.ceil(prices.number + listed + upstreamCalls * prices.read);
 }
 
 function getRoute(patterns: ReadonlyMap<Route, RegExp>, pathname: string, method: string): Route {

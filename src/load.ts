@@ -1,0 +1,72 @@
+// Owns the question how busy the process is, and whether it is too busy to begin anything more.
+
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import type { Config } from './config.ts';
+import { GatewayError } from './errors.ts';
+
+export interface Load extends Disposable {
+  /** Why nothing more is begun; null when there is room. */
+  findOverload(): Overload | null;
+  /** A request begins; call what it answers when it has ended. */
+  begin(): () => void;
+  readonly underWay: number;
+  /** The mean of the last quarter of a second. */
+  readonly eventLoopDelayMs: number;
+}
+
+export interface Overload {
+  readonly reason: 'event loop delay' | 'requests under way';
+  readonly error: GatewayError;
+}
+
+const windowMs = 250;
+const resolutionMs = 10;
+/** A late event loop is the fault of requests when there are many; a fifth of what may be under way is many. */
+const many = 0.2;
+
+export function createLoad({
+  maxRequests,
+  maxEventLoopDelayMs,
+}: Pick<Config, 'maxRequests' | 'maxEventLoopDelayMs'>): Load {
+  const histogram = monitorEventLoopDelay({ resolution: resolutionMs });
+  histogram.enable();
+  let underWay = 0;
+  // Of two windows, so that one long step of something else is not taken for overload.
+  let delays: readonly [previous: number, last: number] = [0, 0];
+  const timer = setInterval(() => {
+    const { count, mean } = histogram;
+    histogram.reset();
+    delays = [delays[1], count === 0 ? 0 : Math.max(0, mean / 1e6 - resolutionMs)];
+  }, windowMs);
+  timer.unref();
+  const isLate = () => Math.min(...delays) > maxEventLoopDelayMs && underWay >= many * maxRequests;
+  return {
+    findOverload() {
+      if (underWay >= maxRequests) return toOverload('requests under way');
+      return isLate() ? toOverload('event loop delay') : null;
+    },
+    begin() {
+      underWay += 1;
+      let hasEnded = false;
+      return () => {
+        if (!hasEnded) underWay -= 1;
+        hasEnded = true;
+      };
+    },
+    get underWay() {
+      return underWay;
+    },
+    get eventLoopDelayMs() {
+      return delays[1];
+    },
+    [Symbol.dispose]() {
+      clearInterval(timer);
+      histogram.disable();
+    },
+  };
+}
+
+function toOverload(reason: Overload['reason']): Overload {
+  const message = 'The gateway has more to do than it can; try again in a moment.';
+  return { reason, error: new GatewayError('UNAVAILABLE', message, { retryAfterSeconds: 1 }) };
+}

@@ -1,0 +1,191 @@
+// Owns what Prometheus is told: numbers about the process, labelled with words of ours alone. No tenant, no number, no
+// name that a caller chose ever becomes a label.
+
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { DatabaseOptions } from './database.ts';
+import type { Load, Overload } from './load.ts';
+import type { WhatsAppNumber } from './numbers/number.ts';
+import type { Numbers } from './numbers/numbers.ts';
+import type { AnsweredRequest, Telemetry, UpstreamCall } from './telemetry.ts';
+
+export interface Metrics {
+  /** The same telemetry, counted. */
+  observeTelemetry(telemetry: Telemetry): Telemetry;
+  /** The same numbers, with the age of what was read noted. */
+  observeNumbers(numbers: Numbers): Numbers;
+  /** Both are looked at when somebody asks. */
+  observeLoad(load: Load): void;
+  observePool: NonNullable<DatabaseOptions['onPool']>;
+  requestShed(reason: Overload['reason']): void;
+  requestLimited(reason: 'points' | 'under way'): void;
+  /** In the text format of Prometheus. */
+  render(): Promise<{ readonly contentType: string; readonly text: string }>;
+}
+
+export function createMetrics(): Metrics {
+  const registry = new Registry();
+  const registers = [registry];
+  const { requests, calls, callDurations, usage } = createTraffic(registers);
+  const ages = new Histogram({
+    name: 'gateway_snapshot_age_seconds',
+    help: 'Age of the evidence of a number when it was shown.',
+    buckets: [1, 10, 60, 300, 900, 3_600, 21_600, 86_400, 604_800],
+    registers,
+  });
+  const [shed, limited] = createRefusals(registers);
+  const observeAges = (shown: readonly unknown[]): void => {
+    for (const number of shown) {
+      const age = toAge(number);
+      if (age !== null) ages.observe(age);
+    }
+  };
+  return {
+    observeTelemetry: (telemetry) => ({
+      ...telemetry,
+      requestAnswered(request) {
+        requests.observe(toRequestLabels(request), request.durationMs / 1_000);
+        telemetry.requestAnswered(request);
+      },
+      upstreamCalled(call) {
+        const { upstream, outcome, durationMs, usagePercent } = call;
+        calls.inc({ upstream, outcome: toOutcome(outcome) });
+        callDurations.observe({ upstream }, durationMs / 1_000);
+        if (usagePercent !== null) usage.set(usagePercent);
+        telemetry.upstreamCalled(call);
+      },
+    }),
+    observeNumbers: (numbers) => ({
+      ...numbers,
+      ...observeReading(numbers, observeAges),
+    }),
+    observeLoad: (load) => observeLoad(registers, load),
+    observePool: (pool) => observePool(registers, pool),
+    requestShed: (reason) => shed.inc({ reason }),
+    requestLimited: (reason) => limited.inc({ reason }),
+    async render() {
+      const [ours, process] = await Promise.all([registry.metrics(), toProcessText()]);
+      return { contentType: registry.contentType, text: `${ours}\n${process}` };
+    },
+  };
+}
+
+function createTraffic(registers: Registry[]) {
+  return {
+    requests: new Histogram({
+      name: 'gateway_request_duration_seconds',
+      help: 'Time to answer, by door, operation and status.',
+      labelNames: ['door', 'operation', 'status'] as const,
+      buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+      registers,
+    }),
+    calls: new Counter({
+      name: 'gateway_upstream_calls_total',
+      help: 'HTTP requests to upstreams, by outcome: ok, or the code of the failure.',
+      labelNames: ['upstream', 'outcome'] as const,
+      registers,
+    }),
+    callDurations: new Histogram({
+      name: 'gateway_upstream_call_duration_seconds',
+      help: 'Time that an HTTP request to an upstream took.',
+      labelNames: ['upstream'] as const,
+      buckets: [0.05, 0.1, 0.25, 0.5, 1, 2, 3, 8],
+      registers,
+    }),
+    usage: new Gauge({
+      name: 'gateway_meta_usage_percent',
+      help: 'What the last answer of Meta said of the budget that is used up.',
+      registers,
+    }),
+  };
+}
+
+function createRefusals(registers: Registry[]) {
+  const labelNames = ['reason'] as const;
+  return [
+    new Counter({
+      name: 'gateway_requests_shed_total',
+      help: 'Requests refused with 503 because the process was too busy.',
+      labelNames,
+      registers,
+    }),
+    new Counter({
+      name: 'gateway_requests_limited_total',
+      help: 'Requests refused with 429 because of what their tenant had asked for.',
+      labelNames,
+      registers,
+    }),
+  ] as const;
+}
+
+function observePool(registers: Registry[], pool: Parameters<Metrics['observePool']>[0]): void {
+  const connections: Gauge<'state'> = new Gauge({
+    name: 'gateway_database_connections',
+    help: 'Connections of the pool, and those who wait for one.',
+    labelNames: ['state'] as const,
+    registers,
+    collect() {
+      connections.set({ state: 'total' }, pool.totalCount);
+      connections.set({ state: 'idle' }, pool.idleCount);
+      connections.set({ state: 'waiting' }, pool.waitingCount);
+    },
+  });
+}
+
+function observeLoad(registers: Registry[], load: Load): void {
+  const underWay: Gauge = new Gauge({
+    name: 'gateway_requests_under_way',
+    help: 'Requests that were begun and not answered yet.',
+    registers,
+    collect: () => underWay.set(load.underWay),
+  });
+  const delay: Gauge = new Gauge({
+    name: 'gateway_event_loop_delay_seconds',
+    help: 'Mean delay of the event loop in the last quarter of a second.',
+    registers,
+    collect: () => delay.set(load.eventLoopDelayMs / 1_000),
+  });
+}
+
+// What is about the process is the same for each gateway in it, and its observers are never taken down.
+let processRegistry: Registry | undefined;
+
+async function toProcessText(): Promise<string> {
+  if (processRegistry === undefined) {
+    processRegistry = new Registry();
+    collectDefaultMetrics({ register: processRegistry });
+  }
+  return await processRegistry.metrics();
+}
+
+function observeReading(
+  numbers: Numbers,
+  observeAges: (shown: readonly unknown[]) => void,
+): Pick<Numbers, 'list' | 'get' | 'getMany' | 'getLive' | 'getStatus'> {
+  const observed = async <T>(shown: Promise<T>): Promise<T> => {
+    const result = await shown;
+    observeAges(Array.isArray(result) ? result : [result]);
+    return result;
+  };
+  return {
+    list: (...asked) => observed(numbers.list(...asked)),
+    get: (...asked) => observed(numbers.get(...asked)),
+    getMany: (...asked) => observed(numbers.getMany(...asked)),
+    getLive: (...asked) => observed(numbers.getLive(...asked)),
+    getStatus: (...asked) => observed(numbers.getStatus(...asked)),
+  };
+}
+
+function toAge(shown: unknown): number | null {
+  if (typeof shown !== 'object' || shown === null || !('health' in shown)) return null;
+  // Only numbers have a health; what is missing is an error.
+  return (shown as WhatsAppNumber).health.freshness?.ageSeconds ?? null;
+}
+
+function toRequestLabels({ path, operation, status }: AnsweredRequest) {
+  const door = path === '/graphql' ? 'graphql' : path.startsWith('/v1/') ? 'rest' : 'none';
+  return { door, operation: operation ?? 'none', status };
+}
+
+function toOutcome(outcome: UpstreamCall['outcome']): string {
+  return /^[A-Za-z_]{1,40}$/.test(outcome) ? outcome : 'other';
+}

@@ -40,7 +40,9 @@ export interface RequestVisit {
 /** The caller's x-request-id if it is harmless, else a new one. */
 export function toRequestContext(headers: Headers, source = 'unknown'): RequestContext {
   const given = headers.get('x-request-id') ?? '';
-  const requestId = /^[\w.-]{1,64}$/.test(given) ? given : randomUUID();
+  // One that looks like a key would stand in every line of the log.
+  const isHarmless = /^[\w.-]{1,64}$/.test(given) && redact(given) === given;
+  const requestId = isHarmless ? given : randomUUID();
   return {
     requestId,
     askedAt: performance.now(),

@@ -4,6 +4,7 @@ import * as fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { createKey } from '../src/access/key.ts';
 import { createSourceFinder, toNetwork } from '../src/access/source.ts';
+import { readEnvironment, toConfig } from '../src/config.ts';
 import { openTestGateway, type TestGateway } from './harness.ts';
 
 const address = '203.0.113.7';
@@ -115,6 +116,36 @@ describe('a source', () => {
     const as = (client: string) =>
       ask(gateway, createKey(), { headers: { 'x-forwarded-for': client } });
     expect([(await as('192.0.2.1')).status, (await as('192.0.2.2')).status]).toEqual([401, 429]);
+  });
+});
+
+const read = (name: string, value: string) => toConfig(readEnvironment({ [name]: value }));
+
+describe('the configuration', () => {
+  test('takes a number of proxies, or addresses and networks', () => {
+    const proxies = ['', '0', '2', '10.0.0.0/8', '10.0.0.1, ::1,fd00::/8'];
+    expect(proxies.map((text) => read('TRUSTED_PROXIES', text).trustedProxies)).toEqual([
+      [],
+      0,
+      2,
+      ['10.0.0.0/8'],
+      ['10.0.0.1', '::1', 'fd00::/8'],
+    ]);
+  });
+
+  test.each([
+    ['TRUSTED_PROXIES', '100'],
+    ['TRUSTED_PROXIES', '-1'],
+    ['TRUSTED_PROXIES', 'balancer.example.com'],
+    ['TRUSTED_PROXIES', '10.0.0.0/33'],
+    ['TRUSTED_PROXIES', '::1/129'],
+    ['TRUSTED_PROXIES', '10.0.0.0/8/8'],
+    ['TRUSTED_PROXIES', '10.0.0.1;10.0.0.2'],
+    ['KEY_FAILURES_PER_MINUTE', 'many'],
+    ['KEY_FAILURES_PER_MINUTE', '-1'],
+    ['KEY_FAILURES_PER_MINUTE', '1.5'],
+  ])('refuses %s=%s by its name', (name, value) => {
+    expect(() => read(name, value)).toThrow(new RegExp(`- ${name} must be `));
   });
 });
 

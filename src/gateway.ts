@@ -13,6 +13,7 @@ import { createLoad, type Load } from './load.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
 import { createNumbers, type Numbers } from './numbers/numbers.ts';
 import { createGraphClient } from './providers/meta/graph.ts';
+import type { GuardOptions } from './providers/meta/guard.ts';
 import { createMetaProvider } from './providers/meta/meta.ts';
 import { createPilotStatusProvider } from './providers/pilot-status.ts';
 import { createRestRouter, toErrorResponse } from './rest/routes.ts';
@@ -51,6 +52,8 @@ export interface GatewayOverrides {
   readonly telemetry?: Telemetry;
   /** Milliseconds that a live reading may take. */
   readonly deadlineMs?: number;
+  /** How patient a request to Meta is. */
+  readonly graph?: Pick<GuardOptions, 'attemptTimeoutMs' | 'circuitPauseMs'>;
   /** Put into the header editor of GraphiQL. */
   readonly graphiqlKey?: string;
 }
@@ -178,6 +181,7 @@ function createProviders(config: Config, overrides: GatewayOverrides, telemetry:
     version: config.metaGraphVersion,
     fetch,
     telemetry,
+    ...overrides.graph,
   });
   return {
     META: createMetaProvider({ graph }),

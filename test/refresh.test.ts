@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type NewNumber, toOperatorAccess } from '../src/numbers/numbers.ts';
 import { acquireLease } from '../src/numbers/lease-store.ts';
@@ -191,17 +192,17 @@ describe.each(databases)('a live reading on %s', (kind) => {
 });
 
 describe('several processes on one PostgreSQL', () => {
+  const shared = {
+    ENCRYPTION_KEYS: `shared:${randomBytes(32).toString('base64')}`,
+    API_KEY_PEPPER: 'a pepper that all processes know, of course',
+  };
   let database: TestDatabase;
   let one: TestGateway;
   let other: TestGateway;
   beforeAll(async () => {
     database = await openTestDatabase('PostgreSQL');
-    const environment = {
-      ENCRYPTION_KEYS: `shared:${randomBytes(32).toString('base64')}`,
-      API_KEY_PEPPER: 'a pepper that both processes know, of course',
-    };
-    one = await openTestGateway({ database, environment });
-    other = await openTestGateway({ database, environment });
+    one = await openTestGateway({ database, environment: shared });
+    other = await openTestGateway({ database, environment: shared });
   });
   afterAll(async () => {
     await one[Symbol.asyncDispose]();
@@ -226,6 +227,96 @@ describe('several processes on one PostgreSQL', () => {
       new Set(['LIVE']),
     );
     expect(other.simulator.calls).toEqual([]);
+  });
+
+  test('300 refreshes over three gateways are one request to Meta', async () => {
+    await using third = await openTestGateway({ database, environment: shared });
+    const gateways = [one, other, third];
+    const tenant = await one.addTenant();
+    const { id, phoneNumberId, wabaId } = await tenant.addNumber();
+    for (const gateway of gateways) {
+      gateway.simulator.setPhone(toHealthyPhone(phoneNumberId, wabaId));
+      gateway.simulator.clearCalls();
+    }
+    const holds = gateways.map((gateway) => gateway.simulator.hold(phoneNumberId));
+    const asked = gateways.flatMap((gateway) =>
+      Array.from({ length: 100 }, () =>
+        gateway.numbers.getStatus(toOperatorAccess(tenant.id), id, never),
+      ),
+    );
+    await Promise.race(holds.map(({ arrived }) => arrived));
+    for (const { release } of holds) release();
+    const numbers = await Promise.all(asked);
+    expect(new Set(numbers.map(({ health }) => health.freshness?.source))).toEqual(
+      new Set(['LIVE']),
+    );
+    const requests = gateways.flatMap(({ simulator }) => simulator.calls);
+    console.log(`300 refreshes over three gateways: ${requests.length} request to Meta`);
+    expect(requests).toHaveLength(1);
+  });
+
+  test('a budget that one has spent the others do not ask for, and nothing is said to be tried', async () => {
+    const tenant = await one.addTenant();
+    const { id, phoneNumberId, wabaId } = await tenant.addNumber();
+    other.simulator.setPhone(toHealthyPhone(phoneNumberId, wabaId));
+    one.simulator.setFault(phoneNumberId, { kind: 'throttled', minutes: 17 });
+    await expect(
+      one.numbers.getStatus(toOperatorAccess(tenant.id), id, never),
+    ).rejects.toMatchObject({ code: 'META_RATE_LIMITED' });
+    const [before] = await readAttempts(id);
+    other.simulator.clearCalls();
+    const refused = other.numbers.getStatus(toOperatorAccess(tenant.id), id, never);
+    await expect(refused).rejects.toMatchObject({
+      code: 'META_RATE_LIMITED',
+      details: { retryAt: expect.stringMatching(/Z$/) },
+    });
+    expect(other.simulator.calls).toEqual([]);
+    expect(await readAttempts(id)).toEqual([before]);
+    // The minute has come.
+    await database.query('update graph_budget set spent_until = now() where tenant_id = $1', [
+      tenant.id,
+    ]);
+    const number = await other.numbers.getStatus(toOperatorAccess(tenant.id), id, never);
+    expect(number.health.freshness).toMatchObject({ source: 'LIVE', error: null });
+  });
+
+  const readAttempts = (id: string) =>
+    database.query('select attempted_at, recorded_at from number_snapshot where number_id = $1', [
+      id,
+    ]);
+
+  test('4,000 readings written in any order, many at once, leave no wrong end', async () => {
+    const tenant = await one.addTenant();
+    const made = await Promise.all(Array.from({ length: 8 }, () => tenant.addNumber()));
+    const ids = made.map(({ id }) => id);
+    const start = Date.parse('2026-01-01T00:00:00Z');
+    const writes = shuffle(
+      ids.flatMap((id) => Array.from({ length: 500 }, (_, index) => ({ id, index }))),
+    ).values();
+    const write = async () => {
+      for (const { id, index } of writes) {
+        // oxlint-disable-next-line no-await-in-loop -- each writer has one after the other
+        await recordReadings(database, {
+          tenantId: tenant.id,
+          holder: 'test',
+          observedAt: new Date(start + index * 1_000),
+          readings: [toReading(id, index)],
+          leased: [],
+        });
+      }
+    };
+    await Promise.all(Array.from({ length: 8 }, write));
+    const rows = await database.query(
+      `select data ->> 'about' as about, attempted_at, failure is null as good
+       from number_snapshot where tenant_id = $1`,
+      [tenant.id],
+    );
+    // 499 is not one of those that failed.
+    const right = { about: 'reading 499', attempted_at: new Date(start + 499_000), good: true };
+    const wrong = rows.filter((row) => !isDeepStrictEqual(row, right));
+    console.log(`4,000 shuffled writes: ${wrong.length} wrong ends of ${rows.length}`);
+    expect(rows).toHaveLength(8);
+    expect(wrong).toEqual([]);
   });
 
   test('the lease of a process that died ends by itself', async () => {

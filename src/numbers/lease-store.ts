@@ -31,7 +31,7 @@ export interface LeaseRequest {
   readonly tenantId: string;
   readonly holder: string;
   readonly subjects: readonly Subject[];
-  /** How long ago the caller asked: what was stored since then is an answer to it. */
+  /** How long ago the caller asked, at the time of the call: what was stored since then is an answer to it. */
   readonly askedMsAgo: number;
   readonly leaseMs: number;
   /** Numbers whose credentials are wanted. */
@@ -48,6 +48,9 @@ interface LeaseRow extends Subject {
 /** Makes sure that of all processes one reads a subject at a time, and that nobody reads what was just read. */
 export async function acquireLease(database: Database, request: LeaseRequest): Promise<Lease> {
   const { tenantId, holder, subjects } = request;
+  const calledAt = performance.now();
+  // The wait for a connection would otherwise count as time in which nobody had asked yet.
+  const toAskedMsAgo = () => request.askedMsAgo + performance.now() - calledAt;
   const asked = sql`jsonb_to_recordset(${JSON.stringify(subjects)}::jsonb) as asked(block text, id text)`;
   return await database.withTenant(tenantId, async (transaction) => {
     // In the order of the key, so that two processes can never wait for each other.
@@ -64,7 +67,7 @@ export async function acquireLease(database: Database, request: LeaseRequest): P
     const { rows } = await sql<LeaseRow>`
       select asked.block, asked.id, clock_timestamp()::timestamptz(3) as now,
         coalesce(greatest(n.recorded_at, w.recorded_at) >=
-          clock_timestamp() - ${request.askedMsAgo}::float8 * interval '1 millisecond', false) as satisfied,
+          clock_timestamp() - ${toAskedMsAgo()}::float8 * interval '1 millisecond', false) as satisfied,
         (select jsonb_object_agg(b.account,
             extract(epoch from b.spent_until - clock_timestamp()) * 1000)
           from graph_budget b

@@ -1,0 +1,212 @@
+// What keeps an upstream in trouble from costing more than it must: turns, circuits, quarantine and budgets.
+
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import type { ReadOptions } from '../src/numbers/provider.ts';
+import { createBulkhead } from '../src/providers/bulkhead.ts';
+import { CircuitOpen, createCircuit } from '../src/providers/circuit.ts';
+import type { HttpReading } from '../src/providers/http-read.ts';
+import { createGraphClient, type GraphClientOptions } from '../src/providers/meta/graph.ts';
+import { createSimulator } from '../src/simulator/simulator.ts';
+import { createTelemetry } from '../src/telemetry.ts';
+
+const signal = new AbortController().signal;
+
+describe('the room for requests', () => {
+  test('20 for the process, 4 for each tenant, and a quiet tenant does not wait for a noisy one', async () => {
+    const enter = createBulkhead();
+    const gate = Promise.withResolvers<void>();
+    const begun: string[] = [];
+    const work = (tenantId: string) =>
+      enter(tenantId, signal, async () => {
+        begun.push(tenantId);
+        await gate.promise;
+      });
+    const noisy = Array.from({ length: 1_000 }, () => work('noisy'));
+    const quiet = work('quiet');
+    await vi.waitFor(() => expect(begun).toContain('quiet'));
+    expect(begun.filter((tenant) => tenant === 'noisy')).toHaveLength(4);
+    const others = Array.from({ length: 40 }, (_, index) => work(`tenant ${index}`));
+    await vi.waitFor(() => expect(begun).toHaveLength(20));
+    gate.resolve();
+    await Promise.all([...noisy, quiet, ...others]);
+    expect(begun).toHaveLength(1_041);
+  });
+
+  test('who gives up while waiting leaves at once, and the next one takes the turn', async () => {
+    const enter = createBulkhead({ perProcess: 1 });
+    const gate = Promise.withResolvers<string>();
+    const first = enter('a', signal, () => gate.promise);
+    const caller = new AbortController();
+    const left = enter('b', caller.signal, async () => 'never begun');
+    const next = enter('c', signal, async () => 'next');
+    caller.abort();
+    await expect(left).rejects.toMatchObject({ isTaskCancelledError: true });
+    gate.resolve('first');
+    expect(await Promise.all([first, next])).toEqual(['first', 'next']);
+  });
+});
+
+describe('a circuit', () => {
+  beforeEach(() => void vi.useFakeTimers({ toFake: ['Date'] }));
+  afterEach(() => void vi.useRealTimers());
+
+  const trouble: HttpReading = { outcome: 'timeout', status: null, durationMs: 1 };
+  const answer = (status: number): HttpReading => ({
+    outcome: 'answered',
+    status,
+    headers: new Headers(),
+    text: '',
+    durationMs: 1,
+  });
+  const open = () => createCircuit({ witnesses: 3, pauseMs: 10_000 });
+
+  test('opens when enough witnesses agree, and tries one request after the pause', async () => {
+    const circuit = open();
+    for (const witness of ['a', 'b', 'c']) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await circuit.execute(witness, async () => trouble);
+    }
+    const work = vi.fn(async () => answer(200));
+    const refused = circuit.execute('d', work);
+    await expect(refused).rejects.toBeInstanceOf(CircuitOpen);
+    await expect(refused).rejects.toMatchObject({ retryAt: new Date(Date.now() + 10_000) });
+    expect(work).not.toHaveBeenCalled();
+    vi.setSystemTime(Date.now() + 10_000);
+    const gate = Promise.withResolvers<HttpReading>();
+    const trial = circuit.execute('d', () => gate.promise);
+    await expect(circuit.execute('e', work)).rejects.toBeInstanceOf(CircuitOpen);
+    gate.resolve(answer(200));
+    await trial;
+    expect(await circuit.execute('e', work)).toMatchObject({ status: 200 });
+  });
+
+  test('stays closed for one witness, and for refusals, and forgets with each good answer', async () => {
+    const circuit = open();
+    const meet = async (witness: string, reading: HttpReading) =>
+      void (await circuit.execute(witness, async () => reading));
+    // oxlint-disable no-await-in-loop -- one after the other
+    for (let index = 0; index < 20; index += 1) await meet('a', trouble);
+    for (const witness of ['b', 'c', 'd', 'e']) await meet(witness, answer(401));
+    for (const witness of ['b', 'c']) await meet(witness, answer(503));
+    await meet('d', answer(200));
+    for (const witness of ['e', 'f']) await meet(witness, trouble);
+    // oxlint-enable no-await-in-loop
+    await meet('g', answer(200));
+  });
+});
+
+const wabaId = '102290129340398';
+const phone = { block: 'phone', id: '106540352242922', wabaId, fields: ['status'] } as const;
+const owner = { accessToken: 'EAAowner', appSecret: null };
+
+function open(options: Partial<GraphClientOptions> = {}) {
+  const simulator = createSimulator({
+    phones: Array.from({ length: 20 }, (_, index) => ({
+      id: String(Number(phone.id) + index),
+      wabaId,
+      fields: { status: 'CONNECTED' },
+      profile: null,
+    })),
+    wabas: [{ id: wabaId, fields: {} }],
+  });
+  const graph = createGraphClient({
+    url: new URL('https://graph.example'),
+    version: 'v26.0',
+    fetch: simulator.fetch,
+    telemetry: createTelemetry({ level: 'silent' }),
+    ...options,
+  });
+  const ask = async (
+    more: Partial<ReadOptions> = {},
+    credentials = owner,
+    id: string = phone.id,
+  ) => {
+    const reading = { tenantId: 'a', signal, deadlineAt: performance.now() + 8_000, ...more };
+    const { results } = await graph.get({ ...phone, id }, credentials, {
+      pauses: new Map(),
+      ...reading,
+    });
+    return results[0]!;
+  };
+  return { simulator, ask, [Symbol.asyncDispose]: () => simulator[Symbol.asyncDispose]() };
+}
+
+describe('a refused token', () => {
+  beforeEach(() => void vi.useFakeTimers({ toFake: ['Date'] }));
+  afterEach(() => void vi.useRealTimers());
+
+  test.each([190, 10, 200, 299])(
+    'with code %i twice is not sent again for a minute, and another one is',
+    async (code) => {
+      await using upstream = open();
+      upstream.simulator.setFault(phone.id, { kind: 'error', code });
+      const refused = { ok: false, failure: { code: 'META_ACCESS_DENIED', metaCode: code } };
+      expect(await upstream.ask()).toMatchObject({ ...refused, attempted: true });
+      expect(await upstream.ask()).toMatchObject({ ...refused, attempted: true });
+      expect(await upstream.ask()).toMatchObject({ ...refused, attempted: false });
+      expect(upstream.simulator.calls).toHaveLength(2);
+      upstream.simulator.setFault(phone.id, null);
+      const replaced = { ...owner, accessToken: 'EAAreplaced' };
+      expect(await upstream.ask({}, replaced)).toMatchObject({ ok: true });
+      vi.setSystemTime(Date.now() + 60_000);
+      expect(await upstream.ask()).toMatchObject({ ok: true });
+    },
+  );
+
+  test('never opens a circuit', async () => {
+    await using upstream = open();
+    upstream.simulator.setFault('*', { kind: 'error', code: 190 });
+    for (let index = 0; index < 50; index += 1) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await upstream.ask({ tenantId: `t${index}` }, { ...owner, accessToken: `EAAdead${index}` });
+    }
+    upstream.simulator.setFault('*', null);
+    expect(await upstream.ask({}, { ...owner, accessToken: 'EAAgood' })).toMatchObject({
+      ok: true,
+    });
+  });
+});
+
+describe('a host without answers', () => {
+  test('is not asked once several tenants agree, and says when to come back', async () => {
+    await using upstream = open();
+    upstream.simulator.setFault('*', { kind: 'reset' });
+    for (const tenantId of ['a', 'b', 'c', 'd', 'e']) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      expect(await upstream.ask({ tenantId })).toMatchObject({ attempted: true });
+    }
+    expect(await upstream.ask({ tenantId: 'f' })).toMatchObject({
+      attempted: false,
+      failure: { code: 'META_UNAVAILABLE', transient: true, retryAt: expect.any(String) },
+    });
+  });
+
+  test('for one tenant alone is there for the others', async () => {
+    await using upstream = open();
+    upstream.simulator.setFault('*', { kind: 'reset' });
+    for (let index = 0; index < 12; index += 1) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await upstream.ask({}, owner, String(Number(phone.id) + index));
+    }
+    expect(upstream.simulator.calls).toHaveLength(8);
+    upstream.simulator.setFault('*', null);
+    expect(await upstream.ask({ tenantId: 'b' })).toMatchObject({ ok: true });
+  });
+});
+
+describe('a spent budget', () => {
+  test('keeps the account from being asked until the stated minute', async () => {
+    await using upstream = open();
+    const pauses = new Map<string, Date>();
+    upstream.simulator.setFault(phone.id, { kind: 'throttled', minutes: 17 });
+    expect(await upstream.ask({ pauses })).toMatchObject({ attempted: true });
+    upstream.simulator.setFault(phone.id, null);
+    const until = pauses.get(wabaId)!;
+    expect(until.getTime() - Date.now()).toBeGreaterThan(16 * 60_000);
+    expect(await upstream.ask({ pauses })).toMatchObject({
+      attempted: false,
+      failure: { code: 'META_RATE_LIMITED', retryAt: until.toISOString() },
+    });
+    expect(upstream.simulator.calls).toHaveLength(1);
+  });
+});

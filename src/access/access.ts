@@ -108,12 +108,7 @@ export interface AccessOptions {
 }
 
 export function createAccessControl(options: AccessOptions): AccessControl {
-  const { database, pepper } = options;
-  const getTenantOfKey = async (keyId: string): Promise<string> => {
-    const tenantId = await store.findTenantOfKeyAcrossTenants(database, keyId);
-    if (tenantId === undefined) throw toKeyNotFound(keyId);
-    return tenantId;
-  };
+  const { database } = options;
   const getTenant = async (id: string): Promise<Tenant> => {
     const row = await store.findTenant(database, id);
     if (row === undefined) {
@@ -133,6 +128,24 @@ export function createAccessControl(options: AccessOptions): AccessControl {
     },
     listTenants: async () => (await store.listTenantsAcrossTenants(database)).map(toTenant),
     getTenant,
+    async listAudit(tenantId, limit) {
+      await getTenant(tenantId);
+      return await store.listAudit(database, tenantId, limit);
+    },
+    ...createKeyRing(options, getTenant),
+  };
+}
+
+function createKeyRing(
+  { database, pepper }: AccessOptions,
+  getTenant: AccessControl['getTenant'],
+): Pick<AccessControl, 'createKey' | 'listKeys' | 'revokeKey' | 'rotateKey'> {
+  const getTenantOfKey = async (keyId: string): Promise<string> => {
+    const tenantId = await store.findTenantOfKeyAcrossTenants(database, keyId);
+    if (tenantId === undefined) throw toKeyNotFound(keyId);
+    return tenantId;
+  };
+  return {
     async createKey({ tenantId, name, numberId, expiresAt, key = createKey() }) {
       await getTenant(tenantId);
       const row = await store
@@ -154,10 +167,6 @@ export function createAccessControl(options: AccessOptions): AccessControl {
     async listKeys(tenantId) {
       await getTenant(tenantId);
       return (await store.listKeys(database, tenantId)).map(toApiKey);
-    },
-    async listAudit(tenantId, limit) {
-      await getTenant(tenantId);
-      return await store.listAudit(database, tenantId, limit);
     },
     async revokeKey(keyId) {
       const row = await store.revokeKey(database, await getTenantOfKey(keyId), keyId);

@@ -52,6 +52,8 @@ export interface ApiKeyTable {
 export interface AuditTable {
   tenant_id: string;
   id: Generated<string>;
+  /** In order of what was done, also within one millisecond. */
+  position: ColumnType<string, never, never>;
   at: ColumnType<Date, never, never>;
   actor: ColumnType<string, never, never>;
   action: string;

@@ -138,8 +138,7 @@ export async function listAudit(
       .selectFrom('audit')
       .select(['id', 'at', 'actor', 'action', 'subject', 'details'])
       .where('tenant_id', '=', tenantId)
-      .orderBy('at', 'desc')
-      .orderBy('id', 'desc')
+      .orderBy('position', 'desc')
       .limit(limit)
       .execute(),
   );

@@ -46,27 +46,26 @@ describe('the room for requests', () => {
   });
 });
 
+const trouble: HttpReading = { outcome: 'timeout', status: null, durationMs: 1 };
+const answer = (status: number): HttpReading => ({
+  outcome: 'answered',
+  status,
+  headers: new Headers(),
+  text: '',
+  durationMs: 1,
+});
+
 describe('a circuit', () => {
   beforeEach(() => void vi.useFakeTimers({ toFake: ['Date'] }));
   afterEach(() => void vi.useRealTimers());
 
-  const trouble: HttpReading = { outcome: 'timeout', status: null, durationMs: 1 };
-  const answer = (status: number): HttpReading => ({
-    outcome: 'answered',
-    status,
-    headers: new Headers(),
-    text: '',
-    durationMs: 1,
-  });
-  const open = () => createCircuit({ witnesses: 3, pauseMs: 10_000 });
-
   test('opens when enough witnesses agree, and tries one request after the pause', async () => {
-    const circuit = open();
+    const circuit = createCircuit({ witnesses: 3, pauseMs: 10_000 });
     for (const witness of ['a', 'b', 'c']) {
       // oxlint-disable-next-line no-await-in-loop -- one after the other
       await circuit.execute(witness, async () => trouble);
     }
-    const work = vi.fn(async () => answer(200));
+    const work = vi.fn<() => Promise<HttpReading>>(async () => answer(200));
     const refused = circuit.execute('d', work);
     await expect(refused).rejects.toBeInstanceOf(CircuitOpen);
     await expect(refused).rejects.toMatchObject({ retryAt: new Date(Date.now() + 10_000) });
@@ -81,7 +80,7 @@ describe('a circuit', () => {
   });
 
   test('stays closed for one witness, and for refusals, and forgets with each good answer', async () => {
-    const circuit = open();
+    const circuit = createCircuit({ witnesses: 3, pauseMs: 10_000 });
     const meet = async (witness: string, reading: HttpReading) =>
       void (await circuit.execute(witness, async () => reading));
     // oxlint-disable no-await-in-loop -- one after the other
@@ -91,7 +90,7 @@ describe('a circuit', () => {
     await meet('d', answer(200));
     for (const witness of ['e', 'f']) await meet(witness, trouble);
     // oxlint-enable no-await-in-loop
-    await meet('g', answer(200));
+    expect(await circuit.execute('g', async () => answer(200))).toMatchObject({ status: 200 });
   });
 });
 

@@ -2,7 +2,14 @@
 // Without an engine there is nothing to read: the stored state is then the answer.
 
 import { toObject } from '../numbers/meta.ts';
-import type { Blocks, ConnectionState, Provider, Read, Target, UpstreamFailure } from '../numbers/provider.ts';
+import type {
+  Blocks,
+  ConnectionState,
+  Provider,
+  Read,
+  Target,
+  UpstreamFailure,
+} from '../numbers/provider.ts';
 import type { Telemetry } from '../telemetry.ts';
 import { mapConcurrently } from './concurrency.ts';
 import { readHttp, toRetryAt, type HttpReading } from './http-read.ts';

@@ -83,6 +83,8 @@ interface SnapshotColumns {
 export interface NumberSnapshotTable extends SnapshotColumns {
   number_id: string;
   block: string;
+  /** The last one that a reading of the block supported; see sendable.ts. */
+  verdict: 'YES' | 'NO' | null;
 }
 
 export interface WabaSnapshotTable extends SnapshotColumns {
@@ -209,6 +211,11 @@ async function applyMigrations(connection: Kysely<Tables>): Promise<readonly str
   try {
     const migrator = new Migrator({ db: connection, provider: migrations });
     const { error, results = [] } = await migrator.migrateToLatest();
+    if ((error as { code?: unknown } | undefined)?.code === '42501') {
+      throw new ConfigurationError([
+        'DATABASE_URL names a role that may not change the tables; run migrate as the role that owns them',
+      ]);
+    }
     if (error !== undefined) throw error;
     return results.map((result) => result.migrationName);
   } finally {

@@ -83,7 +83,8 @@ async function serve(
   try {
     const response = await answer(gateway, state, incoming, left.signal);
     // Tells a client on a kept connection that this answer is the last one here.
-    if (state.draining) outgoing.shouldKeepAlive = false;
+    // So does the answer to a request whose body nobody wanted to read to its end.
+    if (state.draining || !incoming.complete) outgoing.shouldKeepAlive = false;
     await send(response, incoming, outgoing);
   } catch (error) {
     // The client is gone in the middle of the answer, or there is nobody left to tell.
@@ -105,18 +106,15 @@ async function answer(
       return await toReadiness(gateway, state);
     default:
   }
-  const declared = Number(incoming.headers['content-length'] ?? 0);
   // A URL is tidied up on its way into a Request, and a path that needs it is not the path.
   const [path] = (incoming.url ?? '').split('?');
   const request = toRequest(incoming, signal);
   if (request === null) {
-    return toRefusal(gateway, 'The request line or a header cannot be understood.');
+    const message = 'The request line or a header cannot be understood.';
+    return gateway.refuse(new GatewayError('INVALID_REQUEST', message));
   }
   if (new URL(request.url).pathname !== path) {
     return gateway.refuse(new GatewayError('NOT_FOUND', 'There is no such route.'));
-  }
-  if (declared > bodyLimit) {
-    return toRefusal(gateway, `The body is larger than ${bodyLimit} bytes.`);
   }
   return await gateway.fetch(request);
 }
@@ -134,13 +132,6 @@ async function toReadiness(gateway: Gateway, state: State): Promise<Response> {
 function toProbe(status: number, text: string): Response {
   const headers = { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-store' };
   return new Response(`${text}\n`, { status, headers });
-}
-
-function toRefusal(gateway: Gateway, message: string): Response {
-  const response = gateway.refuse(new GatewayError('INVALID_REQUEST', message));
-  // What is left of the body is not read.
-  response.headers.set('connection', 'close');
-  return response;
 }
 
 /** Null for what HTTP allows and a Request cannot be, such as `CONNECT` or a target that is no path. */

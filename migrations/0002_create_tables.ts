@@ -59,6 +59,7 @@ const statements = [
      attempted_at timestamptz(3) not null,
      recorded_at timestamptz(3) not null default clock_timestamp(),
      failure jsonb,
+     verdict text check (verdict in ('YES', 'NO')),
      primary key (tenant_id, number_id, block),
      foreign key (tenant_id, number_id) references whatsapp_number on delete cascade,
      check ((data is null) = (observed_at is null))

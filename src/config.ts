@@ -229,7 +229,7 @@ function parseRateLimit(text: string): Config['rateLimit'] {
 
 function parseDatabaseUrl(text: string): string {
   if (!/^postgres(ql)?:\/\//.test(text) || !URL.canParse(text)) {
-    throw new Error('must look like postgres://user:password@host:5432/database');
+    throw new Error('must look like postgres://user@host:5432/database');
   }
   return text;
 }

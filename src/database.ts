@@ -1,7 +1,7 @@
 // Owns the database: its tables, its drivers, its migrations, and the one door to what belongs to a tenant.
 // The SQL itself stands in the stores.
 
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { PGlite } from '@electric-sql/pglite';
 import {
@@ -18,6 +18,7 @@ import {
 import { type MigrationProvider, Migrator } from 'kysely/migration';
 import { Pool } from 'pg';
 import { ConfigurationError } from './config.ts';
+import { lockDirectory } from './data-directory.ts';
 import { GatewayError } from './errors.ts';
 
 type Timestamp = ColumnType<Date, Date | string | undefined, Date | string>;
@@ -98,6 +99,8 @@ interface SnapshotColumns {
 export interface NumberSnapshotTable extends SnapshotColumns {
   number_id: string;
   block: string;
+  /** The last one that a reading of the block supported; see sendable.ts. */
+  verdict: 'YES' | 'NO' | null;
 }
 
 export interface WabaSnapshotTable extends SnapshotColumns {
@@ -235,6 +238,11 @@ async function applyMigrations(connection: Kysely<Tables>): Promise<readonly str
   try {
     const migrator = new Migrator({ db: connection, provider: migrations });
     const { error, results = [] } = await migrator.migrateToLatest();
+    if ((error as { code?: unknown } | undefined)?.code === '42501') {
+      throw new ConfigurationError([
+        'DATABASE_URL names a role that may not change the tables; run migrate as the role that owns them',
+      ]);
+    }
     if (error !== undefined) throw error;
     return results.map((result) => result.migrationName);
   } finally {
@@ -312,8 +320,7 @@ function openPostgres(url: string, options: DatabaseOptions): OpenedDialect {
 }
 
 async function openEmbedded(directory: string): Promise<OpenedDialect> {
-  await mkdir(directory, { recursive: true, mode: 0o700 });
-  const unlock = await lock(directory);
+  const unlock = await lockDirectory(directory);
   // Loaded here because it takes a while and production never needs it.
   const { PGlite } = await import('@electric-sql/pglite');
   const instance = new PGlite(join(directory, 'postgres'));
@@ -325,36 +332,6 @@ async function openEmbedded(directory: string): Promise<OpenedDialect> {
       await unlock();
     },
   };
-}
-
-// Two processes in one PGlite folder would destroy it, and PGlite itself does not notice.
-async function lock(directory: string): Promise<() => Promise<void>> {
-  const path = join(directory, 'process.id');
-  const holder = Number(await readFile(path, 'utf8').catch(() => '0'));
-  if (holder !== 0 && holder !== process.pid && isRunning(holder)) throw toInUse(directory, holder);
-  if (holder !== 0) await rm(path, { force: true });
-  // Of two that start at the same moment one finds the file there.
-  await writeFile(path, String(process.pid), { flag: 'wx' }).catch(() => {
-    throw toInUse(directory, null);
-  });
-  return () => rm(path, { force: true });
-}
-
-function toInUse(directory: string, holder: number | null): ConfigurationError {
-  const by = holder === null ? 'another process' : `process ${holder}`;
-  return new ConfigurationError([
-    `DATA_DIR ${directory} is in use by ${by}; stop it, choose another folder, or set DATABASE_URL to share one database`,
-  ]);
-}
-
-function isRunning(processId: number): boolean {
-  try {
-    process.kill(processId, 0);
-    return true;
-  } catch (error) {
-    // Somebody else's process is running too.
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
 }
 
 const migrationsDirectory = new URL('../migrations/', import.meta.url);

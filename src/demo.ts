@@ -40,6 +40,7 @@ import { type StoredNumber, toConnectionState } from './numbers/number.ts';
 import { type NewNumber, toOperatorAccess } from './numbers/numbers.ts';
 import type { Block, ProviderName } from './numbers/provider.ts';
 import { toPlainFailure } from './providers/meta/graph-error.ts';
+import { toSupportedVerdict } from './numbers/sendable.ts';
 import { listNumbers, type Reading, recordReadings } from './numbers/store.ts';
 import { createTelemetry } from './telemetry.ts';
 
@@ -331,8 +332,9 @@ function toNumberSnapshots(numbers: Entries): readonly AgedReading[] {
     if (!isMetaNumber(number) || number.ageMinutes === null) return [];
     const { fields, profile } = toSimulatedPhone(number);
     const base = { id, failure: null, state: null, ageMinutes: number.ageMinutes ?? 5 };
+    const phone = toMetaBlock('phone', { ...fields, ...number.was });
     return [
-      { ...base, block: 'phone', data: toMetaBlock('phone', { ...fields, ...number.was }) },
+      { ...base, block: 'phone', data: phone, verdict: toSupportedVerdict(phone) },
       { ...base, block: 'profile', data: toMetaBlock('profile', profile ?? {}) },
     ];
   });

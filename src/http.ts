@@ -101,7 +101,8 @@ async function serve(
   try {
     const response = await answer(gateway, state, incoming, left.signal);
     // Tells a client on a kept connection that this answer is the last one here.
-    if (state.draining) outgoing.shouldKeepAlive = false;
+    // So does the answer to a request whose body nobody wanted to read to its end.
+    if (state.draining || !incoming.complete) outgoing.shouldKeepAlive = false;
     await send(response, incoming, outgoing);
   } catch (error) {
     // The client is gone in the middle of the answer, or there is nobody left to tell.
@@ -126,7 +127,6 @@ async function answer(
       break;
     default:
   }
-  const declared = Number(incoming.headers['content-length'] ?? 0);
   // A URL is tidied up on its way into a Request, and a path that needs it is not the path.
   const [path] = (incoming.url ?? '').split('?');
   // Before anything is made of it: refusing must be cheap.
@@ -134,13 +134,11 @@ async function answer(
   if (overload !== null) return gateway.refuse(overload, path);
   const request = toRequest(incoming, signal);
   if (request === null) {
-    return toRefusal(gateway, 'The request line or a header cannot be understood.');
+    const message = 'The request line or a header cannot be understood.';
+    return gateway.refuse(new GatewayError('INVALID_REQUEST', message), path);
   }
   if (new URL(request.url).pathname !== path) {
-    return gateway.refuse(new GatewayError('NOT_FOUND', 'There is no such route.'));
-  }
-  if (declared > bodyLimit) {
-    return toRefusal(gateway, `The body is larger than ${bodyLimit} bytes.`, path);
+    return gateway.refuse(new GatewayError('NOT_FOUND', 'There is no such route.'), path);
   }
   return await gateway.fetch(request, incoming.socket.remoteAddress);
 }
@@ -184,16 +182,8 @@ function refuseSocket(gateway: Gateway, error: NodeJS.ErrnoException, socket: Du
   const response = gateway.refuse(new GatewayError('INVALID_REQUEST', message));
   response.headers.set('connection', 'close');
   const lines = [...response.headers].map(([name, value]) => `${name}: ${value}`);
-  void response.text().then((body) => {
-    socket.end([`HTTP/1.1 ${status}`, ...lines, '', body].join('\r\n'));
-  });
-}
-
-function toRefusal(gateway: Gateway, message: string, path?: string): Response {
-  const response = gateway.refuse(new GatewayError('INVALID_REQUEST', message), path);
-  // What is left of the body is not read.
-  response.headers.set('connection', 'close');
-  return response;
+  socket.write([`HTTP/1.1 ${status}`, ...lines, '', ''].join('\r\n'));
+  pipeline(response.body ?? [], socket).catch(() => socket.destroy());
 }
 
 /** Null for what HTTP allows and a Request cannot be, such as `CONNECT` or a target that is no path. */

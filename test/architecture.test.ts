@@ -34,13 +34,15 @@ interface Layer {
 const foundation = /^src\/(errors|config|telemetry|secrets)\.ts$/;
 const errors = /^src\/errors\.ts$/;
 const storage = /^src\/database\.ts$/;
+const dataDirectory = /^src\/data-directory\.ts$/;
 const coreWithoutStores = /^src\/(access|numbers)\/(?!([a-z]+-)?store\.ts$)/;
 const port = /^src\/numbers\/(provider|meta|vocabulary|number)\.ts$/;
 const composition = /^src\/(gateway\.ts|load\.ts|metrics\.ts|admin\.ts|demo\.ts|admin\/|demo\/)/;
 
 const layers: readonly Layer[] = [
   { name: 'foundation', files: foundation, imports: [errors] },
-  { name: 'storage', files: storage, imports: [foundation] },
+  { name: 'storage', files: storage, imports: [foundation, dataDirectory] },
+  { name: 'data directory', files: dataDirectory, imports: [foundation] },
   { name: 'access', files: /^src\/access\//, imports: [foundation, storage] },
   {
     name: 'numbers',

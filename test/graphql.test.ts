@@ -66,6 +66,17 @@ describe.each(databases)('on %s', (database) => {
     expect(gateway.simulator.calls).toEqual([]);
   });
 
+  test('a list that is asked for under many names is read once', async () => {
+    const tenant = await gateway.addTenant();
+    await addNumbers(tenant, 2);
+    gateway.clearStatements();
+    const names = Array.from({ length: 20 }, (_, index) => `a${index}: numbers { id }`);
+    const { body } = await tenant.graphql(`{ ${names.join(' ')} }`);
+    expect(Object.keys(body.data ?? {})).toHaveLength(20);
+    const asked = gateway.statements.filter((statement) => !statement.includes('set_config'));
+    expect(asked).toHaveLength(2);
+  });
+
   test('a foreign id answers like one that nobody has, byte for byte', async () => {
     const [mine, other] = [await gateway.addTenant(), await gateway.addTenant()];
     const { id } = await other.addNumber();

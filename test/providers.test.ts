@@ -407,6 +407,23 @@ describe('META, with fields that are refused', () => {
     });
   });
 
+  test.each([
+    ['another node', { id: '1234567890', status: 'BANNED' }],
+    ['a node without an id', { status: 'BANNED' }],
+    ['nothing', {}],
+  ])('an answer about %s is no reading', async (_, answer) => {
+    await using upstream = await openServer(
+      () => 'none',
+      () => JSON.stringify(answer),
+    );
+    const [observation] = await upstream.provider.read(
+      [toTarget(0, { blocks: ['phone', 'waba'] })],
+      unhurried,
+    );
+    const failed = { ok: false, attempted: true, failure: { code: 'META_UNAVAILABLE' } };
+    expect(observation?.reads).toMatchObject({ phone: failed, waba: failed });
+  });
+
   test('a block whose core is refused twice fails, and is not asked for a third time', async () => {
     await using upstream = await openServer((fields) =>
       ['status', 'quality_rating'].find((field) => fields.includes(field)),
@@ -841,18 +858,18 @@ async function openServer(
   toRefusal: string | ((fields: readonly string[]) => string) = '',
 ): Promise<Refusing> {
   const asked: string[][] = [];
-  const toAnswer = (fields: readonly string[]): string => {
+  const toAnswer = (id: string | undefined, fields: readonly string[]): string => {
     const refused = toRefused(fields);
-    if (refused === undefined) return JSON.stringify({ id: '1', status: 'CONNECTED' });
+    if (refused === undefined) return JSON.stringify({ id, status: 'CONNECTED' });
     const message = `(#100) Tried accessing nonexisting field (${refused})`;
     if (toRefusal === '') return JSON.stringify({ error: { code: 100, message } });
     return typeof toRefusal === 'string' ? toRefusal : toRefusal(fields);
   };
   const { url, ...disposable } = await listen((request, response) => {
-    const { searchParams } = new URL(request.url ?? '', 'http://loopback');
+    const { pathname, searchParams } = new URL(request.url ?? '', 'http://loopback');
     const fields = searchParams.get('fields')?.split(',') ?? [];
     asked.push(fields);
-    response.end(toAnswer(fields));
+    response.end(toAnswer(pathname.split('/').at(-1), fields));
   });
   const graph = createGraphClient({
     url: new URL(url),

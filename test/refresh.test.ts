@@ -61,6 +61,20 @@ describe.each(databases)('a live reading on %s', (kind) => {
     );
   });
 
+  test('a reading without the evidence for a verdict leaves the last one that was supported', async () => {
+    const tenant = await gateway.addTenant();
+    const { id, phoneNumberId, wabaId } = await tenant.addNumber();
+    expect(await refresh(gateway, tenant.id, id)).toMatchObject({
+      health: { sendable: true, sendability: { verdict: 'YES' } },
+    });
+    gateway.simulator.setPhone(toHealthyPhone(phoneNumberId, wabaId, { health_status: null }));
+    expect(await refresh(gateway, tenant.id, id)).toMatchObject({
+      health: { sendable: true, sendability: { verdict: 'UNKNOWN' } },
+    });
+    gateway.simulator.setPhone(toHealthyPhone(phoneNumberId, wabaId, { status: 'BANNED' }));
+    expect(await refresh(gateway, tenant.id, id)).toMatchObject({ health: { sendable: false } });
+  });
+
   test('an attempt that was not made moves no timestamp', async () => {
     const tenant = await gateway.addTenant();
     const { id } = await tenant.addNumber({ credentials: null });

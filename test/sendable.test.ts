@@ -46,13 +46,21 @@ const phone: MetaPhone = {
   healthStatus: toHealth(),
 };
 
-const meta: Evidence = { provider: 'META', state: 'OPEN', phone, stale: false, failure: null };
+const meta: Evidence = {
+  provider: 'META',
+  state: 'OPEN',
+  phone,
+  stale: false,
+  failure: null,
+  lastVerdict: null,
+};
 const other: Evidence = {
   provider: 'PILOT_STATUS',
   state: 'OPEN',
   phone: null,
   stale: false,
   failure: null,
+  lastVerdict: null,
 };
 
 const toFailure = (
@@ -345,6 +353,7 @@ const evidences: fc.Arbitrary<Evidence> = fc.record({
       .map((more) => withPhone(more).phone),
   ),
   stale: fc.boolean(),
+  lastVerdict: fc.constantFrom('YES', 'NO', null),
   failure: fc.option(
     fc
       .tuple(
@@ -377,12 +386,13 @@ describe('for any evidence', () => {
     });
   });
 
-  test('sendable follows from what was read alone, and fresh and settled it is a yes', () => {
+  test('sendable follows from what was read alone, or from the last reading that was evidence', () => {
     forAny((evidence) => {
       const { sendable } = toSendability(evidence);
       const isFinding = [33, 368, 130_497].includes(evidence.failure?.metaCode ?? 0);
       const fresh = { ...evidence, stale: false, failure: isFinding ? evidence.failure : null };
-      expect(verdictOf(fresh) === 'YES').toBe(sendable);
+      const verdict = verdictOf(fresh);
+      expect((verdict === 'UNKNOWN' ? evidence.lastVerdict : verdict) === 'YES').toBe(sendable);
     });
   });
 

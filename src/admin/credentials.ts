@@ -85,6 +85,6 @@ function toTooLarge(): GatewayError {
 function toInvalid(problem: string): GatewayError {
   return new GatewayError(
     'INVALID_REQUEST',
-    `The credentials cannot be used: ${problem}. Expected: {"accessToken":"…","appSecret":"…"}, appSecret optional.`,
+    `The credentials cannot be used: ${problem}. Expected is a JSON object with accessToken and, where the app demands proofs, appSecret.`,
   );
 }

@@ -2,11 +2,11 @@
 
 import type { Health, WhatsAppNumber } from '../numbers/number.ts';
 import type { ConnectionState, ProviderName } from '../numbers/provider.ts';
-import type { NumberRequest } from '../numbers/numbers.ts';
+import type { NumberRequest, Numbers } from '../numbers/numbers.ts';
 import type { Effect, Reason, Sendability, Verdict } from '../numbers/sendable.ts';
 import { toWord } from '../numbers/vocabulary.ts';
 import { ApiKeyHintType, loadKeyHints } from './access.ts';
-import { builder, createEnum } from './builder.ts';
+import { builder, createEnum, type GraphQLContext } from './builder.ts';
 import { FreshnessType, MetaDetailsType, toRawDescription, toVocabularyEnum } from './meta.ts';
 import { listSelectedBlocks } from './selection.ts';
 
@@ -197,13 +197,22 @@ type QueryFields = PothosSchemaTypes.QueryFieldBuilder<
   typeof builder.$inferSchemaTypes.Root
 >;
 
+// However many aliases ask for the list, it is one.
+const lists = new WeakMap<GraphQLContext, ReturnType<Numbers['list']>>();
+
+function listOnce(context: GraphQLContext): ReturnType<Numbers['list']> {
+  const list = lists.get(context) ?? context.numbers.list(context.access);
+  lists.set(context, list);
+  return list;
+}
+
 export function toNumberQueries(t: QueryFields) {
   return {
     numbers: t.field({
       type: [WhatsAppNumberType],
       description:
         'All numbers of the tenant, oldest first. Nothing is read live; `freshness` says how old the values are.',
-      resolve: (_root, _args, { access, numbers }) => numbers.list(access),
+      resolve: (_root, _args, context) => listOnce(context),
     }),
     number: t.loadable({
       type: WhatsAppNumberType,

@@ -32,11 +32,9 @@ export function toResponse({ errors = [], ...result }: Result, context: AnswerCo
     'cache-control': 'private, no-cache',
     vary: 'accept, x-api-key',
   });
-  const { retryAfterSeconds, allow } = refusal?.error ?? {};
-  if (retryAfterSeconds !== undefined) {
-    headers.set('retry-after', String(Math.max(1, Math.ceil(retryAfterSeconds))));
-  }
-  if (allow !== undefined) headers.set('allow', allow.join(', '));
+  const waits = problems.flatMap(({ error }) => error.retryAfterSeconds ?? []);
+  if (waits.length > 0) headers.set('retry-after', String(Math.max(1, ...waits.map(Math.ceil))));
+  if (refusal?.error.allow !== undefined) headers.set('allow', refusal.error.allow.join(', '));
   const body = {
     ...(problems.length > 0 && {
       errors: problems.map((problem) => toJson(problem, context.requestId)),

@@ -2,7 +2,7 @@
 
 import { type MetaPhone, type MetaProfile, type MetaWaba, toStoredBlock } from './meta.ts';
 import type { Block, Blocks, ConnectionState, ProviderName, UpstreamFailure } from './provider.ts';
-import { type Sendability, toSendability } from './sendable.ts';
+import { type Sendability, toSendability, type Verdict } from './sendable.ts';
 import { toWord } from './vocabulary.ts';
 
 /** How old a block is and how the last attempt to renew it went. */
@@ -71,6 +71,8 @@ export interface StoredBlock {
   readonly observedAt: Date | null;
   readonly attemptedAt: Date;
   readonly failure: UpstreamFailure | null;
+  /** Of the phone: the last verdict that a reading supported. */
+  readonly verdict: Verdict | null;
 }
 
 /** A number as it is stored, with its blocks and those of its account. */
@@ -128,6 +130,7 @@ export function toWhatsAppNumber(
         phone: phone?.value ?? null,
         stale: evidence?.freshness.stale ?? false,
         failure: evidence?.freshness.error ?? null,
+        lastVerdict: stored.blocks.find(({ block }) => block === 'phone')?.verdict ?? null,
       }),
       freshness: evidence?.freshness ?? null,
     },

@@ -103,7 +103,10 @@ export function createNumbers(options: NumbersOptions): Numbers {
     const { code, message, retryAt, metaCode, metaSubcode, fbtraceId, transient } = failure;
     throw new GatewayError(code, message, {
       details: { metaCode, metaSubcode, fbtraceId, transient, retryAt },
-      ...(transient && { retryAfterSeconds: toRetryAfterSeconds(retryAt, now()) }),
+      // A session engine that is wrongly set up will not mend itself in seconds, but a 503 says when to look again.
+      ...((transient || code === 'UNAVAILABLE') && {
+        retryAfterSeconds: transient ? toRetryAfterSeconds(retryAt, now()) : 60,
+      }),
     });
   };
   const getTenantOf = async (id: string): Promise<string> => {

@@ -21,6 +21,7 @@ import type {
   UpstreamFailure,
 } from './provider.ts';
 import * as leases from './lease-store.ts';
+import { toSupportedVerdict } from './sendable.ts';
 import * as store from './store.ts';
 
 /** A number to read, and which of its blocks; those that its provider does not have are passed over. */
@@ -266,7 +267,14 @@ function toReads(
 
 function toReading(subject: leases.Subject, read: Read<Blocks[Block]>): store.Reading {
   if (!read.ok) return { ...subject, data: null, failure: read.failure, state: null };
-  return { ...subject, data: read.value, failure: null, state: toState(subject.block, read.value) };
+  const { value } = read;
+  return {
+    ...subject,
+    data: value,
+    failure: null,
+    state: toState(subject.block, value),
+    verdict: subject.block === 'phone' ? toSupportedVerdict(value as MetaPhone) : null,
+  };
 }
 
 function toState(block: Block, value: Blocks[Block]): store.Reading['state'] {

@@ -55,6 +55,8 @@ export interface Evidence {
   readonly stale: boolean;
   /** Why the newest attempt failed; null when it did not. */
   readonly failure: UpstreamFailure | null;
+  /** The last verdict that a reading supported by itself; null when none did. */
+  readonly lastVerdict: Verdict | null;
 }
 
 /** `sendable` is the last verdict that evidence supported, whatever its age: true only for YES. */
@@ -68,10 +70,17 @@ export function toSendability(evidence: Evidence): {
   const doubts = toDoubts(evidence);
   // A stale reading supports neither YES nor NO.
   const current = evidence.stale ? [...certain, ...doubts] : [...certain, ...read, ...doubts];
+  const supported = toVerdict([...certain, ...read]);
   return {
-    sendable: toVerdict([...certain, ...read]) === 'YES',
+    sendable: (supported === 'UNKNOWN' ? evidence.lastVerdict : supported) === 'YES',
     sendability: { verdict: toVerdict(current), reasons: [...certain, ...read, ...doubts] },
   };
+}
+
+/** The verdict that a reading of the phone supports by itself; null when it lacks the evidence. */
+export function toSupportedVerdict(phone: MetaPhone): Exclude<Verdict, 'UNKNOWN'> | null {
+  const verdict = toVerdict(toMetaReasons(phone));
+  return verdict === 'UNKNOWN' ? null : verdict;
 }
 
 function toVerdict(reasons: readonly Reason[]): Verdict {

@@ -124,6 +124,8 @@ export interface Reading extends Subject {
   readonly failure: UpstreamFailure | null;
   /** The connection state that follows from the data, if it does. */
   readonly state: ConnectionState | null;
+  /** The verdict on sending that follows from the data of a phone, if it does. */
+  readonly verdict?: 'YES' | 'NO' | null;
 }
 
 export interface ReadingsToRecord {
@@ -164,6 +166,18 @@ const snapshotKeys = {
   waba_snapshot: { columns: sql`waba_id`, values: sql`read.id` },
 };
 
+// A reading without the evidence for a verdict leaves the last one that had it.
+const verdict = {
+  number_snapshot: {
+    column: sql`, verdict`,
+    value: sql`, read.verdict`,
+    change: sql`,
+      verdict = case when excluded.observed_at >= coalesce(number_snapshot.observed_at, '-infinity')
+        then coalesce(excluded.verdict, number_snapshot.verdict) else number_snapshot.verdict end`,
+  },
+  waba_snapshot: { column: sql``, value: sql``, change: sql`` },
+};
+
 async function upsertSnapshots(
   transaction: TenantTransaction,
   { tenantId, observedAt, readings }: ReadingsToRecord,
@@ -172,12 +186,12 @@ async function upsertSnapshots(
   const { columns, values } = snapshotKeys[table];
   const old = sql.table(table);
   await sql`
-    insert into ${old} (tenant_id, ${columns}, data, observed_at, attempted_at, recorded_at, failure)
+    insert into ${old} (tenant_id, ${columns}, data, observed_at, attempted_at, recorded_at, failure${verdict[table].column})
     select ${tenantId}, ${values}, read.data,
       case when read.data is not null then ${observedAt}::timestamptz(3) end,
-      ${observedAt}::timestamptz(3), clock_timestamp(), read.failure
+      ${observedAt}::timestamptz(3), clock_timestamp(), read.failure${verdict[table].value}
     from jsonb_to_recordset(${toJson(readings)}::jsonb)
-      as read(block text, id text, data jsonb, failure jsonb)
+      as read(block text, id text, data jsonb, failure jsonb, verdict text)
     order by read.id, read.block
     on conflict (tenant_id, ${columns}) do update set
       data = case when excluded.observed_at >= coalesce(${old}.observed_at, '-infinity')
@@ -186,7 +200,7 @@ async function upsertSnapshots(
       attempted_at = greatest(${old}.attempted_at, excluded.attempted_at),
       recorded_at = excluded.recorded_at,
       failure = case when excluded.attempted_at >= ${old}.attempted_at
-        then excluded.failure else ${old}.failure end`.execute(transaction);
+        then excluded.failure else ${old}.failure end${verdict[table].change}`.execute(transaction);
 }
 
 // A number changes with each good reading of one of its blocks, and its state with those that tell it.
@@ -221,15 +235,17 @@ interface BlockJson {
   readonly observed_at: string | null;
   readonly attempted_at: string;
   readonly failure: UpstreamFailure | null;
+  readonly verdict: StoredBlock['verdict'];
 }
 
 function selectBlocks(): RawBuilder<readonly BlockJson[]> {
   return sql`(
     select coalesce(jsonb_agg(b), '[]') from (
-      select s.block, s.data, s.observed_at, s.attempted_at, s.failure from number_snapshot s
+      select s.block, s.data, s.observed_at, s.attempted_at, s.failure, s.verdict
+      from number_snapshot s
       where s.tenant_id = n.tenant_id and s.number_id = n.id
       union all
-      select 'waba', w.data, w.observed_at, w.attempted_at, w.failure from waba_snapshot w
+      select 'waba', w.data, w.observed_at, w.attempted_at, w.failure, null from waba_snapshot w
       where w.tenant_id = n.tenant_id and w.waba_id = n.waba_id
     ) b)`;
 }
@@ -273,6 +289,7 @@ function toBlockOfRow(json: BlockJson): StoredBlock {
     observedAt: json.observed_at === null ? null : new Date(json.observed_at),
     attemptedAt: new Date(json.attempted_at),
     failure: json.failure,
+    verdict: json.verdict,
   };
 }
 

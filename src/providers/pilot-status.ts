@@ -41,7 +41,7 @@ export function createPilotStatusProvider(options: PilotStatusProviderOptions): 
     const url = toConnectionStateUrl(sessionEngine.url, instanceName);
     const headers = { accept: 'application/json', apikey: sessionEngine.key };
     const reading = await readHttp(url, { fetch, headers, timeoutMs, signal });
-    const read = toConnectionRead(reading);
+    const read = toConnectionRead(reading, instanceName);
     report(telemetry, reading, read);
     return read;
   };
@@ -82,7 +82,7 @@ function isPathSegment(name: string): boolean {
   return name !== '' && name !== '.' && name !== '..' && name.isWellFormed();
 }
 
-function toConnectionRead(reading: HttpReading): ConnectionRead {
+function toConnectionRead(reading: HttpReading, instanceName: string): ConnectionRead {
   if (reading.outcome !== 'answered') return toFailed(troubles[reading.outcome], true);
   const { status, headers } = reading;
   const retryAt = toRetryAt(headers, new Date());
@@ -99,8 +99,10 @@ function toConnectionRead(reading: HttpReading): ConnectionRead {
   if (status < 200 || status > 299) {
     return toFailed('The session engine has trouble; try again later.', true, retryAt);
   }
-  const state = states.get(toObject(parseJson(reading.text)?.['instance'])?.['state']);
-  if (state !== undefined) return { ok: true, value: { state } };
+  const instance = toObject(parseJson(reading.text)?.['instance']);
+  const state = states.get(instance?.['state']);
+  const isAsked = (instance?.['instanceName'] ?? instanceName) === instanceName;
+  if (state !== undefined && isAsked) return { ok: true, value: { state } };
   return toFailed('The session engine answered with something unusable; try again later.', true);
 }
 

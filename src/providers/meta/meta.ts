@@ -51,7 +51,7 @@ async function readTargets(
     if (answer.ok) answers.set(key, answer);
   }
   const reads = new Map(
-    answers.entries().map(([key, answer]) => [key, toBlockRead(questions.get(key)!.block, answer)]),
+    answers.entries().map(([key, answer]) => [key, toBlockRead(questions.get(key)!, answer)]),
   );
   return targets.map((target) => toObservation(target, access, reads));
 }
@@ -166,18 +166,23 @@ function toUnaskedRead(target: Target, block: MetaBlock): MetaRead {
   };
 }
 
-function toBlockRead(block: MetaBlock, answer: Read<GraphObject>): MetaRead {
+function toBlockRead({ block, id }: Question, answer: Read<GraphObject>): MetaRead {
   if (!answer.ok) return answer;
-  const json = block === 'profile' ? toProfile(answer.value) : answer.value;
-  if (json === null) return { ok: false, attempted: true, failure: unusableProfile };
+  const json = block === 'profile' ? toProfile(answer.value) : toNode(id, answer.value);
+  if (json === null) return { ok: false, attempted: true, failure: unusable };
   return { ok: true, value: toMetaBlock(block, json) };
 }
 
-const unusableProfile: UpstreamFailure = toPlainFailure(
+const unusable: UpstreamFailure = toPlainFailure(
   'META_UNAVAILABLE',
   true,
-  "Meta's Graph API answered with something that is not a business profile; try again later.",
+  "Meta's Graph API answered with something else than what was asked for; try again later.",
 );
+
+/** Null when it is not the node that was asked for: Graph gives each node its id, asked or not. */
+function toNode(id: string, node: GraphObject): GraphObject | null {
+  return String(node['id']) === id ? node : null;
+}
 
 /** Null when it is no profile. Meta's pages show the object flat and one level deeper; none at all is an unset profile. */
 function toProfile({ data }: GraphObject): GraphObject | null {

@@ -1,0 +1,166 @@
+// The bench: starts what it measures on a real PostgreSQL, checks that all contestants answer the same, measures, and
+// reports which bars hold. `--help` says how to ask for less.
+
+import { parseArgs } from 'node:util';
+import { installPackages } from './install.ts';
+import type { Findings, Section, Workbench } from './sections/section.ts';
+
+const help = `Usage: npm run bench -- [options]
+
+  --quick      under two minutes: short rounds, no database of 1,000,000 numbers
+  --only NAME  one section: changing, unchanged, growth, statements, economy, latency or footprint; may be repeated
+  --json       one JSON value on standard output
+  --help       this text
+
+Measures on the PostgreSQL of TEST_DATABASE_URL, or on one that it starts. Exits with 0 whether or not the bars hold, with
+1 when something could not be measured, with 2 for wrong usage.
+`;
+
+interface Options {
+  readonly quick: boolean;
+  readonly json: boolean;
+  readonly help: boolean;
+  readonly sections: readonly SectionName[];
+}
+
+const sectionNames = [
+  'changing',
+  'unchanged',
+  'growth',
+  'statements',
+  'economy',
+  'latency',
+  'footprint',
+] as const;
+type SectionName = (typeof sectionNames)[number];
+
+await main();
+
+async function main(): Promise<void> {
+  const options = readOptions(process.argv.slice(2));
+  if (options === null) return;
+  if (options.help) {
+    process.stdout.write(help);
+    return;
+  }
+  const made = new AsyncDisposableStack();
+  stopOnSignals(made);
+  // A bench that hangs ends too.
+  const minutes = options.quick ? 6 : 60;
+  const late = setTimeout(
+    () => void stop(made, `not done after ${minutes} minutes`, 1),
+    minutes * 60_000,
+  );
+  try {
+    await run(options, made);
+  } catch (error) {
+    process.stderr.write(`Could not measure: ${String(error)}\n`);
+    process.exitCode = 1;
+  } finally {
+    clearTimeout(late);
+    await made.disposeAsync();
+  }
+}
+
+/** Null when the usage was wrong, which was told. */
+function readOptions(args: readonly string[]): Options | null {
+  try {
+    const { values } = parseArgs({
+      args: [...args],
+      options: {
+        quick: { type: 'boolean', default: false },
+        json: { type: 'boolean', default: false },
+        help: { type: 'boolean', default: false },
+        only: { type: 'string', multiple: true, default: [] },
+      },
+    });
+    const { quick, json, help: wantsHelp, only: wanted } = values;
+    const unknown = wanted.find((name) => !(sectionNames as readonly string[]).includes(name));
+    if (unknown !== undefined) throw new Error(`There is no section ${unknown}.`);
+    const sections = sectionNames.filter((name) => wanted.length === 0 || wanted.includes(name));
+    return { quick, json, help: wantsHelp, sections };
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message}\n\n${help}`);
+    process.exitCode = 2;
+    return null;
+  }
+}
+
+async function run({ quick, json, sections }: Options, made: AsyncDisposableStack): Promise<void> {
+  await installPackages();
+  // What needs the packages is loaded once they are there.
+  const { inTurn } = await import('./in-turn.ts');
+  const { toJson, toReport, toText } = await import('./report.ts');
+  const all = await loadSections();
+  const workbench = await openWorkbench(quick, made);
+  const findings = await inTurn(sections, async (name): Promise<Findings> => {
+    try {
+      return await all[name](workbench);
+    } catch (error) {
+      // The other sections are still worth their time.
+      const note = `${name} could not be measured: ${String(error)}`;
+      tell(note);
+      process.exitCode = 1;
+      return { bars: [], tables: [], notes: [note] };
+    }
+  });
+  const report = toReport(findings, quick);
+  process.stdout.write(json ? toJson(report) : toText(report));
+}
+
+async function loadSections(): Promise<Readonly<Record<SectionName, Section>>> {
+  const [changing, unchanged, growth, statements, economy, latency, footprint] = await Promise.all([
+    import('./sections/changing.ts'),
+    import('./sections/unchanged.ts'),
+    import('./sections/growth.ts'),
+    import('./sections/statements.ts'),
+    import('./sections/economy.ts'),
+    import('./sections/latency.ts'),
+    import('./sections/footprint.ts'),
+  ]);
+  return {
+    changing: changing.measureChanging,
+    unchanged: unchanged.measureUnchanged,
+    growth: growth.measureGrowth,
+    statements: statements.countStatements,
+    economy: economy.countGraphCalls,
+    latency: latency.measureLatency,
+    footprint: footprint.measureFootprint,
+  };
+}
+
+async function openWorkbench(quick: boolean, made: AsyncDisposableStack): Promise<Workbench> {
+  const { openBenchServer } = await import('./databases.ts');
+  const { toRange } = await import('./in-turn.ts');
+  const { seed } = await import('./seed.ts');
+  tell('starting PostgreSQL');
+  const server = made.use(await openBenchServer());
+  let fleet: ReturnType<Workbench['openFleet']> | undefined;
+  const openFleet = async () => {
+    tell('seeding 35,000 numbers');
+    const database = await server.createDatabase();
+    const keyed = toRange(1_000).map((index) => index + 1);
+    await seed(database, { tenants: 1_000, keyed, large: true });
+    return database;
+  };
+  return { server, quick, tell, openFleet: () => (fleet ??= openFleet()) };
+}
+
+function tell(text: string): void {
+  process.stderr.write(`${text}\n`);
+}
+
+function stopOnSignals(made: AsyncDisposableStack): void {
+  for (const [signal, code] of [
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const) {
+    process.once(signal, () => void stop(made, `stopped by ${signal}`, code));
+  }
+}
+
+async function stop(made: AsyncDisposableStack, why: string, code: number): Promise<void> {
+  process.stderr.write(`Could not measure: ${why}\n`);
+  await made.disposeAsync().catch(() => undefined);
+  process.exit(code);
+}

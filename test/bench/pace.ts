@@ -1,0 +1,73 @@
+// Owns asking at a fixed pace: an open loop, unlike the generators, which wait for an answer before they ask again and so
+// hide what a slow answer does to those behind it.
+
+import { Agent, request } from 'node:http';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Question } from './shapes.ts';
+
+export interface Pace {
+  readonly url: string;
+  readonly questions: readonly Question[];
+  readonly perSecond: number;
+  readonly seconds: number;
+}
+
+export interface Paced {
+  /** Milliseconds from when each question should have left to the end of its good answer. */
+  readonly durations: readonly number[];
+  /** Questions with another answer than 200. */
+  readonly refused: number;
+}
+
+/** Throws when a connection breaks. */
+export async function askAtPace({ url, questions, perSecond, seconds }: Pace): Promise<Paced> {
+  const agent = new Agent({ keepAlive: true, maxSockets: 256 });
+  const total = Math.floor(perSecond * seconds);
+  const answers: Promise<number | null>[] = [];
+  const startedAt = performance.now();
+  try {
+    while (answers.length < total) {
+      const due = Math.floor(((performance.now() - startedAt) / 1_000) * perSecond) + 1;
+      while (answers.length < Math.min(due, total)) {
+        const question = questions[answers.length % questions.length];
+        if (question === undefined) throw new Error('There is no question to ask.');
+        const dueAt = startedAt + (answers.length / perSecond) * 1_000;
+        const answer = askOne(agent, url, question, dueAt);
+        // The loop goes on; the failure is thrown at its end.
+        answer.catch(() => undefined);
+        answers.push(answer);
+      }
+      // oxlint-disable-next-line no-await-in-loop -- the pace
+      await delay(1);
+    }
+    const all = await Promise.all(answers);
+    const durations = all.filter((duration) => duration !== null);
+    return { durations, refused: all.length - durations.length };
+  } finally {
+    agent.destroy();
+  }
+}
+
+/** Null for another answer than 200. */
+function askOne(
+  agent: Agent,
+  url: string,
+  { method, path, headers, body }: Question,
+  dueAt: number,
+): Promise<number | null> {
+  return new Promise((resolve, reject) => {
+    const outgoing = request(
+      new URL(path, url),
+      { agent, method, headers: { ...headers, 'content-length': Buffer.byteLength(body) } },
+      (incoming) => {
+        incoming.resume();
+        incoming.once('error', reject);
+        incoming.once('end', () => {
+          resolve(incoming.statusCode === 200 ? performance.now() - dueAt : null);
+        });
+      },
+    );
+    outgoing.once('error', reject);
+    outgoing.end(body);
+  });
+}

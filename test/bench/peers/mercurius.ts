@@ -1,0 +1,77 @@
+// Mercurius with its JIT and its loaders, as its documentation advises for speed: compiled after the first request,
+// loaders without their cache across requests, statements that are prepared once a connection.
+
+import fastify from 'fastify';
+import mercurius, { type MercuriusContext } from 'mercurius';
+import { Pool } from 'pg';
+import { announce, readPeerEnvironment } from './announcement.ts';
+import { authenticate } from './authentication.ts';
+import {
+  findNumber,
+  listHealth,
+  listKeys,
+  listMeta,
+  listNumbers,
+  type NumberRow,
+  toHealth,
+  toMeta,
+} from './rows.ts';
+import { sdl } from './sdl.ts';
+
+declare module 'mercurius' {
+  interface MercuriusContext {
+    tenantId: string;
+  }
+}
+
+const { databaseUrl, pepper } = readPeerEnvironment();
+const pool = new Pool({ connectionString: databaseUrl, max: 10 });
+const app = fastify({ logger: false });
+
+type Queries = readonly { readonly obj: NumberRow }[];
+const toIds = (queries: Queries): readonly string[] => queries.map(({ obj }) => obj.id);
+
+await app.register(mercurius, {
+  schema: sdl,
+  jit: 1,
+  path: '/graphql',
+  context: async (request) => ({
+    tenantId: await authenticate(pool, pepper, request.headers['x-api-key']),
+  }),
+  resolvers: {
+    Query: {
+      numbers: (_root: unknown, _args: unknown, { tenantId }: MercuriusContext) =>
+        listNumbers(pool, tenantId),
+      number: (_root: unknown, { id }: { id: string }, { tenantId }: MercuriusContext) =>
+        findNumber(pool, tenantId, id),
+    },
+    WhatsAppNumber: { isFullyConnected: ({ state }: NumberRow) => state === 'OPEN' },
+  },
+  loaders: {
+    WhatsAppNumber: {
+      health: {
+        async loader(queries: Queries, { tenantId }: MercuriusContext) {
+          const rows = await listHealth(pool, tenantId, toIds(queries));
+          return queries.map(({ obj }) => toHealth(obj, rows.get(obj.id)));
+        },
+        opts: { cache: false },
+      },
+      apiKeys: {
+        async loader(queries: Queries, { tenantId }: MercuriusContext) {
+          const rows = await listKeys(pool, tenantId, toIds(queries));
+          return queries.map(({ obj }) => rows.get(obj.id) ?? []);
+        },
+        opts: { cache: false },
+      },
+      meta: {
+        async loader(queries: Queries, { tenantId }: MercuriusContext) {
+          const rows = await listMeta(pool, tenantId, toIds(queries));
+          return queries.map(({ obj }) => toMeta(rows.get(obj.id)));
+        },
+        opts: { cache: false },
+      },
+    },
+  },
+});
+await app.listen({ port: 0, host: '127.0.0.1' });
+announce(app.server);

@@ -1,0 +1,22 @@
+// Owns the files that the bench writes for the processes that it starts; they go with it, however it ends.
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+let directory: string | undefined;
+
+/** Answers the path; an older file of this name is replaced. */
+export async function writeScratch(name: string, text: string): Promise<string> {
+  directory ??= openDirectory();
+  const path = join(directory, name);
+  await writeFile(path, text);
+  return path;
+}
+
+function openDirectory(): string {
+  const opened = mkdtempSync(join(tmpdir(), 'numbers-gateway-bench-'));
+  process.once('exit', () => rmSync(opened, { recursive: true, force: true }));
+  return opened;
+}

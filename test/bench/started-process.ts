@@ -1,0 +1,109 @@
+// Owns the processes that the bench starts: each says on standard output where it listens, and ends with the bench.
+
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+
+export interface StartedProcess extends AsyncDisposable {
+  readonly name: string;
+  readonly url: string;
+  /** Milliseconds from the start to the announcement. */
+  readonly startMs: number;
+  /** Resident memory now, in MB of a million bytes. */
+  toMemoryMb(): number;
+}
+
+export interface ProcessToStart {
+  readonly name: string;
+  /** Of a TypeScript file, from this folder. */
+  readonly path: string;
+  readonly args?: readonly string[];
+  readonly environment: Readonly<Record<string, string>>;
+}
+
+const running = new Set<number>();
+
+// However the bench ends, nothing of it stays behind.
+process.once('exit', () => {
+  for (const id of running) end(id);
+});
+
+/** Answers a promise of its end. */
+export async function endWithBench(child: ChildProcess): Promise<void> {
+  const { pid } = child;
+  if (pid === undefined) return;
+  running.add(pid);
+  await once(child, 'exit');
+  running.delete(pid);
+}
+
+/** Waits for a line of JSON with `url`. Throws with what the process said when it ends before, or after 30 seconds. */
+export async function startProcess(what: ProcessToStart): Promise<StartedProcess> {
+  const startedAt = performance.now();
+  const path = fileURLToPath(new URL(what.path, import.meta.url));
+  const child = spawn(process.execPath, [path, ...(what.args ?? [])], {
+    env: { ...toOwnEnvironment(), NODE_ENV: 'production', ...what.environment },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const id = child.pid;
+  if (id === undefined) throw new Error(`${what.name} could not be started.`);
+  const exit = endWithBench(child);
+  let complaints = '';
+  child.stderr.on('data', (chunk: Buffer) => {
+    complaints = (complaints + chunk.toString()).slice(-4_000);
+  });
+  // At once: nothing that it holds is worth the time of a proper ending.
+  const stop = async (): Promise<void> => {
+    if (running.has(id)) end(id);
+    await exit;
+  };
+  const announced = Promise.withResolvers<string>();
+  createInterface({ input: child.stdout }).on('line', (line) => {
+    const url = toUrl(line);
+    if (url !== null) announced.resolve(url);
+  });
+  const url = await Promise.race([
+    announced.promise,
+    exit.then(() => null),
+    delay(30_000, null, { ref: false }),
+  ]);
+  const startMs = performance.now() - startedAt;
+  if (url === null) {
+    await stop();
+    throw new Error(`${what.name} did not start: ${complaints}`);
+  }
+  return {
+    name: what.name,
+    url,
+    startMs,
+    toMemoryMb: () =>
+      Number(execFileSync('ps', ['-o', 'rss=', '-p', String(id)]).toString()) * 0.001024,
+    [Symbol.asyncDispose]: stop,
+  };
+}
+
+// What configures the gateway in the caller's shell is not to configure what is measured.
+function toOwnEnvironment(): Readonly<Record<string, string>> {
+  const kept = ['PATH', 'HOME', 'TMPDIR', 'TEMP', 'SystemRoot', 'LANG'];
+  return Object.fromEntries(
+    kept.flatMap((name) => {
+      const value = process.env[name];
+      return value === undefined ? [] : [[name, value]];
+    }),
+  );
+}
+
+function toUrl(line: string): string | null {
+  if (!line.startsWith('{"url"')) return null;
+  return (JSON.parse(line) as { url: string }).url;
+}
+
+function end(id: number): void {
+  try {
+    process.kill(id, 'SIGKILL');
+  } catch {
+    // It has ended by itself.
+  }
+}

@@ -214,18 +214,22 @@ function toHeaders(incoming: IncomingMessage): Headers {
 
 // Read when the door asks for it, so a request that is refused by its headers costs no body.
 function toBody(incoming: IncomingMessage): ReadableStream<Uint8Array> {
+  // What is announced to be too large is not waited for.
+  const announced = Number(incoming.headers['content-length'] ?? 0);
+  const tooLarge = `The body is larger than ${bodyLimit} bytes.`;
   let size = 0;
   const chunks = incoming[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
   return new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
+        if (announced > bodyLimit) {
+          return controller.error(new GatewayError('INVALID_REQUEST', tooLarge));
+        }
         const { done, value } = await chunks.next();
         if (done === true) return controller.close();
         size += value.length;
         if (size <= bodyLimit) return controller.enqueue(value);
-        return controller.error(
-          new GatewayError('INVALID_REQUEST', `The body is larger than ${bodyLimit} bytes.`),
-        );
+        return controller.error(new GatewayError('INVALID_REQUEST', tooLarge));
       },
     },
     { highWaterMark: 0 },

@@ -19,7 +19,8 @@ import {
 const requestId = { 'x-request-id': 'the-same' };
 
 function toWhole({ status, headers, text }: Reply<unknown>) {
-  return { status, headers: [...headers], text };
+  // What is left of the tenant's points changes with each request.
+  return { status, headers: [...headers].filter(([name]) => name !== 'ratelimit'), text };
 }
 
 function toCodes({ body }: Reply<GraphQLBody<unknown>>): readonly unknown[] {
@@ -70,9 +71,9 @@ describe.each(databases)('on %s', (database) => {
     const tenant = await gateway.addTenant();
     await addNumbers(tenant, 2);
     gateway.clearStatements();
-    const names = Array.from({ length: 20 }, (_, index) => `a${index}: numbers { id }`);
+    const names = Array.from({ length: 5 }, (_, index) => `a${index}: numbers { id }`);
     const { body } = await tenant.graphql(`{ ${names.join(' ')} }`);
-    expect(Object.keys(body.data ?? {})).toHaveLength(20);
+    expect(Object.keys(body.data ?? {})).toHaveLength(5);
     const asked = gateway.statements.filter((statement) => !statement.includes('set_config'));
     expect(asked).toHaveLength(2);
   });
@@ -208,12 +209,12 @@ describe('a live reading', () => {
     const tenant = await gateway.addTenant();
     const { id } = await tenant.addNumber();
     const doubling = Array.from(
-      { length: 60 },
+      { length: 40 },
       (_, level) =>
         `fragment F${level} on WhatsAppNumber { ...F${level + 1} ... { ...F${level + 1} } }`,
     );
     const query = `{ number(id: "${id}", refresh: true) { ...F0 } } ${doubling.join(' ')}
-      fragment F60 on WhatsAppNumber { health { sendable } }`;
+      fragment F40 on WhatsAppNumber { health { sendable } }`;
 
     const { kinds } = await countCalls(() => tenant.graphql(query));
 
@@ -542,7 +543,7 @@ describe('at the door', () => {
   test('introspection that goes round in circles is refused', async () => {
     const circle =
       '{ __type(name: "Query") { fields { type { fields { type { fields { type { fields { name } } } } } } } } }';
-    expect(toCodes(await tenant.graphql(circle))).toEqual(['INVALID_REQUEST']);
+    expect(toCodes(await tenant.graphql(circle))).toEqual(['QUERY_TOO_COMPLEX']);
   });
 
   test('in the demo a wrong word is answered with the right one', async () => {

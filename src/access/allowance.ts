@@ -9,7 +9,7 @@ import type { RequestVisit } from '../telemetry.ts';
 export const prices = {
   request: 1,
   number: 1,
-  list: 50,
+  list: 40,
   listedNumber: 0.1,
   /** One read upstream; a request that reads three blocks of a number makes three. */
   read: 10,

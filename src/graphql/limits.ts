@@ -2,6 +2,7 @@
 // before validation, whose own work grows with the square of some of these counts, and none of it depends on who asks.
 
 import {
+  type DefinitionNode,
   type DocumentNode,
   type FieldNode,
   type FragmentDefinitionNode,
@@ -122,8 +123,17 @@ function assertOperations(document: DocumentNode, limits: GraphQLLimits): void {
     const walk: Walk = { limits, fragments, budget, counts: { aliases: 0, repeated: 0 } };
     const fields = collectFields([definition.selectionSet], fragments);
     if (isOperation) assertWithin('fields at the root', fields.length, limits.rootFields);
-    walkFields(walk, fields, { depth: 1, introspectionDepth: 0, lists: 0 });
+    const introspectionDepth = isOnIntrospection(definition) ? 1 : 0;
+    walkFields(walk, fields, { depth: 1, introspectionDepth, lists: 0 });
   }
+}
+
+// A fragment by itself does not say how deep it is used, only in what.
+function isOnIntrospection(definition: DefinitionNode): boolean {
+  return (
+    definition.kind === Kind.FRAGMENT_DEFINITION &&
+    definition.typeCondition.name.value.startsWith('__')
+  );
 }
 
 interface Walk {

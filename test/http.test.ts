@@ -1,0 +1,107 @@
+// The server edge over real sockets: what is no HTTP, clients that take their time, too much at once, and those who leave.
+
+import { connect } from 'node:net';
+import { text as readText } from 'node:stream/consumers';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { bodyLimit, type HttpServer, listen } from '../src/http.ts';
+import { openTestGateway, type TestGateway, type TestTenant } from './harness.ts';
+
+let gateway: TestGateway;
+let tenant: TestTenant;
+let server: HttpServer;
+/** Waits for nobody. */
+let hasty: HttpServer;
+
+beforeAll(async () => {
+  gateway = await openTestGateway();
+  tenant = await gateway.addTenant();
+  const local = { host: '127.0.0.1', port: 0, noticeMs: 0 };
+  server = await listen(gateway.gateway, local);
+  const patience = { headersMs: 300, requestMs: 400, checkMs: 50 };
+  hasty = await listen(gateway.gateway, { ...local, patience });
+});
+
+afterAll(async () => {
+  await Promise.all([server.drain(), hasty.drain()]);
+  await gateway[Symbol.asyncDispose]();
+});
+
+/** Everything that comes back to these bytes until the server closes. */
+async function tell({ url }: HttpServer, bytes: string): Promise<string> {
+  const { port } = new URL(url);
+  const socket = connect({ host: '127.0.0.1', port: Number(port), allowHalfOpen: true });
+  socket.write(bytes);
+  return await readText(socket);
+}
+
+const head = (length: number) =>
+  `POST /graphql HTTP/1.1\r\ncontent-type: application/json\r\nx-api-key: ${tenant.key}\r\ncontent-length: ${length}\r\n\r\n`;
+
+test.each([
+  ['what is no HTTP', 'HELLO\r\n\r\n', 400],
+  [
+    'headers of more than 8 KiB',
+    `GET /v1/numbers HTTP/1.1\r\na: ${'x'.repeat(9_000)}\r\n\r\n`,
+    431,
+  ],
+])('%s get an answer in the form of the contract', async (_, bytes, status) => {
+  const answer = await tell(server, bytes);
+  expect(answer).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
+  const [, body = ''] = answer.split('\r\n\r\n');
+  expect(JSON.parse(body)).toMatchObject({ code: 'INVALID_REQUEST', error: expect.any(String) });
+});
+
+test('headers that never end are given up, in the form of the contract', async () => {
+  const answer = await tell(hasty, 'GET /v1/numbers HTTP/1.1\r\na: x');
+  expect(answer).toMatch(/^HTTP\/1.1 408 /);
+  expect(answer).toContain('"code":"INVALID_REQUEST"');
+});
+
+test('a body that never ends is given up, and nobody calls it a defect', async () => {
+  gateway.clearLogLines();
+  const answer = await tell(hasty, `${head(50)}{"query"`);
+  expect(answer).toMatch(/^(HTTP\/1.1 4\d\d |$)/);
+  expect(gateway.logLines.filter((line) => line.includes('"level":50'))).toEqual([]);
+});
+
+test('a body that is too large is refused in the form of its door', async () => {
+  const answer = await tell(server, head(bodyLimit + 1));
+  expect(answer).toMatch(/^HTTP\/1.1 400 /);
+  // It comes in chunks.
+  const [body = ''] = /\{.*\}/s.exec(answer) ?? [];
+  expect(JSON.parse(body)).toMatchObject({ errors: [{ extensions: { code: 'INVALID_REQUEST' } }] });
+});
+
+test('a process with too much to do says so at once, and answers probes all the same', async () => {
+  const database = gateway.database;
+  await using busy = await openTestGateway({ database, environment: { MAX_REQUESTS: '1' } });
+  const guest = await busy.addTenant();
+  const { id, phoneNumberId } = await guest.addNumber();
+  busy.simulator.setFault(phoneNumberId, { kind: 'hang' });
+  const edge = await listen(busy.gateway, { host: '127.0.0.1', port: 0, noticeMs: 0 });
+  const controller = new AbortController();
+  const waiting = guest
+    .rest(`/v1/numbers/${id}?refresh=1`, { signal: controller.signal })
+    .catch(() => undefined);
+  const headers = { 'x-api-key': guest.key };
+  const [rest, graphql] = await Promise.all(
+    ['/v1/numbers', '/graphql'].map((path) => fetch(`${edge.url}${path}`, { headers })),
+  );
+  const probes = await Promise.all(
+    ['/livez', '/readyz', '/metrics'].map((path) => fetch(`${edge.url}${path}`)),
+  );
+  expect(rest?.headers.get('retry-after')).toBe('1');
+  expect([rest?.status, await rest?.json()]).toMatchObject([503, { code: 'UNAVAILABLE' }]);
+  expect([graphql?.status, await graphql?.json()]).toMatchObject([
+    503,
+    { errors: [{ extensions: { code: 'UNAVAILABLE' } }] },
+  ]);
+  expect(probes.map(({ status }) => status)).toEqual([200, 200, 200]);
+  expect(await probes[2]?.text()).toContain(
+    'gateway_requests_shed_total{reason="requests under way"} 2',
+  );
+  controller.abort();
+  await waiting;
+  expect((await fetch(`${edge.url}/v1/numbers`, { headers })).status).toBe(200);
+  await edge.drain();
+});

@@ -1,0 +1,55 @@
+// What Prometheus is told, where, and that it holds nothing of anybody.
+
+import { expect, test } from 'vitest';
+import { listen } from '../src/http.ts';
+import { openTestGateway } from './harness.ts';
+
+const local = { host: '127.0.0.1', port: 0, noticeMs: 0 };
+
+test('the metrics count requests and upstream reads, and name no tenant, number, key or word of a caller', async () => {
+  await using gateway = await openTestGateway({ database: 'PostgreSQL' });
+  const tenant = await gateway.addTenant('Canary tenant');
+  const { id, number } = await tenant.addNumber({ name: 'Canary number' });
+  await tenant.graphql(
+    `query Canary { number(id: "${id}", refresh: true) { id health { sendable } } }`,
+  );
+  await tenant.graphql('{ numbers { id } }');
+  await tenant.rest('/v1/numbers/Canary');
+  const server = await listen(gateway.gateway, local);
+  const reply = await fetch(`${server.url}/metrics`);
+  const text = await reply.text();
+  await server.drain();
+  expect(reply.headers.get('content-type')).toMatch(/^text\/plain/);
+  for (const line of [
+    'gateway_request_duration_seconds_count{door="graphql",operation="number live",status="200"} 1',
+    'gateway_request_duration_seconds_count{door="graphql",operation="numbers",status="200"} 1',
+    'gateway_request_duration_seconds_count{door="rest",operation="getNumber",status="404"} 1',
+    'gateway_requests_under_way 0',
+  ]) {
+    expect(text).toContain(line);
+  }
+  expect(text).toMatch(/gateway_upstream_calls_total\{upstream="graph",outcome="ok"\} [1-9]/);
+  expect(text).toMatch(/gateway_snapshot_age_seconds_count [1-9]/);
+  expect(text).toMatch(/gateway_event_loop_delay_seconds \d/);
+  expect(text).toContain('process_cpu_user_seconds_total');
+  for (const given of ['Canary', tenant.id, id, number, ...gateway.secrets]) {
+    expect(text).not.toContain(given);
+  }
+});
+
+test.each(['/metrics/', '/metrics?x', '//metrics', '/v1/metrics'])(
+  '%s is no route',
+  async (path) => {
+    await using gateway = await openTestGateway();
+    const server = await listen(gateway.gateway, local);
+    expect((await fetch(`${server.url}${path}`)).status).toBe(404);
+    await server.drain();
+  },
+);
+
+test('METRICS=off takes the page away', async () => {
+  await using gateway = await openTestGateway({ environment: { METRICS: 'off' } });
+  const server = await listen(gateway.gateway, local);
+  expect((await fetch(`${server.url}/metrics`)).status).toBe(404);
+  await server.drain();
+});

@@ -68,7 +68,7 @@ export const errorCatalogue = {
   },
   KEY_NOT_FOUND: {
     status: 404,
-    meaning: 'Command line only: no key has this id.',
+    meaning: 'Command line only: no usable key has this id.',
     retryable: false,
   },
   CONFLICT: {

@@ -208,11 +208,12 @@ function createFetch(
     const cors = toCorsHeaders(request.headers, corsOrigins);
     const overload = findOverload(edge);
     const end = load.begin();
-    const response = isPreflight(request)
-      ? new Response(null, { status: 204, headers: cors === null ? {} : preflightHeaders })
-      : overload === null
-        ? await requests.run(context, () => answer(door, request, context, telemetry))
-        : toRefusal(overload, context.requestId, pathname);
+    const response =
+      corsOrigins.length > 0 && isPreflight(request)
+        ? new Response(null, { status: 204, headers: cors === null ? {} : preflightHeaders })
+        : overload === null
+          ? await requests.run(context, () => answer(door, request, context, telemetry))
+          : toRefusal(overload, context.requestId, pathname);
     end();
     context.visit?.leave();
     const headers = new Headers(response.headers);

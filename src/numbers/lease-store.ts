@@ -29,6 +29,7 @@ export interface Lease {
 
 export interface LeaseRequest {
   readonly tenantId: string;
+  /** `reader/reading`: a reader never reads a subject twice at a time, so what it still holds was left behind. */
   readonly holder: string;
   readonly subjects: readonly Subject[];
   /** How long ago the caller asked, at the time of the call: what was stored since then is an answer to it. */
@@ -62,6 +63,7 @@ export async function acquireLease(database: Database, request: LeaseRequest): P
       on conflict (tenant_id, subject) do update
         set holder = excluded.holder, expires_at = excluded.expires_at
         where refresh_lease.expires_at <= clock_timestamp()
+          or split_part(refresh_lease.holder, '/', 1) = split_part(excluded.holder, '/', 1)
       returning subject`.execute(transaction);
     // After the lease, never before: a reading that ended in between is stored by now and is seen here.
     const { rows } = await sql<LeaseRow>`

@@ -63,6 +63,8 @@ interface Flight {
 }
 
 interface Group {
+  /** Names this refresher among all that share the database. */
+  readonly reader: string;
   readonly tenantId: string;
   readonly askedAt: number;
   readonly provider: Provider;
@@ -78,6 +80,7 @@ const leaseSlackMs = 2_000;
 export function createRefresher(options: RefresherOptions): Refresher {
   const { providers } = options;
   const flights = new Map<string, Flight>();
+  const reader = randomUUID();
 
   const start = (group: Group): Flight => {
     const controller = new AbortController();
@@ -111,6 +114,7 @@ export function createRefresher(options: RefresherOptions): Refresher {
         if (missing.length === 0) continue;
         const group = {
           ...access,
+          reader,
           provider: providers[name],
           wishes: ofProvider,
           subjects: missing,
@@ -155,7 +159,7 @@ async function fly(
 ): Promise<ReadonlyMap<string, Outcome>> {
   const { deadlineMs = defaultDeadlineMs } = options;
   const deadlineAt = performance.now() + deadlineMs;
-  const holder = randomUUID();
+  const holder = `${group.reader}/${randomUUID()}`;
   const outcomes = new Map<string, Outcome>();
   let waiting = group.subjects;
   while (waiting.length > 0) {
@@ -178,7 +182,7 @@ async function fly(
     if (waiting.length === 0) break;
     if (performance.now() >= deadlineAt) {
       for (const subject of waiting)
-        outcomes.set(leases.toSubjectKey(subject), toTimeout(deadlineMs));
+        outcomes.set(leases.toSubjectKey(subject), toHeld(subject.block, deadlineMs));
       break;
     }
     // oxlint-disable-next-line no-await-in-loop -- see above
@@ -293,13 +297,11 @@ function toTarget(
   let credentials: Credentials | null = null;
   if (sealed !== undefined) {
     try {
-      const place = toCredentialPlace(tenantId, number.id);
-      credentials = JSON.parse(vault.open(sealed, place)) as Credentials;
+      const text = vault.open(sealed, toCredentialPlace(tenantId, number.id));
+      credentials = parseCredentials(text);
     } catch (error) {
-      telemetry.warned('credentials cannot be opened', {
-        numberId: number.id,
-        cause: String(error),
-      });
+      const cause = String(error);
+      telemetry.warned('credentials cannot be opened', { numberId: number.id, cause });
     }
   }
   return {
@@ -312,6 +314,15 @@ function toTarget(
       granted.has(leases.toSubjectKey(toSubject(block, number.id, number.wabaId))),
     ),
   };
+}
+
+// The parser's own message would quote the text.
+function parseCredentials(text: string): Credentials {
+  try {
+    return JSON.parse(text) as Credentials;
+  } catch {
+    throw new Error('What was sealed is not JSON.');
+  }
 }
 
 /** Where the credentials of a number are sealed. */
@@ -350,10 +361,10 @@ function toOutcomes({ number, blocks }: Wish, outcomes: ReadonlyMap<string, Outc
   );
 }
 
-function toTimeout(deadlineMs: number): UpstreamFailure {
+function toHeld(block: Block, deadlineMs: number): UpstreamFailure {
   return {
-    code: 'META_TIMEOUT',
-    message: `The reading was not complete after ${deadlineMs / 1_000} seconds; try again.`,
+    code: block === 'connection' ? 'UNAVAILABLE' : 'META_TIMEOUT',
+    message: `Another process was reading this and was not done after ${deadlineMs / 1_000} seconds; try again.`,
     transient: true,
     retryAt: null,
     metaCode: null,

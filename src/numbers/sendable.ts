@@ -68,7 +68,7 @@ export function toSendability(evidence: Evidence): {
   const certain = [...toConnectionReasons(evidence.state), ...toFindings(evidence.failure)];
   const read = evidence.provider === 'META' ? toMetaReasons(evidence.phone) : [];
   const doubts = toDoubts(evidence);
-  // A stale reading supports neither YES nor NO.
+  // A stale reading supports neither YES nor NO. The connection state holds until something newer says otherwise.
   const current = evidence.stale ? [...certain, ...doubts] : [...certain, ...read, ...doubts];
   const supported = toVerdict([...certain, ...read]);
   return {

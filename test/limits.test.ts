@@ -2,13 +2,23 @@
 
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { getIntrospectionQuery, validate } from 'graphql';
+import * as fc from 'fast-check';
+import {
+  type ExecutionArgs,
+  getIntrospectionQuery,
+  GraphQLObjectType,
+  GraphQLSchema,
+  GraphQLString,
+  validate,
+} from 'graphql';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createAllowance } from '../src/access/allowance.ts';
 import { readEnvironment, toConfig } from '../src/config.ts';
+import { createExecute } from '../src/graphql/execution.ts';
 import { createDocumentCache, createParse } from '../src/graphql/limits.ts';
 import { schema } from '../src/graphql/schema.ts';
 import { createLoad } from '../src/load.ts';
+import { toRequestContext } from '../src/telemetry.ts';
 import { openTestGateway, type TestGateway, type TestTenant } from './harness.ts';
 import { createChance, createHostileRequest } from './hostile-requests.ts';
 
@@ -100,6 +110,28 @@ describe('a document', () => {
     ],
   ])('with %s passes', (_, document) => {
     expect(parse(document).definitions.length).toBeGreaterThan(0);
+  });
+
+  test('has the aliases of its fragments, however they are spread over them', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.nat(8), { minLength: 1, maxLength: 9 }),
+        fc.nat(2),
+        (sizes, nesting) => {
+          let next = 0;
+          const fragments = sizes.map((size, at) => {
+            const aliases = repeat(size, () => `a${(next += 1)}: name`);
+            const more = at % 3 < nesting && at + 1 < sizes.length ? `...F${at + 1}` : '';
+            return `fragment F${at} on WhatsAppNumber { id ${aliases} ${more} }`;
+          });
+          const spreads = repeat(sizes.length, (at) => `...F${at} ... { ...F${at} }`);
+          const document = `{ numbers { ${spreads} } } ${fragments.join(' ')}`;
+          const count = sizes.reduce((sum, size) => sum + size, 0);
+          if (count <= graphqlLimits.aliases) parse(document);
+          else expect(() => parse(document)).toThrow(/^The document has aliases: /);
+        },
+      ),
+    );
   });
 
   test('within the limits costs at most 50 ms before execution', () => {
@@ -240,6 +272,49 @@ test('points charged in a window that is over are not given back in the next one
   expect((await allowance.enter('a')).standing?.remaining).toBe(0);
   await visit.settle(8);
   expect(visit.standing?.remaining).toBe(8);
+});
+
+describe('an operation that waits', () => {
+  const never = { type: GraphQLString, resolve: () => new Promise<string>(() => undefined) };
+  const query = new GraphQLObjectType({ name: 'Query', fields: { never } });
+  const visit = {
+    charge: async () => undefined,
+    settle: async () => undefined,
+    leave: () => undefined,
+    standing: null,
+  };
+  const toArgs = (signal: AbortSignal): ExecutionArgs => ({
+    schema: new GraphQLSchema({ query }),
+    document: parse('{ never }'),
+    contextValue: {
+      request: new Request('http://gateway.test/graphql', { signal }),
+      visit,
+      asked: toRequestContext(new Headers()),
+    },
+  });
+
+  test('is ended at the deadline', async () => {
+    const { errors = [] } = await createExecute(10, 5)(toArgs(new AbortController().signal));
+    expect(errors.map(({ originalError }) => originalError)).toMatchObject([
+      { code: 'UNAVAILABLE', message: 'The operation took longer than 0.005 seconds.' },
+    ]);
+  });
+
+  test('is ended when the caller leaves', async () => {
+    const caller = new AbortController();
+    const result = createExecute(10)(toArgs(caller.signal));
+    caller.abort(new Error('Gone.'));
+    await expect(result).rejects.toThrow();
+  });
+});
+
+test('a late event loop is overload when many requests are under way, and not when few are', () => {
+  // Later than never is always.
+  using load = createLoad({ maxRequests: 10, maxEventLoopDelayMs: -1 });
+  load.begin();
+  expect(load.findOverload()).toBeNull();
+  load.begin();
+  expect(load.findOverload()?.reason).toBe('event loop delay');
 });
 
 test('a process with too many requests under way begins no other', () => {

@@ -452,12 +452,17 @@ describe('META, with fields that are refused', () => {
     expect(reads.filter((read) => read.ok)).toHaveLength(75);
   });
 
-  test.each([10, 200])(
-    'code %i on a phone that only the risky fields cause costs the risky fields',
-    async (code) => {
+  test.each([
+    [10, ''],
+    [200, ''],
+    [294, ''],
+    [100, '(#100) Need permission on either WhatsApp Business Account or owner/shared business'],
+  ])(
+    'code %i on a phone that only the risky fields cause costs the risky fields: %s',
+    async (code, message) => {
       await using upstream = await openServer(
         (fields) => fields.find((field) => risky.includes(field)),
-        `{"error":{"code":${code}}}`,
+        JSON.stringify({ error: { code, message } }),
       );
       const target = toTarget(0, { blocks: ['phone'] });
       const [observation] = await upstream.provider.read([target], unhurried);

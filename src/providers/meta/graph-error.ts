@@ -49,6 +49,12 @@ export function parseGraphError(json: unknown): GraphError | null {
   };
 }
 
+/** Whether a permission is missing: Meta has several codes and wordings for it. */
+export function isPermissionError({ code, demand }: GraphError): boolean {
+  if (code === null) return false;
+  return code === 3 || code === 10 || (code >= 200 && code <= 299) || demand === 'permission';
+}
+
 /** The failure that a reply stands for; `error` is null when it had no error envelope, so that it is unusable. */
 export function toGraphFailure(
   error: GraphError | null,

@@ -8,6 +8,7 @@ import type { Telemetry } from '../../telemetry.ts';
 import type { HttpReading } from '../http-read.ts';
 import { createGuard, type GuardOptions } from './guard.ts';
 import {
+  isPermissionError,
   parseGraphError,
   toGraphFailure,
   toPlainFailure,
@@ -257,7 +258,11 @@ function toResult(json: unknown, operation: GraphOperation, reply: FailedReply):
 
 function toErrorResult(json: unknown, { block }: GraphOperation, reply: FailedReply): GraphResult {
   const error = parseGraphError(json);
-  return toFailed(toGraphFailure(error, block, reply), error?.refusedField ?? null);
+  return {
+    ...toFailed(toGraphFailure(error, block, reply)),
+    refusedField: error?.refusedField ?? null,
+    lacksPermission: error !== null && isPermissionError(error),
+  };
 }
 
 /** Meta ran out of time before it came to this item of a batch, and means it to be asked again. */
@@ -292,8 +297,14 @@ function toReadingFailure(outcome: Exclude<HttpReading['outcome'], 'answered'>):
   }
 }
 
-function toFailed(failure: UpstreamFailure, refusedField: string | null = null) {
-  return { ok: false, attempted: true, failure, refusedField } as const;
+function toFailed(failure: UpstreamFailure) {
+  return {
+    ok: false,
+    attempted: true,
+    failure,
+    refusedField: null,
+    lacksPermission: false,
+  } as const;
 }
 
 function toUnsent(failure: UpstreamFailure): GraphResult {

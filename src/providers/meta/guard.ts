@@ -67,7 +67,7 @@ type ThroughCircuits = (
  * A circuit for the host, which opens when several tenants agree that it is down, and one for each tenant, which opens
  * when several of its nodes do. So a tenant in trouble of its own keeps nobody else from reading.
  */
-function createCircuits({ telemetry, circuitPauseMs: pauseMs = 10_000 }: GuardOptions) {
+function createCircuits({ telemetry, circuitPauseMs: pauseMs = 5_000 }: GuardOptions) {
   const ofHost = createCircuit({
     witnesses: witnessesOfHost,
     pauseMs,

@@ -25,4 +25,6 @@ export type GraphResult =
       readonly failure: UpstreamFailure;
       /** The field that the node does not have, where that is what failed the whole operation. */
       readonly refusedField: string | null;
+      /** A permission is missing for something that was asked for, perhaps not for all of it. */
+      readonly lacksPermission: boolean;
     };

@@ -12,8 +12,10 @@ type Pauses = ReadOptions['pauses'];
 const app = 'app';
 /** Codes that are about the app, or about the user behind the token, whatever was read. */
 const appCodes: ReadonlySet<number | null> = new Set([4, 17, 32, 341]);
-/** When Meta does not say for how long. */
+/** When a budget is at its end and Meta does not say for how long. */
 const pauseMs = 60_000;
+/** When Meta has refused and does not say for how long: its counts roll on, and somebody is waiting. */
+const refusedMs = 5_000;
 
 /** Why it must not be asked now; null when it may be. To go on asking makes Meta's wait longer. */
 export function findPause(pauses: Pauses, { wabaId }: GraphOperation): UpstreamFailure | null {
@@ -54,6 +56,6 @@ export function recordPauses(
     if (result.ok || result.failure.code !== 'META_RATE_LIMITED') continue;
     const { metaCode, retryAt } = result.failure;
     const account = appCodes.has(metaCode) ? app : operations[index]!.wabaId;
-    if (account !== null) pause(account, retryAt === null ? now + pauseMs : Date.parse(retryAt));
+    if (account !== null) pause(account, retryAt === null ? now + refusedMs : Date.parse(retryAt));
   }
 }

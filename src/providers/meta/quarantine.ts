@@ -25,9 +25,9 @@ interface Refusal {
 }
 
 /** Somebody may have set things right without storing a new token; they should not wait for long. */
-const quarantineMs = 60_000;
-/** Once may be a moment in which permissions were being changed. */
-const refusalsNeeded = 2;
+const quarantineMs = 30_000;
+/** Fewer may be a moment in which permissions were being changed. */
+const refusalsNeeded = 3;
 /** Beyond it the oldest are forgotten, and asked once more. */
 const maximumRefusals = 10_000;
 

@@ -108,10 +108,10 @@ function toNextAttempts(attempt: Attempt, result: GraphResult): readonly Attempt
 // One field that is refused, by name or for want of a permission, fails all that is asked beside it.
 function isWorthSplitting(
   block: MetaBlock,
-  { refusedField, failure }: Extract<GraphResult, { ok: false }>,
+  { refusedField, lacksPermission }: Extract<GraphResult, { ok: false }>,
 ): boolean {
   if (refusedField !== null) return true;
-  return block === 'phone' && (failure.metaCode === 10 || failure.metaCode === 200);
+  return block === 'phone' && lacksPermission;
 }
 
 function toParts({ question, fields }: Attempt, refusedField: string | null): readonly Attempt[] {

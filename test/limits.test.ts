@@ -127,8 +127,7 @@ describe('a document', () => {
           const spreads = repeat(sizes.length, (at) => `...F${at} ... { ...F${at} }`);
           const document = `{ numbers { ${spreads} } } ${fragments.join(' ')}`;
           const count = sizes.reduce((sum, size) => sum + size, 0);
-          if (count <= graphqlLimits.aliases) parse(document);
-          else expect(() => parse(document)).toThrow(/^The document has aliases: /);
+          expect(isRefused(() => parse(document))).toBe(count > graphqlLimits.aliases);
         },
       ),
     );
@@ -304,7 +303,7 @@ describe('an operation that waits', () => {
     const caller = new AbortController();
     const result = createExecute(10)(toArgs(caller.signal));
     caller.abort(new Error('Gone.'));
-    await expect(result).rejects.toThrow();
+    await expect(result).rejects.toThrow('Gone.');
   });
 });
 
@@ -324,3 +323,13 @@ test('a process with too many requests under way begins no other', () => {
   end();
   expect(load.findOverload()).toBeNull();
 });
+
+function isRefused(work: () => unknown): boolean {
+  try {
+    work();
+    return false;
+  } catch (error) {
+    if ((error as Error).message.startsWith('The document has aliases: ')) return true;
+    throw error;
+  }
+}

@@ -75,10 +75,10 @@ export const environmentVariables = {
     meaning: 'Points that a tenant may spend, and in how many seconds; or `off`.',
   },
   TENANT_MAX_REQUESTS: {
-    default: '250',
+    default: '500',
     meaning: 'Most requests of one tenant under way in this process.',
   },
-  MAX_REQUESTS: { default: '500', meaning: 'Most requests under way in this process.' },
+  MAX_REQUESTS: { default: '1000', meaning: 'Most requests under way in this process.' },
   MAX_EVENT_LOOP_DELAY_MS: {
     default: '250',
     meaning: 'Longer delays of the event loop, while much is under way, count as overload.',

@@ -49,7 +49,8 @@ const ReasonType = builder.objectRef<Reason>('Reason').implement({
       description: "Meta's id of that thing; null when there is none.",
     }),
     field: t.exposeString('field', {
-      description: 'The field that says so, in the spelling of whoever says it.',
+      description:
+        "Meta's name of the field that says so, for example `health_status`; ours for CONNECTION and SNAPSHOT.",
     }),
     value: t.exposeString('value', {
       nullable: true,
@@ -126,7 +127,7 @@ const NumberHealthType = builder.objectRef<Health>('NumberHealth').implement({
     }),
     sendable: t.exposeBoolean('sendable', {
       description:
-        'Whether the number could send when it was last looked at, however long ago. `sendability` takes the age into account.',
+        'The last clear verdict, whatever its age: true only if it was YES. For now, use `sendability`.',
     }),
     sendability: t.expose('sendability', {
       type: SendabilityType,
@@ -164,7 +165,7 @@ const WhatsAppNumberType = builder.objectRef<WhatsAppNumber>('WhatsAppNumber').i
       description: 'Whether it is connected.',
     }),
     isFullyConnected: t.exposeBoolean('isFullyConnected', {
-      description: 'Connected, with nothing left to do.',
+      description: 'Whether `state` is OPEN: connected, with nothing left to do.',
     }),
     apiKeys: t.loadableList({
       type: ApiKeyHintType,
@@ -187,7 +188,8 @@ const WhatsAppNumberType = builder.objectRef<WhatsAppNumber>('WhatsAppNumber').i
     }),
     updatedAt: t.expose('updatedAt', {
       type: 'DateTime',
-      description: 'When it was last changed or read successfully.',
+      description:
+        'When the number was last changed, or its state, health or profile last read successfully.',
     }),
   }),
 });
@@ -224,7 +226,7 @@ export function toNumberQueries(t: QueryFields) {
         refresh: t.arg.boolean({
           defaultValue: false,
           description:
-            'Whether to read live first. What is read follows the selection: `health` and `meta.phone` the number, `meta.profile` the profile, `meta.waba` the account, and all of them if none is selected. When that fails, the stored values are shown and `freshness.error` says why.',
+            "Whether to read live first. What is read follows what you select: `health` or `meta { phone }` reads the number, `meta { profile }` the business profile, `meta { waba }` the account, and none of these reads all three. Of a number that is not Meta's the connection state is read. When a reading fails, the stored values are shown and `freshness { error }` says why; select it under `health` too, since `meta` stays null until something was read.",
         }),
       },
       load: (requests: NumberRequest[], { access, numbers, request }) =>

@@ -88,7 +88,9 @@ function toNumberMembers() {
     },
     isFullyConnected: { type: 'boolean', description: 'Connected, with nothing left to do.' },
     createdAt: toTime('When the number was added.'),
-    updatedAt: toTime('When the number, or what is known of it, last changed.'),
+    updatedAt: toTime(
+      'When the number was last changed, or its state, health or profile last read successfully.',
+    ),
   };
 }
 

@@ -75,10 +75,13 @@ export const environmentVariables = {
     meaning: 'Points that a tenant may spend, and in how many seconds; or `off`.',
   },
   TENANT_MAX_REQUESTS: {
-    default: '500',
+    default: '400',
     meaning: 'Most requests of one tenant under way in this process.',
   },
-  MAX_REQUESTS: { default: '1000', meaning: 'Most requests under way in this process.' },
+  MAX_REQUESTS: {
+    default: '400',
+    meaning: 'Most requests under way in this process, but for those that wait for an upstream.',
+  },
   MAX_EVENT_LOOP_DELAY_MS: {
     default: '250',
     meaning: 'Longer delays of the event loop, while much is under way, count as overload.',

@@ -1,6 +1,7 @@
 // Owns the composition: which parts make a gateway, put together once. Every door is reached through its `fetch`.
 
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { randomUUID } from 'node:crypto';
 import { type AccessControl, createAccessControl } from './access/access.ts';
 import { createAllowance } from './access/allowance.ts';
 import { createSourceFinder } from './access/source.ts';
@@ -9,7 +10,7 @@ import { type Database, openDatabase } from './database.ts';
 import { GatewayError } from './errors.ts';
 import { createGraphQLServer } from './graphql/server.ts';
 import { refuse as refuseGraphQL } from './graphql/response.ts';
-import { createLoad, type Load } from './load.ts';
+import { createLoad, type Load, type Slot } from './load.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
 import { createNumbers, type Numbers } from './numbers/numbers.ts';
 import { createGraphClient } from './providers/meta/graph.ts';
@@ -30,8 +31,8 @@ export interface Gateway extends AsyncDisposable {
   fetch(request: Request, address?: string): Promise<Response>;
   /** The answer to what is too broken to be a Request, or comes too late to be one; in the form of the path's door. */
   refuse(error: GatewayError, path?: string): Response;
-  /** Why nothing more is begun right now; null when there is room. Says so to Prometheus too. */
-  findOverload(): GatewayError | null;
+  /** The refusal of what would be too much right now, made at next to no cost; null when there is room. */
+  shed(path?: string): PlainResponse | null;
   /** Null when metrics are off. */
   readonly metrics: Metrics | null;
   /** Throws UNAVAILABLE while the database does not answer. */
@@ -40,6 +41,13 @@ export interface Gateway extends AsyncDisposable {
   readonly access: AccessControl;
   readonly numbers: Numbers;
   readonly telemetry: Telemetry;
+}
+
+/** What needs no more than one write. */
+export interface PlainResponse {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
 }
 
 /** What a demo or a test puts in the place of the real thing. */
@@ -66,7 +74,7 @@ export async function createGateway(
   overrides: GatewayOverrides = {},
 ): Promise<Gateway> {
   const metrics = createMetrics();
-  const requests = new AsyncLocalStorage<RequestContext>();
+  const requests = new AsyncLocalStorage<RequestRun>();
   const telemetry = countCalls(
     metrics.observeTelemetry(overrides.telemetry ?? createTelemetry({ level: config.logLevel })),
     requests,
@@ -87,15 +95,17 @@ export async function createGateway(
     now: overrides.now ?? (() => new Date()),
     ...(overrides.deadlineMs !== undefined && { deadlineMs: overrides.deadlineMs }),
   });
+  const waitFor: WaitFor = (work) => requests.getStore()?.slot.waitFor(work) ?? work();
   const doors = {
     access,
     allowance: createAllowance({ ...config, onRefusal: metrics.requestLimited }),
-    numbers: metrics.observeNumbers(numbers),
+    numbers: toPatient(metrics.observeNumbers(numbers), waitFor),
     telemetry,
   };
   const graphql = createGraphQLServer({
     ...doors,
     limits: config.graphqlLimits,
+    waitFor,
     graphiql: config.graphiql ? { apiKey: overrides.graphiqlKey ?? null } : null,
     suggestions: config.mode === 'demo',
   });
@@ -107,7 +117,7 @@ export async function createGateway(
       const { requestId } = toRequestContext(new Headers());
       return toRefusal(error, requestId, path);
     },
-    findOverload: () => findOverload(edge),
+    shed: (path) => shed(edge, path),
     metrics: config.metrics ? metrics : null,
     ready: () => database.ping(),
     database,
@@ -121,33 +131,65 @@ export async function createGateway(
   };
 }
 
+/** A request for which something is being done. */
+interface RequestRun {
+  readonly context: RequestContext;
+  readonly slot: Slot;
+}
+
+type WaitFor = Slot['waitFor'];
+
 /** What the way of every request is made of. */
 interface Edge {
   readonly config: Config;
   readonly telemetry: Telemetry;
   readonly metrics: Metrics;
   readonly load: Load;
-  /** The request for which something is being done. */
-  readonly requests: AsyncLocalStorage<RequestContext>;
+  readonly requests: AsyncLocalStorage<RequestRun>;
 }
 
 /** The same telemetry, which lets the request that caused a call upstream know of it. */
-function countCalls(telemetry: Telemetry, requests: AsyncLocalStorage<RequestContext>): Telemetry {
+function countCalls(telemetry: Telemetry, requests: AsyncLocalStorage<RequestRun>): Telemetry {
   return {
     ...telemetry,
     upstreamCalled(call) {
-      const context = requests.getStore();
-      if (context !== undefined) context.upstreamCalls += call.operations;
+      const run = requests.getStore();
+      if (run !== undefined) run.context.upstreamCalls += call.operations;
       telemetry.upstreamCalled(call);
     },
   };
 }
 
-function findOverload({ load, metrics }: Edge): GatewayError | null {
+function shed({ load, metrics }: Edge, path: string | undefined): PlainResponse | null {
   const overload = load.findOverload();
   if (overload === null) return null;
   metrics.requestShed(overload.reason);
-  return overload.error;
+  const { code, message: error, status, retryAfterSeconds = 1 } = overload.error;
+  const requestId = randomUUID();
+  const ofGraphQL = { errors: [{ message: error, extensions: { code, requestId } }] };
+  return {
+    status,
+    headers: {
+      'content-type': 'application/json; charset=utf-8',
+      'cache-control': 'no-store',
+      'retry-after': String(retryAfterSeconds),
+      'x-request-id': requestId,
+    },
+    body: JSON.stringify(path === '/graphql' ? ofGraphQL : { error, code, requestId }),
+  };
+}
+
+/** The same numbers; whoever waits for a live reading is not under way meanwhile. */
+function toPatient(numbers: Numbers, waitFor: WaitFor): Numbers {
+  return {
+    ...numbers,
+    getMany(access, requests, signal) {
+      const read = () => numbers.getMany(access, requests, signal);
+      return requests.some(({ refresh }) => refresh !== null) ? waitFor(read) : read();
+    },
+    getLive: (...asked) => waitFor(() => numbers.getLive(...asked)),
+    getStatus: (...asked) => waitFor(() => numbers.getStatus(...asked)),
+  };
 }
 
 function toRefusal(error: GatewayError, requestId: string, path = ''): Response {
@@ -206,15 +248,12 @@ function createFetch(
     const { pathname } = new URL(request.url);
     const door = doors[pathname] ?? rest;
     const cors = toCorsHeaders(request.headers, corsOrigins);
-    const overload = findOverload(edge);
-    const end = load.begin();
+    const slot = load.begin();
     const response =
       corsOrigins.length > 0 && isPreflight(request)
         ? new Response(null, { status: 204, headers: cors === null ? {} : preflightHeaders })
-        : overload === null
-          ? await requests.run(context, () => answer(door, request, context, telemetry))
-          : toRefusal(overload, context.requestId, pathname);
-    end();
+        : await requests.run({ context, slot }, () => answer(door, request, context, telemetry));
+    slot.end();
     context.visit?.leave();
     const headers = new Headers(response.headers);
     for (const [name, value] of toRateHeaders(context)) headers.set(name, value);

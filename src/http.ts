@@ -88,12 +88,21 @@ interface State {
   draining: boolean;
 }
 
+const probes: ReadonlySet<string> = new Set(['/livez', '/readyz', '/metrics']);
+
 async function serve(
   gateway: Gateway,
   state: State,
   incoming: IncomingMessage,
   outgoing: ServerResponse,
 ): Promise<void> {
+  const { url = '' } = incoming;
+  // Before anything is made of it: refusing must be cheap.
+  const shed = probes.has(url) ? null : gateway.shed(url.split('?')[0]);
+  if (shed !== null) {
+    outgoing.writeHead(shed.status, shed.headers).end(shed.body);
+    return;
+  }
   const left = new AbortController();
   outgoing.once('close', () => {
     if (!outgoing.writableFinished) left.abort(new Error('The client has left.'));
@@ -129,9 +138,6 @@ async function answer(
   }
   // A URL is tidied up on its way into a Request, and a path that needs it is not the path.
   const [path] = (incoming.url ?? '').split('?');
-  // Before anything is made of it: refusing must be cheap.
-  const overload = gateway.findOverload();
-  if (overload !== null) return gateway.refuse(overload, path);
   const request = toRequest(incoming, signal);
   if (request === null) {
     const message = 'The request line or a header cannot be understood.';

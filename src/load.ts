@@ -7,11 +7,23 @@ import { GatewayError } from './errors.ts';
 export interface Load extends Disposable {
   /** Why nothing more is begun; null when there is room. */
   findOverload(): Overload | null;
-  /** A request begins; call what it answers when it has ended. */
-  begin(): () => void;
+  /** A request begins. */
+  begin(): Slot;
+  /** Requests that were begun and not answered, but for those that wait. */
   readonly underWay: number;
   /** The mean of the last quarter of a second. */
   readonly eventLoopDelayMs: number;
+}
+
+/** The place of a request among those that are under way. */
+export interface Slot {
+  /** The request was answered. Ending it twice does nothing. */
+  end(): void;
+  /**
+   * Gives the place away while something is awaited that costs this process nothing: the caller's own body, or an
+   * upstream. A Meta that hangs must not keep anybody from what is stored.
+   */
+  waitFor<T>(work: () => Promise<T>): Promise<T>;
 }
 
 export interface Overload {
@@ -45,14 +57,10 @@ export function createLoad({
       if (underWay >= maxRequests) return toOverload('requests under way');
       return isLate() ? toOverload('event loop delay') : null;
     },
-    begin() {
-      underWay += 1;
-      let hasEnded = false;
-      return () => {
-        if (!hasEnded) underWay -= 1;
-        hasEnded = true;
-      };
-    },
+    begin: () =>
+      createSlot((change) => {
+        underWay += change;
+      }),
     get underWay() {
       return underWay;
     },
@@ -62,6 +70,27 @@ export function createLoad({
     [Symbol.dispose]() {
       clearInterval(timer);
       histogram.disable();
+    },
+  };
+}
+
+function createSlot(count: (change: 1 | -1) => void): Slot {
+  let [waits, hasEnded] = [0, false];
+  count(1);
+  return {
+    end() {
+      if (!hasEnded && waits === 0) count(-1);
+      hasEnded = true;
+    },
+    async waitFor(work) {
+      waits += 1;
+      if (waits === 1 && !hasEnded) count(-1);
+      try {
+        return await work();
+      } finally {
+        waits -= 1;
+        if (waits === 0 && !hasEnded) count(1);
+      }
     },
   };
 }

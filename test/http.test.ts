@@ -2,7 +2,7 @@
 
 import { connect } from 'node:net';
 import { text as readText } from 'node:stream/consumers';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { bodyLimit, type HttpServer, listen } from '../src/http.ts';
 import { openTestGateway, type TestGateway, type TestTenant } from './harness.ts';
 
@@ -72,17 +72,50 @@ test('a body that is too large is refused in the form of its door', async () => 
   expect(JSON.parse(body)).toMatchObject({ errors: [{ extensions: { code: 'INVALID_REQUEST' } }] });
 });
 
-test('a process with too much to do says so at once, and answers probes all the same', async () => {
-  const database = gateway.database;
+test('whoever waits for an upstream or sends a body slowly keeps nobody else out', async () => {
+  const { database } = gateway;
   await using busy = await openTestGateway({ database, environment: { MAX_REQUESTS: '1' } });
   const guest = await busy.addTenant();
   const { id, phoneNumberId } = await guest.addNumber();
   busy.simulator.setFault(phoneNumberId, { kind: 'hang' });
+  const caller = new AbortController();
+  const { signal } = caller;
+  const body = new ReadableStream<Uint8Array>({
+    start: (stream) => signal.addEventListener('abort', () => stream.close(), { once: true }),
+  });
+  const headers = { 'content-type': 'application/json', 'x-api-key': guest.key };
+  const dawdling = new Request('http://gateway.test/graphql', {
+    method: 'POST',
+    headers,
+    ...{ body, duplex: 'half' },
+  });
+  const waiting = [
+    guest.rest(`/v1/numbers/${id}?refresh=1`, { signal }),
+    busy.fetch(dawdling).then((response) => response.text()),
+  ];
+  await vi.waitFor(() => {
+    expect(busy.simulator.calls.length).toBeGreaterThan(0);
+    expect(busy.gateway.shed()).toBeNull();
+  });
+  expect((await guest.rest('/v1/numbers')).status).toBe(200);
+  caller.abort();
+  await Promise.all(waiting);
+});
+
+test('a process with too much to do says so at once, and answers probes all the same', async () => {
+  let opened = Promise.resolve();
+  const { database: plain } = gateway;
+  const acrossTenants: typeof plain.acrossTenants = async (work) => {
+    await opened;
+    return await plain.acrossTenants(work);
+  };
+  const environment = { MAX_REQUESTS: '1' };
+  await using busy = await openTestGateway({ database: { ...plain, acrossTenants }, environment });
+  const guest = await busy.addTenant();
   const edge = await listen(busy.gateway, { host: '127.0.0.1', port: 0, noticeMs: 0 });
-  const controller = new AbortController();
-  const waiting = guest
-    .rest(`/v1/numbers/${id}?refresh=1`, { signal: controller.signal })
-    .catch(() => undefined);
+  const { promise, resolve: open } = Promise.withResolvers<void>();
+  opened = promise;
+  const waiting = guest.rest('/v1/numbers');
   const headers = { 'x-api-key': guest.key };
   const [rest, graphql] = await Promise.all(
     ['/v1/numbers', '/graphql'].map((path) => fetch(`${edge.url}${path}`, { headers })),
@@ -100,8 +133,8 @@ test('a process with too much to do says so at once, and answers probes all the 
   expect(await probes[2]?.text()).toContain(
     'gateway_requests_shed_total{reason="requests under way"} 2',
   );
-  controller.abort();
-  await waiting;
+  open();
+  expect((await waiting).status).toBe(200);
   expect((await fetch(`${edge.url}/v1/numbers`, { headers })).status).toBe(200);
   await edge.drain();
 });

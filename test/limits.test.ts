@@ -318,9 +318,9 @@ test('a late event loop is overload when many requests are under way, and not wh
 
 test('a process with too many requests under way begins no other', () => {
   using load = createLoad({ maxRequests: 2, maxEventLoopDelayMs: 250 });
-  const [end] = [load.begin(), load.begin()];
+  const [slot] = [load.begin(), load.begin()];
   expect(load.findOverload()?.error).toMatchObject({ code: 'UNAVAILABLE', retryAfterSeconds: 1 });
-  end();
+  slot.end();
   expect(load.findOverload()).toBeNull();
 });
 

@@ -20,6 +20,8 @@ export interface GraphQLServerOptions {
   readonly access: AccessControl;
   readonly allowance: Allowance;
   readonly limits: GraphQLLimits;
+  /** Runs what waits for the caller, so that it holds no place among the requests under way. */
+  readonly waitFor: <T>(work: () => Promise<T>) => Promise<T>;
   readonly numbers: Numbers;
   readonly telemetry: Telemetry;
   /** Null: no page. `apiKey` is put into its header editor; null in production. */
@@ -74,11 +76,13 @@ type ServerContext = Omit<GraphQLContext, 'request'> & {
   readonly asked: RequestContext;
 };
 
+type EngineOptions = Pick<GraphQLServerOptions, 'limits' | 'suggestions' | 'waitFor'>;
+
 // Yoga carries an operation through its steps and remembers documents; each step itself is ours or graphql-js's.
-function createEngine(options: Pick<GraphQLServerOptions, 'limits' | 'suggestions'>) {
+function createEngine(options: EngineOptions) {
   return createYoga<ServerContext>({
     schema,
-    plugins: [useBody(), useGraphQL(options), useAnswer()],
+    plugins: [useBody(options), useGraphQL(options), useAnswer()],
     // The answer is made by useAnswer, which shows no error that is not ours.
     maskedErrors: false,
     logging: false,
@@ -97,16 +101,14 @@ function createEngine(options: Pick<GraphQLServerOptions, 'limits' | 'suggestion
 // A document that is wrong is not sent again and again.
 const noCache = { get: () => undefined, set: () => undefined };
 
-function useBody(): Plugin {
+function useBody({ waitFor }: EngineOptions): Plugin {
   return {
-    onRequestParse: ({ setRequestParser }) => setRequestParser(parseBody),
+    onRequestParse: ({ setRequestParser }) =>
+      setRequestParser(async (request) => parseBody(await waitFor(() => request.text()))),
   };
 }
 
-function useGraphQL({
-  limits,
-  suggestions,
-}: Pick<GraphQLServerOptions, 'limits' | 'suggestions'>): Plugin {
+function useGraphQL({ limits, suggestions }: EngineOptions): Plugin {
   const hideSuggestions = !suggestions;
   const parseWithinLimits = createParse(limits);
   const execute = createExecute(limits.cost);
@@ -132,8 +134,8 @@ function useAnswer(): Plugin<object, ServerContext> {
 }
 
 /** Throws INVALID_REQUEST, and never repeats what was sent. Members that we do not know are passed over. */
-async function parseBody(request: Request): Promise<GraphQLParams> {
-  const body = parseJson(await request.text());
+function parseBody(text: string): GraphQLParams {
+  const body = parseJson(text);
   if (!isObject(body)) throw toInvalid('The body must be a JSON object with the member "query".');
   const { query, operationName, variables, extensions } = body;
   if (typeof query !== 'string' || query === '') throw toInvalid('"query" must be a document.');

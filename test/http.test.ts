@@ -84,11 +84,8 @@ test('whoever waits for an upstream or sends a body slowly keeps nobody else out
     start: (stream) => signal.addEventListener('abort', () => stream.close(), { once: true }),
   });
   const headers = { 'content-type': 'application/json', 'x-api-key': guest.key };
-  const dawdling = new Request('http://gateway.test/graphql', {
-    method: 'POST',
-    headers,
-    ...{ body, duplex: 'half' },
-  });
+  const streaming = { method: 'POST', headers, body, duplex: 'half' };
+  const dawdling = new Request('http://gateway.test/graphql', streaming);
   const waiting = [
     guest.rest(`/v1/numbers/${id}?refresh=1`, { signal }),
     busy.fetch(dawdling).then((response) => response.text()),

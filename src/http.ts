@@ -5,7 +5,6 @@ import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Config } from './config.ts';
 import { GatewayError, toGatewayError } from './errors.ts';
 import type { Gateway } from './gateway.ts';
 
@@ -42,8 +41,8 @@ const usualPatience: Patience = { headersMs: 10_000, requestMs: 15_000, checkMs:
 export const bodyLimit = 100_000;
 
 /** Rejects when the address cannot be had. */
-export async function listen(gateway: Gateway, options: HttpOptions | Config): Promise<HttpServer> {
-  const { noticeMs = 1_000, graceMs = 10_000, patience }: Partial<HttpOptions> = options;
+export async function listen(gateway: Gateway, options: HttpOptions): Promise<HttpServer> {
+  const { noticeMs = 1_000, graceMs = 10_000, patience } = options;
   const { headersMs, requestMs, checkMs } = { ...usualPatience, ...patience };
   const state = { draining: false };
   const server = createServer(

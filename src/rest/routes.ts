@@ -172,12 +172,10 @@ function getRoute(patterns: ReadonlyMap<Route, RegExp>, pathname: string, method
   });
 }
 
-// What is no percent-encoding, or one of a NUL, which PostgreSQL has no text for, is the id of a missing number as it
-// stands.
+// What is no percent-encoding is the id of a missing number as it stands.
 function toId(segment: string): string {
   try {
-    const id = decodeURIComponent(segment);
-    return id.includes('\0') ? segment : id;
+    return decodeURIComponent(segment);
   } catch {
     return segment;
   }

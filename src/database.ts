@@ -135,7 +135,10 @@ export interface Database extends AsyncDisposable {
    * A database that is down or too slow comes out as UNAVAILABLE.
    */
   withTenant<T>(tenantId: string, work: (transaction: TenantTransaction) => Promise<T>): Promise<T>;
-  /** For the few functions of the database that look across tenants; no table can be reached through it. */
+  /**
+   * For the few functions of the database that look across tenants, and for the counts of the limiter library; the login
+   * role can reach no other table.
+   */
   acrossTenants<T>(work: (functions: Kysely<object>) => Promise<T>): Promise<T>;
   /** Applies what is missing, in order; answers the names of what it applied. */
   migrate(): Promise<readonly string[]>;

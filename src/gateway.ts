@@ -4,6 +4,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { randomUUID } from 'node:crypto';
 import { type AccessControl, createAccessControl } from './access/access.ts';
 import { createAllowance } from './access/allowance.ts';
+import { createLocalCounters, createSharedCounters } from './access/counters.ts';
 import { createSourceFinder } from './access/source.ts';
 import type { Config } from './config.ts';
 import { type Database, openDatabase } from './database.ts';
@@ -80,10 +81,12 @@ export async function createGateway(
     requests,
   );
   const database = overrides.database ?? (await openConfiguredDatabase(config, telemetry, metrics));
+  const counters = createCounters(config, database, telemetry);
   const access = createAccessControl({
     database,
     pepper: config.apiKeyPepper,
     failuresPerMinute: config.keyFailuresPerMinute,
+    counters,
   });
   const load = createLoad(config);
   metrics.observeLoad(load);
@@ -98,7 +101,7 @@ export async function createGateway(
   const waitFor: WaitFor = (work) => requests.getStore()?.slot.waitFor(work) ?? work();
   const doors = {
     access,
-    allowance: createAllowance({ ...config, onRefusal: metrics.requestLimited }),
+    allowance: createAllowance({ ...config, counters, onRefusal: metrics.requestLimited }),
     numbers: toPatient(metrics.observeNumbers(numbers), waitFor),
     telemetry,
   };
@@ -213,6 +216,15 @@ async function openConfiguredDatabase(
       onConnectionLost: (error) =>
         telemetry.warned('a database connection was lost', { cause: error.message }),
     },
+  );
+}
+
+function createCounters({ rateLimitStore }: Config, database: Database, telemetry: Telemetry) {
+  if (rateLimitStore === 'memory') return createLocalCounters();
+  return createSharedCounters(database, (error) =>
+    telemetry.warned('limits are counted in this process alone, as the database does not answer', {
+      cause: String(error),
+    }),
   );
 }
 

@@ -49,7 +49,7 @@ export function createExecute(
       await visit.charge(price.requested - 1);
       const result = await executeRootSelectionSet(validated);
       const actual = price.toActual(result, asked.upstreamCalls);
-      await visit.settle(price.requested - actual);
+      visit.settle(price.requested - actual);
       return isCostWanted(context) ? withCost(result, price, actual, context) : result;
     } catch (error) {
       const told = stop.isLate() ? toLate(error, deadlineMs) : error;

@@ -147,7 +147,7 @@ async function answer(
     query,
     signal: request.signal,
   });
-  await visit.settle(requested - toActual(requested, body, context));
+  visit.settle(requested - toActual(requested, body, context));
   return toResponse(request, JSON.stringify(body));
 }
 

@@ -5,6 +5,7 @@ import { ExponentialBackoff, fullJitterGenerator, handleWhenResult, retry } from
 import type { Credentials, ReadOptions } from '../../numbers/provider.ts';
 import type { GraphClient, GraphReply } from './graph.ts';
 import type { GraphOperation, GraphResult } from './operation.ts';
+import { budgetFor, findPause } from './pauses.ts';
 
 export interface PersistentClientOptions {
   readonly retryDelayMs?: number;
@@ -18,7 +19,8 @@ const maximumRetries = 2;
 const smallestRetryMs = 250;
 
 /**
- * The same client, which asks again for what has failed and may work now, and for nothing else, while the deadline allows.
+ * The same client, which asks again for what has failed and may work now, and for nothing else, while the deadline and
+ * the budget of the account allow.
  * The pieces of a batch that brought no reply at all are small ones: one operation that Meta cannot answer must not take
  * the others with it. What could not be sent again keeps its earlier failure.
  */
@@ -32,7 +34,9 @@ export function createPersistentClient(
     credentials: Credentials,
     options: ReadOptions,
   ): Promise<GraphReply> => {
-    const { signal, deadlineAt } = options;
+    const { signal, deadlineAt, pauses } = options;
+    const isAffordable = (position: number) =>
+      findPause(pauses, operations[position]!, budgetFor.retry) === null;
     const results: GraphResult[] = [];
     let pieces: readonly Piece[] = [[...operations.keys()]];
     let last: GraphReply | undefined;
@@ -62,7 +66,7 @@ export function createPersistentClient(
           else results[position] ??= result;
         });
         const failed = piece.filter((_, index) => isWorthRetrying(reply.results[index]!));
-        return toPieces(failed, reply.broken, attempt);
+        return toPieces(failed.filter(isAffordable), reply.broken, attempt);
       });
       pieces = (await Promise.all(asked)).flat();
     }, signal);

@@ -144,7 +144,10 @@ export interface Database extends AsyncDisposable {
   migrate(): Promise<readonly string[]>;
   /** Names of the migrations that are not applied yet. */
   pendingMigrations(): Promise<readonly string[]>;
-  /** Throws UNAVAILABLE when the database does not answer. */
+  /**
+   * Throws UNAVAILABLE when the database does not answer. It does if it has answered anything within the last second: a
+   * process whose connections are all busy must not take itself for one without a database.
+   */
   ping(): Promise<void>;
   /** Who we are to the server, and whether it keeps tenants apart. */
   inspect(): Promise<DatabaseInspection>;
@@ -200,10 +203,13 @@ export async function openDatabase(
   options: DatabaseOptions = {},
 ): Promise<Database> {
   const { dialect, release } = await openDialect(source, options);
+  let answeredAt = Number.NEGATIVE_INFINITY;
   const kysely = new Kysely<Tables>({
     dialect,
     log: (event) => {
-      if (event.level === 'query') options.onStatement?.(event.query.sql);
+      if (event.level !== 'query') return;
+      answeredAt = performance.now();
+      options.onStatement?.(event.query.sql);
     },
   });
   const migrator = new Migrator({ db: kysely, provider: migrations });
@@ -224,7 +230,10 @@ export async function openDatabase(
       const all = await toUnavailable(() => migrator.getMigrations());
       return all.filter((migration) => !migration.executedAt).map((migration) => migration.name);
     },
-    ping: () => toUnavailable(async () => void (await sql`select 1`.execute(kysely))),
+    async ping() {
+      if (performance.now() - answeredAt < 1_000) return;
+      await toUnavailable(() => sql`select 1`.execute(kysely));
+    },
     inspect: () => toUnavailable(() => inspect(kysely)),
     async [Symbol.asyncDispose]() {
       await kysely.destroy();

@@ -238,7 +238,7 @@ function createProviders(config: Config, overrides: GatewayOverrides, telemetry:
     ...overrides.graph,
   });
   return {
-    META: createMetaProvider({ graph }),
+    META: createMetaProvider({ graph, telemetry }),
     PILOT_STATUS: createPilotStatusProvider({
       sessionEngine: config.sessionEngine,
       fetch,

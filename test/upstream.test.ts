@@ -222,36 +222,37 @@ const toTargets = (count: number): readonly Target[] =>
     blocks: ['phone'],
   }));
 
-describe('a budget that runs out', () => {
-  async function openBudget(hourlyCalls: number) {
-    const phones = toTargets(hourlyCalls).map(({ phoneNumberId }) => ({
-      id: phoneNumberId!,
-      wabaId,
-      fields: { status: 'CONNECTED' },
-      profile: null,
-    }));
-    const simulator = createSimulator({ phones, wabas: [{ id: wabaId, fields: {}, hourlyCalls }] });
-    const graph = createGraphClient({
-      url: new URL('https://graph.example'),
-      version: 'v26.0',
-      fetch: simulator.fetch,
-      telemetry: createTelemetry({ level: 'silent' }),
-    });
-    const provider = createMetaProvider({ graph, retryDelayMs: 1 });
-    const pauses: ReadOptions['pauses'] = new Map();
-    const read = async (count: number) => {
-      const deadlineAt = performance.now() + 8_000;
-      const reading = { tenantId: 'a', signal, deadlineAt, pauses };
-      simulator.clearCalls();
-      const observations = await provider.read(toTargets(count), reading);
-      return {
-        operations: simulator.calls.flatMap(({ operations }) => operations).length,
-        reads: observations.map(({ reads }) => reads.phone!),
-      };
+async function openBudget(hourlyCalls: number) {
+  const phones = toTargets(hourlyCalls).map(({ phoneNumberId }) => ({
+    id: phoneNumberId!,
+    wabaId,
+    fields: { status: 'CONNECTED' },
+    profile: null,
+  }));
+  const simulator = createSimulator({ phones, wabas: [{ id: wabaId, fields: {}, hourlyCalls }] });
+  const telemetry = createTelemetry({ level: 'silent' });
+  const graph = createGraphClient({
+    url: new URL('https://graph.example'),
+    version: 'v26.0',
+    fetch: simulator.fetch,
+    telemetry,
+  });
+  const provider = createMetaProvider({ graph, telemetry, retryDelayMs: 1 });
+  const pauses: ReadOptions['pauses'] = new Map();
+  const read = async (count: number) => {
+    const deadlineAt = performance.now() + 8_000;
+    const reading = { tenantId: 'a', signal, deadlineAt, pauses };
+    simulator.clearCalls();
+    const observations = await provider.read(toTargets(count), reading);
+    return {
+      operations: simulator.calls.flatMap(({ operations }) => operations).length,
+      reads: observations.map(({ reads }) => reads.phone!),
     };
-    return { simulator, read, [Symbol.asyncDispose]: () => simulator[Symbol.asyncDispose]() };
-  }
+  };
+  return { simulator, read, [Symbol.asyncDispose]: () => simulator[Symbol.asyncDispose]() };
+}
 
+describe('a budget that runs out', () => {
   const good = { ok: true };
   const scarce = { ok: false, attempted: false, failure: { code: 'META_RATE_LIMITED' } };
 

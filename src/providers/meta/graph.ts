@@ -71,7 +71,10 @@ export function createGraphClient(options: GraphClientOptions): GraphClient {
     const { operations, credentials, options: reading } = sending;
     const sentAt = Date.now();
     const reply = await exchange(url, sending, toResults);
-    quarantine.record(operations, credentials, reply.results, sentAt);
+    const { tenantId } = reading;
+    for (const metaCode of quarantine.record(operations, credentials, reply.results, sentAt)) {
+      options.telemetry.tokenQuarantined({ tenantId, metaCode });
+    }
     recordPauses(reading.pauses, operations, reply.results, reply.usage);
     return reply;
   };

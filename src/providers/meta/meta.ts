@@ -12,6 +12,7 @@ import type {
   Target,
   UpstreamFailure,
 } from '../../numbers/provider.ts';
+import type { Telemetry } from '../../telemetry.ts';
 import type { GraphClient } from './graph.ts';
 import { toPlainFailure } from './graph-error.ts';
 import type { GraphObject } from './operation.ts';
@@ -21,6 +22,7 @@ import { askGraph, type Question } from './rounds.ts';
 
 export interface MetaProviderOptions {
   readonly graph: GraphClient;
+  readonly telemetry: Pick<Telemetry, 'upstreamRetried'>;
   /** The longest rest before the first retry; 250 unless told. */
   readonly retryDelayMs?: number;
 }

@@ -3,11 +3,13 @@
 
 import { ExponentialBackoff, fullJitterGenerator, handleWhenResult, retry } from 'cockatiel';
 import type { Credentials, ReadOptions } from '../../numbers/provider.ts';
+import type { Telemetry } from '../../telemetry.ts';
 import type { GraphClient, GraphReply } from './graph.ts';
 import type { GraphOperation, GraphResult } from './operation.ts';
 import { budgetFor, findPause } from './pauses.ts';
 
 export interface PersistentClientOptions {
+  readonly telemetry: Pick<Telemetry, 'upstreamRetried'>;
   readonly retryDelayMs?: number;
 }
 
@@ -26,7 +28,7 @@ const smallestRetryMs = 250;
  */
 export function createPersistentClient(
   graph: GraphClient,
-  { retryDelayMs = 250 }: PersistentClientOptions = {},
+  { telemetry, retryDelayMs = 250 }: PersistentClientOptions,
 ): GraphClient {
   const longestDelayMs = retryDelayMs * 2 ** (maximumRetries - 1);
   const ask = async (
@@ -60,6 +62,8 @@ export function createPersistentClient(
           options,
         );
         last = reply;
+        const sent = reply.results.filter((result) => result.ok || result.attempted);
+        if (attempt > 0 && sent.length > 0) telemetry.upstreamRetried('graph', sent.length);
         piece.forEach((position, index) => {
           const result = reply.results[index]!;
           if (result.ok || result.attempted) results[position] = result;

@@ -30,7 +30,6 @@ export function createPersistentClient(
   graph: GraphClient,
   { telemetry, retryDelayMs = 250 }: PersistentClientOptions,
 ): GraphClient {
-  const longestDelayMs = retryDelayMs * 2 ** (maximumRetries - 1);
   const ask = async (
     operations: readonly GraphOperation[],
     credentials: Credentials,
@@ -43,16 +42,9 @@ export function createPersistentClient(
     let pieces: readonly Piece[] = [[...operations.keys()]];
     let last: GraphReply | undefined;
     const mayGoOn = () =>
-      pieces.length > 0 && deadlineAt - performance.now() > longestDelayMs + smallestRetryMs;
-    const policy = retry(handleWhenResult(mayGoOn), {
-      maxAttempts: maximumRetries,
-      backoff: new ExponentialBackoff({
-        generator: fullJitterGenerator,
-        initialDelay: retryDelayMs,
-        maxDelay: longestDelayMs,
-      }),
-    });
-    const tries = policy.execute(async ({ attempt }) => {
+      pieces.length > 0 &&
+      deadlineAt - performance.now() > toLongestDelayMs(retryDelayMs) + smallestRetryMs;
+    const tries = createPolicy(retryDelayMs, mayGoOn).execute(async ({ attempt }) => {
       signal.throwIfAborted();
       const asked = pieces.map(async (piece): Promise<readonly Piece[]> => {
         const reply = await send(
@@ -62,8 +54,7 @@ export function createPersistentClient(
           options,
         );
         last = reply;
-        const sent = reply.results.filter((result) => result.ok || result.attempted);
-        if (attempt > 0 && sent.length > 0) telemetry.upstreamRetried('graph', sent.length);
+        if (attempt > 0) telemetry.upstreamRetried('graph', countSent(reply));
         piece.forEach((position, index) => {
           const result = reply.results[index]!;
           if (result.ok || result.attempted) results[position] = result;
@@ -81,6 +72,25 @@ export function createPersistentClient(
     get: (operation, ...rest) => ask([operation], ...rest),
     batch: ask,
   };
+}
+
+function createPolicy(retryDelayMs: number, mayGoOn: () => boolean) {
+  return retry(handleWhenResult(mayGoOn), {
+    maxAttempts: maximumRetries,
+    backoff: new ExponentialBackoff({
+      generator: fullJitterGenerator,
+      initialDelay: retryDelayMs,
+      maxDelay: toLongestDelayMs(retryDelayMs),
+    }),
+  });
+}
+
+function toLongestDelayMs(retryDelayMs: number): number {
+  return retryDelayMs * 2 ** (maximumRetries - 1);
+}
+
+function countSent({ results }: GraphReply): number {
+  return results.filter((result) => result.ok || result.attempted).length;
 }
 
 async function send(

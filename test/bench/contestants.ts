@@ -14,24 +14,40 @@ import {
 } from './shapes.ts';
 import { startProcess, type StartedProcess } from './started-process.ts';
 
+/** As shipped: verified keys and whole answers stay in memory until the change feed tells of a change. */
 export const gatewayName = 'this gateway';
+/** The same process without that memory: each request is authenticated and answered in PostgreSQL. */
+export const uncachedName = 'this gateway, memory off';
+export type GatewayName = typeof gatewayName | typeof uncachedName;
 
-export const peers = {
-  'node:http + one SQL': 'peers/sql.ts',
-  'Mercurius + JIT': 'peers/mercurius.ts',
-  'Apollo Server 5': 'peers/apollo.ts',
-  'PostGraphile 5': 'peers/postgraphile.ts',
-  'Yoga as first written': 'peers/yoga.ts',
-} as const;
-export type PeerName = keyof typeof peers;
+interface PeerProgram {
+  /** From this folder. */
+  readonly path: string;
+  readonly environment?: Readonly<Record<string, string>>;
+}
 
-/** The gateway as it runs in production, but for the log line of each request: no contestant writes one. */
+const peerPrograms = {
+  'node:http + one SQL': { path: 'peers/sql.ts' },
+  'Mercurius + JIT': { path: 'peers/mercurius.ts' },
+  'Mercurius + JIT, key cached': { path: 'peers/mercurius.ts', environment: { KEY_CACHE: 'on' } },
+  'Apollo Server 5': { path: 'peers/apollo.ts' },
+  'PostGraphile 5': { path: 'peers/postgraphile.ts' },
+  'Yoga as first written': { path: 'peers/yoga.ts' },
+} as const satisfies Record<string, PeerProgram>;
+export type PeerName = keyof typeof peerPrograms;
+export const peerNames = Object.keys(peerPrograms) as readonly PeerName[];
+
+/**
+ * The gateway as it runs in production, but for the log line of each request, which no contestant writes, and for the
+ * points of a tenant: they are counted, and more than one tenant could ever spend.
+ */
 export async function startGateway(
   { url }: Pick<BenchDatabase, 'url'>,
   environment: Readonly<Record<string, string>> = {},
+  name: GatewayName = gatewayName,
 ): Promise<StartedProcess> {
   return await startProcess({
-    name: gatewayName,
+    name,
     path: '../../src/main.ts',
     args: ['serve', '--json'],
     environment: {
@@ -41,6 +57,8 @@ export async function startGateway(
       PORT: '0',
       LOG_LEVEL: 'error',
       GRAPHIQL: 'off',
+      RATE_LIMIT: '999999999/10',
+      ...(name === uncachedName && { ANSWER_CACHE_MB: '0' }),
       ...environment,
     },
   });
@@ -50,10 +68,11 @@ export async function startPeer(
   name: PeerName,
   { ownerUrl }: BenchDatabase,
 ): Promise<StartedProcess> {
+  const { path, environment }: PeerProgram = peerPrograms[name];
   return await startProcess({
     name,
-    path: peers[name],
-    environment: { DATABASE_URL: ownerUrl, API_KEY_PEPPER: pepper },
+    path,
+    environment: { DATABASE_URL: ownerUrl, API_KEY_PEPPER: pepper, ...environment },
   });
 }
 

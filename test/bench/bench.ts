@@ -3,7 +3,7 @@
 
 import { parseArgs } from 'node:util';
 import { installPackages } from './install.ts';
-import type { Findings, Section, Workbench } from './sections/section.ts';
+import type { Section, Workbench } from './sections/section.ts';
 
 const help = `Usage: npm run bench -- [options]
 
@@ -92,26 +92,15 @@ async function run({ quick, json, sections }: Options, made: AsyncDisposableStac
   // What needs the packages is loaded once they are there.
   const { inTurn } = await import('./in-turn.ts');
   const { toJson, toReport, toText } = await import('./report.ts');
+  const { attempt } = await import('./sections/section.ts');
   const all = await loadSections();
   const workbench = await openWorkbench(quick, made);
   const measured = await inTurn(sections, async (name) => ({
     goals: all[name].toGoals(quick),
-    findings: await measure(name, all[name], workbench),
+    findings: await attempt(name, workbench, () => all[name].measure(workbench)),
   }));
   const report = toReport(measured, quick);
   process.stdout.write(json ? toJson(report) : toText(report));
-}
-
-// The other sections are still worth their time; the bars of this one are shown as missing.
-async function measure(name: string, section: Section, workbench: Workbench): Promise<Findings> {
-  try {
-    return await section.measure(workbench);
-  } catch (error) {
-    const note = `${name} could not be measured: ${String(error)}`;
-    tell(note);
-    process.exitCode = 1;
-    return { measurements: [], tables: [], notes: [note] };
-  }
 }
 
 async function loadSections(): Promise<Readonly<Record<SectionName, Section>>> {

@@ -1,6 +1,7 @@
 // What more tenants and more processes give: lists of tenants that are asked at once, by one process and by several on
 // one database.
 
+import { availableParallelism } from 'node:os';
 import { type GatewayName, gatewayName, startGateway, uncachedName } from '../contestants.ts';
 import type { BenchDatabase } from '../databases.ts';
 import { inTurn, toRange } from '../in-turn.ts';
@@ -8,28 +9,30 @@ import { putUnderLoad, type Sample } from '../load.ts';
 import { toQuestion } from '../shapes.ts';
 import type { StartedProcess } from '../started-process.ts';
 import { toRounded } from '../statistics.ts';
-import type { Cell, Table, Workbench } from './section.ts';
+import { type Cell, type Findings, nothingFound, type Table, type Workbench } from './section.ts';
 
 const tenantCounts = [1, 10, 100, 1_000];
 const processCounts = [1, 2, 4, 8];
 const connections = 32;
 const gateways: readonly GatewayName[] = [uncachedName, gatewayName];
 
-export async function measureCrowd({ openFleet, tell }: Workbench): Promise<readonly Table[]> {
+export async function measureCrowd({ openFleet, quick, tell }: Workbench): Promise<Findings> {
+  if (quick) return { ...nothingFound, notes: ['How tenants and processes add up was left out.'] };
   const database = await openFleet();
   tell('growth: tenants at once');
   const tenants = await inTurn(gateways, (name) => measureTenants(database, name));
   tell('growth: processes on one database');
   const processes = await inTurn(gateways, (name) => measureProcesses(database, name));
-  return [
-    toTable('Lists of tenants asked at once, one process', 'tenants', tenantCounts, tenants),
-    toTable(
-      'Lists of 1,000 tenants, several processes on one database and on the same cores',
-      'processes',
-      processCounts,
-      processes,
-    ),
-  ];
+  return {
+    measurements: [],
+    tables: [
+      toTable('Lists of tenants asked at once, one process', 'tenants', tenantCounts, tenants),
+      toTable('Lists of 1,000 tenants, several processes', 'processes', processCounts, processes),
+    ],
+    notes: [
+      `The processes have the same ${availableParallelism()} cores, with PostgreSQL and the load generator on them too: where these are busy, more processes add nothing.`,
+    ],
+  };
 }
 
 async function measureTenants(

@@ -9,18 +9,13 @@ import { inTurn, toRange } from '../in-turn.ts';
 import { seed } from '../seed.ts';
 import { ask, toQuestion } from '../shapes.ts';
 import { toMedian, toRounded } from '../statistics.ts';
-import type { Cell, Table, Workbench } from './section.ts';
+import type { Cell, Findings, Workbench } from './section.ts';
 
 /** Processes that listen. */
 const gateways = 2;
 const tenants = 1_000;
 
-export interface WriteCost {
-  readonly table: Table;
-  readonly notes: readonly string[];
-}
-
-export async function measureWrites(workbench: Workbench): Promise<WriteCost> {
+export async function measureWrites(workbench: Workbench): Promise<Findings> {
   const { quick, tell, openFleet } = workbench;
   tell('growth: writes with and without the change feed');
   const rows = [
@@ -33,11 +28,14 @@ export async function measureWrites(workbench: Workbench): Promise<WriteCost> {
   ];
   if (!quick && !givenServer) rows.push(...(await measureWithFlush()));
   return {
-    table: {
-      title: `Changes of one row a second by some writers, ${gateways} gateways listening`,
-      columns: ['commits wait for the disk', 'writers', 'with the feed', 'without', 'ratio'],
-      rows,
-    },
+    measurements: [],
+    tables: [
+      {
+        title: `Changes of one row a second by some writers, ${gateways} gateways listening`,
+        columns: ['commits wait for the disk', 'writers', 'with the feed', 'without', 'ratio'],
+        rows,
+      },
+    ],
     notes: [
       'The writers run inside the bench, on the same cores as everything else: what they reach is no limit of PostgreSQL.',
     ],

@@ -62,6 +62,35 @@ export interface Section {
   measure(workbench: Workbench): Promise<Findings>;
 }
 
+export const nothingFound: Findings = { measurements: [], tables: [], notes: [] };
+
+export function combine(findings: readonly Findings[]): Findings {
+  return {
+    measurements: findings.flatMap(({ measurements }) => measurements),
+    tables: findings.flatMap(({ tables }) => tables),
+    notes: findings.flatMap(({ notes }) => notes),
+  };
+}
+
+/**
+ * What goes wrong in one part of the bench is told, and ends the process with 1, but the other parts are still worth
+ * their time; the bars of this one are shown as missing.
+ */
+export async function attempt(
+  name: string,
+  { tell }: Pick<Workbench, 'tell'>,
+  work: () => Promise<Findings>,
+): Promise<Findings> {
+  try {
+    return await work();
+  } catch (error) {
+    const note = `${name} could not be measured: ${String(error)}`;
+    tell(note);
+    process.exitCode = 1;
+    return { ...nothingFound, notes: [note] };
+  }
+}
+
 export function atLeast(limit: number, name: string): Goal {
   return { name, comparison: '>=', limit };
 }

@@ -84,18 +84,6 @@ export async function prepareRevocation(writer: Client, index: number): Promise<
   };
 }
 
-/** Runs `work` while nobody can read what answers are made of. */
-export async function withLockedTables<T>(writer: Client, work: () => Promise<T>): Promise<T> {
-  await writer.query(
-    'begin; lock table whatsapp_number, number_snapshot, waba_snapshot, api_key in access exclusive mode',
-  );
-  try {
-    return await work();
-  } finally {
-    await writer.query('rollback');
-  }
-}
-
 /** Ends the connections that listen; answers how many there were. */
 export async function cutListeners(writer: Client): Promise<number> {
   const { rowCount } = await writer.query(

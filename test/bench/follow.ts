@@ -7,8 +7,8 @@ import type { Question } from './shapes.ts';
 
 /** Answers that are older than that are stale. */
 export const staleAfterMs = 1_000;
-/** A process that has not followed by then never does. */
-const patienceMs = 4_000;
+/** A process that has not followed by then never does, unless the caller says otherwise. */
+const defaultPatienceMs = 4_000;
 
 export interface Asker extends Disposable {
   /** Over one connection, which stays open. */
@@ -45,6 +45,7 @@ export interface Followed {
 export async function follow(
   askers: readonly Asker[],
   change: ChangeToFollow,
+  patienceMs = defaultPatienceMs,
 ): Promise<readonly Followed[]> {
   await Promise.all(askers.map((asker) => askBefore(asker, change.question)));
   const commit: Commit = { sentAt: performance.now(), acknowledgedAt: null };
@@ -53,7 +54,7 @@ export async function follow(
     commit.acknowledgedAt = performance.now();
   };
   const [followed] = await Promise.all([
-    Promise.all(askers.map((asker) => followWith(asker, change, commit))),
+    Promise.all(askers.map((asker) => followWith(asker, change, commit, patienceMs))),
     acknowledge(),
   ]);
   return followed;
@@ -66,7 +67,7 @@ async function askBefore(asker: Asker, question: Question): Promise<void> {
     // oxlint-disable-next-line no-await-in-loop -- one question after the other
     const { status, text } = await asker.ask(question);
     if (status === 200) good += 1;
-    else if (performance.now() - startedAt > patienceMs) {
+    else if (performance.now() - startedAt > defaultPatienceMs) {
       throw new Error(`The gateway answered ${status}: ${text.slice(0, 1_000)}`);
     }
   }
@@ -81,6 +82,7 @@ async function followWith(
   asker: Asker,
   { question, isFresh }: ChangeToFollow,
   commit: Commit,
+  patienceMs: number,
 ): Promise<Followed> {
   let stale = 0;
   for (;;) {

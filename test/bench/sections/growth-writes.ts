@@ -2,6 +2,7 @@
 // without them. NOTIFY lets only one transaction at a time commit, so it matters how long a commit takes.
 
 import { Client } from 'pg';
+import { withoutAnnouncers } from '../announcers.ts';
 import { startGateway } from '../contestants.ts';
 import { type BenchDatabase, givenServer, openBenchServer, withOwner } from '../databases.ts';
 import { toNumberId } from '../fleet.ts';
@@ -56,6 +57,7 @@ async function measureDatabase(
   writerCounts: readonly number[],
   quick: boolean,
 ): Promise<readonly (readonly Cell[])[]> {
+  const seconds = quick ? 1 : 2;
   await using made = new AsyncDisposableStack();
   await inTurn(toRange(gateways), async () => {
     const { url } = made.use(await startGateway(database));
@@ -63,16 +65,11 @@ async function measureDatabase(
     await ask(url, toQuestion('thin', 1));
   });
   return await withOwner(database, async (owner) => {
-    const triggers = await listAnnouncers(owner);
     return await inTurn(writerCounts, async (count) => {
       const rounds = await inTurn(toRange(quick ? 1 : 3), async () => {
-        const withFeed = await write(database, count, quick ? 1 : 2);
-        await switchTriggers(owner, triggers, 'off');
-        try {
-          return { withFeed, without: await write(database, count, quick ? 1 : 2) };
-        } finally {
-          await switchTriggers(owner, triggers, 'on');
-        }
+        const withFeed = await write(database, count, seconds);
+        const without = await withoutAnnouncers(owner, () => write(database, count, seconds));
+        return { withFeed, without };
       });
       const ratio = toMedian(rounds.map(({ withFeed, without }) => withFeed / without));
       const medians = [
@@ -81,34 +78,6 @@ async function measureDatabase(
       ];
       return [flush, count, ...medians.map(Math.round), toRounded(ratio)];
     });
-  });
-}
-
-interface Announcer {
-  readonly table: string;
-  readonly trigger: string;
-  readonly enabled: 'O' | 'A';
-}
-
-/** The triggers that notify. Throws when there are none. */
-async function listAnnouncers(owner: Client): Promise<readonly Announcer[]> {
-  const { rows } = await owner.query<Announcer>(
-    `select t.tgrelid::regclass::text as "table", t.tgname as trigger, t.tgenabled as enabled
-     from pg_trigger t join pg_proc p on p.oid = t.tgfoid
-     where not t.tgisinternal and t.tgenabled in ('O', 'A') and p.prosrc like '%pg_notify%'`,
-  );
-  if (rows.length === 0) throw new Error('No trigger tells of changes.');
-  return rows;
-}
-
-async function switchTriggers(
-  owner: Client,
-  triggers: readonly Announcer[],
-  to: 'on' | 'off',
-): Promise<void> {
-  await inTurn(triggers, async ({ table, trigger, enabled }) => {
-    const how = to === 'off' ? 'disable' : enabled === 'A' ? 'enable always' : 'enable';
-    await owner.query(`alter table ${table} ${how} trigger ${trigger}`);
   });
 }
 

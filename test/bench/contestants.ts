@@ -1,5 +1,6 @@
 // Owns who is measured: how each contestant is started, on which database, and that all of them answer the same.
 
+import { readFileSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
 import { type BenchDatabase, encryptionKeys, pepper } from './databases.ts';
 import { tenantSize } from './fleet.ts';
@@ -37,6 +38,9 @@ const peerPrograms = {
 export type PeerName = keyof typeof peerPrograms;
 export const peerNames = Object.keys(peerPrograms) as readonly PeerName[];
 
+/** What `npm start` gives to Node before the program: the sizes of its heap, for example. */
+const startArgs = readStartArgs();
+
 /**
  * The gateway as it runs in production, but for the log line of each request, which no contestant writes, and for the
  * points of a tenant: they are counted, and more than one tenant could ever spend.
@@ -50,6 +54,7 @@ export async function startGateway(
     name,
     path: '../../src/main.ts',
     args: ['serve', '--json'],
+    nodeArgs: startArgs,
     environment: {
       DATABASE_URL: url,
       ENCRYPTION_KEYS: encryptionKeys,
@@ -62,6 +67,14 @@ export async function startGateway(
       ...environment,
     },
   });
+}
+
+function readStartArgs(): readonly string[] {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  const { start } = (JSON.parse(text) as { scripts: { start: string } }).scripts;
+  const [, args] = /\bnode\b(.*) src\/main\.ts serve$/.exec(start) ?? [];
+  if (args === undefined) throw new Error(`The bench does not know how to start by: ${start}`);
+  return args.split(' ').filter((arg) => arg !== '');
 }
 
 export async function startPeer(

@@ -22,6 +22,8 @@ export interface ProcessToStart {
   /** Of a TypeScript file, from this folder. */
   readonly path: string;
   readonly args?: readonly string[];
+  /** For Node itself. */
+  readonly nodeArgs?: readonly string[];
   readonly environment: Readonly<Record<string, string>>;
 }
 
@@ -45,10 +47,14 @@ export async function endWithBench(child: ChildProcess): Promise<void> {
 export async function startProcess(what: ProcessToStart): Promise<StartedProcess> {
   const startedAt = performance.now();
   const path = fileURLToPath(new URL(what.path, import.meta.url));
-  const child = spawn(process.execPath, ['--inspect-port=0', path, ...(what.args ?? [])], {
-    env: { ...toOwnEnvironment(), NODE_ENV: 'production', ...what.environment },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+  const child = spawn(
+    process.execPath,
+    [...(what.nodeArgs ?? []), '--inspect-port=0', path, ...(what.args ?? [])],
+    {
+      env: { ...toOwnEnvironment(), NODE_ENV: 'production', ...what.environment },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    },
+  );
   const id = child.pid;
   if (id === undefined) throw new Error(`${what.name} could not be started.`);
   const exit = endWithBench(child);

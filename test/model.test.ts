@@ -9,8 +9,8 @@ const seed = Number(process.env['MODEL_SEED'] ?? 1 + (Date.now() % 1_000_000));
 
 describe.each(databases)('on %s', (kind) => {
   test('whatever is done, keys, numbers, ages, failures and the audit are those of the model', async () => {
-    const steps = await runModel({ kind, seed, runs: 10, commandsOfRun: 60 });
+    const steps = await runModel({ kind, seed, runs: 6, commandsOfRun: 80, timeLimitMs: 50_000 });
     console.log(`model: MODEL_SEED=${seed}, ${steps} commands on ${kind}`);
     expect(steps).toBeGreaterThan(100);
-  }, 60_000);
+  }, 70_000);
 });

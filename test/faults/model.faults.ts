@@ -11,8 +11,8 @@ const runs = Number(process.env['MODEL_RUNS'] ?? 40);
 test.each(seeds.flatMap((seed) => databases.map((kind) => ({ seed, kind }))))(
   'seed $seed on $kind: whatever is done, it is as the model says',
   async ({ seed, kind }) => {
-    const steps = await runModel({ kind, seed, runs, commandsOfRun: 100 });
+    const steps = await runModel({ kind, seed, runs, commandsOfRun: 100, timeLimitMs: 600_000 });
     const figure = `0 differences in ${steps} commands on ${kind}, MODEL_SEED=${seed}`;
-    expect(report('0 differences from the model', figure, steps > runs)).toBe(true);
+    expect(report('0 differences from the model', figure, steps > 10 * runs)).toBe(true);
   },
 );

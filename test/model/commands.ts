@@ -9,7 +9,7 @@ import {
   aProcess,
   isNothingSlow,
   type ModelCommand,
-  pick,
+  pickNumber,
   place,
   stepsMs,
   toCommand,
@@ -24,8 +24,7 @@ const changeUpstream = fc
   .map(([at, quality, status]) =>
     toCommand(
       `the upstreams change their mind on number ${at}: ${quality}, ${status}`,
-      async ({ model, stage }) =>
-        changeMind(model, stage, pick(model.numbers, at), quality, status),
+      async ({ model, stage }) => changeMind(model, stage, pickNumber(model, at), quality, status),
     ),
   );
 
@@ -81,7 +80,7 @@ const setTrouble = fc
   .map(([at, part, trouble]) =>
     toCommand(`${trouble ?? 'no trouble'} at the ${part} of number ${at}`, async (scene) => {
       const { model, stage } = scene;
-      const number = pick(model.numbers, at);
+      const number = pickNumber(model, at);
       const id = toUpstreamId(number, number.provider === 'META' ? part : 'connection');
       stage.simulator.setFault(id, trouble === null ? null : faults[trouble]);
       if (trouble === null) model.upstream.faults.delete(id);
@@ -94,7 +93,7 @@ const writeState = fc
   .map(([at, state]) =>
     toCommand(`other software writes ${state} to number ${at}`, async (scene) => {
       const { model, stage, now } = scene;
-      const number = pick(model.numbers, at);
+      const number = pickNumber(model, at);
       await stage.query('update whatsapp_number set state = $2 where id = $1', [number.id, state]);
       if (state !== number.state) {
         number.stateObservedAt = createMoment(model, now, (await stage.readTime()) + 1);

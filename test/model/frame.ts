@@ -3,7 +3,7 @@
 import * as fc from 'fast-check';
 import { expect } from 'vitest';
 import type { ModelStage } from './stage.ts';
-import type { Model } from './state.ts';
+import type { KnownNumber, Model } from './state.ts';
 
 export type ModelCommand = fc.AsyncCommand<Model, ModelStage>;
 
@@ -25,11 +25,24 @@ export function toCommand(
     async run(model, stage) {
       model.steps += 1;
       stage.simulator.clearCalls();
-      await run({ model, stage, now: await stage.beginStep() });
-      await expectAudit(model, stage);
+      await within(10_000, async () => {
+        await run({ model, stage, now: await stage.beginStep() });
+        await expectAudit(model, stage);
+      });
     },
     toString: () => name,
   };
+}
+
+/** What takes longer would never end, and the run is to say which command that was. */
+async function within(ms: number, work: () => Promise<void>): Promise<void> {
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => late.reject(new Error(`No end after ${ms} ms.`)), ms);
+  try {
+    await Promise.race([work(), late.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** One row for each change, in order, and none beside. */
@@ -51,6 +64,11 @@ export const aProcess = fc.nat({ max: 1 });
 export function pick<T>(list: readonly T[], index: number): T {
   // No list here is ever empty.
   return list[index % list.length]!;
+}
+
+/** A number of the model; while one is being read slowly it is that one each second time, since that is where races are. */
+export function pickNumber({ numbers, slow }: Model, index: number): KnownNumber {
+  return slow !== null && index % 2 === 1 ? slow.number : pick(numbers, index);
 }
 
 /** Whoever waits for an upstream reckons with times that have been told; they must not be moved then. */

@@ -70,16 +70,33 @@ async function rotate(
   old.isRotated = true;
   const end = toModelTime(model, now) + overlapMs;
   old.expiresAt = Math.min(old.expiresAt ?? end, end);
+  await expectListed({ model, stage, now }, process, old);
+}
+
+/** That an operator is shown the key as the model knows it; its end may come later by the time that a command takes. */
+async function expectListed(
+  { model, stage }: Scene,
+  process: number,
+  { tenant, id, expiresAt, isRevoked }: KnownKey,
+): Promise<void> {
+  const listed = await stage.processes[process]!.gateway.access.listKeys(tenant.id);
+  const shown = listed.find((key) => key.id === id);
+  expect(shown?.revokedAt !== null).toBe(isRevoked);
+  const end = shown?.expiresAt ? toModelTime(model, shown.expiresAt.getTime()) : null;
+  expect(end).toSatisfy((ms: number | null) =>
+    ms === null || expiresAt === null ? ms === expiresAt : Math.abs(ms - expiresAt) < 9_000,
+  );
 }
 
 const revokeKey = fc.tuple(aProcess, place).map(([process, at]) =>
   toCommand(
     `process ${process} revokes key ${at}`,
-    async ({ model, stage }) => {
-      const key = pick(model.keys, at);
-      await stage.processes[process]!.gateway.access.revokeKey(key.id);
+    async (scene) => {
+      const key = pick(scene.model.keys, at);
+      await scene.stage.processes[process]!.gateway.access.revokeKey(key.id);
       if (!key.isRevoked) key.tenant.audit.push(`key.revoked ${key.id}`);
       key.isRevoked = true;
+      await expectListed(scene, process, key);
     },
     hasKeys,
   ),

@@ -16,7 +16,15 @@ import {
   toHints,
   toTold,
 } from './answers.ts';
-import { aProcess, isNothingSlow, pick, place, type Scene, toCommand } from './frame.ts';
+import {
+  aProcess,
+  isNothingSlow,
+  pick,
+  pickNumber,
+  place,
+  type Scene,
+  toCommand,
+} from './frame.ts';
 import { leaseIsOverAfterMs, type ModelStage } from './stage.ts';
 import {
   createMoment,
@@ -57,7 +65,7 @@ const askAnything = fc
     toCommand(`somebody asks ${JSON.stringify(question)}`, async (scene) => {
       const { model, stage, now } = scene;
       const key = pick([...model.keys, ...model.tenants.map(toRootKey)], question.key);
-      const number = pick(model.numbers, question.number);
+      const number = pickNumber(model, question.number);
       const isKey = isUsable(key, toModelTime(model, now));
       if (isKey && number.tenant === key.tenant) {
         await askOwn(scene, question, key.key, number);
@@ -81,7 +89,7 @@ const askOwnLive = fc
   })
   .map((question) =>
     toCommand(`a root key asks ${JSON.stringify(question)}`, async (scene) => {
-      const number = pick(scene.model.numbers, question.number);
+      const number = pickNumber(scene.model, question.number);
       await askOwn(scene, question, number.tenant.rootKey, number);
     }),
   );
@@ -156,7 +164,7 @@ const askBothProcesses = fc.tuple(place, someBlocks).map(([at, asked]) =>
     `two processes at once read ${asked.join()} of number ${at}`,
     async (scene) => {
       const { model, stage, now } = scene;
-      const number = pick(model.numbers, at);
+      const number = pickNumber(model, at);
       const blocks = number.provider === 'META' ? asked : listBlocks(number);
       const reads = readUpstream(model, number, blocks, now);
       const { rootKey } = number.tenant;
@@ -251,5 +259,7 @@ export const readingCommands = [
   askOwnLive,
   askBothProcesses,
   startSlowRead,
+  startSlowRead,
+  landSlowRead,
   landSlowRead,
 ];

@@ -13,6 +13,8 @@ export interface ModelRunOptions {
   readonly seed: number;
   readonly runs: number;
   readonly commandsOfRun: number;
+  /** By then a difference that was found is told, however long a shorter list of commands would take to find. */
+  readonly timeLimitMs: number;
 }
 
 /**
@@ -20,7 +22,7 @@ export interface ModelRunOptions {
  * shows it.
  */
 export async function runModel(options: ModelRunOptions): Promise<number> {
-  const { kind, seed, runs: numRuns, commandsOfRun } = options;
+  const { kind, seed, runs: numRuns, commandsOfRun, timeLimitMs } = options;
   await using stage = await openModelStage(kind);
   let steps = 0;
   const property = fc.asyncProperty(createCommands(commandsOfRun), async (commands) => {
@@ -33,7 +35,7 @@ export async function runModel(options: ModelRunOptions): Promise<number> {
       steps += model.steps;
     }
   });
-  await fc.assert(property, { seed, numRuns });
+  await fc.assert(property, { seed, numRuns, interruptAfterTimeLimit: timeLimitMs });
   return steps;
 }
 

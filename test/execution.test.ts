@@ -35,7 +35,6 @@ import {
 
 const faulty = toFaultySchema(schema);
 
-/** What the default is compared with: graphql-js itself. */
 const byGraphQL: ExecuteOperation = executeRootSelectionSet;
 const byPlan: ExecuteOperation = (validated) => {
   const plan = createPlan(validated);
@@ -236,8 +235,9 @@ describe('an operation', () => {
     collect();
     const megabytes = (process.memoryUsage().heapUsed - before) / 1e6;
     console.log(`${compiled} compiled operations: ${megabytes.toFixed(1)} MB more heap`);
-    expect([compiled, megabytes < 64, find.length]).toEqual([1_000, true, 1]);
-  });
+    expect(compiled).toBe(1_000);
+    expect(megabytes).toBeLessThan(64);
+  }, 60_000);
 });
 
 describe('a compiled operation that waits', () => {

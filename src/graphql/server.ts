@@ -46,7 +46,7 @@ export function createGraphQLServer(
       context.tenantId = access.tenantId;
       const visit = await allowance.enter(access.tenantId);
       context.visit = visit;
-      const asked = { access, accessControl, numbers, answer, visit, asked: context };
+      const asked = { access, numbers, answer, visit, asked: context };
       return await yoga.handleRequest(request, asked);
     } catch (thrown) {
       return toResponse({ errors: [thrown] }, answer);

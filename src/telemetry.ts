@@ -14,6 +14,8 @@ export interface RequestContext {
   readonly source: string;
   /** Written by the door once the key was verified, for the log. */
   tenantId: string | null;
+  /** As `tenantId`; the id under which `key list` shows the key. */
+  keyId: string | null;
   /** Written by the door: one of few names for what was asked, never a word of the caller's. */
   operation: string | null;
   /** Reads upstream that this request has caused; those of a batch count one by one, as they do at Meta. */
@@ -50,6 +52,7 @@ export function toRequestContext(
     askedAt: performance.now(),
     source,
     tenantId: null,
+    keyId: null,
     operation: null,
     upstreamCalls: 0,
     visit: null,
@@ -65,6 +68,7 @@ export interface AnsweredRequest {
   readonly status: number;
   readonly durationMs: number;
   readonly tenantId: string | null;
+  readonly keyId: string | null;
   /** One of few names for what was asked; null when nobody came to know. */
   readonly operation?: string | null;
 }

@@ -19,6 +19,13 @@ import { type MigrationProvider, Migrator } from 'kysely/migration';
 import { Pool } from 'pg';
 import { ConfigurationError } from './config.ts';
 import { lockDirectory } from './data-directory.ts';
+import { toPgliteChannel, toPostgresChannel } from './database/change-channel.ts';
+import {
+  type ChangeFeed,
+  type ChangeFeedOptions,
+  createChangeFeed,
+  type OpenChannel,
+} from './database/change-feed.ts';
 import { GatewayError } from './errors.ts';
 
 type Timestamp = ColumnType<Date, Date | string | undefined, Date | string>;
@@ -137,6 +144,8 @@ export interface Database extends AsyncDisposable {
   withTenant<T>(tenantId: string, work: (transaction: TenantTransaction) => Promise<T>): Promise<T>;
   /** For the few functions of the database that look across tenants; no table can be reached through it. */
   acrossTenants<T>(work: (functions: Kysely<object>) => Promise<T>): Promise<T>;
+  /** Tells what changes, whoever changes it; what `withTenant` does, before its promise is settled. */
+  readonly changes: ChangeFeed;
   /** Applies what is missing, in order; answers the names of what it applied. */
   migrate(): Promise<readonly string[]>;
   /** Names of the migrations that are not applied yet. */
@@ -178,6 +187,7 @@ export interface DatabaseOptions {
   readonly onPool?: (pool: Pick<Pool, 'totalCount' | 'idleCount' | 'waitingCount'>) => void;
   /** Most connections to PostgreSQL at once. */
   readonly connections?: number;
+  readonly changeFeed?: ChangeFeedOptions;
 }
 
 /** Milliseconds, in PostgreSQL's names. */
@@ -196,7 +206,8 @@ export async function openDatabase(
   source: DatabaseSource,
   options: DatabaseOptions = {},
 ): Promise<Database> {
-  const { dialect, release } = await openDialect(source, options);
+  const { dialect, openChannel, release } = await openDialect(source, options);
+  const changes = createChangeFeed(openChannel, options.changeFeed);
   const kysely = new Kysely<Tables>({
     dialect,
     log: (event) => {
@@ -205,17 +216,20 @@ export async function openDatabase(
   });
   const migrator = new Migrator({ db: kysely, provider: migrations });
   return {
-    withTenant: (tenantId, work) =>
-      toUnavailable(() =>
+    withTenant: (tenantId, work) => {
+      const run = () =>
         kysely.transaction().execute(async (transaction) => {
           // A pooler between us and PostgreSQL hands on no settings of a connection, so the limits are told again.
           await sql`select set_config('app.tenant_id', ${tenantId}, true), set_config('role', 'gateway_tenant', true),
             ${limitsOfTransaction}`.execute(transaction);
           return await work(transaction);
-        }),
-      ),
+        });
+      // Also when it failed: the commit may have come through and its answer not.
+      return toUnavailable(run).finally(() => changes.tell({ tenantId, keys: true }));
+    },
     // The tables are taken from the type, so only functions are left to call.
     acrossTenants: (work) => toUnavailable(() => work(kysely as unknown as Kysely<object>)),
+    changes,
     migrate: () => toUnavailable(() => kysely.connection().execute(applyMigrations)),
     async pendingMigrations() {
       const all = await toUnavailable(() => migrator.getMigrations());
@@ -224,6 +238,7 @@ export async function openDatabase(
     ping: () => toUnavailable(async () => void (await sql`select 1`.execute(kysely))),
     inspect: () => toUnavailable(() => inspect(kysely)),
     async [Symbol.asyncDispose]() {
+      await changes[Symbol.asyncDispose]();
       await kysely.destroy();
       await release();
     },
@@ -277,6 +292,7 @@ async function inspect(kysely: Kysely<Tables>): Promise<DatabaseInspection> {
 
 interface OpenedDialect {
   readonly dialect: Dialect;
+  readonly openChannel: OpenChannel;
   release(): Promise<void>;
 }
 
@@ -293,6 +309,7 @@ async function openDialect(
       // Kysely closes an instance only after it has used it.
       return {
         dialect: new PGliteDialect({ pglite: source.instance }),
+        openChannel: toPgliteChannel(source.instance),
         release: async () => void (source.instance.closed || (await source.instance.close())),
       };
   }
@@ -315,6 +332,7 @@ function openPostgres(url: string, options: DatabaseOptions): OpenedDialect {
   pool.on('connect', (client) => client.on('error', () => undefined));
   return {
     dialect: new PostgresDialect({ pool }),
+    openChannel: toPostgresChannel(url),
     release: async () => void (pool.ended || (await pool.end())),
   };
 }
@@ -327,6 +345,7 @@ async function openEmbedded(directory: string): Promise<OpenedDialect> {
   await instance.waitReady;
   return {
     dialect: new PGliteDialect({ pglite: instance }),
+    openChannel: toPgliteChannel(instance),
     async release() {
       if (!instance.closed) await instance.close();
       await unlock();

@@ -8,6 +8,8 @@ export type NetworkFault =
   | { readonly kind: 'reset' }
   /** Takes everything and answers nothing. */
   | { readonly kind: 'blackhole' }
+  /** Passes everything on and keeps back every answer. */
+  | { readonly kind: 'mute' }
   /** Ends its side once it has heard the request. */
   | { readonly kind: 'half-close' }
   /** Passes so many bytes of the answer, then cuts the connection. */
@@ -42,6 +44,7 @@ export async function openFaultProxy(upstream: string): Promise<FaultProxy> {
     });
     let passed = 0;
     far.on('data', (bytes: Buffer) => {
+      if (fault?.kind === 'mute') return;
       if (fault?.kind === 'latency') {
         setTimeout(() => client.write(bytes), fault.ms);
       } else if (fault?.kind === 'byte-limit') {

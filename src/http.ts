@@ -6,6 +6,13 @@ import type { Duplex } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { GatewayError, toGatewayError } from './errors.ts';
+import {
+  type PlainHeaders,
+  type PlainRequest,
+  type PlainResponse,
+  toSentHeaders,
+  toText,
+} from './exchange.ts';
 import type { Gateway } from './gateway.ts';
 
 export interface HttpServer {
@@ -51,6 +58,8 @@ export async function listen(gateway: Gateway, options: HttpOptions): Promise<Ht
       requestTimeout: requestMs,
       connectionsCheckingInterval: checkMs,
       maxHeaderSize: 8_192,
+      // As fetch does it, so that a header sent twice is nowhere taken for one of the two.
+      joinDuplicateHeaders: true,
       // The host is never used, so it may be missing.
       requireHostHeader: false,
       // Longer than the usual minute of a balancer, which otherwise meets a socket that is just being closed.
@@ -96,25 +105,19 @@ async function serve(
   outgoing: ServerResponse,
 ): Promise<void> {
   const { url = '' } = incoming;
-  // Before anything is made of it: refusing must be cheap.
-  const shed = probes.has(url) ? null : gateway.shed(url.split('?')[0]);
-  if (shed !== null) {
-    outgoing.writeHead(shed.status, shed.headers).end(shed.body);
-    return;
-  }
-  const left = new AbortController();
-  outgoing.once('close', () => {
-    if (!outgoing.writableFinished) left.abort(new Error('The client has left.'));
-  });
+  const [path = ''] = url.split('?', 1);
   try {
-    const response = await answer(gateway, state, incoming, left.signal);
+    // Before anything is made of it: refusing must be cheap.
+    const shed = probes.has(url) ? null : gateway.shed(path);
+    const response = shed ?? (await answer(gateway, state, path, incoming, outgoing));
     // Tells a client on a kept connection that this answer is the last one here.
     // So does the answer to a request whose body nobody wanted to read to its end.
-    if (state.draining || !incoming.complete) outgoing.shouldKeepAlive = false;
-    await send(response, incoming, outgoing);
+    const isUnread = shed === null && !incoming.complete;
+    if (state.draining || isUnread) outgoing.shouldKeepAlive = false;
+    await send(response, outgoing);
   } catch (error) {
     // The client is gone in the middle of the answer, or there is nobody left to tell.
-    if (!left.signal.aborted) gateway.telemetry.requestFailed('none', error);
+    if (!hasLeft(outgoing)) gateway.telemetry.requestFailed('none', error);
     outgoing.destroy();
   }
 }
@@ -122,9 +125,10 @@ async function serve(
 async function answer(
   gateway: Gateway,
   state: State,
+  path: string,
   incoming: IncomingMessage,
-  signal: AbortSignal,
-): Promise<Response> {
+  outgoing: ServerResponse,
+): Promise<PlainResponse> {
   switch (incoming.url) {
     case '/livez':
       return toProbe(200, 'ok');
@@ -135,20 +139,29 @@ async function answer(
       break;
     default:
   }
-  // A URL is tidied up on its way into a Request, and a path that needs it is not the path.
-  const [path] = (incoming.url ?? '').split('?');
-  const request = toRequest(incoming, signal);
-  if (request === null) {
-    const message = 'The request line or a header cannot be understood.';
-    return gateway.refuse(new GatewayError('INVALID_REQUEST', message), path);
-  }
-  if (new URL(request.url).pathname !== path) {
-    return gateway.refuse(new GatewayError('NOT_FOUND', 'There is no such route.'), path);
-  }
-  return await gateway.fetch(request, incoming.socket.remoteAddress);
+  const request = toRequest(path, incoming, outgoing);
+  const { remoteAddress } = incoming.socket;
+  const problem = findProblem(path);
+  return problem === null
+    ? await gateway.answer(request, remoteAddress)
+    : await gateway.refuse(problem, request, remoteAddress);
 }
 
-async function toReadiness(gateway: Gateway, state: State): Promise<Response> {
+// What a URL is never tidied up in.
+const plainPath = /^\/[\w/-]*$/;
+
+/** Why this can be nobody's path, if that is so. The host is not looked at, and only the path decides. */
+function findProblem(path: string): GatewayError | null {
+  if (plainPath.test(path)) return null;
+  if (!path.startsWith('/')) {
+    return new GatewayError('INVALID_REQUEST', 'The target of the request is no path.');
+  }
+  // A path that needs to be tidied up is not the path.
+  if (new URL(`http://gateway${path}`).pathname === path) return null;
+  return new GatewayError('NOT_FOUND', 'There is no such route.');
+}
+
+async function toReadiness(gateway: Gateway, state: State): Promise<PlainResponse> {
   if (state.draining) return toProbe(503, 'draining');
   try {
     await gateway.ready();
@@ -158,15 +171,15 @@ async function toReadiness(gateway: Gateway, state: State): Promise<Response> {
   }
 }
 
-function toProbe(status: number, text: string): Response {
+function toProbe(status: number, text: string): PlainResponse {
   const headers = { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-store' };
-  return new Response(`${text}\n`, { status, headers });
+  return { status, headers, body: `${text}\n` };
 }
 
-async function toMetrics(metrics: NonNullable<Gateway['metrics']>): Promise<Response> {
+async function toMetrics(metrics: NonNullable<Gateway['metrics']>): Promise<PlainResponse> {
   const { contentType, text } = await metrics.render();
   const headers = { 'content-type': contentType, 'cache-control': 'no-store' };
-  return new Response(text, { headers });
+  return { status: 200, headers, body: text };
 }
 
 const socketProblems: Readonly<Record<string, readonly [status: string, message: string]>> = {
@@ -184,75 +197,103 @@ function refuseSocket(gateway: Gateway, error: NodeJS.ErrnoException, socket: Du
     '400 Bad Request',
     'This is no HTTP request.',
   ];
-  const response = gateway.refuse(new GatewayError('INVALID_REQUEST', message));
-  response.headers.set('connection', 'close');
-  const lines = [...response.headers].map(([name, value]) => `${name}: ${value}`);
-  socket.write([`HTTP/1.1 ${status}`, ...lines, '', ''].join('\r\n'));
-  pipeline(response.body ?? [], socket).catch(() => socket.destroy());
+  const { headers, body } = gateway.refuseBroken(new GatewayError('INVALID_REQUEST', message));
+  const lines = Object.entries({ ...toSentHeaders(headers, body), connection: 'close' });
+  const head = lines.map(([name, value]) => `${name}: ${value}`);
+  socket.end([`HTTP/1.1 ${status}`, ...head, '', body].join('\r\n'));
 }
 
-/** Null for what HTTP allows and a Request cannot be, such as `CONNECT` or a target that is no path. */
-function toRequest(incoming: IncomingMessage, signal: AbortSignal): Request | null {
-  const { url = '', method = 'GET' } = incoming;
-  // The host is never used: it is the caller's to choose, and only the path decides.
-  if (!url.startsWith('/') || !URL.canParse(`http://gateway${url}`)) return null;
-  const hasBody = method !== 'GET' && method !== 'HEAD';
-  try {
-    return new Request(`http://gateway${url}`, {
-      method,
-      headers: toHeaders(incoming),
-      signal,
-      ...(hasBody && { body: toBody(incoming), duplex: 'half' }),
-    });
-  } catch {
-    return null;
-  }
-}
-
-function toHeaders(incoming: IncomingMessage): Headers {
-  const headers = new Headers();
-  for (const [name, values] of Object.entries(incoming.headersDistinct)) {
-    for (const value of values ?? []) headers.append(name, value);
-  }
-  return headers;
-}
-
-// Read when the door asks for it, so a request that is refused by its headers costs no body.
-function toBody(incoming: IncomingMessage): ReadableStream<Uint8Array> {
-  // What is announced to be too large is not waited for.
-  const announced = Number(incoming.headers['content-length'] ?? 0);
-  const tooLarge = `The body is larger than ${bodyLimit} bytes.`;
-  let size = 0;
-  const chunks = incoming[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
-  return new ReadableStream<Uint8Array>(
-    {
-      async pull(controller) {
-        if (announced > bodyLimit) {
-          return controller.error(new GatewayError('INVALID_REQUEST', tooLarge));
-        }
-        const { done, value } = await chunks.next();
-        if (done === true) return controller.close();
-        size += value.length;
-        if (size <= bodyLimit) return controller.enqueue(value);
-        return controller.error(new GatewayError('INVALID_REQUEST', tooLarge));
-      },
-    },
-    { highWaterMark: 0 },
-  );
-}
-
-async function send(
-  response: Response,
+function toRequest(
+  path: string,
   incoming: IncomingMessage,
   outgoing: ServerResponse,
-): Promise<void> {
-  for (const [name, value] of response.headers) outgoing.setHeader(name, value);
-  outgoing.statusCode = response.status;
-  if (response.body === null || incoming.method === 'HEAD') {
-    outgoing.end();
-    return;
+): PlainRequest {
+  const { url = '', method = 'GET' } = incoming;
+  let left: AbortController | undefined;
+  return {
+    method,
+    path,
+    search: url.slice(path.length),
+    headers: toHeaders(incoming),
+    // Most requests are answered before anybody cares, and a controller is not cheap.
+    get signal() {
+      left ??= createLeft(outgoing);
+      return left.signal;
+    },
+    text: () => readText(incoming),
+  };
+}
+
+function toHeaders(incoming: IncomingMessage): PlainHeaders {
+  return {
+    get: (name) => toValue(incoming.headers[name.toLowerCase()]),
+    *[Symbol.iterator]() {
+      for (const [name, values] of Object.entries(incoming.headers)) {
+        const value = toValue(values);
+        if (value !== null) yield [name, value];
+      }
+    },
+  };
+}
+
+function toValue(values: string | readonly string[] | undefined): string | null {
+  return typeof values === 'string' ? values : (values?.join(', ') ?? null);
+}
+
+/** Aborts when the client goes before it was answered, or did so already. */
+function createLeft(outgoing: ServerResponse): AbortController {
+  const left = new AbortController();
+  const abort = () => {
+    if (hasLeft(outgoing)) left.abort(new Error('The client has left.'));
+  };
+  if (outgoing.destroyed) abort();
+  else outgoing.once('close', abort);
+  return left;
+}
+
+function hasLeft(outgoing: ServerResponse): boolean {
+  return outgoing.destroyed && !outgoing.writableFinished;
+}
+
+/** Read when the door asks for it, so that a request that is refused by its headers costs no body. */
+async function readText(incoming: IncomingMessage): Promise<string> {
+  // What is announced to be too large is not waited for.
+  if (Number(incoming.headers['content-length'] ?? 0) > bodyLimit) throw toTooLarge();
+  return toText(await readBytes(incoming));
+}
+
+function readBytes(incoming: IncomingMessage): Promise<Uint8Array> {
+  const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>();
+  const chunks: Buffer[] = [];
+  let size = 0;
+  incoming.on('data', (chunk: Buffer) => {
+    size += chunk.length;
+    if (size <= bodyLimit) return chunks.push(chunk);
+    incoming.pause();
+    return reject(toTooLarge());
+  });
+  incoming.once('end', () =>
+    resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)),
+  );
+  incoming.once('error', reject);
+  // One that is destroyed already tells nothing any more.
+  if (incoming.destroyed) reject(new Error('The client has left.'));
+  return promise;
+}
+
+function toTooLarge(): GatewayError {
+  return new GatewayError('INVALID_REQUEST', `The body is larger than ${bodyLimit} bytes.`);
+}
+
+async function send(response: PlainResponse, outgoing: ServerResponse): Promise<void> {
+  const { status, headers, body } = response;
+  if (body instanceof ReadableStream) {
+    outgoing.writeHead(status, headers);
+    await pipeline(body, outgoing);
+  } else {
+    // Node leaves the body out where there is none, which is for HEAD, 204 and 304.
+    outgoing.writeHead(status, toSentHeaders(headers, body)).end(body);
   }
-  await pipeline(response.body, outgoing);
 }
 
 function toUrl(server: Server): string {

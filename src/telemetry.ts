@@ -38,7 +38,10 @@ export interface RequestVisit {
 }
 
 /** The caller's x-request-id if it is harmless, else a new one. */
-export function toRequestContext(headers: Headers, source = 'unknown'): RequestContext {
+export function toRequestContext(
+  headers: Pick<Headers, 'get'>,
+  source = 'unknown',
+): RequestContext {
   const given = headers.get('x-request-id') ?? '';
   // One that looks like a key would stand in every line of the log.
   const isHarmless = /^[\w.-]{1,64}$/.test(given) && redact(given) === given;

@@ -31,14 +31,15 @@ interface Layer {
   readonly types?: Readonly<Record<string, string>>;
 }
 
-const foundation = /^src\/(errors|config|telemetry|secrets)\.ts$/;
+const foundation = /^src\/(errors|config|telemetry|secrets|exchange)\.ts$/;
 const errors = /^src\/errors\.ts$/;
 const storage = /^src\/database(\.ts$|\/)/;
 const dataDirectory = /^src\/data-directory\.ts$/;
 const coreWithoutStores = /^src\/(access|numbers)\/(?!([a-z]+-)?store\.ts$)/;
 const answers = /^src\/answers\.ts$/;
 const port = /^src\/numbers\/(provider|meta|vocabulary|number)\.ts$/;
-const composition = /^src\/(gateway\.ts|load\.ts|metrics\.ts|admin\.ts|demo\.ts|admin\/|demo\/)/;
+const composition =
+  /^src\/(gateway\.ts|passage\.ts|load\.ts|metrics\.ts|admin\.ts|demo\.ts|admin\/|demo\/)/;
 
 const layers: readonly Layer[] = [
   { name: 'foundation', files: foundation, imports: [errors] },

@@ -421,7 +421,8 @@ describe('at the door', () => {
     const path = `/graphql?query=${encodeURIComponent('{ numbers { id } }')}`;
     const reply = await tenant.rest<GraphQLBody<unknown>>(path, { method });
     expect([reply.status, reply.headers.get('allow')]).toEqual([405, 'GET, POST']);
-    expect(reply.text).toContain('"code":"METHOD_NOT_ALLOWED"');
+    const told = '"code":"METHOD_NOT_ALLOWED"';
+    expect(reply.text).toMatch(method === 'HEAD' ? /^$/ : new RegExp(told));
   });
 
   test.each([

@@ -144,7 +144,7 @@ export interface TestGatewayOptions extends Pick<
   readonly environment?: Readonly<Record<string, string>>;
 }
 
-export interface TestGateway extends Pick<Gateway, 'access' | 'numbers' | 'ready' | 'refuse'> {
+export interface TestGateway extends Pick<Gateway, 'access' | 'numbers' | 'ready'> {
   readonly gateway: Gateway;
   readonly simulator: Simulator;
   readonly database: TestDatabase;
@@ -276,7 +276,6 @@ export async function openTestGateway(options: TestGatewayOptions = {}): Promise
     access: gateway.access,
     numbers: gateway.numbers,
     ready: gateway.ready,
-    refuse: gateway.refuse,
     simulator,
     database,
     statements: database.statements,

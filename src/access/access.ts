@@ -64,7 +64,7 @@ export interface AuditEntry {
 
 /** A request that has yet to show who sends it. */
 export interface Attempt {
-  readonly headers: Headers;
+  readonly headers: Pick<Headers, 'get'>;
   /** `performance.now()` at which it arrived. */
   readonly askedAt: number;
   /** The address it comes from; see source.ts. */

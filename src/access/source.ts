@@ -15,7 +15,7 @@ export const unknownSource = 'unknown';
  */
 export function createSourceFinder(
   trusted: TrustedProxies,
-): (address: string | undefined, headers: Headers) => string {
+): (address: string | undefined, headers: Pick<Headers, 'get'>) => string {
   const isTrusted = toTrust(trusted);
   return (address, headers) => {
     const socket = address === undefined ? null : toAddress(address);

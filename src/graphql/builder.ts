@@ -4,6 +4,7 @@
 import SchemaBuilder from '@pothos/core';
 import DataloaderPlugin from '@pothos/plugin-dataloader';
 import type { Access, AccessControl } from '../access/access.ts';
+import type { PlainRequest } from '../exchange.ts';
 import type { Numbers } from '../numbers/numbers.ts';
 
 /** One for each request: DataLoaders are kept by it, so that what one request asks for travels together. */
@@ -12,7 +13,7 @@ export interface GraphQLContext {
   readonly accessControl: AccessControl;
   readonly numbers: Numbers;
   /** Its signal is aborted when the caller has gone. */
-  readonly request: Request;
+  readonly request: Pick<PlainRequest, 'headers' | 'signal'>;
 }
 
 interface BuilderTypes {

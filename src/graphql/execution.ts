@@ -12,12 +12,13 @@ import {
 } from 'graphql';
 import type { Visit } from '../access/allowance.ts';
 import { GatewayError } from '../errors.ts';
+import type { PlainRequest } from '../exchange.ts';
 import type { RequestContext } from '../telemetry.ts';
 import { type Price, toPrice } from './cost.ts';
 
 /** The part of the context that says who asks and what it has cost so far. */
 export interface ExecutionContext {
-  readonly request: Request;
+  readonly request: Pick<PlainRequest, 'headers' | 'signal'>;
   readonly visit: Visit;
   readonly asked: RequestContext;
 }

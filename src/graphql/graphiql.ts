@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
+import type { PlainRequest, PlainResponse } from '../exchange.ts';
 
 /** Stands where a key belongs until somebody puts one there. */
 const placeholder = 'ps_your_token_here';
@@ -135,19 +136,22 @@ const favicon = `data:image/svg+xml,${encodeURIComponent(
 )}`;
 
 /** The page is made when it is first asked for: it is large, and many processes never show it. */
-export function createGraphiql(apiKey: string | null): (request: Request) => Promise<Response> {
+export function createGraphiql(
+  apiKey: string | null,
+): (request: PlainRequest) => Promise<PlainResponse> {
   let page: Promise<Page> | undefined;
   return async (request) => {
     page ??= createPage(apiKey);
     const { html, zipped, etag } = await page;
     const headers = { ...pageHeaders, etag };
     if (request.headers.get('if-none-match') === etag) {
-      return new Response(null, { status: 304, headers });
+      return { status: 304, headers, body: null };
     }
     if (!/\bgzip\b/.test(request.headers.get('accept-encoding') ?? '')) {
-      return new Response(toBody(html), { headers });
+      return { status: 200, headers, body: toBody(html) };
     }
-    return new Response(toBody(zipped), { headers: { ...headers, 'content-encoding': 'gzip' } });
+    const ofZipped = { ...headers, 'content-encoding': 'gzip' };
+    return { status: 200, headers: ofZipped, body: toBody(zipped) };
   };
 }
 

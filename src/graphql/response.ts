@@ -3,11 +3,12 @@
 
 import { type ExecutionResult, GraphQLError } from 'graphql';
 import { GatewayError, toGatewayError } from '../errors.ts';
+import type { PlainRequest, PlainResponse } from '../exchange.ts';
 import type { Telemetry } from '../telemetry.ts';
 
 /** What is known of a request when it is answered. */
 export interface AnswerContext {
-  readonly request: Request;
+  readonly request: Pick<PlainRequest, 'headers' | 'signal'>;
   readonly requestId: string;
   readonly telemetry: Telemetry;
 }
@@ -20,37 +21,51 @@ export type Result = Pick<ExecutionResult, 'data' | 'extensions'> & {
 const json = 'application/json';
 const graphqlJson = 'application/graphql-response+json';
 
+type MediaType = typeof json | typeof graphqlJson;
+
 /** Always has a body in the form of the specification, and shows nothing of an error that is not ours to show. */
-export function toResponse({ errors = [], ...result }: Result, context: AnswerContext): Response {
-  const mediaType = negotiate(context.request.headers.get('accept'), [json, graphqlJson]) ?? json;
+export function toResponse(
+  { errors = [], ...result }: Result,
+  context: AnswerContext,
+): PlainResponse {
+  const mediaType = toMediaType(context.request.headers.get('accept'));
+  const headers = answerHeaders[mediaType];
+  if (errors.length === 0) return { status: 200, headers, body: JSON.stringify(result) };
   const problems = errors.map((thrown) => toProblem(thrown, context));
   report(problems, context);
   const refusal = 'data' in result ? undefined : problems[0];
-  const headers = new Headers({
+  const told = problems.map((problem) => toJson(problem, context.requestId));
+  return {
+    status: toStatus(refusal, mediaType),
+    headers: { ...headers, ...toErrorHeaders(problems, refusal) },
+    body: JSON.stringify({ errors: told, ...result }),
+  };
+}
+
+function toAnswerHeaders(mediaType: MediaType): PlainResponse['headers'] {
+  return {
     'content-type': `${mediaType}; charset=utf-8`,
     // An answer belongs to a key, and is asked for again before it is used again.
     'cache-control': 'private, no-cache',
     vary: 'accept, x-api-key',
-  });
-  const waits = problems.flatMap(({ error }) => error.retryAfterSeconds ?? []);
-  if (waits.length > 0) headers.set('retry-after', String(Math.max(1, ...waits.map(Math.ceil))));
-  if (refusal?.error.allow !== undefined) headers.set('allow', refusal.error.allow.join(', '));
-  const body = {
-    ...(problems.length > 0 && {
-      errors: problems.map((problem) => toJson(problem, context.requestId)),
-    }),
-    ...result,
   };
-  return new Response(JSON.stringify(body), { status: toStatus(refusal, mediaType), headers });
 }
 
-/** The answer to what never came to be a request of this door. */
-export function refuse(error: GatewayError, requestId: string): Response {
-  const { code, retryAfterSeconds = 0 } = error;
-  const errors = [{ message: error.message, extensions: { code, requestId } }];
-  const headers = new Headers({ 'content-type': `${json}; charset=utf-8` });
-  if (retryAfterSeconds > 0) headers.set('retry-after', String(Math.ceil(retryAfterSeconds)));
-  return new Response(JSON.stringify({ errors }), { status: error.status, headers });
+const answerHeaders: Readonly<Record<MediaType, PlainResponse['headers']>> = {
+  [json]: toAnswerHeaders(json),
+  [graphqlJson]: toAnswerHeaders(graphqlJson),
+};
+
+function toErrorHeaders(
+  problems: readonly Problem[],
+  refusal: Problem | undefined,
+): PlainResponse['headers'] {
+  const waits = problems.flatMap(({ error }) => error.retryAfterSeconds ?? []);
+  const allow = refusal?.error.allow;
+  return {
+    ...(waits.length > 0 && { 'retry-after': String(Math.max(1, ...waits.map(Math.ceil))) }),
+    ...(allow !== undefined && { allow: allow.join(', ') }),
+  };
 }
 
 interface Problem {
@@ -117,9 +132,25 @@ function toJson({ error, place }: Problem, requestId: string): unknown {
 }
 
 // Under application/json an intermediary may have answered, so a status other than 200 says nothing about the document.
-function toStatus(refusal: Problem | undefined, mediaType: string): number {
+function toStatus(refusal: Problem | undefined, mediaType: MediaType): number {
   if (refusal === undefined) return 200;
   return refusal.ofDocument && mediaType === json ? 200 : refusal.error.status;
+}
+
+// A client says the same each time, and there are few kinds of clients. What is remembered is bounded all the same: the
+// words are the caller's.
+const mediaTypes = new Map<string, MediaType>();
+const mostMediaTypes = 100;
+const longestAccept = 200;
+
+function toMediaType(accept: string | null): MediaType {
+  if (accept === null) return json;
+  const known = mediaTypes.get(accept);
+  if (known !== undefined) return known;
+  const mediaType = negotiate(accept, [json, graphqlJson]) ?? json;
+  if (mediaTypes.size >= mostMediaTypes) mediaTypes.clear();
+  if (accept.length <= longestAccept) mediaTypes.set(accept, mediaType);
+  return mediaType;
 }
 
 /**

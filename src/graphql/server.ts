@@ -5,8 +5,15 @@ import { validate } from 'graphql';
 import { createYoga, type GraphQLParams, type Plugin } from 'graphql-yoga';
 import type { AccessControl } from '../access/access.ts';
 import type { Allowance, Visit } from '../access/allowance.ts';
+import { enter } from '../access/entry.ts';
 import type { GraphQLLimits } from '../config.ts';
 import { GatewayError } from '../errors.ts';
+import {
+  type PlainRequest,
+  type PlainResponse,
+  toFetchResponse,
+  toPlainResponse,
+} from '../exchange.ts';
 import type { Numbers } from '../numbers/numbers.ts';
 import type { RequestContext, Telemetry } from '../telemetry.ts';
 import type { GraphQLContext } from './builder.ts';
@@ -33,56 +40,91 @@ export interface GraphQLServerOptions {
 /** Answers a request to /graphql. Sets the context's `tenantId`; what else a reply needs is the gateway's. */
 export function createGraphQLServer(
   options: GraphQLServerOptions,
-): (request: Request, context: RequestContext) => Promise<Response> {
-  const { access: accessControl, allowance, numbers, telemetry } = options;
+): (request: PlainRequest, context: RequestContext) => Promise<PlainResponse> {
+  const { access: accessControl, numbers, telemetry, waitFor } = options;
   const yoga = createEngine(options);
   const graphiql = options.graphiql === null ? null : createGraphiql(options.graphiql.apiKey);
+  const methods = graphiql === null ? ['POST'] : ['GET', 'POST'];
   return async (request, context) => {
     const answer = { request, requestId: context.requestId, telemetry };
     try {
       if (graphiql !== null && isForPage(request)) return await graphiql(request);
-      assertExecutable(request, graphiql === null ? ['POST'] : ['GET', 'POST']);
-      const access = await accessControl.authenticate({ headers: request.headers, ...context });
-      context.tenantId = access.tenantId;
-      const visit = await allowance.enter(access.tenantId);
-      context.visit = visit;
-      const asked = { access, accessControl, numbers, answer, visit, asked: context };
-      return await yoga.handleRequest(request, asked);
+      assertExecutable(request, methods);
+      const { access, visit } = await enter(options, request, context);
+      const params = parseBody(await waitFor(() => request.text()));
+      const asked = { access, accessControl, numbers, answer, visit, asked: context, params };
+      if (!isPlain(request)) return await askYoga(yoga, request, asked);
+      return toResponse(await run(yoga, { ...asked, request }), answer);
     } catch (thrown) {
       return toResponse({ errors: [thrown] }, answer);
     }
   };
 }
 
-function isForPage({ method, headers }: Request): boolean {
+function isForPage({ method, headers }: PlainRequest): boolean {
   const offered = ['application/json', 'application/graphql-response+json', 'text/html'] as const;
   return method === 'GET' && negotiate(headers.get('accept'), offered) === 'text/html';
 }
 
-function assertExecutable({ method, headers }: Request, allow: readonly string[]): void {
+function assertExecutable({ method, headers }: PlainRequest, allow: readonly string[]): void {
   if (method !== 'POST') {
     throw new GatewayError('METHOD_NOT_ALLOWED', 'Send the operation with POST.', { allow });
   }
-  const [contentType = ''] = (headers.get('content-type') ?? '').split(';');
+  const [contentType = ''] = (headers.get('content-type') ?? '').split(';', 1);
   if (contentType.trim().toLowerCase() !== 'application/json') {
     const message = 'Send the operation as JSON, with the header content-type: application/json.';
     throw new GatewayError('INVALID_REQUEST', message);
   }
 }
 
+/** What nearly every client sends. Anything else that is accepted is left to Yoga. */
+function isPlain({ headers }: PlainRequest): boolean {
+  const isUsual = /^application\/json(; ?charset=utf-8)?$/i.test(headers.get('content-type') ?? '');
+  return isUsual && headers.get('content-encoding') === null;
+}
+
 type ServerContext = Omit<GraphQLContext, 'request'> & {
   readonly answer: AnswerContext;
   readonly visit: Visit;
   readonly asked: RequestContext;
+  readonly params: GraphQLParams;
 };
 
-type EngineOptions = Pick<GraphQLServerOptions, 'limits' | 'suggestions' | 'waitFor'>;
+type Yoga = ReturnType<typeof createEngine>;
+
+/** Yoga's own way of answering, around which it makes a Request and a Response of fetch. */
+async function askYoga(
+  yoga: Yoga,
+  { method, headers, signal }: PlainRequest,
+  context: ServerContext,
+): Promise<PlainResponse> {
+  // Yoga takes some endings of a URL for its own, so it is not shown the caller's.
+  const request = new Request('http://gateway/graphql', { method, headers: [...headers], signal });
+  return await toPlainResponse(await yoga.handleRequest(request, context));
+}
+
+/** The steps that Yoga takes for an operation, with its plugins and all that it remembers, and nothing around them. */
+async function run(
+  yoga: Yoga,
+  context: ServerContext & Pick<GraphQLContext, 'request'>,
+): Promise<Result> {
+  const { query, variables: variableValues, operationName } = context.params;
+  const steps = yoga.getEnveloped(context);
+  const document = steps.parse(query);
+  const errors = steps.validate(steps.schema, document);
+  if (errors.length > 0) return { errors };
+  const contextValue = await steps.contextFactory();
+  const { schema: of } = steps;
+  return await steps.execute({ schema: of, document, contextValue, variableValues, operationName });
+}
+
+type EngineOptions = Pick<GraphQLServerOptions, 'limits' | 'suggestions'>;
 
 // Yoga carries an operation through its steps and remembers documents; each step itself is ours or graphql-js's.
 function createEngine(options: EngineOptions) {
   return createYoga<ServerContext>({
     schema,
-    plugins: [useBody(options), useGraphQL(options), useAnswer()],
+    plugins: [useParams(), useGraphQL(options), useAnswer()],
     // The answer is made by useAnswer, which shows no error that is not ours.
     maskedErrors: false,
     logging: false,
@@ -101,10 +143,11 @@ function createEngine(options: EngineOptions) {
 // A document that is wrong is not sent again and again.
 const noCache = { get: () => undefined, set: () => undefined };
 
-function useBody({ waitFor }: EngineOptions): Plugin {
+function useParams(): Plugin<object, ServerContext> {
   return {
-    onRequestParse: ({ setRequestParser }) =>
-      setRequestParser(async (request) => parseBody(await waitFor(() => request.text()))),
+    // The body was read before Yoga was asked.
+    onRequestParse: ({ serverContext, setRequestParser }) =>
+      setRequestParser(() => serverContext.params),
   };
 }
 
@@ -127,7 +170,7 @@ function useAnswer(): Plugin<object, ServerContext> {
   return {
     onResultProcess({ result, serverContext, setResultProcessor }) {
       // One operation a request and none that streams, so one result.
-      const respond = () => toResponse(result as Result, serverContext.answer);
+      const respond = () => toFetchResponse(toResponse(result as Result, serverContext.answer));
       setResultProcessor(respond, 'application/json');
     },
   };

@@ -1,10 +1,12 @@
 // Owns the REST edge: the route table, and what all routes share, which is dispatch, query parsing, ETags and the error
 // reply. What a route answers is its handler's; how the table is documented is openapi.ts's.
 
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { AccessControl } from '../access/access.ts';
 import { type Allowance, prices } from '../access/allowance.ts';
+import { enter } from '../access/entry.ts';
 import { type ErrorCode, GatewayError, toGatewayError } from '../errors.ts';
+import type { PlainRequest, PlainResponse } from '../exchange.ts';
 import type { Numbers } from '../numbers/numbers.ts';
 import type { RequestContext, Telemetry } from '../telemetry.ts';
 import { createNumberHandlers, type Handler } from './numbers.ts';
@@ -30,14 +32,15 @@ export interface Route extends RouteDescription {
  */
 export function createRestRouter(
   options: RestOptions,
-): (request: Request, context: RequestContext) => Promise<Response> {
-  const routes = createRoutes(options);
-  const patterns = new Map(routes.map((route) => [route, toPattern(route.path)]));
+): (request: PlainRequest, context: RequestContext) => Promise<PlainResponse> {
+  const places = toPlaces(createRoutes(options));
   return async (request, context) => {
-    const response = await answer(options, patterns, request, context).catch((thrown: unknown) =>
-      toErrorResponse(toFailure(options.telemetry, request, context, thrown), context.requestId),
-    );
-    return request.method === 'HEAD' ? new Response(null, response) : response;
+    try {
+      return await answer(options, places, request, context);
+    } catch (thrown) {
+      const error = toFailure(options.telemetry, request, context, thrown);
+      return toErrorResponse(error, context.requestId);
+    }
   };
 }
 
@@ -116,6 +119,22 @@ const ofLiveReading: readonly ErrorCode[] = [
   'META_RATE_LIMITED',
 ];
 
+/** The routes of one path by their method, and what a path must look like to be theirs. */
+interface Place {
+  readonly routes: ReadonlyMap<string, Route>;
+  readonly pattern: RegExp;
+  readonly allow: readonly string[];
+}
+
+function toPlaces(routes: readonly Route[]): readonly Place[] {
+  return [...Map.groupBy(routes, ({ path }) => path)].map(([path, ofPath]) => {
+    const byMethod = new Map<string, Route>(ofPath.map((route) => [route.method, route]));
+    const get = byMethod.get('GET');
+    if (get !== undefined) byMethod.set('HEAD', get);
+    return { routes: byMethod, pattern: toPattern(path), allow: [...byMethod.keys()] };
+  });
+}
+
 /** One segment for each `{name}`, everything else to the letter. */
 function toPattern(path: string): RegExp {
   const source = path
@@ -126,27 +145,18 @@ function toPattern(path: string): RegExp {
 }
 
 async function answer(
-  { access: control, allowance }: RestOptions,
-  patterns: ReadonlyMap<Route, RegExp>,
-  request: Request,
+  options: RestOptions,
+  places: readonly Place[],
+  request: PlainRequest,
   context: RequestContext,
-): Promise<Response> {
-  const { pathname, searchParams } = new URL(request.url);
-  const route = getRoute(patterns, pathname, request.method);
+): Promise<PlainResponse> {
+  const { route, id } = getRoute(places, request);
   context.operation = route.operationId;
-  const access = await control.authenticate({ headers: request.headers, ...context });
-  context.tenantId = access.tenantId;
-  const visit = await allowance.enter(access.tenantId);
-  context.visit = visit;
-  const query = parseQuery(route, searchParams);
+  const { access, visit } = await enter(options, request, context);
+  const query = parseQuery(route, request.search);
   const requested = route.price?.(query) ?? 0;
   await visit.charge(requested);
-  const body = await route.answer({
-    access,
-    id: toId(patterns.get(route)?.exec(pathname)?.[1] ?? ''),
-    query,
-    signal: request.signal,
-  });
+  const body = await route.answer({ access, id, query, signal: request.signal });
   await visit.settle(requested - toActual(requested, body, context));
   return toResponse(request, JSON.stringify(body));
 }
@@ -158,18 +168,19 @@ function toActual(requested: number, body: unknown, { upstreamCalls }: RequestCo
   return Math.ceil(prices.number + listed + upstreamCalls * prices.read);
 }
 
-function getRoute(patterns: ReadonlyMap<Route, RegExp>, pathname: string, method: string): Route {
-  const found = [...patterns].filter(([, pattern]) => pattern.test(pathname));
-  if (found.length === 0) {
-    throw new GatewayError('NOT_FOUND', 'There is no such route; GET /v1/openapi.json lists all.');
+function getRoute(
+  places: readonly Place[],
+  { path, method }: PlainRequest,
+): { readonly route: Route; readonly id: string } {
+  for (const { routes, pattern, allow } of places) {
+    const found = pattern.exec(path);
+    if (found === null) continue;
+    const route = routes.get(method);
+    if (route !== undefined) return { route, id: toId(found[1] ?? '') };
+    const message = `This route answers ${allow.join(' and ')}.`;
+    throw new GatewayError('METHOD_NOT_ALLOWED', message, { allow });
   }
-  const asked = method === 'HEAD' ? 'GET' : method;
-  const route = found.map(([candidate]) => candidate).find(({ method: it }) => it === asked);
-  if (route !== undefined) return route;
-  const allow = found.flatMap(([{ method: it }]) => (it === 'GET' ? [it, 'HEAD'] : [it]));
-  throw new GatewayError('METHOD_NOT_ALLOWED', `This route answers ${allow.join(' and ')}.`, {
-    allow,
-  });
+  throw new GatewayError('NOT_FOUND', 'There is no such route; GET /v1/openapi.json lists all.');
 }
 
 // What is no percent-encoding is the id of a missing number as it stands.
@@ -181,10 +192,9 @@ function toId(segment: string): string {
   }
 }
 
-function parseQuery(
-  { query = [] }: Route,
-  given: URLSearchParams,
-): Readonly<Record<string, string>> {
+function parseQuery({ query = [] }: Route, search: string): Readonly<Record<string, string>> {
+  if (search === '' || query.length === 0) return {};
+  const given = new URLSearchParams(search);
   const entries = query.flatMap(({ name, values }) => {
     const [value, ...others] = given.getAll(name);
     if (value === undefined) return [];
@@ -200,26 +210,19 @@ function parseQuery(
 
 /** An answer belongs to a key, and is asked for again before it is used again. */
 const cacheHeaders = { 'cache-control': 'private, no-cache', vary: 'x-api-key' };
+const jsonHeaders = { ...cacheHeaders, 'content-type': 'application/json; charset=utf-8' };
 
-function toJsonHeaders(body: string): Readonly<Record<string, string>> {
-  return {
-    ...cacheHeaders,
-    'content-type': 'application/json; charset=utf-8',
-    // For HEAD, which has no body to be counted.
-    'content-length': String(Buffer.byteLength(body)),
-  };
-}
-
-function toResponse(request: Request, body: string): Response {
-  const etag = `"${createHash('sha256').update(body).digest('base64url')}"`;
-  if (hasEtag(request.headers.get('if-none-match') ?? '', etag)) {
-    return new Response(null, { status: 304, headers: { ...cacheHeaders, etag } });
+function toResponse({ headers }: PlainRequest, body: string): PlainResponse {
+  const etag = `"${hash('sha256', body, 'base64url')}"`;
+  if (hasEtag(headers.get('if-none-match') ?? '', etag)) {
+    return { status: 304, headers: { ...cacheHeaders, etag }, body: null };
   }
-  return new Response(body, { headers: { ...toJsonHeaders(body), etag } });
+  return { status: 200, headers: { ...jsonHeaders, etag }, body };
 }
 
 // https://www.rfc-editor.org/rfc/rfc9110#section-13.1.2: a list or `*`, compared without regard to weakness.
 function hasEtag(ifNoneMatch: string, etag: string): boolean {
+  if (ifNoneMatch === '') return false;
   if (ifNoneMatch.trim() === '*') return true;
   const given: readonly string[] = ifNoneMatch.match(/"[^"]*"/g) ?? [];
   return given.includes(etag);
@@ -228,7 +231,7 @@ function hasEtag(ifNoneMatch: string, etag: string): boolean {
 /** The caller's view of what was thrown. Logs a defect, and the cause of what is not available. */
 function toFailure(
   telemetry: Telemetry,
-  request: Request,
+  request: PlainRequest,
   { requestId }: RequestContext,
   thrown: unknown,
 ): GatewayError {
@@ -243,18 +246,18 @@ function toFailure(
 }
 
 /** The reply of REST to an error, for all routes and for none. Without x-request-id, which the gateway adds. */
-export function toErrorResponse(error: GatewayError, requestId: string): Response {
-  const { code, details, retryAfterSeconds, allow } = error;
+export function toErrorResponse(error: GatewayError, requestId: string): PlainResponse {
+  const { code, details, retryAfterSeconds: wait, allow } = error;
   const body = JSON.stringify({
     error: error.message,
     code,
     requestId,
     ...(details !== undefined && { details }),
   });
-  const headers = new Headers(toJsonHeaders(body));
-  if (retryAfterSeconds !== undefined) {
-    headers.set('retry-after', String(Math.max(1, Math.ceil(retryAfterSeconds))));
-  }
-  if (allow !== undefined) headers.set('allow', allow.join(', '));
-  return new Response(body, { status: error.status, headers });
+  const headers = {
+    ...jsonHeaders,
+    ...(wait !== undefined && { 'retry-after': String(Math.max(1, Math.ceil(wait))) }),
+    ...(allow !== undefined && { allow: allow.join(', ') }),
+  };
+  return { status: error.status, headers, body };
 }

@@ -1,0 +1,197 @@
+// Owns the way of every request to its door and back: its id, its place among those under way, CORS, the rate headers and
+// its line in the log. What a request means is its door's.
+
+import type { AsyncLocalStorage } from 'node:async_hooks';
+import { randomUUID } from 'node:crypto';
+import { createSourceFinder } from './access/source.ts';
+import type { Config } from './config.ts';
+import { GatewayError } from './errors.ts';
+import {
+  type PlainHeaders,
+  type PlainRequest,
+  type PlainResponse,
+  toSentHeaders,
+} from './exchange.ts';
+import type { Load, Slot } from './load.ts';
+import type { Metrics } from './metrics.ts';
+import { toErrorResponse } from './rest/routes.ts';
+import { type RequestContext, type Telemetry, toRequestContext } from './telemetry.ts';
+
+export type Door = (request: PlainRequest, context: RequestContext) => Promise<PlainResponse>;
+
+/** A request for which something is being done. */
+export interface RequestRun {
+  readonly context: RequestContext;
+  readonly slot: Slot;
+}
+
+export interface PassageOptions {
+  /** By their exact path. */
+  readonly doors: ReadonlyMap<string, Door>;
+  /** Answers at all other paths. */
+  readonly rest: Door;
+  readonly config: Pick<Config, 'corsOrigins' | 'trustedProxies'>;
+  readonly telemetry: Telemetry;
+  readonly metrics: Metrics;
+  readonly load: Load;
+  /** Says, for whatever is done for a request, which one that is. */
+  readonly requests: AsyncLocalStorage<RequestRun>;
+}
+
+export interface Passage {
+  /** Answers a request to any of the doors; never rejects. `address` is that of the socket it came over. */
+  answer(request: PlainRequest, address?: string): Promise<PlainResponse>;
+  /** Answers with this error what no door should see, like any other request. */
+  refuse(error: GatewayError, request: PlainRequest, address?: string): Promise<PlainResponse>;
+  /** The answer to what is too broken to be a request. */
+  refuseBroken(error: GatewayError): PlainResponse;
+  /** The refusal of what would be too much right now, made at next to no cost; null when there is room. */
+  shed(path: string): PlainResponse | null;
+}
+
+export function createPassage(options: PassageOptions): Passage {
+  const { doors, rest } = options;
+  const pass = createPass(options);
+  return {
+    answer: (request, address) => pass(doors.get(request.path) ?? rest, request, address),
+    refuse(error, request, address) {
+      const door: Door = async (_, { requestId }) => toErrorResponse(error, requestId);
+      return pass(door, request, address);
+    },
+    refuseBroken(error) {
+      const requestId = randomUUID();
+      const { status, headers, body } = toErrorResponse(error, requestId);
+      return { status, headers: { ...headers, 'x-request-id': requestId }, body };
+    },
+    shed: (path) => shed(options, path),
+  };
+}
+
+type Pass = (door: Door, request: PlainRequest, address?: string) => Promise<PlainResponse>;
+
+function createPass({ config, telemetry, load, requests }: PassageOptions): Pass {
+  const { corsOrigins, trustedProxies } = config;
+  const findSource = createSourceFinder(trustedProxies);
+  return async (door, request, address) => {
+    const context = toRequestContext(request.headers, findSource(address, request.headers));
+    const slot = load.begin();
+    const response =
+      corsOrigins.length > 0 && isPreflight(request)
+        ? toPreflight(request, corsOrigins)
+        : await requests.run({ context, slot }, () => ask(door, request, context, telemetry));
+    slot.end();
+    context.visit?.leave();
+    telemetry.requestAnswered({
+      requestId: context.requestId,
+      method: request.method,
+      path: request.path,
+      status: response.status,
+      durationMs: Math.round(performance.now() - context.askedAt),
+      tenantId: context.tenantId,
+      operation: context.operation,
+    });
+    const { headers, body } = request.method === 'HEAD' ? withoutBody(response) : response;
+    return {
+      status: response.status,
+      headers: {
+        ...headers,
+        ...toRateHeaders(context),
+        ...toCorsHeaders(request.headers, headers, corsOrigins),
+        'x-request-id': context.requestId,
+      },
+      body,
+    };
+  };
+}
+
+// Each door answers its own errors; this is for a defect in a door itself.
+async function ask(
+  door: Door,
+  request: PlainRequest,
+  context: RequestContext,
+  telemetry: Telemetry,
+): Promise<PlainResponse> {
+  try {
+    return await door(request, context);
+  } catch (error) {
+    telemetry.requestFailed(context.requestId, error);
+    return toErrorResponse(
+      new GatewayError('INTERNAL', 'Something went wrong on our side.'),
+      context.requestId,
+    );
+  }
+}
+
+function withoutBody({ status, headers, body }: PlainResponse): PlainResponse {
+  return { status, headers: toSentHeaders(headers, body), body: null };
+}
+
+function shed({ load, metrics }: PassageOptions, path: string): PlainResponse | null {
+  const overload = load.findOverload();
+  if (overload === null) return null;
+  metrics.requestShed(overload.reason);
+  const { code, message: error, status, retryAfterSeconds = 1 } = overload.error;
+  const requestId = randomUUID();
+  const ofGraphQL = { errors: [{ message: error, extensions: { code, requestId } }] };
+  return {
+    status,
+    headers: {
+      'content-type': 'application/json; charset=utf-8',
+      'cache-control': 'no-store',
+      'retry-after': String(retryAfterSeconds),
+      'x-request-id': requestId,
+    },
+    body: JSON.stringify(path === '/graphql' ? ofGraphQL : { error, code, requestId }),
+  };
+}
+
+// https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-10
+function toRateHeaders({ visit }: RequestContext): PlainResponse['headers'] | null {
+  const standing = visit?.standing ?? null;
+  if (standing === null) return null;
+  const { limit, remaining, resetAt, seconds } = standing;
+  const resetSeconds = Math.max(0, Math.ceil((resetAt.getTime() - Date.now()) / 1_000));
+  return {
+    'ratelimit-policy': `"points";q=${limit};w=${seconds}`,
+    ratelimit: `"points";r=${remaining};t=${resetSeconds}`,
+  };
+}
+
+function isPreflight({ method, headers }: PlainRequest): boolean {
+  return method === 'OPTIONS' && headers.get('access-control-request-method') !== null;
+}
+
+function toPreflight({ headers }: PlainRequest, origins: readonly string[]): PlainResponse {
+  const allowed = findOrigin(headers, origins) !== null;
+  return { status: 204, headers: allowed ? preflightHeaders : {}, body: null };
+}
+
+const preflightHeaders = {
+  'access-control-allow-methods': 'GET, HEAD, POST',
+  'access-control-allow-headers':
+    'content-type, if-none-match, x-api-key, x-include-cost, x-request-id',
+  'access-control-max-age': '600',
+};
+
+// Keys travel in a header that a page sets itself, so no cookies and no credentials are allowed.
+function toCorsHeaders(
+  asked: PlainHeaders,
+  { vary }: PlainResponse['headers'],
+  origins: readonly string[],
+): PlainResponse['headers'] | null {
+  if (origins.length === 0) return null;
+  const origin = findOrigin(asked, origins);
+  return {
+    ...(origin !== null && {
+      'access-control-allow-origin': origin,
+      'access-control-expose-headers':
+        'etag, ratelimit, ratelimit-policy, retry-after, x-request-id',
+    }),
+    vary: vary === undefined ? 'origin' : `${vary}, origin`,
+  };
+}
+
+function findOrigin(headers: PlainHeaders, origins: readonly string[]): string | null {
+  const origin = headers.get('origin');
+  return origin !== null && origins.includes(origin) ? origin : null;
+}

@@ -5,6 +5,7 @@ import {
   type FieldNode,
   getArgumentValues,
   type GraphQLObjectType,
+  type OperationDefinitionNode,
   type ValidatedExecutionArgs,
 } from 'graphql';
 import { prices } from '../access/allowance.ts';
@@ -27,6 +28,17 @@ type Validated = Pick<
 
 /** The price of each field at the root, fragments put in and skipped ones left out. */
 export function toPrice(validated: Validated): Price {
+  const { operation } = validated;
+  if (operation.variableDefinitions?.length) return computePrice(validated);
+  const price = known.get(operation) ?? computePrice(validated);
+  known.set(operation, price);
+  return price;
+}
+
+// Without variables it is the same each time.
+const known = new WeakMap<OperationDefinitionNode, Price>();
+
+function computePrice(validated: Validated): Price {
   const { operation, fragmentDefinitions: fragments, variableValues } = validated;
   const parts = listSubfields([operation], { fragments, variableValues }).map((field) =>
     toPart(field, validated),

@@ -1,5 +1,5 @@
-// Owns the execution of a document by graphql-js within its price, its deadline and the patience of the caller, and what
-// a caller is told about variables.
+// Owns the execution of a document within its price, its deadline and the patience of the caller, and what a caller is
+// told about variables.
 
 import {
   type ExecutionArgs,
@@ -15,6 +15,7 @@ import { GatewayError } from '../errors.ts';
 import type { PlainRequest } from '../exchange.ts';
 import type { RequestContext } from '../telemetry.ts';
 import { type Price, toPrice } from './cost.ts';
+import { createRepeated } from './repeated.ts';
 
 /** The part of the context that says who asks and what it has cost so far. */
 export interface ExecutionContext {
@@ -37,6 +38,7 @@ export function createExecute(
   maxCost: number,
   deadlineMs = defaultDeadlineMs,
 ): (args: ExecutionArgs) => Promise<ExecutionResult> {
+  const findCompiled = createRepeated();
   return async (args) => {
     const context = args.contextValue as ExecutionContext;
     const { visit, asked } = context;
@@ -48,7 +50,8 @@ export function createExecute(
       asked.operation = price.operation;
       assertAffordable(price, maxCost);
       await visit.charge(price.requested - 1);
-      const result = await executeRootSelectionSet(validated);
+      const execute = findCompiled(validated) ?? executeRootSelectionSet;
+      const result = await execute(validated);
       const actual = price.toActual(result, asked.upstreamCalls);
       await visit.settle(price.requested - actual);
       return isCostWanted(context) ? withCost(result, price, actual, context) : result;

@@ -17,6 +17,7 @@ import {
 } from 'graphql';
 import type { GraphQLLimits } from '../config.ts';
 import { GatewayError } from '../errors.ts';
+import { createMemory, type Memory } from './memory.ts';
 
 /** Far beyond what anybody writes by hand or generates; they only bound our own work and that of validation. */
 const bounds = {
@@ -199,38 +200,17 @@ function collectFields(
   return sets.flatMap((set) => collect(set.selections));
 }
 
-export interface DocumentCache {
-  get(text: string): DocumentNode | undefined;
-  set(text: string, document: DocumentNode): void;
-}
-
 /** Remembers the documents that were used last, as far as their tokens fit; a long one is never remembered. */
-export function createDocumentCache(maxTokens = 50_000, maxLength = 10_000): DocumentCache {
-  const documents = new Map<string, DocumentNode>();
-  let tokens = 0;
-  const forget = (text: string): void => {
-    const document = documents.get(text);
-    if (document !== undefined) tokens -= toWeight(document, text);
-    documents.delete(text);
-  };
-  const set = (text: string, document: DocumentNode): void => {
-    forget(text);
-    if (text.length > maxLength) return;
-    documents.set(text, document);
-    tokens += toWeight(document, text);
-    for (const oldest of documents.keys()) {
-      if (tokens <= maxTokens) break;
-      forget(oldest);
-    }
-  };
+export function createDocumentCache(
+  maxTokens = 50_000,
+  maxLength = 10_000,
+): Memory<string, DocumentNode> {
+  const documents = createMemory(maxTokens, toWeight);
   return {
-    get(text) {
-      const document = documents.get(text);
-      // Moves it to the end of the line.
-      if (document !== undefined) set(text, document);
-      return document;
+    get: documents.get,
+    set(text, document) {
+      if (text.length <= maxLength) documents.set(text, document);
     },
-    set,
   };
 }
 

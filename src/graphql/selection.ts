@@ -51,7 +51,8 @@ export function listSubfields(
   return parents.flatMap((parent) => list(parent.selectionSet?.selections ?? []));
 }
 
-function isIncluded(
+/** Whether its `@skip` and `@include` let it stand. */
+export function isIncluded(
   selection: SelectionNode,
   { variableValues }: Pick<SelectionInfo, 'variableValues'>,
 ): boolean {

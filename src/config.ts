@@ -76,8 +76,13 @@ export const environmentVariables = {
     meaning: 'Most points that one operation may cost; see Limits.',
   },
   RATE_LIMIT: {
-    default: '100000/10',
+    default: '20000/10',
     meaning: 'Points that a tenant may spend, and in how many seconds; or `off`.',
+  },
+  RATE_LIMIT_STORE: {
+    default: 'memory',
+    meaning:
+      'Where points and wrong API keys are counted: `memory`, each process by itself, or `database`, all processes together.',
   },
   TENANT_MAX_REQUESTS: {
     default: '400',
@@ -128,6 +133,7 @@ export interface Config {
   readonly graphqlLimits: GraphQLLimits;
   /** Null: no limit. */
   readonly rateLimit: { readonly points: number; readonly seconds: number } | null;
+  readonly rateLimitStore: 'memory' | 'database';
   readonly tenantMaxRequests: number;
   readonly maxRequests: number;
   readonly maxEventLoopDelayMs: number;
@@ -207,6 +213,7 @@ export function toConfig(environment: Environment): Config {
       cost: check('GRAPHQL_MAX_COST', parseCount),
     },
     rateLimit: check('RATE_LIMIT', parseRateLimit),
+    rateLimitStore: check('RATE_LIMIT_STORE', (text) => oneOf(['memory', 'database'], text)),
     tenantMaxRequests: check('TENANT_MAX_REQUESTS', parseCount),
     maxRequests: check('MAX_REQUESTS', parseCount),
     maxEventLoopDelayMs: check('MAX_EVENT_LOOP_DELAY_MS', parseCount),

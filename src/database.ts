@@ -142,7 +142,10 @@ export interface Database extends AsyncDisposable {
    * A database that is down or too slow comes out as UNAVAILABLE.
    */
   withTenant<T>(tenantId: string, work: (transaction: TenantTransaction) => Promise<T>): Promise<T>;
-  /** For the few functions of the database that look across tenants; no table can be reached through it. */
+  /**
+   * For the few functions of the database that look across tenants, and for the counts of the limiter library; the login
+   * role can reach no other table.
+   */
   acrossTenants<T>(work: (functions: Kysely<object>) => Promise<T>): Promise<T>;
   /** Tells what changes, whoever changes it; what `withTenant` does, before its promise is settled. */
   readonly changes: ChangeFeed;
@@ -150,7 +153,10 @@ export interface Database extends AsyncDisposable {
   migrate(): Promise<readonly string[]>;
   /** Names of the migrations that are not applied yet. */
   pendingMigrations(): Promise<readonly string[]>;
-  /** Throws UNAVAILABLE when the database does not answer. */
+  /**
+   * Throws UNAVAILABLE when the database does not answer. It does if it has answered anything within the last second: a
+   * process whose connections are all busy must not take itself for one without a database.
+   */
   ping(): Promise<void>;
   /** Who we are to the server, and whether it keeps tenants apart. */
   inspect(): Promise<DatabaseInspection>;
@@ -208,10 +214,13 @@ export async function openDatabase(
 ): Promise<Database> {
   const { dialect, openChannel, release } = await openDialect(source, options);
   const changes = createChangeFeed(openChannel, options.changeFeed);
+  let answeredAt = Number.NEGATIVE_INFINITY;
   const kysely = new Kysely<Tables>({
     dialect,
     log: (event) => {
-      if (event.level === 'query') options.onStatement?.(event.query.sql);
+      if (event.level !== 'query') return;
+      answeredAt = performance.now();
+      options.onStatement?.(event.query.sql);
     },
   });
   const migrator = new Migrator({ db: kysely, provider: migrations });
@@ -235,7 +244,10 @@ export async function openDatabase(
       const all = await toUnavailable(() => migrator.getMigrations());
       return all.filter((migration) => !migration.executedAt).map((migration) => migration.name);
     },
-    ping: () => toUnavailable(async () => void (await sql`select 1`.execute(kysely))),
+    async ping() {
+      if (performance.now() - answeredAt < 1_000) return;
+      await toUnavailable(() => sql`select 1`.execute(kysely));
+    },
     inspect: () => toUnavailable(() => inspect(kysely)),
     async [Symbol.asyncDispose]() {
       await changes[Symbol.asyncDispose]();

@@ -3,6 +3,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { type AccessControl, createAccessControl } from './access/access.ts';
 import { createAllowance } from './access/allowance.ts';
+import { createLocalCounters, createSharedCounters } from './access/counters.ts';
 import type { Config } from './config.ts';
 import { type Database, openDatabase } from './database.ts';
 import { toFetchResponse, toPlainRequest } from './exchange.ts';
@@ -60,10 +61,12 @@ export async function createGateway(
     requests,
   );
   const database = overrides.database ?? (await openConfiguredDatabase(config, telemetry, metrics));
+  const counters = createCounters(config, database, telemetry);
   const access = createAccessControl({
     database,
     pepper: config.apiKeyPepper,
     failuresPerMinute: config.keyFailuresPerMinute,
+    counters,
   });
   const load = createLoad(config);
   metrics.observeLoad(load);
@@ -78,7 +81,7 @@ export async function createGateway(
   const waitFor: WaitFor = (work) => requests.getStore()?.slot.waitFor(work) ?? work();
   const doors = {
     access,
-    allowance: createAllowance({ ...config, onRefusal: metrics.requestLimited }),
+    allowance: createAllowance({ ...config, counters, onRefusal: metrics.requestLimited }),
     numbers: toPatient(metrics.observeNumbers(numbers), waitFor),
     telemetry,
   };
@@ -160,6 +163,15 @@ async function openConfiguredDatabase(
   );
 }
 
+function createCounters({ rateLimitStore }: Config, database: Database, telemetry: Telemetry) {
+  if (rateLimitStore === 'memory') return createLocalCounters();
+  return createSharedCounters(database, (error) =>
+    telemetry.warned('limits are counted in this process alone, as the database does not answer', {
+      cause: String(error),
+    }),
+  );
+}
+
 function createProviders(config: Config, overrides: GatewayOverrides, telemetry: Telemetry) {
   const { fetch = globalThis.fetch } = overrides;
   const graph = createGraphClient({
@@ -170,7 +182,7 @@ function createProviders(config: Config, overrides: GatewayOverrides, telemetry:
     ...overrides.graph,
   });
   return {
-    META: createMetaProvider({ graph }),
+    META: createMetaProvider({ graph, telemetry }),
     PILOT_STATUS: createPilotStatusProvider({
       sessionEngine: config.sessionEngine,
       fetch,

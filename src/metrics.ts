@@ -25,7 +25,9 @@ export interface Metrics {
 export function createMetrics(): Metrics {
   const registry = new Registry();
   const registers = [registry];
-  const { requests, calls, callDurations, usage } = createTraffic(registers);
+  const { requests, calls, callDurations, retries } = createTraffic(registers);
+  const noteUsage = observeUsage(registers);
+  const { circuitOpen, openings, quarantines } = createTroubles(registers);
   const ages = new Histogram({
     name: 'gateway_snapshot_age_seconds',
     help: 'Age of the evidence of a number when it was shown.',
@@ -50,8 +52,22 @@ export function createMetrics(): Metrics {
         const { upstream, outcome, durationMs, usagePercent } = call;
         calls.inc({ upstream, outcome: toOutcome(outcome) });
         callDurations.observe({ upstream }, durationMs / 1_000);
-        if (usagePercent !== null) usage.set(usagePercent);
+        if (usagePercent !== null) noteUsage(usagePercent);
         telemetry.upstreamCalled(call);
+      },
+      upstreamRetried(upstream, operations) {
+        retries.inc({ upstream }, operations);
+        telemetry.upstreamRetried(upstream, operations);
+      },
+      circuitChanged(change) {
+        const { upstream, state, tenantId } = change;
+        if (tenantId === null) circuitOpen.set({ upstream }, state === 'open' ? 1 : 0);
+        if (state === 'open') openings.inc({ upstream, of: tenantId === null ? 'all' : 'tenant' });
+        telemetry.circuitChanged(change);
+      },
+      tokenQuarantined(refusal) {
+        quarantines.inc();
+        telemetry.tokenQuarantined(refusal);
       },
     }),
     observeNumbers: (numbers) => ({
@@ -91,13 +107,65 @@ function createTraffic(registers: Registry[]) {
       buckets: [0.05, 0.1, 0.25, 0.5, 1, 2, 3, 8],
       registers,
     }),
-    usage: new Gauge({
-      name: 'gateway_meta_usage_percent',
-      help: 'What the last answer of Meta said of the budget that is used up.',
+    retries: new Counter({
+      name: 'gateway_upstream_retries_total',
+      help: 'Operations that were asked of an upstream again after they had failed.',
+      labelNames: ['upstream'] as const,
       registers,
     }),
   };
 }
+
+function createTroubles(registers: Registry[]) {
+  const circuitOpen = new Gauge({
+    name: 'gateway_upstream_circuit_open',
+    help: '1 while an upstream is not asked for anybody, as it answers nobody.',
+    labelNames: ['upstream'] as const,
+    registers,
+  });
+  circuitOpen.set({ upstream: 'graph' }, 0);
+  return {
+    circuitOpen,
+    openings: new Counter({
+      name: 'gateway_upstream_circuit_openings_total',
+      help: 'Times that an upstream was given up for a while, for all or for one tenant.',
+      labelNames: ['upstream', 'of'] as const,
+      registers,
+    }),
+    quarantines: new Counter({
+      name: 'gateway_token_quarantines_total',
+      help: 'Times that Meta refused a token, or what it may do, so often that it was not asked for a while.',
+      registers,
+    }),
+  };
+}
+
+/** Answers what notes the part of a budget that an answer of Meta's told. */
+function observeUsage(registers: Registry[]): (percent: number) => void {
+  // Of two windows: each answer speaks of some account, and the highest is to be seen for a while.
+  let told = { windowAt: 0, previous: 0, last: 0 };
+  const turn = (): void => {
+    const windowAt = Math.floor(performance.now() / usageWindowMs);
+    if (windowAt === told.windowAt) return;
+    const previous = windowAt === told.windowAt + 1 ? told.last : 0;
+    told = { windowAt, previous, last: 0 };
+  };
+  const usage: Gauge = new Gauge({
+    name: 'gateway_meta_usage_percent',
+    help: 'Of the budgets that Meta gives to accounts, the highest part used up that was told in the last five to ten minutes.',
+    registers,
+    collect() {
+      turn();
+      usage.set(Math.max(told.previous, told.last));
+    },
+  });
+  return (percent) => {
+    turn();
+    told.last = Math.max(told.last, percent);
+  };
+}
+
+const usageWindowMs = 300_000;
 
 function createRefusals(registers: Registry[]) {
   const labelNames = ['reason'] as const;

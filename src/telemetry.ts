@@ -83,11 +83,24 @@ export interface UpstreamCall {
   readonly usagePercent: number | null;
 }
 
+/** The circuit in front of an upstream has opened, so that it is not asked for a while, or has closed again. */
+export interface CircuitChange {
+  readonly upstream: UpstreamCall['upstream'];
+  readonly state: 'open' | 'closed';
+  /** Whose circuit it is; null for that of all tenants. */
+  readonly tenantId: string | null;
+}
+
 export interface Telemetry {
   requestAnswered(request: AnsweredRequest): void;
   /** A defect: the caller saw INTERNAL and the request id, the log has the stack. */
   requestFailed(requestId: string, thrown: unknown): void;
   upstreamCalled(call: UpstreamCall): void;
+  /** So many operations that failed are asked of an upstream once more. */
+  upstreamRetried(upstream: UpstreamCall['upstream'], operations: number): void;
+  circuitChanged(change: CircuitChange): void;
+  /** An upstream has refused a token, or what it may do, so often that it is not asked for a while. */
+  tokenQuarantined(refusal: { readonly tenantId: string; readonly metaCode: number | null }): void;
   /** Something that an operator should know and that nobody was told. */
   warned(message: string, fields?: Readonly<Record<string, unknown>>): void;
   /** A step in the life of the process: started, draining, stopped. */
@@ -116,6 +129,10 @@ export function createTelemetry({ level, write }: TelemetryOptions): Telemetry {
       if (call.outcome === 'ok') logger.debug(call, 'upstream called');
       else logger.warn(call, 'upstream failed');
     },
+    upstreamRetried: (upstream, operations) =>
+      logger.debug({ upstream, operations }, 'upstream retried'),
+    circuitChanged: (change) => logger.warn(change, 'circuit changed'),
+    tokenQuarantined: (refusal) => logger.warn(refusal, 'token quarantined'),
     warned: (message, fields = {}) => logger.warn(fields, message),
     noted: (message, fields = {}) => logger.info(fields, message),
   };

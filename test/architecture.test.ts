@@ -80,7 +80,7 @@ const packages: readonly (readonly [name: RegExp, files: RegExp])[] = [
   [/^(pg|@electric-sql\/pglite)$/, storage],
   [/^(graphql|graphql-yoga|@graphql-yoga\/.*|@pothos\/.*|dataloader)$/, /^src\/graphql\//],
   [/^cockatiel$/, /^src\/providers\//],
-  [/^rate-limiter-flexible$/, /^src\/access\/(allowance|attempts)\.ts$/],
+  [/^rate-limiter-flexible$/, /^src\/access\/counters\.ts$/],
   [/^prom-client$/, /^src\/metrics\.ts$/],
   [/^(commander|@commander-js\/extra-typings|cli-table3|cli-progress)$/, commandLine],
   // For the version.

@@ -12,6 +12,7 @@ const silent: ReadonlySet<string> = new Set([
   'kysely_migration',
   'kysely_migration_lock',
   'number_credential',
+  'rate_count',
   'refresh_lease',
   'tenant',
 ]);

@@ -55,7 +55,7 @@ const unhurried: ReadOptions = {
     return performance.now() + 60_000;
   },
   get pauses() {
-    return new Map<string, Date>();
+    return new Map();
   },
 };
 

@@ -2,6 +2,7 @@
 
 import { expect, test } from 'vitest';
 import { listen } from '../src/http.ts';
+import type { Fault } from '../src/simulator/simulator.ts';
 import { openTestGateway } from './harness.ts';
 
 const local = { host: '127.0.0.1', port: 0, noticeMs: 0 };
@@ -36,6 +37,56 @@ test('the metrics count requests and upstream reads, and name no tenant, number,
     expect(text).not.toContain(given);
   }
 });
+
+test('the metrics tell what is wrong with an upstream: retries, tokens, circuits, budgets', async () => {
+  await using gateway = await openTestGateway();
+  const { simulator } = gateway;
+  const told = async () => toSeries((await gateway.gateway.metrics!.render()).text);
+  expect(await told()).toMatchObject({
+    'gateway_upstream_circuit_open{upstream="graph"}': 0,
+    gateway_token_quarantines_total: 0,
+    gateway_meta_usage_percent: 0,
+  });
+  const ask = async (fault: Fault | null, times: number) => {
+    const tenant = await gateway.addTenant();
+    const { id, phoneNumberId, wabaId } = await tenant.addNumber();
+    simulator.setWaba({ id: wabaId, fields: {}, hourlyCalls: 20 });
+    simulator.setFault(phoneNumberId, fault);
+    for (let time = 0; time < times; time += 1) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await tenant.rest(`/v1/numbers/${id}/status`);
+    }
+  };
+  await ask(null, 8);
+  await ask(null, 1);
+  await ask({ kind: 'error', code: 2, transient: true }, 1);
+  await ask({ kind: 'error', code: 190 }, 4);
+  // Five tenants that get no answer prove that nobody does.
+  for (let tenants = 0; tenants < 5; tenants += 1) {
+    // oxlint-disable-next-line no-await-in-loop -- one after the other
+    await ask({ kind: 'reset' }, 1);
+  }
+  expect(await told()).toMatchObject({
+    'gateway_upstream_retries_total{upstream="graph"}': 10,
+    gateway_token_quarantines_total: 1,
+    'gateway_upstream_circuit_open{upstream="graph"}': 1,
+    'gateway_upstream_circuit_openings_total{upstream="graph",of="all"}': 1,
+    // Not what was told last, which is less.
+    gateway_meta_usage_percent: 40,
+    'gateway_upstream_calls_total{upstream="graph",outcome="META_ACCESS_DENIED"}': 3,
+  });
+});
+
+/** What is ours, by name and labels. */
+function toSeries(text: string): Readonly<Record<string, number>> {
+  const lines = text.split('\n').filter((line) => line.startsWith('gateway_'));
+  return Object.fromEntries(
+    lines.map((line) => {
+      const [, series = '', value] = /^(.*) (\S+)$/.exec(line) ?? [];
+      return [series, Number(value)];
+    }),
+  );
+}
 
 test.each(['/metrics/', '/metrics?x', '//metrics', '/v1/metrics'])(
   '%s is no route',

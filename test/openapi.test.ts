@@ -103,6 +103,16 @@ test('everything needs the key in the x-api-key header', () => {
   expect(listOperations().filter(({ operation }) => 'security' in operation)).toEqual([]);
 });
 
+test('every route may refuse a key, a tenant and everybody, and says with 429 and 503 when to come back', () => {
+  for (const { operation } of listOperations()) {
+    expect(operation['responses']).toMatchObject({ 401: {}, 429: {}, 503: {} });
+    for (const status of [429, 503]) {
+      const retryAfter = operation['responses'][status].headers['Retry-After'];
+      expect(resolve(retryAfter['$ref'])?.['required']).toBe(true);
+    }
+  }
+});
+
 test('what is closed is an enum; the words of Meta are open, with examples', () => {
   const { NumberDetail, NumberHealth, MetaWaba, Error } = document['components'].schemas;
   expect(NumberDetail.properties.provider.enum).toEqual(['META', 'PILOT_STATUS']);

@@ -28,7 +28,7 @@ const unhurried: ReadOptions = {
     return performance.now() + 60_000;
   },
   get pauses() {
-    return new Map<string, Date>();
+    return new Map();
   },
 };
 
@@ -128,6 +128,7 @@ function openMeta(options: OpenOptions = {}): Opened {
   return open(options, (fetch, telemetry, timeout) =>
     createMetaProvider({
       retryDelayMs: 1,
+      telemetry,
       graph: createGraphClient({
         url: new URL('https://graph.example'),
         version: 'v26.0',
@@ -876,11 +877,13 @@ async function openServer(
     asked.push(fields);
     response.end(toAnswer(pathname.split('/').at(-1), fields));
   });
+  const telemetry = createTelemetry({ level: 'silent' });
   const graph = createGraphClient({
     url: new URL(url),
     version: 'v26.0',
     fetch: globalThis.fetch,
-    telemetry: createTelemetry({ level: 'silent' }),
+    telemetry,
   });
-  return { provider: createMetaProvider({ graph, retryDelayMs: 1 }), asked, ...disposable };
+  const provider = createMetaProvider({ graph, telemetry, retryDelayMs: 1 });
+  return { provider, asked, ...disposable };
 }

@@ -294,6 +294,39 @@ describe('several processes on one PostgreSQL', () => {
     expect(number.health.freshness).toMatchObject({ source: 'LIVE', error: null });
   });
 
+  test('a budget that one has nearly spent is kept by the others for numbers that are asked for alone', async () => {
+    const tenant = await one.addTenant();
+    const { id, phoneNumberId, wabaId } = await tenant.addNumber();
+    const second = await tenant.addNumber({ wabaId });
+    for (const { simulator } of [one, other]) {
+      for (const it of [phoneNumberId, second.phoneNumberId]) {
+        simulator.setPhone(toHealthyPhone(it, wabaId));
+      }
+    }
+    const read = (gateway: TestGateway, ...ids: readonly string[]) =>
+      gateway.numbers.getMany(
+        toOperatorAccess(tenant.id),
+        ids.map((it) => ({ id: it, refresh: ['phone'] })),
+        never,
+      );
+    one.simulator.setWaba({ id: wabaId, fields: {}, hourlyCalls: 13 });
+    for (let times = 0; times < 6; times += 1) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await read(one, id, second.id);
+    }
+    expect(
+      await database.query('select account, spent_percent from graph_budget where tenant_id = $1', [
+        tenant.id,
+      ]),
+    ).toEqual([{ account: wabaId, spent_percent: 90 }]);
+    other.simulator.clearCalls();
+    const scarce = { health: { freshness: { error: { code: 'META_RATE_LIMITED' } } } };
+    expect(await read(other, id, second.id)).toMatchObject([scarce, scarce]);
+    expect(other.simulator.calls).toEqual([]);
+    const live = { health: { freshness: { source: 'LIVE', error: null } } };
+    expect(await read(other, id)).toMatchObject([live]);
+  });
+
   const readAttempts = (id: string) =>
     database.query('select attempted_at, recorded_at from number_snapshot where number_id = $1', [
       id,

@@ -115,7 +115,11 @@ const leaseScenario: Scenario<LeaseStore> = async (store, database, { me: tenant
   if (taken.pauses.size > 0) throw new Error('a pause of somebody else');
   await database.withTenant(tenantId, async (transaction) => {
     await store.deleteLeases(transaction, tenantId, lease.holder, lease.subjects);
-    await store.recordBudgets(transaction, tenantId, new Map([['20001', new Date()]]));
+    await store.recordBudgets(
+      transaction,
+      tenantId,
+      new Map([['20001', { spentPercent: 100, until: new Date() }]]),
+    );
   });
   return [...taken.credentials];
 };

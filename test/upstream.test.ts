@@ -1,11 +1,12 @@
 // What keeps an upstream in trouble from costing more than it must: turns, circuits, quarantine and budgets.
 
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import type { ReadOptions } from '../src/numbers/provider.ts';
+import type { ReadOptions, Target } from '../src/numbers/provider.ts';
 import { createBulkhead } from '../src/providers/bulkhead.ts';
 import { CircuitOpen, createCircuit } from '../src/providers/circuit.ts';
 import type { HttpReading } from '../src/providers/http-read.ts';
 import { createGraphClient, type GraphClientOptions } from '../src/providers/meta/graph.ts';
+import { createMetaProvider } from '../src/providers/meta/meta.ts';
 import { createSimulator } from '../src/simulator/simulator.ts';
 import { createTelemetry } from '../src/telemetry.ts';
 
@@ -197,16 +198,94 @@ describe('a host without answers', () => {
 describe('a spent budget', () => {
   test('keeps the account from being asked until the stated minute', async () => {
     await using upstream = open();
-    const pauses = new Map<string, Date>();
+    const pauses: ReadOptions['pauses'] = new Map();
     upstream.simulator.setFault(phone.id, { kind: 'throttled', minutes: 17 });
     expect(await upstream.ask({ pauses })).toMatchObject({ attempted: true });
     upstream.simulator.setFault(phone.id, null);
-    const until = pauses.get(wabaId)!;
+    const { until } = pauses.get(wabaId)!;
     expect(until.getTime() - Date.now()).toBeGreaterThan(16 * 60_000);
     expect(await upstream.ask({ pauses })).toMatchObject({
       attempted: false,
       failure: { code: 'META_RATE_LIMITED', retryAt: until.toISOString() },
     });
     expect(upstream.simulator.calls).toHaveLength(1);
+  });
+});
+
+const toTargets = (count: number): readonly Target[] =>
+  Array.from({ length: count }, (_, index) => ({
+    numberId: `wa_${index}`,
+    phoneNumberId: String(Number(phone.id) + index),
+    wabaId,
+    instanceName: null,
+    credentials: owner,
+    blocks: ['phone'],
+  }));
+
+async function openBudget(hourlyCalls: number) {
+  const phones = toTargets(hourlyCalls).map(({ phoneNumberId }) => ({
+    id: phoneNumberId!,
+    wabaId,
+    fields: { status: 'CONNECTED' },
+    profile: null,
+  }));
+  const simulator = createSimulator({ phones, wabas: [{ id: wabaId, fields: {}, hourlyCalls }] });
+  const telemetry = createTelemetry({ level: 'silent' });
+  const graph = createGraphClient({
+    url: new URL('https://graph.example'),
+    version: 'v26.0',
+    fetch: simulator.fetch,
+    telemetry,
+  });
+  const provider = createMetaProvider({ graph, telemetry, retryDelayMs: 1 });
+  const pauses: ReadOptions['pauses'] = new Map();
+  const read = async (count: number) => {
+    const deadlineAt = performance.now() + 8_000;
+    const reading = { tenantId: 'a', signal, deadlineAt, pauses };
+    simulator.clearCalls();
+    const observations = await provider.read(toTargets(count), reading);
+    return {
+      operations: simulator.calls.flatMap(({ operations }) => operations).length,
+      reads: observations.map(({ reads }) => reads.phone!),
+    };
+  };
+  return { simulator, read, [Symbol.asyncDispose]: () => simulator[Symbol.asyncDispose]() };
+}
+
+describe('a budget that runs out', () => {
+  const good = { ok: true };
+  const scarce = { ok: false, attempted: false, failure: { code: 'META_RATE_LIMITED' } };
+
+  test.each([
+    [74, 3],
+    // The first retry reaches what ends the second.
+    [75, 2],
+    [76, 1],
+  ])(
+    'with %i percent spent, what may succeed later is asked for %i times',
+    async (percent, times) => {
+      await using budget = await openBudget(100);
+      await budget.read(percent - 1);
+      budget.simulator.setFault(phone.id, { kind: 'error', code: 2, transient: true });
+      const { operations, reads } = await budget.read(1);
+      expect(reads).toMatchObject([{ ok: false, failure: { metaCode: 2 } }]);
+      expect(operations).toBe(times);
+    },
+  );
+
+  test('above 90 percent numbers are read one at a time, at 100 none', async () => {
+    await using budget = await openBudget(100);
+    await budget.read(90);
+    expect((await budget.read(2)).reads).toMatchObject([good, good]);
+    const many = await budget.read(2);
+    expect(many.reads).toMatchObject([scarce, scarce]);
+    expect(many.operations).toBe(0);
+    for (let percent = 93; percent <= 100; percent += 1) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      expect((await budget.read(1)).reads).toMatchObject([good]);
+    }
+    const one = await budget.read(1);
+    expect(one.reads).toMatchObject([scarce]);
+    expect(one.operations).toBe(0);
   });
 });

@@ -4,6 +4,7 @@ import { randomUUID } from 'node:crypto';
 import type { Database } from '../database.ts';
 import { GatewayError } from '../errors.ts';
 import { createAttempts } from './attempts.ts';
+import { type Counters, createLocalCounters } from './counters.ts';
 import { createKey, isKey, type KeyHint, toKeyHash, toKeyHint } from './key.ts';
 import * as store from './store.ts';
 
@@ -103,6 +104,8 @@ export interface AccessOptions {
   readonly pepper: string;
   /** Failures of one source within a minute after which it is throttled; 20 unless told, 0 never. */
   readonly failuresPerMinute?: number;
+  /** Where those are counted; in this process unless told. */
+  readonly counters?: Counters;
   /** Milliseconds on a clock that only goes forward. */
   readonly clock?: () => number;
 }
@@ -188,15 +191,16 @@ function createAuthenticate({
   database,
   pepper,
   failuresPerMinute = 20,
+  counters = createLocalCounters(),
   clock,
 }: AccessOptions): AccessControl['authenticate'] {
-  const attempts = createAttempts({ failuresPerMinute, ...(clock && { clock }) });
+  const attempts = createAttempts({ failuresPerMinute, counters, ...(clock && { clock }) });
   return async ({ headers, askedAt, source }) => {
     const key = headers.get('x-api-key');
     // Whoever sends none has guessed nothing.
     if (key === null) throw toUnauthenticated();
     const hash = isKey(key) ? toKeyHash(key, pepper) : null;
-    await attempts.assertAllowed(source, hash);
+    attempts.assertAllowed(source, hash);
     const noting = hash !== null && attempts.isUseDue(hash);
     const row =
       hash === null ? undefined : await store.findKeyAcrossTenants(database, hash, noting);

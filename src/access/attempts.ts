@@ -1,13 +1,14 @@
-// Owns what this process remembers of those who try keys: which keys it has verified lately, and how often each source
-// has failed. Whether a key is valid is for the database alone to say, each time.
+// Owns what is remembered of those who try keys: which keys this process has verified lately, and which source has
+// failed too often. Whether a key is valid is for the database alone to say, each time.
 
-import { RateLimiterMemory } from 'rate-limiter-flexible';
 import { GatewayError } from '../errors.ts';
+import type { Counters } from './counters.ts';
 import { toNetwork, unknownSource } from './source.ts';
 
 export interface AttemptsOptions {
   /** Failures of one source within a minute after which it is throttled; 0 never throttles. */
   readonly failuresPerMinute: number;
+  readonly counters: Counters;
   /** Milliseconds on a clock that only goes forward. */
   readonly clock?: () => number;
 }
@@ -16,9 +17,10 @@ export interface Attempts {
   /**
    * Throws RATE_LIMITED when the source has failed too often. A key that this process has verified is let through
    * whatever its neighbours behind one address do, so nobody can lock out somebody else. `hash` is null for what is no
-   * key. A source that is not known is never throttled: it would be everybody.
+   * key. A source that is not known is never throttled: it would be everybody. Costs no statement: where failures are
+   * counted across processes, each learns that a source has had enough with the next failure that it counts.
    */
-  assertAllowed(source: string, hash: Buffer | null): Promise<void>;
+  assertAllowed(source: string, hash: Buffer | null): void;
   /** Whether the use of this key is to be noted, which is once a minute. */
   isUseDue(hash: Buffer): boolean;
   /** `noted`: its use was. */
@@ -28,28 +30,28 @@ export interface Attempts {
 
 const windowSeconds = 60;
 const noteEveryMs = 60_000;
-/** Keys that are remembered; about 200 bytes each. */
-const mostKeys = 10_000;
+/** Keys, and sources, that are remembered; about 200 bytes each. */
+const mostNames = 10_000;
 
 export function createAttempts({
   failuresPerMinute,
+  counters,
   clock = () => performance.now(),
 }: AttemptsOptions): Attempts {
-  // A map is in order of insertion, so its first entry is the key that was not used for the longest time.
   const notedAt = new Map<string, number>();
-  const failures = new RateLimiterMemory({ points: failuresPerMinute, duration: windowSeconds });
+  /** Until when, on the clock of `Date.now()`. */
+  const throttled = new Map<string, number>();
+  const failures = counters('failures', windowSeconds);
   const isCounted = (source: string) => failuresPerMinute > 0 && source !== unknownSource;
   return {
-    async assertAllowed(source, hash) {
+    assertAllowed(source, hash) {
       if (!isCounted(source) || (hash !== null && notedAt.has(toName(hash)))) return;
-      const failed = await failures.get(toNetwork(source));
-      if (failed === null || failed.consumedPoints < failuresPerMinute) return;
-      // The library forgets with a timer, which may be late.
-      if (failed.msBeforeNext <= 0) return;
+      const remainingMs = (throttled.get(toNetwork(source)) ?? 0) - Date.now();
+      if (remainingMs <= 0) return;
       throw new GatewayError(
         'RATE_LIMITED',
         'Too many wrong API keys came from this address; a key that has not been used here lately has to wait.',
-        { retryAfterSeconds: Math.ceil(failed.msBeforeNext / 1_000) },
+        { retryAfterSeconds: Math.ceil(remainingMs / 1_000) },
       );
     },
     isUseDue(hash) {
@@ -58,18 +60,27 @@ export function createAttempts({
     },
     recordVerified(hash, noted) {
       const name = toName(hash);
-      const at = noted ? clock() : (notedAt.get(name) ?? clock());
-      notedAt.delete(name);
-      notedAt.set(name, at);
-      if (notedAt.size <= mostKeys) return;
-      const [oldest] = notedAt.keys();
-      if (oldest !== undefined) notedAt.delete(oldest);
+      remember(notedAt, name, noted ? clock() : (notedAt.get(name) ?? clock()));
     },
     async recordFailure(source, hash) {
       if (hash !== null) notedAt.delete(toName(hash));
-      if (isCounted(source)) await failures.penalty(toNetwork(source));
+      if (!isCounted(source)) return;
+      const network = toNetwork(source);
+      // What is no key has not cost the database anything, and is not to begin with it here.
+      const count = hash === null ? failures.addHere : failures.add;
+      const { total, endsAt } = await count(network, 1);
+      if (total >= failuresPerMinute) remember(throttled, network, endsAt);
     },
   };
+}
+
+/** A map is in order of insertion, so its first entry is the one that was not written for the longest time. */
+function remember(map: Map<string, number>, name: string, at: number): void {
+  map.delete(name);
+  map.set(name, at);
+  if (map.size <= mostNames) return;
+  const [oldest] = map.keys();
+  if (oldest !== undefined) map.delete(oldest);
 }
 
 function toName(hash: Buffer): string {

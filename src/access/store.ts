@@ -1,6 +1,6 @@
 // Owns the SQL on tenants and keys.
 
-import { sql } from 'kysely';
+import { CompiledQuery, sql } from 'kysely';
 import type { Database } from '../database.ts';
 
 export interface TenantRow {
@@ -57,6 +57,17 @@ export async function findTenantOfKeyAcrossTenants(
   const query = sql<{ id: string | null }>`select find_tenant_of_key(${keyId}) as id`;
   const { rows } = await database.acrossTenants((functions) => query.execute(functions));
   return rows[0]?.id ?? undefined;
+}
+
+/** One statement of the limiter library on its table, which holds names and counts alone. Answers the rows. */
+export async function countAcrossTenants(
+  database: Database,
+  text: string,
+  values: readonly unknown[],
+): Promise<readonly unknown[]> {
+  const query = CompiledQuery.raw(text, [...values]);
+  const { rows } = await database.acrossTenants((functions) => functions.executeQuery(query));
+  return rows;
 }
 
 export async function listTenantsAcrossTenants(database: Database): Promise<readonly TenantRow[]> {

@@ -53,7 +53,7 @@ export function createExecute(
       const execute = findCompiled(validated) ?? executeRootSelectionSet;
       const result = await execute(validated);
       const actual = price.toActual(result, asked.upstreamCalls);
-      await visit.settle(price.requested - actual);
+      visit.settle(price.requested - actual);
       return isCostWanted(context) ? withCost(result, price, actual, context) : result;
     } catch (error) {
       const told = stop.isLate() ? toLate(error, deadlineMs) : error;

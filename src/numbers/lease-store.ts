@@ -3,7 +3,7 @@
 
 import { sql } from 'kysely';
 import type { Database, TenantTransaction } from '../database.ts';
-import type { Block } from './provider.ts';
+import type { Block, Pause } from './provider.ts';
 
 /** One thing to read upstream: a block of a number, or the account that several numbers share. */
 export interface Subject {
@@ -23,8 +23,8 @@ export interface Lease {
   readonly observedAt: Date;
   /** Sealed credentials by number id. */
   readonly credentials: ReadonlyMap<string, string>;
-  /** Accounts that are not to be read, and until when on the clock of this process. */
-  readonly pauses: ReadonlyMap<string, Date>;
+  /** Accounts that are to be read less, or not at all, and until when on the clock of this process. */
+  readonly pauses: ReadonlyMap<string, Pause>;
 }
 
 export interface LeaseRequest {
@@ -43,7 +43,13 @@ interface LeaseRow extends Subject {
   readonly satisfied: boolean;
   readonly now: Date;
   /** Null when there are none. */
-  readonly pauses_ms: Readonly<Record<string, number>> | null;
+  readonly pauses: Readonly<Record<string, PauseRow>> | null;
+}
+
+interface PauseRow {
+  readonly percent: Pause['spentPercent'];
+  /** Until it is over. */
+  readonly ms: number;
 }
 
 /** Makes sure that of all processes one reads a subject at a time, and that nobody reads what was just read. */
@@ -70,10 +76,10 @@ export async function acquireLease(database: Database, request: LeaseRequest): P
       select asked.block, asked.id, clock_timestamp()::timestamptz(3) as now,
         coalesce(greatest(n.recorded_at, w.recorded_at) >=
           clock_timestamp() - ${toAskedMsAgo()}::float8 * interval '1 millisecond', false) as satisfied,
-        (select jsonb_object_agg(b.account,
-            extract(epoch from b.spent_until - clock_timestamp()) * 1000)
+        (select jsonb_object_agg(b.account, jsonb_build_object('percent', b.spent_percent,
+            'ms', extract(epoch from b.spent_until - clock_timestamp()) * 1000))
           from graph_budget b
-          where b.tenant_id = ${tenantId} and b.spent_until > clock_timestamp()) as pauses_ms
+          where b.tenant_id = ${tenantId} and b.spent_until > clock_timestamp()) as pauses
       from ${asked}
       left join number_snapshot n
         on n.tenant_id = ${tenantId} and n.number_id = asked.id and n.block = asked.block
@@ -101,7 +107,7 @@ export async function acquireLease(database: Database, request: LeaseRequest): P
       held: rows.filter((row) => !row.satisfied && !ours.has(toSubjectKey(row))),
       observedAt: rows[0]?.now ?? new Date(),
       credentials: new Map(credentials.map((row) => [row.number_id, row.sealed])),
-      pauses: toPauses(rows[0]?.pauses_ms ?? {}),
+      pauses: toPauses(rows[0]?.pauses ?? {}),
     };
   });
 }
@@ -127,31 +133,40 @@ export async function deleteLeases(
     .execute();
 }
 
-/** Of two times for one account the later one stays. */
+/** Of two for one account the one of the higher part stays, and of two for the same part the later one. */
 export async function recordBudgets(
   transaction: TenantTransaction,
   tenantId: string,
-  pauses: ReadonlyMap<string, Date>,
+  pauses: ReadonlyMap<string, Pause>,
 ): Promise<void> {
   if (pauses.size === 0) return;
   const now = Date.now();
-  const rows = [...pauses].map(([account, until]) => ({ account, ms: until.getTime() - now }));
+  const rows = [...pauses].map(([account, { spentPercent: percent, until }]) => ({
+    account,
+    percent,
+    ms: until.getTime() - now,
+  }));
   // In the order of the key, so that two processes can never wait for each other.
   await sql`
-    insert into graph_budget (tenant_id, account, spent_until)
-    select ${tenantId}, account, clock_timestamp() + ms * interval '1 millisecond'
-    from jsonb_to_recordset(${JSON.stringify(rows)}::jsonb) as spent(account text, ms float8)
+    insert into graph_budget (tenant_id, account, spent_percent, spent_until)
+    select ${tenantId}, account, percent, clock_timestamp() + ms * interval '1 millisecond'
+    from jsonb_to_recordset(${JSON.stringify(rows)}::jsonb)
+      as spent(account text, percent smallint, ms float8)
     order by account
     on conflict (tenant_id, account) do update
-      set spent_until = greatest(graph_budget.spent_until, excluded.spent_until)`.execute(
-    transaction,
-  );
+      set spent_percent = excluded.spent_percent, spent_until = excluded.spent_until
+      where graph_budget.spent_until <= clock_timestamp()
+        or (graph_budget.spent_percent, graph_budget.spent_until)
+          < (excluded.spent_percent, excluded.spent_until)`.execute(transaction);
 }
 
 // Intervals travel, not times: the clocks of two processes may differ by more than Meta wants us to wait.
-function toPauses(pausesMs: Readonly<Record<string, number>>): ReadonlyMap<string, Date> {
+function toPauses(rows: Readonly<Record<string, PauseRow>>): ReadonlyMap<string, Pause> {
   const now = Date.now();
   return new Map(
-    Object.entries(pausesMs).map(([account, ms]) => [account, new Date(now + Number(ms))]),
+    Object.entries(rows).map(([account, { percent, ms }]) => [
+      account,
+      { spentPercent: percent, until: new Date(now + ms) },
+    ]),
   );
 }

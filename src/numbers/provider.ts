@@ -72,11 +72,15 @@ export interface ReadOptions {
   readonly signal: AbortSignal;
   /** On the clock of `performance.now()`. What could not be read by then is answered as META_TIMEOUT, beside what could. */
   readonly deadlineAt: number;
-  /**
-   * Until when the upstream wants not to be asked, by the account whose budget is spent. The provider keeps to it, and
-   * puts in what it learns.
-   */
-  readonly pauses: Map<string, Date>;
+  /** By the account whose budget is running out. The provider keeps to them, and puts in what it learns. */
+  readonly pauses: Map<string, Pause>;
+}
+
+/** An upstream wants to be asked less, or not at all. */
+export interface Pause {
+  /** So much of a budget is spent, or more. */
+  readonly spentPercent: 75 | 90 | 100;
+  readonly until: Date;
 }
 
 export interface Provider {

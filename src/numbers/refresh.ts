@@ -14,6 +14,7 @@ import type {
   Blocks,
   Credentials,
   Observation,
+  Pause,
   Provider,
   ProviderName,
   Read,
@@ -241,10 +242,10 @@ async function readLeased(
 
 /** Without what was known before. */
 function toLearned(
-  pauses: ReadonlyMap<string, Date>,
-  known: ReadonlyMap<string, Date>,
-): ReadonlyMap<string, Date> {
-  return new Map(pauses.entries().filter(([account, until]) => known.get(account) !== until));
+  pauses: ReadonlyMap<string, Pause>,
+  known: ReadonlyMap<string, Pause>,
+): ReadonlyMap<string, Pause> {
+  return new Map(pauses.entries().filter(([account, pause]) => known.get(account) !== pause));
 }
 
 interface SubjectRead {

@@ -4,7 +4,7 @@ import { type RawBuilder, sql } from 'kysely';
 import type { Database, TenantTransaction, WhatsAppNumberTable } from '../database.ts';
 import { deleteLeases, recordBudgets, type Subject } from './lease-store.ts';
 import type { StoredBlock, StoredNumber } from './number.ts';
-import type { Block, ConnectionState, ProviderName, UpstreamFailure } from './provider.ts';
+import type { Block, ConnectionState, Pause, ProviderName, UpstreamFailure } from './provider.ts';
 
 /** The numbers of the tenant in order of creation, then id; with `ids`, those of them. */
 export async function listNumbers(
@@ -137,7 +137,7 @@ export interface ReadingsToRecord {
   /** The lease to give back, whether or not there is a reading. */
   readonly leased: readonly Subject[];
   /** Accounts that are not to be read, and until when. */
-  readonly pauses?: ReadonlyMap<string, Date>;
+  readonly pauses?: ReadonlyMap<string, Pause>;
 }
 
 /**

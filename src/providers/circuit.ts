@@ -2,6 +2,7 @@
 // What counts as trouble of the upstream is decided here too: no answer in time, none at all, or one of 5xx.
 
 import { circuitBreaker, CircuitState, handleWhenResult, isBrokenCircuitError } from 'cockatiel';
+import type { CircuitChange } from '../telemetry.ts';
 import type { HttpReading } from './http-read.ts';
 
 export interface Circuit {
@@ -18,7 +19,7 @@ export interface CircuitOptions {
   /** For which it stays open, before one request is let through to see. */
   readonly pauseMs: number;
   /** Called with each change. */
-  readonly onChange?: (state: 'open' | 'closed') => void;
+  readonly onChange?: (state: CircuitChange['state']) => void;
 }
 
 /** Nothing was sent, because nothing would have come back. */

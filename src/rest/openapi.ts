@@ -86,6 +86,8 @@ const ifNoneMatchParameter = {
   schema: { type: 'string' },
 };
 
+const retrySeconds = { type: 'string', pattern: '^[1-9][0-9]*$' };
+
 const headers = {
   ETag: {
     description: 'Names this very content.',
@@ -117,7 +119,12 @@ const headers = {
   },
   RetryAfter: {
     description: 'Seconds after which the same request may succeed.',
-    schema: { type: 'string', pattern: '^[1-9][0-9]*$' },
+    required: true,
+    schema: retrySeconds,
+  },
+  RetryAfterIfAny: {
+    description: 'The same, where waiting may help.',
+    schema: retrySeconds,
   },
 };
 
@@ -154,7 +161,9 @@ function toOperation(route: RouteDescription): Json {
         },
       },
       304: { description: 'Nothing has changed since the ETag was given.', headers: goodReply },
-      ...Object.fromEntries([...failures].map(([status, codes]) => [status, toFailure(codes)])),
+      ...Object.fromEntries(
+        [...failures].map(([status, codes]) => [status, toFailure(status, codes)]),
+      ),
     },
   };
 }
@@ -168,13 +177,14 @@ function toErrorCodes({ query, errors }: RouteDescription): readonly ErrorCode[]
   return [...malformed, 'UNAUTHENTICATED', 'RATE_LIMITED', ...errors, 'UNAVAILABLE', 'INTERNAL'];
 }
 
-function toFailure(codes: readonly ErrorCode[]): Json {
-  const retryable = codes.some((code) => errorCatalogue[code].retryable);
+function toFailure(status: number, codes: readonly ErrorCode[]): Json {
+  const mayPass = codes.some((code) => errorCatalogue[code].retryable);
+  const retryAfter = status === 429 || status === 503 ? 'RetryAfter' : 'RetryAfterIfAny';
   return {
     description: codes.map((code) => `${code}: ${errorCatalogue[code].meaning}`).join('\n\n'),
     headers: {
       ...everyReply,
-      ...(retryable && { 'Retry-After': { $ref: '#/components/headers/RetryAfter' } }),
+      ...(mayPass && { 'Retry-After': { $ref: `#/components/headers/${retryAfter}` } }),
     },
     content: {
       'application/json': {

@@ -157,7 +157,7 @@ async function answer(
   const requested = route.price?.(query) ?? 0;
   await visit.charge(requested);
   const body = await route.answer({ access, id, query, signal: request.signal });
-  await visit.settle(requested - toActual(requested, body, context));
+  visit.settle(requested - toActual(requested, body, context));
   return toResponse(request, JSON.stringify(body));
 }
 

@@ -15,7 +15,7 @@ import {
   type FailedReply,
 } from './graph-error.ts';
 import type { GraphOperation, GraphResult } from './operation.ts';
-import { findPause, recordPauses } from './pauses.ts';
+import { budgetFor, findPause, recordPauses } from './pauses.ts';
 import { createQuarantine } from './quarantine.ts';
 import { parseUsage, toHighestPercent, unknownUsage, type GraphUsage } from './usage.ts';
 
@@ -63,14 +63,18 @@ export function createGraphClient(options: GraphClientOptions): GraphClient {
   ): GraphResult | null => {
     const flaw = findFlaw(operation, credentials);
     if (flaw !== null) return flaw;
-    const failure = findPause(pauses, operation) ?? quarantine.find(operation, credentials);
+    const failure =
+      findPause(pauses, operation, budgetFor.oneNumber) ?? quarantine.find(operation, credentials);
     return failure === null ? null : toUnsent(failure);
   };
   const send = async (url: URL, sending: Sending, toResults: ReplyReader): Promise<GraphReply> => {
     const { operations, credentials, options: reading } = sending;
     const sentAt = Date.now();
     const reply = await exchange(url, sending, toResults);
-    quarantine.record(operations, credentials, reply.results, sentAt);
+    const { tenantId } = reading;
+    for (const metaCode of quarantine.record(operations, credentials, reply.results, sentAt)) {
+      options.telemetry.tokenQuarantined({ tenantId, metaCode });
+    }
     recordPauses(reading.pauses, operations, reply.results, reply.usage);
     return reply;
   };

@@ -5,7 +5,7 @@ import { isTaskCancelledError } from 'cockatiel';
 import type { ReadOptions, UpstreamFailure } from '../../numbers/provider.ts';
 import type { Telemetry } from '../../telemetry.ts';
 import { createBulkhead, type BulkheadOptions } from '../bulkhead.ts';
-import { CircuitOpen, createCircuit, type Circuit } from '../circuit.ts';
+import { CircuitOpen, createCircuit, type Circuit, type CircuitOptions } from '../circuit.ts';
 import { readHttp, type HttpReading, type ReadHttpOptions } from '../http-read.ts';
 import { toPlainFailure } from './graph-error.ts';
 
@@ -71,13 +71,13 @@ function createCircuits({ telemetry, circuitPauseMs: pauseMs = 5_000 }: GuardOpt
   const ofHost = createCircuit({
     witnesses: witnessesOfHost,
     pauseMs,
-    onChange: (state) => telemetry.warned(`the circuit of the Graph API is ${state}`),
+    onChange: (state) => telemetry.circuitChanged({ upstream: 'graph', state, tenantId: null }),
   });
   const ofTenants = new Map<string, Circuit>();
   const findTenant = (tenantId: string): Circuit => {
     const known = ofTenants.get(tenantId);
-    const onChange = (state: string) =>
-      telemetry.warned(`the circuit of a tenant to the Graph API is ${state}`, { tenantId });
+    const onChange: CircuitOptions['onChange'] = (state) =>
+      telemetry.circuitChanged({ upstream: 'graph', state, tenantId });
     const circuit = known ?? createCircuit({ witnesses: witnessesOfTenant, pauseMs, onChange });
     ofTenants.delete(tenantId);
     ofTenants.set(tenantId, circuit);

@@ -5,20 +5,24 @@ import { metaBlocks, toMetaBlock, toObject, type MetaBlock } from '../../numbers
 import type {
   Credentials,
   Observation,
+  Pause,
   Provider,
   Read,
   ReadOptions,
   Target,
   UpstreamFailure,
 } from '../../numbers/provider.ts';
+import type { Telemetry } from '../../telemetry.ts';
 import type { GraphClient } from './graph.ts';
 import { toPlainFailure } from './graph-error.ts';
 import type { GraphObject } from './operation.ts';
+import { budgetFor, findPause } from './pauses.ts';
 import { createPersistentClient } from './persistent.ts';
 import { askGraph, type Question } from './rounds.ts';
 
 export interface MetaProviderOptions {
   readonly graph: GraphClient;
+  readonly telemetry: Pick<Telemetry, 'upstreamRetried'>;
   /** The longest rest before the first retry; 250 unless told. */
   readonly retryDelayMs?: number;
 }
@@ -45,9 +49,10 @@ async function readTargets(
   const questions = new Map(
     listQuestions(targets, access).map((question) => [toKey(question), question]),
   );
-  const answers = await ask(graph, questions, options);
+  const budget = targets.length > 1 ? budgetFor.manyNumbers : budgetFor.oneNumber;
+  const answers = await ask(graph, questions, options, budget);
   const others = toOtherAccess(questions, answers, access);
-  for (const [key, answer] of await ask(graph, others, options)) {
+  for (const [key, answer] of await ask(graph, others, options, budget)) {
     if (answer.ok) answers.set(key, answer);
   }
   const reads = new Map(
@@ -60,9 +65,20 @@ async function ask(
   graph: GraphClient,
   questions: ReadonlyMap<string, Question>,
   options: ReadOptions,
+  budget: Pause['spentPercent'],
 ): Promise<Answers> {
-  const answers = await askGraph(graph, [...questions.values()], options);
-  return new Map(questions.entries().map(([key, question]) => [key, answers.get(question)!]));
+  const refused = new Map<Question, Read<GraphObject>>();
+  for (const question of questions.values()) {
+    const failure = findPause(options.pauses, question, budget);
+    if (failure !== null) refused.set(question, { ok: false, attempted: false, failure });
+  }
+  const asked = [...questions.values()].filter((question) => !refused.has(question));
+  const answers = await askGraph(graph, asked, options);
+  return new Map(
+    questions
+      .entries()
+      .map(([key, question]) => [key, refused.get(question) ?? answers.get(question)!]),
+  );
 }
 
 /** Whose credentials read what. Equal credentials are one object here, so that they can be compared and grouped. */

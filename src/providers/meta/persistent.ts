@@ -3,10 +3,13 @@
 
 import { ExponentialBackoff, fullJitterGenerator, handleWhenResult, retry } from 'cockatiel';
 import type { Credentials, ReadOptions } from '../../numbers/provider.ts';
+import type { Telemetry } from '../../telemetry.ts';
 import type { GraphClient, GraphReply } from './graph.ts';
 import type { GraphOperation, GraphResult } from './operation.ts';
+import { budgetFor, findPause } from './pauses.ts';
 
 export interface PersistentClientOptions {
+  readonly telemetry: Pick<Telemetry, 'upstreamRetried'>;
   readonly retryDelayMs?: number;
 }
 
@@ -18,35 +21,30 @@ const maximumRetries = 2;
 const smallestRetryMs = 250;
 
 /**
- * The same client, which asks again for what has failed and may work now, and for nothing else, while the deadline allows.
+ * The same client, which asks again for what has failed and may work now, and for nothing else, while the deadline and
+ * the budget of the account allow.
  * The pieces of a batch that brought no reply at all are small ones: one operation that Meta cannot answer must not take
  * the others with it. What could not be sent again keeps its earlier failure.
  */
 export function createPersistentClient(
   graph: GraphClient,
-  { retryDelayMs = 250 }: PersistentClientOptions = {},
+  { telemetry, retryDelayMs = 250 }: PersistentClientOptions,
 ): GraphClient {
-  const longestDelayMs = retryDelayMs * 2 ** (maximumRetries - 1);
   const ask = async (
     operations: readonly GraphOperation[],
     credentials: Credentials,
     options: ReadOptions,
   ): Promise<GraphReply> => {
-    const { signal, deadlineAt } = options;
+    const { signal, deadlineAt, pauses } = options;
+    const isAffordable = (position: number) =>
+      findPause(pauses, operations[position]!, budgetFor.retry) === null;
     const results: GraphResult[] = [];
     let pieces: readonly Piece[] = [[...operations.keys()]];
     let last: GraphReply | undefined;
     const mayGoOn = () =>
-      pieces.length > 0 && deadlineAt - performance.now() > longestDelayMs + smallestRetryMs;
-    const policy = retry(handleWhenResult(mayGoOn), {
-      maxAttempts: maximumRetries,
-      backoff: new ExponentialBackoff({
-        generator: fullJitterGenerator,
-        initialDelay: retryDelayMs,
-        maxDelay: longestDelayMs,
-      }),
-    });
-    const tries = policy.execute(async ({ attempt }) => {
+      pieces.length > 0 &&
+      deadlineAt - performance.now() > toLongestDelayMs(retryDelayMs) + smallestRetryMs;
+    const tries = createPolicy(retryDelayMs, mayGoOn).execute(async ({ attempt }) => {
       signal.throwIfAborted();
       const asked = pieces.map(async (piece): Promise<readonly Piece[]> => {
         const reply = await send(
@@ -56,13 +54,14 @@ export function createPersistentClient(
           options,
         );
         last = reply;
+        if (attempt > 0) telemetry.upstreamRetried('graph', countSent(reply));
         piece.forEach((position, index) => {
           const result = reply.results[index]!;
           if (result.ok || result.attempted) results[position] = result;
           else results[position] ??= result;
         });
         const failed = piece.filter((_, index) => isWorthRetrying(reply.results[index]!));
-        return toPieces(failed, reply.broken, attempt);
+        return toPieces(failed.filter(isAffordable), reply.broken, attempt);
       });
       pieces = (await Promise.all(asked)).flat();
     }, signal);
@@ -73,6 +72,25 @@ export function createPersistentClient(
     get: (operation, ...rest) => ask([operation], ...rest),
     batch: ask,
   };
+}
+
+function createPolicy(retryDelayMs: number, mayGoOn: () => boolean) {
+  return retry(handleWhenResult(mayGoOn), {
+    maxAttempts: maximumRetries,
+    backoff: new ExponentialBackoff({
+      generator: fullJitterGenerator,
+      initialDelay: retryDelayMs,
+      maxDelay: toLongestDelayMs(retryDelayMs),
+    }),
+  });
+}
+
+function toLongestDelayMs(retryDelayMs: number): number {
+  return retryDelayMs * 2 ** (maximumRetries - 1);
+}
+
+function countSent({ results }: GraphReply): number {
+  return results.filter((result) => result.ok || result.attempted).length;
 }
 
 async function send(

@@ -8,13 +8,16 @@ import type { GraphOperation, GraphResult } from './operation.ts';
 export interface Quarantine {
   /** Why it would be refused; null when it may be asked. */
   find(operation: GraphOperation, credentials: Credentials): UpstreamFailure | null;
-  /** Learns from the answer to a request that was sent at `sentAt`, in milliseconds of `Date.now()`. */
+  /**
+   * Learns from the answer to a request that was sent at `sentAt`, in milliseconds of `Date.now()`. Answers the codes of
+   * Meta's for which something is not asked from now on.
+   */
   record(
     operations: readonly GraphOperation[],
     credentials: Credentials,
     results: readonly GraphResult[],
     sentAt: number,
-  ): void;
+  ): ReadonlySet<number | null>;
 }
 
 interface Refusal {
@@ -42,14 +45,17 @@ export function createQuarantine(): Quarantine {
     if (known === undefined || known.times < refusalsNeeded) return null;
     return Date.now() < known.refusedAt + quarantineMs ? known.failure : null;
   };
-  const refuse = (key: string, failure: UpstreamFailure, sentAt: number): void => {
+  /** Whether it is not asked from now on. */
+  const refuse = (key: string, failure: UpstreamFailure, sentAt: number): boolean => {
     const known = refusals.get(key);
     // Sent beside the one that was refused before: the same refusal, not another one.
-    if (known !== undefined && sentAt < known.refusedAt) return;
+    if (known !== undefined && sentAt < known.refusedAt) return false;
+    const times = (known?.times ?? 0) + 1;
     refusals.delete(key);
-    refusals.set(key, { failure, times: (known?.times ?? 0) + 1, refusedAt: Date.now() });
+    refusals.set(key, { failure, times, refusedAt: Date.now() });
     const oldest = refusals.keys().next().value;
     if (refusals.size > maximumRefusals && oldest !== undefined) refusals.delete(oldest);
+    return times >= refusalsNeeded;
   };
   return {
     find(operation, credentials) {
@@ -58,14 +64,19 @@ export function createQuarantine(): Quarantine {
     },
     record(operations, credentials, results, sentAt) {
       const token = toTokenKey(credentials);
+      const codes = new Set<number | null>();
       const dead = results.find((result) => !result.ok && result.failure.metaCode === 190);
       if (results.some((result) => result.ok)) refusals.delete(token);
-      else if (dead !== undefined && !dead.ok) refuse(token, dead.failure, sentAt);
+      else if (dead !== undefined && !dead.ok && refuse(token, dead.failure, sentAt))
+        codes.add(190);
       for (const [index, result] of results.entries()) {
         const key = toOperationKey(token, operations[index]!);
         if (result.ok) refusals.delete(key);
-        else if (isPermission(result.failure.metaCode)) refuse(key, result.failure, sentAt);
+        else if (isPermission(result.failure.metaCode) && refuse(key, result.failure, sentAt)) {
+          codes.add(result.failure.metaCode);
+        }
       }
+      return codes;
     },
   };
 }

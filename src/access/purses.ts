@@ -1,0 +1,98 @@
+// Owns the points that this process has in hand for each tenant. They are taken from the count a share at a time, so that
+// hardly a request has to wait for a database that counts for all processes.
+
+import type { Config } from '../config.ts';
+import { GatewayError } from '../errors.ts';
+import type { RequestVisit } from '../telemetry.ts';
+import type { Counters } from './counters.ts';
+
+export type Standing = NonNullable<RequestVisit['standing']>;
+
+export interface Purses {
+  /** Throws RATE_LIMITED, and takes nothing, when there are not enough. */
+  charge(tenantId: string, points: number): Promise<Standing>;
+  /** Puts back what was charged in this window; a negative number takes more, and may leave a debt. */
+  settle(tenantId: string, points: number): Standing;
+}
+
+/** What this process has of the window that is over at `endsAt`, on the clock of `Date.now()`. */
+interface Purse {
+  /** Taken from the count and not spent. */
+  inHand: number;
+  /** In the count and not taken by anybody, as far as this process knows; it can only have become less. */
+  untaken: number;
+  endsAt: number;
+  /** The taking that is under way. */
+  taking: Promise<void> | null;
+}
+
+/**
+ * A process takes a fiftieth of the limit at a time. So a tenant costs a shared count at most 50 statements in a window,
+ * and one more for each process; and what other processes have in hand when it is refused is less than a fiftieth each,
+ * beside what they were given back.
+ */
+const shares = 50;
+/** Tenants that are remembered; of those beyond, what is in hand is lost. */
+const mostPurses = 10_000;
+
+export function createPurses(
+  { points: limit, seconds }: NonNullable<Config['rateLimit']>,
+  counters: Counters,
+  onRefusal: () => void,
+): Purses {
+  const counter = counters('points', seconds);
+  const share = Math.ceil(limit / shares);
+  const purses = new Map<string, Purse>();
+  const find = (tenantId: string): Purse => {
+    const now = Date.now();
+    const known = purses.get(tenantId);
+    if (known !== undefined && known.endsAt > now) return known;
+    const purse = { inHand: 0, untaken: limit, endsAt: now + seconds * 1_000, taking: null };
+    purses.delete(tenantId);
+    purses.set(tenantId, purse);
+    const [oldest] = purses.keys();
+    if (purses.size > mostPurses && oldest !== undefined) purses.delete(oldest);
+    return purse;
+  };
+  const take = async (tenantId: string, purse: Purse, points: number): Promise<void> => {
+    const wanted = Math.ceil(Math.max(share, points - purse.inHand));
+    const { total, endsAt } = await counter.add(tenantId, wanted);
+    // What goes beyond the limit is nobody's: it says to all that there is no more.
+    purse.inHand += Math.min(wanted, Math.max(0, limit - (total - wanted)));
+    purse.untaken = Math.max(0, limit - total);
+    purse.endsAt = endsAt;
+  };
+  const toStanding = ({ inHand, untaken, endsAt }: Purse): Standing => ({
+    limit,
+    remaining: Math.min(limit, Math.max(0, Math.floor(inHand + untaken))),
+    resetAt: new Date(endsAt),
+    seconds,
+  });
+  return {
+    async charge(tenantId, points) {
+      for (;;) {
+        const purse = find(tenantId);
+        if (purse.inHand >= points) {
+          purse.inHand -= points;
+          return toStanding(purse);
+        }
+        if (purse.inHand + purse.untaken < points) {
+          onRefusal();
+          const message = `This takes ${points} of the ${limit} points that the tenant may spend in ${seconds} seconds, and fewer are left.`;
+          const retryAfterSeconds = Math.max(1, Math.ceil((purse.endsAt - Date.now()) / 1_000));
+          throw new GatewayError('RATE_LIMITED', message, { retryAfterSeconds });
+        }
+        purse.taking ??= take(tenantId, purse, points).finally(() => {
+          purse.taking = null;
+        });
+        // oxlint-disable-next-line no-await-in-loop -- others may have spent what was taken
+        await purse.taking;
+      }
+    },
+    settle(tenantId, points) {
+      const purse = find(tenantId);
+      purse.inHand += points;
+      return toStanding(purse);
+    },
+  };
+}

@@ -26,7 +26,7 @@ interface ServerUser {
   readonly gid?: number;
 }
 
-// The data is thrown away, so nothing needs to survive a crash of the machine.
+// The data is thrown away, so nothing needs to survive a crash of the machine. Arguments are settings on top of these.
 const flags = [
   '-c fsync=off',
   '-c full_page_writes=off',
@@ -37,6 +37,7 @@ const flags = [
   '-c max_connections=200',
   '-c listen_addresses=127.0.0.1',
   '-c unix_socket_directories=',
+  ...process.argv.slice(2).map((setting) => `-c ${setting}`),
 ].flatMap((flag) => flag.split(' '));
 
 const released = new Promise<void>((resolve) => {

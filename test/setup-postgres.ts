@@ -11,10 +11,15 @@ export interface PostgresServer extends AsyncDisposable {
   readonly directory: string;
 }
 
-/** An empty server of its own on a free port of this machine. Throws when there can be none. */
-export async function openPostgresServer(): Promise<PostgresServer> {
+/**
+ * An empty server of its own on a free port of this machine, `settings` (`name=value`) over those of the tests. Throws
+ * when there can be none.
+ */
+export async function openPostgresServer(
+  settings: readonly string[] = [],
+): Promise<PostgresServer> {
   // Detached, so that an interrupt from the keyboard reaches the keeper only through us.
-  const keeper = fork(new URL('setup-postgres-keeper.ts', import.meta.url), {
+  const keeper = fork(new URL('setup-postgres-keeper.ts', import.meta.url), settings, {
     detached: true,
     execArgv: [],
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],

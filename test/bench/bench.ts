@@ -3,12 +3,12 @@
 
 import { parseArgs } from 'node:util';
 import { installPackages } from './install.ts';
-import type { Findings, Section, Workbench } from './sections/section.ts';
+import type { Section, Workbench } from './sections/section.ts';
 
 const help = `Usage: npm run bench -- [options]
 
   --quick      under two minutes: short rounds, no database of 1,000,000 numbers
-  --only NAME  one section: changing, unchanged, growth, statements, economy, latency or footprint; may be repeated
+  --only NAME  one section, may be repeated: changing, unchanged, feed, growth, statements, economy, latency, footprint
   --json       one JSON value on standard output
   --help       this text
 
@@ -26,6 +26,7 @@ interface Options {
 const sectionNames = [
   'changing',
   'unchanged',
+  'feed',
   'growth',
   'statements',
   'economy',
@@ -91,42 +92,27 @@ async function run({ quick, json, sections }: Options, made: AsyncDisposableStac
   // What needs the packages is loaded once they are there.
   const { inTurn } = await import('./in-turn.ts');
   const { toJson, toReport, toText } = await import('./report.ts');
+  const { attempt } = await import('./sections/section.ts');
   const all = await loadSections();
   const workbench = await openWorkbench(quick, made);
-  const findings = await inTurn(sections, async (name): Promise<Findings> => {
-    try {
-      return await all[name](workbench);
-    } catch (error) {
-      // The other sections are still worth their time.
-      const note = `${name} could not be measured: ${String(error)}`;
-      tell(note);
-      process.exitCode = 1;
-      return { bars: [], tables: [], notes: [note] };
-    }
-  });
-  const report = toReport(findings, quick);
+  const measured = await inTurn(sections, async (name) => ({
+    goals: all[name].toGoals(quick),
+    findings: await attempt(name, workbench, () => all[name].measure(workbench)),
+  }));
+  const report = toReport(measured, quick);
   process.stdout.write(json ? toJson(report) : toText(report));
 }
 
 async function loadSections(): Promise<Readonly<Record<SectionName, Section>>> {
-  const [changing, unchanged, growth, statements, economy, latency, footprint] = await Promise.all([
-    import('./sections/changing.ts'),
-    import('./sections/unchanged.ts'),
-    import('./sections/growth.ts'),
-    import('./sections/statements.ts'),
-    import('./sections/economy.ts'),
-    import('./sections/latency.ts'),
-    import('./sections/footprint.ts'),
-  ]);
-  return {
-    changing: changing.measureChanging,
-    unchanged: unchanged.measureUnchanged,
-    growth: growth.measureGrowth,
-    statements: statements.countStatements,
-    economy: economy.countGraphCalls,
-    latency: latency.measureLatency,
-    footprint: footprint.measureFootprint,
-  };
+  const { changing } = await import('./sections/changing.ts');
+  const { unchanged } = await import('./sections/unchanged.ts');
+  const { feed } = await import('./sections/feed.ts');
+  const { growth } = await import('./sections/growth.ts');
+  const { statements } = await import('./sections/statements.ts');
+  const { economy } = await import('./sections/economy.ts');
+  const { latency } = await import('./sections/latency.ts');
+  const { footprint } = await import('./sections/footprint.ts');
+  return { changing, unchanged, feed, growth, statements, economy, latency, footprint };
 }
 
 async function openWorkbench(quick: boolean, made: AsyncDisposableStack): Promise<Workbench> {

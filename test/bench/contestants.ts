@@ -1,5 +1,6 @@
 // Owns who is measured: how each contestant is started, on which database, and that all of them answer the same.
 
+import { readFileSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
 import { type BenchDatabase, encryptionKeys, pepper } from './databases.ts';
 import { tenantSize } from './fleet.ts';
@@ -14,26 +15,46 @@ import {
 } from './shapes.ts';
 import { startProcess, type StartedProcess } from './started-process.ts';
 
+/** As shipped: verified keys and whole answers stay in memory until the change feed tells of a change. */
 export const gatewayName = 'this gateway';
+/** The same process without that memory: each request is authenticated and answered in PostgreSQL. */
+export const uncachedName = 'this gateway, memory off';
+export type GatewayName = typeof gatewayName | typeof uncachedName;
 
-export const peers = {
-  'node:http + one SQL': 'peers/sql.ts',
-  'Mercurius + JIT': 'peers/mercurius.ts',
-  'Apollo Server 5': 'peers/apollo.ts',
-  'PostGraphile 5': 'peers/postgraphile.ts',
-  'Yoga as first written': 'peers/yoga.ts',
-} as const;
-export type PeerName = keyof typeof peers;
+interface PeerProgram {
+  /** From this folder. */
+  readonly path: string;
+  readonly environment?: Readonly<Record<string, string>>;
+}
 
-/** The gateway as it runs in production, but for the log line of each request: no contestant writes one. */
+const peerPrograms = {
+  'node:http + one SQL': { path: 'peers/sql.ts' },
+  'Mercurius + JIT': { path: 'peers/mercurius.ts' },
+  'Mercurius + JIT, key cached': { path: 'peers/mercurius.ts', environment: { KEY_CACHE: 'on' } },
+  'Apollo Server 5': { path: 'peers/apollo.ts' },
+  'PostGraphile 5': { path: 'peers/postgraphile.ts' },
+  'Yoga as first written': { path: 'peers/yoga.ts' },
+} as const satisfies Record<string, PeerProgram>;
+export type PeerName = keyof typeof peerPrograms;
+export const peerNames = Object.keys(peerPrograms) as readonly PeerName[];
+
+/** What `npm start` gives to Node before the program: the sizes of its heap, for example. */
+const startArgs = readStartArgs();
+
+/**
+ * The gateway as it runs in production, but for the log line of each request, which no contestant writes, and for the
+ * points of a tenant: they are counted, and more than one tenant could ever spend.
+ */
 export async function startGateway(
   { url }: Pick<BenchDatabase, 'url'>,
   environment: Readonly<Record<string, string>> = {},
+  name: GatewayName = gatewayName,
 ): Promise<StartedProcess> {
   return await startProcess({
-    name: gatewayName,
+    name,
     path: '../../src/main.ts',
     args: ['serve', '--json'],
+    nodeArgs: startArgs,
     environment: {
       DATABASE_URL: url,
       ENCRYPTION_KEYS: encryptionKeys,
@@ -41,19 +62,30 @@ export async function startGateway(
       PORT: '0',
       LOG_LEVEL: 'error',
       GRAPHIQL: 'off',
+      RATE_LIMIT: '999999999/10',
+      ...(name === uncachedName && { ANSWER_CACHE_MB: '0' }),
       ...environment,
     },
   });
+}
+
+function readStartArgs(): readonly string[] {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  const { start } = (JSON.parse(text) as { scripts: { start: string } }).scripts;
+  const [, args] = /\bnode\b(.*) src\/main\.ts serve$/.exec(start) ?? [];
+  if (args === undefined) throw new Error(`The bench does not know how to start by: ${start}`);
+  return args.split(' ').filter((arg) => arg !== '');
 }
 
 export async function startPeer(
   name: PeerName,
   { ownerUrl }: BenchDatabase,
 ): Promise<StartedProcess> {
+  const { path, environment }: PeerProgram = peerPrograms[name];
   return await startProcess({
     name,
-    path: peers[name],
-    environment: { DATABASE_URL: ownerUrl, API_KEY_PEPPER: pepper },
+    path,
+    environment: { DATABASE_URL: ownerUrl, API_KEY_PEPPER: pepper, ...environment },
   });
 }
 

@@ -16,16 +16,21 @@ export interface BenchDatabase {
   readonly ownerUrl: string;
 }
 
+/** A server whose settings are its owner's. */
+export const givenServer = process.env['TEST_DATABASE_URL'];
+
 export interface BenchServer extends AsyncDisposable {
   /** Migrated and empty. */
   createDatabase(): Promise<BenchDatabase>;
 }
 
-/** The server of TEST_DATABASE_URL, whose role must be a superuser, or one that is started for the bench. */
-export async function openBenchServer(): Promise<BenchServer> {
+/**
+ * The server of TEST_DATABASE_URL, whose role must be a superuser, or one that is started for the bench, with these
+ * settings (`name=value`) if there are any.
+ */
+export async function openBenchServer(settings: readonly string[] = []): Promise<BenchServer> {
   const made = new AsyncDisposableStack();
-  const given = process.env['TEST_DATABASE_URL'];
-  const url = given || made.use(await openPostgresServer()).url;
+  const url = givenServer || made.use(await openPostgresServer(settings)).url;
   const login = `gateway_bench_${randomBytes(6).toString('hex')}`;
   const password = randomBytes(16).toString('hex');
   const admin = made.adopt(new Client({ connectionString: url }), (it) => it.end());

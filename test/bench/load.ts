@@ -62,9 +62,10 @@ function hasWrk(): boolean {
 }
 
 async function runWrk(load: Load): Promise<GeneratorReport> {
-  const { host } = new URL(load.url);
+  const { host, port } = new URL(load.url);
   const requests = load.questions.map((question) => toWire(question, host));
-  const path = await writeScratch('requests', requests.join('\0'));
+  // Several servers may be under load at once.
+  const path = await writeScratch(`requests-${port}`, requests.join('\0'));
   const script = fileURLToPath(new URL('wrk.lua', import.meta.url));
   return await runGenerator('wrk', [
     '--threads=1',
@@ -79,7 +80,8 @@ async function runWrk(load: Load): Promise<GeneratorReport> {
 }
 
 async function runAutocannon(load: Load): Promise<GeneratorReport> {
-  const path = await writeScratch('load.json', JSON.stringify(load));
+  const { port } = new URL(load.url);
+  const path = await writeScratch(`load-${port}.json`, JSON.stringify(load));
   const program = fileURLToPath(new URL('peers/autocannon.ts', import.meta.url));
   return await runGenerator(process.execPath, [program, path]);
 }

@@ -1,8 +1,9 @@
 // Owns asking at a fixed pace: an open loop, unlike the generators, which wait for an answer before they ask again and so
 // hide what a slow answer does to those behind it.
 
-import { Agent, request } from 'node:http';
+import { Agent } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
+import { askOver } from './ask-over.ts';
 import type { Question } from './shapes.ts';
 
 export interface Pace {
@@ -49,25 +50,12 @@ export async function askAtPace({ url, questions, perSecond, seconds }: Pace): P
 }
 
 /** Null for another answer than 200. */
-function askOne(
+async function askOne(
   agent: Agent,
   url: string,
-  { method, path, headers, body }: Question,
+  question: Question,
   dueAt: number,
 ): Promise<number | null> {
-  return new Promise((resolve, reject) => {
-    const outgoing = request(
-      new URL(path, url),
-      { agent, method, headers: { ...headers, 'content-length': Buffer.byteLength(body) } },
-      (incoming) => {
-        incoming.resume();
-        incoming.once('error', reject);
-        incoming.once('end', () => {
-          resolve(incoming.statusCode === 200 ? performance.now() - dueAt : null);
-        });
-      },
-    );
-    outgoing.once('error', reject);
-    outgoing.end(body);
-  });
+  const { status } = await askOver(agent, url, question);
+  return status === 200 ? performance.now() - dueAt : null;
 }

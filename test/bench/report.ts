@@ -1,19 +1,41 @@
 // Owns how findings are shown: tables for people, one JSON value for machines.
 
 import { availableParallelism, cpus, loadavg } from 'node:os';
-import Table from 'cli-table3';
+import CliTable from 'cli-table3';
 import { generator } from './load.ts';
-import type { Findings, Table as Figures } from './sections/section.ts';
+import {
+  type Bar,
+  type Findings,
+  type Goal,
+  type Measurement,
+  type Table,
+  toBars,
+} from './sections/section.ts';
 
-export interface Report extends Findings {
+export interface Report {
+  readonly bars: readonly Bar[];
+  /** By the name of a bar: lowest and highest of its rounds. */
+  readonly spreads: Readonly<Record<string, readonly [number, number]>>;
+  readonly tables: readonly Table[];
+  readonly notes: readonly string[];
   readonly machine: Readonly<Record<string, string | number>>;
 }
 
-export function toReport(findings: readonly Findings[], quick: boolean): Report {
+export interface Measured {
+  readonly goals: readonly Goal[];
+  readonly findings: Findings;
+}
+
+export function toReport(sections: readonly Measured[], quick: boolean): Report {
+  const findings = sections.map((section) => section.findings);
+  const measurements = findings.flatMap((found) => found.measurements);
   return {
-    bars: findings.flatMap(({ bars }) => bars),
+    bars: sections.flatMap((section) => toBars(section.goals, section.findings.measurements)),
+    spreads: Object.fromEntries(
+      measurements.flatMap(({ name, spread }) => (spread === undefined ? [] : [[name, spread]])),
+    ),
     tables: findings.flatMap(({ tables }) => tables),
-    notes: findings.flatMap(({ notes }) => notes),
+    notes: [...findings.flatMap(({ notes }) => notes), ...measurements.flatMap(toFlaw)],
     machine: {
       cpu: cpus()[0]?.model ?? 'unknown',
       cores: availableParallelism(),
@@ -29,16 +51,16 @@ export function toJson(report: Report): string {
   return `${JSON.stringify(report)}\n`;
 }
 
-export function toText({ bars, tables, notes, machine }: Report): string {
-  const ofBars: Figures = {
+export function toText({ bars, spreads, tables, notes, machine }: Report): string {
+  const ofBars: Table = {
     title: 'Bars',
     columns: ['what', 'measured', 'bar', 'holds', 'rounds'],
-    rows: bars.map(({ name, measured, bar, holds, spread }) => [
+    rows: bars.map(({ name, measured, bar, holds }) => [
       name,
-      measured,
+      measured ?? 'missing',
       bar,
       holds ? 'yes' : 'NO',
-      spread === undefined ? '' : spread.join(' to '),
+      spreads[name]?.join(' to ') ?? '',
     ]),
   };
   const about = Object.entries(machine).map(([name, value]) => `${name}: ${value}`);
@@ -50,8 +72,15 @@ export function toText({ bars, tables, notes, machine }: Report): string {
   ].join('\n');
 }
 
-function toTableText({ title, columns, rows }: Figures): string {
-  const table = new Table({ head: [...columns], style: { head: [], border: [], compact: true } });
+function toFlaw({ name, flaw }: Measurement): readonly string[] {
+  return flaw === undefined ? [] : [`${name} does not hold, whatever the figure: ${flaw}.`];
+}
+
+function toTableText({ title, columns, rows }: Table): string {
+  const table = new CliTable({
+    head: [...columns],
+    style: { head: [], border: [], compact: true },
+  });
   for (const row of rows) table.push([...row]);
   return `\n${title}\n${table.toString()}`;
 }

@@ -3,6 +3,7 @@
 
 import { inTurn, toRange } from './in-turn.ts';
 import type { Sample } from './load.ts';
+import type { Cell } from './sections/section.ts';
 import { toMedian, toRounded } from './statistics.ts';
 
 /** The samples of each contestant, by round. */
@@ -27,8 +28,6 @@ export async function measureInRounds<Contestant extends { readonly name: string
 export function toThroughputs(samples: readonly Sample[] = []): readonly number[] {
   return samples.map((sample) => sample.requestsPerSecond);
 }
-
-export type Cell = string | number;
 
 export const sampleColumns = ['req/s', 'p50 ms', 'p99 ms', 'failures'] as const;
 

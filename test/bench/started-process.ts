@@ -13,6 +13,8 @@ export interface StartedProcess extends AsyncDisposable {
   readonly startMs: number;
   /** Resident memory now, in MB of a million bytes. */
   toMemoryMb(): number;
+  /** Has the process open its inspector; answers the address. It is not the same process after that. */
+  openInspector(): Promise<string>;
 }
 
 export interface ProcessToStart {
@@ -20,6 +22,8 @@ export interface ProcessToStart {
   /** Of a TypeScript file, from this folder. */
   readonly path: string;
   readonly args?: readonly string[];
+  /** For Node itself. */
+  readonly nodeArgs?: readonly string[];
   readonly environment: Readonly<Record<string, string>>;
 }
 
@@ -43,16 +47,23 @@ export async function endWithBench(child: ChildProcess): Promise<void> {
 export async function startProcess(what: ProcessToStart): Promise<StartedProcess> {
   const startedAt = performance.now();
   const path = fileURLToPath(new URL(what.path, import.meta.url));
-  const child = spawn(process.execPath, [path, ...(what.args ?? [])], {
-    env: { ...toOwnEnvironment(), NODE_ENV: 'production', ...what.environment },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+  const child = spawn(
+    process.execPath,
+    [...(what.nodeArgs ?? []), '--inspect-port=0', path, ...(what.args ?? [])],
+    {
+      env: { ...toOwnEnvironment(), NODE_ENV: 'production', ...what.environment },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    },
+  );
   const id = child.pid;
   if (id === undefined) throw new Error(`${what.name} could not be started.`);
   const exit = endWithBench(child);
   let complaints = '';
+  const inspector = Promise.withResolvers<string>();
   child.stderr.on('data', (chunk: Buffer) => {
     complaints = (complaints + chunk.toString()).slice(-4_000);
+    const [, address] = /listening on (ws:\S+)/.exec(complaints) ?? [];
+    if (address !== undefined) inspector.resolve(address);
   });
   // At once: nothing that it holds is worth the time of a proper ending.
   const stop = async (): Promise<void> => {
@@ -80,6 +91,10 @@ export async function startProcess(what: ProcessToStart): Promise<StartedProcess
     startMs,
     toMemoryMb: () =>
       Number(execFileSync('ps', ['-o', 'rss=', '-p', String(id)]).toString()) * 0.001024,
+    async openInspector() {
+      child.kill('SIGUSR1');
+      return await inspector.promise;
+    },
     [Symbol.asyncDispose]: stop,
   };
 }

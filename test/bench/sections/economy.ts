@@ -1,71 +1,80 @@
 // What live readings cost at Meta: requests and operations that reach a simulated Graph API over HTTP.
 
-import { openDatabase } from '../../../src/database.ts';
-import { readEnvironment, toConfig } from '../../../src/config.ts';
-import { createGateway } from '../../../src/gateway.ts';
-import {
-  createSimulator,
-  type SimulatedPhone,
-  type Simulator,
-} from '../../../src/simulator/simulator.ts';
-import { createTelemetry } from '../../../src/telemetry.ts';
+import { createSimulator, type Simulator } from '../../../src/simulator/simulator.ts';
+import { askAtOnce } from '../at-once.ts';
 import { startGateway } from '../contestants.ts';
-import { type BenchDatabase, encryptionKeys, pepper } from '../databases.ts';
+import { type GraphTenant, openGraphFleet } from '../graph-fleet.ts';
 import { inTurn, toRange } from '../in-turn.ts';
 import { type Answer, ask, toGraphQLQuestion } from '../shapes.ts';
 import type { StartedProcess } from '../started-process.ts';
-import { askAtOnce } from '../at-once.ts';
-import { type Section, toBar } from './section.ts';
+import {
+  atLeast,
+  atMost,
+  type Findings,
+  type Section,
+  type Table,
+  type Workbench,
+} from './section.ts';
 
-const wabaId = '70000000001';
-const numbersOfWaba = 25;
+/** Numbers in one question to the gateway: it takes at most 30 aliases. */
+const mostAliases = 30;
+const sizes = [1, 25, 50, 200];
+const wabaCounts = [1, 5, 50];
 const processes = 3;
 const simultaneous = 1_000;
 
-export const countGraphCalls: Section = async ({ openFleet, tell }) => {
-  tell('Graph economy');
+const names = {
+  all: 'economy, HTTP requests to Graph for 25 numbers of one WABA',
+  alone: 'economy, Graph calls for health alone',
+  crowd: `economy, upstream reads for ${simultaneous} simultaneous refreshes over ${processes} processes`,
+  live: `economy, how many of these ${simultaneous} were answered live`,
+};
+
+export const economy: Section = {
+  toGoals: () => [
+    atMost(2, names.all),
+    atMost(1, names.alone),
+    atMost(1, names.crowd),
+    atLeast(simultaneous, names.live),
+  ],
+  measure: countGraphCalls,
+};
+
+async function countGraphCalls({ openFleet, tell }: Workbench): Promise<Findings> {
   await using made = new AsyncDisposableStack();
   const database = await openFleet();
   const simulator = made.use(createSimulator());
   const { url } = await simulator.listen();
-  const tenant = await addTenant(database, simulator, url);
+  const fleet = made.use(await openGraphFleet(database, simulator, url));
   const gateways = await inTurn(toRange(processes), async () =>
     made.use(await startGateway(database, { META_GRAPH_URL: url })),
   );
   const [gateway] = gateways;
   if (gateway === undefined) throw new Error('No gateway was started.');
-  const all = await refreshAll(gateway, simulator, tenant);
+  const counts = await inTurn(wabaCounts, async (wabas) => {
+    tell(`Graph economy: fleets over ${wabas} WABAs`);
+    const tenant = await fleet.addTenant({ numbers: Math.max(...sizes), wabas });
+    return await inTurn(sizes, (size) => refreshAll(gateway, simulator, tenant, size));
+  });
+  const all = counts.flat();
+  const tenant = await fleet.addTenant({ numbers: 2, wabas: 1 });
   const alone = await refreshHealthAlone(gateway, simulator, tenant);
   tell(`Graph economy: ${simultaneous} refreshes at once`);
   const crowd = await refreshAtOnce(gateways, simulator, tenant);
+  const contract = all.find(({ size, wabas }) => size === 25 && wabas === 1);
   return {
-    bars: [
-      toBar(
-        `economy, HTTP requests to Graph for ${numbersOfWaba} numbers of one WABA`,
-        all.requests,
-        '<=',
-        2,
-      ),
-      toBar('economy, Graph calls for health alone', alone.operations, '<=', 1),
-      toBar(
-        `economy, upstream reads for ${simultaneous} simultaneous refreshes over ${processes} processes`,
-        crowd.operations,
-        '<=',
-        1,
-      ),
-      toBar(
-        `economy, how many of these ${simultaneous} were answered live`,
-        crowd.live,
-        '>=',
-        simultaneous,
-      ),
+    measurements: [
+      { name: names.all, value: contract?.requests ?? Number.NaN },
+      { name: names.alone, value: alone.operations },
+      { name: names.crowd, value: crowd.operations },
+      { name: names.live, value: crowd.live },
     ],
     tables: [
+      toFleetTable(all),
       {
-        title: 'Calls that reached Graph',
+        title: 'Calls that reached Graph for health',
         columns: ['live readings', 'HTTP requests', 'operations in them'],
         rows: [
-          [`${numbersOfWaba} numbers, all blocks, one request`, all.requests, all.operations],
           ['one number, health alone', alone.requests, alone.operations],
           [
             `one number, ${simultaneous} requests, ${processes} processes`,
@@ -75,104 +84,97 @@ export const countGraphCalls: Section = async ({ openFleet, tell }) => {
         ],
       },
     ],
-    notes:
-      crowd.live < simultaneous
+    notes: [
+      'All numbers of a fleet have the same token: those with different ones cannot share a batch.',
+      `A question asks for at most ${mostAliases} numbers, the most aliases that the gateway takes; the next one starts when it is answered.`,
+      ...(crowd.live < simultaneous
         ? [`The other simultaneous refreshes answered: ${crowd.others}.`]
-        : [],
-  };
-};
-
-interface Tenant {
-  readonly key: string;
-  readonly numberIds: readonly string[];
-}
-
-/** A tenant whose numbers the simulator knows, made by the gateway's own use cases, so that credentials are sealed. */
-async function addTenant(
-  { url }: BenchDatabase,
-  simulator: Simulator,
-  graphUrl: string,
-): Promise<Tenant> {
-  const config = toConfig(
-    readEnvironment({
-      DATABASE_URL: url,
-      ENCRYPTION_KEYS: encryptionKeys,
-      API_KEY_PEPPER: pepper,
-      META_GRAPH_URL: graphUrl,
-    }),
-  );
-  const database = await openDatabase({ kind: 'postgres', url });
-  const telemetry = createTelemetry({ level: 'silent' });
-  await using gateway = await createGateway(config, { database, telemetry });
-  const { id: tenantId } = await gateway.access.createTenant('Economy');
-  const { key } = await gateway.access.createKey({
-    tenantId,
-    name: 'Bench',
-    numberId: null,
-    expiresAt: null,
-  });
-  simulator.setWaba({
-    id: wabaId,
-    fields: { name: 'Bench', currency: 'BRL' },
-    hourlyCalls: 1_000_000,
-  });
-  const numberIds = await inTurn(toRange(numbersOfWaba), async (index) => {
-    const phoneNumberId = String(70_000_000_100 + index);
-    simulator.setPhone(toPhone(phoneNumberId));
-    const number = await gateway.numbers.create({
-      tenantId,
-      name: `Number ${index}`,
-      number: `55119${70_000_000 + index}`,
-      provider: 'META',
-      instanceName: null,
-      state: 'OPEN',
-      phoneNumberId,
-      wabaId,
-      credentials: { accessToken: 'EAABench', appSecret: null },
-    });
-    return number.id;
-  });
-  return { key, numberIds };
-}
-
-function toPhone(id: string): SimulatedPhone {
-  return {
-    id,
-    wabaId,
-    fields: { display_phone_number: id, status: 'CONNECTED', platform_type: 'CLOUD_API' },
-    profile: { about: 'Bench', vertical: 'RETAIL' },
+        : []),
+    ],
   };
 }
 
 interface Count {
+  /** HTTP requests. */
   readonly requests: number;
   readonly operations: number;
 }
 
+interface FleetCount extends Count {
+  readonly size: number;
+  readonly wabas: number;
+  readonly questions: number;
+  /** Operations: one for each phone and profile, and one for each WABA of a question. */
+  readonly fewest: number;
+}
+
+/** The first `size` numbers of the tenant, all blocks live. */
 async function refreshAll(
   gateway: StartedProcess,
   simulator: Simulator,
-  { key, numberIds }: Tenant,
-): Promise<Count> {
-  const fields = numberIds.map(
-    (id, index) => `n${index}: number(id: "${id}", refresh: true) { ...All }`,
-  );
+  { key, ids, wabaIds }: GraphTenant,
+  size: number,
+): Promise<FleetCount> {
   const source = 'freshness { source }';
-  const query = `{ ${fields.join(' ')} } fragment All on WhatsAppNumber {
-    health { sendable } meta { phone { ${source} } profile { ${source} } waba { ${source} } } }`;
+  const fragment = `fragment All on WhatsAppNumber { health { sendable } meta {
+    phone { ${source} } profile { ${source} } waba { ${source} } } }`;
+  const parts = toRange(Math.ceil(size / mostAliases)).map((index) =>
+    ids.slice(index * mostAliases, Math.min(size, (index + 1) * mostAliases)),
+  );
   simulator.clearCalls();
-  const { text } = await ask(gateway.url, toGraphQLQuestion(query, { 'x-api-key': key }));
-  assertLive(text, numbersOfWaba * 3);
-  return toCount(simulator);
+  await inTurn(parts, async (part) => {
+    const fields = part.map(
+      (id, index) => `n${index}: number(id: "${id}", refresh: true) { ...All }`,
+    );
+    const question = toGraphQLQuestion(`{ ${fields.join(' ')} } ${fragment}`, { 'x-api-key': key });
+    const { text } = await ask(gateway.url, question);
+    assertLive(text, part.length * 3);
+  });
+  const wabasOf = (part: readonly string[]) => Math.min(part.length, wabaIds.length);
+  return {
+    ...toCount(simulator),
+    size,
+    wabas: Math.min(size, wabaIds.length),
+    questions: parts.length,
+    fewest: parts.reduce((sum, part) => sum + part.length * 2 + wabasOf(part), 0),
+  };
+}
+
+function toFleetTable(counts: readonly FleetCount[]): Table {
+  // A fleet that is smaller than its WABAs are many is the same as one with fewer of them.
+  const different = new Map(counts.map((count) => [`${count.size} ${count.wabas}`, count]));
+  return {
+    title: 'Calls that reached Graph for all blocks of a fleet',
+    columns: [
+      'numbers',
+      'WABAs',
+      'questions to the gateway',
+      'HTTP requests',
+      'operations in them',
+      'fewest operations',
+      'HTTP requests one by one',
+    ],
+    rows: [...different.values()]
+      .toSorted((one, other) => one.size - other.size || one.wabas - other.wabas)
+      .map(({ size, wabas, questions, requests, operations, fewest }) => [
+        size,
+        wabas,
+        questions,
+        requests,
+        operations,
+        fewest,
+        size * 3,
+      ]),
+  };
 }
 
 async function refreshHealthAlone(
   gateway: StartedProcess,
   simulator: Simulator,
-  tenant: Tenant,
+  tenant: GraphTenant,
 ): Promise<Count> {
   simulator.clearCalls();
-  const { text } = await ask(gateway.url, toHealthQuestion(tenant));
+  const { text } = await ask(gateway.url, toHealthQuestion(tenant, 0));
   assertLive(text, 1);
   return toCount(simulator);
 }
@@ -187,13 +189,13 @@ interface Crowd extends Count {
 async function refreshAtOnce(
   gateways: readonly StartedProcess[],
   simulator: Simulator,
-  tenant: Tenant,
+  tenant: GraphTenant,
 ): Promise<Crowd> {
   simulator.clearCalls();
-  const hold = simulator.hold('70000000101');
+  const hold = simulator.hold(tenant.phoneNumberIds[1] ?? '');
   const crowd = askAtOnce(
     toRange(simultaneous).map((index) => gateways[index % gateways.length]?.url ?? ''),
-    toHealthQuestion({ ...tenant, numberIds: tenant.numberIds.slice(1) }),
+    toHealthQuestion(tenant, 1),
   );
   await crowd.sent;
   hold.release();
@@ -213,8 +215,8 @@ function isLive({ text }: Pick<Answer, 'text'>): boolean {
   return text.includes('"source":"LIVE"');
 }
 
-function toHealthQuestion({ key, numberIds: [id = ''] }: Tenant) {
-  const query = `{ number(id: "${id}", refresh: true) { health { sendable freshness { source } } } }`;
+function toHealthQuestion({ key, ids }: GraphTenant, index: number) {
+  const query = `{ number(id: "${ids[index]}", refresh: true) { health { sendable freshness { source } } } }`;
   return toGraphQLQuestion(query, { 'x-api-key': key });
 }
 

@@ -7,40 +7,59 @@ import type { BenchDatabase } from '../databases.ts';
 import { inTurn, toRange } from '../in-turn.ts';
 import { putUnderLoad } from '../load.ts';
 import { shapes, toQuestion } from '../shapes.ts';
+import { readMemoryParts, type MemoryParts } from '../heap.ts';
 import { toMedian, toRounded, toSpread } from '../statistics.ts';
-import { type Findings, type Section, toBar } from './section.ts';
+import {
+  atMost,
+  type Findings,
+  type Section,
+  type Table,
+  toMeasurement,
+  type Workbench,
+} from './section.ts';
 
 const asked = toRange(999).map((index) => index + 1);
 
-export const measureFootprint: Section = async ({ openFleet, quick, tell }) => {
+const startName = 'footprint, seconds from start to ready';
+const growthName = 'footprint, memory of the last third against the second';
+const toSeconds = (quick: boolean): number => (quick ? 6 : 300);
+const toMemoryName = (quick: boolean): string =>
+  `footprint, MB of memory after ${quick ? '6 seconds' : '5 minutes'} of load`;
+
+export const footprint: Section = {
+  toGoals: (quick) => [
+    atMost(1, startName),
+    atMost(200, toMemoryName(quick)),
+    atMost(1.1, growthName),
+  ],
+  measure: measureFootprint,
+};
+
+async function measureFootprint({ openFleet, quick, tell }: Workbench): Promise<Findings> {
   const database = await openFleet();
   tell('start to ready');
-  const starts = await inTurn(toRange(quick ? 2 : 7), () => toReadyMs(database));
-  const memory = await measureMemory(database, quick ? 6 : 300, tell);
-  const start = toSpread(starts);
-  const spread = [toRounded(start.lowest / 1_000), toRounded(start.highest / 1_000)] as const;
-  const minutes = quick ? '6 seconds' : '5 minutes';
+  const starts = await inTurn(
+    toRange(quick ? 2 : 7),
+    async () => (await toReadyMs(database)) / 1_000,
+  );
+  const { course, parts } = await measureMemory(database, toSeconds(quick), tell);
   return {
-    bars: [
-      toBar('footprint, seconds from start to ready', start.median / 1_000, '<=', 1, spread),
-      toBar(
-        `footprint, MB of memory after ${minutes} of load`,
-        memory.at(-1) ?? Number.NaN,
-        '<=',
-        200,
-      ),
-      toBar('footprint, memory of the last third against the second', toGrowth(memory), '<=', 1.1),
+    measurements: [
+      toMeasurement(startName, toSpread(starts)),
+      { name: toMemoryName(quick), value: course.at(-1) ?? Number.NaN },
+      { name: growthName, value: toGrowth(course) },
     ],
     tables: [
       {
         title: 'Memory in the course of the load, MB',
-        columns: memory.map((_, index) => String(index + 1)),
-        rows: [memory.map(toRounded)],
+        columns: course.map((_, index) => String(index + 1)),
+        rows: [course.map(toRounded)],
       },
+      toPartsTable(parts),
     ],
     notes: quick ? ['Memory was measured after 6 seconds instead of 5 minutes.'] : [],
-  } satisfies Findings;
-};
+  };
+}
 
 /** From the start of the process to the first good answer of /readyz. */
 async function toReadyMs(database: BenchDatabase): Promise<number> {
@@ -56,12 +75,19 @@ async function toReadyMs(database: BenchDatabase): Promise<number> {
   }
 }
 
-/** MB at the end of each of some equal parts of the load, which is of all shapes while the data changes. */
+interface Memory {
+  /** MB at the end of each of some equal parts of the load. */
+  readonly course: readonly number[];
+  /** At the end. */
+  readonly parts: MemoryParts;
+}
+
+/** Under questions of all shapes, while the data changes. */
 async function measureMemory(
   database: BenchDatabase,
   seconds: number,
   tell: (text: string) => void,
-): Promise<readonly number[]> {
+): Promise<Memory> {
   const parts = seconds < 60 ? 6 : 12;
   tell(`memory: ${seconds} seconds of load`);
   await using made = new AsyncDisposableStack();
@@ -69,11 +95,29 @@ async function measureMemory(
   const writer = made.use(await startWriter(database, asked));
   await writer.setPace(2);
   const questions = asked.flatMap((place) => shapes.map((shape) => toQuestion(shape, place)));
-  return await inTurn(toRange(parts), async () => {
+  const course = await inTurn(toRange(parts), async () => {
     const part = Math.max(1, Math.round(seconds / parts));
     await putUnderLoad({ url: gateway.url, questions, connections: 32, seconds: part });
     return gateway.toMemoryMb();
   });
+  return { course, parts: await readMemoryParts(await gateway.openInspector()) };
+}
+
+function toPartsTable({ resident, young, old, live, external }: MemoryParts): Table {
+  return {
+    title: 'Where the memory is after that, MB',
+    columns: [
+      'resident',
+      'young generation',
+      'old generation',
+      'of both, still in use',
+      'buffers',
+      'program, stacks and the rest',
+    ],
+    rows: [
+      [resident, young, old, live, external, resident - young - old - external].map(toRounded),
+    ],
+  };
 }
 
 function toGrowth(memory: readonly number[]): number {

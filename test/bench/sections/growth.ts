@@ -1,44 +1,58 @@
 // What a larger neighbourhood and a larger tenant cost: the list of 25 numbers among few and among many, and the time
-// for each number of a large tenant. One question at a time, so that nothing waits in a queue.
+// for each number of a large tenant. One question at a time, so that nothing waits in a queue, and each is answered in
+// PostgreSQL. What more tenants, processes and writers do stands in growth-crowd.ts and growth-writes.ts.
 
-import { startWriter } from '../changes.ts';
-import { startGateway } from '../contestants.ts';
+import { startWriter, type Writer } from '../changes.ts';
+import { startGateway, uncachedName } from '../contestants.ts';
 import type { BenchDatabase } from '../databases.ts';
 import { largeTenant, largeTenantSize, tenantSize } from '../fleet.ts';
-import { toRange } from '../in-turn.ts';
+import { inTurn, toRange } from '../in-turn.ts';
 import { putUnderLoad, type Sample } from '../load.ts';
 import { measureInRounds } from '../rounds.ts';
 import { seed } from '../seed.ts';
 import { toQuestion } from '../shapes.ts';
 import type { StartedProcess } from '../started-process.ts';
 import { toMedian, toRatios, toRounded } from '../statistics.ts';
+import { measureCrowd } from './growth-crowd.ts';
+import { measureWrites } from './growth-writes.ts';
 import {
-  type Bar,
+  atMost,
+  attempt,
+  combine,
   type Findings,
   type Section,
   type Table,
-  toBar,
+  toMeasurement,
   type Workbench,
 } from './section.ts';
 
-const askedTenants = 40;
-const millionTenants = 40_000;
 const limit = 1.2;
+const askedTenants = 40;
+const fewNumbers = askedTenants * tenantSize;
+/** Without and with `quick`: 1,000,000 take minutes to be seeded. */
+const toManyNumbers = (quick: boolean): number => (quick ? 35_000 : 1_000_000);
 
-export const measureGrowth: Section = async (workbench) => {
-  const parts = [await measureNeighbours(workbench), await measureLargeTenant(workbench)];
-  return {
-    bars: parts.map(({ bar }) => bar),
-    tables: parts.map(({ table }) => table),
-    notes: workbench.quick
-      ? ['Among 35,000 numbers instead of 1,000,000: the large database is seeded without --quick.']
-      : [],
-  } satisfies Findings;
+const toNeighboursName = (quick: boolean): string =>
+  `growth, p50 of the list: ${toTitle(toManyNumbers(quick))} against ${toTitle(fewNumbers)}`;
+const largeName = 'growth, time for each number: 10,000 of a tenant against 25';
+
+export const growth: Section = {
+  toGoals: (quick) => [atMost(limit, toNeighboursName(quick)), atMost(limit, largeName)],
+  measure: measureGrowth,
 };
 
-interface Part {
-  readonly bar: Bar;
-  readonly table: Table;
+async function measureGrowth(workbench: Workbench): Promise<Findings> {
+  const parts = {
+    'growth of the neighbourhood': measureNeighbours,
+    'growth of a tenant': measureLargeTenant,
+    'growth of the crowd': measureCrowd,
+    'the cost of the change feed': measureWrites,
+  };
+  return combine(
+    await inTurn(Object.entries(parts), ([name, measure]) =>
+      attempt(name, workbench, () => measure(workbench)),
+    ),
+  );
 }
 
 interface Subject {
@@ -47,51 +61,67 @@ interface Subject {
   readonly places: readonly number[];
 }
 
-async function measureNeighbours(workbench: Workbench): Promise<Part> {
+async function measureNeighbours(workbench: Workbench): Promise<Findings> {
   await using made = new AsyncDisposableStack();
-  const { quick, server, tell, openFleet } = workbench;
-  const open = async (name: string, database: BenchDatabase, places: readonly number[]) => {
-    const writer = made.use(await startWriter(database, places));
-    const gateway = made.use(await startGateway(database));
-    return { name, gateway, places, writer };
-  };
-  const near = toRange(askedTenants).map((index) => index + 1);
-  const few = await server.createDatabase();
-  await seed(few, { tenants: askedTenants, keyed: near, large: false });
-  const subjects = [await open('25 among 1,000', few, near)];
-  if (quick) {
-    subjects.push(await open('25 among 35,000', await openFleet(), near));
-  } else {
-    tell('growth: seeding 1,000,000 numbers');
-    const far = near.map((index) => index * (millionTenants / askedTenants));
-    const many = await server.createDatabase();
-    await seed(many, { tenants: millionTenants, keyed: far, large: false });
-    subjects.push(await open('25 among 1,000,000', many, far));
-  }
+  const { quick, tell } = workbench;
+  const counts = [...(quick ? [] : [tenantSize, 35_000]), fewNumbers, toManyNumbers(quick)];
+  const subjects = await inTurn(counts, (numbers) => openNeighbours(workbench, numbers, made));
   tell('growth: neighbours');
-  const [small, large] = subjects.map(({ name }) => name);
-  const samples = await measureInRounds(subjects, quick ? 3 : 7, async (subject) => {
+  const samples = await measureInRounds(subjects, quick ? 2 : 7, async (subject) => {
     await subject.writer.setPace(10);
     const sample = await askOneByOne(subject, quick ? 1 : 3);
     await subject.writer.setPace(0);
     return sample;
   });
-  const p50 = (name = '') => samples.get(name)?.map((sample) => sample.p50Ms) ?? [];
-  const { median, lowest, highest } = toRatios(p50(large), p50(small));
-  const spread = [toRounded(lowest), toRounded(highest)] as const;
+  const p50 = (numbers: number) =>
+    samples.get(toTitle(numbers))?.map((sample) => sample.p50Ms) ?? [];
+  const ratios = toRatios(p50(toManyNumbers(quick)), p50(fewNumbers));
   return {
-    bar: toBar(`growth, p50 of the list: ${large} against ${small}`, median, '<=', limit, spread),
-    table: toTable('Growth of the neighbourhood', samples, () => tenantSize),
+    measurements: [toMeasurement(toNeighboursName(quick), ratios)],
+    tables: [toTable('Growth of the neighbourhood', samples, () => tenantSize)],
+    notes: quick
+      ? ['Among 35,000 numbers instead of 1,000,000: the large database is seeded without --quick.']
+      : [],
   };
 }
 
-async function measureLargeTenant({ openFleet, quick, tell }: Workbench): Promise<Part> {
+/** A database of so many numbers, or the fleet, and a gateway that is asked for up to 40 of its tenants. */
+async function openNeighbours(
+  { server, tell, openFleet }: Workbench,
+  numbers: number,
+  made: AsyncDisposableStack,
+): Promise<Subject & { readonly writer: Writer }> {
+  const open = async (database: BenchDatabase, places: readonly number[]) => {
+    const writer = made.use(await startWriter(database, places));
+    const gateway = made.use(await startGateway(database, {}, uncachedName));
+    return { name: toTitle(numbers), gateway, places, writer };
+  };
+  const tenants = numbers / tenantSize;
+  const asked = Math.min(tenants, askedTenants);
+  const places = toRange(asked).map((index) => (index + 1) * Math.floor(tenants / asked));
+  if (numbers === 35_000) {
+    return await open(
+      await openFleet(),
+      toRange(asked).map((index) => index + 1),
+    );
+  }
+  tell(`growth: seeding ${numbers.toLocaleString('en')} numbers`);
+  const database = await server.createDatabase();
+  await seed(database, { tenants, keyed: places, large: false });
+  return await open(database, places);
+}
+
+function toTitle(numbers: number): string {
+  return `25 among ${numbers.toLocaleString('en')}`;
+}
+
+async function measureLargeTenant({ openFleet, quick, tell }: Workbench): Promise<Findings> {
   await using made = new AsyncDisposableStack();
   tell('growth: a large tenant');
   const database = await openFleet();
   const places = { '25 numbers': 1, '10,000 numbers': largeTenant };
   const writer = made.use(await startWriter(database, Object.values(places)));
-  const gateway = made.use(await startGateway(database));
+  const gateway = made.use(await startGateway(database, {}, uncachedName));
   await writer.setPace(20);
   const subjects = Object.entries(places).map(([name, place]) => ({
     name,
@@ -105,12 +135,11 @@ async function measureLargeTenant({ openFleet, quick, tell }: Workbench): Promis
   });
   const each = (name: string) =>
     samples.get(name)?.map((sample) => sample.p50Ms / toSize(name)) ?? [];
-  const { median, lowest, highest } = toRatios(each('10,000 numbers'), each('25 numbers'));
-  const spread = [toRounded(lowest), toRounded(highest)] as const;
-  const name = 'growth, time for each number: 10,000 of a tenant against 25';
+  const ratios = toRatios(each('10,000 numbers'), each('25 numbers'));
   return {
-    bar: toBar(name, median, '<=', limit, spread),
-    table: toTable('Growth of a tenant', samples, toSize),
+    measurements: [toMeasurement(largeName, ratios)],
+    tables: [toTable('Growth of a tenant', samples, toSize)],
+    notes: [],
   };
 }
 

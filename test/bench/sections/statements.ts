@@ -9,17 +9,23 @@ import { encryptionKeys, pepper } from '../databases.ts';
 import { largeTenant, toNumberId, toTenantKey } from '../fleet.ts';
 import { inTurn, toRange } from '../in-turn.ts';
 import { type Question, shapes, toGraphQLQuestion, toQuestion } from '../shapes.ts';
-import { type Section, toBar } from './section.ts';
+import { atMost, type Findings, type Section, type Workbench } from './section.ts';
 
 const one = 1;
+const grownName = 'statements, selections whose count grows with the fleet';
 
-export const countStatements: Section = async ({ openFleet, tell }) => {
+export const statements: Section = {
+  toGoals: () => [atMost(0, grownName)],
+  measure: countStatements,
+};
+
+async function countStatements({ openFleet, tell }: Workbench): Promise<Findings> {
   tell('statements');
   const { url } = await openFleet();
-  let statements = 0;
+  let executed = 0;
   const telemetry = createTelemetry({ level: 'silent' });
   const onStatement = (text: string): void => {
-    if (!/^(begin|commit|rollback)/.test(text)) statements += 1;
+    if (!/^(begin|commit|rollback)/.test(text)) executed += 1;
   };
   const database = await openDatabase({ kind: 'postgres', url }, { onStatement });
   const config = toConfig(
@@ -27,13 +33,15 @@ export const countStatements: Section = async ({ openFleet, tell }) => {
       DATABASE_URL: url,
       ENCRYPTION_KEYS: encryptionKeys,
       API_KEY_PEPPER: pepper,
+      // What is answered from memory takes none.
+      ANSWER_CACHE_MB: '0',
     }),
   );
   await using gateway = await createGateway(config, { database, telemetry });
   const count = async (question: Question): Promise<number> => {
-    statements = 0;
+    executed = 0;
     await answer(gateway, question);
-    return statements;
+    return executed;
   };
   // What a process does once in its life is not part of a question.
   await count(toQuestion('thin', one));
@@ -42,7 +50,7 @@ export const countStatements: Section = async ({ openFleet, tell }) => {
   });
   const grown = rows.filter(([, few, many]) => few !== many).length;
   return {
-    bars: [toBar('statements, selections whose count grows with the fleet', grown, '<=', 0)],
+    measurements: [{ name: grownName, value: grown }],
     tables: [
       {
         title: 'SQL statements of a question, but for begin and commit',
@@ -54,7 +62,7 @@ export const countStatements: Section = async ({ openFleet, tell }) => {
       'Statements are counted by the log of the query builder; authentication is one of them.',
     ],
   };
-};
+}
 
 interface Selection {
   readonly name: string;

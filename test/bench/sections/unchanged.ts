@@ -8,14 +8,19 @@ import { measureInRounds, sampleColumns, toRow, toThroughputs } from '../rounds.
 import { writeScratch } from '../scratch.ts';
 import { ask, type Question, type Shape, shapes, toQuestion } from '../shapes.ts';
 import { startProcess, type StartedProcess } from '../started-process.ts';
-import { toRatios, toRounded } from '../statistics.ts';
-import { type Section, toBar } from './section.ts';
+import { toRatios } from '../statistics.ts';
+import { atLeast, type Findings, type Section, toMeasurement, type Workbench } from './section.ts';
 
 const limit = 0.6;
 const connections = 32;
 const memoryName = 'node:http, same bytes from memory';
 
-export const measureUnchanged: Section = async ({ openFleet, quick, tell }) => {
+export const unchanged: Section = {
+  toGoals: () => shapes.map((shape) => atLeast(limit, toName(shape))),
+  measure: measureUnchanged,
+};
+
+async function measureUnchanged({ openFleet, quick, tell }: Workbench): Promise<Findings> {
   await using made = new AsyncDisposableStack();
   const gateway = made.use(await startGateway(await openFleet()));
   const memory = made.use(await startMemory(gateway));
@@ -30,15 +35,14 @@ export const measureUnchanged: Section = async ({ openFleet, quick, tell }) => {
       run(contestant, quick ? 1 : 3),
     );
     const ours = toThroughputs(samples.get(gatewayName));
-    const { median, lowest, highest } = toRatios(ours, toThroughputs(samples.get(memoryName)));
-    const spread = [toRounded(lowest), toRounded(highest)] as const;
+    const ratios = toRatios(ours, toThroughputs(samples.get(memoryName)));
     return {
-      bar: toBar(`unchanged data, ${shape}: against node:http`, median, '>=', limit, spread),
+      measurement: toMeasurement(toName(shape), ratios),
       rows: [...samples].map(([name, ofContestant]) => toRow([shape, name], ofContestant)),
     };
   });
   return {
-    bars: found.map(({ bar }) => bar),
+    measurements: found.map(({ measurement }) => measurement),
     tables: [
       {
         title: 'Unchanged data, one question repeated',
@@ -48,7 +52,11 @@ export const measureUnchanged: Section = async ({ openFleet, quick, tell }) => {
     ],
     notes: [],
   };
-};
+}
+
+function toName(shape: Shape): string {
+  return `unchanged data, ${shape}: against node:http`;
+}
 
 /** Throws when it does not answer with the gateway's bytes. */
 async function startMemory(gateway: StartedProcess): Promise<StartedProcess> {

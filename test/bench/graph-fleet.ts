@@ -1,0 +1,106 @@
+// Owns tenants whose numbers a simulated Graph API knows, made by the gateway's own use cases, so that their credentials
+// are sealed as they are in production.
+
+import { readEnvironment, toConfig } from '../../src/config.ts';
+import { openDatabase } from '../../src/database.ts';
+import { createGateway, type Gateway } from '../../src/gateway.ts';
+import type { SimulatedPhone, Simulator } from '../../src/simulator/simulator.ts';
+import { createTelemetry } from '../../src/telemetry.ts';
+import { type BenchDatabase, encryptionKeys, pepper } from './databases.ts';
+import { inTurn, toRange } from './in-turn.ts';
+
+export interface GraphFleet extends AsyncDisposable {
+  addTenant(wanted: WantedTenant): Promise<GraphTenant>;
+}
+
+export interface WantedTenant {
+  readonly numbers: number;
+  /** The numbers are dealt out to them in turn. */
+  readonly wabas: number;
+}
+
+export interface GraphTenant {
+  readonly key: string;
+  /** Of the numbers, in the order in which they were made. */
+  readonly ids: readonly string[];
+  readonly phoneNumberIds: readonly string[];
+  readonly wabaIds: readonly string[];
+}
+
+export async function openGraphFleet(
+  { url }: BenchDatabase,
+  simulator: Simulator,
+  graphUrl: string,
+): Promise<GraphFleet> {
+  const config = toConfig(
+    readEnvironment({
+      DATABASE_URL: url,
+      ENCRYPTION_KEYS: encryptionKeys,
+      API_KEY_PEPPER: pepper,
+      META_GRAPH_URL: graphUrl,
+    }),
+  );
+  const database = await openDatabase({ kind: 'postgres', url });
+  const telemetry = createTelemetry({ level: 'silent' });
+  const gateway = await createGateway(config, { database, telemetry });
+  let tenants = 0;
+  return {
+    addTenant: (wanted) => addTenant(gateway, simulator, wanted, (tenants += 1)),
+    [Symbol.asyncDispose]: () => gateway[Symbol.asyncDispose](),
+  };
+}
+
+/** `place` tells the ids of tenants apart. */
+async function addTenant(
+  { access, numbers }: Gateway,
+  simulator: Simulator,
+  wanted: WantedTenant,
+  place: number,
+): Promise<GraphTenant> {
+  const { id: tenantId } = await access.createTenant(`Graph ${place}`);
+  const { key } = await access.createKey({
+    tenantId,
+    name: 'Bench',
+    numberId: null,
+    expiresAt: null,
+  });
+  const first = 70_000_000_000 + place * 10_000;
+  const wabaIds = toRange(wanted.wabas).map((index) => String(first + 5_000 + index));
+  for (const id of wabaIds) {
+    const fields = { name: `Account ${id}`, currency: 'BRL' };
+    simulator.setWaba({ id, fields, hourlyCalls: 1_000_000 });
+  }
+  const phoneNumberIds = toRange(wanted.numbers).map((index) => String(first + index));
+  const ids = await inTurn(phoneNumberIds, async (phoneNumberId, index) => {
+    // There are as many places as wabaIds.
+    const wabaId = wabaIds[index % wabaIds.length] ?? '';
+    simulator.setPhone(toPhone(phoneNumberId, wabaId));
+    const number = await numbers.create({
+      tenantId,
+      name: `Number ${index}`,
+      number: `55${phoneNumberId}`,
+      provider: 'META',
+      instanceName: null,
+      state: 'OPEN',
+      phoneNumberId,
+      wabaId,
+      credentials: { accessToken: 'EAABench', appSecret: null },
+    });
+    return number.id;
+  });
+  return { key, ids, phoneNumberIds, wabaIds };
+}
+
+export function toPhone(id: string, wabaId: string, verifiedName = 'Bench'): SimulatedPhone {
+  return {
+    id,
+    wabaId,
+    fields: {
+      display_phone_number: id,
+      verified_name: verifiedName,
+      status: 'CONNECTED',
+      platform_type: 'CLOUD_API',
+    },
+    profile: { about: 'Bench', vertical: 'RETAIL' },
+  };
+}

@@ -1,0 +1,124 @@
+// What the change feed costs those who write: changes a second by several writers with the triggers that notify, and
+// without them. NOTIFY lets only one transaction at a time commit, so it matters how long a commit takes.
+
+import { Client } from 'pg';
+import { withoutAnnouncers } from '../announcers.ts';
+import { startGateway } from '../contestants.ts';
+import { type BenchDatabase, givenServer, openBenchServer, withOwner } from '../databases.ts';
+import { toNumberId } from '../fleet.ts';
+import { inTurn, toRange } from '../in-turn.ts';
+import { seed } from '../seed.ts';
+import { ask, toQuestion } from '../shapes.ts';
+import { toMedian, toRounded } from '../statistics.ts';
+import type { Cell, Findings, Workbench } from './section.ts';
+
+/** Processes that listen. */
+const gateways = 2;
+const tenants = 1_000;
+
+export async function measureWrites(workbench: Workbench): Promise<Findings> {
+  const { quick, tell, openFleet } = workbench;
+  tell('growth: writes with and without the change feed');
+  const rows = [
+    ...(await measureDatabase(
+      await openFleet(),
+      givenServer ? 'as given' : 'no',
+      quick ? [8] : [1, 8, 32],
+      quick,
+    )),
+  ];
+  if (!quick && !givenServer) rows.push(...(await measureWithFlush()));
+  return {
+    measurements: [],
+    tables: [
+      {
+        title: `Changes of one row a second by some writers, ${gateways} gateways listening`,
+        columns: ['commits wait for the disk', 'writers', 'with the feed', 'without', 'ratio'],
+        rows,
+      },
+    ],
+    notes: [
+      'The writers run inside the bench, on the same cores as everything else: what they reach is no limit of PostgreSQL.',
+    ],
+  };
+}
+
+async function measureWithFlush(): Promise<readonly (readonly Cell[])[]> {
+  await using server = await openBenchServer(['fsync=on', 'synchronous_commit=on']);
+  const database = await server.createDatabase();
+  const keyed = [1];
+  await seed(database, { tenants, keyed, large: false });
+  return await measureDatabase(database, 'yes', [1, 8, 32], false);
+}
+
+async function measureDatabase(
+  database: BenchDatabase,
+  flush: string,
+  writerCounts: readonly number[],
+  quick: boolean,
+): Promise<readonly (readonly Cell[])[]> {
+  const seconds = quick ? 1 : 2;
+  await using made = new AsyncDisposableStack();
+  await inTurn(toRange(gateways), async () => {
+    const { url } = made.use(await startGateway(database));
+    // So that it has begun to listen.
+    await ask(url, toQuestion('thin', 1));
+  });
+  return await withOwner(database, async (owner) => {
+    return await inTurn(writerCounts, async (count) => {
+      const rounds = await inTurn(toRange(quick ? 1 : 3), async () => {
+        const withFeed = await write(database, count, seconds);
+        const without = await withoutAnnouncers(owner, () => write(database, count, seconds));
+        return { withFeed, without };
+      });
+      const ratio = toMedian(rounds.map(({ withFeed, without }) => withFeed / without));
+      const medians = [
+        toMedian(rounds.map(({ withFeed }) => withFeed)),
+        toMedian(rounds.map(({ without }) => without)),
+      ];
+      return [flush, count, ...medians.map(Math.round), toRounded(ratio)];
+    });
+  });
+}
+
+/** Changes a second, each of one number and committed by itself. */
+async function write(
+  { ownerUrl }: BenchDatabase,
+  writers: number,
+  seconds: number,
+): Promise<number> {
+  const clients = toRange(writers).map(() => new Client({ connectionString: ownerUrl }));
+  await Promise.all(clients.map((client) => client.connect()));
+  try {
+    const startedAt = performance.now();
+    const endsAt = startedAt + seconds * 1_000;
+    const changes = await Promise.all(
+      clients.map((client, index) => writeUntil(client, index, writers, endsAt)),
+    );
+    const total = changes.reduce((sum, count) => sum + count, 0);
+    return (total * 1_000) / (performance.now() - startedAt);
+  } finally {
+    await Promise.all(clients.map((client) => client.end()));
+  }
+}
+
+/** Each writer has tenants of its own, so that none waits for another's row. */
+async function writeUntil(
+  client: Client,
+  index: number,
+  writers: number,
+  endsAt: number,
+): Promise<number> {
+  let changes = 0;
+  while (performance.now() < endsAt) {
+    const place = 1 + ((index + changes * writers) % tenants);
+    // oxlint-disable-next-line no-await-in-loop -- one change after the other
+    await client.query({
+      name: 'change',
+      text: `update whatsapp_number set name = 'Written ' || $2::text, updated_at = clock_timestamp() where id = $1`,
+      values: [toNumberId(place, 2), changes],
+    });
+    changes += 1;
+  }
+  return changes;
+}

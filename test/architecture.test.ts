@@ -50,7 +50,7 @@ const layers: readonly Layer[] = [
     name: 'numbers',
     files: /^src\/numbers\//,
     imports: [foundation, storage],
-    types: { 'src/access/access.ts': 'Access' },
+    types: { 'src/access/access.ts': 'Access', 'src/access/key.ts': 'KeyHint' },
   },
   { name: 'answers', files: answers, imports: [foundation, storage] },
   { name: 'providers', files: /^src\/providers\//, imports: [foundation, port] },
@@ -75,7 +75,7 @@ const store = /^src\/(access|numbers)\/([a-z]+-)?store\.ts$/;
 const packages: readonly (readonly [name: RegExp, files: RegExp])[] = [
   [/^node:/, /^(src|migrations)\//],
   [/^pino$/, /^src\/telemetry\.ts$/],
-  [/^kysely(\/|$)/, /^(src\/database\.ts$|migrations\/)/],
+  [/^kysely(\/|$)/, /^(src\/database(\.ts$|\/)|migrations\/)/],
   [/^kysely$/, store],
   [/^(pg|@electric-sql\/pglite)$/, storage],
   [/^(graphql|graphql-yoga|@graphql-yoga\/.*|@pothos\/.*|dataloader)$/, /^src\/graphql\//],

@@ -2,6 +2,8 @@
 // has changed, or the moment comes at which it would say something else by itself. What may be kept is the doors' to say.
 
 import type { ChangeFeed } from './database/change-feed.ts';
+import type { PlainResponse } from './exchange.ts';
+import type { RequestContext } from './telemetry.ts';
 
 export interface Question {
   readonly tenantId: string;
@@ -11,14 +13,13 @@ export interface Question {
   readonly request: string;
 }
 
-/** A 200, without what belongs to one request: its id, its standing, its cost. */
-export interface Answer {
-  readonly headers: Readonly<Record<string, string>>;
+/** A 200, without what the gateway adds to each answer. */
+export interface Answer extends Pick<PlainResponse, 'headers'> {
   readonly body: string;
   /** What it has cost beside the request's own point, to be charged each time. */
   readonly points: number;
   /** The name of what was asked, for metrics. */
-  readonly operation: string;
+  readonly operation: string | null;
 }
 
 export interface Recollection {
@@ -34,6 +35,22 @@ export interface Recollection {
 export interface Answers extends Disposable {
   /** To be asked before anything is read. */
   recall(question: Question): Recollection;
+}
+
+/** What was read, and whether it may be given again as far as its door knows. */
+export interface Reading {
+  readonly response: PlainResponse;
+  readonly isLasting: boolean;
+}
+
+/** Whoever asks, and what is known of the request. */
+export interface Asker {
+  readonly visit: {
+    charge(points: number): Promise<void>;
+    /** With the request's own point. */
+    readonly spent: number;
+  };
+  readonly context: RequestContext;
 }
 
 export interface AnswersOptions {
@@ -85,6 +102,32 @@ export function createAnswers({ changes, maxBytes, now, onRecall }: AnswersOptio
       memory.dropAll();
     },
   };
+}
+
+/**
+ * The answer that was kept, charged as if it were read, or else the one that is read now, which is kept if it can be:
+ * never an error, nor what was read live. `question`: null for what is not to be kept at all.
+ */
+export async function recallOrRead(
+  answers: Answers,
+  question: Question | null,
+  { visit, context }: Asker,
+  read: () => Promise<Reading>,
+): Promise<PlainResponse> {
+  if (question === null) return (await read()).response;
+  const { answer: kept, keep } = answers.recall(question);
+  if (kept !== null) {
+    context.operation = kept.operation;
+    await visit.charge(kept.points);
+    return { status: 200, headers: kept.headers, body: kept.body };
+  }
+  const { response, isLasting } = await read();
+  const { status, headers, body } = response;
+  const { operation, changesAt, isLive } = context;
+  if (isLasting && !isLive && status === 200 && typeof body === 'string') {
+    keep({ headers, body, points: visit.spent - 1, operation }, changesAt);
+  }
+  return response;
 }
 
 interface Kept {

@@ -2,13 +2,14 @@
 
 import { createHash } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
-import { createVerifiedKeys, type FoundKey, noVerifiedKeys } from '../src/access/verified.ts';
+import type { FoundKey } from '../src/access/store.ts';
+import { createVerifiedKeys, noVerifiedKeys } from '../src/access/verified.ts';
 import { createLocalFeed } from './local-feed.ts';
 
 const hashOf = (text: string) => createHash('sha256').update(text).digest();
 const toKey = (tenantId: string, expiresInMs: number | null = null): FoundKey => ({
   tenantId,
-  keyId: `key_${tenantId}`,
+  id: `key_${tenantId}`,
   numberId: null,
   expiresInMs,
 });
@@ -34,7 +35,7 @@ describe('a key is remembered', () => {
   test('once it was verified, as the database knows it', async () => {
     await using it = await openKeys();
     expect(it.isKnown('one')).toBe(false);
-    const known = { tenantId: 'a', keyId: 'key_a', numberId: null };
+    const known = { tenantId: 'a', id: 'key_a', numberId: null };
     expect(await it.verify('one', toKey('a'))).toEqual(known);
     expect(it.keys.find(hashOf('one'))).toEqual(known);
     expect(it.isKnown('another')).toBe(false);

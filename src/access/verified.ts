@@ -2,19 +2,10 @@
 // changed, or they end.
 
 import type { ChangeFeed } from '../database/change-feed.ts';
+import type { FoundKey } from './store.ts';
 
 /** What is known of a key that may be used. */
-export interface VerifiedKey {
-  readonly tenantId: string;
-  readonly keyId: string;
-  readonly numberId: string | null;
-}
-
-/** The same as the database has just told it. */
-export interface FoundKey extends VerifiedKey {
-  /** Milliseconds from the moment of the question on, at most; null for a key without an end. */
-  readonly expiresInMs: number | null;
-}
+export type VerifiedKey = Omit<FoundKey, 'expiresInMs'>;
 
 export interface VerifiedKeys extends Disposable {
   /** Undefined when the database has to be asked. */
@@ -26,7 +17,7 @@ export interface VerifiedKeys extends Disposable {
 export interface VerifiedKeysOptions {
   readonly changes: ChangeFeed;
   /** Milliseconds on a clock that only goes forward. */
-  readonly clock: () => number;
+  readonly clock?: () => number;
   /** Most keys that are remembered; about 500 bytes each. */
   readonly mostKeys?: number;
 }
@@ -45,7 +36,7 @@ interface Remembered {
 
 export function createVerifiedKeys({
   changes,
-  clock,
+  clock = () => performance.now(),
   mostKeys = 10_000,
 }: VerifiedKeysOptions): VerifiedKeys {
   // In order of their last use.

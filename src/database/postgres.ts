@@ -2,6 +2,7 @@
 
 import { PostgresDialect } from 'kysely';
 import { DatabaseError, Pool } from 'pg';
+import { toPostgresChannel } from './change-channel.ts';
 import { limits } from './door.ts';
 import type { Driver, Read } from './driver.ts';
 import { createRoundTrip } from './round-trip.ts';
@@ -36,6 +37,7 @@ export function openPostgres(url: string, options: PostgresOptions): Driver {
   return {
     dialect: new PostgresDialect({ pool }),
     read: createRead(pool, options),
+    openChannel: toPostgresChannel(url),
     release: async () => void (pool.ended || (await pool.end())),
   };
 }

@@ -38,8 +38,7 @@ import { createGateway, type Gateway, type GatewayOverrides } from './gateway.ts
 import { toMetaBlock } from './numbers/meta.ts';
 import { type StoredNumber, toConnectionState } from './numbers/number.ts';
 import { type NewNumber, toOperatorAccess } from './numbers/numbers.ts';
-import type { Block, ProviderName } from './numbers/provider.ts';
-import { toPlainFailure } from './providers/meta/graph-error.ts';
+import { type Block, type ProviderName, toPlainFailure } from './numbers/provider.ts';
 import { toSupportedVerdict } from './numbers/sendable.ts';
 import { listNumbers, type Reading, recordReadings } from './numbers/store.ts';
 import { createTelemetry } from './telemetry.ts';

@@ -88,6 +88,7 @@ function createPass({ config, telemetry, load, requests }: PassageOptions): Pass
       status: response.status,
       durationMs: Math.round(performance.now() - context.askedAt),
       tenantId: context.tenantId,
+      keyId: context.keyId,
       operation: context.operation,
     });
     const { headers, body } = request.method === 'HEAD' ? withoutBody(response) : response;

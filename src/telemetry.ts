@@ -1,7 +1,6 @@
 // Owns what the program says about itself: log lines, one function for each event that matters, and their redaction.
 
 import { randomUUID } from 'node:crypto';
-import { Writable } from 'node:stream';
 import { type LevelWithSilent, type Logger, pino } from 'pino';
 import { type GatewayError, toGatewayError } from './errors.ts';
 
@@ -15,6 +14,8 @@ export interface RequestContext {
   readonly source: string;
   /** Written by the door once the key was verified, for the log. */
   tenantId: string | null;
+  /** As `tenantId`; the id under which `key list` shows the key. */
+  keyId: string | null;
   /** Written by the door: one of few names for what was asked, never a word of the caller's. */
   operation: string | null;
   /** Reads upstream that this request has caused; those of a batch count one by one, as they do at Meta. */
@@ -51,6 +52,7 @@ export function toRequestContext(
     askedAt: performance.now(),
     source,
     tenantId: null,
+    keyId: null,
     operation: null,
     upstreamCalls: 0,
     visit: null,
@@ -66,6 +68,7 @@ export interface AnsweredRequest {
   readonly status: number;
   readonly durationMs: number;
   readonly tenantId: string | null;
+  readonly keyId: string | null;
   /** One of few names for what was asked; null when nobody came to know. */
   readonly operation?: string | null;
 }
@@ -138,15 +141,8 @@ export function createTelemetry({ level, write }: TelemetryOptions): Telemetry {
   };
 }
 
-function createLogger(level: LevelWithSilent, emit: (line: string) => void): Logger {
-  const stream = new Writable({
-    decodeStrings: false,
-    write(line: string, _encoding, done) {
-      emit(line);
-      done();
-    },
-  });
-  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, stream);
+function createLogger(level: LevelWithSilent, write: (line: string) => void): Logger {
+  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, { write });
 }
 
 function toCauseText(error: GatewayError): string | null {
@@ -156,24 +152,27 @@ function toCauseText(error: GatewayError): string | null {
 }
 
 // Lengths are bounded where they can be: a path of the caller's choice stands in a line, and must not cost more than it.
-const secretPatterns: readonly (readonly [RegExp, string])[] = [
-  [/ps_[0-9A-Za-z]{20,}/g, 'ps_[redacted]'],
-  [/EAA[0-9A-Za-z]{16,}/g, '[redacted]'],
+// Nearly all lines hold none of these secrets, and few hold the words that each must have.
+const secretPatterns: readonly (readonly [word: string, pattern: RegExp, replacement: string])[] = [
+  ['ps_', /ps_[0-9A-Za-z]{20,}/g, 'ps_[redacted]'],
+  ['EAA', /EAA[0-9A-Za-z]{16,}/g, '[redacted]'],
   // After the names of secrets, in whatever notation: a header, a query, JSON, JSON within JSON.
   [
+    '',
     /((?:bearer|oauth|basic)\s{1,4}|(?:access_?token|app_?secret(?:_proof)?|input_token|api[-_]?key|pepper|password)\\{0,3}["']?\s{0,4}(?:[=:]|%3d)\s{0,4}\\{0,3}["']?)[^\s"'\\&,}]+/gi,
     '$1[redacted]',
   ],
-  [/(\w{1,20}:\/\/[^\s:/@"]{0,100}:)[^\s"]{1,300}@/g, '$1[redacted]@'],
-  [/\bv1\.[A-Za-z0-9_-]{1,32}\.[A-Za-z0-9_-]{40,}\.[A-Za-z0-9_-]{30,}/g, '[redacted]'],
+  ['://', /(\w{1,20}:\/\/[^\s:/@"]{0,100}:)[^\s"]{1,300}@/g, '$1[redacted]@'],
+  ['v1.', /\bv1\.[A-Za-z0-9_-]{1,32}\.[A-Za-z0-9_-]{40,}\.[A-Za-z0-9_-]{30,}/g, '[redacted]'],
   // 32 bytes in base64: an encryption key.
-  [/(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{43}=/g, '[redacted]'],
+  ['=', /(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{43}=/g, '[redacted]'],
 ];
 
 /** The last step of every line: takes out whatever has the shape of a secret, wherever it stands. */
 export function redact(line: string): string {
   return secretPatterns.reduce(
-    (text, [pattern, replacement]) => text.replace(pattern, replacement),
+    (text, [word, pattern, replacement]) =>
+      text.includes(word) ? text.replace(pattern, replacement) : text,
     line,
   );
 }

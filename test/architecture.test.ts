@@ -31,7 +31,7 @@ interface Layer {
   readonly types?: Readonly<Record<string, string>>;
 }
 
-const foundation = /^src\/(errors|config|telemetry|secrets|exchange)\.ts$/;
+const foundation = /^src\/(errors|config|telemetry|secrets|exchange|json)\.ts$/;
 const errors = /^src\/errors\.ts$/;
 const storage = /^src\/database\.ts$/;
 const dataDirectory = /^src\/data-directory\.ts$/;

@@ -557,7 +557,9 @@ describe('at the door', () => {
   test('the log knows whose request it was', async () => {
     gateway.clearLogLines();
     await tenant.graphql('{ numbers { id } }');
-    expect(gateway.logLines.join('')).toContain(`"tenantId":"${tenant.id}"`);
+    expect(gateway.logLines.join('')).toContain(
+      `"tenantId":"${tenant.id}","keyId":"${tenant.keyId}"`,
+    );
   });
 });
 

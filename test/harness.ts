@@ -463,7 +463,7 @@ function toHealthyWaba(id: string, fields: Json = {}): SimulatedWaba {
 }
 
 /** Eleven of them: a Brazilian number without its country, or an id at Meta. */
-function createDigits(): string {
+export function createDigits(): string {
   return String(randomInt(10_000_000_000, 99_999_999_999));
 }
 

@@ -27,7 +27,7 @@ afterAll(async () => {
 });
 
 /** Everything that comes back to these bytes until the server closes. */
-async function tell({ url }: HttpServer, bytes: string): Promise<string> {
+async function tell({ url }: HttpServer, bytes: string | Uint8Array): Promise<string> {
   const { port } = new URL(url);
   const socket = connect({ host: '127.0.0.1', port: Number(port), allowHalfOpen: true });
   socket.write(bytes);
@@ -70,6 +70,114 @@ test('a body that is too large is refused in the form of its door', async () => 
   // It comes in chunks.
   const [body = ''] = /\{.*\}/s.exec(answer) ?? [];
   expect(JSON.parse(body)).toMatchObject({ errors: [{ extensions: { code: 'INVALID_REQUEST' } }] });
+});
+
+/** One request on a connection of its own, answered with everything that comes back. */
+const toRequest = (line: string, headers: readonly string[] = [], body = '') =>
+  [`${line} HTTP/1.1`, 'connection: close', `x-api-key: ${tenant.key}`, ...headers, '', body].join(
+    '\r\n',
+  );
+
+test('a body that grows too large while it is read is refused in the form of its door', async () => {
+  const type = 'content-type: application/json';
+  const chunk = `${(bodyLimit + 1).toString(16)}\r\n${'x'.repeat(bodyLimit + 1)}\r\n0\r\n\r\n`;
+  const request = toRequest('POST /graphql', [type, 'transfer-encoding: chunked'], chunk);
+  const answer = await tell(server, request);
+  expect(answer).toMatch(/^HTTP\/1.1 400 .*\{"errors":.*The body is larger/s);
+});
+
+test('a character may arrive in two pieces', async () => {
+  const body = Buffer.from('{"query":"{ é }"}');
+  const middle = body.indexOf('é') + 1;
+  const chunks = [body.subarray(0, middle), body.subarray(middle), Buffer.of()].map(
+    (piece) => `${piece.length.toString(16)}\r\n${piece.toString('latin1')}\r\n`,
+  );
+  const headers = ['content-type: application/json', 'transfer-encoding: chunked'];
+  const request = toRequest('POST /graphql', headers, chunks.join(''));
+  const answer = await tell(server, Buffer.from(request, 'latin1'));
+  expect(answer).toContain('Unexpected character: U+00E9');
+});
+
+test.each(['over a socket', 'in process'])('a body that is no UTF-8 is refused %s', async (way) => {
+  const body = Buffer.from('{"query":"{ __typename }","operationName":"\xff"}', 'latin1');
+  const headers = { 'content-type': 'application/json', 'x-api-key': tenant.key };
+  const init = { method: 'POST', headers, body };
+  const response =
+    way === 'in process'
+      ? await gateway.fetch(new Request('http://gateway.test/graphql', init))
+      : await fetch(`${server.url}/graphql`, init);
+  expect([response.status, await response.json()]).toMatchObject([
+    400,
+    { errors: [{ message: 'The body must be UTF-8.', extensions: { code: 'INVALID_REQUEST' } }] },
+  ]);
+});
+
+test('a header that is sent twice is nowhere taken for one of the two', async () => {
+  const twice = await tell(server, toRequest('GET /v1/numbers', [`x-api-key: ${tenant.key}`]));
+  expect(twice).toMatch(/^HTTP\/1.1 401 /);
+  const types = ['content-type: application/json', 'content-type: text/plain', 'content-length: 0'];
+  expect(await tell(server, toRequest('POST /graphql', types))).toMatch(/^HTTP\/1.1 400 /);
+});
+
+test.each(['/v1/numbers', '/v1/nothing', '/livez'])(
+  'HEAD %s is answered as GET is, without the body',
+  async (path) => {
+    const answers = ['GET', 'HEAD'].map((method) =>
+      tell(server, toRequest(`${method} ${path}`, ['x-request-id: the-same'])),
+    );
+    const [full = '', bare = ''] = await Promise.all(answers);
+    expect(toHeaderLines(bare)).toEqual(toHeaderLines(full));
+    expect(toHeaderLines(bare).join()).toMatch(/content-length: [1-9]/);
+    expect(bare).toMatch(/\r\n\r\n$/);
+  },
+);
+
+/** In no order, without those that differ from one request to the next. */
+function toHeaderLines(answer: string): readonly string[] {
+  const [lines = ''] = answer.split('\r\n\r\n');
+  return lines
+    .split('\r\n')
+    .filter((line) => !/^(date|ratelimit):/i.test(line))
+    .toSorted();
+}
+
+test.each([
+  ['GET *', 400, 'INVALID_REQUEST'],
+  ['GET http://evil.example.com/v1/numbers', 400, 'INVALID_REQUEST'],
+  ['GET /v1/../v1/numbers', 404, 'NOT_FOUND'],
+  ['GET /v1/%2e%2e/v1/numbers', 404, 'NOT_FOUND'],
+  ['GET /v1/numbers#all', 404, 'NOT_FOUND'],
+  ['TRACE /v1/numbers', 405, 'METHOD_NOT_ALLOWED'],
+])('%s is %i, keeps its request id and has its line in the log', async (line, status, code) => {
+  gateway.clearLogLines();
+  const answer = await tell(server, toRequest(line, ['x-request-id: odd-1']));
+  expect(answer).toMatch(new RegExp(`^HTTP/1.1 ${status} .*x-request-id: odd-1\r\n`, 's'));
+  expect(answer).toContain(`"code":"${code}","requestId":"odd-1"`);
+  const [method, path] = line.split(' ');
+  const logged = gateway.logLines.find((it) => it.includes('request answered')) ?? '';
+  expect(JSON.parse(logged)).toMatchObject({ requestId: 'odd-1', method, path, status });
+});
+
+test('a path that needs no tidying up is taken to the letter', async () => {
+  const answer = await tell(server, toRequest("GET /v1/numbers/wa_~a.b'c%2F%41"));
+  expect(answer).toContain('"code":"NUMBER_NOT_FOUND"');
+});
+
+test('a client that leaves ends what is done for it', async () => {
+  const { id, phoneNumberId } = await tenant.addNumber();
+  gateway.simulator.setFault(phoneNumberId, { kind: 'hang' });
+  const { port } = new URL(server.url);
+  const socket = connect({ host: '127.0.0.1', port: Number(port) });
+  const before = gateway.simulator.calls.length;
+  gateway.clearLogLines();
+  socket.write(toRequest(`GET /v1/numbers/${id}?refresh=1`, ['x-request-id: gone']));
+  await vi.waitFor(() => expect(gateway.simulator.calls.length).toBeGreaterThan(before));
+  socket.destroy();
+  // Its deadline is seconds away.
+  await vi.waitFor(() => {
+    const lines = gateway.logLines.filter((line) => line.includes('"requestId":"gone"'));
+    expect(lines.map((line) => JSON.parse(line).status)).toEqual([503]);
+  });
 });
 
 test('whoever waits for an upstream or sends a body slowly keeps nobody else out', async () => {

@@ -12,6 +12,8 @@ import { environmentVariables, readEnvironment, toConfig } from '../src/config.t
 import { type DemoAnnouncement, openDemo } from '../src/demo.ts';
 import { errorCatalogue } from '../src/errors.ts';
 import { createGateway, type Gateway } from '../src/gateway.ts';
+import { createLoad } from '../src/load.ts';
+import { createMetrics } from '../src/metrics.ts';
 import { openTestDatabase } from './harness.ts';
 
 const root = new URL('../', import.meta.url);
@@ -133,6 +135,19 @@ describe('what is mentioned', () => {
       const options = [...line.matchAll(/(?<=\s)--[a-z-]+/g)].map(([option]) => option);
       expect(options.filter((option) => !help.includes(option))).toEqual([]);
     }
+  });
+
+  test('is a metric that exists', async () => {
+    const metrics = createMetrics();
+    using load = createLoad(toConfig(readEnvironment({})));
+    metrics.observeLoad(load);
+    metrics.observePool({ totalCount: 0, idleCount: 0, waitingCount: 0 });
+    const { text } = await metrics.render();
+    const named = new Set(
+      [...readme.matchAll(/`(gateway_(?!tenant|login|owner|app)\w+)/g)].map(([, name]) => name),
+    );
+    expect(named.size).toBeGreaterThan(8);
+    expect([...named].filter((name) => !text.includes(`# TYPE ${name} `))).toEqual([]);
   });
 
   test('is a file or folder that exists', () => {

@@ -27,6 +27,7 @@ const request = {
   status: 200,
   durationMs: 3,
   tenantId: 'ten_1',
+  keyId: 'key_1',
 };
 const call = {
   upstream: 'graph',
@@ -75,6 +76,18 @@ describe('what is said', () => {
     const recorder = openRecorder();
     recorder.upstreamCalled({ ...call, outcome: 'META_TIMEOUT', status: null });
     expect(recorder.entries()).toMatchObject([{ level: 40, outcome: 'META_TIMEOUT' }]);
+  });
+
+  test('an upstream that is given up, for all or for one token, is a warning; a retry is a detail', () => {
+    const recorder = openRecorder();
+    recorder.circuitChanged({ upstream: 'graph', state: 'open', tenantId: null });
+    recorder.tokenQuarantined({ tenantId: 'ten_1', metaCode: 190 });
+    recorder.upstreamRetried('graph', 2);
+    expect(recorder.entries()).toMatchObject([
+      { level: 40, upstream: 'graph', state: 'open', tenantId: null, msg: 'circuit changed' },
+      { level: 40, tenantId: 'ten_1', metaCode: 190, msg: 'token quarantined' },
+      { level: 20, upstream: 'graph', operations: 2, msg: 'upstream retried' },
+    ]);
   });
 
   test('nothing below the level is said, and silent says nothing at all', () => {

@@ -15,7 +15,7 @@ export interface EntryOptions {
   readonly allowance: Allowance;
 }
 
-/** Throws UNAUTHENTICATED or RATE_LIMITED. Sets the context's `tenantId` and `visit` as soon as they are known. */
+/** Throws UNAUTHENTICATED or RATE_LIMITED. Sets `tenantId`, `keyId` and `visit` of the context as soon as they are known. */
 export async function enter(
   { access: control, allowance }: EntryOptions,
   { headers }: Pick<PlainRequest, 'headers'>,
@@ -24,6 +24,7 @@ export async function enter(
   const { askedAt, source } = context;
   const access = await control.authenticate({ headers, askedAt, source });
   context.tenantId = access.tenantId;
+  context.keyId = access.keyId;
   const visit = await allowance.enter(access.tenantId);
   context.visit = visit;
   return { access, visit };

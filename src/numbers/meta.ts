@@ -1,6 +1,7 @@
 // Owns what we read from Meta: the fields of each block, what they are called here and there, and what they mean.
 // The `fields=` list, the decoder, the TypeScript types, the GraphQL types and the REST members all derive from it.
 
+import { type JsonObject, toObject } from '../json.ts';
 import type { VocabularyName } from './vocabulary.ts';
 
 /** What Meta thinks of sending through one of the things a message passes: number, account, business or app. */
@@ -303,10 +304,7 @@ export function toGraphFields(block: MetaBlock): readonly string[] {
  * Graph's JSON object as a block of ours. Whatever is missing, null or of an unexpected type becomes null; nothing
  * throws, so a change on Meta's side costs a member and never an answer.
  */
-export function toMetaBlock<B extends MetaBlock>(
-  block: B,
-  json: Readonly<Record<string, unknown>>,
-): MetaBlocks[B] {
+export function toMetaBlock<B extends MetaBlock>(block: B, json: JsonObject): MetaBlocks[B] {
   const fields: readonly Field[] = metaBlocks[block];
   const entries = fields.map((field) => {
     const value = json[field.graph];
@@ -321,10 +319,7 @@ export function toMetaBlock<B extends MetaBlock>(
  * A block as it was stored, perhaps by an older version: every member of today's table is there, an unknown one is
  * dropped.
  */
-export function toStoredBlock<B extends MetaBlock>(
-  block: B,
-  stored: Readonly<Record<string, unknown>>,
-): MetaBlocks[B] {
+export function toStoredBlock<B extends MetaBlock>(block: B, stored: JsonObject): MetaBlocks[B] {
   const fields: readonly Field[] = metaBlocks[block];
   return Object.fromEntries(
     fields.map((field) => [field.name, stored[field.name] ?? null]),
@@ -381,13 +376,6 @@ function toHealthStatus(value: unknown): HealthStatus | null {
   };
 }
 
-/** A JSON object, or null for anything else. */
-export function toObject(value: unknown): Readonly<Record<string, unknown>> | null {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-    ? (value as Readonly<Record<string, unknown>>)
-    : null;
-}
-
-function toObjects(value: unknown): readonly Readonly<Record<string, unknown>>[] {
+function toObjects(value: unknown): readonly JsonObject[] {
   return Array.isArray(value) ? value.map(toObject).filter((item) => item !== null) : [];
 }

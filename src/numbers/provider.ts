@@ -54,6 +54,24 @@ export interface UpstreamFailure {
   readonly fbtraceId: string | null;
 }
 
+/** A failure behind which no reply stands, or none that said more. */
+export function toPlainFailure(
+  code: UpstreamFailure['code'],
+  transient: boolean,
+  message: string,
+  retryAt: string | null = null,
+): UpstreamFailure {
+  return {
+    code,
+    message,
+    transient,
+    retryAt,
+    metaCode: null,
+    metaSubcode: null,
+    fbtraceId: null,
+  };
+}
+
 /** `attempted` is false when nothing was sent, because it could not have worked: such a failure is shown, not stored. */
 export type Read<T> =
   | { readonly ok: true; readonly value: T }

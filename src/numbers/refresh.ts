@@ -9,17 +9,18 @@ import type { Vault } from '../secrets.ts';
 import type { Telemetry } from '../telemetry.ts';
 import type { MetaPhone } from './meta.ts';
 import { type Outcomes, type StoredNumber, toConnectionState } from './number.ts';
-import type {
-  Block,
-  Blocks,
-  Credentials,
-  Observation,
-  Pause,
-  Provider,
-  ProviderName,
-  Read,
-  Target,
-  UpstreamFailure,
+import {
+  type Block,
+  type Blocks,
+  type Credentials,
+  type Observation,
+  type Pause,
+  type Provider,
+  type ProviderName,
+  type Read,
+  type Target,
+  toPlainFailure,
+  type UpstreamFailure,
 } from './provider.ts';
 import * as leases from './lease-store.ts';
 import { toSupportedVerdict } from './sendable.ts';
@@ -363,13 +364,6 @@ function toOutcomes({ number, blocks }: Wish, outcomes: ReadonlyMap<string, Outc
 }
 
 function toHeld(block: Block, deadlineMs: number): UpstreamFailure {
-  return {
-    code: block === 'connection' ? 'UNAVAILABLE' : 'META_TIMEOUT',
-    message: `Another process was reading this and was not done after ${deadlineMs / 1_000} seconds; try again.`,
-    transient: true,
-    retryAt: null,
-    metaCode: null,
-    metaSubcode: null,
-    fbtraceId: null,
-  };
+  const message = `Another process was reading this and was not done after ${deadlineMs / 1_000} seconds; try again.`;
+  return toPlainFailure(block === 'connection' ? 'UNAVAILABLE' : 'META_TIMEOUT', true, message);
 }

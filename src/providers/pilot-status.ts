@@ -1,15 +1,15 @@
 // Owns the reading of connection states from the session engine, for the numbers that are not Meta's.
 // Without an engine there is nothing to read: the stored state is then the answer.
 
-import { toObject } from '../numbers/meta.ts';
-import type {
-  Blocks,
-  ConnectionState,
-  Provider,
-  Read,
-  ReadOptions,
-  Target,
-  UpstreamFailure,
+import { parseJson, toObject } from '../json.ts';
+import {
+  type Blocks,
+  type ConnectionState,
+  type Provider,
+  type Read,
+  type ReadOptions,
+  type Target,
+  toPlainFailure,
 } from '../numbers/provider.ts';
 import type { Telemetry } from '../telemetry.ts';
 import { mapConcurrently } from './concurrency.ts';
@@ -99,7 +99,7 @@ function toConnectionRead(reading: HttpReading, instanceName: string): Connectio
   if (status < 200 || status > 299) {
     return toFailed('The session engine has trouble; try again later.', true, retryAt);
   }
-  const instance = toObject(parseJson(reading.text)?.['instance']);
+  const instance = toObject(toObject(parseJson(reading.text))?.['instance']);
   const state = states.get(instance?.['state']);
   const isAsked = (instance?.['instanceName'] ?? instanceName) === instanceName;
   if (state !== undefined && isAsked) return { ok: true, value: { state } };
@@ -112,9 +112,11 @@ const troubles = {
   'too large': 'The session engine answered with more than the gateway reads; try again later.',
 } as const satisfies Record<Exclude<HttpReading['outcome'], 'answered'>, string>;
 
-const noTime = toFailure(troubles.timeout, true);
+const noTime = toPlainFailure('UNAVAILABLE', true, troubles.timeout);
 
-const noInstance = toFailure(
+const noInstance = toPlainFailure(
+  'UNAVAILABLE',
+  false,
   'No usable instance name is stored for this number; store the one that the session engine has.',
 );
 
@@ -123,23 +125,8 @@ function toFailed(
   transient = false,
   retryAt: string | null = null,
 ): ConnectionRead {
-  return { ok: false, attempted: true, failure: toFailure(message, transient, retryAt) };
-}
-
-function toFailure(
-  message: string,
-  transient = false,
-  retryAt: string | null = null,
-): UpstreamFailure {
-  return {
-    code: 'UNAVAILABLE',
-    message,
-    transient,
-    retryAt,
-    metaCode: null,
-    metaSubcode: null,
-    fbtraceId: null,
-  };
+  const failure = toPlainFailure('UNAVAILABLE', transient, message, retryAt);
+  return { ok: false, attempted: true, failure };
 }
 
 function report(
@@ -156,13 +143,4 @@ function report(
     fbtraceId: null,
     usagePercent: null,
   });
-}
-
-/** Null for what is not a JSON object. */
-function parseJson(text: string): Readonly<Record<string, unknown>> | null {
-  try {
-    return toObject(JSON.parse(text));
-  } catch {
-    return null;
-  }
 }

@@ -1,6 +1,7 @@
 // Batch requests: up to fifty calls in one POST, each answered, counted and refused on its own.
 // What one call answers is in graph.ts.
 
+import { parseJson } from '../json.ts';
 import { everything, spoilsReply, type Fault, type FaultOf } from './faults.ts';
 import type { Fleet } from './fleet.ts';
 import {
@@ -60,14 +61,6 @@ function parseItems(text: string | null): readonly unknown[] | GraphRefusal {
   return refuse(100, `Too many requests in batch message. Maximum batch size is ${maximumItems}`, {
     type: 'GraphBatchException',
   });
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 function isBatchItem(item: unknown): item is BatchItem {

@@ -1,6 +1,7 @@
 // Meta's nodes and edges as data: which fields exist, and how an answer is cut out of what the fleet knows.
 // Who may ask, and what it costs, is decided in graph.ts.
 
+import { toObject } from '../json.ts';
 import type { Fault } from './faults.ts';
 import { parseFields, toFieldsText, type FieldSelection } from './fields.ts';
 import type { SimulatedPhone, SimulatedWaba } from './fleet.ts';
@@ -200,21 +201,19 @@ function select(
 }
 
 function cut(value: unknown, nested: Selections): unknown {
-  if (nested === undefined || !isObject(value)) return value;
+  const object = toObject(value);
+  if (nested === undefined || object === null) return value;
   const names = new Set(nested.map(({ name }) => name));
-  return Object.fromEntries(Object.entries(value).filter(([name]) => names.has(name)));
+  return Object.fromEntries(Object.entries(object).filter(([name]) => names.has(name)));
 }
 
 /** Puts another JSON type in the place of each value; what was an edge or an object keeps its shape one level deep. */
 function distort(value: unknown): unknown {
-  if (isObject(value)) {
-    return Object.fromEntries(Object.entries(value).map(([name, it]) => [name, distort(it)]));
+  const object = toObject(value);
+  if (object !== null) {
+    return Object.fromEntries(Object.entries(object).map(([name, it]) => [name, distort(it)]));
   }
   if (Array.isArray(value)) return { 0: value[0] };
   if (typeof value === 'string') return value.length;
   return typeof value === 'boolean' ? String(value) : [value];
-}
-
-function isObject(value: unknown): value is Json {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -2,7 +2,8 @@
 // Meta's own message is read for what it names and then dropped: it may hold ids and tokens.
 // https://developers.facebook.com/docs/whatsapp/cloud-api/support/error-codes
 
-import { toObject, type MetaBlock } from '../../numbers/meta.ts';
+import { toObject } from '../../json.ts';
+import type { MetaBlock } from '../../numbers/meta.ts';
 import type { UpstreamFailure } from '../../numbers/provider.ts';
 import { toRetryAt } from '../http-read.ts';
 import { toRegainMinutes, type GraphUsage } from './usage.ts';
@@ -68,23 +69,6 @@ export function toGraphFailure(
     metaCode: error?.code ?? null,
     metaSubcode: error?.subcode ?? null,
     fbtraceId: error?.fbtraceId ?? toTraceId(headers.get('x-fb-trace-id')),
-  };
-}
-
-/** A failure that no reply of Meta's stands behind. */
-export function toPlainFailure(
-  code: UpstreamFailure['code'],
-  transient: boolean,
-  message: string,
-): UpstreamFailure {
-  return {
-    code,
-    message,
-    transient,
-    retryAt: null,
-    metaCode: null,
-    metaSubcode: null,
-    fbtraceId: null,
   };
 }
 

@@ -2,8 +2,13 @@
 // What a code means is in graph-error.ts; which operations travel together, and what to ask next, in rounds.ts.
 
 import { createHmac } from 'node:crypto';
-import { toObject } from '../../numbers/meta.ts';
-import type { Credentials, ReadOptions, UpstreamFailure } from '../../numbers/provider.ts';
+import { parseJson, toObject } from '../../json.ts';
+import {
+  type Credentials,
+  type ReadOptions,
+  toPlainFailure,
+  type UpstreamFailure,
+} from '../../numbers/provider.ts';
 import type { Telemetry } from '../../telemetry.ts';
 import type { HttpReading } from '../http-read.ts';
 import { createGuard, type GuardOptions } from './guard.ts';
@@ -11,7 +16,6 @@ import {
   isPermissionError,
   parseGraphError,
   toGraphFailure,
-  toPlainFailure,
   type FailedReply,
 } from './graph-error.ts';
 import type { GraphOperation, GraphResult } from './operation.ts';
@@ -329,13 +333,4 @@ function isSuccess(status: number): boolean {
 
 function isPresent<T>(value: T | null): value is T {
   return value !== null;
-}
-
-/** Undefined for what is not JSON. */
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

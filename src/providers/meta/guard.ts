@@ -2,12 +2,11 @@
 // What is asked, and what an answer means, is left to graph.ts.
 
 import { isTaskCancelledError } from 'cockatiel';
-import type { ReadOptions, UpstreamFailure } from '../../numbers/provider.ts';
+import { type ReadOptions, toPlainFailure, type UpstreamFailure } from '../../numbers/provider.ts';
 import type { Telemetry } from '../../telemetry.ts';
 import { createBulkhead, type BulkheadOptions } from '../bulkhead.ts';
 import { CircuitOpen, createCircuit, type Circuit, type CircuitOptions } from '../circuit.ts';
 import { readHttp, type HttpReading, type ReadHttpOptions } from '../http-read.ts';
-import { toPlainFailure } from './graph-error.ts';
 
 export interface GuardOptions extends BulkheadOptions {
   readonly fetch: typeof globalThis.fetch;
@@ -101,8 +100,5 @@ const noTurn = toPlainFailure(
 
 function toDown({ retryAt }: CircuitOpen): UpstreamFailure {
   const message = "Meta's Graph API does not answer, so it is not asked for a moment; try again.";
-  return {
-    ...toPlainFailure('META_UNAVAILABLE', true, message),
-    retryAt: retryAt.toISOString(),
-  };
+  return toPlainFailure('META_UNAVAILABLE', true, message, retryAt.toISOString());
 }

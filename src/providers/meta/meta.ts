@@ -1,20 +1,21 @@
 // Owns what the core learns from Meta: which questions the targets raise, what they share, and how answers become blocks.
 // How the questions travel is left to rounds.ts.
 
-import { metaBlocks, toMetaBlock, toObject, type MetaBlock } from '../../numbers/meta.ts';
-import type {
-  Credentials,
-  Observation,
-  Pause,
-  Provider,
-  Read,
-  ReadOptions,
-  Target,
-  UpstreamFailure,
+import { toObject } from '../../json.ts';
+import { metaBlocks, toMetaBlock, type MetaBlock } from '../../numbers/meta.ts';
+import {
+  type Credentials,
+  type Observation,
+  type Pause,
+  type Provider,
+  type Read,
+  type ReadOptions,
+  type Target,
+  toPlainFailure,
+  type UpstreamFailure,
 } from '../../numbers/provider.ts';
 import type { Telemetry } from '../../telemetry.ts';
 import type { GraphClient } from './graph.ts';
-import { toPlainFailure } from './graph-error.ts';
 import type { GraphObject } from './operation.ts';
 import { budgetFor, findPause } from './pauses.ts';
 import { createPersistentClient } from './persistent.ts';

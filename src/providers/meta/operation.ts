@@ -1,5 +1,6 @@
 // Owns the words for one thing that is asked of Graph, and for what came of it.
 
+import type { JsonObject } from '../../json.ts';
 import type { MetaBlock } from '../../numbers/meta.ts';
 import type { UpstreamFailure } from '../../numbers/provider.ts';
 
@@ -14,7 +15,7 @@ export interface GraphOperation {
   readonly fields: readonly string[];
 }
 
-export type GraphObject = Readonly<Record<string, unknown>>;
+export type GraphObject = JsonObject;
 
 export type GraphResult =
   | { readonly ok: true; readonly json: GraphObject }

@@ -2,8 +2,12 @@
 // headers say is left to usage.ts, who else is told of it to the core.
 // https://developers.facebook.com/docs/graph-api/overview/rate-limiting
 
-import type { Pause, ReadOptions, UpstreamFailure } from '../../numbers/provider.ts';
-import { toPlainFailure } from './graph-error.ts';
+import {
+  type Pause,
+  type ReadOptions,
+  toPlainFailure,
+  type UpstreamFailure,
+} from '../../numbers/provider.ts';
 import type { GraphOperation, GraphResult } from './operation.ts';
 import type { GraphUsage } from './usage.ts';
 
@@ -39,10 +43,7 @@ export function findPause(
     budget === budgetFor.oneNumber
       ? 'The budget of reads that Meta gives this account is spent; wait until it reads again.'
       : 'The budget of reads that Meta gives this account is nearly spent, so its numbers are read one at a time; ask for this one alone, or wait.';
-  return {
-    ...toPlainFailure('META_RATE_LIMITED', true, message),
-    retryAt: new Date(until).toISOString(),
-  };
+  return toPlainFailure('META_RATE_LIMITED', true, message, new Date(until).toISOString());
 }
 
 /** Puts in what the answer to these operations says about budgets that are spent, or nearly so. */

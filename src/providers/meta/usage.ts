@@ -1,7 +1,7 @@
 // Owns the usage headers of the Graph API: what they say about budgets that are nearly spent.
 // What follows from it is left to whoever sends. https://developers.facebook.com/docs/graph-api/overview/rate-limiting
 
-import { toObject } from '../../numbers/meta.ts';
+import { type JsonObject, parseJson, toObject } from '../../json.ts';
 
 /** One budget of one business object. */
 export interface BusinessUsage {
@@ -25,8 +25,8 @@ export const unknownUsage: GraphUsage = { appPercent: null, businesses: [] };
 
 /** Whatever is missing or malformed counts as not said; nothing throws. */
 export function parseUsage(headers: Headers): GraphUsage {
-  const app = toObject(parseJson(headers.get('x-app-usage')));
-  const businesses = toObject(parseJson(headers.get('x-business-use-case-usage'))) ?? {};
+  const app = toObject(parseJson(headers.get('x-app-usage') ?? ''));
+  const businesses = toObject(parseJson(headers.get('x-business-use-case-usage') ?? '')) ?? {};
   return {
     appPercent: app === null ? null : toPercent(app),
     businesses: Object.entries(businesses).flatMap(([businessId, budgets]) =>
@@ -50,10 +50,7 @@ export function toRegainMinutes({ businesses }: GraphUsage): number {
   return Math.max(0, ...businesses.map(({ regainMinutes }) => regainMinutes));
 }
 
-function toBusinessUsage(
-  businessId: string,
-  budget: Readonly<Record<string, unknown>>,
-): BusinessUsage {
+function toBusinessUsage(businessId: string, budget: JsonObject): BusinessUsage {
   return {
     businessId,
     type: typeof budget['type'] === 'string' ? budget['type'] : null,
@@ -62,7 +59,7 @@ function toBusinessUsage(
   };
 }
 
-function toPercent(budget: Readonly<Record<string, unknown>>): number {
+function toPercent(budget: JsonObject): number {
   const { call_count, total_cputime, total_time } = budget;
   return Math.max(toCount(call_count), toCount(total_cputime), toCount(total_time));
 }
@@ -70,12 +67,4 @@ function toPercent(budget: Readonly<Record<string, unknown>>): number {
 // Ten million minutes are nineteen years: enough for any budget, and safe for any date made from it.
 function toCount(value: unknown): number {
   return typeof value === 'number' && value > 0 ? Math.min(value, 10_000_000) : 0;
-}
-
-function parseJson(text: string | null): unknown {
-  try {
-    return text === null ? null : JSON.parse(text);
-  } catch {
-    return null;
-  }
 }

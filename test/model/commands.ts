@@ -1,0 +1,150 @@
+// The commands of the model test: those of the world around the gateways stand here, and how all of them are drawn. Each
+// one does something, says the same to the model, and holds what it sees against it.
+
+import * as fc from 'fast-check';
+import type { Block, ConnectionState } from '../../src/numbers/provider.ts';
+import type { Fault } from '../../src/simulator/simulator.ts';
+import { toHealthyPhone } from '../harness.ts';
+import {
+  aProcess,
+  isNothingSlow,
+  type ModelCommand,
+  pickNumber,
+  place,
+  stepsMs,
+  toCommand,
+} from './frame.ts';
+import { keyCommands } from './keys.ts';
+import { lookAt, lookAtAll, readingCommands } from './readings.ts';
+import type { ModelStage } from './stage.ts';
+import { createMoment, type KnownNumber, type Model, toUpstreamId, type Trouble } from './state.ts';
+
+const changeUpstream = fc
+  .tuple(place, fc.constantFrom('GREEN', 'RED'), fc.constantFrom('CONNECTED', 'PENDING', 'BANNED'))
+  .map(([at, quality, status]) =>
+    toCommand(
+      `the upstreams change their mind on number ${at}: ${quality}, ${status}`,
+      async ({ model, stage }) => changeMind(model, stage, pickNumber(model, at), quality, status),
+    ),
+  );
+
+const sessionStates: Readonly<Record<string, string>> = {
+  CONNECTED: 'open',
+  PENDING: 'connecting',
+  BANNED: 'close',
+};
+
+/** Also how a number becomes known upstream. */
+export function changeMind(
+  model: Model,
+  { simulator }: ModelStage,
+  number: KnownNumber,
+  quality: string,
+  status: string,
+): void {
+  const { values } = model.upstream;
+  const { phoneNumberId, wabaId, instanceName } = number;
+  model.values += 1;
+  if (number.provider === 'PILOT_STATUS') {
+    const state = sessionStates[status] ?? 'close';
+    values.set(instanceName, { state });
+    simulator.setInstance({ instanceName, state });
+    return;
+  }
+  const text = `${number.tenant.marker} ${model.values}`;
+  const name = `Account ${model.values}`;
+  values.set(phoneNumberId, { verifiedName: text, about: text, quality, status });
+  values.set(wabaId, { name });
+  const fields = { verified_name: text, quality_rating: quality, status };
+  simulator.setPhone(toHealthyPhone(phoneNumberId, wabaId, fields, { about: text }));
+  simulator.setWaba({ id: wabaId, fields: { name } });
+}
+
+const faults: Readonly<Record<Trouble, Fault>> = {
+  DENIED: { kind: 'error', code: 368 },
+  THROTTLED: { kind: 'throttled', minutes: 15 },
+  BROKEN: { kind: 'truncated' },
+  PASSING: { kind: 'transient-then-ok' },
+};
+
+// Half an answer is asked for again after a rest, which takes long.
+const aTrouble = fc.oneof(
+  { arbitrary: fc.constant(null), weight: 6 },
+  { arbitrary: fc.constantFrom<Trouble>('DENIED', 'THROTTLED'), weight: 5 },
+  { arbitrary: fc.constant<Trouble>('PASSING'), weight: 2 },
+  { arbitrary: fc.constant<Trouble>('BROKEN'), weight: 1 },
+);
+
+const setTrouble = fc
+  .tuple(place, fc.constantFrom<Block>('phone', 'waba'), aTrouble)
+  .map(([at, part, trouble]) =>
+    toCommand(`${trouble ?? 'no trouble'} at the ${part} of number ${at}`, async (scene) => {
+      const { model, stage } = scene;
+      const number = pickNumber(model, at);
+      const id = toUpstreamId(number, number.provider === 'META' ? part : 'connection');
+      stage.simulator.setFault(id, trouble === null ? null : faults[trouble]);
+      if (trouble === null) model.upstream.faults.delete(id);
+      else model.upstream.faults.set(id, trouble);
+    }),
+  );
+
+const writeState = fc
+  .tuple(place, fc.constantFrom<ConnectionState>('OPEN', 'CONNECTING', 'CLOSE'))
+  .map(([at, state]) =>
+    toCommand(`other software writes ${state} to number ${at}`, async (scene) => {
+      const { model, stage, now } = scene;
+      const number = pickNumber(model, at);
+      await stage.query('update whatsapp_number set state = $2 where id = $1', [number.id, state]);
+      if (state !== number.state) {
+        number.stateObservedAt = createMoment(model, now, (await stage.readTime()) + 1);
+      }
+      number.state = state;
+      await lookAt(scene, number, 0);
+    }),
+  );
+
+const crash = aProcess.map((process) =>
+  toCommand(`process ${process} dies, and another one takes its place`, async (scene) => {
+    const { model, stage } = scene;
+    await stage.crash(process);
+    if (model.slow?.process === process) model.slow = null;
+    for (const number of model.numbers) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await lookAt(scene, number, process);
+    }
+  }),
+);
+
+const passTime = fc.constantFrom(...stepsMs).map((ms) =>
+  toCommand(
+    `${ms} ms pass`,
+    async ({ model, stage }) => {
+      await stage.passTime(ms);
+      model.passed += ms;
+    },
+    isNothingSlow,
+  ),
+);
+
+const survey = aProcess.map((process) =>
+  toCommand(`process ${process} lists for each key`, (scene) => lookAtAll(scene, process)),
+);
+
+/** In any order and mixture; what stands here more than once is drawn more often. */
+export function createCommands(maxCommands: number): fc.Arbitrary<Iterable<ModelCommand>> {
+  const worldly = [changeUpstream, changeUpstream, setTrouble, setTrouble, writeState];
+  return fc.commands([...keyCommands, ...readingCommands, ...worldly, crash, passTime, survey], {
+    maxCommands,
+    size: 'max',
+  });
+}
+
+/** A look at everything, for the end of a run. */
+export const lastLook = toCommand('a last look at everything', async (scene) => {
+  for (const process of [0, 1]) {
+    // oxlint-disable no-await-in-loop -- one after the other
+    await lookAtAll(scene, process);
+    for (const number of scene.model.numbers) await lookAt(scene, number, process);
+    // oxlint-enable no-await-in-loop
+  }
+});

@@ -1,0 +1,109 @@
+// Runs the model test: any commands in any order, on tenants that are new each time.
+
+import { randomBytes } from 'node:crypto';
+import * as fc from 'fast-check';
+import { createDigits, type DatabaseKind } from '../harness.ts';
+import { changeMind, createCommands, lastLook } from './commands.ts';
+import { type ModelStage, openModelStage } from './stage.ts';
+import { createMoment, type KnownNumber, type KnownTenant, type Model } from './state.ts';
+
+export interface ModelRunOptions {
+  readonly kind: DatabaseKind;
+  /** The same one, the same commands. */
+  readonly seed: number;
+  readonly runs: number;
+  readonly commandsOfRun: number;
+  /** By then a difference that was found is told, however long a shorter list of commands would take to find. */
+  readonly timeLimitMs: number;
+}
+
+/**
+ * Answers how many commands were carried out. Throws what differs from the model, with the shortest list of commands that
+ * shows it.
+ */
+export async function runModel(options: ModelRunOptions): Promise<number> {
+  const { kind, seed, runs: numRuns, commandsOfRun, timeLimitMs } = options;
+  await using stage = await openModelStage(kind);
+  let steps = 0;
+  const property = fc.asyncProperty(createCommands(commandsOfRun), async (commands) => {
+    const model = await createModel(stage);
+    try {
+      await fc.asyncModelRun(() => ({ model, real: stage }), commands);
+      await lastLook.run(model, stage);
+    } finally {
+      if (model.slow !== null) await stage.crash(model.slow.process);
+      steps += model.steps;
+    }
+  });
+  await fc.assert(property, { seed, numRuns, interruptAfterTimeLimit: timeLimitMs });
+  return steps;
+}
+
+/** Two tenants with three numbers each. Two of each, and of both tenants, belong to one account of Meta's. */
+async function createModel(stage: ModelStage): Promise<Model> {
+  const now = await stage.beginStep();
+  const tenants: KnownTenant[] = [];
+  const numbers: KnownNumber[] = [];
+  const model: Model = {
+    tenants,
+    numbers,
+    keys: [],
+    upstream: { values: new Map(), faults: new Map() },
+    passed: 0,
+    moments: 0,
+    values: 0,
+    shown: new Map(),
+    steps: 0,
+    slow: null,
+  };
+  const wabaId = createDigits();
+  for (const name of ['alpha', 'beta']) {
+    // oxlint-disable no-await-in-loop -- one after the other
+    const tenant = await addTenant(stage, `${name}-${randomBytes(4).toString('hex')}`);
+    tenants.push(tenant);
+    for (const provider of ['META', 'META', 'PILOT_STATUS'] as const) {
+      const number = await addNumber(stage, tenant, provider, wabaId);
+      const end = await stage.readTime();
+      numbers.push({ ...number, stateObservedAt: createMoment(model, now, end + 1) });
+      changeMind(model, stage, numbers.at(-1)!, 'GREEN', 'CONNECTED');
+    }
+    // oxlint-enable no-await-in-loop
+  }
+  return model;
+}
+
+async function addTenant({ processes }: ModelStage, marker: string): Promise<KnownTenant> {
+  const { access } = processes[0]!.gateway;
+  const { id } = await access.createTenant(marker);
+  const root = { tenantId: id, name: `${marker} root`, numberId: null, expiresAt: null };
+  const { id: keyId, key: rootKey } = await access.createKey(root);
+  const audit = [`key.created ${keyId}`];
+  return { id, marker, rootKey, wabas: new Map(), pauses: new Map(), audit };
+}
+
+async function addNumber(
+  { processes }: ModelStage,
+  tenant: KnownTenant,
+  provider: KnownNumber['provider'],
+  wabaId: string,
+): Promise<Omit<KnownNumber, 'stateObservedAt'>> {
+  const { marker } = tenant;
+  const isMeta = provider === 'META';
+  const name = `${marker} number`;
+  const instanceName = isMeta ? '' : `${marker}-instance`;
+  const phoneNumberId = isMeta ? createDigits() : '';
+  const { id, state } = await processes[0]!.gateway.numbers.create({
+    tenantId: tenant.id,
+    name,
+    number: `55${createDigits()}`,
+    provider,
+    state: 'OPEN',
+    instanceName: isMeta ? null : instanceName,
+    phoneNumberId: isMeta ? phoneNumberId : null,
+    wabaId: isMeta ? wabaId : null,
+    credentials: isMeta ? { accessToken: `EAA${marker}`, appSecret: null } : null,
+  });
+  if (isMeta) tenant.audit.push(`credentials.stored ${id}`);
+  const known = { tenant, id, name, provider, phoneNumberId, instanceName, state };
+  return { ...known, wabaId: isMeta ? wabaId : '', blocks: new Map() };
+}

@@ -171,7 +171,7 @@ describe('a document', () => {
     console.log(`5,000 documents: ${megabytes.toFixed(1)} MB more heap`);
     expect(megabytes).toBeLessThan(64);
     expect(cache.get('never seen')).toBeUndefined();
-  });
+  }, 60_000);
 });
 
 function toQuery(body: Buffer | null): string {

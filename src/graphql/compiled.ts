@@ -1,5 +1,6 @@
 // Owns the execution of a plan. It gives what graphql-js gives, member by member and error by error, and
-// test/execution.test.ts holds it to that; it is faster because what can be known of a field was found out once.
+// test/execution.test.ts holds it to that; it is faster because what can be known of a field was found out once. Nothing
+// is evaluated: graphql-jit writes the values of a document into code that it runs, and some of them break out of it.
 
 import {
   AbortedGraphQLExecutionError,

@@ -94,6 +94,7 @@ function isIncluded(
   selection: SelectionNode,
   { variableValues }: Pick<SelectionInfo, 'variableValues'>,
 ): boolean {
+  if (!selection.directives?.length) return true;
   const skip = getDirectiveValues(GraphQLSkipDirective, selection, variableValues);
   const include = getDirectiveValues(GraphQLIncludeDirective, selection, variableValues);
   return skip?.['if'] !== true && include?.['if'] !== false;

@@ -27,6 +27,8 @@ export function openPostgres(url: string, options: PostgresOptions): Driver {
     keepAlive: true,
     // The pool's own default is to wait for ever.
     connectionTimeoutMillis: 500,
+    // One that is logged in and has its statements prepared is worth more than the little that it holds.
+    idleTimeoutMillis: 300_000,
     ...limits,
   });
   options.onPool?.(pool);

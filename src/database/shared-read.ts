@@ -1,24 +1,37 @@
-// Owns the sharing of readings that have not begun: whoever asks for the same meanwhile has the same answer, which is as
-// new as one of their own would be.
+// Owns the sharing of readings: whoever asks for what is about to be read has the same answer, which is as new as one of
+// their own would be. So a crowd with one question takes one connection.
 
 import type { Statement, TextRow } from './statement.ts';
 
 type Rows = Promise<readonly TextRow[]>;
 
-/** `read` calls `onSend` when the reading begins; who asks after that has another one. */
+interface Reading {
+  readonly rows: Rows;
+  /** From then on the database may have answered, and who asks later must be told what is true later. */
+  isSent: boolean;
+}
+
+/**
+ * Of the same statements with the same values one is under way at a time, and one more waits for its end. `read` calls
+ * `onSend` when it begins.
+ */
 export function createSharedRead(
   read: (statements: readonly Statement[], onSend: () => void) => Rows,
 ): (statements: readonly Statement[]) => Rows {
-  const waiting = new Map<string, Rows>();
+  const readings = new Map<string, Reading>();
+  const begin = (key: string, statements: readonly Statement[], before?: Reading): Reading => {
+    const start = (): Rows => read(statements, () => void (reading.isSent = true));
+    const started = before === undefined ? start() : before.rows.then(start, start);
+    const rows = started.finally(() => {
+      if (readings.get(key) === reading) readings.delete(key);
+    });
+    const reading = { rows, isSent: false };
+    readings.set(key, reading);
+    return reading;
+  };
   return (statements) => {
     const key = JSON.stringify(statements.map(({ name, parameters }) => [name, parameters]));
-    const found = waiting.get(key);
-    if (found !== undefined) return found;
-    const close = (): void => {
-      if (waiting.get(key) === rows) waiting.delete(key);
-    };
-    const rows = read(statements, () => close()).finally(close);
-    waiting.set(key, rows);
-    return rows;
+    const last = readings.get(key);
+    return (last === undefined || last.isSent ? begin(key, statements, last) : last).rows;
   };
 }

@@ -95,6 +95,7 @@ export function isIncluded(
   selection: SelectionNode,
   { variableValues }: Pick<SelectionInfo, 'variableValues'>,
 ): boolean {
+  if (!selection.directives?.length) return true;
   const skip = getDirectiveValues(GraphQLSkipDirective, selection, variableValues);
   const include = getDirectiveValues(GraphQLIncludeDirective, selection, variableValues);
   return skip?.['if'] !== true && include?.['if'] !== false;

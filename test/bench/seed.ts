@@ -87,8 +87,8 @@ const entity = (type: string, id: string, status: string): string => `
     else '[]'::jsonb end)`;
 
 const phones = (series: string): string => `
-  insert into number_snapshot (tenant_id, number_id, block, data, observed_at, attempted_at)
-  select ${tenantId}, ${numberId}, 'phone', jsonb_build_object(
+  insert into number_snapshot (tenant_id, number_id, block, verdict, data, observed_at, attempted_at)
+  select ${tenantId}, ${numberId}, 'phone', case when i % 6 = 4 or i % 11 = 5 then 'NO' else 'YES' end, jsonb_build_object(
     'displayPhoneNumber', '+55 11 9' || i, 'verifiedName', 'Business ' || t,
     'qualityRating', (array['GREEN', 'YELLOW', 'RED', 'UNKNOWN'])[1 + i % 4],
     'messagingLimitTier', (array['TIER_250', 'TIER_2K', 'TIER_UNLIMITED'])[1 + i % 3],

@@ -82,11 +82,21 @@ const setTrouble = fc
       const { model, stage } = scene;
       const number = pickNumber(model, at);
       const id = toUpstreamId(number, number.provider === 'META' ? part : 'connection');
+      if (trouble !== null && isMatterOfChance(model, trouble)) return;
       stage.simulator.setFault(id, trouble === null ? null : faults[trouble]);
       if (trouble === null) model.upstream.faults.delete(id);
       else model.upstream.faults.set(id, trouble);
     }),
   );
+
+/** Whether the second try of one part would race the news that another part of the account is throttled. */
+function isMatterOfChance({ upstream }: Model, trouble: Trouble): boolean {
+  if (trouble === 'DENIED') return false;
+  const isThrottled = trouble === 'THROTTLED';
+  return upstream.faults
+    .values()
+    .some((other) => other !== 'DENIED' && (other === 'THROTTLED') !== isThrottled);
+}
 
 const writeState = fc
   .tuple(place, fc.constantFrom<ConnectionState>('OPEN', 'CONNECTING', 'CLOSE'))

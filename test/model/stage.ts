@@ -42,6 +42,8 @@ export interface GatewayProcess {
   readonly gateway: Gateway;
   /** Keeps back the next answers of the upstreams, which are those of now, until they are delivered. */
   holdAnswers(count: number): HeldAnswers;
+  /** Fulfilled when the process has begun so many transactions of tenants from now on. */
+  untilTransactions(count: number): Promise<void>;
 }
 
 export interface HeldAnswers {
@@ -92,13 +94,19 @@ export async function openModelStage(kind: DatabaseKind): Promise<ModelStage> {
   };
 }
 
+interface Life {
+  ended: boolean;
+  held: Holding | null;
+  onTransaction(): void;
+}
+
 async function startProcess(
   environment: Readonly<Record<string, string>>,
   database: Database,
   simulator: Simulator,
   now: () => Date,
 ): Promise<RunningProcess> {
-  const life = { ended: false, held: null as Holding | null };
+  const life: Life = { ended: false, held: null, onTransaction: () => undefined };
   const gateway = await createGateway(toConfig(readEnvironment(environment)), {
     database: toMortal(database, life),
     fetch: async (...asked) => {
@@ -118,6 +126,12 @@ async function startProcess(
       const holding = createHolding(count, () => (life.held = null));
       life.held = holding;
       return holding;
+    },
+    untilTransactions(count) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      let left = count;
+      life.onTransaction = () => void ((left -= 1) === 0 && resolve());
+      return promise;
     },
     async kill() {
       life.ended = true;
@@ -149,7 +163,7 @@ function createHolding(count: number, onFull: () => void): Holding {
 }
 
 /** The same database for a process that may die: from then on nothing of it gets through, and nothing comes back. */
-function toMortal(database: Database, life: { readonly ended: boolean }): Database {
+function toMortal(database: Database, life: Life): Database {
   const whileAlive = async <T>(work: () => Promise<T>): Promise<T> => {
     if (!life.ended) {
       const result = await work();
@@ -159,8 +173,13 @@ function toMortal(database: Database, life: { readonly ended: boolean }): Databa
   };
   return {
     ...database,
-    withTenant: (tenantId, work) => whileAlive(() => database.withTenant(tenantId, work)),
+    withTenant(tenantId, work) {
+      life.onTransaction();
+      return whileAlive(() => database.withTenant(tenantId, work));
+    },
+    readTenant: (tenantId, statement) => whileAlive(() => database.readTenant(tenantId, statement)),
     acrossTenants: (work) => whileAlive(() => database.acrossTenants(work)),
+    callAcrossTenants: (statement) => whileAlive(() => database.callAcrossTenants(statement)),
   };
 }
 

@@ -176,12 +176,18 @@ export type DatabaseSource =
   /** A PGlite that somebody else opened; disposed with the database. */
   | { readonly kind: 'pglite'; readonly instance: PGlite };
 
+/** The connections to PostgreSQL, as far as they are to be watched. */
+export type ConnectionPool = Pick<Pool, 'totalCount' | 'idleCount' | 'waitingCount'> & {
+  /** Called whenever somebody gets one. */
+  on(event: 'acquire', listener: () => void): unknown;
+};
+
 export interface DatabaseOptions {
   /** Called with each statement that is executed. */
   readonly onStatement?: (sql: string) => void;
   /** An idle connection was lost. The pool replaces it. */
   readonly onConnectionLost?: (error: Error) => void;
-  readonly onPool?: (pool: Pick<Pool, 'totalCount' | 'idleCount' | 'waitingCount'>) => void;
+  readonly onPool?: (pool: ConnectionPool) => void;
   /** Most connections to PostgreSQL at once. */
   readonly connections?: number;
 }

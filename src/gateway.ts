@@ -5,7 +5,7 @@ import { type AccessControl, createAccessControl } from './access/access.ts';
 import { createAllowance } from './access/allowance.ts';
 import { createLocalCounters, createSharedCounters } from './access/counters.ts';
 import type { Config } from './config.ts';
-import { type Database, openDatabase } from './database.ts';
+import { type ConnectionPool, type Database, openDatabase } from './database.ts';
 import { toFetchResponse, toPlainRequest } from './exchange.ts';
 import { createGraphQLServer } from './graphql/server.ts';
 import { createLoad, type Slot } from './load.ts';
@@ -60,7 +60,12 @@ export async function createGateway(
     metrics.observeTelemetry(overrides.telemetry ?? createTelemetry({ level: config.logLevel })),
     requests,
   );
-  const database = overrides.database ?? (await openConfiguredDatabase(config, telemetry, metrics));
+  const load = createLoad(config);
+  const onPool = (pool: ConnectionPool): void => {
+    metrics.observePool(pool);
+    load.observePool(pool);
+  };
+  const database = overrides.database ?? (await openConfiguredDatabase(config, telemetry, onPool));
   const counters = createCounters(config, database, telemetry);
   const access = createAccessControl({
     database,
@@ -68,7 +73,6 @@ export async function createGateway(
     failuresPerMinute: config.keyFailuresPerMinute,
     counters,
   });
-  const load = createLoad(config);
   metrics.observeLoad(load);
   const numbers = createNumbers({
     database,
@@ -149,14 +153,14 @@ function toPatient(numbers: Numbers, waitFor: WaitFor): Numbers {
 async function openConfiguredDatabase(
   config: Config,
   telemetry: Telemetry,
-  metrics: Metrics,
+  onPool: (pool: ConnectionPool) => void,
 ): Promise<Database> {
   return await openDatabase(
     config.databaseUrl === null
       ? { kind: 'embedded', directory: config.dataDirectory }
       : { kind: 'postgres', url: config.databaseUrl },
     {
-      onPool: metrics.observePool,
+      onPool,
       onConnectionLost: (error) =>
         telemetry.warned('a database connection was lost', { cause: error.message }),
     },

@@ -2,7 +2,7 @@
 // name that a caller chose ever becomes a label.
 
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
-import type { DatabaseOptions } from './database.ts';
+import type { ConnectionPool } from './database.ts';
 import type { Load, Overload } from './load.ts';
 import type { WhatsAppNumber } from './numbers/number.ts';
 import type { Numbers } from './numbers/numbers.ts';
@@ -15,7 +15,7 @@ export interface Metrics {
   observeNumbers(numbers: Numbers): Numbers;
   /** Both are looked at when somebody asks. */
   observeLoad(load: Load): void;
-  observePool: NonNullable<DatabaseOptions['onPool']>;
+  observePool(pool: ConnectionPool): void;
   requestShed(reason: Overload['reason']): void;
   requestLimited(reason: 'points' | 'under way'): void;
   /** In the text format of Prometheus. */
@@ -185,7 +185,7 @@ function createRefusals(registers: Registry[]) {
   ] as const;
 }
 
-function observePool(registers: Registry[], pool: Parameters<Metrics['observePool']>[0]): void {
+function observePool(registers: Registry[], pool: ConnectionPool): void {
   const connections: Gauge<'state'> = new Gauge({
     name: 'gateway_database_connections',
     help: 'Connections of the pool, and those who wait for one.',

@@ -2,129 +2,18 @@
 // The SQL itself stands in the stores.
 
 import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { PGlite } from '@electric-sql/pglite';
-import {
-  type ColumnType,
-  type Dialect,
-  type Generated,
-  type JSONColumnType,
-  Kysely,
-  PGliteDialect,
-  PostgresDialect,
-  sql,
-  type Transaction,
-} from 'kysely';
+import { Kysely, sql, type Transaction } from 'kysely';
 import { type MigrationProvider, Migrator } from 'kysely/migration';
-import { Pool } from 'pg';
 import { ConfigurationError } from './config.ts';
-import { lockDirectory } from './data-directory.ts';
+import { toEntrance, toReadingEntrance } from './database/door.ts';
+import type { Driver } from './database/driver.ts';
+import { openEmbedded, openPglite } from './database/pglite.ts';
+import { openPostgres, type PostgresOptions } from './database/postgres.ts';
+import { createSharedRead } from './database/shared-read.ts';
+import type { Statement, TextRow } from './database/statement.ts';
+import type { Tables } from './database/tables.ts';
 import { GatewayError } from './errors.ts';
-
-type Timestamp = ColumnType<Date, Date | string | undefined, Date | string>;
-type Json = JSONColumnType<Record<string, unknown> | null, string | null, string | null>;
-
-export interface TenantTable {
-  id: string;
-  name: string;
-  created_at: Timestamp;
-}
-
-export interface ApiKeyTable {
-  tenant_id: string;
-  id: Generated<string>;
-  name: string;
-  key_prefix: string;
-  key_last4: string;
-  /** HMAC-SHA256 under the pepper; insert only, the tenant role may not read it. */
-  hash: ColumnType<never, Buffer, never>;
-  /** Null for a tenant-scoped key. */
-  number_id: string | null;
-  created_at: Timestamp;
-  expires_at: ColumnType<Date | null, Date | string | null | undefined, Date | string | null>;
-  revoked_at: ColumnType<Date | null, Date | string | null | undefined, Date | string | null>;
-  /** When another key took its place; it then goes on until `expires_at`. */
-  rotated_at: ColumnType<Date | null, Date | string | null | undefined, Date | string | null>;
-  /** Written by a function of the database, at most once a minute. */
-  last_used_at: ColumnType<Date | null, never, never>;
-}
-
-/** Written by triggers with each change of a key or a credential. */
-export interface AuditTable {
-  tenant_id: string;
-  id: Generated<string>;
-  /** In order of what was done, also within one millisecond. */
-  position: ColumnType<string, never, never>;
-  at: ColumnType<Date, never, never>;
-  actor: ColumnType<string, never, never>;
-  action: string;
-  subject: string;
-  details: ColumnType<Record<string, unknown>, never, never>;
-}
-
-/** `state` and `updated_at` may be written by other software; a trigger keeps `state_observed_at` true for it. */
-export interface WhatsAppNumberTable {
-  tenant_id: string;
-  id: Generated<string>;
-  instance_name: string | null;
-  number: string;
-  name: string;
-  provider: 'META' | 'PILOT_STATUS';
-  state: 'OPEN' | 'CONNECTING' | 'CLOSE';
-  state_observed_at: Timestamp;
-  phone_number_id: string | null;
-  waba_id: string | null;
-  created_at: Timestamp;
-  updated_at: Timestamp;
-}
-
-export interface NumberCredentialTable {
-  tenant_id: string;
-  number_id: string;
-  /** See secrets.ts. */
-  sealed: string;
-}
-
-/** `data` and `observed_at` are those of the last success, `attempted_at` and `failure` those of the last attempt. */
-interface SnapshotColumns {
-  tenant_id: string;
-  data: Json;
-  observed_at: ColumnType<Date | null, Date | string | null, Date | string | null>;
-  attempted_at: Timestamp;
-  /** When the answer was stored; later than `attempted_at` by the time that the upstream took. */
-  recorded_at: Timestamp;
-  failure: Json;
-}
-
-export interface NumberSnapshotTable extends SnapshotColumns {
-  number_id: string;
-  block: string;
-  /** The last one that a reading of the block supported; see sendable.ts. */
-  verdict: 'YES' | 'NO' | null;
-}
-
-export interface WabaSnapshotTable extends SnapshotColumns {
-  waba_id: string;
-}
-
-/** Who is reading a block right now, so that no other process reads it too. */
-export interface RefreshLeaseTable {
-  tenant_id: string;
-  subject: string;
-  holder: string;
-  expires_at: Timestamp;
-}
-
-export interface Tables {
-  tenant: TenantTable;
-  api_key: ApiKeyTable;
-  whatsapp_number: WhatsAppNumberTable;
-  number_credential: NumberCredentialTable;
-  number_snapshot: NumberSnapshotTable;
-  waba_snapshot: WabaSnapshotTable;
-  refresh_lease: RefreshLeaseTable;
-  audit: AuditTable;
-}
 
 export type TenantTransaction = Transaction<Tables>;
 
@@ -136,10 +25,17 @@ export interface Database extends AsyncDisposable {
    */
   withTenant<T>(tenantId: string, work: (transaction: TenantTransaction) => Promise<T>): Promise<T>;
   /**
+   * The same for one statement that only reads: on PostgreSQL one round trip, and one reading for all who ask for the
+   * same before it is sent.
+   */
+  readTenant(tenantId: string, statement: Statement): Promise<readonly TextRow[]>;
+  /**
    * For the few functions of the database that look across tenants, and for the counts of the limiter library; the login
    * role can reach no other table.
    */
   acrossTenants<T>(work: (functions: Kysely<object>) => Promise<T>): Promise<T>;
+  /** As `acrossTenants` for one call, in the way of `readTenant`; it may write. */
+  callAcrossTenants(statement: Statement): Promise<readonly TextRow[]>;
   /** Applies what is missing, in order; answers the names of what it applied. */
   migrate(): Promise<readonly string[]>;
   /** Names of the migrations that are not applied yet. */
@@ -176,42 +72,18 @@ export type DatabaseSource =
   /** A PGlite that somebody else opened; disposed with the database. */
   | { readonly kind: 'pglite'; readonly instance: PGlite };
 
-/** The connections to PostgreSQL, as far as they are to be watched. */
-export type ConnectionPool = Pick<Pool, 'totalCount' | 'idleCount' | 'waitingCount'> & {
-  /** Called whenever somebody gets one. */
-  on(event: 'acquire', listener: () => void): unknown;
-};
-
-export interface DatabaseOptions {
-  /** Called with each statement that is executed. */
-  readonly onStatement?: (sql: string) => void;
-  /** An idle connection was lost. The pool replaces it. */
-  readonly onConnectionLost?: (error: Error) => void;
-  readonly onPool?: (pool: ConnectionPool) => void;
-  /** Most connections to PostgreSQL at once. */
-  readonly connections?: number;
-}
-
-/** Milliseconds, in PostgreSQL's names. */
-const limits = {
-  statement_timeout: 2_000,
-  lock_timeout: 1_000,
-  idle_in_transaction_session_timeout: 5_000,
-};
-
-const limitsOfTransaction = sql.join(
-  Object.entries(limits).map(([name, ms]) => sql`set_config(${name}, ${String(ms)}, true)`),
-);
+export type DatabaseOptions = PostgresOptions;
+export type { ConnectionPool } from './database/postgres.ts';
 
 /** Connects lazily: a database that is down is noticed by the first statement. Embedded, it refuses a folder in use. */
 export async function openDatabase(
   source: DatabaseSource,
   options: DatabaseOptions = {},
 ): Promise<Database> {
-  const { dialect, release } = await openDialect(source, options);
+  const driver = await openDriver(source, options);
   let answeredAt = Number.NEGATIVE_INFINITY;
   const kysely = new Kysely<Tables>({
-    dialect,
+    dialect: driver.dialect,
     log: (event) => {
       if (event.level !== 'query') return;
       answeredAt = performance.now();
@@ -219,16 +91,22 @@ export async function openDatabase(
     },
   });
   const migrator = new Migrator({ db: kysely, provider: migrations });
+  const read = createSharedRead(async (...asked) => {
+    const rows = await driver.read(kysely, ...asked);
+    answeredAt = performance.now();
+    return rows;
+  });
   return {
     withTenant: (tenantId, work) =>
       toUnavailable(() =>
         kysely.transaction().execute(async (transaction) => {
-          // A pooler between us and PostgreSQL hands on no settings of a connection, so the limits are told again.
-          await sql`select set_config('app.tenant_id', ${tenantId}, true), set_config('role', 'gateway_tenant', true),
-            ${limitsOfTransaction}`.execute(transaction);
+          await toEntrance(tenantId).execute(transaction);
           return await work(transaction);
         }),
       ),
+    readTenant: (tenantId, statement) =>
+      toUnavailable(() => read([toReadingEntrance({ tenantId }), statement])),
+    callAcrossTenants: (statement) => toUnavailable(() => read([statement])),
     // The tables are taken from the type, so only functions are left to call.
     acrossTenants: (work) => toUnavailable(() => work(kysely as unknown as Kysely<object>)),
     migrate: () => toUnavailable(() => kysely.connection().execute(applyMigrations)),
@@ -243,7 +121,7 @@ export async function openDatabase(
     inspect: () => toUnavailable(() => inspect(kysely)),
     async [Symbol.asyncDispose]() {
       await kysely.destroy();
-      await release();
+      await driver.release();
     },
   };
 }
@@ -293,63 +171,15 @@ async function inspect(kysely: Kysely<Tables>): Promise<DatabaseInspection> {
   };
 }
 
-interface OpenedDialect {
-  readonly dialect: Dialect;
-  release(): Promise<void>;
-}
-
-async function openDialect(
-  source: DatabaseSource,
-  options: DatabaseOptions,
-): Promise<OpenedDialect> {
+async function openDriver(source: DatabaseSource, options: DatabaseOptions): Promise<Driver> {
   switch (source.kind) {
     case 'postgres':
       return openPostgres(source.url, options);
     case 'embedded':
-      return openEmbedded(source.directory);
+      return await openEmbedded(source.directory);
     case 'pglite':
-      // Kysely closes an instance only after it has used it.
-      return {
-        dialect: new PGliteDialect({ pglite: source.instance }),
-        release: async () => void (source.instance.closed || (await source.instance.close())),
-      };
+      return openPglite(source.instance);
   }
-}
-
-function openPostgres(url: string, options: DatabaseOptions): OpenedDialect {
-  const pool = new Pool({
-    connectionString: url,
-    application_name: 'numbers-gateway',
-    max: options.connections ?? 10,
-    keepAlive: true,
-    // The pool's own default is to wait for ever.
-    connectionTimeoutMillis: 500,
-    ...limits,
-  });
-  options.onPool?.(pool);
-  // Without a listener an idle connection that the server ends takes the process with it.
-  pool.on('error', (error) => options.onConnectionLost?.(error));
-  // The same for one that is in use: its next statement tells.
-  pool.on('connect', (client) => client.on('error', () => undefined));
-  return {
-    dialect: new PostgresDialect({ pool }),
-    release: async () => void (pool.ended || (await pool.end())),
-  };
-}
-
-async function openEmbedded(directory: string): Promise<OpenedDialect> {
-  const unlock = await lockDirectory(directory);
-  // Loaded here because it takes a while and production never needs it.
-  const { PGlite } = await import('@electric-sql/pglite');
-  const instance = new PGlite(join(directory, 'postgres'));
-  await instance.waitReady;
-  return {
-    dialect: new PGliteDialect({ pglite: instance }),
-    async release() {
-      if (!instance.closed) await instance.close();
-      await unlock();
-    },
-  };
 }
 
 const migrationsDirectory = new URL('../migrations/', import.meta.url);

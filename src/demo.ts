@@ -36,11 +36,12 @@ import {
 } from './demo/upstreams.ts';
 import { createGateway, type Gateway, type GatewayOverrides } from './gateway.ts';
 import { toMetaBlock } from './numbers/meta.ts';
-import { type StoredNumber, toConnectionState } from './numbers/number.ts';
+import { everything, type StoredNumber, toConnectionState } from './numbers/number.ts';
 import { type NewNumber, toOperatorAccess } from './numbers/numbers.ts';
 import { type Block, type ProviderName, toPlainFailure } from './numbers/provider.ts';
 import { toSupportedVerdict } from './numbers/sendable.ts';
-import { listNumbers, type Reading, recordReadings } from './numbers/store.ts';
+import { listAddresses, listNumbers } from './numbers/shown-store.ts';
+import { type Reading, recordReadings } from './numbers/store.ts';
 import { createTelemetry } from './telemetry.ts';
 
 /** What a person needs for a first query. */
@@ -198,11 +199,18 @@ function toTenant(number: DemoNumber): DemoTenant {
 }
 
 async function seedNumbers(gateway: Gateway, tenantId: string, numbers: Entries): Promise<void> {
-  const known = new Set((await listNumbers(gateway.database, tenantId)).map(({ id }) => id));
+  const known = new Set((await listStored(gateway, tenantId)).map(({ id }) => id));
   for (const [id, number] of numbers) {
     // oxlint-disable-next-line no-await-in-loop -- a list is in order of creation
     if (!known.has(id)) await gateway.numbers.create(toNewNumber(tenantId, id, number));
   }
+}
+
+async function listStored(
+  { database }: Gateway,
+  tenantId: string,
+): Promise<readonly StoredNumber[]> {
+  return await listNumbers(database, { tenantId, shown: everything, now: new Date() });
 }
 
 function toNewNumber(tenantId: string, id: string, number: DemoNumber): NewNumber {
@@ -245,7 +253,7 @@ async function seedAttempts(
   numbers: Entries,
 ): Promise<void> {
   const { database } = gateway;
-  const stored = new Map((await listNumbers(database, tenantId)).map((it) => [it.id, it]));
+  const stored = new Map((await listStored(gateway, tenantId)).map((it) => [it.id, it]));
   const untried = numbers.filter(([id, number]) => isUntried(number, stored.get(id)));
   const hanging = untried.filter(([, number]) => isHanging(number));
   if (hanging.length > 0) {
@@ -268,7 +276,7 @@ function isUntried(number: DemoNumber, stored: StoredNumber | undefined): boolea
   if (number.refresh === undefined) return false;
   const all: readonly Block[] = isMetaNumber(number) ? metaBlockNames : ['connection'];
   const wanted: readonly Block[] = number.refresh.length === 0 ? all : number.refresh;
-  return !stored?.blocks.some(({ block }) => wanted.includes(block));
+  return !wanted.some((block) => stored?.blocks[block]);
 }
 
 const metaBlockNames = ['phone', 'profile', 'waba'] as const;
@@ -291,16 +299,21 @@ function toTimeouts(id: string, number: DemoMetaNumber): readonly Reading[] {
 }
 
 async function seedSnapshots(
-  { database }: Gateway,
+  gateway: Gateway,
   tenant: DemoTenant,
   numbers: Entries,
 ): Promise<void> {
+  const { database } = gateway;
   const tenantId = demoTenants[tenant].id;
+  const stored = await listStored(gateway, tenantId);
+  const ids = stored.map(({ id }) => id);
+  const addresses = await listAddresses(database, tenantId, ids);
+  const wabaIds = new Map(addresses.map(({ id, wabaId }) => [id, wabaId]));
   const known = new Set(
-    (await listNumbers(database, tenantId)).flatMap(({ id, wabaId, blocks }) =>
-      blocks
-        .filter(({ data }) => data !== null)
-        .map(({ block }) => `${block} ${block === 'waba' ? wabaId : id}`),
+    stored.flatMap(({ id, blocks }) =>
+      metaBlockNames
+        .filter((block) => (blocks[block]?.data ?? null) !== null)
+        .map((block) => `${block} ${block === 'waba' ? wabaIds.get(id) : id}`),
     ),
   );
   const missing = [...toWabaSnapshots(tenant), ...toNumberSnapshots(numbers)].filter(

@@ -17,7 +17,10 @@ export interface PlainRequest {
   readonly headers: PlainHeaders;
   /** Aborted when the caller has gone. Made when it is first looked at. */
   readonly signal: AbortSignal;
-  /** The body, read when it is asked for, which is once at most. Rejects with INVALID_REQUEST when it is no UTF-8. */
+  /**
+   * The body, read when it is asked for, which is once at most. Rejects with INVALID_REQUEST when it is too large or no
+   * UTF-8.
+   */
   text(): Promise<string>;
 }
 

@@ -1,4 +1,5 @@
-// Owns the composition: which parts make a gateway, put together once. Every door is reached through its `fetch`.
+// Owns the composition: which parts make a gateway, put together once. How a request reaches its door is
+// passage.ts's.
 
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { type AccessControl, createAccessControl } from './access/access.ts';

@@ -182,6 +182,8 @@ async function toMetrics(metrics: NonNullable<Gateway['metrics']>): Promise<Plai
   return { status: 200, headers, body: text };
 }
 
+const farewellMs = 500;
+
 const socketProblems: Readonly<Record<string, readonly [status: string, message: string]>> = {
   HPE_HEADER_OVERFLOW: ['431 Request Header Fields Too Large', 'The headers are too large.'],
   ERR_HTTP_REQUEST_TIMEOUT: ['408 Request Timeout', 'The request took too long to arrive.'],
@@ -201,6 +203,8 @@ function refuseSocket(gateway: Gateway, error: NodeJS.ErrnoException, socket: Du
   const lines = Object.entries({ ...toSentHeaders(headers, body), connection: 'close' });
   const head = lines.map(([name, value]) => `${name}: ${value}`);
   socket.end([`HTTP/1.1 ${status}`, ...head, '', body].join('\r\n'));
+  // Node looks after it no more. A client has a moment to read why, then it is gone whether it hangs up or not.
+  setTimeout(() => socket.destroy(), farewellMs).unref();
 }
 
 function toRequest(

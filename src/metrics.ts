@@ -30,7 +30,7 @@ export function createMetrics(): Metrics {
   const { circuitOpen, openings, quarantines } = createTroubles(registers);
   const ages = new Histogram({
     name: 'gateway_snapshot_age_seconds',
-    help: 'Age of the evidence of a number when it was shown.',
+    help: 'Age of the evidence of a number when it was shown with its freshness.',
     buckets: [1, 10, 60, 300, 900, 3_600, 21_600, 86_400, 604_800],
     registers,
   });
@@ -244,9 +244,10 @@ function observeReading(
 }
 
 function toAge(shown: unknown): number | null {
-  if (typeof shown !== 'object' || shown === null || !('health' in shown)) return null;
-  // Only numbers have a health; what is missing is an error.
-  return (shown as WhatsAppNumber).health.freshness?.ageSeconds ?? null;
+  // Only numbers have a health, and only if it was asked for; what is missing is an error.
+  if (typeof shown !== 'object' || shown === null || !Object.hasOwn(shown, 'health')) return null;
+  const { health } = shown as WhatsAppNumber;
+  return Object.hasOwn(health, 'freshness') ? (health.freshness?.ageSeconds ?? null) : null;
 }
 
 function toRequestLabels({ path, operation, status }: AnsweredRequest) {

@@ -86,11 +86,9 @@ async function tryAs(
   return tried.rows;
 }
 
-async function findKey(database: Database, hash: string): Promise<readonly unknown[]> {
-  return await database.acrossTenants(
-    async (functions) =>
-      (await sql`select * from find_api_key(${Buffer.from(hash)})`.execute(functions)).rows,
-  );
+async function findKey(database: Database, hash: string) {
+  const find = sql<{ expires_in_ms: number }>`select * from find_api_key(${Buffer.from(hash)})`;
+  return await database.acrossTenants(async (functions) => (await find.execute(functions)).rows);
 }
 
 async function migrateEmpty(): Promise<readonly string[]> {
@@ -259,8 +257,14 @@ describe.each(databases)('on %s', (kind) => {
 
   test('the directory knows a key by its hash, unless it is revoked or has expired', async () => {
     expect(await findKey(database, 'hash of b')).toEqual([
-      { tenant_id: 'b', id: 'key_b', number_id: null },
+      { tenant_id: 'b', id: 'key_b', number_id: null, expires_in_ms: null },
     ]);
+    await database.query(
+      `update api_key set expires_at = now() + interval '1 hour' where id = 'key_b'`,
+    );
+    const [ending] = await findKey(database, 'hash of b');
+    expect(ending?.expires_in_ms).toBeGreaterThan(3_590_000);
+    expect(ending?.expires_in_ms).toBeLessThanOrEqual(3_600_000);
     for (const column of ['revoked_at', 'expires_at']) {
       // oxlint-disable no-await-in-loop -- one after the other
       // Times are rounded to milliseconds, so that now may be a little later.

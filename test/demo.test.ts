@@ -360,9 +360,13 @@ describe('the fleet', () => {
     );
     expect(number).toMatchObject({ provider: 'META', health: { sendable: true } });
     expect(foreign).toMatchObject({ code: 'NUMBER_NOT_FOUND' });
-    const hints = await access.listKeyHints(access2, ['wa_acme_sales', 'wa_acme_support']);
-    const names = [...hints.values()].map((list) => list.map(({ name }) => name));
-    expect(names).toEqual([['Sales CRM', 'Sales dashboard'], ['Support desk']]);
+    const hinted = (await numbers.list(access2))
+      .filter(({ id }) => ['wa_acme_sales', 'wa_acme_support'].includes(id))
+      .map(({ id, apiKeys }) => [id, apiKeys.map(({ name }) => name)] as const);
+    expect(Object.fromEntries(hinted)).toEqual({
+      wa_acme_sales: ['Sales CRM', 'Sales dashboard'],
+      wa_acme_support: ['Support desk'],
+    });
   });
 
   test('has a story, a name and a telephone number of its own in each row', () => {

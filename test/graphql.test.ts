@@ -47,7 +47,7 @@ describe.each(databases)('on %s', (database) => {
   });
   afterAll(() => gateway[Symbol.asyncDispose]());
 
-  test('a list with keys, health and details of 25 numbers takes two statements beside that of the key', async () => {
+  test('a list with keys, health and details of 25 numbers takes one statement beside that of the key', async () => {
     const tenant = await gateway.addTenant();
     const numbers = await addNumbers(tenant, 25);
     await tenant.addKey({ name: 'Default', numberId: numbers[7]?.id ?? '' });
@@ -63,7 +63,7 @@ describe.each(databases)('on %s', (database) => {
     expect(body.data?.numbers.map((number) => number['id'])).toEqual(numbers.map(({ id }) => id));
     expect(body.data?.numbers[7]).toMatchObject({ apiKeys: [{ name: 'Default' }] });
     const asked = gateway.statements.filter((statement) => !statement.includes('set_config'));
-    expect(asked).toHaveLength(3);
+    expect(asked).toHaveLength(2);
     expect(gateway.simulator.calls).toEqual([]);
   });
 
@@ -570,7 +570,9 @@ describe('when something breaks', () => {
     await gateway.database.query('alter table whatsapp_number rename column name to canary');
     gateway.clearLogLines();
 
-    const reply = await tenant.graphql('{ a: number(id: "x") { id } b: number(id: "y") { id } }');
+    const reply = await tenant.graphql(
+      '{ a: number(id: "x") { name } b: number(id: "y") { name } }',
+    );
 
     const requestIdOfReply = reply.headers.get('x-request-id') ?? '';
     expect(reply.status).toBe(200);

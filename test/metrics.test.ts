@@ -12,7 +12,7 @@ test('the metrics count requests and upstream reads, and name no tenant, number,
   const tenant = await gateway.addTenant('Canary tenant');
   const { id, number } = await tenant.addNumber({ name: 'Canary number' });
   await tenant.graphql(
-    `query Canary { number(id: "${id}", refresh: true) { id health { sendable } } }`,
+    `query Canary { number(id: "${id}", refresh: true) { id health { freshness { source } } } }`,
   );
   await tenant.graphql('{ numbers { id } }');
   await tenant.rest('/v1/numbers/Canary');

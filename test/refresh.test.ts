@@ -56,8 +56,8 @@ describe.each(databases)('a live reading on %s', (kind) => {
       source: 'SNAPSHOT',
       error: { code: 'META_UNAVAILABLE', metaCode: 2, transient: true },
     });
-    expect(after.health.freshness!.attemptedAt!.getTime()).toBeGreaterThan(
-      before.health.freshness!.attemptedAt!.getTime(),
+    expect(Date.parse(after.health.freshness!.attemptedAt!)).toBeGreaterThan(
+      Date.parse(before.health.freshness!.attemptedAt!),
     );
   });
 

@@ -79,11 +79,6 @@ export interface AccessControl {
    * asked, when the source has tried too many of them; see attempts.ts.
    */
   authenticate(attempt: Attempt): Promise<Access>;
-  /** The usable keys bound to each of these numbers of the tenant; a number without keys has an empty list. */
-  listKeyHints(
-    access: Access,
-    numberIds: readonly string[],
-  ): Promise<ReadonlyMap<string, readonly KeyHint[]>>;
   createTenant(name: string, id?: string): Promise<Tenant>;
   listTenants(): Promise<readonly Tenant[]>;
   /** Throws TENANT_NOT_FOUND. */
@@ -121,11 +116,6 @@ export function createAccessControl(options: AccessOptions): AccessControl {
   };
   return {
     authenticate: createAuthenticate(options),
-    async listKeyHints(access, numberIds) {
-      const rows = await store.listKeysOfNumbers(database, access.tenantId, numberIds);
-      const byNumber = Map.groupBy(rows, (row) => row.number_id);
-      return new Map(numberIds.map((id) => [id, (byNumber.get(id) ?? []).map(toHint)]));
-    },
     async createTenant(name, id = `ten_${randomUUID().replaceAll('-', '')}`) {
       return toTenant(await store.insertTenant(database, id, name));
     },
@@ -209,7 +199,7 @@ function createAuthenticate({
       throw toUnauthenticated();
     }
     attempts.recordVerified(hash, noting);
-    return { tenantId: row.tenant_id, keyId: row.id, numberId: row.number_id, askedAt };
+    return { tenantId: row.tenantId, keyId: row.id, numberId: row.numberId, askedAt };
   };
 }
 
@@ -234,14 +224,12 @@ function toTenant(row: store.TenantRow): Tenant {
   return { id: row.id, name: row.name, createdAt: row.created_at };
 }
 
-function toHint(row: store.KeyRow): KeyHint {
-  return { name: row.name, keyPrefix: row.key_prefix, keyLast4: row.key_last4 };
-}
-
 function toApiKey(row: store.KeyRow): ApiKey {
   return {
     id: row.id,
-    ...toHint(row),
+    name: row.name,
+    keyPrefix: row.key_prefix,
+    keyLast4: row.key_last4,
     tenantId: row.tenant_id,
     numberId: row.number_id,
     createdAt: row.created_at,

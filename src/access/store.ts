@@ -2,6 +2,7 @@
 
 import { CompiledQuery, sql } from 'kysely';
 import type { Database } from '../database.ts';
+import { prepare } from '../database/statement.ts';
 
 export interface TenantRow {
   readonly id: string;
@@ -38,16 +39,45 @@ export type NewKeyRow = Pick<
   readonly hash: Buffer;
 };
 
+export interface FoundKey {
+  readonly tenantId: string;
+  readonly id: string;
+  /** Null for a tenant-scoped key. */
+  readonly numberId: string | null;
+  /** How long it goes on from now, by the clock of the database; null for a key without an end. */
+  readonly expiresInMs: number | null;
+}
+
 /** The key with this hash, if it is neither revoked nor expired. `noting`: write down that it was used, in the same call. */
 export async function findKeyAcrossTenants(
   database: Database,
   hash: Buffer,
   noting: boolean,
-): Promise<Pick<KeyRow, 'tenant_id' | 'id' | 'number_id'> | undefined> {
-  const query = sql<Pick<KeyRow, 'tenant_id' | 'id' | 'number_id'>>`
-    select tenant_id, id, number_id from ${sql.raw(noting ? 'use_api_key' : 'find_api_key')}(${hash})`;
-  const { rows } = await database.acrossTenants((functions) => query.execute(functions));
-  return rows[0];
+): Promise<FoundKey | undefined> {
+  const call = noting ? useKey : findKey;
+  const [row] = await database.callAcrossTenants(call({ hash: hash.toString('hex') }));
+  if (row === undefined) return undefined;
+  const [tenantId, id, numberId = null, expiresInMs = null] = row;
+  return {
+    // A key has both.
+    tenantId: tenantId!,
+    id: id!,
+    numberId,
+    expiresInMs: expiresInMs === null ? null : Number(expiresInMs),
+  };
+}
+
+const findKey = prepareCall('find_api_key');
+const useKey = prepareCall('use_api_key');
+
+function prepareCall(name: string) {
+  return prepare(
+    name,
+    ['hash'],
+    ({ hash }) => sql`
+      select tenant_id, id, number_id, expires_in_ms::text
+      from ${sql.id(name)}(decode(${hash}, 'hex'))`,
+  );
 }
 
 export async function findTenantOfKeyAcrossTenants(
@@ -151,26 +181,6 @@ export async function listAudit(
       .where('tenant_id', '=', tenantId)
       .orderBy('position', 'desc')
       .limit(limit)
-      .execute(),
-  );
-}
-
-/** The keys of these numbers that can be used now, oldest first. */
-export async function listKeysOfNumbers(
-  database: Database,
-  tenantId: string,
-  numberIds: readonly string[],
-): Promise<readonly KeyRow[]> {
-  return await database.withTenant(tenantId, (transaction) =>
-    transaction
-      .selectFrom('api_key')
-      .select(keyColumns)
-      .where('tenant_id', '=', tenantId)
-      .where('number_id', '=', sql<string>`any(${numberIds}::text[])`)
-      .where('revoked_at', 'is', null)
-      .where(isUnexpired)
-      .orderBy('created_at')
-      .orderBy('id')
       .execute(),
   );
 }

@@ -148,15 +148,9 @@ function addList(number: CommandUnknownOpts, session: Session): void {
     .action(({ tenant }) =>
       withGateway(session, async ({ access, numbers }) => {
         await access.getTenant(tenant);
-        const operator = toOperatorAccess(tenant);
-        const listed = await numbers.list(operator);
-        const hints = await access.listKeyHints(
-          operator,
-          listed.map((it) => it.id),
-        );
-        session.answer(
-          listed.map((it) => toListItem(it, hints.get(it.id) ?? [])),
-          () => toNumberTable(listed, 'The tenant has no numbers yet; add one with: number add'),
+        const listed = await numbers.list(toOperatorAccess(tenant));
+        session.answer(listed.map(toListItem), () =>
+          toNumberTable(listed, 'The tenant has no numbers yet; add one with: number add'),
         );
       }),
     );

@@ -1,7 +1,7 @@
-// Owns API keys in the schema: the hints that people recognise a key by, and how those of a whole list are read at once.
+// Owns API keys in the schema: the hints that people recognise a key by.
 
 import type { KeyHint } from '../access/key.ts';
-import { builder, type GraphQLContext } from './builder.ts';
+import { builder } from './builder.ts';
 
 export const ApiKeyHintType = builder.objectRef<KeyHint>('ApiKeyHint').implement({
   description: 'Enough of an API key to recognise it by, and too little to use it.',
@@ -13,12 +13,3 @@ export const ApiKeyHintType = builder.objectRef<KeyHint>('ApiKeyHint').implement
     keyLast4: t.exposeString('keyLast4', { description: 'The last four characters of the key.' }),
   }),
 });
-
-/** The key hints of each of these numbers, in their order. */
-export async function loadKeyHints(
-  numberIds: readonly string[],
-  { access, accessControl }: GraphQLContext,
-): Promise<readonly (readonly KeyHint[])[]> {
-  const hints = await accessControl.listKeyHints(access, numberIds);
-  return numberIds.map((id) => hints.get(id) ?? []);
-}

@@ -3,14 +3,13 @@
 
 import SchemaBuilder from '@pothos/core';
 import DataloaderPlugin from '@pothos/plugin-dataloader';
-import type { Access, AccessControl } from '../access/access.ts';
+import type { Access } from '../access/access.ts';
 import type { PlainRequest } from '../exchange.ts';
 import type { Numbers } from '../numbers/numbers.ts';
 
 /** One for each request: DataLoaders are kept by it, so that what one request asks for travels together. */
 export interface GraphQLContext {
   readonly access: Access;
-  readonly accessControl: AccessControl;
   readonly numbers: Numbers;
   /** Its signal is aborted when the caller has gone. */
   readonly request: Pick<PlainRequest, 'headers' | 'signal'>;
@@ -20,8 +19,8 @@ interface BuilderTypes {
   Context: GraphQLContext;
   Scalars: {
     ID: { Input: string; Output: string };
-    /** A Date, or a text that was made from one. */
-    DateTime: { Input: never; Output: Date | string };
+    /** ISO 8601. */
+    DateTime: { Input: never; Output: string };
   };
   DefaultFieldNullability: false;
 }
@@ -31,10 +30,13 @@ export const builder = new SchemaBuilder<BuilderTypes>({
   defaultFieldNullability: false,
 });
 
+const isoLength = new Date(0).toISOString().length;
+
 builder.scalarType('DateTime', {
   description: 'A moment in UTC, ISO 8601 with milliseconds, for example 2026-06-30T09:18:33.000Z.',
   specifiedByURL: 'https://scalars.graphql.org/andimarek/date-time.html',
-  serialize: (value) => new Date(value).toISOString(),
+  // Nearly all are in the one form of this length already, and need not be taken apart and put together again.
+  serialize: (value) => (value.length === isoLength ? value : new Date(value).toISOString()),
 });
 
 /** An enum whose values and their descriptions are the entries of `words`, in their order. */

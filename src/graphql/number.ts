@@ -1,14 +1,15 @@
 // Owns the number in the schema: its types, and the two queries that answer it.
 
+import type { GraphQLResolveInfo } from 'graphql';
 import type { Health, WhatsAppNumber } from '../numbers/number.ts';
 import type { ConnectionState, ProviderName } from '../numbers/provider.ts';
 import type { NumberRequest, Numbers } from '../numbers/numbers.ts';
 import type { Effect, Reason, Sendability, Verdict } from '../numbers/sendable.ts';
 import { toWord } from '../numbers/vocabulary.ts';
-import { ApiKeyHintType, loadKeyHints } from './access.ts';
+import { ApiKeyHintType } from './access.ts';
 import { builder, createEnum, type GraphQLContext } from './builder.ts';
 import { FreshnessType, MetaDetailsType, toRawDescription, toVocabularyEnum } from './meta.ts';
-import { listSelectedBlocks } from './selection.ts';
+import { listSelectedBlocks, toShown, toShownList } from './selection.ts';
 
 const ProviderEnum = createEnum<ProviderName>('Provider', 'How the number reaches WhatsApp.', {
   META: "Official, through Meta's Cloud API.",
@@ -167,11 +168,9 @@ const WhatsAppNumberType = builder.objectRef<WhatsAppNumber>('WhatsAppNumber').i
     isFullyConnected: t.exposeBoolean('isFullyConnected', {
       description: 'Whether `state` is OPEN: connected, with nothing left to do.',
     }),
-    apiKeys: t.loadableList({
-      type: ApiKeyHintType,
+    apiKeys: t.expose('apiKeys', {
+      type: [ApiKeyHintType],
       description: 'The usable API keys that are bound to this number alone.',
-      load: loadKeyHints,
-      resolve: (number) => number.id,
     }),
     health: t.expose('health', {
       type: NumberHealthType,
@@ -199,11 +198,13 @@ type QueryFields = PothosSchemaTypes.QueryFieldBuilder<
   typeof builder.$inferSchemaTypes.Root
 >;
 
-// However many aliases ask for the list, it is one.
+// However many aliases ask for the list, it is one, with all that any of them shows.
 const lists = new WeakMap<GraphQLContext, ReturnType<Numbers['list']>>();
 
-function listOnce(context: GraphQLContext): ReturnType<Numbers['list']> {
-  const list = lists.get(context) ?? context.numbers.list(context.access);
+function listOnce(context: GraphQLContext, info: GraphQLResolveInfo): ReturnType<Numbers['list']> {
+  const found = lists.get(context);
+  if (found !== undefined) return found;
+  const list = context.numbers.list(context.access, toShownList(info));
   lists.set(context, list);
   return list;
 }
@@ -214,7 +215,7 @@ export function toNumberQueries(t: QueryFields) {
       type: [WhatsAppNumberType],
       description:
         'All numbers of the tenant, oldest first. Nothing is read live; `freshness` says how old the values are.',
-      resolve: (_root, _args, context) => listOnce(context),
+      resolve: (_root, _args, context, info) => listOnce(context, info),
     }),
     number: t.loadable({
       type: WhatsAppNumberType,
@@ -235,12 +236,13 @@ export function toNumberQueries(t: QueryFields) {
       resolve: (_root, { id, refresh }, _context, info) => ({
         id,
         refresh: refresh === true ? listSelectedBlocks(info) : null,
+        shown: toShown(info),
       }),
     }),
   };
 }
 
 /** Requests with the same key are one request. */
-function toCacheKey({ id, refresh }: NumberRequest): string {
-  return JSON.stringify([id, refresh]);
+function toCacheKey({ id, refresh, shown }: NumberRequest): string {
+  return JSON.stringify([id, refresh, shown]);
 }

@@ -1,4 +1,5 @@
-// Owns the question which blocks of Meta a selection uses, so that a live reading asks for those and no others.
+// Owns the question what a selection uses: the blocks of Meta, so that a live reading asks for those and no others, and
+// what is shown, so that nothing else is read.
 
 import {
   type FieldNode,
@@ -11,6 +12,7 @@ import {
   type SelectionNode,
 } from 'graphql';
 import { type MetaBlock, metaBlocks } from '../numbers/meta.ts';
+import type { Shown } from '../numbers/number.ts';
 
 /** Where fields stand: the part of a resolver's `info` that selections are read by. */
 export type SelectionInfo = Pick<GraphQLResolveInfo, 'fieldNodes' | 'fragments' | 'variableValues'>;
@@ -29,6 +31,43 @@ export function listSelectedBlocks(info: SelectionInfo): readonly MetaBlock[] {
 }
 
 const blocks = Object.keys(metaBlocks) as MetaBlock[];
+
+/** What the selection on a WhatsAppNumber looks at. */
+export function toShown(info: SelectionInfo): Shown {
+  const fields = listSubfields(info.fieldNodes, info);
+  const names = new Set(fields.map((field) => field.name.value));
+  const listBelow = (name: string) =>
+    listSubfields(
+      fields.filter((field) => field.name.value === name),
+      info,
+    ).map((field) => field.name.value);
+  return {
+    details: fields.some((field) => !plain.has(field.name.value)),
+    apiKeys: names.has('apiKeys'),
+    health: toShownHealth(names.has('health') ? listBelow('health') : null),
+    meta: names.has('meta') ? blocks.filter((block) => listBelow('meta').includes(block)) : null,
+  };
+}
+
+/** The same for all aliases of the list together. */
+export function toShownList(info: SelectionInfo & Pick<GraphQLResolveInfo, 'operation'>): Shown {
+  const lists = listSubfields([info.operation], info).filter(
+    (field) => field.name.value === 'numbers',
+  );
+  return toShown({ ...info, fieldNodes: lists });
+}
+
+// The members that a number always has, and those that are relations.
+const plain = new Set(
+  '__typename id provider state isFullyConnected apiKeys health meta'.split(' '),
+);
+
+function toShownHealth(fields: readonly string[] | null): Shown['health'] {
+  if (fields === null) return 'nothing';
+  return fields.some((name) => name === 'sendability' || name === 'freshness')
+    ? 'everything'
+    : 'summary';
+}
 
 /** The fields right below these, with fragments put in and what is skipped left out. */
 // All types are object types, so a fragment that passed validation always applies.

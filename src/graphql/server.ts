@@ -41,7 +41,7 @@ export interface GraphQLServerOptions {
 export function createGraphQLServer(
   options: GraphQLServerOptions,
 ): (request: PlainRequest, context: RequestContext) => Promise<PlainResponse> {
-  const { access: accessControl, numbers, telemetry, waitFor } = options;
+  const { numbers, telemetry, waitFor } = options;
   const yoga = createEngine(options);
   const graphiql = options.graphiql === null ? null : createGraphiql(options.graphiql.apiKey);
   const methods = graphiql === null ? ['POST'] : ['GET', 'POST'];
@@ -52,7 +52,7 @@ export function createGraphQLServer(
       assertExecutable(request, methods);
       const { access, visit } = await enter(options, request, context);
       const params = parseBody(await waitFor(() => request.text()));
-      const asked = { access, accessControl, numbers, answer, visit, asked: context, params };
+      const asked = { access, numbers, answer, visit, asked: context, params };
       if (!isPlain(request)) return await askYoga(yoga, request, asked);
       return toResponse(await run(yoga, { ...asked, request }), answer);
     } catch (thrown) {

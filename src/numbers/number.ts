@@ -1,16 +1,27 @@
 // Owns what a number is to everyone who asks: the domain types, and how rows of the database become them.
 
-import { type MetaPhone, type MetaProfile, type MetaWaba, toStoredBlock } from './meta.ts';
-import type { Block, Blocks, ConnectionState, ProviderName, UpstreamFailure } from './provider.ts';
-import { type Sendability, toSendability, type Verdict } from './sendable.ts';
+import type { KeyHint } from '../access/key.ts';
+import {
+  type MetaBlock,
+  type MetaBlocks,
+  type MetaPhone,
+  type MetaProfile,
+  type MetaWaba,
+  toStoredBlock,
+} from './meta.ts';
+import type { Block, ConnectionState, ProviderName, UpstreamFailure } from './provider.ts';
+import { isSendable, type Sendability, toSendability, type Verdict } from './sendable.ts';
 import { toWord } from './vocabulary.ts';
+
+/** ISO 8601 in UTC with milliseconds, as the database writes it and answers show it. */
+export type Timestamp = string;
 
 /** How old a block is and how the last attempt to renew it went. */
 export interface Freshness {
   /** When the value was true: the time at which the reading was sent. Null when none ever succeeded. */
-  readonly observedAt: Date | null;
+  readonly observedAt: Timestamp | null;
   /** When a reading was last tried. Null when none ever was. */
-  readonly attemptedAt: Date | null;
+  readonly attemptedAt: Timestamp | null;
   /** Whole seconds since `observedAt`. */
   readonly ageSeconds: number | null;
   /** LIVE: read for this very request. SNAPSHOT: stored by an earlier one. */
@@ -43,7 +54,7 @@ export interface Health {
 /** Present once at least one block was read. A block is null until it was attempted. */
 export interface MetaDetails {
   /** The oldest `observedAt` of the blocks. */
-  readonly fetchedAt: Date;
+  readonly fetchedAt: Timestamp;
   readonly phone: Snapshot<MetaPhone> | null;
   readonly profile: Snapshot<MetaProfile> | null;
   readonly waba: Snapshot<MetaWaba> | null;
@@ -58,38 +69,83 @@ export interface WhatsAppNumber {
   readonly provider: ProviderName;
   readonly state: ConnectionState;
   readonly isFullyConnected: boolean;
-  readonly createdAt: Date;
-  readonly updatedAt: Date;
+  readonly createdAt: Timestamp;
+  readonly updatedAt: Timestamp;
+  /** Those that can be used and are bound to this number alone, oldest first. */
+  readonly apiKeys: readonly KeyHint[];
   readonly health: Health;
   readonly meta: MetaDetails | null;
+  /** The first moment at which a member other than an age changes although nothing is written; null when none does. */
+  readonly changesAt: Date | null;
 }
 
-/** A block as it is stored. */
+/** What is going to be looked at. The rest is not read, and looking at it throws. */
+export interface Shown {
+  /** What the number has of its own beside `id`, `provider`, `state` and `isFullyConnected`. */
+  readonly details: boolean;
+  readonly apiKeys: boolean;
+  /** `summary`: all but `sendability` and `freshness`. */
+  readonly health: 'nothing' | 'summary' | 'everything';
+  /** The blocks of `meta`; null when not even its `fetchedAt` is looked at. */
+  readonly meta: readonly MetaBlock[] | null;
+}
+
+export const everything: Shown = {
+  details: true,
+  apiKeys: true,
+  health: 'everything',
+  meta: ['phone', 'profile', 'waba'],
+};
+
+/** All that one of these shows. */
+export function toUnion(shown: readonly Shown[]): Shown {
+  const healths = new Set(shown.map(({ health }) => health));
+  const metas = shown.map(({ meta }) => meta).filter((meta) => meta !== null);
+  return {
+    details: shown.some(({ details }) => details),
+    apiKeys: shown.some(({ apiKeys }) => apiKeys),
+    health: (['everything', 'summary'] as const).find((health) => healths.has(health)) ?? 'nothing',
+    meta: metas.length === 0 ? null : [...new Set(metas.flat())],
+  };
+}
+
+/** A block as it is stored, as much of it as is shown. */
 export interface StoredBlock {
-  readonly block: Block;
   readonly data: Readonly<Record<string, unknown>> | null;
-  readonly observedAt: Date | null;
-  readonly attemptedAt: Date;
+  readonly observedAt: Timestamp | null;
+  readonly attemptedAt: Timestamp | null;
   readonly failure: UpstreamFailure | null;
   /** Of the phone: the last verdict that a reading supported. */
   readonly verdict: Verdict | null;
 }
 
-/** A number as it is stored, with its blocks and those of its account. */
+/** A hint on a key, and until when it can be used on the clock of this process, in milliseconds. */
+export interface StoredKeyHint extends KeyHint {
+  readonly expiresAt: number | null;
+}
+
+/** A number as it is stored, with its blocks and those of its account, as much of it as is shown. */
 export interface StoredNumber {
   readonly id: string;
-  readonly instanceName: string | null;
-  readonly number: string;
-  readonly name: string;
   readonly provider: ProviderName;
   readonly state: ConnectionState;
   /** When the state was last read or changed, by whomever. */
-  readonly stateObservedAt: Date;
-  readonly createdAt: Date;
-  readonly updatedAt: Date;
+  readonly stateObservedAt: Timestamp | null;
+  readonly details: Pick<
+    WhatsAppNumber,
+    'instanceName' | 'number' | 'name' | 'createdAt' | 'updatedAt'
+  > | null;
+  readonly apiKeys: readonly StoredKeyHint[];
+  readonly blocks: { readonly [B in Block]?: StoredBlock | undefined };
+}
+
+/** Where a number is found upstream. */
+export interface NumberAddress {
+  readonly id: string;
+  readonly provider: ProviderName;
+  readonly instanceName: string | null;
   readonly phoneNumberId: string | null;
   readonly wabaId: string | null;
-  readonly blocks: readonly StoredBlock[];
 }
 
 /** Meta changes health within hours, and a reading an hour is far within its budget. */
@@ -98,44 +154,40 @@ export const staleAfterSeconds = 3_600;
 /** How the reading of a block went for this very request: LIVE, or why it was not even attempted. */
 export type Outcomes = ReadonlyMap<Block, 'LIVE' | UpstreamFailure>;
 
-/** `outcomes` has the blocks that were read for this very request. */
+/** What a number comes to depends on, beside what is stored of it. */
+export interface Circumstances {
+  readonly now: Date;
+  /** The blocks that its provider can be asked for; what is stored of others says nothing any more. */
+  readonly readable: readonly Block[];
+  /** Of the blocks that were read for this very request. */
+  readonly outcomes: Outcomes;
+}
+
 export function toWhatsAppNumber(
   stored: StoredNumber,
-  now: Date,
-  outcomes: Outcomes = new Map(),
+  shown: Shown,
+  circumstances: Circumstances,
 ): WhatsAppNumber {
-  const snapshot = <B extends Block>(block: B) => toSnapshot(stored, block, now, outcomes);
-  const phone = snapshot('phone');
-  const profile = snapshot('profile');
-  const waba = snapshot('waba');
-  const evidence = stored.provider === 'META' ? phone : snapshot('connection');
-  const fetchedAt = toOldest([phone, profile, waba]);
-  return {
+  const nowMs = circumstances.now.getTime();
+  const keys = stored.apiKeys.filter(({ expiresAt }) => (expiresAt ?? Infinity) > nowMs);
+  const health = shown.health === 'nothing' ? null : toHealth(stored, shown.health, circumstances);
+  const meta = shown.meta === null ? null : toMeta(stored, shown.meta, circumstances);
+  const changes = [
+    ...keys.map(({ expiresAt }) => expiresAt),
+    shown.health === 'everything' ? toStaleAt(health?.freshness) : null,
+    ...(shown.meta ?? []).map((block) => toStaleAt(meta?.[block]?.freshness)),
+  ];
+  return hideUnread({
     id: stored.id,
-    instanceName: stored.instanceName,
-    number: stored.number,
-    name: stored.name,
     provider: stored.provider,
     state: stored.state,
     isFullyConnected: isFullyConnected(stored.state),
-    createdAt: stored.createdAt,
-    updatedAt: stored.updatedAt,
-    health: {
-      qualityRating: phone?.value?.qualityRating ?? null,
-      messagingLimitTier: phone?.value?.messagingLimitTier ?? null,
-      metaStatus: phone?.value?.status ?? null,
-      ...toSendability({
-        provider: stored.provider,
-        state: stored.state,
-        phone: phone?.value ?? null,
-        stale: evidence?.freshness.stale ?? false,
-        failure: evidence?.freshness.error ?? null,
-        lastVerdict: stored.blocks.find(({ block }) => block === 'phone')?.verdict ?? null,
-      }),
-      freshness: evidence?.freshness ?? null,
-    },
-    meta: fetchedAt === null ? null : { fetchedAt, phone, profile, waba },
-  };
+    changesAt: toFirst(changes, nowMs),
+    ...stored.details,
+    ...(shown.apiKeys && { apiKeys: keys.map(toHint) }),
+    ...(health !== null && { health }),
+    ...(shown.meta !== null && { meta }),
+  });
 }
 
 /** Why a live reading gave nothing at all; null when at least one block was read, or there was nothing to ask. */
@@ -173,45 +225,132 @@ export function isFullyConnected(state: ConnectionState): boolean {
   return state === 'OPEN';
 }
 
-function toSnapshot<B extends Block>(
+/** Of what was not read nothing is known, and nobody shall take it for what is not there. */
+function hideUnread<T>(read: Partial<T>): T {
+  // What is missing throws.
+  return { __proto__: unread, ...read } as unknown as T;
+}
+
+const unread: object = Object.defineProperties(
+  {},
+  Object.fromEntries(
+    'instanceName number name createdAt updatedAt apiKeys health meta sendability freshness phone profile waba'
+      .split(' ')
+      .map((name) => [name, { get: () => throwUnread(name) }]),
+  ),
+);
+
+function throwUnread(name: string): never {
+  throw new Error(`${name} is looked at and was not read.`);
+}
+
+function toHint({ name, keyPrefix, keyLast4 }: StoredKeyHint): KeyHint {
+  return { name, keyPrefix, keyLast4 };
+}
+
+/** The first of these moments that is yet to come. */
+function toFirst(moments: readonly (number | null)[], nowMs: number): Date | null {
+  const first = Math.min(...moments.map((at) => (at !== null && at > nowMs ? at : Infinity)));
+  return first === Infinity ? null : new Date(first);
+}
+
+/** The moment from which on a block counts as stale. */
+function toStaleAt(freshness: Freshness | null | undefined): number | null {
+  const observedAt = freshness?.observedAt ?? null;
+  return observedAt === null ? null : Date.parse(observedAt) + (staleAfterSeconds + 1) * 1_000;
+}
+
+function toHealth(
+  stored: StoredNumber,
+  shown: Exclude<Shown['health'], 'nothing'>,
+  circumstances: Circumstances,
+): Health {
+  const { provider, state } = stored;
+  const block = provider === 'META' ? 'phone' : 'connection';
+  const freshness = toFreshness(stored, block, circumstances);
+  const phone = circumstances.readable.includes('phone') ? stored.blocks.phone : undefined;
+  const { data = null, verdict = null } = phone ?? {};
+  // A verdict spares the evidence, which is not even read for a summary.
+  const isEvidence = data !== null && (shown === 'everything' || verdict === null);
+  const evidence = {
+    provider,
+    state,
+    phone: isEvidence ? toStoredBlock('phone', data) : null,
+    stale: freshness?.stale ?? false,
+    failure: freshness?.error ?? null,
+    lastVerdict: verdict,
+  };
+  return hideUnread<Health>({
+    qualityRating: toText(data, 'qualityRating'),
+    messagingLimitTier: toText(data, 'messagingLimitTier'),
+    metaStatus: toText(data, 'status'),
+    ...(shown === 'everything'
+      ? { ...toSendability(evidence), freshness }
+      : { sendable: isSendable(evidence) }),
+  });
+}
+
+// The decoder has made these a text or null.
+function toText(data: StoredBlock['data'], name: keyof MetaPhone): string | null {
+  return (data?.[name] ?? null) as string | null;
+}
+
+function toMeta(
+  stored: StoredNumber,
+  shown: readonly MetaBlock[],
+  circumstances: Circumstances,
+): MetaDetails | null {
+  const fetchedAt = metaBlockNames
+    .filter((block) => circumstances.readable.includes(block))
+    .map((block) => stored.blocks[block]?.observedAt ?? null)
+    .reduce(toOlder, null);
+  if (fetchedAt === null) return null;
+  const entries = shown.map((block) => [block, toSnapshot(stored, block, circumstances)]);
+  return hideUnread<MetaDetails>({ fetchedAt, ...Object.fromEntries(entries) });
+}
+
+const metaBlockNames: readonly MetaBlock[] = ['phone', 'profile', 'waba'];
+
+// In one format the order of texts is that of times.
+function toOlder(one: Timestamp | null, other: Timestamp | null): Timestamp | null {
+  if (one === null || other === null) return one ?? other;
+  return one < other ? one : other;
+}
+
+function toSnapshot<B extends MetaBlock>(
   stored: StoredNumber,
   block: B,
-  now: Date,
-  outcomes: Outcomes,
-): Snapshot<Blocks[B]> | null {
-  const found = stored.blocks.find((candidate) => candidate.block === block);
+  circumstances: Circumstances,
+): Snapshot<MetaBlocks[B]> | null {
+  const freshness = toFreshness(stored, block, circumstances);
+  if (freshness === null) return null;
+  const data = stored.blocks[block]?.data ?? null;
+  return { value: data === null ? null : toStoredBlock(block, data), freshness };
+}
+
+/** Null for a block that nobody has tried to read. */
+function toFreshness(
+  stored: StoredNumber,
+  block: Block,
+  { now, readable, outcomes }: Circumstances,
+): Freshness | null {
+  const found = readable.includes(block) ? stored.blocks[block] : undefined;
   const outcome = outcomes.get(block);
   const unattempted = outcome === undefined || outcome === 'LIVE' ? null : outcome;
   if (found === undefined && unattempted === null) return null;
-  const { data = null, attemptedAt = null } = found ?? {};
   // Other software may have written the state after we read it.
   const observedAt = block === 'connection' ? stored.stateObservedAt : (found?.observedAt ?? null);
   const error = unattempted ?? found?.failure ?? null;
   const ageSeconds =
     observedAt === null
       ? null
-      : Math.max(0, Math.floor((now.getTime() - observedAt.getTime()) / 1_000));
+      : Math.max(0, Math.floor((now.getTime() - Date.parse(observedAt)) / 1_000));
   return {
-    value: data === null ? null : (toValue(block, data) as Blocks[B]),
-    freshness: {
-      observedAt,
-      attemptedAt,
-      ageSeconds,
-      source: outcome === 'LIVE' && error === null ? 'LIVE' : 'SNAPSHOT',
-      stale: ageSeconds === null || ageSeconds > staleAfterSeconds,
-      error,
-    },
+    observedAt,
+    attemptedAt: found?.attemptedAt ?? null,
+    ageSeconds,
+    source: outcome === 'LIVE' && error === null ? 'LIVE' : 'SNAPSHOT',
+    stale: ageSeconds === null || ageSeconds > staleAfterSeconds,
+    error,
   };
-}
-
-function toValue(block: Block, data: Readonly<Record<string, unknown>>): unknown {
-  return block === 'connection' ? data : toStoredBlock(block, data);
-}
-
-function toOldest(snapshots: readonly (Snapshot<unknown> | null)[]): Date | null {
-  const times = snapshots
-    .map((snapshot) => snapshot?.freshness.observedAt ?? null)
-    .filter((time) => time !== null)
-    .map((time) => time.getTime());
-  return times.length === 0 ? null : new Date(Math.min(...times));
 }

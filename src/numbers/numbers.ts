@@ -7,14 +7,19 @@ import type { Vault } from '../secrets.ts';
 import type { Telemetry } from '../telemetry.ts';
 import type { MetaBlock } from './meta.ts';
 import {
+  everything,
   findRefreshFailure,
+  type NumberAddress,
   type Outcomes,
+  type Shown,
   type StoredNumber,
+  toUnion,
   toWhatsAppNumber,
   type WhatsAppNumber,
 } from './number.ts';
 import type { Block, ConnectionState, Credentials, Provider, ProviderName } from './provider.ts';
-import { createRefresher, toCredentialPlace } from './refresh.ts';
+import { createRefresher, toCredentialPlace, type Wish } from './refresh.ts';
+import { listAddresses, listNumbers } from './shown-store.ts';
 import * as store from './store.ts';
 
 /** One number to get. */
@@ -22,6 +27,8 @@ export interface NumberRequest {
   readonly id: string;
   /** The blocks of Meta to read live before answering; none of them means all; null fetches nothing. */
   readonly refresh: readonly MetaBlock[] | null;
+  /** Everything unless told. */
+  readonly shown?: Shown;
 }
 
 export interface NewNumber {
@@ -40,11 +47,11 @@ export interface NewNumber {
 }
 
 export interface Numbers {
-  /** All numbers of the tenant, by creation, then id. Fetches nothing. */
-  list(access: Access): Promise<readonly WhatsAppNumber[]>;
+  /** All numbers of the tenant, by creation, then id; all of them unless told what is shown. Fetches nothing. */
+  list(access: Access, shown?: Shown): Promise<readonly WhatsAppNumber[]>;
   /**
-   * One answer for each request, in order: the number, or NUMBER_NOT_FOUND. Live readings travel together; trouble
-   * upstream is told by the number's freshness. `signal` is that of the caller: see `Refresher.observe`.
+   * One answer for each request, in order: the number, or NUMBER_NOT_FOUND. They are read together, with all that is
+   * shown of one of them. Live readings travel together too; trouble upstream is told by the number's freshness. `signal` is that of the caller: see `Refresher.observe`.
    */
   getMany(
     access: Access,
@@ -53,7 +60,7 @@ export interface Numbers {
   ): Promise<readonly (WhatsAppNumber | GatewayError)[]>;
   /** Throws NUMBER_NOT_FOUND. */
   get(access: Access, request: NumberRequest, signal: AbortSignal): Promise<WhatsAppNumber>;
-  /** As `get` with a reading of these blocks; throws why when not one of them could be read. */
+  /** Everything of a number after a reading of these blocks; throws why when not one of them could be read. */
   getLive(
     access: Access,
     id: string,
@@ -155,40 +162,48 @@ function createReading(
   { database, providers, now }: NumbersOptions,
   refresher: ReturnType<typeof createRefresher>,
 ): Pick<Numbers, 'list' | 'getMany'> {
+  const read = async (
+    { tenantId }: Access,
+    shown: Shown,
+    ids?: readonly string[],
+  ): Promise<readonly StoredNumber[]> =>
+    await listNumbers(database, { tenantId, shown, ...(ids && { ids }), now: now() });
   // What was stored while a session engine was configured says nothing once there is none.
-  const toNumber = (stored: StoredNumber, outcomes?: Outcomes) => {
-    const blocks = stored.blocks.filter(({ block }) =>
-      providers[stored.provider].blocks.includes(block),
-    );
-    return toWhatsAppNumber({ ...stored, blocks }, now(), outcomes);
-  };
+  const toNumber = (stored: StoredNumber, shown: Shown, outcomes: Outcomes = new Map()) =>
+    toWhatsAppNumber(stored, shown, {
+      now: now(),
+      readable: providers[stored.provider].blocks,
+      outcomes,
+    });
   return {
-    async list(access) {
-      const stored = await store.listNumbers(database, access.tenantId);
-      return stored.map((number) => toNumber(number));
+    async list(access, shown = everything) {
+      return (await read(access, shown)).map((stored) => toNumber(stored, shown));
     },
     async getMany(access, requests, signal) {
       // No stored id has a NUL, and PostgreSQL refuses to be asked for one.
-      const ids = [...new Set(requests.map(({ id }) => id))].filter((id) => !id.includes('\0'));
-      const before = new Map(
-        (await store.listNumbers(database, access.tenantId, ids)).map((row) => [row.id, row]),
-      );
-      const wishes = toWishes(requests, before);
+      const asked = requests.filter(({ id }) => !id.includes('\0'));
+      const live = toIds(asked.filter((request) => request.refresh !== null));
+      const wishes =
+        live.length === 0
+          ? []
+          : toWishes(asked, await listAddresses(database, access.tenantId, live));
       const outcomes =
         wishes.length === 0 ? new Map() : await refresher.observe(access, wishes, signal);
-      const after =
-        wishes.length === 0
-          ? before
-          : new Map(
-              (await store.listNumbers(database, access.tenantId, ids)).map((row) => [row.id, row]),
-            );
+      const shown = toUnion(requests.map((request) => request.shown ?? everything));
+      const found = new Map(
+        (await read(access, shown, toIds(asked))).map((stored) => [stored.id, stored]),
+      );
       return requests.map(({ id, refresh }) => {
-        const stored = after.get(id);
+        const stored = found.get(id);
         if (stored === undefined) return toNotFound();
-        return toNumber(stored, refresh === null ? undefined : outcomes.get(id));
+        return toNumber(stored, shown, refresh === null ? undefined : outcomes.get(id));
       });
     },
   };
+}
+
+function toIds(requests: readonly NumberRequest[]): readonly string[] {
+  return [...new Set(requests.map(({ id }) => id))];
 }
 
 const allBlocks: readonly MetaBlock[] = ['phone', 'profile', 'waba'];
@@ -196,16 +211,17 @@ const allBlocks: readonly MetaBlock[] = ['phone', 'profile', 'waba'];
 // Two requests for one number become one wish for all that they want.
 function toWishes(
   requests: readonly NumberRequest[],
-  stored: ReadonlyMap<string, StoredNumber>,
-): readonly { number: StoredNumber; blocks: readonly Block[] }[] {
-  const asked = requests.filter((request) => request.refresh !== null);
-  return [...Map.groupBy(asked, (request) => request.id)].flatMap(([id, ofNumber]) => {
-    const number = stored.get(id);
-    if (number === undefined) return [];
-    const blocks = ofNumber.flatMap(({ refresh }) =>
+  addresses: readonly NumberAddress[],
+): readonly Wish[] {
+  const asked = Map.groupBy(
+    requests.filter((request) => request.refresh !== null),
+    (request) => request.id,
+  );
+  return addresses.map((number) => {
+    const blocks = (asked.get(number.id) ?? []).flatMap(({ refresh }) =>
       refresh === null || refresh.length === 0 ? allBlocks : refresh,
     );
-    return [{ number, blocks: [...new Set<Block>([...blocks, 'connection'])] }];
+    return { number, blocks: [...new Set<Block>([...blocks, 'connection'])] };
   });
 }
 

@@ -8,7 +8,7 @@ import type { Database } from '../database.ts';
 import type { Vault } from '../secrets.ts';
 import type { Telemetry } from '../telemetry.ts';
 import type { MetaPhone } from './meta.ts';
-import { type Outcomes, type StoredNumber, toConnectionState } from './number.ts';
+import { type NumberAddress, type Outcomes, toConnectionState } from './number.ts';
 import {
   type Block,
   type Blocks,
@@ -28,7 +28,7 @@ import * as store from './store.ts';
 
 /** A number to read, and which of its blocks; those that its provider does not have are passed over. */
 export interface Wish {
-  readonly number: StoredNumber;
+  readonly number: NumberAddress;
   readonly blocks: readonly Block[];
 }
 

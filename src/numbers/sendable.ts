@@ -11,6 +11,9 @@
 //  5. Evidence that is missing or stale, or that a dead token or a lost permission keeps us from renewing, supports no
 //     verdict.
 // https://developers.facebook.com/docs/whatsapp/cloud-api/health-status
+//
+// What a reading supports is stored with it. Whoever changes rule 2 or 3 adds a migration that sets the stored verdicts to
+// null: they are then made of the evidence until the next reading.
 
 import type { HealthEntity, MetaPhone } from './meta.ts';
 import type { ConnectionState, ProviderName, UpstreamFailure } from './provider.ts';
@@ -70,11 +73,27 @@ export function toSendability(evidence: Evidence): {
   const doubts = toDoubts(evidence);
   // A stale reading supports neither YES nor NO. The connection state holds until something newer says otherwise.
   const current = evidence.stale ? [...certain, ...doubts] : [...certain, ...read, ...doubts];
-  const supported = toVerdict([...certain, ...read]);
   return {
-    sendable: (supported === 'UNKNOWN' ? evidence.lastVerdict : supported) === 'YES',
+    sendable: isSendable(evidence),
     sendability: { verdict: toVerdict(current), reasons: [...certain, ...read, ...doubts] },
   };
+}
+
+/**
+ * `sendable` alone. The phone may be left out where the last verdict is known: a reading that supports one has it stored
+ * beside it.
+ */
+export function isSendable({
+  provider,
+  state,
+  phone,
+  failure,
+  lastVerdict,
+}: Omit<Evidence, 'stale'>): boolean {
+  if (toVerdict([...toConnectionReasons(state), ...toFindings(failure)]) === 'NO') return false;
+  if (provider !== 'META') return true;
+  const supported = phone === null ? null : toSupportedVerdict(phone);
+  return (supported ?? lastVerdict) === 'YES';
 }
 
 /** The verdict that a reading of the phone supports by itself; null when it lacks the evidence. */

@@ -1,43 +1,10 @@
-// Owns the SQL on numbers, their credentials and their snapshots. Who may read them upstream is in lease-store.ts.
+// Owns the SQL that writes numbers, their credentials and their snapshots. How they are read is in shown-store.ts, who
+// may read them upstream in lease-store.ts.
 
-import { type RawBuilder, sql } from 'kysely';
-import type { Database, TenantTransaction, WhatsAppNumberTable } from '../database.ts';
+import { sql } from 'kysely';
+import type { Database, TenantTransaction } from '../database.ts';
 import { deleteLeases, recordBudgets, type Subject } from './lease-store.ts';
-import type { StoredBlock, StoredNumber } from './number.ts';
-import type { Block, ConnectionState, Pause, ProviderName, UpstreamFailure } from './provider.ts';
-
-/** The numbers of the tenant in order of creation, then id; with `ids`, those of them. */
-export async function listNumbers(
-  database: Database,
-  tenantId: string,
-  ids?: readonly string[],
-): Promise<readonly StoredNumber[]> {
-  return await database.withTenant(tenantId, async (transaction) => {
-    const query = transaction
-      .selectFrom('whatsapp_number as n')
-      .select([
-        'n.id',
-        'n.instance_name',
-        'n.number',
-        'n.name',
-        'n.provider',
-        'n.state',
-        'n.state_observed_at',
-        'n.phone_number_id',
-        'n.waba_id',
-        'n.created_at',
-        'n.updated_at',
-        selectBlocks().as('blocks'),
-      ])
-      .where('n.tenant_id', '=', tenantId)
-      .orderBy('n.created_at')
-      .orderBy('n.id');
-    const rows = await (
-      ids === undefined ? query : query.where('n.id', '=', sql<string>`any(${ids}::text[])`)
-    ).execute();
-    return rows.map(toStoredNumber);
-  });
-}
+import type { ConnectionState, Pause, ProviderName, UpstreamFailure } from './provider.ts';
 
 export async function findTenantOfNumberAcrossTenants(
   database: Database,
@@ -227,70 +194,6 @@ async function updateNumbers(
         then greatest(n.state_observed_at, ${observedAt}::timestamptz(3)) else n.state_observed_at end
     from read join locked on locked.id = read.id
     where n.tenant_id = ${tenantId} and n.id = read.id`.execute(transaction);
-}
-
-interface BlockJson {
-  readonly block: Block;
-  readonly data: Readonly<Record<string, unknown>> | null;
-  readonly observed_at: string | null;
-  readonly attempted_at: string;
-  readonly failure: UpstreamFailure | null;
-  readonly verdict: StoredBlock['verdict'];
-}
-
-function selectBlocks(): RawBuilder<readonly BlockJson[]> {
-  return sql`(
-    select coalesce(jsonb_agg(b), '[]') from (
-      select s.block, s.data, s.observed_at, s.attempted_at, s.failure, s.verdict
-      from number_snapshot s
-      where s.tenant_id = n.tenant_id and s.number_id = n.id
-      union all
-      select 'waba', w.data, w.observed_at, w.attempted_at, w.failure, null from waba_snapshot w
-      where w.tenant_id = n.tenant_id and w.waba_id = n.waba_id
-    ) b)`;
-}
-
-interface NumberRow {
-  readonly id: string;
-  readonly instance_name: string | null;
-  readonly number: string;
-  readonly name: string;
-  readonly provider: WhatsAppNumberTable['provider'];
-  readonly state: WhatsAppNumberTable['state'];
-  readonly state_observed_at: Date;
-  readonly phone_number_id: string | null;
-  readonly waba_id: string | null;
-  readonly created_at: Date;
-  readonly updated_at: Date;
-  readonly blocks: readonly BlockJson[];
-}
-
-function toStoredNumber(row: NumberRow): StoredNumber {
-  return {
-    id: row.id,
-    instanceName: row.instance_name,
-    number: row.number,
-    name: row.name,
-    provider: row.provider,
-    state: row.state,
-    stateObservedAt: row.state_observed_at,
-    phoneNumberId: row.phone_number_id,
-    wabaId: row.waba_id,
-    createdAt: row.created_at,
-    updatedAt: row.updated_at,
-    blocks: row.blocks.map(toBlockOfRow),
-  };
-}
-
-function toBlockOfRow(json: BlockJson): StoredBlock {
-  return {
-    block: json.block,
-    data: json.data,
-    observedAt: json.observed_at === null ? null : new Date(json.observed_at),
-    attemptedAt: new Date(json.attempted_at),
-    failure: json.failure,
-    verdict: json.verdict,
-  };
 }
 
 function toJson(value: unknown): string {

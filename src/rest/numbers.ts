@@ -1,10 +1,9 @@
 // Owns what REST says about numbers: its handlers, and the JSON members in their order. Which of Meta's fields are
 // shown is said by the tables of numbers/meta.ts.
 
-import type { Access, AccessControl } from '../access/access.ts';
-import type { KeyHint } from '../access/key.ts';
+import type { Access } from '../access/access.ts';
 import { type Field, type MetaBlock, metaBlocks } from '../numbers/meta.ts';
-import type { Health, MetaDetails, Snapshot, WhatsAppNumber } from '../numbers/number.ts';
+import type { Health, MetaDetails, Shown, Snapshot, WhatsAppNumber } from '../numbers/number.ts';
 import type { Numbers } from '../numbers/numbers.ts';
 
 /** A request whose key was verified and whose parameters were checked. */
@@ -21,27 +20,19 @@ export interface Question {
 /** Makes the JSON of a 200; throws a GatewayError for any other answer. */
 export type Handler = (question: Question) => Promise<unknown>;
 
-export interface NumberHandlersOptions {
-  readonly access: AccessControl;
-  readonly numbers: Numbers;
-}
-
-export function createNumberHandlers({ access: control, numbers }: NumberHandlersOptions): {
+export function createNumberHandlers(numbers: Numbers): {
   readonly listNumbers: Handler;
   readonly getNumber: Handler;
   readonly getNumberStatus: Handler;
 } {
   return {
     async listNumbers({ access }) {
-      const listed = await numbers.list(access);
-      const ids = listed.map((number) => number.id);
-      const hints = await control.listKeyHints(access, ids);
-      return listed.map((number) => toListItem(number, hints.get(number.id) ?? []));
+      return (await numbers.list(access, shownInList)).map(toListItem);
     },
     async getNumber({ access, id, query, signal }) {
       const number =
         query['refresh'] === undefined
-          ? await numbers.get(access, { id, refresh: null }, signal)
+          ? await numbers.get(access, { id, refresh: null, shown: shownInDetail }, signal)
           : await numbers.getLive(access, id, [], signal);
       return toDetail(number);
     },
@@ -52,13 +43,24 @@ export function createNumberHandlers({ access: control, numbers }: NumberHandler
   };
 }
 
+/** What `toListItem` looks at. */
+export const shownInList: Shown = { details: true, apiKeys: true, health: 'nothing', meta: null };
+
+/** What `toDetail` looks at. */
+const shownInDetail: Shown = {
+  details: true,
+  apiKeys: false,
+  health: 'summary',
+  meta: ['phone', 'profile', 'waba'],
+};
+
 /** The fields of a block that REST shows, in its order. */
 export function listRestFields(block: MetaBlock): readonly Field[] {
   const fields: readonly Field[] = metaBlocks[block];
   return fields.filter((field) => field.rest);
 }
 
-export function toListItem(number: WhatsAppNumber, hints: readonly KeyHint[]) {
+export function toListItem(number: WhatsAppNumber) {
   return {
     id: number.id,
     instanceName: number.instanceName,
@@ -66,11 +68,11 @@ export function toListItem(number: WhatsAppNumber, hints: readonly KeyHint[]) {
     name: number.name,
     provider: number.provider,
     // Member by member: what is added to a hint one day is not shown by accident.
-    apiKeys: hints.map(({ name, keyPrefix, keyLast4 }) => ({ name, keyPrefix, keyLast4 })),
+    apiKeys: number.apiKeys.map(({ name, keyPrefix, keyLast4 }) => ({ name, keyPrefix, keyLast4 })),
     state: number.state,
     isFullyConnected: number.isFullyConnected,
-    createdAt: number.createdAt.toISOString(),
-    updatedAt: number.updatedAt.toISOString(),
+    createdAt: number.createdAt,
+    updatedAt: number.updatedAt,
   };
 }
 
@@ -82,8 +84,8 @@ export function toDetail(number: WhatsAppNumber) {
     provider: number.provider,
     state: number.state,
     isFullyConnected: number.isFullyConnected,
-    createdAt: number.createdAt.toISOString(),
-    updatedAt: number.updatedAt.toISOString(),
+    createdAt: number.createdAt,
+    updatedAt: number.updatedAt,
     health: toHealth(number.health),
     meta: number.meta === null ? null : toMeta(number.meta),
   };
@@ -95,7 +97,7 @@ function toHealth({ qualityRating, messagingLimitTier, metaStatus, sendable }: H
 
 function toMeta({ fetchedAt, phone, profile, waba }: MetaDetails) {
   return {
-    fetchedAt: fetchedAt.toISOString(),
+    fetchedAt,
     phone: toBlock('phone', phone),
     profile: toBlock('profile', profile),
     waba: toBlock('waba', waba),

@@ -62,8 +62,8 @@ function createRoutes(options: RestOptions): readonly Route[] {
   return routes;
 }
 
-function createNumberRoutes(options: RestOptions): readonly Route[] {
-  const { listNumbers, getNumber, getNumberStatus } = createNumberHandlers(options);
+function createNumberRoutes({ numbers }: Pick<RestOptions, 'numbers'>): readonly Route[] {
+  const { listNumbers, getNumber, getNumberStatus } = createNumberHandlers(numbers);
   return [
     {
       method: 'GET',

@@ -1,0 +1,20 @@
+// Owns what the database asks of a driver.
+
+import type { Dialect, Kysely } from 'kysely';
+import type { Statement, TextRow } from './statement.ts';
+import type { Tables } from './tables.ts';
+
+export interface Driver {
+  /** For everything but `read`. */
+  readonly dialect: Dialect;
+  /** Executes the statements in one transaction and answers the rows of the last one. */
+  readonly read: Read;
+  release(): Promise<void>;
+}
+
+/** Calls `onSend` once it no longer waits for a connection: from then on the database may have answered. */
+export type Read = (
+  kysely: Kysely<Tables>,
+  statements: readonly Statement[],
+  onSend: () => void,
+) => Promise<readonly TextRow[]>;

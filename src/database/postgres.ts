@@ -1,0 +1,89 @@
+// Owns the connections to a PostgreSQL server, and what is read through them.
+
+import { PostgresDialect } from 'kysely';
+import { DatabaseError, Pool } from 'pg';
+import { limits } from './door.ts';
+import type { Driver, Read } from './driver.ts';
+import { createRoundTrip } from './round-trip.ts';
+import type { Statement, TextRow } from './statement.ts';
+
+export interface PostgresOptions {
+  /** Called with each statement that is executed. */
+  readonly onStatement?: (sql: string) => void;
+  /** An idle connection was lost. The pool replaces it. */
+  readonly onConnectionLost?: (error: Error) => void;
+  readonly onPool?: (pool: ConnectionPool) => void;
+  /** Most connections to PostgreSQL at once. */
+  readonly connections?: number;
+}
+
+/** The connections, as far as they are to be watched. */
+export type ConnectionPool = Pick<Pool, 'totalCount' | 'idleCount' | 'waitingCount'> & {
+  /** Called whenever somebody gets one. */
+  on(event: 'acquire', listener: () => void): unknown;
+};
+
+/** Connects lazily. */
+export function openPostgres(url: string, options: PostgresOptions): Driver {
+  const pool = new Pool({
+    connectionString: url,
+    application_name: 'numbers-gateway',
+    max: options.connections ?? 10,
+    keepAlive: true,
+    // The pool's own default is to wait for ever.
+    connectionTimeoutMillis: 500,
+    ...limits,
+  });
+  options.onPool?.(pool);
+  // Without a listener an idle connection that the server ends takes the process with it.
+  pool.on('error', (error) => options.onConnectionLost?.(error));
+  // The same for one that is in use: its next statement tells.
+  pool.on('connect', (client) => client.on('error', () => undefined));
+  return {
+    dialect: new PostgresDialect({ pool }),
+    read: createRead(pool, options),
+    release: async () => void (pool.ended || (await pool.end())),
+  };
+}
+
+function createRead(pool: Pool, { onStatement }: PostgresOptions): Read {
+  let named = true;
+  const attempt = async (
+    statements: readonly Statement[],
+    onSend: () => void,
+  ): Promise<readonly TextRow[]> => {
+    const client = await pool.connect();
+    onSend();
+    for (const { sql } of statements) onStatement?.(sql);
+    const trip = createRoundTrip(statements, named);
+    client.query(trip);
+    try {
+      const rows = await trip.rows;
+      client.release();
+      return rows;
+    } catch (error) {
+      // A statement that failed leaves nothing behind; what ends a connection does.
+      const isOfStatement = error instanceof DatabaseError && error.severity === 'ERROR';
+      client.release(!isOfStatement);
+      throw error;
+    }
+  };
+  return async (_kysely, statements, onSend) => {
+    try {
+      return await attempt(statements, onSend);
+    } catch (error) {
+      if (!named || !isMisremembered(error)) throw error;
+      named = false;
+      return await attempt(statements, onSend);
+    }
+  };
+}
+
+/**
+ * A pooler hands connections round among those who prepare statements on them, or a migration has changed what a
+ * statement gives. From then on each is sent in full.
+ */
+function isMisremembered(error: unknown): boolean {
+  // Invalid statement name, duplicate prepared statement, cached plan must not change result type.
+  return error instanceof DatabaseError && ['26000', '42P05', '0A000'].includes(error.code ?? '');
+}

@@ -1,0 +1,273 @@
+// Owns the SQL that reads numbers: one statement for a list or for some ids, with the columns and relations that are
+// shown and no others. What is written to them is store.ts's.
+
+import { type RawBuilder, sql } from 'kysely';
+import type { Database } from '../database.ts';
+import { prepare, type Statement, toTextArray } from '../database/statement.ts';
+import type { MetaBlock } from './meta.ts';
+import type { NumberAddress, Shown, StoredBlock, StoredKeyHint, StoredNumber } from './number.ts';
+import type { ConnectionState, ProviderName, UpstreamFailure } from './provider.ts';
+import type { Verdict } from './sendable.ts';
+
+export interface ListRequest {
+  readonly tenantId: string;
+  readonly shown: Shown;
+  /** All numbers unless told. */
+  readonly ids?: readonly string[];
+  /** The moment before this call, from which on the remaining time of keys counts. */
+  readonly now: Date;
+}
+
+/** In order of creation, then id. */
+export async function listNumbers(
+  database: Database,
+  { tenantId, shown, ids, now }: ListRequest,
+): Promise<readonly StoredNumber[]> {
+  const { toStatement, places } = toShape(shown, ids === undefined ? 'all' : 'some');
+  const statement = toStatement({ tenantId, ids: toTextArray(ids ?? []) });
+  const rows = await database.readTenant(tenantId, statement);
+  return rows.map((row) =>
+    toStoredNumber(shown, (column) => row[places[column] ?? row.length] ?? null, now.getTime()),
+  );
+}
+
+/** Where the numbers with these ids are found upstream. */
+export async function listAddresses(
+  database: Database,
+  tenantId: string,
+  ids: readonly string[],
+): Promise<readonly NumberAddress[]> {
+  const statement = selectAddresses({ tenantId, ids: toTextArray(ids) });
+  const rows = await database.readTenant(tenantId, statement);
+  return rows.map(([id, provider, instanceName = null, phoneNumberId = null, wabaId = null]) => ({
+    // Neither of the two is ever null, and the database checks the provider.
+    id: id!,
+    provider: provider as ProviderName,
+    instanceName,
+    phoneNumberId,
+    wabaId,
+  }));
+}
+
+const selectAddresses = prepare(
+  'addresses',
+  ['tenantId', 'ids'],
+  ({ tenantId, ids }) => sql`
+    select n.id, n.provider, n.instance_name, n.phone_number_id, n.waba_id from whatsapp_number n
+    where n.tenant_id = ${tenantId} and n.id = ${toAnyOf(ids)}`,
+);
+
+/** A statement, and where its columns stand in a row. */
+interface Shape {
+  readonly toStatement: (values: Readonly<Record<'tenantId' | 'ids', string>>) => Statement;
+  readonly places: Readonly<Record<string, number>>;
+}
+
+type Extent = 'all' | 'some';
+
+const shapes = new Map<string, Shape>();
+
+/** Made at the first use; what can be shown makes about a hundred of them for each extent. */
+function toShape(shown: Shown, extent: Extent): Shape {
+  const { details, apiKeys, health, meta } = shown;
+  const blocks = meta && [...new Set(meta)].toSorted();
+  const key = JSON.stringify([extent, details, apiKeys, health, blocks]);
+  const shape = shapes.get(key) ?? createShape(shown, extent);
+  shapes.set(key, shape);
+  return shape;
+}
+
+function createShape(shown: Shown, extent: Extent): Shape {
+  const columns = toColumns(shown);
+  const names = Object.keys(columns);
+  const selected = Object.entries(columns).map(([name, it]) => sql`${it} as ${sql.id(name)}`);
+  return {
+    places: Object.fromEntries(names.map((name, place) => [name, place])),
+    toStatement: prepare('numbers', ['tenantId', 'ids'], ({ tenantId, ids }) => {
+      const isAskedFor = (id: RawBuilder<string>) =>
+        extent === 'all' ? sql`true` : sql`${id} = ${toAnyOf(ids)}`;
+      return sql`
+        select ${sql.join(selected)} from whatsapp_number n
+        ${joinBlocks(shown)} ${shown.apiKeys ? joinKeys(tenantId, isAskedFor) : sql``}
+        where n.tenant_id = ${tenantId} and ${isAskedFor(sql`n.id`)}
+        order by n.created_at, n.id`;
+    }),
+  };
+}
+
+function toAnyOf(ids: string): RawBuilder<string> {
+  return sql`any(${ids}::text::text[])`;
+}
+
+// What health rests on is the phone of a Meta number and the connection of any other.
+function joinBlocks({ health, meta }: Shown): RawBuilder<unknown> {
+  const evidence = sql`
+    left join number_snapshot phone on phone.tenant_id = n.tenant_id and phone.number_id = n.id
+      and phone.block = case n.provider when 'META' then 'phone' else 'connection' end`;
+  const others = sql`
+    left join number_snapshot profile on profile.tenant_id = n.tenant_id and profile.number_id = n.id
+      and profile.block = 'profile'
+    left join waba_snapshot waba on waba.tenant_id = n.tenant_id and waba.waba_id = n.waba_id`;
+  if (meta !== null) return sql`${evidence} ${others}`;
+  return health === 'nothing' ? sql`` : evidence;
+}
+
+// One array of arrays for each number: name, prefix, last four, and how many milliseconds are left.
+function joinKeys(
+  tenantId: string,
+  isAskedFor: (id: RawBuilder<string>) => RawBuilder<unknown>,
+): RawBuilder<unknown> {
+  return sql`
+    left join (
+      select k.number_id, json_agg(array[k.name, k.key_prefix, k.key_last4,
+        (extract(epoch from k.expires_at - clock_timestamp()) * 1000)::text] order by k.created_at, k.id) as hints
+      from api_key k
+      where k.tenant_id = ${tenantId} and ${isAskedFor(sql`k.number_id`)}
+        and k.revoked_at is null and (k.expires_at is null or k.expires_at > clock_timestamp())
+      group by k.number_id
+    ) keys on keys.number_id = n.id`;
+}
+
+type Columns = Readonly<Record<string, RawBuilder<unknown>>>;
+
+function toColumns(shown: Shown): Columns {
+  const { details, apiKeys, health, meta } = shown;
+  const whole = listWholeBlocks(shown);
+  return {
+    id: sql`n.id`,
+    provider: sql`n.provider`,
+    state: sql`n.state`,
+    ...(details && {
+      instanceName: sql`n.instance_name`,
+      number: sql`n.number`,
+      name: sql`n.name`,
+      createdAt: toTimestamp(sql`n.created_at`),
+      updatedAt: toTimestamp(sql`n.updated_at`),
+    }),
+    ...(apiKeys && { apiKeys: sql`keys.hints::text` }),
+    ...(health === 'everything' && { stateObservedAt: toTimestamp(sql`n.state_observed_at`) }),
+    ...(health === 'summary' && summaryColumns),
+    // Whether there is any `meta` depends on all of its blocks.
+    ...(meta !== null && toBlockColumns(metaBlocks, toTimeColumn)),
+    ...toBlockColumns(whole, toWholeColumns),
+  };
+}
+
+const metaBlocks: readonly MetaBlock[] = ['phone', 'profile', 'waba'];
+
+function listWholeBlocks({ health, meta }: Shown): readonly MetaBlock[] {
+  return metaBlocks.filter(
+    (block) => meta?.includes(block) || (block === 'phone' && health === 'everything'),
+  );
+}
+
+const summaryColumns: Columns = {
+  qualityRating: sql`phone.data ->> 'qualityRating'`,
+  messagingLimitTier: sql`phone.data ->> 'messagingLimitTier'`,
+  status: sql`phone.data ->> 'status'`,
+  'phone failure': sql`phone.failure::text`,
+  'phone verdict': sql`phone.verdict`,
+  // See isSendable: the evidence matters where it has supported no verdict.
+  'phone data': sql`(case when phone.verdict is null then phone.data end)::text`,
+};
+
+function toBlockColumns(
+  blocks: readonly MetaBlock[],
+  toColumnsOf: (block: MetaBlock) => Columns,
+): Columns {
+  return Object.assign({}, ...blocks.map(toColumnsOf));
+}
+
+function toTimeColumn(block: MetaBlock): Columns {
+  return { [`${block} observedAt`]: toTimestamp(sql`${sql.table(block)}.observed_at`) };
+}
+
+function toWholeColumns(block: MetaBlock): Columns {
+  const of = sql.table(block);
+  return {
+    ...toTimeColumn(block),
+    [`${block} attemptedAt`]: toTimestamp(sql`${of}.attempted_at`),
+    [`${block} failure`]: sql`${of}.failure::text`,
+    [`${block} data`]: sql`${of}.data::text`,
+    ...(block === 'phone' && { 'phone verdict': sql`phone.verdict` }),
+  };
+}
+
+/** As answers show it, see `Timestamp`. */
+function toTimestamp(time: RawBuilder<unknown>): RawBuilder<string> {
+  return sql`to_char(${time} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`;
+}
+
+/** The text of a column; null too where it was not selected. */
+type Cell = (column: string) => string | null;
+
+function toStoredNumber(shown: Shown, cell: Cell, nowMs: number): StoredNumber {
+  const provider = cell('provider') as ProviderName;
+  return {
+    // None of these three is ever null, and the database checks the words.
+    id: cell('id')!,
+    provider,
+    state: cell('state') as ConnectionState,
+    stateObservedAt: cell('stateObservedAt'),
+    details: shown.details ? toDetails(cell) : null,
+    apiKeys: shown.apiKeys ? toKeyHints(cell('apiKeys'), nowMs) : [],
+    blocks:
+      shown.health === 'nothing' && shown.meta === null ? {} : toBlocks(shown, provider, cell),
+  };
+}
+
+function toDetails(cell: Cell): StoredNumber['details'] {
+  return {
+    instanceName: cell('instanceName'),
+    // None of these is ever null.
+    number: cell('number')!,
+    name: cell('name')!,
+    createdAt: cell('createdAt')!,
+    updatedAt: cell('updatedAt')!,
+  };
+}
+
+function toKeyHints(text: string | null, nowMs: number): readonly StoredKeyHint[] {
+  // What joinKeys makes.
+  const hints = (toJson(text) ?? []) as readonly [string, string, string, string | null][];
+  return hints.map(([name, keyPrefix, keyLast4, leftMs]) => ({
+    name,
+    keyPrefix,
+    keyLast4,
+    expiresAt: leftMs === null ? null : nowMs + Number(leftMs),
+  }));
+}
+
+function toBlocks(shown: Shown, provider: ProviderName, cell: Cell): StoredNumber['blocks'] {
+  const whole = listWholeBlocks(shown);
+  const summary = shown.health === 'summary' ? toSummary(cell) : null;
+  const [phone, profile, waba] = metaBlocks.map((block) => {
+    const attemptedAt = cell(`${block} attemptedAt`);
+    // What is not shown whole is as if somebody had tried to read it.
+    if (attemptedAt === null && whole.includes(block)) return undefined;
+    return {
+      data: toJson(cell(`${block} data`)) ?? (block === 'phone' ? summary : null),
+      observedAt: cell(`${block} observedAt`),
+      attemptedAt,
+      failure: toJson(cell(`${block} failure`)) as UpstreamFailure | null,
+      verdict: cell(`${block} verdict`) as Verdict | null,
+    };
+  });
+  return {
+    ...(provider === 'META' ? { phone } : { connection: phone }),
+    profile,
+    waba,
+  };
+}
+
+function toSummary(cell: Cell): StoredBlock['data'] {
+  return {
+    qualityRating: cell('qualityRating'),
+    messagingLimitTier: cell('messagingLimitTier'),
+    status: cell('status'),
+  };
+}
+
+function toJson(text: string | null): Readonly<Record<string, unknown>> | null {
+  return text === null ? null : JSON.parse(text);
+}

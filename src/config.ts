@@ -54,6 +54,11 @@ export const environmentVariables = {
     default: 'info',
     meaning: '`trace` `debug` `info` `warn` `error` `fatal` or `silent`.',
   },
+  ANSWER_CACHE_MB: {
+    default: '32',
+    meaning:
+      'Memory for answers and verified keys, kept until the database tells of a change; 0 asks it each time.',
+  },
   METRICS: { default: 'on', meaning: 'Answer Prometheus at GET /metrics: `on` or `off`.' },
   GRAPHQL_MAX_TOKENS: { default: '2000', meaning: 'Most tokens of a GraphQL document.' },
   GRAPHQL_MAX_DEPTH: { default: '8', meaning: 'Most fields within fields.' },
@@ -122,6 +127,8 @@ export interface Config {
   readonly graphiql: boolean;
   readonly corsOrigins: readonly string[];
   readonly logLevel: LogLevel;
+  /** 0: nothing is kept. */
+  readonly answerCacheMb: number;
   readonly metrics: boolean;
   readonly graphqlLimits: GraphQLLimits;
   /** Null: no limit. */
@@ -195,6 +202,7 @@ export function toConfig(environment: Environment): Config {
     graphiql: check('GRAPHIQL', (text) => oneOf(['on', 'off'], text) === 'on'),
     corsOrigins: check('CORS_ORIGINS', parseOrigins),
     logLevel: check('LOG_LEVEL', (text) => oneOf(logLevels, text)),
+    answerCacheMb: check('ANSWER_CACHE_MB', parseMegabytes),
     metrics: check('METRICS', (text) => oneOf(['on', 'off'], text) === 'on'),
     graphqlLimits: {
       tokens: check('GRAPHQL_MAX_TOKENS', parseCount),
@@ -298,6 +306,11 @@ function parsePepper(text: string, required: boolean): string {
 
 function parseFailures(text: string): number {
   if (!/^\d{1,6}$/.test(text)) throw new Error('must be a number from 0 to 999999');
+  return Number(text);
+}
+
+function parseMegabytes(text: string): number {
+  if (!/^\d{1,5}$/.test(text)) throw new Error('must be a number from 0 to 99999');
   return Number(text);
 }
 

@@ -6,6 +6,11 @@ import type { PGlite } from '@electric-sql/pglite';
 import { Kysely, sql, type Transaction } from 'kysely';
 import { type MigrationProvider, Migrator } from 'kysely/migration';
 import { ConfigurationError } from './config.ts';
+import {
+  type ChangeFeed,
+  type ChangeFeedOptions,
+  createChangeFeed,
+} from './database/change-feed.ts';
 import { toEntrance, toReadingEntrance } from './database/door.ts';
 import type { Driver } from './database/driver.ts';
 import { openEmbedded, openPglite } from './database/pglite.ts';
@@ -36,6 +41,8 @@ export interface Database extends AsyncDisposable {
   acrossTenants<T>(work: (functions: Kysely<object>) => Promise<T>): Promise<T>;
   /** As `acrossTenants` for one call, in the way of `readTenant`; it may write. */
   callAcrossTenants(statement: Statement): Promise<readonly TextRow[]>;
+  /** Tells what changes, whoever changes it; what `withTenant` does, before its promise is settled. */
+  readonly changes: ChangeFeed;
   /** Applies what is missing, in order; answers the names of what it applied. */
   migrate(): Promise<readonly string[]>;
   /** Names of the migrations that are not applied yet. */
@@ -72,7 +79,9 @@ export type DatabaseSource =
   /** A PGlite that somebody else opened; disposed with the database. */
   | { readonly kind: 'pglite'; readonly instance: PGlite };
 
-export type DatabaseOptions = PostgresOptions;
+export interface DatabaseOptions extends PostgresOptions {
+  readonly changeFeed?: ChangeFeedOptions;
+}
 export type { ConnectionPool } from './database/postgres.ts';
 
 /** Connects lazily: a database that is down is noticed by the first statement. Embedded, it refuses a folder in use. */
@@ -81,6 +90,7 @@ export async function openDatabase(
   options: DatabaseOptions = {},
 ): Promise<Database> {
   const driver = await openDriver(source, options);
+  const changes = createChangeFeed(driver.openChannel, options.changeFeed);
   let answeredAt = Number.NEGATIVE_INFINITY;
   const kysely = new Kysely<Tables>({
     dialect: driver.dialect,
@@ -97,18 +107,21 @@ export async function openDatabase(
     return rows;
   });
   return {
-    withTenant: (tenantId, work) =>
-      toUnavailable(() =>
+    withTenant: (tenantId, work) => {
+      const run = () =>
         kysely.transaction().execute(async (transaction) => {
           await toEntrance(tenantId).execute(transaction);
           return await work(transaction);
-        }),
-      ),
+        });
+      // Also when it failed: the commit may have come through and its answer not.
+      return toUnavailable(run).finally(() => changes.tell({ tenantId, keys: true }));
+    },
     readTenant: (tenantId, statement) =>
       toUnavailable(() => read([toReadingEntrance({ tenantId }), statement])),
     callAcrossTenants: (statement) => toUnavailable(() => read([statement])),
     // The tables are taken from the type, so only functions are left to call.
     acrossTenants: (work) => toUnavailable(() => work(kysely as unknown as Kysely<object>)),
+    changes,
     migrate: () => toUnavailable(() => kysely.connection().execute(applyMigrations)),
     async pendingMigrations() {
       const all = await toUnavailable(() => migrator.getMigrations());
@@ -120,6 +133,7 @@ export async function openDatabase(
     },
     inspect: () => toUnavailable(() => inspect(kysely)),
     async [Symbol.asyncDispose]() {
+      await changes[Symbol.asyncDispose]();
       await kysely.destroy();
       await driver.release();
     },

@@ -5,12 +5,16 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { type AccessControl, createAccessControl } from './access/access.ts';
 import { createAllowance } from './access/allowance.ts';
 import { createLocalCounters, createSharedCounters } from './access/counters.ts';
+import { createVerifiedKeys, noVerifiedKeys } from './access/verified.ts';
+import { createAnswers, noAnswers } from './answers.ts';
 import type { Config } from './config.ts';
 import { type ConnectionPool, type Database, openDatabase } from './database.ts';
+import { GatewayError } from './errors.ts';
 import { toFetchResponse, toPlainRequest } from './exchange.ts';
 import { createGraphQLServer } from './graphql/server.ts';
 import { createLoad, type Slot } from './load.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
+import type { WhatsAppNumber } from './numbers/number.ts';
 import { createNumbers, type Numbers } from './numbers/numbers.ts';
 import { createPassage, type Passage, type RequestRun } from './passage.ts';
 import { createGraphClient } from './providers/meta/graph.ts';
@@ -68,11 +72,14 @@ export async function createGateway(
   };
   const database = overrides.database ?? (await openConfiguredDatabase(config, telemetry, onPool));
   const counters = createCounters(config, database, telemetry);
+  const now = overrides.now ?? (() => new Date());
+  const memory = createMemory(config, database, metrics, now);
   const access = createAccessControl({
     database,
     pepper: config.apiKeyPepper,
     failuresPerMinute: config.keyFailuresPerMinute,
     counters,
+    verified: memory.verified,
   });
   metrics.observeLoad(load);
   const numbers = createNumbers({
@@ -80,14 +87,15 @@ export async function createGateway(
     vault: createVault(config.encryptionKeys),
     providers: createProviders(config, overrides, telemetry),
     telemetry,
-    now: overrides.now ?? (() => new Date()),
+    now,
     ...(overrides.deadlineMs !== undefined && { deadlineMs: overrides.deadlineMs }),
   });
   const waitFor: WaitFor = (work) => requests.getStore()?.slot.waitFor(work) ?? work();
   const doors = {
     access,
     allowance: createAllowance({ ...config, counters, onRefusal: metrics.requestLimited }),
-    numbers: toPatient(metrics.observeNumbers(numbers), waitFor),
+    answers: memory.answers,
+    numbers: toPatient(noteShown(metrics.observeNumbers(numbers), requests), waitFor),
     telemetry,
   };
   const graphql = createGraphQLServer({
@@ -119,6 +127,8 @@ export async function createGateway(
     telemetry,
     async [Symbol.asyncDispose]() {
       load[Symbol.dispose]();
+      memory.answers[Symbol.dispose]();
+      memory.verified[Symbol.dispose]();
       await database[Symbol.asyncDispose]();
     },
   };
@@ -135,6 +145,39 @@ function countCalls(telemetry: Telemetry, requests: AsyncLocalStorage<RequestRun
       if (run !== undefined) run.context.upstreamCalls += call.operations;
       telemetry.upstreamCalled(call);
     },
+  };
+}
+
+type Shown = WhatsAppNumber | GatewayError;
+
+/** The same numbers; the request knows whether they were read live for it, and until when they stay as they were shown. */
+function noteShown(numbers: Numbers, requests: AsyncLocalStorage<RequestRun>): Numbers {
+  const note = async <T extends Shown | readonly Shown[]>(
+    reading: Promise<T>,
+    isLive: boolean,
+  ): Promise<T> => {
+    const context = requests.getStore()?.context;
+    if (context !== undefined && isLive) context.isLive = true;
+    const shown = await reading;
+    if (context === undefined) return shown;
+    for (const number of [shown].flat()) {
+      if (number instanceof GatewayError || number.changesAt === null) continue;
+      const { changesAt } = context;
+      if (changesAt === null || number.changesAt < changesAt) context.changesAt = number.changesAt;
+    }
+    return shown;
+  };
+  return {
+    ...numbers,
+    list: (...asked) => note(numbers.list(...asked), false),
+    get: (...asked) => note(numbers.get(...asked), asked[1].refresh !== null),
+    getMany: (...asked) =>
+      note(
+        numbers.getMany(...asked),
+        asked[1].some(({ refresh }) => refresh !== null),
+      ),
+    getLive: (...asked) => note(numbers.getLive(...asked), true),
+    getStatus: (...asked) => note(numbers.getStatus(...asked), true),
   };
 }
 
@@ -164,6 +207,12 @@ async function openConfiguredDatabase(
       onPool,
       onConnectionLost: (error) =>
         telemetry.warned('a database connection was lost', { cause: error.message }),
+      changeFeed: {
+        onLost: (cause) =>
+          telemetry.warned('the database does not tell of changes, so every answer is read', {
+            cause: cause.message,
+          }),
+      },
     },
   );
 }
@@ -175,6 +224,26 @@ function createCounters({ rateLimitStore }: Config, database: Database, telemetr
       cause: String(error),
     }),
   );
+}
+
+/** What is kept as long as the database tells of each change. */
+function createMemory(
+  { answerCacheMb }: Config,
+  { changes }: Database,
+  metrics: Metrics,
+  now: () => Date,
+) {
+  if (answerCacheMb === 0) return { answers: noAnswers, verified: noVerifiedKeys };
+  metrics.observeFeed(changes);
+  return {
+    answers: createAnswers({
+      changes,
+      maxBytes: answerCacheMb * 2 ** 20,
+      now,
+      onRecall: metrics.answerFound,
+    }),
+    verified: createVerifiedKeys({ changes }),
+  };
 }
 
 function createProviders(config: Config, overrides: GatewayOverrides, telemetry: Telemetry) {

@@ -2,7 +2,9 @@
 // name that a caller chose ever becomes a label.
 
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { AnswersOptions } from './answers.ts';
 import type { ConnectionPool } from './database.ts';
+import type { ChangeFeed } from './database/change-feed.ts';
 import type { Load, Overload } from './load.ts';
 import type { WhatsAppNumber } from './numbers/number.ts';
 import type { Numbers } from './numbers/numbers.ts';
@@ -13,8 +15,10 @@ export interface Metrics {
   observeTelemetry(telemetry: Telemetry): Telemetry;
   /** The same numbers, with the age of what was read noted. */
   observeNumbers(numbers: Numbers): Numbers;
-  /** Both are looked at when somebody asks. */
+  /** These are looked at when somebody asks. */
   observeLoad(load: Load): void;
+  observeFeed(changes: Pick<ChangeFeed, 'isCurrent'>): void;
+  answerFound: NonNullable<AnswersOptions['onRecall']>;
   observePool(pool: ConnectionPool): void;
   requestShed(reason: Overload['reason']): void;
   requestLimited(reason: 'points' | 'under way'): void;
@@ -35,6 +39,7 @@ export function createMetrics(): Metrics {
     registers,
   });
   const [shed, limited] = createRefusals(registers);
+  const answers = createAnswerCounter(registers);
   const observeAges = (shown: readonly unknown[]): void => {
     for (const number of shown) {
       const age = toAge(number);
@@ -75,6 +80,8 @@ export function createMetrics(): Metrics {
       ...observeReading(numbers, observeAges),
     }),
     observeLoad: (load) => observeLoad(registers, load),
+    observeFeed: (changes) => observeFeed(registers, changes),
+    answerFound: (source) => answers.inc({ source }),
     observePool: (pool) => observePool(registers, pool),
     requestShed: (reason) => shed.inc({ reason }),
     requestLimited: (reason) => limited.inc({ reason }),
@@ -183,6 +190,27 @@ function createRefusals(registers: Registry[]) {
       registers,
     }),
   ] as const;
+}
+
+function createAnswerCounter(registers: Registry[]): Counter<'source'> {
+  const answers = new Counter({
+    name: 'gateway_answers_total',
+    help: 'Answers that may be kept in memory, by where they came from.',
+    labelNames: ['source'] as const,
+    registers,
+  });
+  answers.inc({ source: 'memory' }, 0);
+  answers.inc({ source: 'read' }, 0);
+  return answers;
+}
+
+function observeFeed(registers: Registry[], changes: Pick<ChangeFeed, 'isCurrent'>): void {
+  const current: Gauge = new Gauge({
+    name: 'gateway_change_feed_current',
+    help: '1 while the database tells of each change, 0 while it does not and every answer is read.',
+    registers,
+    collect: () => current.set(changes.isCurrent() ? 1 : 0),
+  });
 }
 
 function observePool(registers: Registry[], pool: ConnectionPool): void {

@@ -20,6 +20,10 @@ export interface RequestContext {
   operation: string | null;
   /** Reads upstream that this request has caused; those of a batch count one by one, as they do at Meta. */
   upstreamCalls: number;
+  /** Written by the gateway: whether a live reading was asked for, here or by whoever had asked for the same before. */
+  isLive: boolean;
+  /** Written by the gateway: the first moment at which what was shown is something else by itself; null for none. */
+  changesAt: Date | null;
   /** Written by the door once the tenant was let in. */
   visit: RequestVisit | null;
 }
@@ -55,6 +59,8 @@ export function toRequestContext(
     keyId: null,
     operation: null,
     upstreamCalls: 0,
+    isLive: false,
+    changesAt: null,
     visit: null,
   };
 }

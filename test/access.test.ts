@@ -3,6 +3,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createAccessControl } from '../src/access/access.ts';
 import { createKey } from '../src/access/key.ts';
+import { createVerifiedKeys } from '../src/access/verified.ts';
 import { databases, openTestDatabase, openTestGateway, type TestDatabase } from './harness.ts';
 
 const pepper = 'a pepper of at least thirty-two characters';
@@ -31,6 +32,17 @@ describe.each(databases)('on %s', (kind) => {
     return { access, ...made };
   }
 
+  const openRemembering = async () => {
+    const { changes } = database;
+    const verified = createVerifiedKeys({ changes, clock: () => clock.ms });
+    await changes.catchUp();
+    return createAccessControl({ database, pepper, verified, clock: () => clock.ms });
+  };
+  const countStatements = async (work: () => Promise<unknown>): Promise<number> => {
+    database.clearStatements();
+    await work().catch(() => undefined);
+    return database.statements.length;
+  };
   const readUse = async (id: string): Promise<number | null> => {
     const [row] = await database.query<{ used: Date | null }>(
       'select last_used_at as used from api_key where id = $1',
@@ -106,6 +118,60 @@ describe.each(databases)('on %s', (kind) => {
     expect(await judge('1 second')).toBe('usable');
     expect(await judge('-1 millisecond')).toBe('refused');
     expect(await judge('-1 second')).toBe('refused');
+  });
+
+  describe('a process that remembers verified keys', () => {
+    test('asks the database for a key once a minute, to note its use', async () => {
+      const { key } = await addKey();
+      const access = await openRemembering();
+      const asked: number[] = [];
+      for (const ms of [0, 1, 59_999, 60_000, 60_001]) {
+        clock.ms = ms;
+        // oxlint-disable-next-line no-await-in-loop -- one after the other
+        asked.push(await countStatements(() => access.authenticate(attemptOf(key))));
+      }
+      clock.ms = 0;
+      expect(asked).toEqual([1, 0, 0, 1, 0]);
+    });
+
+    test('knows a key to its end and not longer, though nobody tells of that', async () => {
+      const { key } = await addKey(new Date(Date.now() + 50_000));
+      const access = await openRemembering();
+      const ask = () => countStatements(() => access.authenticate(attemptOf(key)));
+      expect([await ask(), await ask()]).toEqual([1, 0]);
+      clock.ms = 20_000;
+      expect(await ask()).toBe(0);
+      clock.ms = 50_000;
+      expect(await ask()).toBe(1);
+      clock.ms = 0;
+    });
+
+    test('refuses at once a key that it has revoked, and one that anybody has once it heard of it', async () => {
+      const access = await openRemembering();
+      for (const revoke of [
+        (id: string) => access.revokeKey(id),
+        (id: string) => database.query('update api_key set revoked_at = now() where id = $1', [id]),
+        (id: string) => database.query('delete from api_key where id = $1', [id]),
+      ]) {
+        // oxlint-disable no-await-in-loop -- one after the other
+        const { key, id } = await addKey();
+        await database.changes.catchUp();
+        await access.authenticate(attemptOf(key));
+        expect(await countStatements(() => access.authenticate(attemptOf(key)))).toBe(0);
+        await revoke(id);
+        await expect(access.authenticate(attemptOf(key))).rejects.toEqual(refused);
+        // oxlint-enable no-await-in-loop
+      }
+    });
+
+    test('lets an ended overlap end', async () => {
+      const access = await openRemembering();
+      const { key, id } = await addKey();
+      await access.authenticate(attemptOf(key));
+      const next = await access.rotateKey(id, 0);
+      await expect(access.authenticate(attemptOf(key))).rejects.toEqual(refused);
+      await access.authenticate(attemptOf(next.key));
+    });
   });
 
   describe('the use of a key', () => {

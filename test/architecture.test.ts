@@ -36,6 +36,7 @@ const errors = /^src\/errors\.ts$/;
 const storage = /^src\/database(\.ts$|\/)/;
 const dataDirectory = /^src\/data-directory\.ts$/;
 const coreWithoutStores = /^src\/(access|numbers)\/(?!([a-z]+-)?store\.ts$)/;
+const answers = /^src\/answers\.ts$/;
 const port = /^src\/numbers\/(provider|meta|vocabulary|number)\.ts$/;
 const composition =
   /^src\/(gateway\.ts|passage\.ts|load\.ts|metrics\.ts|admin\.ts|demo\.ts|admin\/|demo\/)/;
@@ -51,10 +52,11 @@ const layers: readonly Layer[] = [
     imports: [foundation, storage],
     types: { 'src/access/access.ts': 'Access', 'src/access/key.ts': 'KeyHint' },
   },
+  { name: 'answers', files: answers, imports: [foundation, storage] },
   { name: 'providers', files: /^src\/providers\//, imports: [foundation, port] },
   { name: 'simulator', files: /^src\/simulator\//, imports: [foundation, port] },
-  { name: 'graphql', files: /^src\/graphql\//, imports: [foundation, coreWithoutStores] },
-  { name: 'rest', files: /^src\/rest\//, imports: [foundation, coreWithoutStores] },
+  { name: 'graphql', files: /^src\/graphql\//, imports: [foundation, answers, coreWithoutStores] },
+  { name: 'rest', files: /^src\/rest\//, imports: [foundation, answers, coreWithoutStores] },
   {
     name: 'composition',
     files: composition,

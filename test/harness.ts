@@ -30,7 +30,7 @@ export interface TestDatabase extends Database {
   clearStatements(): void;
   /**
    * One statement past the gateway, with all rights and in no tenant: what other software, an operator or a thief of
-   * the disk would do.
+   * the disk would do. A gateway that listens to changes has heard of it afterwards.
    */
   query<Row = Record<string, unknown>>(
     text: string,
@@ -39,6 +39,8 @@ export interface TestDatabase extends Database {
 }
 
 export interface TestDatabaseOptions extends Omit<DatabaseOptions, 'onStatement'> {
+  /** The PostgreSQL database to connect to once more, as another process would; one of its own unless told. */
+  readonly of?: TestPostgresUrl;
   /** True unless told: with all tables. */
   readonly migrated?: boolean;
 }
@@ -69,7 +71,7 @@ async function openTestPglite(options: TestDatabaseOptions): Promise<TestDatabas
 
 async function openTestPostgres(options: TestDatabaseOptions): Promise<TestDatabase> {
   const made = new AsyncDisposableStack();
-  const { url, ownerUrl } = made.use(await openTestPostgresUrl(options));
+  const { url, ownerUrl } = options.of ?? made.use(await openTestPostgresUrl(options));
   const owner = made.adopt(new Client({ connectionString: ownerUrl }), (it) => it.end());
   await owner.connect();
   const { statements, ...log } = createStatementLog();
@@ -81,7 +83,11 @@ async function openTestPostgres(options: TestDatabaseOptions): Promise<TestDatab
     kind: 'PostgreSQL',
     statements,
     clearStatements: () => void statements.splice(0),
-    query: async (text, values = []) => (await owner.query(text, [...values])).rows as never,
+    async query(text, values = []) {
+      const { rows } = await owner.query(text, [...values]);
+      await database.changes.catchUp();
+      return rows as never;
+    },
     [Symbol.asyncDispose]: () => made.disposeAsync(),
   };
 }
@@ -256,6 +262,8 @@ export async function openTestGateway(options: TestGatewayOptions = {}): Promise
       API_KEY_PEPPER: pepper,
       SESSION_ENGINE_URL: 'http://127.0.0.1:1',
       SESSION_ENGINE_KEY: sessionEngineKey,
+      // Whoever runs the tests may turn the memory of answers off.
+      ANSWER_CACHE_MB: process.env['ANSWER_CACHE_MB'],
       ...options.environment,
     }),
   );

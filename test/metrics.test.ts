@@ -98,6 +98,21 @@ test.each(['/metrics/', '/metrics?x', '//metrics', '/v1/metrics'])(
   },
 );
 
+test('the metrics tell what comes from memory, and whether the database tells of changes', async () => {
+  await using gateway = await openTestGateway({ environment: { ANSWER_CACHE_MB: '32' } });
+  const tenant = await gateway.addTenant();
+  await gateway.database.changes.catchUp();
+  for (const path of ['/v1/numbers', '/v1/numbers', '/v1/numbers', '/v1/numbers/wa_none']) {
+    // oxlint-disable-next-line no-await-in-loop -- one after the other
+    await tenant.rest(path);
+  }
+  expect(toSeries((await gateway.gateway.metrics!.render()).text)).toMatchObject({
+    'gateway_answers_total{source="memory"}': 2,
+    'gateway_answers_total{source="read"}': 2,
+    gateway_change_feed_current: 1,
+  });
+});
+
 test('METRICS=off takes the page away', async () => {
   await using gateway = await openTestGateway({ environment: { METRICS: 'off' } });
   const server = await listen(gateway.gateway, local);

@@ -142,6 +142,7 @@ describe('what is mentioned', () => {
     using load = createLoad(toConfig(readEnvironment({})));
     metrics.observeLoad(load);
     metrics.observePool({ totalCount: 0, idleCount: 0, waitingCount: 0, on: () => undefined });
+    metrics.observeFeed({ isCurrent: () => true });
     const { text } = await metrics.render();
     const named = new Set(
       [...readme.matchAll(/`(gateway_(?!tenant|login|owner|app)\w+)/g)].map(([, name]) => name),

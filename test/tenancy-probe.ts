@@ -4,6 +4,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { sql } from 'kysely';
 import type { Database, TenantTransaction } from '../src/database.ts';
+import { prepare, type Statement } from '../src/database/statement.ts';
 
 /** One statement with all rights. */
 export type Query = <Row = Record<string, unknown>>(
@@ -58,6 +59,13 @@ export async function probeIsolation(
       if (!seen.includes('a')) complaints.push(`${table}: a tenant does not see its own row`);
       if (seen.some((tenant) => tenant !== 'a')) complaints.push(`${table}: foreign rows are seen`);
     }
+    const rows = await database.readTenant(
+      'a',
+      toStatement(`select distinct ${column} from ${table}`),
+    );
+    if (JSON.stringify(rows) !== '[["a"]]') {
+      complaints.push(`${table}: the reading door shows ${JSON.stringify(rows)}`);
+    }
     const insert = (rowOf[table] ?? '').replaceAll('$t', 'c');
     if ((await tryAs(database, 'a', insert)) !== '42501') {
       complaints.push(`${table}: a row for another tenant was not refused by the policy`);
@@ -65,6 +73,11 @@ export async function probeIsolation(
     // oxlint-enable no-await-in-loop
   }
   return complaints;
+}
+
+/** For `readTenant`. */
+export function toStatement(text: string): Statement {
+  return prepare('probe', [], () => sql.raw(text))({});
 }
 
 /** The rows, or the code of the error; everything is rolled back. */
@@ -114,6 +127,8 @@ const reads = [
   `update refresh_lease set holder = holder returning tenant_id as tenant`,
 ];
 
+const readings = reads.filter((statement) => statement.startsWith('select')).map(toStatement);
+
 const failures = [
   'select 1 / 0',
   'select * from nothing',
@@ -121,7 +136,10 @@ const failures = [
   `insert into number_credential (tenant_id, number_id, sealed) select id, 'none', 'x' from tenant`,
 ];
 
-/** Transactions of random tenants side by side, a tenth of which fail midway; no statement names a tenant. */
+/**
+ * Transactions of random tenants side by side, a tenth of which fail midway, and readings between them; no statement names
+ * a tenant.
+ */
 export async function runInterleaved(
   database: Database,
   { transactions, tenants, connections, seed }: InterleavedLoad,
@@ -134,6 +152,13 @@ export async function runInterleaved(
     const index = started++;
     const tenantId = pick(tenants);
     const fails = index % 10 === 0;
+    if (index % 3 === 0) {
+      const rows = await database.readTenant(tenantId, pick(readings));
+      for (const [tenant] of rows) result[tenant === tenantId ? 'ownRows' : 'foreignRows']++;
+    }
+    if (index % 11 === 0) {
+      await database.readTenant(tenantId, toStatement('select 1 / 0')).catch(() => undefined);
+    }
     // In one order, so that two transactions of a tenant never wait for each other.
     const statements = [pick(reads), pick(reads)].toSorted(
       (a, b) => reads.indexOf(a) - reads.indexOf(b),

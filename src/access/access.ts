@@ -7,6 +7,7 @@ import { createAttempts } from './attempts.ts';
 import { type Counters, createLocalCounters } from './counters.ts';
 import { createKey, isKey, type KeyHint, toKeyHash, toKeyHint } from './key.ts';
 import * as store from './store.ts';
+import { noVerifiedKeys, type VerifiedKeys } from './verified.ts';
 
 /** Somebody whose key was verified, and when they asked. */
 export interface Access {
@@ -75,8 +76,8 @@ export interface Attempt {
 export interface AccessControl {
   /**
    * Throws one and the same UNAUTHENTICATED for a key that is missing, malformed, unknown, expired or revoked, as the
-   * database says at this moment. An ill-formed key never reaches the database. RATE_LIMITED, before the database is
-   * asked, when the source has tried too many of them; see attempts.ts.
+   * database says at this moment, or has said and does not revoke; see verified.ts. An ill-formed key never reaches the
+   * database. RATE_LIMITED, before the database is asked, when the source has tried too many of them; see attempts.ts.
    */
   authenticate(attempt: Attempt): Promise<Access>;
   createTenant(name: string, id?: string): Promise<Tenant>;
@@ -101,6 +102,8 @@ export interface AccessOptions {
   readonly failuresPerMinute?: number;
   /** Where those are counted; in this process unless told. */
   readonly counters?: Counters;
+  /** Those that need not be asked for again; none unless told. */
+  readonly verified?: VerifiedKeys;
   /** Milliseconds on a clock that only goes forward. */
   readonly clock?: () => number;
 }
@@ -182,24 +185,28 @@ function createAuthenticate({
   pepper,
   failuresPerMinute = 20,
   counters = createLocalCounters(),
+  verified = noVerifiedKeys,
   clock,
 }: AccessOptions): AccessControl['authenticate'] {
   const attempts = createAttempts({ failuresPerMinute, counters, ...(clock && { clock }) });
   return async ({ headers, askedAt, source }) => {
-    const key = headers.get('x-api-key');
+    const text = headers.get('x-api-key');
     // Whoever sends none has guessed nothing.
-    if (key === null) throw toUnauthenticated();
-    const hash = isKey(key) ? toKeyHash(key, pepper) : null;
+    if (text === null) throw toUnauthenticated();
+    const hash = isKey(text) ? toKeyHash(text, pepper) : null;
     attempts.assertAllowed(source, hash);
     const noting = hash !== null && attempts.isUseDue(hash);
-    const row =
-      hash === null ? undefined : await store.findKeyAcrossTenants(database, hash, noting);
-    if (hash === null || row === undefined) {
+    const key =
+      hash === null
+        ? undefined
+        : ((noting ? undefined : verified.find(hash)) ??
+          (await verified.verify(hash, () => store.findKeyAcrossTenants(database, hash, noting))));
+    if (hash === null || key === undefined) {
       await attempts.recordFailure(source, hash);
       throw toUnauthenticated();
     }
     attempts.recordVerified(hash, noting);
-    return { tenantId: row.tenantId, keyId: row.id, numberId: row.numberId, askedAt };
+    return { tenantId: key.tenantId, keyId: key.id, numberId: key.numberId, askedAt };
   };
 }
 

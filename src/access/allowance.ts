@@ -24,6 +24,8 @@ export interface Visit extends RequestVisit {
   charge(points: number): Promise<void>;
   /** Gives back what was charged and not spent; a negative number takes more, whatever is left. */
   settle(points: number): void;
+  /** What it has cost so far, with the request's own point. */
+  readonly spent: number;
 }
 
 export interface Allowance {
@@ -78,11 +80,14 @@ export function createAllowance(options: AllowanceOptions): Allowance {
 
 function createVisit(tenantId: string, purses: Purses | null, leave: () => void): Visit {
   let standing: Standing | null = null;
+  let spent = 0;
   return {
     async charge(count) {
       standing = (await purses?.charge(tenantId, count)) ?? null;
+      spent += count;
     },
     settle(count) {
+      spent -= count;
       // What was taken in a window that is over cannot be had back in the next one.
       const isOver = standing !== null && standing.resetAt.getTime() <= Date.now();
       if (count === 0 || (count > 0 && isOver)) return;
@@ -90,6 +95,9 @@ function createVisit(tenantId: string, purses: Purses | null, leave: () => void)
     },
     get standing() {
       return standing;
+    },
+    get spent() {
+      return spent;
     },
     leave,
   };

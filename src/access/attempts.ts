@@ -1,5 +1,5 @@
 // Owns what is remembered of those who try keys: which keys this process has verified lately, and which source has
-// failed too often. Whether a key is valid is for the database alone to say, each time.
+// failed too often. Whether a key is valid is for the database to say; see verified.ts.
 
 import { GatewayError } from '../errors.ts';
 import type { Counters } from './counters.ts';

@@ -22,11 +22,11 @@ export function readConfig({ environment }: Terminal): Config {
 }
 
 /**
- * For commands that end: what a server notes would only disturb here, and a person reads sentences, not lines of JSON. A
- * level that was asked for is kept.
+ * For commands that end: nothing is asked twice, so nothing is kept in memory. What a server notes would only disturb
+ * here, and a person reads sentences, not lines of JSON. A level that was asked for is kept.
  */
 export function readCommandConfig(terminal: Terminal): Config {
-  const config = readConfig(terminal);
+  const config = { ...readConfig(terminal), answerCacheMb: 0 };
   if (config.logLevel !== 'info') return config;
   return { ...config, logLevel: terminal.stderr.isTTY ? 'error' : 'warn' };
 }

@@ -1,6 +1,7 @@
 // Owns what the database asks of a driver.
 
 import type { Dialect, Kysely } from 'kysely';
+import type { OpenChannel } from './change-feed.ts';
 import type { Statement, TextRow } from './statement.ts';
 import type { Tables } from './tables.ts';
 
@@ -9,6 +10,7 @@ export interface Driver {
   readonly dialect: Dialect;
   /** Executes the statements in one transaction and answers the rows of the last one. */
   readonly read: Read;
+  readonly openChannel: OpenChannel;
   release(): Promise<void>;
 }
 

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { PGlite } from '@electric-sql/pglite';
 import { CompiledQuery, PGliteDialect } from 'kysely';
 import { lockDirectory } from '../data-directory.ts';
+import { toPgliteChannel } from './change-channel.ts';
 import type { Driver, Read } from './driver.ts';
 import type { TextRow } from './statement.ts';
 
@@ -28,6 +29,7 @@ export function openPglite(instance: PGlite): Driver {
   return {
     dialect: new PGliteDialect({ pglite: instance }),
     read,
+    openChannel: toPgliteChannel(instance),
     // Kysely closes an instance only after it has used it.
     release: async () => void (instance.closed || (await instance.close())),
   };

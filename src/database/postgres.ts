@@ -2,6 +2,7 @@
 
 import { PostgresDialect } from 'kysely';
 import { DatabaseError, Pool } from 'pg';
+import { toPostgresChannel } from './change-channel.ts';
 import { limits } from './door.ts';
 import type { Driver, Read } from './driver.ts';
 import { createRoundTrip } from './round-trip.ts';
@@ -42,46 +43,55 @@ export function openPostgres(url: string, options: PostgresOptions): Driver {
   return {
     dialect: new PostgresDialect({ pool }),
     read: createRead(pool, options),
+    openChannel: toPostgresChannel(url),
     release: async () => void (pool.ended || (await pool.end())),
   };
 }
 
 function createRead(pool: Pool, { onStatement }: PostgresOptions): Read {
-  let named = true;
-  const attempt = async (
-    statements: readonly Statement[],
-    onSend: () => void,
-  ): Promise<readonly TextRow[]> => {
-    const client = await pool.connect();
-    onSend();
-    for (const { sql } of statements) onStatement?.(sql);
-    const trip = createRoundTrip(statements, named);
-    client.query(trip);
-    try {
-      const rows = await trip.rows;
-      client.release();
-      return rows;
-    } catch (error) {
-      // A statement that failed leaves nothing behind; what ends a connection does.
-      const isOfStatement = error instanceof DatabaseError && error.severity === 'ERROR';
-      client.release(!isOfStatement);
-      throw error;
-    }
-  };
+  let remembers = true;
   return async (_kysely, statements, onSend) => {
+    const named = remembers;
+    const send = (isNamed: boolean) =>
+      sendThrough(pool, statements, isNamed, () => {
+        onSend();
+        for (const { sql } of statements) onStatement?.(sql);
+      });
     try {
-      return await attempt(statements, onSend);
+      return await send(named);
     } catch (error) {
       if (!named || !isMisremembered(error)) throw error;
-      named = false;
-      return await attempt(statements, onSend);
+      remembers = false;
+      return await send(false);
     }
   };
 }
 
+async function sendThrough(
+  pool: Pool,
+  statements: readonly Statement[],
+  named: boolean,
+  onSend: () => void,
+): Promise<readonly TextRow[]> {
+  const client = await pool.connect();
+  onSend();
+  const trip = createRoundTrip(statements, named);
+  client.query(trip);
+  try {
+    const rows = await trip.rows;
+    client.release();
+    return rows;
+  } catch (error) {
+    // A statement that failed leaves nothing behind; what ends a connection does.
+    const isOfStatement = error instanceof DatabaseError && error.severity === 'ERROR';
+    client.release(!isOfStatement);
+    throw error;
+  }
+}
+
 /**
  * A pooler hands connections round among those who prepare statements on them, or a migration has changed what a
- * statement gives. From then on each is sent in full.
+ * statement gives. From then on each is sent in full. Nothing of it was executed.
  */
 function isMisremembered(error: unknown): boolean {
   // Invalid statement name, duplicate prepared statement, cached plan must not change result type.

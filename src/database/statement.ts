@@ -20,7 +20,7 @@ export interface Statement {
   readonly parameters: readonly string[];
 }
 
-/** The columns in the order in which they were selected, each as PostgreSQL writes it. */
+/** The columns in the order in which they were selected, each as PostgreSQL writes it. No two may have one name. */
 export type TextRow = readonly (string | null)[];
 
 /** Builds statements, and cannot execute any. */

@@ -54,7 +54,7 @@ export function createExecute(
       const result = await execute(validated);
       const actual = price.toActual(result, asked.upstreamCalls);
       visit.settle(price.requested - actual);
-      return isCostWanted(context) ? withCost(result, price, actual, context) : result;
+      return isCostWanted(context.request) ? withCost(result, price, actual, context) : result;
     } catch (error) {
       const told = stop.isLate() ? toLate(error, deadlineMs) : error;
       if (!(told instanceof GatewayError)) throw told;
@@ -72,8 +72,9 @@ function assertAffordable({ requested }: Price, limit: number): void {
   throw new GatewayError('QUERY_TOO_COMPLEX', message, { details });
 }
 
-function isCostWanted({ request }: ExecutionContext): boolean {
-  return ['1', 'true'].includes(request.headers.get(costHeader) ?? '');
+/** Whether the answer says what it has cost, and so belongs to this request alone. */
+export function isCostWanted({ headers }: Pick<PlainRequest, 'headers'>): boolean {
+  return ['1', 'true'].includes(headers.get(costHeader) ?? '');
 }
 
 function withCost(

@@ -143,7 +143,8 @@ const mediaTypes = new Map<string, MediaType>();
 const mostMediaTypes = 100;
 const longestAccept = 200;
 
-function toMediaType(accept: string | null): MediaType {
+/** Of the answer to a request with this header. */
+export function toMediaType(accept: string | null): MediaType {
   if (accept === null) return json;
   const known = mediaTypes.get(accept);
   if (known !== undefined) return known;

@@ -3,9 +3,10 @@
 
 import { validate } from 'graphql';
 import { createYoga, type GraphQLParams, type Plugin } from 'graphql-yoga';
-import type { AccessControl } from '../access/access.ts';
+import type { Access, AccessControl } from '../access/access.ts';
 import type { Allowance, Visit } from '../access/allowance.ts';
 import { enter } from '../access/entry.ts';
+import { type Answers, type Question, recallOrRead } from '../answers.ts';
 import type { GraphQLLimits } from '../config.ts';
 import { GatewayError } from '../errors.ts';
 import {
@@ -17,15 +18,17 @@ import {
 import type { Numbers } from '../numbers/numbers.ts';
 import type { RequestContext, Telemetry } from '../telemetry.ts';
 import type { GraphQLContext } from './builder.ts';
-import { createExecute } from './execution.ts';
+import { createExecute, isCostWanted } from './execution.ts';
 import { createGraphiql } from './graphiql.ts';
 import { createDocumentCache, createParse } from './limits.ts';
-import { type AnswerContext, negotiate, type Result, toResponse } from './response.ts';
+import { type AnswerContext, negotiate, type Result, toMediaType, toResponse } from './response.ts';
 import { schema } from './schema.ts';
 
 export interface GraphQLServerOptions {
   readonly access: AccessControl;
   readonly allowance: Allowance;
+  /** Those that are kept in memory. */
+  readonly answers: Answers;
   readonly limits: GraphQLLimits;
   /** Runs what waits for the caller, so that it holds no place among the requests under way. */
   readonly waitFor: <T>(work: () => Promise<T>) => Promise<T>;
@@ -41,7 +44,7 @@ export interface GraphQLServerOptions {
 export function createGraphQLServer(
   options: GraphQLServerOptions,
 ): (request: PlainRequest, context: RequestContext) => Promise<PlainResponse> {
-  const { numbers, telemetry, waitFor } = options;
+  const { answers, numbers, telemetry, waitFor } = options;
   const yoga = createEngine(options);
   const graphiql = options.graphiql === null ? null : createGraphiql(options.graphiql.apiKey);
   const methods = graphiql === null ? ['POST'] : ['GET', 'POST'];
@@ -51,10 +54,17 @@ export function createGraphQLServer(
       if (graphiql !== null && isForPage(request)) return await graphiql(request);
       assertExecutable(request, methods);
       const { access, visit } = await enter(options, request, context);
-      const params = parseBody(await waitFor(() => request.text()));
-      const asked = { access, numbers, answer, visit, asked: context, params };
-      if (!isPlain(request)) return await askYoga(yoga, request, asked);
-      return toResponse(await run(yoga, { ...asked, request }), answer);
+      const text = await waitFor(() => request.text());
+      const asker = { visit, context };
+      return await recallOrRead(answers, toQuestion(request, text, access), asker, async () => {
+        const params = parseBody(text);
+        const asked = { access, numbers, answer, visit, asked: context, params };
+        if (!isPlain(request)) {
+          return { response: await askYoga(yoga, request, asked), isLasting: false };
+        }
+        const result = await run(yoga, { ...asked, request });
+        return { response: toResponse(result, answer), isLasting: isLasting(result, params) };
+      });
     } catch (thrown) {
       return toResponse({ errors: [thrown] }, answer);
     }
@@ -81,6 +91,22 @@ function assertExecutable({ method, headers }: PlainRequest, allow: readonly str
 function isPlain({ headers }: PlainRequest): boolean {
   const isUsual = /^application\/json(; ?charset=utf-8)?$/i.test(headers.get('content-type') ?? '');
   return isUsual && headers.get('content-encoding') === null;
+}
+
+/** Null for what is not to be kept in memory. */
+function toQuestion(
+  request: PlainRequest,
+  text: string,
+  { tenantId, numberId }: Access,
+): Question | null {
+  if (!isPlain(request) || isCostWanted(request)) return null;
+  const mediaType = toMediaType(request.headers.get('accept'));
+  return { tenantId, numberId, request: `${mediaType} ${text}` };
+}
+
+/** An age is another one each second, and an error names its request. */
+function isLasting({ errors }: Result, { query = '' }: GraphQLParams): boolean {
+  return errors === undefined && !/\bageSeconds\b/.test(query);
 }
 
 type ServerContext = Omit<GraphQLContext, 'request'> & {

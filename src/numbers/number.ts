@@ -169,7 +169,7 @@ export function toWhatsAppNumber(
   circumstances: Circumstances,
 ): WhatsAppNumber {
   const nowMs = circumstances.now.getTime();
-  const keys = stored.apiKeys.filter(({ expiresAt }) => (expiresAt ?? Infinity) > nowMs);
+  const keys = shown.apiKeys ? stored.apiKeys.filter((key) => isUsable(key, nowMs)) : [];
   const health = shown.health === 'nothing' ? null : toHealth(stored, shown.health, circumstances);
   const meta = shown.meta === null ? null : toMeta(stored, shown.meta, circumstances);
   const changes = [
@@ -242,6 +242,10 @@ const unread: object = Object.defineProperties(
 
 function throwUnread(name: string): never {
   throw new Error(`${name} is looked at and was not read.`);
+}
+
+function isUsable({ expiresAt }: StoredKeyHint, nowMs: number): boolean {
+  return expiresAt === null || expiresAt > nowMs;
 }
 
 function toHint({ name, keyPrefix, keyLast4 }: StoredKeyHint): KeyHint {

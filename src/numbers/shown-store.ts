@@ -146,7 +146,7 @@ function toColumns(shown: Shown): Columns {
     }),
     ...(apiKeys && { apiKeys: sql`keys.hints::text` }),
     ...(health === 'everything' && { stateObservedAt: toTimestamp(sql`n.state_observed_at`) }),
-    ...(health === 'summary' && summaryColumns),
+    ...(health === 'summary' && !whole.includes('phone') && summaryColumns),
     // Whether there is any `meta` depends on all of its blocks.
     ...(meta !== null && toBlockColumns(metaBlocks, toTimeColumn)),
     ...toBlockColumns(whole, toWholeColumns),
@@ -234,19 +234,20 @@ function toKeyHints(text: string | null, nowMs: number): readonly StoredKeyHint[
     name,
     keyPrefix,
     keyLast4,
-    expiresAt: leftMs === null ? null : nowMs + Number(leftMs),
+    expiresAt: leftMs === null ? null : nowMs + Math.floor(Number(leftMs)),
   }));
 }
 
 function toBlocks(shown: Shown, provider: ProviderName, cell: Cell): StoredNumber['blocks'] {
   const whole = listWholeBlocks(shown);
-  const summary = shown.health === 'summary' ? toSummary(cell) : null;
   const [phone, profile, waba] = metaBlocks.map((block) => {
     const attemptedAt = cell(`${block} attemptedAt`);
+    const isWhole = whole.includes(block);
     // What is not shown whole is as if somebody had tried to read it.
-    if (attemptedAt === null && whole.includes(block)) return undefined;
+    if (isWhole && attemptedAt === null) return undefined;
+    const isSummary = !isWhole && block === 'phone' && shown.health === 'summary';
     return {
-      data: toJson(cell(`${block} data`)) ?? (block === 'phone' ? summary : null),
+      data: toJson(cell(`${block} data`)) ?? (isSummary ? toSummary(cell) : null),
       observedAt: cell(`${block} observedAt`),
       attemptedAt,
       failure: toJson(cell(`${block} failure`)) as UpstreamFailure | null,

@@ -5,6 +5,7 @@ import { hash } from 'node:crypto';
 import type { AccessControl } from '../access/access.ts';
 import { type Allowance, prices } from '../access/allowance.ts';
 import { enter } from '../access/entry.ts';
+import { type Answers, type Reading, recallOrRead } from '../answers.ts';
 import { type ErrorCode, GatewayError, toGatewayError } from '../errors.ts';
 import type { PlainRequest, PlainResponse } from '../exchange.ts';
 import type { Numbers } from '../numbers/numbers.ts';
@@ -15,6 +16,8 @@ import { type QueryParameter, type RouteDescription, toOpenApi } from './openapi
 export interface RestOptions {
   readonly access: AccessControl;
   readonly allowance: Allowance;
+  /** Those that are kept in memory. */
+  readonly answers: Answers;
   readonly numbers: Numbers;
   readonly telemetry: Telemetry;
 }
@@ -24,6 +27,8 @@ export interface Route extends RouteDescription {
   readonly answer: Handler;
   /** What it costs at most beside the request's own point; nothing unless told. */
   readonly price?: (query: Readonly<Record<string, string>>) => number;
+  /** Whether it only shows what is stored, so that its answer may be kept until that changes; no unless told. */
+  readonly isStored?: (query: Readonly<Record<string, string>>) => boolean;
 }
 
 /**
@@ -76,6 +81,7 @@ function createNumberRoutes({ numbers }: Pick<RestOptions, 'numbers'>): readonly
       errors: [],
       answer: listNumbers,
       price: () => prices.list,
+      isStored: () => true,
     },
     {
       method: 'GET',
@@ -89,6 +95,7 @@ function createNumberRoutes({ numbers }: Pick<RestOptions, 'numbers'>): readonly
       errors: ofLiveReading,
       answer: getNumber,
       price: (query) => prices.number + (query['refresh'] === undefined ? 0 : 3 * prices.read),
+      isStored: (query) => query['refresh'] === undefined,
     },
     {
       method: 'GET',
@@ -154,11 +161,19 @@ async function answer(
   context.operation = route.operationId;
   const { access, visit } = await enter(options, request, context);
   const query = parseQuery(route, request.search);
-  const requested = route.price?.(query) ?? 0;
-  await visit.charge(requested);
-  const body = await route.answer({ access, id, query, signal: request.signal });
-  visit.settle(requested - toActual(requested, body, context));
-  return toResponse(request, JSON.stringify(body));
+  const { tenantId, numberId } = access;
+  const question = { tenantId, numberId, request: `${route.operationId} ${id}` };
+  const isStored = route.isStored?.(query) === true;
+  const read = async (): Promise<Reading> => {
+    const requested = route.price?.(query) ?? 0;
+    await visit.charge(requested);
+    const body = await route.answer({ access, id, query, signal: request.signal });
+    visit.settle(requested - toActual(requested, body, context));
+    return { response: toResponse(JSON.stringify(body)), isLasting: true };
+  };
+  const asker = { visit, context };
+  const response = await recallOrRead(options.answers, isStored ? question : null, asker, read);
+  return toConditional(request, response);
 }
 
 /** What it has cost beside the request's own point. */
@@ -212,12 +227,15 @@ function parseQuery({ query = [] }: Route, search: string): Readonly<Record<stri
 const cacheHeaders = { 'cache-control': 'private, no-cache', vary: 'x-api-key' };
 const jsonHeaders = { ...cacheHeaders, 'content-type': 'application/json; charset=utf-8' };
 
-function toResponse({ headers }: PlainRequest, body: string): PlainResponse {
+function toResponse(body: string): PlainResponse {
   const etag = `"${hash('sha256', body, 'base64url')}"`;
-  if (hasEtag(headers.get('if-none-match') ?? '', etag)) {
-    return { status: 304, headers: { ...cacheHeaders, etag }, body: null };
-  }
   return { status: 200, headers: { ...jsonHeaders, etag }, body };
+}
+
+function toConditional(request: PlainRequest, response: PlainResponse): PlainResponse {
+  const { etag = '' } = response.headers;
+  if (!hasEtag(request.headers.get('if-none-match') ?? '', etag)) return response;
+  return { status: 304, headers: { ...cacheHeaders, etag }, body: null };
 }
 
 // https://www.rfc-editor.org/rfc/rfc9110#section-13.1.2: a list or `*`, compared without regard to weakness.

@@ -133,7 +133,8 @@ async function openWorkbench(quick: boolean, made: AsyncDisposableStack): Promis
 }
 
 function tell(text: string): void {
-  process.stderr.write(`${text}\n`);
+  const seconds = Math.round(process.uptime());
+  process.stderr.write(`${String(seconds).padStart(4)} s  ${text}\n`);
 }
 
 function stopOnSignals(made: AsyncDisposableStack): void {

@@ -25,26 +25,16 @@ export async function openRelay(url: string): Promise<Relay> {
   const lines = new Set<Line>();
   const silent = new Set<Line>();
   const server = createServer((near) => {
-    const far = connect(Number(target.port || 5432), target.hostname);
-    const line: Line = { near, far, listens: false };
+    const line = {
+      near,
+      far: connect(Number(target.port || 5432), target.hostname),
+      listens: false,
+    };
     lines.add(line);
-    near.on('data', (bytes: Buffer) => {
-      line.listens ||= /\blisten\b/i.test(bytes.toString('latin1'));
+    join(line, () => {
+      lines.delete(line);
+      silent.delete(line);
     });
-    near.pipe(far);
-    far.pipe(near);
-    for (const [socket, other] of [
-      [near, far],
-      [far, near],
-    ] as const) {
-      socket.setNoDelay(true);
-      socket.on('error', () => undefined);
-      socket.once('close', () => {
-        other.destroy();
-        lines.delete(line);
-        silent.delete(line);
-      });
-    }
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -70,4 +60,24 @@ export async function openRelay(url: string): Promise<Relay> {
       await closed;
     },
   };
+}
+
+function join(line: Line, left: () => void): void {
+  const { near, far } = line;
+  near.on('data', (bytes: Buffer) => {
+    line.listens ||= /\blisten\b/i.test(bytes.toString('latin1'));
+  });
+  near.pipe(far);
+  far.pipe(near);
+  const end = (): void => {
+    near.destroy();
+    far.destroy();
+    left();
+  };
+  for (const socket of [near, far]) {
+    socket.setNoDelay(true);
+    // The close that follows is what counts.
+    socket.on('error', () => undefined);
+    socket.once('close', end);
+  }
 }

@@ -3,6 +3,7 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
@@ -58,13 +59,7 @@ export async function startProcess(what: ProcessToStart): Promise<StartedProcess
   const id = child.pid;
   if (id === undefined) throw new Error(`${what.name} could not be started.`);
   const exit = endWithBench(child);
-  let complaints = '';
-  const inspector = Promise.withResolvers<string>();
-  child.stderr.on('data', (chunk: Buffer) => {
-    complaints = (complaints + chunk.toString()).slice(-4_000);
-    const [, address] = /listening on (ws:\S+)/.exec(complaints) ?? [];
-    if (address !== undefined) inspector.resolve(address);
-  });
+  const complaints = listen(child.stderr);
   // At once: nothing that it holds is worth the time of a proper ending.
   const stop = async (): Promise<void> => {
     if (running.has(id)) end(id);
@@ -83,7 +78,7 @@ export async function startProcess(what: ProcessToStart): Promise<StartedProcess
   const startMs = performance.now() - startedAt;
   if (url === null) {
     await stop();
-    throw new Error(`${what.name} did not start: ${complaints}`);
+    throw new Error(`${what.name} did not start: ${complaints.text()}`);
   }
   return {
     name: what.name,
@@ -93,10 +88,22 @@ export async function startProcess(what: ProcessToStart): Promise<StartedProcess
       Number(execFileSync('ps', ['-o', 'rss=', '-p', String(id)]).toString()) * 0.001024,
     async openInspector() {
       child.kill('SIGUSR1');
-      return await inspector.promise;
+      return await complaints.inspector;
     },
     [Symbol.asyncDispose]: stop,
   };
+}
+
+/** What a process says on standard error, where it also announces its inspector. */
+function listen(stderr: Readable): { text(): string; readonly inspector: Promise<string> } {
+  let said = '';
+  const inspector = Promise.withResolvers<string>();
+  stderr.on('data', (chunk: Buffer) => {
+    said = (said + chunk.toString()).slice(-4_000);
+    const [, address] = /listening on (ws:\S+)/.exec(said) ?? [];
+    if (address !== undefined) inspector.resolve(address);
+  });
+  return { text: () => said, inspector: inspector.promise };
 }
 
 // What configures the gateway in the caller's shell is not to configure what is measured.

@@ -69,21 +69,7 @@ async function countGraphCalls({ openFleet, tell }: Workbench): Promise<Findings
       { name: names.crowd, value: crowd.operations },
       { name: names.live, value: crowd.live },
     ],
-    tables: [
-      toFleetTable(all),
-      {
-        title: 'Calls that reached Graph for health',
-        columns: ['live readings', 'HTTP requests', 'operations in them'],
-        rows: [
-          ['one number, health alone', alone.requests, alone.operations],
-          [
-            `one number, ${simultaneous} requests, ${processes} processes`,
-            crowd.requests,
-            crowd.operations,
-          ],
-        ],
-      },
-    ],
+    tables: [toFleetTable(all), toHealthTable(alone, crowd)],
     notes: [
       'All numbers of a fleet have the same token: those with different ones cannot share a batch.',
       `A question asks for at most ${mostAliases} numbers, the most aliases that the gateway takes; the next one starts when it is answered.`,
@@ -165,6 +151,18 @@ function toFleetTable(counts: readonly FleetCount[]): Table {
         fewest,
         size * 3,
       ]),
+  };
+}
+
+function toHealthTable(alone: Count, crowd: Count): Table {
+  const ofCrowd = `one number, ${simultaneous} requests, ${processes} processes`;
+  return {
+    title: 'Calls that reached Graph for health',
+    columns: ['live readings', 'HTTP requests', 'operations in them'],
+    rows: [
+      ['one number, health alone', alone.requests, alone.operations],
+      [ofCrowd, crowd.requests, crowd.operations],
+    ],
   };
 }
 

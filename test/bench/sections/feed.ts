@@ -113,20 +113,22 @@ async function followRevocations({ writer, askers, quick }: Stage): Promise<Part
 async function followWhileCut({ database, writer, askers, quick }: Stage): Promise<Part> {
   const endsAt = performance.now() + (quick ? 3_000 : 20_000);
   let cuts = 0;
-  const cutting = withOwner(database, async (cutter) => {
+  const cut = async (cutter: Client): Promise<void> => {
     for (let turn = 0; performance.now() < endsAt; turn += 1) {
       // oxlint-disable-next-line no-await-in-loop -- one cut after the other
       cuts += await cutListeners(cutter);
       // oxlint-disable-next-line no-await-in-loop -- see above
       await delay(cutPausesMs[turn % cutPausesMs.length]);
     }
-  });
+  };
   const followed: Followed[] = [];
-  for (let index = 0; performance.now() < endsAt; index += 1) {
-    // oxlint-disable-next-line no-await-in-loop -- one change after the other
-    followed.push(...(await follow(askers, await prepareChange(writer, 'Cut', index))));
-  }
-  await cutting;
+  const followMeanwhile = async (): Promise<void> => {
+    for (let index = 0; performance.now() < endsAt; index += 1) {
+      // oxlint-disable-next-line no-await-in-loop -- one change after the other
+      followed.push(...(await follow(askers, await prepareChange(writer, 'Cut', index))));
+    }
+  };
+  await Promise.all([withOwner(database, cut), followMeanwhile()]);
   return {
     title: `changes, connections cut ${cuts} times`,
     name: names.cut,

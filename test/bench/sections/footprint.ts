@@ -22,9 +22,9 @@ const asked = toRange(999).map((index) => index + 1);
 
 const startName = 'footprint, seconds from start to ready';
 const growthName = 'footprint, memory of the last third against the second';
-const toSeconds = (quick: boolean): number => (quick ? 6 : 300);
+const toSeconds = (quick: boolean): number => (quick ? 3 : 300);
 const toMemoryName = (quick: boolean): string =>
-  `footprint, MB of memory after ${quick ? '6 seconds' : '5 minutes'} of load`;
+  `footprint, MB of memory after ${quick ? '3 seconds' : '5 minutes'} of load`;
 
 export const footprint: Section = {
   toGoals: (quick) => [
@@ -57,7 +57,7 @@ async function measureFootprint({ openFleet, quick, tell }: Workbench): Promise<
       },
       toPartsTable(parts),
     ],
-    notes: quick ? ['Memory was measured after 6 seconds instead of 5 minutes.'] : [],
+    notes: quick ? ['Memory was measured after 3 seconds instead of 5 minutes.'] : [],
   };
 }
 
@@ -88,7 +88,7 @@ async function measureMemory(
   seconds: number,
   tell: (text: string) => void,
 ): Promise<Memory> {
-  const parts = seconds < 60 ? 6 : 12;
+  const parts = seconds < 60 ? 3 : 12;
   tell(`memory: ${seconds} seconds of load`);
   await using made = new AsyncDisposableStack();
   const gateway = made.use(await startGateway(database));

@@ -59,7 +59,7 @@ async function countStatements({ openFleet, tell }: Workbench): Promise<Findings
       },
     ],
     notes: [
-      'Statements are counted by the log of the query builder; authentication is one of them.',
+      'Authentication is one of the statements, and so is taking on the tenant and its role.',
     ],
   };
 }

@@ -1,0 +1,100 @@
+// Owns the keys that were verified: they are not asked for again until the database tells that keys of their tenant have
+// changed, or they end.
+
+import type { ChangeFeed } from '../database/change-feed.ts';
+import type { FoundKey } from './store.ts';
+
+/** What is known of a key that may be used. */
+export type VerifiedKey = Omit<FoundKey, 'expiresInMs'>;
+
+export interface VerifiedKeys extends Disposable {
+  /** Undefined when the database has to be asked. */
+  find(hash: Buffer): VerifiedKey | undefined;
+  /** Asks the database, and remembers the key if keys of its tenant have not changed meanwhile. */
+  verify(hash: Buffer, ask: () => Promise<FoundKey | undefined>): Promise<VerifiedKey | undefined>;
+}
+
+export interface VerifiedKeysOptions {
+  readonly changes: ChangeFeed;
+  /** Milliseconds on a clock that only goes forward. */
+  readonly clock?: () => number;
+  /** Most keys that are remembered; about 500 bytes each. */
+  readonly mostKeys?: number;
+}
+
+/** For a gateway that remembers nothing. */
+export const noVerifiedKeys: VerifiedKeys = {
+  find: () => undefined,
+  verify: (_, ask) => ask(),
+  [Symbol.dispose]: () => undefined,
+};
+
+interface Remembered {
+  readonly key: VerifiedKey;
+  readonly endsAt: number;
+}
+
+export function createVerifiedKeys({
+  changes,
+  clock = () => performance.now(),
+  mostKeys = 10_000,
+}: VerifiedKeysOptions): VerifiedKeys {
+  // In order of their last use.
+  const remembered = new Map<string, Remembered>();
+  const namesOf = new Map<string, Set<string>>();
+  /** For each question under way the tenants whose keys have changed since; null for all tenants. */
+  const underWay = new Set<Set<string | null>>();
+  const forget = (name: string): void => {
+    const tenantId = remembered.get(name)?.key.tenantId ?? '';
+    remembered.delete(name);
+    namesOf.get(tenantId)?.delete(name);
+    if (namesOf.get(tenantId)?.size === 0) namesOf.delete(tenantId);
+  };
+  const remember = (name: string, key: VerifiedKey, endsAt: number): void => {
+    forget(name);
+    remembered.set(name, { key, endsAt });
+    namesOf.set(key.tenantId, (namesOf.get(key.tenantId) ?? new Set()).add(name));
+    const [oldest] = remembered.keys();
+    if (remembered.size > mostKeys && oldest !== undefined) forget(oldest);
+  };
+  const leave = changes.subscribe(({ tenantId, keys }) => {
+    if (!keys) return;
+    for (const changed of underWay) changed.add(tenantId);
+    const names = tenantId === null ? remembered.keys() : (namesOf.get(tenantId) ?? []);
+    for (const name of names) forget(name);
+  });
+  return {
+    find(hash) {
+      const name = toName(hash);
+      const found = remembered.get(name);
+      if (found === undefined || !changes.isCurrent() || clock() >= found.endsAt) return undefined;
+      remembered.delete(name);
+      remembered.set(name, found);
+      return found.key;
+    },
+    async verify(hash, ask) {
+      const name = toName(hash);
+      const changed = new Set<string | null>();
+      const askedAt = clock();
+      underWay.add(changed);
+      const found = await ask().finally(() => underWay.delete(changed));
+      if (found === undefined) {
+        forget(name);
+        return undefined;
+      }
+      const { expiresInMs, ...key } = found;
+      const isSure = changes.isCurrent() && !changed.has(null) && !changed.has(key.tenantId);
+      if (isSure) remember(name, key, askedAt + (expiresInMs ?? Infinity));
+      return key;
+    },
+    [Symbol.dispose]() {
+      leave();
+      remembered.clear();
+      namesOf.clear();
+    },
+  };
+}
+
+function toName(hash: Buffer): string {
+  return hash.toString('latin1');
+}

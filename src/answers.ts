@@ -1,0 +1,221 @@
+// Owns the answers that are kept in memory: an answer is given again until the database tells that something of its tenant
+// has changed, or the moment comes at which it would say something else by itself. What may be kept is the doors' to say.
+
+import type { ChangeFeed } from './database/change-feed.ts';
+import type { PlainResponse } from './exchange.ts';
+import type { RequestContext } from './telemetry.ts';
+
+export interface Question {
+  readonly tenantId: string;
+  /** The number that the key is bound to; null for a tenant-scoped key. */
+  readonly numberId: string | null;
+  /** Everything else that the answer depends on; the same text for what is asked in the same way. */
+  readonly request: string;
+}
+
+/** A 200, without what the gateway adds to each answer. */
+export interface Answer extends Pick<PlainResponse, 'headers'> {
+  readonly body: string;
+  /** What it has cost beside the request's own point, to be charged each time. */
+  readonly points: number;
+  /** The name of what was asked, for metrics. */
+  readonly operation: string | null;
+}
+
+export interface Recollection {
+  /** Null: it is to be read. */
+  readonly answer: Answer | null;
+  /**
+   * Keeps what was read since, unless something has changed meanwhile. `until`: the first moment at which it would be
+   * another one although nothing was written; null for none.
+   */
+  keep(answer: Answer, until: Date | null): void;
+}
+
+export interface Answers extends Disposable {
+  /** To be asked before anything is read. */
+  recall(question: Question): Recollection;
+}
+
+/** What was read, and whether it may be given again as far as its door knows. */
+export interface Reading {
+  readonly response: PlainResponse;
+  readonly isLasting: boolean;
+}
+
+/** Whoever asks, and what is known of the request. */
+export interface Asker {
+  readonly visit: {
+    charge(points: number): Promise<void>;
+    /** With the request's own point. */
+    readonly spent: number;
+  };
+  readonly context: RequestContext;
+}
+
+export interface AnswersOptions {
+  readonly changes: ChangeFeed;
+  /** Most bytes in memory, estimated from above; half of them for one tenant. */
+  readonly maxBytes: number;
+  readonly now: () => Date;
+  /** Where the answer to a question comes from. */
+  readonly onRecall?: (source: 'memory' | 'read') => void;
+}
+
+/** For a gateway that keeps nothing. */
+export const noAnswers: Answers = {
+  recall: () => unknown,
+  [Symbol.dispose]: () => undefined,
+};
+
+const unknown: Recollection = { answer: null, keep: () => undefined };
+
+export function createAnswers({ changes, maxBytes, now, onRecall }: AnswersOptions): Answers {
+  const memory = createMemory(maxBytes);
+  const leave = changes.subscribe(({ tenantId }) => {
+    if (tenantId === null) memory.dropAll();
+    else memory.drop(tenantId);
+  });
+  const isGood = ({ until }: Kept): boolean => until === null || now() < until;
+  return {
+    recall({ tenantId, numberId, request }) {
+      if (!changes.isCurrent()) {
+        onRecall?.('read');
+        return unknown;
+      }
+      const shelf = memory.get(tenantId);
+      const name = `${numberId ?? ''}\0${request}`;
+      const kept = shelf.kept.get(name);
+      if (kept !== undefined && isGood(kept)) {
+        memory.touch(shelf, name, kept);
+        onRecall?.('memory');
+        return { ...unknown, answer: kept.answer };
+      }
+      onRecall?.('read');
+      return {
+        answer: null,
+        keep: (answer, until) => memory.put(shelf, name, { answer, until }),
+      };
+    },
+    [Symbol.dispose]() {
+      leave();
+      memory.dropAll();
+    },
+  };
+}
+
+/**
+ * The answer that was kept, charged as if it were read, or else the one that is read now, which is kept if it can be:
+ * never an error, nor what was read live. `question`: null for what is not to be kept at all.
+ */
+export async function recallOrRead(
+  answers: Answers,
+  question: Question | null,
+  { visit, context }: Asker,
+  read: () => Promise<Reading>,
+): Promise<PlainResponse> {
+  if (question === null) return (await read()).response;
+  const { answer: kept, keep } = answers.recall(question);
+  if (kept !== null) {
+    context.operation = kept.operation;
+    await visit.charge(kept.points);
+    return { status: 200, headers: kept.headers, body: kept.body };
+  }
+  const { response, isLasting } = await read();
+  const { status, headers, body } = response;
+  const { operation, changesAt, isLive } = context;
+  if (isLasting && !isLive && status === 200 && typeof body === 'string') {
+    keep({ headers, body, points: visit.spent - 1, operation }, changesAt);
+  }
+  return response;
+}
+
+interface Kept {
+  readonly answer: Answer;
+  readonly until: Date | null;
+}
+
+/** All that is kept for a tenant. A change puts another one in its place, so that it is known by itself. */
+interface Shelf {
+  readonly tenantId: string;
+  /** The one that was used last stands last. */
+  readonly kept: Map<string, Kept>;
+  bytes: number;
+}
+
+/** An empty shelf, and an answer beside its texts, take about so many bytes. */
+const shelfBytes = 400;
+const answerBytes = 1_000;
+
+interface Memory {
+  get(tenantId: string): Shelf;
+  touch(shelf: Shelf, name: string, kept: Kept): void;
+  /** Nothing happens when the shelf is there no more. */
+  put(shelf: Shelf, name: string, kept: Kept): void;
+  drop(tenantId: string): void;
+  dropAll(): void;
+}
+
+/** Forgets what was not used for the longest time: first of the tenants, then of a tenant's answers. */
+function createMemory(maxBytes: number): Memory {
+  // The one that was asked last stands last.
+  const shelves = new Map<string, Shelf>();
+  let bytes = 0;
+  const drop = (tenantId: string): void => {
+    bytes -= shelves.get(tenantId)?.bytes ?? 0;
+    shelves.delete(tenantId);
+  };
+  const remove = (shelf: Shelf, name: string): void => {
+    const kept = shelf.kept.get(name);
+    if (kept === undefined) return;
+    shelf.kept.delete(name);
+    shelf.bytes -= toBytes(name, kept);
+    bytes -= toBytes(name, kept);
+  };
+  const makeRoom = (): void => {
+    for (const shelf of shelves.values()) {
+      if (bytes <= maxBytes) return;
+      for (const name of shelf.kept.keys()) {
+        if (bytes > maxBytes) remove(shelf, name);
+      }
+      if (bytes > maxBytes) drop(shelf.tenantId);
+    }
+  };
+  return {
+    get(tenantId) {
+      const shelf = shelves.get(tenantId) ?? { tenantId, kept: new Map(), bytes: shelfBytes };
+      if (!shelves.delete(tenantId)) bytes += shelfBytes;
+      shelves.set(tenantId, shelf);
+      makeRoom();
+      return shelf;
+    },
+    touch(shelf, name, kept) {
+      shelf.kept.delete(name);
+      shelf.kept.set(name, kept);
+    },
+    put(shelf, name, kept) {
+      const size = toBytes(name, kept);
+      const mostBytes = maxBytes / 2;
+      if (shelves.get(shelf.tenantId) !== shelf || size + shelfBytes > mostBytes) return;
+      remove(shelf, name);
+      for (const oldest of shelf.kept.keys()) {
+        if (shelf.bytes + size <= mostBytes) break;
+        remove(shelf, oldest);
+      }
+      shelf.kept.set(name, kept);
+      shelf.bytes += size;
+      bytes += size;
+      makeRoom();
+    },
+    drop,
+    dropAll() {
+      shelves.clear();
+      bytes = 0;
+    },
+  };
+}
+
+// A character takes two bytes at most.
+function toBytes(name: string, { answer }: Kept): number {
+  return answerBytes + 2 * (name.length + answer.body.length);
+}

@@ -1,0 +1,147 @@
+// Owns the news of what has changed in the database, whoever has changed it: who is told, and how sure it is that nothing
+// was missed. How messages travel is change-channel.ts's, when the feed is alive is pulse.ts's.
+
+import { createPulse, type Pulse } from './pulse.ts';
+
+export interface Change {
+  /** Null: everybody's, or nobody knows whose. */
+  readonly tenantId: string | null;
+  /** Whether API keys may be among what has changed. */
+  readonly keys: boolean;
+}
+
+export interface ChangeFeed {
+  /**
+   * Whether all that was committed up to half a second ago has been told. While it is not, what was read before must not
+   * be taken for what the database says now.
+   */
+  isCurrent(): boolean;
+  /**
+   * The first subscription opens the feed, which stays open until it is disposed of. The listener must not throw. Answers
+   * how to leave.
+   */
+  subscribe(listener: (change: Change) => void): () => void;
+  /**
+   * Resolves once all has been told that was committed before this call; at once while the feed was never opened. Waits
+   * for a database that does not answer.
+   */
+  catchUp(): Promise<void>;
+}
+
+/** A feed that also hears of changes from those who make them, before the database tells. */
+export interface OwnedChangeFeed extends ChangeFeed, AsyncDisposable {
+  tell(change: Change): void;
+}
+
+/** A way for messages through the database, which come in the order of the commits that sent them. */
+export interface Channel extends AsyncDisposable {
+  /** Sends a message, to this very listener too. Rejects when the channel does not work any more. */
+  send(message: string): Promise<void>;
+}
+
+export interface ChannelListener {
+  readonly heard: (message: string) => void;
+  /** Nothing more will be heard. */
+  readonly lost: (cause: Error) => void;
+}
+
+/** Resolves once everything that is committed from then on will be heard. */
+export type OpenChannel = (listener: ChannelListener) => Promise<Channel>;
+
+export interface ChangeFeedOptions {
+  /** Milliseconds on a clock that only goes forward. */
+  readonly clock?: () => number;
+  /** Told once when the feed is lost or cannot be had. It goes on trying. */
+  readonly onLost?: (cause: Error) => void;
+}
+
+const everything: Change = { tenantId: null, keys: true };
+
+export function createChangeFeed(
+  openChannel: OpenChannel,
+  { clock = () => performance.now(), onLost }: ChangeFeedOptions = {},
+): OwnedChangeFeed {
+  const listeners = new Set<(change: Change) => void>();
+  const pulse = createPulse(clock);
+  let listening: Promise<void> | null = null;
+  const tell = (change: Change): void => {
+    for (const listener of listeners) listener(change);
+  };
+  return {
+    tell,
+    isCurrent: pulse.isCurrent,
+    subscribe(listener) {
+      listeners.add(listener);
+      listening ??= listen({ openChannel, pulse, tell, onLost });
+      return () => void listeners.delete(listener);
+    },
+    catchUp: async () => void (listening === null || (await pulse.untilNextBeat())),
+    async [Symbol.asyncDispose]() {
+      pulse.stop();
+      await listening;
+    },
+  };
+}
+
+interface Listening {
+  readonly openChannel: OpenChannel;
+  readonly pulse: Pulse;
+  readonly tell: (change: Change) => void;
+  readonly onLost: ChangeFeedOptions['onLost'];
+}
+
+/** Milliseconds between two beats: a late one does not yet make the feed old. */
+const beatEveryMs = 200;
+const retryAfterMs = 100;
+const retryAfterMsAtMost = 10_000;
+
+// Never rejects; ends when the pulse is stopped.
+async function listen(options: Listening): Promise<void> {
+  const { pulse, onLost } = options;
+  let failures = 0;
+  const proved = () => {
+    failures = 0;
+  };
+  while (!pulse.isStopped()) {
+    // oxlint-disable-next-line no-await-in-loop -- one connection after the other
+    const cause = await follow(options, proved).catch((error: unknown) => error as Error);
+    pulse.reset();
+    if (pulse.isStopped()) return;
+    if (failures === 0) onLost?.(cause);
+    failures += 1;
+    const longestMs = Math.min(retryAfterMsAtMost, retryAfterMs * 2 ** failures);
+    // When a server has come back, not all gateways come at once.
+    // oxlint-disable-next-line no-await-in-loop -- the pause before the next connection
+    await pulse.rest(longestMs * (0.5 + Math.random() / 2));
+  }
+}
+
+/** One connection for as long as it lasts. Always rejects: with what has ended it. */
+async function follow({ openChannel, pulse, tell }: Listening, proved: () => void): Promise<never> {
+  await using channel = await openChannel({
+    heard(message) {
+      if (!pulse.take(message)) tell(toChange(message));
+    },
+    lost: pulse.fail,
+  });
+  // What was committed while there was no connection was told to nobody.
+  tell(everything);
+  for (;;) {
+    // oxlint-disable-next-line no-await-in-loop -- one beat after the other
+    await pulse.beat(channel.send);
+    proved();
+    // oxlint-disable-next-line no-await-in-loop -- the pause before the next beat
+    await pulse.rest(beatEveryMs);
+  }
+}
+
+/** What cannot be understood, perhaps because a newer gateway wrote it, may be about everything. */
+function toChange(message: string): Change {
+  try {
+    const { tenant, keys } = JSON.parse(message) as Readonly<Record<string, unknown>>;
+    const isKnown = typeof keys === 'boolean' && (tenant === null || typeof tenant === 'string');
+    return isKnown ? { tenantId: tenant, keys } : everything;
+  } catch {
+    return everything;
+  }
+}

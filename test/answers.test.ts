@@ -1,0 +1,189 @@
+// That an answer is given again only while it is certain to be what would be read.
+
+import { describe, expect, test } from 'vitest';
+import { type Answer, createAnswers, noAnswers, type Question } from '../src/answers.ts';
+import { createLocalFeed } from './local-feed.ts';
+
+const question: Question = { tenantId: 'a', numberId: null, request: 'GET /v1/numbers' };
+const toAnswer = (body: string): Answer => ({ headers: {}, body, points: 1, operation: 'list' });
+const start = Date.UTC(2026, 0, 1);
+
+async function openAnswers({ maxBytes = 1_000_000 } = {}) {
+  const made = new AsyncDisposableStack();
+  const changes = made.use(createLocalFeed());
+  const time = { ms: start };
+  const sources: string[] = [];
+  const answers = made.use(
+    createAnswers({
+      changes,
+      maxBytes,
+      now: () => new Date(time.ms),
+      onRecall: (source) => sources.push(source),
+    }),
+  );
+  await changes.catchUp();
+  const find = (asked: Partial<Question> = {}) =>
+    answers.recall({ ...question, ...asked }).answer?.body;
+  const keep = (body: string, asked: Partial<Question> = {}, until: Date | null = null) =>
+    answers.recall({ ...question, ...asked }).keep(toAnswer(body), until);
+  return {
+    answers,
+    changes,
+    time,
+    sources,
+    find,
+    keep,
+    [Symbol.asyncDispose]: () => made.disposeAsync(),
+  };
+}
+
+describe('an answer', () => {
+  test('is given again to the same question, as it was', async () => {
+    await using it = await openAnswers();
+    const answer = { ...toAnswer('{"id":1}'), headers: { etag: '"x"' }, points: 4 };
+    it.answers.recall(question).keep(answer, null);
+    expect(it.answers.recall({ ...question }).answer).toEqual(answer);
+    expect(it.sources).toEqual(['read', 'memory']);
+  });
+
+  test.each<[string, Partial<Question>]>([
+    ['another tenant', { tenantId: 'b' }],
+    ['a key bound to a number', { numberId: 'wa_1' }],
+    ['another request', { request: 'GET /v1/numbers/wa_1' }],
+    ['a key whose number reads like a request', { numberId: '\0GET /v1/numbers', request: '' }],
+  ])('is not given to %s', async (_, other) => {
+    await using it = await openAnswers();
+    it.keep('mine');
+    expect(it.find(other)).toBeUndefined();
+    it.keep('theirs', other);
+    expect([it.find(), it.find(other)]).toEqual(['mine', 'theirs']);
+  });
+
+  test('takes the place of the one before', async () => {
+    await using it = await openAnswers();
+    const [first, second] = [it.answers.recall(question), it.answers.recall(question)];
+    first.keep(toAnswer('one'), null);
+    second.keep(toAnswer('two'), null);
+    expect(it.find()).toBe('two');
+  });
+});
+
+describe('is read again', () => {
+  test('when something of the tenant has changed, and of no other one', async () => {
+    await using it = await openAnswers();
+    it.keep('mine');
+    it.keep('theirs', { tenantId: 'b' });
+    it.changes.tell({ tenantId: 'a', keys: false });
+    expect(it.find()).toBeUndefined();
+    expect(it.find({ tenantId: 'b' })).toBe('theirs');
+  });
+
+  test('when anything may have changed', async () => {
+    await using it = await openAnswers();
+    it.keep('mine');
+    it.keep('theirs', { tenantId: 'b' });
+    it.changes.tell({ tenantId: null, keys: false });
+    expect([it.find(), it.find({ tenantId: 'b' })]).toEqual([undefined, undefined]);
+  });
+
+  test('while the feed is silent; what was kept is good again once it speaks', async () => {
+    await using it = await openAnswers();
+    it.keep('mine');
+    it.changes.clock.ms += 501;
+    expect(it.find()).toBeUndefined();
+    await it.changes.catchUp();
+    expect(it.find()).toBe('mine');
+  });
+
+  test('from the moment on at which it would be another one by itself', async () => {
+    await using it = await openAnswers();
+    it.keep('mine', {}, new Date(start + 1_000));
+    it.time.ms = start + 999;
+    expect(it.find()).toBe('mine');
+    it.time.ms = start + 1_000;
+    expect(it.find()).toBeUndefined();
+  });
+});
+
+describe('is not kept', () => {
+  test('when something of the tenant has changed since the question', async () => {
+    await using it = await openAnswers();
+    const reading = it.answers.recall(question);
+    it.changes.tell({ tenantId: 'a', keys: false });
+    reading.keep(toAnswer('old'), null);
+    expect(it.find()).toBeUndefined();
+    const another = it.answers.recall(question);
+    it.changes.tell({ tenantId: null, keys: true });
+    another.keep(toAnswer('old'), null);
+    expect(it.find()).toBeUndefined();
+  });
+
+  test('when another question of the tenant was answered after that change', async () => {
+    await using it = await openAnswers();
+    const reading = it.answers.recall(question);
+    it.changes.tell({ tenantId: 'a', keys: false });
+    it.keep('new');
+    reading.keep(toAnswer('old'), null);
+    expect(it.find()).toBe('new');
+  });
+
+  test('when it was asked while the feed was silent', async () => {
+    await using it = await openAnswers();
+    it.changes.clock.ms += 501;
+    const reading = it.answers.recall(question);
+    await it.changes.catchUp();
+    reading.keep(toAnswer('old'), null);
+    expect(it.find()).toBeUndefined();
+  });
+
+  test('by a gateway that keeps nothing', () => {
+    noAnswers.recall(question).keep(toAnswer('mine'), null);
+    expect(noAnswers.recall(question).answer).toBeNull();
+  });
+});
+
+describe('memory', () => {
+  const large = 'x'.repeat(2_000);
+
+  test('is bounded, and what was not used for the longest time goes first', async () => {
+    await using it = await openAnswers({ maxBytes: 40_000 });
+    const tenants = Array.from({ length: 10 }, (_, index) => `t${index}`);
+    for (const tenantId of tenants) {
+      it.keep(large, { tenantId });
+      it.find({ tenantId: 't0' });
+    }
+    const left = tenants.filter((tenantId) => it.find({ tenantId }) !== undefined);
+    expect(left).toEqual(['t0', 't4', 't5', 't6', 't7', 't8', 't9']);
+  });
+
+  test('is half a tenant’s at most, who loses what it did not use for the longest time', async () => {
+    await using it = await openAnswers({ maxBytes: 40_000 });
+    it.keep(large, { tenantId: 'quiet' });
+    const requests = Array.from({ length: 20 }, (_, index) => `r${index}`);
+    for (const request of requests) {
+      it.keep(large, { request });
+      it.find({ request: 'r0' });
+    }
+    const left = requests.filter((request) => it.find({ request }) !== undefined);
+    expect(left).toEqual(['r0', 'r18', 'r19']);
+    expect(it.find({ tenantId: 'quiet' })).toBe(large);
+  });
+
+  test('holds nothing that would take more than half of it', async () => {
+    await using it = await openAnswers({ maxBytes: 40_000 });
+    it.keep('small', { request: 'another' });
+    it.keep('x'.repeat(10_000));
+    expect(it.find()).toBeUndefined();
+    expect(it.find({ request: 'another' })).toBe('small');
+  });
+
+  test('is not filled by tenants who only ask', async () => {
+    await using it = await openAnswers({ maxBytes: 40_000 });
+    it.keep('mine');
+    for (let index = 0; index < 200; index++) it.find({ tenantId: `t${index}` });
+    expect(it.find()).toBeUndefined();
+    it.keep('mine');
+    for (let index = 0; index < 50; index++) it.find({ tenantId: `t${index}` });
+    expect(it.find()).toBe('mine');
+  });
+});

@@ -1,0 +1,125 @@
+// That a key is let in without a question to the database only while it is certain what the answer would be.
+
+import { createHash } from 'node:crypto';
+import { describe, expect, test } from 'vitest';
+import type { FoundKey } from '../src/access/store.ts';
+import { createVerifiedKeys, noVerifiedKeys } from '../src/access/verified.ts';
+import { createLocalFeed } from './local-feed.ts';
+
+const hashOf = (text: string) => createHash('sha256').update(text).digest();
+const toKey = (tenantId: string, expiresInMs: number | null = null): FoundKey => ({
+  tenantId,
+  id: `key_${tenantId}`,
+  numberId: null,
+  expiresInMs,
+});
+
+async function openKeys(mostKeys = 100) {
+  const made = new AsyncDisposableStack();
+  const changes = made.use(createLocalFeed());
+  const time = { ms: 0 };
+  const keys = made.use(createVerifiedKeys({ changes, clock: () => time.ms, mostKeys }));
+  await changes.catchUp();
+  return {
+    keys,
+    changes,
+    time,
+    verify: (text: string, found: FoundKey | undefined) =>
+      keys.verify(hashOf(text), async () => found),
+    isKnown: (text: string) => keys.find(hashOf(text)) !== undefined,
+    [Symbol.asyncDispose]: () => made.disposeAsync(),
+  };
+}
+
+describe('a key is remembered', () => {
+  test('once it was verified, as the database knows it', async () => {
+    await using it = await openKeys();
+    expect(it.isKnown('one')).toBe(false);
+    const known = { tenantId: 'a', id: 'key_a', numberId: null };
+    expect(await it.verify('one', toKey('a'))).toEqual(known);
+    expect(it.keys.find(hashOf('one'))).toEqual(known);
+    expect(it.isKnown('another')).toBe(false);
+  });
+
+  test('whatever else of its tenant changes', async () => {
+    await using it = await openKeys();
+    await it.verify('one', toKey('a'));
+    it.changes.tell({ tenantId: 'a', keys: false });
+    it.changes.tell({ tenantId: null, keys: false });
+    it.changes.tell({ tenantId: 'b', keys: true });
+    expect(it.isKnown('one')).toBe(true);
+  });
+
+  test('up to its end, counted from before the question', async () => {
+    await using it = await openKeys();
+    await it.keys.verify(hashOf('one'), async () => {
+      it.time.ms += 300;
+      return toKey('a', 1_000);
+    });
+    it.time.ms = 999;
+    expect(it.isKnown('one')).toBe(true);
+    it.time.ms = 1_000;
+    expect(it.isKnown('one')).toBe(false);
+  });
+});
+
+describe('the database is asked again', () => {
+  test.each<[string, string | null]>([
+    ['keys of the tenant', 'a'],
+    ['keys of anybody', null],
+  ])('when %s have changed', async (_, tenantId) => {
+    await using it = await openKeys();
+    await it.verify('one', toKey('a'));
+    await it.verify('two', toKey('a'));
+    it.changes.tell({ tenantId, keys: true });
+    expect([it.isKnown('one'), it.isKnown('two')]).toEqual([false, false]);
+  });
+
+  test('while the feed is silent', async () => {
+    await using it = await openKeys();
+    await it.verify('one', toKey('a'));
+    it.changes.clock.ms += 501;
+    expect(it.isKnown('one')).toBe(false);
+    await it.changes.catchUp();
+    expect(it.isKnown('one')).toBe(true);
+  });
+
+  test.each<[string, string | null, boolean]>([
+    ['keys of the tenant', 'a', false],
+    ['keys of anybody', null, false],
+    ['keys of another tenant', 'b', true],
+  ])('when %s have changed between question and answer', async (_, tenantId, known) => {
+    await using it = await openKeys();
+    await it.keys.verify(hashOf('one'), async () => {
+      it.changes.tell({ tenantId, keys: true });
+      return toKey('a');
+    });
+    expect(it.isKnown('one')).toBe(known);
+  });
+
+  test('when it has refused the key, and when it has failed', async () => {
+    await using it = await openKeys();
+    await it.verify('one', toKey('a'));
+    expect(await it.verify('one', undefined)).toBeUndefined();
+    expect(it.isKnown('one')).toBe(false);
+    const failing = it.keys.verify(hashOf('one'), () => Promise.reject(new RangeError('down')));
+    await expect(failing).rejects.toBeInstanceOf(RangeError);
+    expect(it.isKnown('one')).toBe(false);
+  });
+
+  test('for the key that was not used for the longest time, when there are too many', async () => {
+    await using it = await openKeys(3);
+    for (const name of ['one', 'two', 'three', 'four']) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await it.verify(name, toKey(name));
+      it.isKnown('one');
+    }
+    const left = ['one', 'two', 'three', 'four'].filter(it.isKnown);
+    expect(left).toEqual(['one', 'three', 'four']);
+  });
+
+  test('each time by a gateway that remembers nothing', async () => {
+    await noVerifiedKeys.verify(hashOf('one'), async () => toKey('a'));
+    expect(noVerifiedKeys.find(hashOf('one'))).toBeUndefined();
+  });
+});

@@ -8,7 +8,7 @@ import { createLocalCounters, createSharedCounters } from './access/counters.ts'
 import { createVerifiedKeys, noVerifiedKeys } from './access/verified.ts';
 import { createAnswers, noAnswers } from './answers.ts';
 import type { Config } from './config.ts';
-import { type Database, openDatabase } from './database.ts';
+import { type ConnectionPool, type Database, openDatabase } from './database.ts';
 import { GatewayError } from './errors.ts';
 import { toFetchResponse, toPlainRequest } from './exchange.ts';
 import { createGraphQLServer } from './graphql/server.ts';
@@ -65,7 +65,12 @@ export async function createGateway(
     metrics.observeTelemetry(overrides.telemetry ?? createTelemetry({ level: config.logLevel })),
     requests,
   );
-  const database = overrides.database ?? (await openConfiguredDatabase(config, telemetry, metrics));
+  const load = createLoad(config);
+  const onPool = (pool: ConnectionPool): void => {
+    metrics.observePool(pool);
+    load.observePool(pool);
+  };
+  const database = overrides.database ?? (await openConfiguredDatabase(config, telemetry, onPool));
   const counters = createCounters(config, database, telemetry);
   const now = overrides.now ?? (() => new Date());
   const memory = createMemory(config, database, metrics, now);
@@ -76,7 +81,6 @@ export async function createGateway(
     counters,
     verified: memory.verified,
   });
-  const load = createLoad(config);
   metrics.observeLoad(load);
   const numbers = createNumbers({
     database,
@@ -193,14 +197,14 @@ function toPatient(numbers: Numbers, waitFor: WaitFor): Numbers {
 async function openConfiguredDatabase(
   config: Config,
   telemetry: Telemetry,
-  metrics: Metrics,
+  onPool: (pool: ConnectionPool) => void,
 ): Promise<Database> {
   return await openDatabase(
     config.databaseUrl === null
       ? { kind: 'embedded', directory: config.dataDirectory }
       : { kind: 'postgres', url: config.databaseUrl },
     {
-      onPool: metrics.observePool,
+      onPool,
       onConnectionLost: (error) =>
         telemetry.warned('a database connection was lost', { cause: error.message }),
       changeFeed: {

@@ -2,9 +2,11 @@
 // five times as many requests as it can answer.
 
 import { connect, type Socket } from 'node:net';
+import { constants, setPriority } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { report, toPercentile } from './figures.ts';
+import { flood, type FloodFigures } from './flood.ts';
 import { type Answer, startCallers, startRate, toTally } from './load.ts';
 import { openStage, type Stage, type StagedGateway } from './stage.ts';
 
@@ -120,23 +122,27 @@ test('a noisy tenant beside a quiet one', async () => {
   ).toBe(true);
 });
 
+const pour = (connections: number, perSecond: number | null) =>
+  flood({ ...askOf(0)(), connections, perSecond, warmUpMs: 2_000, measureMs });
+const toGoodRate = ({ perSecond }: FloodFigures) => perSecond[200] ?? 0;
+
 test('five times the capacity', async () => {
-  const capacity = toGood(await measure(20)).length / (measureMs / 1_000);
-  const load = startRate(Math.round(capacity * 5), askOf(0));
-  await delay(measureMs);
-  const goodWhileLoaded = toGood(load.answers).length / (measureMs / 1_000);
-  const answers = await load.stop();
-  const others = answers.filter(({ status }) => ![200, 429, 503].includes(status));
-  const part = goodWhileLoaded / capacity;
+  // The generator would be on other machines: here it gets what the gateway and its database leave.
+  setPriority(constants.priority.PRIORITY_BELOW_NORMAL);
+  // Before and after, so that a machine that is disturbed meanwhile is not taken for a gateway that breaks down.
+  const before = toGoodRate(await pour(20, null));
+  const figures = await pour(1_000, Math.round(before * 5));
+  const after = toGoodRate(await pour(20, null));
+  const capacity = (before + after) / 2;
+  const part = toGoodRate(figures) / capacity;
+  const rates = Object.entries(figures.perSecond);
+  const others = rates.filter(([status]) => !['200', '429', '503'].includes(status));
+  const tally = rates.map(([status, rate]) => `${status}: ${Math.round(rate)}`).join(', ');
+  const p95 = Math.round(toPercentile(figures.durationsMs, 0.95));
   expect(
     report(
-      'five times the capacity still yields 80 % of it, and the rest is told 429 or 503',
-      `${Math.round(part * 100)} % (${Math.round(goodWhileLoaded)} of ${Math.round(capacity)} a second; ${toTally(answers)}), p95 ${Math.round(
-        toPercentile(
-          toGood(answers).map(({ durationMs }) => durationMs),
-          0.95,
-        ),
-      )} ms, alive: ${gateway.isAlive()}`,
+      'five times the capacity, as far as 1,000 connections can ask it, still yields 80 % of it, and the rest is told 429 or 503',
+      `${Math.round(part * 100)} % of ${Math.round(capacity)} a second (${Math.round(before)} before, ${Math.round(after)} after); answered a second ${tally}; p95 ${p95} ms, alive: ${gateway.isAlive()}`,
       part >= 0.8 && others.length === 0 && gateway.isAlive(),
     ),
   ).toBe(true);

@@ -213,12 +213,15 @@ test('whoever waits for an upstream or sends a body slowly keeps nobody else out
 test('a process with too much to do says so at once, and answers probes all the same', async () => {
   let opened = Promise.resolve();
   const { database: plain } = gateway;
-  const acrossTenants: typeof plain.acrossTenants = async (work) => {
+  const callAcrossTenants: typeof plain.callAcrossTenants = async (statement) => {
     await opened;
-    return await plain.acrossTenants(work);
+    return await plain.callAcrossTenants(statement);
   };
   const environment = { MAX_REQUESTS: '1' };
-  await using busy = await openTestGateway({ database: { ...plain, acrossTenants }, environment });
+  await using busy = await openTestGateway({
+    database: { ...plain, callAcrossTenants },
+    environment,
+  });
   const guest = await busy.addTenant();
   const edge = await listen(busy.gateway, { host: '127.0.0.1', port: 0, noticeMs: 0 });
   const { promise, resolve: open } = Promise.withResolvers<void>();

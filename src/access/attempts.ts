@@ -78,9 +78,10 @@ export function createAttempts({
 function remember(map: Map<string, number>, name: string, at: number): void {
   map.delete(name);
   map.set(name, at);
-  if (map.size <= mostNames) return;
-  const [oldest] = map.keys();
-  if (oldest !== undefined) map.delete(oldest);
+  for (const oldest of map.keys()) {
+    if (map.size <= mostNames) break;
+    map.delete(oldest);
+  }
 }
 
 function toName(hash: Buffer): string {

@@ -206,6 +206,57 @@ describe('on PostgreSQL', () => {
     expect(await database.readTenant('a', who)).toEqual(before);
   });
 
+  test('readings that come together travel together, and each is its tenant’s and nobody else’s', async () => {
+    await using made = await openTestPostgresUrl();
+    await using line = await openLine(made.url);
+    await using database = await openDatabase({ kind: 'postgres', url: line.url });
+    const who = prepare('who', ['number'], ({ number }) => {
+      const tenant = sql`current_setting('app.tenant_id') as tenant`;
+      return sql`select ${tenant}, current_user::text as role, ${number}::text as number`;
+    });
+    const ask = async (count: number) => {
+      const asked = Array.from({ length: count }, async (_, number) => {
+        const tenant = `t${number % 7}`;
+        const rows = await database.readTenant(tenant, who({ number: String(number) }));
+        return { rows, expected: [[tenant, 'gateway_tenant', String(number)]] };
+      });
+      return await Promise.all(asked);
+    };
+    await ask(1);
+    line.clear();
+    for (const { rows, expected } of await ask(100)) expect(rows).toEqual(expected);
+    expect(line.roundTrips()).toBeLessThan(40);
+  });
+
+  test('one that fails fails alone, wherever it stands among those that travel with it', async () => {
+    await using database = await openWithTenants('PostgreSQL', { connections: 1 });
+    const divide = prepare(
+      'divide',
+      ['number', 'by'],
+      ({ number, by }) =>
+        sql`select current_setting('app.tenant_id') as tenant, (${number}::int / ${by}::int)::text as result`,
+    );
+    const spoilt = [new Set([0]), new Set([3, 4]), new Set([7]), new Set([0, 1, 2, 3, 4, 5, 6, 7])];
+    // The first of a connection travels alone, since it prepares the statement.
+    for (const fails of [new Set([0]), ...spoilt]) {
+      const asked = Array.from({ length: 8 }, (_, place) =>
+        database.readTenant(
+          `t${place}`,
+          divide({ number: String(place), by: fails.has(place) ? '0' : '1' }),
+        ),
+      );
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      const found = await Promise.allSettled(asked);
+      const expected = found.map((_, place) =>
+        fails.has(place) ? '22012' : [[`t${place}`, String(place)]],
+      );
+      expect(found.map((it) => (it.status === 'fulfilled' ? it.value : it.reason.code))).toEqual(
+        expected,
+      );
+    }
+    expect(await askOutside(database)).toEqual([[expect.not.stringMatching('gateway_tenant'), '']]);
+  });
+
   describe('in trouble', () => {
     const unavailable = { code: 'UNAVAILABLE', status: 503, retryAfterSeconds: 1 };
     const sleep = toStatement('select pg_sleep(15)::text');
@@ -239,6 +290,30 @@ describe('on PostgreSQL', () => {
          where datname = current_database() and query = '${sleep.sql}' and wait_event = 'PgSleep'`,
       );
       expect(await reading).toMatchObject(unavailable);
+      expect(await database.readTenant('a', tenants)).toEqual([['a']]);
+    });
+
+    test('that ends the connection under many readings makes all of them UNAVAILABLE', async () => {
+      await using database = await openWithTenants('PostgreSQL', { connections: 1 });
+      const nap = prepare(
+        'nap',
+        ['seconds', 'place'],
+        ({ seconds, place }) =>
+          sql`select pg_sleep(${seconds}::float8)::text as nap, ${place}::text as place`,
+      );
+      await database.readTenant('a', nap({ seconds: '0', place: '' }));
+      const asked = Array.from({ length: 6 }, (_, place) =>
+        database.readTenant('a', nap({ seconds: '15', place: String(place) })),
+      );
+      const settled = Promise.allSettled(asked);
+      await untilOne(
+        database,
+        `select pg_terminate_backend(pid) from pg_stat_activity
+         where datname = current_database() and wait_event = 'PgSleep'`,
+      );
+      for (const result of await settled) {
+        expect(result).toMatchObject({ status: 'rejected', reason: unavailable });
+      }
       expect(await database.readTenant('a', tenants)).toEqual([['a']]);
     });
 

@@ -1,89 +1,117 @@
-// Owns one round trip to PostgreSQL: statements that are sent together and answered together. Up to the sync that ends
-// them they are one transaction, which needs neither begin nor commit.
+// Owns the round trip to PostgreSQL. The statements of a transaction are sent together: up to the sync that ends them they
+// are one transaction, which needs neither begin nor commit. Several transactions can be sent together too, each with a
+// sync of its own, so that none of them depends on another.
 // https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-PIPELINING
 
-import type { Connection, Submittable } from 'pg';
+import { type Connection, DatabaseError, type PoolClient, type Submittable } from 'pg';
 import type { Statement, TextRow } from './statement.ts';
 
-export interface RoundTrip extends Submittable {
-  /** Those of the last statement. Rejects when one of them failed, and then nothing of the transaction is left. */
-  readonly rows: Promise<readonly TextRow[]>;
+/** A transaction, and who waits for it. */
+export interface Trip {
+  readonly statements: readonly Statement[];
+  /** With the rows of the last statement. */
+  readonly resolve: (rows: readonly TextRow[]) => void;
+  readonly reject: (error: Error) => void;
 }
 
-/** To be submitted to a client of pg, which calls the other members. `named`: to be remembered on that connection. */
-export function createRoundTrip(statements: readonly Statement[], named: boolean): RoundTrip {
-  const { promise, resolve, reject } = Promise.withResolvers<readonly TextRow[]>();
+/**
+ * Sends the trips in one packet and gives the client back after the last of them. A statement that fails ends its own trip
+ * and leaves nothing of it. `named`: the statements are prepared, and remembered by the connection.
+ */
+export function sendTrips(client: PoolClient, trips: readonly Trip[], named: boolean): void {
+  const travel = (place: number): void => {
+    const trip = trips[place];
+    if (trip === undefined) return client.release();
+    let forget = doNothing;
+    const submit = (connection: Connection): void => {
+      if (place === 0) forget = sendAll(connection, trips, named);
+    };
+    const fail = (error: Error): void => {
+      forget();
+      trip.reject(error);
+      if (isOfStatement(error)) return travel(place + 1);
+      for (const { reject } of trips.slice(place + 1)) reject(error);
+      client.release(true);
+    };
+    const arrive = (rows: readonly TextRow[]): void => {
+      // First the next one, whose answer may be here already.
+      travel(place + 1);
+      trip.resolve(rows);
+    };
+    client.query(createListener(trip.statements.length, { submit, arrive, fail }));
+  };
+  travel(0);
+}
+
+/** Whether all these statements are prepared on that connection. */
+export function areKnown({ connection }: PoolClient, statements: readonly Statement[]): boolean {
+  const known = knownStatements.get(connection);
+  return known !== undefined && statements.every(({ name }) => known.has(name));
+}
+
+/** Whether it was one statement that failed, and not the connection. */
+export function isOfStatement(error: unknown): error is DatabaseError {
+  return error instanceof DatabaseError && error.severity === 'ERROR';
+}
+
+interface Journey {
+  readonly submit: (connection: Connection) => void;
+  readonly arrive: (rows: readonly TextRow[]) => void;
+  readonly fail: (error: Error) => void;
+}
+
+/** What a client of pg calls on whatever was submitted to it. */
+function createListener(statements: number, { submit, arrive, fail }: Journey): Submittable {
   const rows: TextRow[] = [];
-  let forget = doNothing;
   let completed = 0;
-  const listener: Listener = {
-    handleDataRow({ fields }) {
-      if (completed === statements.length - 1) rows.push(fields);
+  const listener = {
+    submit,
+    handleDataRow({ fields }: { readonly fields: TextRow }) {
+      if (completed === statements - 1) rows.push(fields);
     },
     handleCommandComplete: () => void (completed += 1),
-    handleReadyForQuery: () => resolve(rows),
-    handleError(error) {
-      forget();
-      reject(error);
-    },
+    handleReadyForQuery: () => arrive(rows),
+    handleError: fail,
     handleRowDescription: doNothing,
     handleEmptyQuery: doNothing,
     handlePortalSuspended: doNothing,
     handleCopyInResponse: doNothing,
     handleCopyData: doNothing,
   };
-  return {
-    ...listener,
-    rows: promise,
-    submit(connection) {
-      // All in one packet.
-      connection.stream.cork();
-      forget = send(connection, statements, named);
-      connection.stream.uncork();
-    },
-  };
-}
-
-/** What a client of pg calls on whatever was submitted to it. */
-interface Listener {
-  handleRowDescription(): void;
-  handleDataRow(message: { readonly fields: TextRow }): void;
-  handleCommandComplete(): void;
-  handleEmptyQuery(): void;
-  handlePortalSuspended(): void;
-  handleCopyInResponse(): void;
-  handleCopyData(): void;
-  handleError(error: Error): void;
-  handleReadyForQuery(): void;
+  return listener;
 }
 
 const doNothing = (): void => undefined;
 
 const knownStatements = new WeakMap<Connection, Set<string>>();
 
-/** Answers how to forget that the connection knows what was new to it: what follows an error is not even looked at. */
-function send(
-  connection: Connection,
-  statements: readonly Statement[],
-  named: boolean,
-): () => void {
+/** Answers how to forget what was new to the connection: what follows an error is not even looked at. */
+function sendAll(connection: Connection, trips: readonly Trip[], named: boolean): () => void {
   const known = knownStatements.get(connection) ?? new Set();
   knownStatements.set(connection, known);
   const learned: string[] = [];
-  for (const { name, sql, parameters } of statements) {
-    const statement = named ? name : '';
-    if (!known.has(statement)) {
-      // Perhaps it was forgotten by us alone; to close what is not there is no mistake.
-      if (named) connection.close({ type: 'S', name: statement }, true);
-      connection.parse({ name: statement, text: sql, types: [] }, true);
-      if (named) learned.push(statement);
+  connection.stream.cork();
+  for (const { statements } of trips) {
+    for (const statement of statements) {
+      if (!named || !known.has(statement.name)) {
+        prepare(connection, statement, named);
+        if (named) learned.push(statement.name);
+      }
+      const values = [...statement.parameters];
+      connection.bind({ statement: named ? statement.name : '', values }, true);
+      connection.execute(null, true);
     }
-    connection.bind({ statement, values: [...parameters] }, true);
-    connection.execute(null, true);
+    connection.sync();
   }
+  connection.stream.uncork();
   for (const name of learned) known.add(name);
-  connection.sync();
   return () => {
     for (const name of learned) known.delete(name);
   };
+}
+
+function prepare(connection: Connection, { name, sql }: Statement, named: boolean): void {
+  // Perhaps it was forgotten by us alone; to close what is not there is no mistake.
+  if (named) connection.close({ type: 'S', name }, true);
+  connection.parse({ name: named ? name : '', text: sql, types: [] }, true);
 }

@@ -84,7 +84,6 @@ export type DatabaseSource =
 export interface DatabaseOptions extends PostgresOptions {
   readonly changeFeed?: ChangeFeedOptions;
 }
-export type { ConnectionPool } from './database/postgres.ts';
 
 /** Connects lazily: a database that is down is noticed by the first statement. Embedded, it refuses a folder in use. */
 export async function openDatabase(

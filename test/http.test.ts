@@ -210,6 +210,20 @@ test('whoever waits for an upstream or sends a body slowly keeps nobody else out
   await Promise.all(waiting);
 });
 
+test('refusals of what is too much have a pace, so that refusing is not all that is done', async () => {
+  const refusal = { status: 503, headers: { 'retry-after': '1' }, body: 'Later.' };
+  const busy = { ...gateway.gateway, shed: () => refusal };
+  const edge = await listen(busy, { host: '127.0.0.1', port: 0, noticeMs: 0 });
+  const startedAt = performance.now();
+  const asked = Array.from({ length: 200 }, () => fetch(`${edge.url}/v1/numbers`));
+  expect((await fetch(`${edge.url}/livez`)).status).toBe(200);
+  const statuses = (await Promise.all(asked)).map(({ status }) => status);
+  // A thousand a second, the first one at once.
+  expect(performance.now() - startedAt).toBeGreaterThan(190);
+  expect(new Set(statuses)).toEqual(new Set([503]));
+  await edge.drain();
+});
+
 test('a process with too much to do says so at once, and answers probes all the same', async () => {
   let opened = Promise.resolve();
   const { database: plain } = gateway;

@@ -12,16 +12,10 @@ export interface PostgresOptions {
   readonly onStatement?: (sql: string) => void;
   /** An idle connection was lost. The pool replaces it. */
   readonly onConnectionLost?: (error: Error) => void;
-  readonly onPool?: (pool: ConnectionPool) => void;
+  readonly onPool?: (pool: Pick<Pool, 'totalCount' | 'idleCount' | 'waitingCount'>) => void;
   /** Most connections to PostgreSQL at once. */
   readonly connections?: number;
 }
-
-/** The connections, as far as they are to be watched. */
-export type ConnectionPool = Pick<Pool, 'totalCount' | 'idleCount' | 'waitingCount'> & {
-  /** Called whenever somebody gets one. */
-  on(event: 'acquire', listener: () => void): unknown;
-};
 
 /** Connects lazily. */
 export function openPostgres(url: string, options: PostgresOptions): Driver {

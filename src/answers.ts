@@ -15,7 +15,8 @@ export interface Question {
 
 /** A 200, without what the gateway adds to each answer. */
 export interface Answer extends Pick<PlainResponse, 'headers'> {
-  readonly body: string;
+  /** Its bytes, made once: to write a text means to encode it each time. */
+  readonly body: Buffer<ArrayBuffer>;
   /** What it has cost beside the request's own point, to be charged each time. */
   readonly points: number;
   /** The name of what was asked, for metrics. */
@@ -125,7 +126,7 @@ export async function recallOrRead(
   const { status, headers, body } = response;
   const { operation, changesAt, isLive } = context;
   if (isLasting && !isLive && status === 200 && typeof body === 'string') {
-    keep({ headers, body, points: visit.spent - 1, operation }, changesAt);
+    keep({ headers, body: Buffer.from(body), points: visit.spent - 1, operation }, changesAt);
   }
   return response;
 }
@@ -215,7 +216,7 @@ function createMemory(maxBytes: number): Memory {
   };
 }
 
-// A character takes two bytes at most.
+// A character of the name takes two bytes at most.
 function toBytes(name: string, { answer }: Kept): number {
-  return answerBytes + 2 * (name.length + answer.body.length);
+  return answerBytes + 2 * name.length + answer.body.length;
 }

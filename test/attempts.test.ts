@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { createAttempts } from '../src/access/attempts.ts';
 import type { Counters } from '../src/access/counters.ts';
 
-const hashOf = (index: number) => Buffer.from(`hash ${index}`);
+const fingerprintOf = (index: number) => `fingerprint ${index}`;
 const toSource = (index: number) => `10.0.${index >> 8}.${index & 255}`;
 
 /** Each time is the first one. */
@@ -17,11 +17,12 @@ const open = (failuresPerMinute: number) =>
 describe('what a process remembers', () => {
   test('are the 10,000 keys that were used last', () => {
     const attempts = open(0);
-    for (let index = 0; index < 10_000; index += 1) attempts.recordVerified(hashOf(index), true);
-    attempts.recordVerified(hashOf(0), false);
-    expect(attempts.isUseDue(hashOf(1))).toBe(false);
-    attempts.recordVerified(hashOf(10_000), true);
-    const due = [0, 1, 2, 10_000].filter((index) => attempts.isUseDue(hashOf(index)));
+    for (let index = 0; index < 10_000; index += 1)
+      attempts.recordVerified(fingerprintOf(index), true);
+    attempts.recordVerified(fingerprintOf(0), false);
+    expect(attempts.isUseDue(fingerprintOf(1))).toBe(false);
+    attempts.recordVerified(fingerprintOf(10_000), true);
+    const due = [0, 1, 2, 10_000].filter((index) => attempts.isUseDue(fingerprintOf(index)));
     expect(due).toEqual([1]);
   });
 

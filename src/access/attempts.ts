@@ -59,7 +59,7 @@ export function createAttempts({
       return at === undefined || clock() - at >= noteEveryMs;
     },
     recordVerified(fingerprint, noted) {
-      remember(notedAt, fingerprint, noted ? clock() : (notedAt.get(fingerprint) ?? clock()));
+      if (noted || !notedAt.has(fingerprint)) remember(notedAt, fingerprint, clock());
     },
     async recordFailure(source, fingerprint) {
       if (fingerprint !== null) notedAt.delete(fingerprint);

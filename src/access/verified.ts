@@ -42,7 +42,7 @@ export function createVerifiedKeys({
   clock = () => performance.now(),
   mostKeys = 10_000,
 }: VerifiedKeysOptions): VerifiedKeys {
-  // In order of their last use.
+  // In order of their verification: to move one with each use costs more than to ask again for one that was forgotten.
   const remembered = new Map<string, Remembered>();
   const ofTenant = new Map<string, Set<string>>();
   /** For each question under way the tenants whose keys have changed since; null for all tenants. */
@@ -70,8 +70,6 @@ export function createVerifiedKeys({
     find(fingerprint) {
       const found = remembered.get(fingerprint);
       if (found === undefined || !changes.isCurrent() || clock() >= found.endsAt) return undefined;
-      remembered.delete(fingerprint);
-      remembered.set(fingerprint, found);
       return found.key;
     },
     async verify(fingerprint, ask) {

@@ -47,6 +47,14 @@ describe('a key is remembered', () => {
     expect(it.isKnown('one')).toBe(true);
   });
 
+  test('without an end, on the clock of the process', async () => {
+    await using changes = createLocalFeed();
+    using keys = createVerifiedKeys({ changes });
+    await changes.catchUp();
+    await keys.verify('one', async () => toKey('a'));
+    expect(keys.find('one')).toBeDefined();
+  });
+
   test('up to its end, counted from before the question', async () => {
     await using it = await openKeys();
     await it.keys.verify('one', async () => {
@@ -61,6 +69,22 @@ describe('a key is remembered', () => {
 });
 
 describe('the database is asked again', () => {
+  test('for the other keys of a tenant, too, after one of them was refused', async () => {
+    await using it = await openKeys();
+    await it.verify('one', toKey('a'));
+    await it.verify('two', toKey('a'));
+    await it.verify('one', undefined);
+    it.changes.tell({ tenantId: 'a', keys: true });
+    expect(it.isKnown('two')).toBe(false);
+  });
+
+  test('by one that is closed', async () => {
+    await using it = await openKeys();
+    await it.verify('one', toKey('a'));
+    it.keys[Symbol.dispose]();
+    expect(it.isKnown('one')).toBe(false);
+  });
+
   test.each<[string, string | null]>([
     ['keys of the tenant', 'a'],
     ['keys of anybody', null],
@@ -113,6 +137,15 @@ describe('the database is asked again', () => {
     }
     const left = ['one', 'two', 'three', 'four'].filter(it.isKnown);
     expect(left).toEqual(['one', 'three', 'four']);
+  });
+
+  test('for one that was verified again, later than for those that were not', async () => {
+    await using it = await openKeys(2);
+    for (const name of ['one', 'two', 'one', 'three']) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await it.verify(name, toKey('a'));
+    }
+    expect(['one', 'two', 'three'].filter(it.isKnown)).toEqual(['one', 'three']);
   });
 
   test('each time by a gateway that remembers nothing', async () => {

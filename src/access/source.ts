@@ -20,9 +20,10 @@ export function createSourceFinder(
   return (address, headers) => {
     const socket = address === undefined ? null : toAddress(address);
     if (socket === null) return unknownSource;
+    const forwarded = headers.get('x-forwarded-for');
+    if (forwarded === null) return socket;
     let source = socket;
-    const forwarded = (headers.get('x-forwarded-for') ?? '').split(',').toReversed();
-    for (const [hop, entry] of forwarded.entries()) {
+    for (const [hop, entry] of forwarded.split(',').toReversed().entries()) {
       const next = toAddress(entry.trim());
       if (next === null || !isTrusted(source, hop)) return source;
       source = next;

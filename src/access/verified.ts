@@ -57,8 +57,10 @@ export function createVerifiedKeys({
     forget(fingerprint);
     remembered.set(fingerprint, { key, endsAt });
     ofTenant.set(key.tenantId, (ofTenant.get(key.tenantId) ?? new Set()).add(fingerprint));
-    const [oldest] = remembered.keys();
-    if (remembered.size > mostKeys && oldest !== undefined) forget(oldest);
+    for (const oldest of remembered.keys()) {
+      if (remembered.size <= mostKeys) break;
+      forget(oldest);
+    }
   };
   const leave = changes.subscribe(({ tenantId, keys }) => {
     if (!keys) return;

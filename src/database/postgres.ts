@@ -25,10 +25,11 @@ export type ConnectionPool = Pick<Pool, 'totalCount' | 'idleCount' | 'waitingCou
 
 /** Connects lazily. */
 export function openPostgres(url: string, options: PostgresOptions): Driver {
+  const { connections = 10 } = options;
   const pool = new Pool({
     connectionString: url,
     application_name: 'numbers-gateway',
-    max: options.connections ?? 10,
+    max: connections,
     keepAlive: true,
     // The pool's own default is to wait for ever.
     connectionTimeoutMillis: 500,
@@ -44,6 +45,10 @@ export function openPostgres(url: string, options: PostgresOptions): Driver {
   return {
     dialect: new PostgresDialect({ pool }),
     read: createRead(pool, options),
+    async warm() {
+      const open = async () => (await pool.connect()).release();
+      await Promise.allSettled(Array.from({ length: connections }, open));
+    },
     openChannel: toPostgresChannel(url),
     release: async () => void (pool.ended || (await pool.end())),
   };

@@ -52,6 +52,11 @@ export interface Database extends AsyncDisposable {
    * process whose connections are all busy must not take itself for one without a database.
    */
   ping(): Promise<void>;
+  /**
+   * Opens all connections to PostgreSQL, so that a crowd need not wait for them. Never rejects: what fails is told to
+   * whoever asks for something next.
+   */
+  warm(): Promise<void>;
   /** Who we are to the server, and whether it keeps tenants apart. */
   inspect(): Promise<DatabaseInspection>;
 }
@@ -132,6 +137,7 @@ export async function openDatabase(
       if (performance.now() - answeredAt < 1_000) return;
       await toUnavailable(() => sql`select 1`.execute(kysely));
     },
+    warm: () => driver.warm(),
     inspect: () => toUnavailable(() => inspect(kysely)),
     async [Symbol.asyncDispose]() {
       await changes[Symbol.asyncDispose]();

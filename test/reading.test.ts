@@ -257,6 +257,15 @@ describe('on PostgreSQL', () => {
     expect(await askOutside(database)).toEqual([[expect.not.stringMatching('gateway_tenant'), '']]);
   });
 
+  test('all connections can be opened ahead, and none more', async () => {
+    const count = `select count(*)::int as connections from pg_stat_activity
+      where datname = current_database() and application_name = 'numbers-gateway'`;
+    await using database = await openTestDatabase('PostgreSQL', { connections: 4 });
+    await database.ping();
+    await Promise.all([database.warm(), database.warm()]);
+    expect(await database.query(count)).toEqual([{ connections: 4 }]);
+  });
+
   describe('in trouble', () => {
     const unavailable = { code: 'UNAVAILABLE', status: 503, retryAfterSeconds: 1 };
     const sleep = toStatement('select pg_sleep(15)::text');
@@ -264,6 +273,7 @@ describe('on PostgreSQL', () => {
     test('that cannot be reached is UNAVAILABLE', async () => {
       const url = 'postgres://nobody@127.0.0.1:1/x';
       await using database = await openDatabase({ kind: 'postgres', url });
+      await database.warm();
       await expect(database.readTenant('a', tenants)).rejects.toMatchObject(unavailable);
     });
 

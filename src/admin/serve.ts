@@ -42,6 +42,7 @@ async function serve(session: Session, listen: Listen): Promise<void> {
   }).catch((error: unknown) => {
     throw toAddressError(error, config);
   });
+  void gateway.database.warm();
   gateway.telemetry.noted('listening', { url: server.url, mode: config.mode });
   announce(session, server.url, config, announcement);
   await untilAborted(terminal.signal);

@@ -10,6 +10,8 @@ export interface Driver {
   readonly dialect: Dialect;
   /** Executes the statements in one transaction and answers the rows of the last one. */
   readonly read: Read;
+  /** Opens all connections that there may be. Never rejects. */
+  warm(): Promise<void>;
   readonly openChannel: OpenChannel;
   release(): Promise<void>;
 }

@@ -19,10 +19,11 @@ export interface PostgresOptions {
 
 /** Connects lazily. */
 export function openPostgres(url: string, options: PostgresOptions): Driver {
+  const { connections = 10 } = options;
   const pool = new Pool({
     connectionString: url,
     application_name: 'numbers-gateway',
-    max: options.connections ?? 10,
+    max: connections,
     keepAlive: true,
     // The pool's own default is to wait for ever.
     connectionTimeoutMillis: 500,
@@ -38,6 +39,10 @@ export function openPostgres(url: string, options: PostgresOptions): Driver {
   return {
     dialect: new PostgresDialect({ pool }),
     read: createRead(pool, options),
+    async warm() {
+      const open = async () => (await pool.connect()).release();
+      await Promise.allSettled(Array.from({ length: connections }, open));
+    },
     openChannel: toPostgresChannel(url),
     release: async () => void (pool.ended || (await pool.end())),
   };

@@ -52,7 +52,9 @@ describe('a key is remembered', () => {
     using keys = createVerifiedKeys({ changes });
     await changes.catchUp();
     await keys.verify('one', async () => toKey('a'));
+    await keys.verify('over', async () => toKey('a', 0));
     expect(keys.find('one')).toBeDefined();
+    expect(keys.find('over')).toBeUndefined();
   });
 
   test('up to its end, counted from before the question', async () => {
@@ -149,7 +151,8 @@ describe('the database is asked again', () => {
   });
 
   test('each time by a gateway that remembers nothing', async () => {
-    await noVerifiedKeys.verify('one', async () => toKey('a'));
+    const verified = await noVerifiedKeys.verify('one', async () => toKey('a'));
+    expect(verified).toEqual(toKey('a'));
     expect(noVerifiedKeys.find('one')).toBeUndefined();
   });
 });

@@ -48,10 +48,13 @@ export function createVerifiedKeys({
   /** For each question under way the tenants whose keys have changed since; null for all tenants. */
   const underWay = new Set<Set<string | null>>();
   const forget = (fingerprint: string): void => {
-    const tenantId = remembered.get(fingerprint)?.key.tenantId ?? '';
+    const known = remembered.get(fingerprint);
+    if (known === undefined) return;
+    const { tenantId } = known.key;
+    const others = ofTenant.get(tenantId);
     remembered.delete(fingerprint);
-    ofTenant.get(tenantId)?.delete(fingerprint);
-    if (ofTenant.get(tenantId)?.size === 0) ofTenant.delete(tenantId);
+    others?.delete(fingerprint);
+    if (others?.size === 0) ofTenant.delete(tenantId);
   };
   const remember = (fingerprint: string, key: VerifiedKey, endsAt: number): void => {
     forget(fingerprint);
@@ -65,8 +68,8 @@ export function createVerifiedKeys({
   const leave = changes.subscribe(({ tenantId, keys }) => {
     if (!keys) return;
     for (const changed of underWay) changed.add(tenantId);
-    const fingerprints = tenantId === null ? remembered.keys() : (ofTenant.get(tenantId) ?? []);
-    for (const fingerprint of fingerprints) forget(fingerprint);
+    const fingerprints = tenantId === null ? remembered.keys() : ofTenant.get(tenantId)?.values();
+    fingerprints?.forEach(forget);
   });
   return {
     find(fingerprint) {

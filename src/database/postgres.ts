@@ -40,8 +40,8 @@ export function openPostgres(url: string, options: PostgresOptions): Driver {
     dialect: new PostgresDialect({ pool }),
     read: createRead(pool, options),
     async warm() {
-      const open = async () => (await pool.connect()).release();
-      await Promise.allSettled(Array.from({ length: connections }, open));
+      const clients = Array.from({ length: connections }, () => pool.connect());
+      await Promise.allSettled(clients.map(async (client) => (await client).release()));
     },
     openChannel: toPostgresChannel(url),
     release: async () => void (pool.ended || (await pool.end())),

@@ -127,11 +127,16 @@ interface Fate {
   readonly worstLagMs: number;
 }
 
-async function measureShape(race: Race, shape: GraphQLShape): Promise<ShapeFindings> {
-  const { contestants, quick } = race;
-  const pace = await findPace(race, shape);
+/** The rounds of all contestants at one pace of changes. */
+interface Rounds {
+  readonly samples: Samples;
+  readonly fates: ReadonlyMap<string, Fate>;
+}
+
+async function measureRounds(race: Race, shape: GraphQLShape, pace: number): Promise<Rounds> {
   const fates = new Map<string, Fate>();
-  const samples = await measureInRounds(contestants, quick ? 1 : 5, async (contestant) => {
+  const rounds = race.quick ? 1 : 5;
+  const samples = await measureInRounds(race.contestants, rounds, async (contestant) => {
     const { sample, ...fate } = await measureRound(race, contestant, shape, pace);
     const sofar = fates.get(contestant.name) ?? fate;
     fates.set(contestant.name, {
@@ -140,10 +145,25 @@ async function measureShape(race: Race, shape: GraphQLShape): Promise<ShapeFindi
     });
     return sample;
   });
+  return { samples, fates };
+}
+
+const isSlow = ({ changesPerQuestion }: Fate): boolean => changesPerQuestion < 1;
+
+/** Once more, with a pace after what was measured, when somebody was faster than the changes. */
+async function measureProven(race: Race, shape: GraphQLShape): Promise<Rounds> {
+  const rounds = await measureRounds(race, shape, await findPace(race, shape));
+  if (![...rounds.fates.values()].some(isSlow)) return rounds;
+  const fastest = Math.max(...[...rounds.samples.values()].flatMap(toThroughputs));
+  return await measureRounds(race, shape, toPace(fastest, 2));
+}
+
+async function measureShape(race: Race, shape: GraphQLShape): Promise<ShapeFindings> {
+  const { samples, fates } = await measureProven(race, shape);
   const rows = [...fates].map(([name, { changesPerQuestion, worstLagMs }]) =>
     toRow([name], samples.get(name) ?? [], [toRounded(changesPerQuestion), Math.round(worstLagMs)]),
   );
-  const slow = [...fates].filter(([, { changesPerQuestion }]) => changesPerQuestion < 1);
+  const slow = [...fates].filter(([, fate]) => isSlow(fate));
   return {
     shape,
     samples,
@@ -185,7 +205,12 @@ async function findPace(race: Race, shape: GraphQLShape): Promise<number> {
   await writer.setPace(2);
   const fastest = await findFastest(race, shape);
   await writer.setPace(0);
-  return Math.ceil(((quick ? 1.3 : 2) * fastest) / asked.length) + 1;
+  return toPace(fastest, quick ? 1.3 : 2);
+}
+
+/** Changes a second of each tenant, so that so many come to a question. */
+function toPace(requestsPerSecond: number, perQuestion: number): number {
+  return Math.ceil((perQuestion * requestsPerSecond) / asked.length) + 1;
 }
 
 /** Requests a second of the fastest contestant. Warms all of them up. */

@@ -159,7 +159,7 @@ async function answer(
       break;
     default:
   }
-  const request = toRequest(path, incoming, outgoing);
+  const request = new NodeRequest(path, incoming, outgoing);
   const { remoteAddress } = incoming.socket;
   const problem = findProblem(path);
   return problem === null
@@ -227,25 +227,38 @@ function refuseSocket(gateway: Gateway, error: NodeJS.ErrnoException, socket: Du
   setTimeout(() => socket.destroy(), farewellMs).unref();
 }
 
-function toRequest(
-  path: string,
-  incoming: IncomingMessage,
-  outgoing: ServerResponse,
-): PlainRequest {
-  const { url = '', method = 'GET' } = incoming;
-  let left: AbortController | undefined;
-  return {
-    method,
-    path,
-    search: url.slice(path.length),
-    headers: toHeaders(incoming),
-    // Most requests are answered before anybody cares, and a controller is not cheap.
-    get signal() {
-      left ??= createLeft(outgoing);
-      return left.signal;
-    },
-    text: () => readText(incoming),
-  };
+/**
+ * A class for its getter, which in a literal gives each object a shape of its own: that outlives the young generation, and
+ * everything that the object holds with it.
+ */
+class NodeRequest implements PlainRequest {
+  readonly method: string;
+  readonly path: string;
+  readonly search: string;
+  readonly headers: PlainHeaders;
+  readonly #incoming: IncomingMessage;
+  readonly #outgoing: ServerResponse;
+  #left: AbortController | undefined;
+
+  constructor(path: string, incoming: IncomingMessage, outgoing: ServerResponse) {
+    const { url = '', method = 'GET' } = incoming;
+    this.method = method;
+    this.path = path;
+    this.search = url.slice(path.length);
+    this.headers = toHeaders(incoming);
+    this.#incoming = incoming;
+    this.#outgoing = outgoing;
+  }
+
+  // Most requests are answered before anybody cares, and a controller is not cheap.
+  get signal(): AbortSignal {
+    this.#left ??= createLeft(this.#outgoing);
+    return this.#left.signal;
+  }
+
+  text(): Promise<string> {
+    return readText(this.#incoming);
+  }
 }
 
 function toHeaders(incoming: IncomingMessage): PlainHeaders {

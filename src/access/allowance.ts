@@ -87,26 +87,22 @@ function forgetIdle(underWay: Map<string, number>): void {
 }
 
 function createVisit(tenantId: string, purses: Purses | null, leave: () => void): Visit {
-  let standing: Standing | null = null;
-  let spent = 0;
-  return {
-    async charge(count) {
-      standing = (await purses?.charge(tenantId, count)) ?? null;
-      spent += count;
+  // Plain members: a getter in a literal gives each object a shape of its own, which outlives the young generation.
+  const visit = {
+    standing: null as Standing | null,
+    spent: 0,
+    async charge(count: number) {
+      visit.standing = (await purses?.charge(tenantId, count)) ?? null;
+      visit.spent += count;
     },
-    settle(count) {
-      spent -= count;
+    settle(count: number) {
+      visit.spent -= count;
       // What was taken in a window that is over cannot be had back in the next one.
-      const isOver = standing !== null && standing.resetAt.getTime() <= Date.now();
+      const isOver = visit.standing !== null && visit.standing.resetAt.getTime() <= Date.now();
       if (count === 0 || (count > 0 && isOver)) return;
-      standing = purses?.settle(tenantId, count) ?? null;
-    },
-    get standing() {
-      return standing;
-    },
-    get spent() {
-      return spent;
+      visit.standing = purses?.settle(tenantId, count) ?? null;
     },
     leave,
   };
+  return visit;
 }

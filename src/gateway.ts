@@ -11,6 +11,7 @@ import type { Config } from './config.ts';
 import { type Database, openDatabase } from './database.ts';
 import { GatewayError } from './errors.ts';
 import { toFetchResponse, toPlainRequest } from './exchange.ts';
+import { toRefusal } from './graphql/response.ts';
 import { createGraphQLServer } from './graphql/server.ts';
 import { createLoad, type Slot } from './load.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
@@ -21,7 +22,7 @@ import { createGraphClient } from './providers/meta/graph.ts';
 import type { GuardOptions } from './providers/meta/guard.ts';
 import { createMetaProvider } from './providers/meta/meta.ts';
 import { createPilotStatusProvider } from './providers/pilot-status.ts';
-import { createRestRouter } from './rest/routes.ts';
+import { createRestRouter, toErrorResponse } from './rest/routes.ts';
 import { createVault } from './secrets.ts';
 import { createTelemetry, type Telemetry } from './telemetry.ts';
 
@@ -103,8 +104,8 @@ export async function createGateway(
   });
   const rest = createRestRouter(doors);
   const passage = createPassage({
-    doors: new Map([['/graphql', graphql]]),
-    rest,
+    doors: new Map([['/graphql', { answer: graphql, refuse: toRefusal }]]),
+    rest: { answer: rest, refuse: toErrorResponse },
     config,
     telemetry,
     metrics,

@@ -126,10 +126,11 @@ async function serve(
   const { url = '' } = incoming;
   const [path = ''] = url.split('?', 1);
   try {
-    // Before anything is made of it: refusing must be cheap.
-    const shed = probes.has(url) ? null : gateway.shed(path);
+    const request = toRequest(path, incoming, outgoing);
+    // Before anything is done for it: refusing must be cheap.
+    const shed = probes.has(url) ? null : gateway.shed(request);
     if (shed !== null) await state.toTurn();
-    const response = shed ?? (await answer(gateway, state, path, incoming, outgoing));
+    const response = shed ?? (await answer(gateway, state, request, incoming));
     // Tells a client on a kept connection that this answer is the last one here.
     // So does the answer to a request whose body nobody wanted to read to its end.
     const isUnread = shed === null && !incoming.complete;
@@ -145,11 +146,10 @@ async function serve(
 async function answer(
   gateway: Gateway,
   state: State,
-  path: string,
-  incoming: IncomingMessage,
-  outgoing: ServerResponse,
+  request: PlainRequest,
+  { url, socket }: IncomingMessage,
 ): Promise<PlainResponse> {
-  switch (incoming.url) {
+  switch (url) {
     case '/livez':
       return toProbe(200, 'ok');
     case '/readyz':
@@ -159,12 +159,10 @@ async function answer(
       break;
     default:
   }
-  const request = toRequest(path, incoming, outgoing);
-  const { remoteAddress } = incoming.socket;
-  const problem = findProblem(path);
+  const problem = findProblem(request.path);
   return problem === null
-    ? await gateway.answer(request, remoteAddress)
-    : await gateway.refuse(problem, request, remoteAddress);
+    ? await gateway.answer(request, socket.remoteAddress)
+    : await gateway.refuse(problem, request, socket.remoteAddress);
 }
 
 // What a URL is never tidied up in.

@@ -279,7 +279,7 @@ function toAge(shown: unknown): number | null {
 }
 
 function toRequestLabels({ path, operation, status }: AnsweredRequest) {
-  const door = path === '/graphql' ? 'graphql' : path.startsWith('/v1/') ? 'rest' : 'none';
+  const door = path === '/graphql' ? 'graphql' : path?.startsWith('/v1/') ? 'rest' : 'none';
   return { door, operation: operation ?? 'none', status };
 }
 

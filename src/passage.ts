@@ -50,8 +50,8 @@ export interface Passage {
   answer(request: PlainRequest, address?: string): Promise<PlainResponse>;
   /** Answers with this error what no door should see, like any other request. */
   refuse(error: GatewayError, request: PlainRequest, address?: string): Promise<PlainResponse>;
-  /** The answer to what is too broken to be a request. */
-  refuseBroken(error: GatewayError): PlainResponse;
+  /** The answer, with this status, to what is too broken to be a request. */
+  refuseBroken(error: GatewayError, status: number): PlainResponse;
   /** The refusal of what would be too much right now, made at next to no cost; null when there is room. */
   shed(request: Pick<PlainRequest, 'path' | 'headers'>): PlainResponse | null;
 }
@@ -67,9 +67,12 @@ export function createPassage(options: PassageOptions): Passage {
         rest.refuse(error, requestId, request.headers.get('accept'));
       return pass({ ...rest, answer }, request, address);
     },
-    refuseBroken(error) {
+    refuseBroken(error, status) {
       const requestId = randomUUID();
-      const { status, headers, body } = rest.refuse(error, requestId, null);
+      // None of what was sent: whatever could not be taken apart may hold a key in any place.
+      const asked = { method: null, path: null, tenantId: null, keyId: null };
+      options.telemetry.requestAnswered({ requestId, ...asked, status, durationMs: 0 });
+      const { headers, body } = rest.refuse(error, requestId, null);
       return { status, headers: { ...headers, 'x-request-id': requestId }, body };
     },
     shed: (request) => shed(options, findDoor(request.path), request),

@@ -71,9 +71,10 @@ export function toRequestId(headers: Pick<Headers, 'get'>): string {
 /** One request that was answered. */
 export interface AnsweredRequest {
   readonly requestId: string;
-  readonly method: string;
-  /** Without the query string. */
-  readonly path: string;
+  /** Null for what was too broken to have one. */
+  readonly method: string | null;
+  /** Without the query string; null as `method`. */
+  readonly path: string | null;
   readonly status: number;
   readonly durationMs: number;
   readonly tenantId: string | null;

@@ -59,6 +59,50 @@ test('headers that never end are given up, in the form of the contract', async (
   expect(answer).toContain('"code":"INVALID_REQUEST"');
 });
 
+test.each([
+  ['what is no HTTP', () => server, (key: string) => `x-api-key: ${key}\r\n\r\n`, 400],
+  [
+    'headers that are too large',
+    () => server,
+    (key: string) => `GET /${key} HTTP/1.1\r\nx-api-key: ${key}\r\na: ${'x'.repeat(9_000)}\r\n\r\n`,
+    431,
+  ],
+  ['headers that never end', () => hasty, (key: string) => `GET /${key} HTTP/1.1\r\na: x`, 408],
+])('%s have one line in the log and are counted, without a word of theirs', async (...row) => {
+  const [, toServer, toBytes, status] = row;
+  gateway.clearLogLines();
+  const before = await countBroken(status);
+  const answer = await tell(toServer(), toBytes(tenant.key));
+  const [, requestId] = /"requestId":"([\w-]+)"/.exec(answer) ?? [];
+  expect(gateway.logLines.map((line) => JSON.parse(line))).toEqual([
+    {
+      level: 30,
+      time: expect.any(String),
+      msg: 'request answered',
+      requestId,
+      method: null,
+      path: null,
+      status,
+      durationMs: 0,
+      tenantId: null,
+      keyId: null,
+    },
+  ]);
+  expect(await countBroken(status)).toBe(before + 1);
+});
+
+async function countBroken(status: number): Promise<number> {
+  const text = (await gateway.gateway.metrics?.render())?.text ?? '';
+  const name = 'gateway_request_duration_seconds_count';
+  const line = `${name}{door="none",operation="none",status="${status}"} `;
+  return Number(
+    text
+      .split('\n')
+      .find((it) => it.startsWith(line))
+      ?.slice(line.length) ?? 0,
+  );
+}
+
 test('a body that never ends is given up, and nobody calls it a defect', async () => {
   gateway.clearLogLines();
   // This client does not hang up either.

@@ -1,7 +1,6 @@
 // Owns the way of every request to its door and back: its id, its place among those under way, CORS, the rate headers and
 // its line in the log. What a request means is its door's.
 
-import type { AsyncLocalStorage } from 'node:async_hooks';
 import { randomUUID } from 'node:crypto';
 import { createSourceFinder } from './access/source.ts';
 import type { Config } from './config.ts';
@@ -12,8 +11,9 @@ import {
   type PlainResponse,
   toSentHeaders,
 } from './exchange.ts';
-import type { Load, Slot } from './load.ts';
+import type { Load } from './load.ts';
 import type { Metrics } from './metrics.ts';
+import type { RequestRuns } from './request-run.ts';
 import { type RequestContext, type Telemetry, toRequestContext, toRequestId } from './telemetry.ts';
 
 /** Who answers at a path. */
@@ -26,12 +26,6 @@ export interface Door {
   refuse(error: GatewayError, requestId: string, accept: string | null): PlainResponse;
 }
 
-/** A request for which something is being done. */
-export interface RequestRun {
-  readonly context: RequestContext;
-  readonly slot: Slot;
-}
-
 export interface PassageOptions {
   /** By their exact path. */
   readonly doors: ReadonlyMap<string, Door>;
@@ -41,8 +35,8 @@ export interface PassageOptions {
   readonly telemetry: Telemetry;
   readonly metrics: Metrics;
   readonly load: Load;
-  /** Says, for whatever is done for a request, which one that is. */
-  readonly requests: AsyncLocalStorage<RequestRun>;
+  /** Tie what is done for a request to it. */
+  readonly requests: Pick<RequestRuns, 'run'>;
 }
 
 export interface Passage {

@@ -131,6 +131,7 @@ function createTroubles(registers: Registry[]) {
     registers,
   });
   circuitOpen.set({ upstream: 'graph' }, 0);
+  circuitOpen.set({ upstream: 'session engine' }, 0);
   return {
     circuitOpen,
     openings: new Counter({

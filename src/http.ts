@@ -1,6 +1,12 @@
 // Owns the Node server edge: sockets, limits, probes and draining. What a request means is the gateway's.
 
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import {
+  createServer,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+  STATUS_CODES,
+} from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -126,10 +132,11 @@ async function serve(
   const { url = '' } = incoming;
   const [path = ''] = url.split('?', 1);
   try {
-    // Before anything is made of it: refusing must be cheap.
-    const shed = probes.has(url) ? null : gateway.shed(path);
+    const request = new NodeRequest(path, incoming, outgoing);
+    // Before anything is done for it: refusing must be cheap.
+    const shed = probes.has(url) ? null : gateway.shed(request);
     if (shed !== null) await state.toTurn();
-    const response = shed ?? (await answer(gateway, state, path, incoming, outgoing));
+    const response = shed ?? (await answer(gateway, state, request, incoming));
     // Tells a client on a kept connection that this answer is the last one here.
     // So does the answer to a request whose body nobody wanted to read to its end.
     const isUnread = shed === null && !incoming.complete;
@@ -145,11 +152,10 @@ async function serve(
 async function answer(
   gateway: Gateway,
   state: State,
-  path: string,
-  incoming: IncomingMessage,
-  outgoing: ServerResponse,
+  request: PlainRequest,
+  { url, socket }: IncomingMessage,
 ): Promise<PlainResponse> {
-  switch (incoming.url) {
+  switch (url) {
     case '/livez':
       return toProbe(200, 'ok');
     case '/readyz':
@@ -159,12 +165,10 @@ async function answer(
       break;
     default:
   }
-  const request = new NodeRequest(path, incoming, outgoing);
-  const { remoteAddress } = incoming.socket;
-  const problem = findProblem(path);
+  const problem = findProblem(request.path);
   return problem === null
-    ? await gateway.answer(request, remoteAddress)
-    : await gateway.refuse(problem, request, remoteAddress);
+    ? await gateway.answer(request, socket.remoteAddress)
+    : await gateway.refuse(problem, request, socket.remoteAddress);
 }
 
 // What a URL is never tidied up in.
@@ -204,9 +208,9 @@ async function toMetrics(metrics: NonNullable<Gateway['metrics']>): Promise<Plai
 
 const farewellMs = 500;
 
-const socketProblems: Readonly<Record<string, readonly [status: string, message: string]>> = {
-  HPE_HEADER_OVERFLOW: ['431 Request Header Fields Too Large', 'The headers are too large.'],
-  ERR_HTTP_REQUEST_TIMEOUT: ['408 Request Timeout', 'The request took too long to arrive.'],
+const socketProblems: Readonly<Record<string, readonly [status: number, message: string]>> = {
+  HPE_HEADER_OVERFLOW: [431, 'The headers are too large.'],
+  ERR_HTTP_REQUEST_TIMEOUT: [408, 'The request took too long to arrive.'],
 };
 
 // What is no HTTP, or takes too long to become a request.
@@ -215,14 +219,12 @@ function refuseSocket(gateway: Gateway, error: NodeJS.ErrnoException, socket: Du
     socket.destroy();
     return;
   }
-  const [status, message] = socketProblems[error.code ?? ''] ?? [
-    '400 Bad Request',
-    'This is no HTTP request.',
-  ];
-  const { headers, body } = gateway.refuseBroken(new GatewayError('INVALID_REQUEST', message));
+  const [status, message] = socketProblems[error.code ?? ''] ?? [400, 'This is no HTTP request.'];
+  const refusal = new GatewayError('INVALID_REQUEST', message);
+  const { headers, body } = gateway.refuseBroken(refusal, status);
   const lines = Object.entries({ ...toSentHeaders(headers, body), connection: 'close' });
   const head = lines.map(([name, value]) => `${name}: ${value}`);
-  socket.end([`HTTP/1.1 ${status}`, ...head, '', body].join('\r\n'));
+  socket.end([`HTTP/1.1 ${status} ${STATUS_CODES[status]}`, ...head, '', body].join('\r\n'));
   // Node looks after it no more. A client has a moment to read why, then it is gone whether it hangs up or not.
   setTimeout(() => socket.destroy(), farewellMs).unref();
 }

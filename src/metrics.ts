@@ -131,6 +131,7 @@ function createTroubles(registers: Registry[]) {
     registers,
   });
   circuitOpen.set({ upstream: 'graph' }, 0);
+  circuitOpen.set({ upstream: 'session engine' }, 0);
   return {
     circuitOpen,
     openings: new Counter({
@@ -279,7 +280,7 @@ function toAge(shown: unknown): number | null {
 }
 
 function toRequestLabels({ path, operation, status }: AnsweredRequest) {
-  const door = path === '/graphql' ? 'graphql' : path.startsWith('/v1/') ? 'rest' : 'none';
+  const door = path === '/graphql' ? 'graphql' : path?.startsWith('/v1/') ? 'rest' : 'none';
   return { door, operation: operation ?? 'none', status };
 }
 

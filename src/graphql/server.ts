@@ -15,6 +15,7 @@ import {
   toFetchResponse,
   toPlainResponse,
 } from '../exchange.ts';
+import { type JsonObject, parseJson, toObject } from '../json.ts';
 import type { Numbers } from '../numbers/numbers.ts';
 import type { RequestContext, Telemetry } from '../telemetry.ts';
 import type { GraphQLContext } from './builder.ts';
@@ -204,33 +205,23 @@ function useAnswer(): Plugin<object, ServerContext> {
 
 /** Throws INVALID_REQUEST, and never repeats what was sent. Members that we do not know are passed over. */
 function parseBody(text: string): GraphQLParams {
-  const body = parseJson(text);
-  if (!isObject(body)) throw toInvalid('The body must be a JSON object with the member "query".');
+  const body = toObject(parseJson(text));
+  if (body === null) throw toInvalid('The body must be a JSON object with the member "query".');
   const { query, operationName, variables, extensions } = body;
   if (typeof query !== 'string' || query === '') throw toInvalid('"query" must be a document.');
   if (!isAbsent(operationName) && typeof operationName !== 'string') {
     throw toInvalid('"operationName" must be a text.');
   }
-  if (!isAbsent(variables) && !isObject(variables)) {
-    throw toInvalid('"variables" must be an object.');
-  }
-  if (!isAbsent(extensions) && !isObject(extensions)) {
-    throw toInvalid('"extensions" must be an object.');
-  }
-  return { query, ...(operationName && { operationName }), ...(variables && { variables }) };
+  const given = parseMember('variables', variables);
+  parseMember('extensions', extensions);
+  return { query, ...(operationName && { operationName }), ...(given && { variables: given }) };
 }
 
-// What V8 says of a text that is no JSON repeats the text.
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
+/** Null for one that is left out. */
+function parseMember(name: string, member: unknown): JsonObject | null {
+  const object = toObject(member);
+  if (object === null && !isAbsent(member)) throw toInvalid(`"${name}" must be an object.`);
+  return object;
 }
 
 function isAbsent(value: unknown): value is null | undefined {

@@ -265,7 +265,7 @@ class NodeRequest implements PlainRequest {
 
 function toHeaders(incoming: IncomingMessage): PlainHeaders {
   return {
-    get: (name) => toValue(incoming.headers[name.toLowerCase()]),
+    get: (name) => toValue(incoming.headers[name]),
     *[Symbol.iterator]() {
       for (const [name, values] of Object.entries(incoming.headers)) {
         const value = toValue(values);
@@ -324,6 +324,9 @@ function toTooLarge(): GatewayError {
   return new GatewayError('INVALID_REQUEST', `The body is larger than ${bodyLimit} bytes.`);
 }
 
+/** Bytes of a body; to join a longer one costs more than the write that it spares. */
+const mostJoined = 4_096;
+
 async function send(response: PlainResponse, outgoing: ServerResponse): Promise<void> {
   const { status, headers, body } = response;
   if (body instanceof ReadableStream) {
@@ -331,7 +334,11 @@ async function send(response: PlainResponse, outgoing: ServerResponse): Promise<
     await pipeline(body, outgoing);
   } else {
     // Node leaves the body out where there is none, which is for HEAD, 204 and 304.
-    outgoing.writeHead(status, toSentHeaders(headers, body)).end(body);
+    outgoing.writeHead(status, toSentHeaders(headers, body));
+    // Node joins a text to the head, so that both leave in one write; each character of latin1 is a byte as it stands.
+    if (Buffer.isBuffer(body) && body.length <= mostJoined)
+      outgoing.end(body.toString('latin1'), 'latin1');
+    else outgoing.end(body);
   }
 }
 

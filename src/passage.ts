@@ -97,17 +97,11 @@ function createPass({ config, telemetry, load, requests }: PassageOptions): Pass
       keyId: context.keyId,
       operation: context.operation,
     });
-    const { headers, body } = request.method === 'HEAD' ? withoutBody(response) : response;
-    return {
-      status: response.status,
-      headers: {
-        ...headers,
-        ...toRateHeaders(context),
-        ...toCorsHeaders(request.headers, headers, corsOrigins),
-        'x-request-id': context.requestId,
-      },
-      body,
-    };
+    const { status, headers, body } = request.method === 'HEAD' ? withoutBody(response) : response;
+    const sent = { ...headers, 'x-request-id': context.requestId };
+    addRateHeaders(sent, context);
+    if (corsOrigins.length > 0) addCorsHeaders(sent, request.headers, corsOrigins);
+    return { status, headers: sent, body };
   };
 }
 
@@ -142,20 +136,21 @@ function shed(
   metrics.requestShed(overload.reason);
   const requestId = toRequestId(asked);
   const { status, headers, body } = door.refuse(overload.error, requestId, asked.get('accept'));
-  const ofCors = toCorsHeaders(asked, headers, config.corsOrigins);
-  return { status, headers: { ...headers, ...ofCors, 'x-request-id': requestId }, body };
+  const sent = { ...headers, 'x-request-id': requestId };
+  if (config.corsOrigins.length > 0) addCorsHeaders(sent, asked, config.corsOrigins);
+  return { status, headers: sent, body };
 }
 
+type Headers = Record<string, string>;
+
 // https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-10
-function toRateHeaders({ visit }: RequestContext): PlainResponse['headers'] | null {
+function addRateHeaders(headers: Headers, { visit }: RequestContext): void {
   const standing = visit?.standing ?? null;
-  if (standing === null) return null;
+  if (standing === null) return;
   const { limit, remaining, resetAt, seconds } = standing;
   const resetSeconds = Math.max(0, Math.ceil((resetAt.getTime() - Date.now()) / 1_000));
-  return {
-    'ratelimit-policy': `"points";q=${limit};w=${seconds}`,
-    ratelimit: `"points";r=${remaining};t=${resetSeconds}`,
-  };
+  headers['ratelimit-policy'] = `"points";q=${limit};w=${seconds}`;
+  headers['ratelimit'] = `"points";r=${remaining};t=${resetSeconds}`;
 }
 
 function isPreflight({ method, headers }: PlainRequest): boolean {
@@ -175,21 +170,15 @@ const preflightHeaders = {
 };
 
 // Keys travel in a header that a page sets itself, so no cookies and no credentials are allowed.
-function toCorsHeaders(
-  asked: PlainHeaders,
-  { vary }: PlainResponse['headers'],
-  origins: readonly string[],
-): PlainResponse['headers'] | null {
-  if (origins.length === 0) return null;
+function addCorsHeaders(headers: Headers, asked: PlainHeaders, origins: readonly string[]): void {
   const origin = findOrigin(asked, origins);
-  return {
-    ...(origin !== null && {
-      'access-control-allow-origin': origin,
-      'access-control-expose-headers':
-        'etag, ratelimit, ratelimit-policy, retry-after, x-request-id',
-    }),
-    vary: vary === undefined ? 'origin' : `${vary}, origin`,
-  };
+  if (origin !== null) {
+    headers['access-control-allow-origin'] = origin;
+    headers['access-control-expose-headers'] =
+      'etag, ratelimit, ratelimit-policy, retry-after, x-request-id';
+  }
+  const { vary } = headers;
+  headers['vary'] = vary === undefined ? 'origin' : `${vary}, origin`;
 }
 
 function findOrigin(headers: PlainHeaders, origins: readonly string[]): string | null {

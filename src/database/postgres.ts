@@ -46,8 +46,9 @@ export function openPostgres(url: string, options: PostgresOptions): Driver {
     dialect: new PostgresDialect({ pool }),
     read: createRead(pool, options),
     async warm() {
-      const open = async () => (await pool.connect()).release();
-      await Promise.allSettled(Array.from({ length: connections }, open));
+      await Promise.allSettled(
+        Array.from({ length: connections }, async () => (await pool.connect()).release()),
+      );
     },
     openChannel: toPostgresChannel(url),
     release: async () => void (pool.ended || (await pool.end())),

@@ -15,7 +15,8 @@ export interface Question {
 
 /** A 200, without what the gateway adds to each answer. */
 export interface Answer extends Pick<PlainResponse, 'headers'> {
-  readonly body: string;
+  /** Its bytes, made once: to write a text means to encode it each time. */
+  readonly body: Buffer<ArrayBuffer>;
   /** What it has cost beside the request's own point, to be charged each time. */
   readonly points: number;
   /** The name of what was asked, for metrics. */
@@ -125,7 +126,7 @@ export async function recallOrRead(
   const { status, headers, body } = response;
   const { operation, changesAt, isLive } = context;
   if (isLasting && !isLive && status === 200 && typeof body === 'string') {
-    keep({ headers, body, points: visit.spent - 1, operation }, changesAt);
+    keep({ headers, body: Buffer.from(body), points: visit.spent - 1, operation }, changesAt);
   }
   return response;
 }
@@ -156,11 +157,15 @@ interface Memory {
   dropAll(): void;
 }
 
-/** Forgets what was not used for the longest time: first of the tenants, then of a tenant's answers. */
+/**
+ * Forgets what was not used for the longest time: first of the tenants, then of a tenant's answers. What is used is moved
+ * to the end of its line only once half of the memory is taken, since moving costs more than all else about an answer.
+ */
 function createMemory(maxBytes: number): Memory {
   // The one that was asked last stands last.
   const shelves = new Map<string, Shelf>();
   let bytes = 0;
+  const isRoomy = () => bytes <= maxBytes / 2;
   const drop = (tenantId: string): void => {
     bytes -= shelves.get(tenantId)?.bytes ?? 0;
     shelves.delete(tenantId);
@@ -183,13 +188,16 @@ function createMemory(maxBytes: number): Memory {
   };
   return {
     get(tenantId) {
-      const shelf = shelves.get(tenantId) ?? { tenantId, kept: new Map(), bytes: shelfBytes };
+      const found = shelves.get(tenantId);
+      if (found !== undefined && isRoomy()) return found;
+      const shelf = found ?? { tenantId, kept: new Map(), bytes: shelfBytes };
       if (!shelves.delete(tenantId)) bytes += shelfBytes;
       shelves.set(tenantId, shelf);
       makeRoom();
       return shelf;
     },
     touch(shelf, name, kept) {
+      if (isRoomy()) return;
       shelf.kept.delete(name);
       shelf.kept.set(name, kept);
     },
@@ -215,7 +223,7 @@ function createMemory(maxBytes: number): Memory {
   };
 }
 
-// A character takes two bytes at most.
+// A character of the name takes two bytes at most.
 function toBytes(name: string, { answer }: Kept): number {
-  return answerBytes + 2 * (name.length + answer.body.length);
+  return answerBytes + 2 * name.length + answer.body.length;
 }

@@ -89,7 +89,7 @@ export const environmentVariables = {
     meaning: 'Most requests of one tenant under way in this process.',
   },
   MAX_REQUESTS: {
-    default: '400',
+    default: '1000',
     meaning: 'Most requests under way in this process, but for those that wait for an upstream.',
   },
   MAX_EVENT_LOOP_DELAY_MS: {

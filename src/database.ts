@@ -75,6 +75,8 @@ export interface DatabaseInspection {
     /** Row-level security is on, for the owner too, and every policy that lets a tenant in names the tenant. */
     readonly isolated: boolean;
   }[];
+  /** Tables whose changes nobody would be told of, so that answers from memory would grow old. */
+  readonly silent: readonly string[];
 }
 
 export type DatabaseSource =
@@ -87,7 +89,6 @@ export type DatabaseSource =
 export interface DatabaseOptions extends PostgresOptions {
   readonly changeFeed?: ChangeFeedOptions;
 }
-export type { ConnectionPool } from './database/postgres.ts';
 
 /** Connects lazily: a database that is down is noticed by the first statement. Embedded, it refuses a folder in use. */
 export async function openDatabase(
@@ -182,14 +183,23 @@ async function inspect(kysely: Kysely<Tables>): Promise<DatabaseInspection> {
     select current_setting('server_version') as version, rolname as name, rolsuper as superuser,
       rolbypassrls as "bypassesRowSecurity"
     from pg_roles where rolname = current_user`.execute(kysely);
+  const { rows: silent } = await sql<{ name: string }>`
+    select t.name from unnest(${announcing}::text[]) as t(name)
+    where (select count(*) from pg_trigger
+      where tgrelid = to_regclass(t.name) and tgname ^@ 'announce_' and tgenabled = 'A') < 4
+    order by t.name`.execute(kysely);
   // There is one: we are somebody.
   const { version, ...role } = rows[0]!;
   return {
     version,
     role: { ...role, ownsTables: tables.some((table) => table.owned) },
     tables: tables.map(({ name, isolated }) => ({ name, isolated })),
+    silent: silent.map(({ name }) => name),
   };
 }
+
+/** Those that answers are made of; see the migration that makes them announce their changes. */
+const announcing = ['api_key', 'number_snapshot', 'waba_snapshot', 'whatsapp_number'];
 
 async function openDriver(source: DatabaseSource, options: DatabaseOptions): Promise<Driver> {
   switch (source.kind) {

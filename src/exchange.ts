@@ -24,11 +24,14 @@ export interface PlainRequest {
   text(): Promise<string>;
 }
 
-/** The names of headers are in lower case. A text needs no more than one write, and its length is the edge's to tell. */
+/**
+ * The names of headers are in lower case. A text or its bytes need no more than one write, and the length is the edge's to
+ * tell.
+ */
 export interface PlainResponse {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
-  readonly body: string | ReadableStream<Uint8Array> | null;
+  readonly body: string | Buffer<ArrayBuffer> | ReadableStream<Uint8Array> | null;
 }
 
 /** The host is not looked at: it is the caller's to choose. */
@@ -55,7 +58,7 @@ export function toSentHeaders(
   headers: PlainResponse['headers'],
   body: PlainResponse['body'],
 ): PlainResponse['headers'] {
-  if (typeof body !== 'string') return headers;
+  if (body === null || body instanceof ReadableStream) return headers;
   return { ...headers, 'content-length': String(Buffer.byteLength(body)) };
 }
 

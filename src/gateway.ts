@@ -8,7 +8,7 @@ import { createLocalCounters, createSharedCounters } from './access/counters.ts'
 import { createVerifiedKeys, noVerifiedKeys } from './access/verified.ts';
 import { createAnswers, noAnswers } from './answers.ts';
 import type { Config } from './config.ts';
-import { type ConnectionPool, type Database, openDatabase } from './database.ts';
+import { type Database, openDatabase } from './database.ts';
 import { GatewayError } from './errors.ts';
 import { toFetchResponse, toPlainRequest } from './exchange.ts';
 import { createGraphQLServer } from './graphql/server.ts';
@@ -65,12 +65,7 @@ export async function createGateway(
     metrics.observeTelemetry(overrides.telemetry ?? createTelemetry({ level: config.logLevel })),
     requests,
   );
-  const load = createLoad(config);
-  const onPool = (pool: ConnectionPool): void => {
-    metrics.observePool(pool);
-    load.observePool(pool);
-  };
-  const database = overrides.database ?? (await openConfiguredDatabase(config, telemetry, onPool));
+  const database = overrides.database ?? (await openConfiguredDatabase(config, telemetry, metrics));
   const counters = createCounters(config, database, telemetry);
   const now = overrides.now ?? (() => new Date());
   const memory = createMemory(config, database, metrics, now);
@@ -81,6 +76,7 @@ export async function createGateway(
     counters,
     verified: memory.verified,
   });
+  const load = createLoad(config);
   metrics.observeLoad(load);
   const numbers = createNumbers({
     database,
@@ -197,14 +193,14 @@ function toPatient(numbers: Numbers, waitFor: WaitFor): Numbers {
 async function openConfiguredDatabase(
   config: Config,
   telemetry: Telemetry,
-  onPool: (pool: ConnectionPool) => void,
+  metrics: Metrics,
 ): Promise<Database> {
   return await openDatabase(
     config.databaseUrl === null
       ? { kind: 'embedded', directory: config.dataDirectory }
       : { kind: 'postgres', url: config.databaseUrl },
     {
-      onPool,
+      onPool: metrics.observePool,
       onConnectionLost: (error) =>
         telemetry.warned('a database connection was lost', { cause: error.message }),
       changeFeed: {

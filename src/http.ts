@@ -51,7 +51,7 @@ export const bodyLimit = 100_000;
 export async function listen(gateway: Gateway, options: HttpOptions): Promise<HttpServer> {
   const { noticeMs = 1_000, graceMs = 10_000, patience } = options;
   const { headersMs, requestMs, checkMs } = { ...usualPatience, ...patience };
-  const state = { draining: false };
+  const state = { draining: false, toTurn: createPace(refusalsPerSecond) };
   const server = createServer(
     {
       headersTimeout: headersMs,
@@ -94,6 +94,25 @@ export async function listen(gateway: Gateway, options: HttpOptions): Promise<Ht
 
 interface State {
   draining: boolean;
+  /** Of those who are refused because there is too much to do. */
+  readonly toTurn: () => Promise<void>;
+}
+
+/**
+ * Clients that are refused are often back at once, and refusing one takes half as long as answering from memory: without
+ * a pace to it, refusing soon is all that is done. Up to so many a second are refused at once, others wait.
+ */
+const refusalsPerSecond = 1_000;
+
+/** Resolves at an even pace, however many ask. */
+function createPace(perSecond: number): State['toTurn'] {
+  let nextAt = 0;
+  return async () => {
+    const now = performance.now();
+    const at = Math.max(now, nextAt);
+    nextAt = at + 1_000 / perSecond;
+    if (at > now) await delay(at - now);
+  };
 }
 
 const probes: ReadonlySet<string> = new Set(['/livez', '/readyz', '/metrics']);
@@ -109,6 +128,7 @@ async function serve(
   try {
     // Before anything is made of it: refusing must be cheap.
     const shed = probes.has(url) ? null : gateway.shed(path);
+    if (shed !== null) await state.toTurn();
     const response = shed ?? (await answer(gateway, state, path, incoming, outgoing));
     // Tells a client on a kept connection that this answer is the last one here.
     // So does the answer to a request whose body nobody wanted to read to its end.

@@ -2,7 +2,6 @@
 
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { Config } from './config.ts';
-import type { ConnectionPool } from './database.ts';
 import { GatewayError } from './errors.ts';
 
 export interface Load extends Disposable {
@@ -10,8 +9,6 @@ export interface Load extends Disposable {
   findOverload(): Overload | null;
   /** A request begins. */
   begin(): Slot;
-  /** Whose connections are waited for. */
-  observePool(pool: ConnectionPool): void;
   /** Requests that were begun and not answered, but for those that wait. */
   readonly underWay: number;
   /** The mean of the last quarter of a second. */
@@ -30,7 +27,7 @@ export interface Slot {
 }
 
 export interface Overload {
-  readonly reason: 'event loop delay' | 'requests under way' | 'database';
+  readonly reason: 'event loop delay' | 'requests under way';
   readonly error: GatewayError;
 }
 
@@ -38,11 +35,6 @@ const windowMs = 250;
 const resolutionMs = 10;
 /** A late event loop is the fault of requests when there are many; a fifth of what may be under way is many. */
 const many = 0.2;
-
-/** Half of what the pool lets anybody wait, as a request needs a connection more than once. */
-const longestConnectionWaitMs = 250;
-/** Of the last step in the pace: it follows some twenty of them. */
-const paceWeight = 0.05;
 
 export function createLoad({
   maxRequests,
@@ -59,21 +51,16 @@ export function createLoad({
     delays = [delays[1], count === 0 ? 0 : Math.max(0, mean / 1e6 - resolutionMs)];
   }, windowMs);
   timer.unref();
-  let toConnectionWaitMs = toNoWait;
   const isLate = () => Math.min(...delays) > maxEventLoopDelayMs && underWay >= many * maxRequests;
   return {
     findOverload() {
       if (underWay >= maxRequests) return toOverload('requests under way');
-      if (toConnectionWaitMs() > longestConnectionWaitMs) return toOverload('database');
       return isLate() ? toOverload('event loop delay') : null;
     },
     begin: () =>
       createSlot((change) => {
         underWay += change;
       }),
-    observePool(pool) {
-      toConnectionWaitMs = watchLine(pool);
-    },
     get underWay() {
       return underWay;
     },
@@ -85,27 +72,6 @@ export function createLoad({
       histogram.disable();
     },
   };
-}
-
-// PGlite has one connection and no line that could be seen.
-function toNoWait(): number {
-  return 0;
-}
-
-/**
- * How long the line for a connection is, in milliseconds, by the pace at which it moved last. Whoever waits too long is
- * turned away by the pool, after everything that was done for the request before: better not to begin it.
- */
-function watchLine(pool: ConnectionPool): () => number {
-  let [takenAt, stepMs, hadLine] = [0, 0, false];
-  pool.on('acquire', () => {
-    const now = performance.now();
-    // Without a line the time between two says nothing of how fast it could have been.
-    if (hadLine) stepMs += (now - takenAt - stepMs) * paceWeight;
-    takenAt = now;
-    hadLine = pool.waitingCount > 0;
-  });
-  return () => pool.waitingCount * stepMs;
 }
 
 function createSlot(count: (change: 1 | -1) => void): Slot {

@@ -2,6 +2,8 @@
 // Owns the process: arguments, signals and the exit code. The only file that does something when it is imported; what
 // needs a recent Node is loaded after the version was checked.
 
+import { enableCompileCache } from 'node:module';
+import { fileURLToPath } from 'node:url';
 import type { Terminal } from './admin.ts';
 
 const oldestNode = 24;
@@ -16,6 +18,9 @@ if (Number.parseInt(process.versions.node, 10) < oldestNode) {
 }
 
 async function main(): Promise<void> {
+  // Kept beside the packages, since whoever may write there may change the program anyway. Where it cannot be written,
+  // each start compiles for itself.
+  enableCompileCache(fileURLToPath(new URL('../node_modules/.cache/compiled', import.meta.url)));
   const [{ run }, { redact }] = await Promise.all([import('./admin.ts'), import('./telemetry.ts')]);
   for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
     process.on(event, (thrown: unknown) => {

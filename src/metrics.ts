@@ -3,7 +3,7 @@
 
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { AnswersOptions } from './answers.ts';
-import type { ConnectionPool } from './database.ts';
+import type { DatabaseOptions } from './database.ts';
 import type { ChangeFeed } from './database/change-feed.ts';
 import type { Load, Overload } from './load.ts';
 import type { WhatsAppNumber } from './numbers/number.ts';
@@ -19,7 +19,7 @@ export interface Metrics {
   observeLoad(load: Load): void;
   observeFeed(changes: Pick<ChangeFeed, 'isCurrent'>): void;
   answerFound: NonNullable<AnswersOptions['onRecall']>;
-  observePool(pool: ConnectionPool): void;
+  observePool: NonNullable<DatabaseOptions['onPool']>;
   requestShed(reason: Overload['reason']): void;
   requestLimited(reason: 'points' | 'under way'): void;
   /** In the text format of Prometheus. */
@@ -213,7 +213,7 @@ function observeFeed(registers: Registry[], changes: Pick<ChangeFeed, 'isCurrent
   });
 }
 
-function observePool(registers: Registry[], pool: ConnectionPool): void {
+function observePool(registers: Registry[], pool: Parameters<Metrics['observePool']>[0]): void {
   const connections: Gauge<'state'> = new Gauge({
     name: 'gateway_database_connections',
     help: 'Connections of the pool, and those who wait for one.',

@@ -18,7 +18,8 @@ const attemptOf = (key: string | null, source = '203.0.113.7') => ({
 describe.each(databases)('on %s', (kind) => {
   let database: TestDatabase;
   beforeAll(async () => {
-    database = await openTestDatabase(kind);
+    // A feed that was once heard stays current, however busy the machine is.
+    database = await openTestDatabase(kind, { changeFeed: { clock: () => 0 } });
   });
   afterAll(() => database[Symbol.asyncDispose]());
 

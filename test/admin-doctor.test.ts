@@ -29,6 +29,7 @@ describe('an installation in good order', () => {
       ['migrations', true],
       ['role', true],
       ['policies', true],
+      ['changes', true],
       ['keys', true],
       ['graph', true],
       ['session engine', true],
@@ -39,7 +40,7 @@ describe('an installation in good order', () => {
   test('is one line each for a person', async () => {
     const { stdout } = await line.run('doctor', { person: ['stdout'] });
     const lines = stdout.trimEnd().split('\n');
-    expect(lines).toHaveLength(8);
+    expect(lines).toHaveLength(9);
     expect(lines.every((text) => text.startsWith('ok  '))).toBe(true);
   });
 });
@@ -49,7 +50,7 @@ describe('a role', () => {
     const environment = { DATABASE_URL: line.database.ownerUrl };
     const { code, stderr, failed } = await examine({ environment });
     expect(code).toBe(1);
-    expect(stderr).toBe('DOCTOR: 1 of 8 checks failed: role.\n');
+    expect(stderr).toBe('DOCTOR: 1 of 9 checks failed: role.\n');
     expect(failed).toEqual([
       { name: 'role', ok: false, detail: expect.stringMatching(/superuser.*grant gateway_login/) },
     ]);
@@ -94,6 +95,20 @@ describe('policies', () => {
       expect.stringMatching(/^policies .*: api_key$/),
     ]);
   });
+});
+
+test.each([
+  ['disable', 'alter table waba_snapshot disable trigger announce_update'],
+  ['enable for some', 'alter table waba_snapshot enable trigger all'],
+  ['drop', 'drop trigger announce_truncate on waba_snapshot'],
+])('a table that does not announce all its changes is named: %s', async (_, change) => {
+  await using other = await openCommandLine();
+  await other.query(change);
+  const { code, json } = await other.run<{ checks: readonly Check[] }>('doctor');
+  expect(code).toBe(1);
+  expect(json.checks.filter(({ ok }) => !ok)).toEqual([
+    { name: 'changes', ok: false, detail: expect.stringMatching(/: waba_snapshot;/) },
+  ]);
 });
 
 test('credentials that no configured key opens are counted and named', async () => {

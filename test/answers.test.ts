@@ -5,7 +5,12 @@ import { type Answer, createAnswers, noAnswers, type Question } from '../src/ans
 import { createLocalFeed } from './local-feed.ts';
 
 const question: Question = { tenantId: 'a', numberId: null, request: 'GET /v1/numbers' };
-const toAnswer = (body: string): Answer => ({ headers: {}, body, points: 1, operation: 'list' });
+const toAnswer = (text: string): Answer => ({
+  headers: {},
+  body: Buffer.from(text),
+  points: 1,
+  operation: 'list',
+});
 const start = Date.UTC(2026, 0, 1);
 
 async function openAnswers({ maxBytes = 1_000_000 } = {}) {
@@ -23,7 +28,7 @@ async function openAnswers({ maxBytes = 1_000_000 } = {}) {
   );
   await changes.catchUp();
   const find = (asked: Partial<Question> = {}) =>
-    answers.recall({ ...question, ...asked }).answer?.body;
+    answers.recall({ ...question, ...asked }).answer?.body.toString();
   const keep = (body: string, asked: Partial<Question> = {}, until: Date | null = null) =>
     answers.recall({ ...question, ...asked }).keep(toAnswer(body), until);
   return {
@@ -143,7 +148,7 @@ describe('is not kept', () => {
 });
 
 describe('memory', () => {
-  const large = 'x'.repeat(2_000);
+  const large = 'x'.repeat(4_000);
 
   test('is bounded, and what was not used for the longest time goes first', async () => {
     await using it = await openAnswers({ maxBytes: 40_000 });
@@ -172,7 +177,7 @@ describe('memory', () => {
   test('holds nothing that would take more than half of it', async () => {
     await using it = await openAnswers({ maxBytes: 40_000 });
     it.keep('small', { request: 'another' });
-    it.keep('x'.repeat(10_000));
+    it.keep('x'.repeat(20_000));
     expect(it.find()).toBeUndefined();
     expect(it.find({ request: 'another' })).toBe('small');
   });

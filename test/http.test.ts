@@ -210,15 +210,32 @@ test('whoever waits for an upstream or sends a body slowly keeps nobody else out
   await Promise.all(waiting);
 });
 
+test('refusals of what is too much have a pace, so that refusing is not all that is done', async () => {
+  const refusal = { status: 503, headers: { 'retry-after': '1' }, body: 'Later.' };
+  const busy = { ...gateway.gateway, shed: () => refusal };
+  const edge = await listen(busy, { host: '127.0.0.1', port: 0, noticeMs: 0 });
+  const startedAt = performance.now();
+  const asked = Array.from({ length: 200 }, () => fetch(`${edge.url}/v1/numbers`));
+  expect((await fetch(`${edge.url}/livez`)).status).toBe(200);
+  const statuses = (await Promise.all(asked)).map(({ status }) => status);
+  // A thousand a second, the first one at once.
+  expect(performance.now() - startedAt).toBeGreaterThan(190);
+  expect(new Set(statuses)).toEqual(new Set([503]));
+  await edge.drain();
+});
+
 test('a process with too much to do says so at once, and answers probes all the same', async () => {
   let opened = Promise.resolve();
   const { database: plain } = gateway;
-  const acrossTenants: typeof plain.acrossTenants = async (work) => {
+  const callAcrossTenants: typeof plain.callAcrossTenants = async (statement) => {
     await opened;
-    return await plain.acrossTenants(work);
+    return await plain.callAcrossTenants(statement);
   };
   const environment = { MAX_REQUESTS: '1' };
-  await using busy = await openTestGateway({ database: { ...plain, acrossTenants }, environment });
+  await using busy = await openTestGateway({
+    database: { ...plain, callAcrossTenants },
+    environment,
+  });
   const guest = await busy.addTenant();
   const edge = await listen(busy.gateway, { host: '127.0.0.1', port: 0, noticeMs: 0 });
   const { promise, resolve: open } = Promise.withResolvers<void>();

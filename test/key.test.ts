@@ -2,7 +2,7 @@
 
 import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { createKey, isKey, toKeyHash, toKeyHint } from '../src/access/key.ts';
+import { createKey, isKey, toFingerprint, toKeyHash, toKeyHint } from '../src/access/key.ts';
 
 const alphabet = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
 const bytes = fc.uint8Array({ minLength: 32, maxLength: 32 }).map((array) => Buffer.from(array));
@@ -31,6 +31,11 @@ test('different bytes make different keys', () => {
       expect(createKey(one) === createKey(other)).toBe(one.equals(other));
     }),
   );
+});
+
+test('a fingerprint is the SHA-256 of the key, and nothing of the key', () => {
+  // https://csrc.nist.gov/projects/cryptographic-standards-and-guidelines/example-values
+  expect(toFingerprint('abc')).toBe('ungWv48Bz-pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa0');
 });
 
 test('no two random keys are the same', () => {

@@ -1,6 +1,5 @@
 // How much may be asked: of one document, of one operation, by one tenant, of one process.
 
-import { EventEmitter } from 'node:events';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import * as fc from 'fast-check';
@@ -12,7 +11,7 @@ import {
   GraphQLString,
   validate,
 } from 'graphql';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createAllowance } from '../src/access/allowance.ts';
 import { readEnvironment, toConfig } from '../src/config.ts';
 import { createExecute } from '../src/graphql/execution.ts';
@@ -316,35 +315,6 @@ test('a late event loop is overload when many requests are under way, and not wh
   load.begin();
   expect(load.findOverload()?.reason).toBe('event loop delay');
 });
-
-test.each([
-  [10, 'database'],
-  [2, null],
-])(
-  'a line of 50 for connections of which one is free every %i ms is overload: %s',
-  (stepMs, reason) => {
-    vi.useFakeTimers({ toFake: ['performance'] });
-    onTestFinished(() => void vi.useRealTimers());
-    using load = createLoad({ maxRequests: 100, maxEventLoopDelayMs: 250 });
-    const counts = { totalCount: 10, idleCount: 0, waitingCount: 50 };
-    const pool = Object.assign(new EventEmitter(), counts);
-    load.observePool(pool);
-    expect(load.findOverload()).toBeNull();
-    for (let times = 0; times < 100; times += 1) {
-      vi.advanceTimersByTime(stepMs);
-      pool.emit('acquire');
-    }
-    expect(load.findOverload()?.reason ?? null).toBe(reason);
-    pool.waitingCount = 0;
-    expect(load.findOverload()).toBeNull();
-    // How long nobody asked says nothing.
-    pool.emit('acquire');
-    vi.advanceTimersByTime(60_000);
-    pool.emit('acquire');
-    pool.waitingCount = 20;
-    expect(load.findOverload()).toBeNull();
-  },
-);
 
 test('a process with too many requests under way begins no other', () => {
   using load = createLoad({ maxRequests: 2, maxEventLoopDelayMs: 250 });

@@ -288,6 +288,22 @@ describe.each(databases)('on %s', (kind) => {
   });
 });
 
+test('what a tenant may spend is spent by answers from memory too', async () => {
+  await using database = await openTestDatabase('PGlite', { changeFeed: { clock: () => 0 } });
+  const limited = { ...environment, RATE_LIMIT: '10/60' };
+  await using gateway = await openTestGateway({ database, environment: limited });
+  const tenant = await gateway.addTenant();
+  const { id } = await tenant.addNumber();
+  await database.changes.catchUp();
+  const statuses: number[] = [];
+  for (let count = 0; count < 6; count += 1) {
+    // oxlint-disable-next-line no-await-in-loop -- one after the other
+    statuses.push((await tenant.rest(`/v1/numbers/${id}`)).status);
+  }
+  // Two points each, the first one read.
+  expect(statuses).toEqual([200, 200, 200, 200, 200, 429]);
+});
+
 describe('two processes on one PostgreSQL', () => {
   const made = new AsyncDisposableStack();
   const clock = { ms: 0 };

@@ -141,7 +141,7 @@ describe('what is mentioned', () => {
     const metrics = createMetrics();
     using load = createLoad(toConfig(readEnvironment({})));
     metrics.observeLoad(load);
-    metrics.observePool({ totalCount: 0, idleCount: 0, waitingCount: 0, on: () => undefined });
+    metrics.observePool({ totalCount: 0, idleCount: 0, waitingCount: 0 });
     metrics.observeFeed({ isCurrent: () => true });
     const { text } = await metrics.render();
     const named = new Set(

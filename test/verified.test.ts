@@ -1,12 +1,10 @@
 // That a key is let in without a question to the database only while it is certain what the answer would be.
 
-import { createHash } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import type { FoundKey } from '../src/access/store.ts';
 import { createVerifiedKeys, noVerifiedKeys } from '../src/access/verified.ts';
 import { createLocalFeed } from './local-feed.ts';
 
-const hashOf = (text: string) => createHash('sha256').update(text).digest();
 const toKey = (tenantId: string, expiresInMs: number | null = null): FoundKey => ({
   tenantId,
   id: `key_${tenantId}`,
@@ -24,9 +22,8 @@ async function openKeys(mostKeys = 100) {
     keys,
     changes,
     time,
-    verify: (text: string, found: FoundKey | undefined) =>
-      keys.verify(hashOf(text), async () => found),
-    isKnown: (text: string) => keys.find(hashOf(text)) !== undefined,
+    verify: (text: string, found: FoundKey | undefined) => keys.verify(text, async () => found),
+    isKnown: (text: string) => keys.find(text) !== undefined,
     [Symbol.asyncDispose]: () => made.disposeAsync(),
   };
 }
@@ -37,7 +34,7 @@ describe('a key is remembered', () => {
     expect(it.isKnown('one')).toBe(false);
     const known = { tenantId: 'a', id: 'key_a', numberId: null };
     expect(await it.verify('one', toKey('a'))).toEqual(known);
-    expect(it.keys.find(hashOf('one'))).toEqual(known);
+    expect(it.keys.find('one')).toEqual(known);
     expect(it.isKnown('another')).toBe(false);
   });
 
@@ -50,9 +47,19 @@ describe('a key is remembered', () => {
     expect(it.isKnown('one')).toBe(true);
   });
 
+  test('without an end, on the clock of the process', async () => {
+    await using changes = createLocalFeed();
+    using keys = createVerifiedKeys({ changes });
+    await changes.catchUp();
+    await keys.verify('one', async () => toKey('a'));
+    await keys.verify('over', async () => toKey('a', 0));
+    expect(keys.find('one')).toBeDefined();
+    expect(keys.find('over')).toBeUndefined();
+  });
+
   test('up to its end, counted from before the question', async () => {
     await using it = await openKeys();
-    await it.keys.verify(hashOf('one'), async () => {
+    await it.keys.verify('one', async () => {
       it.time.ms += 300;
       return toKey('a', 1_000);
     });
@@ -64,6 +71,22 @@ describe('a key is remembered', () => {
 });
 
 describe('the database is asked again', () => {
+  test('for the other keys of a tenant, too, after one of them was refused', async () => {
+    await using it = await openKeys();
+    await it.verify('one', toKey('a'));
+    await it.verify('two', toKey('a'));
+    await it.verify('one', undefined);
+    it.changes.tell({ tenantId: 'a', keys: true });
+    expect(it.isKnown('two')).toBe(false);
+  });
+
+  test('by one that is closed', async () => {
+    await using it = await openKeys();
+    await it.verify('one', toKey('a'));
+    it.keys[Symbol.dispose]();
+    expect(it.isKnown('one')).toBe(false);
+  });
+
   test.each<[string, string | null]>([
     ['keys of the tenant', 'a'],
     ['keys of anybody', null],
@@ -90,7 +113,7 @@ describe('the database is asked again', () => {
     ['keys of another tenant', 'b', true],
   ])('when %s have changed between question and answer', async (_, tenantId, known) => {
     await using it = await openKeys();
-    await it.keys.verify(hashOf('one'), async () => {
+    await it.keys.verify('one', async () => {
       it.changes.tell({ tenantId, keys: true });
       return toKey('a');
     });
@@ -102,12 +125,12 @@ describe('the database is asked again', () => {
     await it.verify('one', toKey('a'));
     expect(await it.verify('one', undefined)).toBeUndefined();
     expect(it.isKnown('one')).toBe(false);
-    const failing = it.keys.verify(hashOf('one'), () => Promise.reject(new RangeError('down')));
+    const failing = it.keys.verify('one', () => Promise.reject(new RangeError('down')));
     await expect(failing).rejects.toBeInstanceOf(RangeError);
     expect(it.isKnown('one')).toBe(false);
   });
 
-  test('for the key that was not used for the longest time, when there are too many', async () => {
+  test('for the key that was verified first, when there are too many', async () => {
     await using it = await openKeys(3);
     for (const name of ['one', 'two', 'three', 'four']) {
       // oxlint-disable-next-line no-await-in-loop -- one after the other
@@ -115,11 +138,21 @@ describe('the database is asked again', () => {
       it.isKnown('one');
     }
     const left = ['one', 'two', 'three', 'four'].filter(it.isKnown);
-    expect(left).toEqual(['one', 'three', 'four']);
+    expect(left).toEqual(['two', 'three', 'four']);
+  });
+
+  test('for one that was verified again, later than for those that were not', async () => {
+    await using it = await openKeys(2);
+    for (const name of ['one', 'two', 'one', 'three']) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await it.verify(name, toKey('a'));
+    }
+    expect(['one', 'two', 'three'].filter(it.isKnown)).toEqual(['one', 'three']);
   });
 
   test('each time by a gateway that remembers nothing', async () => {
-    await noVerifiedKeys.verify(hashOf('one'), async () => toKey('a'));
-    expect(noVerifiedKeys.find(hashOf('one'))).toBeUndefined();
+    const verified = await noVerifiedKeys.verify('one', async () => toKey('a'));
+    expect(verified).toEqual(toKey('a'));
+    expect(noVerifiedKeys.find('one')).toBeUndefined();
   });
 });

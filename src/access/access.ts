@@ -5,7 +5,7 @@ import type { Database } from '../database.ts';
 import { GatewayError } from '../errors.ts';
 import { createAttempts } from './attempts.ts';
 import { type Counters, createLocalCounters } from './counters.ts';
-import { createKey, isKey, type KeyHint, toKeyHash, toKeyHint } from './key.ts';
+import { createKey, isKey, type KeyHint, toFingerprint, toKeyHash, toKeyHint } from './key.ts';
 import * as store from './store.ts';
 import { noVerifiedKeys, type VerifiedKeys } from './verified.ts';
 
@@ -193,19 +193,20 @@ function createAuthenticate({
     const text = headers.get('x-api-key');
     // Whoever sends none has guessed nothing.
     if (text === null) throw toUnauthenticated();
-    const hash = isKey(text) ? toKeyHash(text, pepper) : null;
-    attempts.assertAllowed(source, hash);
-    const noting = hash !== null && attempts.isUseDue(hash);
+    const fingerprint = isKey(text) ? toFingerprint(text) : null;
+    attempts.assertAllowed(source, fingerprint);
+    const noting = fingerprint !== null && attempts.isUseDue(fingerprint);
+    const ask = () => store.findKeyAcrossTenants(database, toKeyHash(text, pepper), noting);
     const key =
-      hash === null
+      fingerprint === null
         ? undefined
-        : ((noting ? undefined : verified.find(hash)) ??
-          (await verified.verify(hash, () => store.findKeyAcrossTenants(database, hash, noting))));
-    if (hash === null || key === undefined) {
-      await attempts.recordFailure(source, hash);
+        : ((noting ? undefined : verified.find(fingerprint)) ??
+          (await verified.verify(fingerprint, ask)));
+    if (fingerprint === null || key === undefined) {
+      await attempts.recordFailure(source, fingerprint);
       throw toUnauthenticated();
     }
-    attempts.recordVerified(hash, noting);
+    attempts.recordVerified(fingerprint, noting);
     return { tenantId: key.tenantId, keyId: key.id, numberId: key.numberId, askedAt };
   };
 }

@@ -49,9 +49,8 @@ export function createAllowance(options: AllowanceOptions): Allowance {
     rateLimit === null ? null : createPurses(rateLimit, counters, () => onRefusal?.('points'));
   const underWay = new Map<string, number>();
   const leave = (tenantId: string): void => {
-    const left = (underWay.get(tenantId) ?? 1) - 1;
-    if (left === 0) underWay.delete(tenantId);
-    else underWay.set(tenantId, left);
+    underWay.set(tenantId, (underWay.get(tenantId) ?? 1) - 1);
+    if (underWay.size > mostIdle) forgetIdle(underWay);
   };
   return {
     async enter(tenantId) {
@@ -76,6 +75,15 @@ export function createAllowance(options: AllowanceOptions): Allowance {
       }
     },
   };
+}
+
+/** Tenants of whom nothing is under way, and who stay in the count: to forget each at once costs more than to keep it. */
+const mostIdle = 10_000;
+
+function forgetIdle(underWay: Map<string, number>): void {
+  for (const [tenantId, count] of underWay) {
+    if (count === 0) underWay.delete(tenantId);
+  }
 }
 
 function createVisit(tenantId: string, purses: Purses | null, leave: () => void): Visit {

@@ -16,16 +16,16 @@ export interface AttemptsOptions {
 export interface Attempts {
   /**
    * Throws RATE_LIMITED when the source has failed too often. A key that this process has verified is let through
-   * whatever its neighbours behind one address do, so nobody can lock out somebody else. `hash` is null for what is no
-   * key. A source that is not known is never throttled: it would be everybody. Costs no statement: where failures are
+   * whatever its neighbours behind one address do, so nobody can lock out somebody else. `fingerprint` is null for
+   * what is no key. A source that is not known is never throttled: it would be everybody. Costs no statement: where failures are
    * counted across processes, each learns that a source has had enough with the next failure that it counts.
    */
-  assertAllowed(source: string, hash: Buffer | null): void;
+  assertAllowed(source: string, fingerprint: string | null): void;
   /** Whether the use of this key is to be noted, which is once a minute. */
-  isUseDue(hash: Buffer): boolean;
+  isUseDue(fingerprint: string): boolean;
   /** `noted`: its use was. */
-  recordVerified(hash: Buffer, noted: boolean): void;
-  recordFailure(source: string, hash: Buffer | null): Promise<void>;
+  recordVerified(fingerprint: string, noted: boolean): void;
+  recordFailure(source: string, fingerprint: string | null): Promise<void>;
 }
 
 const windowSeconds = 60;
@@ -44,8 +44,8 @@ export function createAttempts({
   const failures = counters('failures', windowSeconds);
   const isCounted = (source: string) => failuresPerMinute > 0 && source !== unknownSource;
   return {
-    assertAllowed(source, hash) {
-      if (!isCounted(source) || (hash !== null && notedAt.has(toName(hash)))) return;
+    assertAllowed(source, fingerprint) {
+      if (!isCounted(source) || (fingerprint !== null && notedAt.has(fingerprint))) return;
       const remainingMs = (throttled.get(toNetwork(source)) ?? 0) - Date.now();
       if (remainingMs <= 0) return;
       throw new GatewayError(
@@ -54,20 +54,19 @@ export function createAttempts({
         { retryAfterSeconds: Math.ceil(remainingMs / 1_000) },
       );
     },
-    isUseDue(hash) {
-      const at = notedAt.get(toName(hash));
+    isUseDue(fingerprint) {
+      const at = notedAt.get(fingerprint);
       return at === undefined || clock() - at >= noteEveryMs;
     },
-    recordVerified(hash, noted) {
-      const name = toName(hash);
-      remember(notedAt, name, noted ? clock() : (notedAt.get(name) ?? clock()));
+    recordVerified(fingerprint, noted) {
+      if (noted || !notedAt.has(fingerprint)) remember(notedAt, fingerprint, clock());
     },
-    async recordFailure(source, hash) {
-      if (hash !== null) notedAt.delete(toName(hash));
+    async recordFailure(source, fingerprint) {
+      if (fingerprint !== null) notedAt.delete(fingerprint);
       if (!isCounted(source)) return;
       const network = toNetwork(source);
       // What is no key has not cost the database anything, and is not to begin with it here.
-      const count = hash === null ? failures.addHere : failures.add;
+      const count = fingerprint === null ? failures.addHere : failures.add;
       const { total, endsAt } = await count(network, 1);
       if (total >= failuresPerMinute) remember(throttled, network, endsAt);
     },
@@ -78,11 +77,8 @@ export function createAttempts({
 function remember(map: Map<string, number>, name: string, at: number): void {
   map.delete(name);
   map.set(name, at);
-  if (map.size <= mostNames) return;
-  const [oldest] = map.keys();
-  if (oldest !== undefined) map.delete(oldest);
-}
-
-function toName(hash: Buffer): string {
-  return hash.toString('latin1');
+  for (const oldest of map.keys()) {
+    if (map.size <= mostNames) break;
+    map.delete(oldest);
+  }
 }

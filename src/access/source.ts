@@ -20,9 +20,10 @@ export function createSourceFinder(
   return (address, headers) => {
     const socket = address === undefined ? null : toAddress(address);
     if (socket === null) return unknownSource;
+    const forwarded = headers.get('x-forwarded-for');
+    if (forwarded === null) return socket;
     let source = socket;
-    const forwarded = (headers.get('x-forwarded-for') ?? '').split(',').toReversed();
-    for (const [hop, entry] of forwarded.entries()) {
+    for (const [hop, entry] of forwarded.split(',').toReversed().entries()) {
       const next = toAddress(entry.trim());
       if (next === null || !isTrusted(source, hop)) return source;
       source = next;
@@ -37,31 +38,38 @@ export function createSourceFinder(
  */
 export function toNetwork(source: string): string {
   if (isIP(source) !== 6) return source;
-  const [head = '', tail = ''] = source.split('::');
-  const left = head === '' ? [] : head.split(':');
-  const right = tail === '' ? [] : tail.split(':');
-  const zeros = Array.from({ length: Math.max(0, 8 - left.length - right.length) }, () => '0');
-  const groups = source.includes('::') ? [...left, ...zeros, ...right] : left;
-  const network = groups.slice(0, 4).map((group) => Number.parseInt(group, 16).toString(16));
+  // A URL spells it in one way alone: no leading zeros, and no IPv4 at its end.
+  const address = new URL(`http://[${source}]`).hostname.slice(1, -1);
+  const zeros = '0:'.repeat(8 - toGroups(address).length);
+  const network = toGroups(address.replace('::', `:${zeros}`)).slice(0, 4);
   return `${network.join(':')}::/64`;
+}
+
+/** Those that are written. */
+function toGroups(address: string): readonly string[] {
+  return address.split(':').filter((group) => group !== '');
 }
 
 function toTrust(trusted: TrustedProxies): (address: string, hop: number) => boolean {
   if (typeof trusted === 'number') return (_, hop) => hop < trusted;
   const list = new BlockList();
   for (const entry of trusted) {
-    const [address = '', prefix] = entry.split('/');
-    const family = isIP(address) === 6 ? 'ipv6' : 'ipv4';
-    if (prefix === undefined) list.addAddress(address, family);
-    else list.addSubnet(address, Number(prefix), family);
+    // What is split has a first part.
+    const [address, prefix] = entry.split('/') as [string, string?];
+    if (prefix === undefined) list.addAddress(address, toFamily(address));
+    else list.addSubnet(address, Number(prefix), toFamily(address));
   }
-  return (address) => list.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4');
+  return (address) => list.check(address, toFamily(address));
+}
+
+function toFamily(address: string): 'ipv4' | 'ipv6' {
+  return isIP(address) === 6 ? 'ipv6' : 'ipv4';
 }
 
 // With or without a port, and an IPv4 address as such where a socket that speaks both shows it as IPv6.
 function toAddress(text: string): string | null {
   const bare =
     /^\[([^\]]*)\](?::\d+)?$/.exec(text)?.[1] ?? /^([\d.]+):\d+$/.exec(text)?.[1] ?? text;
-  const address = bare.replace(/^::ffff:(?=[\d.]+$)/i, '').replace(/%.*$/, '');
+  const address = bare.replace(/^::ffff:(?=[\d.]+$)/i, '').replace(/%.*/s, '');
   return isIP(address) === 0 ? null : address.toLowerCase();
 }

@@ -9,9 +9,12 @@ export type VerifiedKey = Omit<FoundKey, 'expiresInMs'>;
 
 export interface VerifiedKeys extends Disposable {
   /** Undefined when the database has to be asked. */
-  find(hash: Buffer): VerifiedKey | undefined;
+  find(fingerprint: string): VerifiedKey | undefined;
   /** Asks the database, and remembers the key if keys of its tenant have not changed meanwhile. */
-  verify(hash: Buffer, ask: () => Promise<FoundKey | undefined>): Promise<VerifiedKey | undefined>;
+  verify(
+    fingerprint: string,
+    ask: () => Promise<FoundKey | undefined>,
+  ): Promise<VerifiedKey | undefined>;
 }
 
 export interface VerifiedKeysOptions {
@@ -39,62 +42,59 @@ export function createVerifiedKeys({
   clock = () => performance.now(),
   mostKeys = 10_000,
 }: VerifiedKeysOptions): VerifiedKeys {
-  // In order of their last use.
+  // In order of their verification: to move one with each use costs more than to ask again for one that was forgotten.
   const remembered = new Map<string, Remembered>();
-  const namesOf = new Map<string, Set<string>>();
+  const ofTenant = new Map<string, Set<string>>();
   /** For each question under way the tenants whose keys have changed since; null for all tenants. */
   const underWay = new Set<Set<string | null>>();
-  const forget = (name: string): void => {
-    const tenantId = remembered.get(name)?.key.tenantId ?? '';
-    remembered.delete(name);
-    namesOf.get(tenantId)?.delete(name);
-    if (namesOf.get(tenantId)?.size === 0) namesOf.delete(tenantId);
+  const forget = (fingerprint: string): void => {
+    const known = remembered.get(fingerprint);
+    if (known === undefined) return;
+    const { tenantId } = known.key;
+    const others = ofTenant.get(tenantId);
+    remembered.delete(fingerprint);
+    others?.delete(fingerprint);
+    if (others?.size === 0) ofTenant.delete(tenantId);
   };
-  const remember = (name: string, key: VerifiedKey, endsAt: number): void => {
-    forget(name);
-    remembered.set(name, { key, endsAt });
-    namesOf.set(key.tenantId, (namesOf.get(key.tenantId) ?? new Set()).add(name));
-    const [oldest] = remembered.keys();
-    if (remembered.size > mostKeys && oldest !== undefined) forget(oldest);
+  const remember = (fingerprint: string, key: VerifiedKey, endsAt: number): void => {
+    forget(fingerprint);
+    remembered.set(fingerprint, { key, endsAt });
+    ofTenant.set(key.tenantId, (ofTenant.get(key.tenantId) ?? new Set()).add(fingerprint));
+    for (const oldest of remembered.keys()) {
+      if (remembered.size <= mostKeys) break;
+      forget(oldest);
+    }
   };
   const leave = changes.subscribe(({ tenantId, keys }) => {
     if (!keys) return;
     for (const changed of underWay) changed.add(tenantId);
-    const names = tenantId === null ? remembered.keys() : (namesOf.get(tenantId) ?? []);
-    for (const name of names) forget(name);
+    const fingerprints = tenantId === null ? remembered.keys() : ofTenant.get(tenantId)?.values();
+    fingerprints?.forEach(forget);
   });
   return {
-    find(hash) {
-      const name = toName(hash);
-      const found = remembered.get(name);
+    find(fingerprint) {
+      const found = remembered.get(fingerprint);
       if (found === undefined || !changes.isCurrent() || clock() >= found.endsAt) return undefined;
-      remembered.delete(name);
-      remembered.set(name, found);
       return found.key;
     },
-    async verify(hash, ask) {
-      const name = toName(hash);
+    async verify(fingerprint, ask) {
       const changed = new Set<string | null>();
       const askedAt = clock();
       underWay.add(changed);
       const found = await ask().finally(() => underWay.delete(changed));
       if (found === undefined) {
-        forget(name);
+        forget(fingerprint);
         return undefined;
       }
       const { expiresInMs, ...key } = found;
       const isSure = changes.isCurrent() && !changed.has(null) && !changed.has(key.tenantId);
-      if (isSure) remember(name, key, askedAt + (expiresInMs ?? Infinity));
+      if (isSure) remember(fingerprint, key, askedAt + (expiresInMs ?? Infinity));
       return key;
     },
     [Symbol.dispose]() {
       leave();
       remembered.clear();
-      namesOf.clear();
+      ofTenant.clear();
     },
   };
-}
-
-function toName(hash: Buffer): string {
-  return hash.toString('latin1');
 }

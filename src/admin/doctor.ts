@@ -1,5 +1,6 @@
 // Owns the command that looks the installation over: one check a line, each saying what it saw or what to do.
 
+import { setTimeout as delay } from 'node:timers/promises';
 import type { CommandUnknownOpts } from '@commander-js/extra-typings';
 import { type Config, ConfigurationError } from '../config.ts';
 import type { Database, DatabaseInspection } from '../database.ts';
@@ -18,13 +19,14 @@ export interface Check {
 }
 
 const reachTimeoutMs = 3_000;
+const hearingTimeoutMs = 3_000;
 
 export function addDoctorCommand(program: CommandUnknownOpts, session: Session): void {
   program
     .command('doctor')
     .summary('check the installation')
     .description(
-      'Check configuration, database, migrations, role, policies, keys and the way to Meta. The exit code is 1 when a check fails.',
+      'Check configuration, database, migrations, role, policies, announcements of changes, keys and the way to Meta. The exit code is 1 when a check fails.',
     )
     .action(async () => {
       const checks = await examine(session);
@@ -85,6 +87,7 @@ async function examineDatabase(opened: Opened): Promise<readonly Check[]> {
     ...found,
     await runCheck('role', () => checkRole(opened, inspection)),
     await runCheck('policies', async () => checkPolicies(inspection)),
+    await runCheck('changes', () => checkChanges(opened, inspection)),
     await runCheck('keys', () => checkKeys(opened)),
   ];
 }
@@ -134,6 +137,22 @@ function checkPolicies({ tables }: DatabaseInspection): string {
   }
   if (tables.length === 0) throw new Error('there are no tables; run: numbers-gateway migrate');
   return `${tables.length} tables keep tenants apart`;
+}
+
+/** Without announcements all is well and slower; with some of them missing, answers would be old. */
+async function checkChanges({ gateway }: Opened, { silent }: DatabaseInspection): Promise<string> {
+  if (silent.length > 0) {
+    throw new Error(
+      `changes are not announced by: ${silent.join(', ')}; enable its triggers announce_… always, or set ANSWER_CACHE_MB=0`,
+    );
+  }
+  const { changes } = gateway.database;
+  const leave = changes.subscribe(() => undefined);
+  const heard = changes.catchUp().then(() => true);
+  const isHeard = await Promise.race([heard, delay(hearingTimeoutMs, false, { ref: false })]);
+  leave();
+  if (isHeard) return 'announced, and heard';
+  return 'warning: announced, and not heard, as behind a connection pooler; every answer is read';
 }
 
 async function checkKeys({ config, gateway }: Opened): Promise<string> {

@@ -12,16 +12,10 @@ export interface PostgresOptions {
   readonly onStatement?: (sql: string) => void;
   /** An idle connection was lost. The pool replaces it. */
   readonly onConnectionLost?: (error: Error) => void;
-  readonly onPool?: (pool: ConnectionPool) => void;
+  readonly onPool?: (pool: Pick<Pool, 'totalCount' | 'idleCount' | 'waitingCount'>) => void;
   /** Most connections to PostgreSQL at once. */
   readonly connections?: number;
 }
-
-/** The connections, as far as they are to be watched. */
-export type ConnectionPool = Pick<Pool, 'totalCount' | 'idleCount' | 'waitingCount'> & {
-  /** Called whenever somebody gets one. */
-  on(event: 'acquire', listener: () => void): unknown;
-};
 
 /** Connects lazily. */
 export function openPostgres(url: string, options: PostgresOptions): Driver {
@@ -46,9 +40,8 @@ export function openPostgres(url: string, options: PostgresOptions): Driver {
     dialect: new PostgresDialect({ pool }),
     read: createRead(pool, options),
     async warm() {
-      await Promise.allSettled(
-        Array.from({ length: connections }, async () => (await pool.connect()).release()),
-      );
+      const clients = Array.from({ length: connections }, () => pool.connect());
+      await Promise.allSettled(clients.map(async (client) => (await client).release()));
     },
     openChannel: toPostgresChannel(url),
     release: async () => void (pool.ended || (await pool.end())),

@@ -4,7 +4,6 @@ import {
   type ExecutionResult,
   type FieldNode,
   getArgumentValues,
-  type GraphQLObjectType,
   type OperationDefinitionNode,
   type ValidatedExecutionArgs,
 } from 'graphql';
@@ -87,9 +86,8 @@ function countBlocks(
   field: FieldNode,
   { schema, fragmentDefinitions: fragments, variableValues }: Validated,
 ): number {
-  const root: GraphQLObjectType | null | undefined = schema.getQueryType();
-  const definition = root?.getFields()[field.name.value];
-  if (definition === undefined) return 0;
+  // Validation has found it.
+  const definition = schema.getQueryType()!.getFields()[field.name.value]!;
   try {
     const { refresh } = getArgumentValues(definition, field, variableValues);
     if (refresh !== true) return 0;

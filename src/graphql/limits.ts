@@ -6,7 +6,6 @@ import {
   type DocumentNode,
   type FieldNode,
   type FragmentDefinitionNode,
-  GraphQLError,
   Kind,
   parse,
   type ParseOptions,
@@ -65,11 +64,10 @@ function parseWithinTokens(
   try {
     return parse(source, { ...options, maxTokens });
   } catch (error) {
-    if (!(error instanceof GraphQLError) || !error.message.includes('contains more than')) {
-      // A stack that was full of brackets; graphql-js reads them by recursion.
-      if (error instanceof RangeError) throw toTooDeep(error);
-      throw error;
-    }
+    // A stack that was full of brackets; graphql-js reads them by recursion.
+    if (error instanceof RangeError) throw toTooDeep(error);
+    // Any other syntax error may repeat what the document says.
+    if (!String(error).startsWith('Syntax Error: Document contains more than')) throw error;
     const message = `The document has more than ${maxTokens} tokens.`;
     throw new GatewayError('QUERY_TOO_COMPLEX', message, { cause: error });
   }
@@ -119,8 +117,8 @@ function assertOperations(document: DocumentNode, limits: GraphQLLimits): void {
   );
   const budget = { fields: 0 };
   for (const definition of document.definitions) {
-    if (!('selectionSet' in definition) || definition.selectionSet === undefined) continue;
     const isOperation = definition.kind === Kind.OPERATION_DEFINITION;
+    if (!isOperation && definition.kind !== Kind.FRAGMENT_DEFINITION) continue;
     const walk: Walk = { limits, fragments, budget, counts: { aliases: 0, repeated: 0 } };
     const fields = collectFields([definition.selectionSet], fragments);
     if (isOperation) assertWithin('fields at the root', fields.length, limits.rootFields);

@@ -1,6 +1,7 @@
 // The bench: starts what it measures on a real PostgreSQL, checks that all contestants answer the same, measures, and
 // reports which bars hold. `--help` says how to ask for less.
 
+import { loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import { installPackages } from './install.ts';
 import type { Section, Workbench } from './sections/section.ts';
@@ -88,6 +89,7 @@ function readOptions(args: readonly string[]): Options | null {
 }
 
 async function run({ quick, json, sections }: Options, made: AsyncDisposableStack): Promise<void> {
+  const [loadBefore = 0] = loadavg();
   await installPackages();
   // What needs the packages is loaded once they are there.
   const { inTurn } = await import('./in-turn.ts');
@@ -99,7 +101,7 @@ async function run({ quick, json, sections }: Options, made: AsyncDisposableStac
     goals: all[name].toGoals(quick),
     findings: await attempt(name, workbench, () => all[name].measure(workbench)),
   }));
-  const report = toReport(measured, quick);
+  const report = toReport(measured, quick, loadBefore);
   process.stdout.write(json ? toJson(report) : toText(report));
 }
 

@@ -31,6 +31,7 @@ const peerPrograms = {
   'node:http + one SQL': { path: 'peers/sql.ts' },
   'Mercurius + JIT': { path: 'peers/mercurius.ts' },
   'Mercurius + JIT, key cached': { path: 'peers/mercurius.ts', environment: { KEY_CACHE: 'on' } },
+  'Mercurius + JIT, DataLoader': { path: 'peers/mercurius.ts', environment: { DATA_LOADER: 'on' } },
   'Apollo Server 5': { path: 'peers/apollo.ts' },
   'PostGraphile 5': { path: 'peers/postgraphile.ts' },
   'Yoga as first written': { path: 'peers/yoga.ts' },

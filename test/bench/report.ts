@@ -1,6 +1,6 @@
 // Owns how findings are shown: tables for people, one JSON value for machines.
 
-import { availableParallelism, cpus, loadavg } from 'node:os';
+import { availableParallelism, cpus } from 'node:os';
 import CliTable from 'cli-table3';
 import { generator } from './load.ts';
 import {
@@ -26,7 +26,12 @@ export interface Measured {
   readonly findings: Findings;
 }
 
-export function toReport(sections: readonly Measured[], quick: boolean): Report {
+/** `loadBefore`: that of the last minute before the run began. */
+export function toReport(
+  sections: readonly Measured[],
+  quick: boolean,
+  loadBefore: number,
+): Report {
   const findings = sections.map((section) => section.findings);
   const measurements = findings.flatMap((found) => found.measurements);
   return {
@@ -35,11 +40,19 @@ export function toReport(sections: readonly Measured[], quick: boolean): Report 
       measurements.flatMap(({ name, spread }) => (spread === undefined ? [] : [[name, spread]])),
     ),
     tables: findings.flatMap(({ tables }) => tables),
-    notes: [...findings.flatMap(({ notes }) => notes), ...measurements.flatMap(toFlaw)],
+    notes: [
+      ...findings.flatMap(({ notes }) => notes),
+      ...measurements.flatMap(toFlaw),
+      ...(loadBefore > availableParallelism() / 2
+        ? [
+            'The machine was busy before the bench began: times and ratios are no more than indications.',
+          ]
+        : []),
+    ],
     machine: {
       cpu: cpus()[0]?.model ?? 'unknown',
       cores: availableParallelism(),
-      'load of the last minute': Number(loadavg()[0]?.toFixed(1) ?? 0),
+      'load before': Number(loadBefore.toFixed(1)),
       node: process.version,
       generator,
       mode: quick ? 'quick' : 'full',

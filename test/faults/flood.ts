@@ -7,7 +7,10 @@ import { connect } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Ask } from './load.ts';
 
-export interface FloodOptions extends Ask {
+export interface FloodOptions {
+  readonly url: string;
+  /** One for each connection, in turn. */
+  readonly keys: readonly string[];
   readonly connections: number;
   /** Whether or not earlier ones were answered; null: each connection asks again as soon as it has its answer. */
   readonly perSecond: number | null;
@@ -31,7 +34,7 @@ interface Caller {
 const tickMs = 5;
 
 export async function flood(options: FloodOptions): Promise<FloodFigures> {
-  const { connections, perSecond, warmUpMs, measureMs } = options;
+  const { url, keys, connections, perSecond, warmUpMs, measureMs } = options;
   const counts: Record<number, number> = {};
   const durationsMs: number[] = [];
   const idle: Caller[] = [];
@@ -44,7 +47,9 @@ export async function flood(options: FloodOptions): Promise<FloodFigures> {
     else idle.push(caller);
   };
   const callers = await Promise.all(
-    Array.from({ length: connections }, () => openCaller(options, finish)),
+    Array.from({ length: connections }, (_, index) =>
+      openCaller({ url, key: keys[index % keys.length]! }, finish),
+    ),
   );
   const startedAt = performance.now();
   let asked = 0;

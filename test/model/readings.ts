@@ -153,6 +153,7 @@ function expectOperations({ simulator }: ModelStage, count: number): void {
 
 /** What is stored, as the process shows it without reading anything. */
 export async function lookAt({ model, stage, now }: Scene, number: KnownNumber, process: number) {
+  await stage.settle();
   const blocks = listBlocks(number);
   const { rootKey } = number.tenant;
   const answer = await askGraphQL(stage.processes[process]!, rootKey, number, blocks, false);

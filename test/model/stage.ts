@@ -29,8 +29,10 @@ export interface ModelStage extends AsyncDisposable {
   passTime(ms: number): Promise<void>;
   /** The time of the database in milliseconds. */
   readTime(): Promise<number>;
-  /** As `readTime`, and until the next call the gateways reckon ages from this moment. */
+  /** As `readTime` once all is settled, and until the next call the gateways reckon ages from this moment. */
   beginStep(): Promise<number>;
+  /** Resolves when all processes have been told of all that was committed until now, by whomever. */
+  settle(): Promise<void>;
   /** One statement past the gateways, as other software or an operator would run it. */
   query<Row = Record<string, unknown>>(
     text: string,
@@ -76,6 +78,9 @@ export async function openModelStage(kind: DatabaseKind): Promise<ModelStage> {
     return row?.ms ?? 0;
   };
   const processes = [await start(), await start()];
+  const settle = async () => {
+    await Promise.all(processes.map(({ gateway }) => gateway.database.changes.catchUp()));
+  };
   made.defer(async () => {
     for (const process of processes) await process.kill(); // oxlint-disable-line no-await-in-loop -- in turn
   });
@@ -89,7 +94,11 @@ export async function openModelStage(kind: DatabaseKind): Promise<ModelStage> {
     },
     passTime: async (ms) => void (await query(toPassing(ms))),
     readTime,
-    beginStep: async () => (clock.now = await readTime()),
+    async beginStep() {
+      await settle();
+      return (clock.now = await readTime());
+    },
+    settle,
     [Symbol.asyncDispose]: () => made.disposeAsync(),
   };
 }

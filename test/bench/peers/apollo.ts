@@ -6,31 +6,16 @@ import {
   ApolloServerPluginUsageReportingDisabled,
 } from '@apollo/server/plugin/disabled';
 import fastifyApollo, { fastifyApolloDrainPlugin } from '@as-integrations/fastify';
-import DataLoader from 'dataloader';
 import fastify from 'fastify';
 import { Pool } from 'pg';
 import { announce, readPeerEnvironment } from './announcement.ts';
 import { authenticate } from './authentication.ts';
-import {
-  findNumber,
-  type HealthRow,
-  type KeyRow,
-  listHealth,
-  listKeys,
-  listMeta,
-  listNumbers,
-  type MetaRow,
-  type NumberRow,
-  toHealth,
-  toMeta,
-} from './rows.ts';
+import { createLoaders, loadedFields, type Loaders } from './loaders.ts';
+import { findNumber, listNumbers, type NumberRow } from './rows.ts';
 import { sdl } from './sdl.ts';
 
-interface Context {
+interface Context extends Loaders {
   readonly tenantId: string;
-  readonly health: DataLoader<string, HealthRow | undefined>;
-  readonly keys: DataLoader<string, readonly KeyRow[]>;
-  readonly meta: DataLoader<string, MetaRow | undefined>;
 }
 
 const { databaseUrl, pepper } = readPeerEnvironment();
@@ -48,11 +33,7 @@ const server = new ApolloServer<Context>({
     },
     WhatsAppNumber: {
       isFullyConnected: ({ state }: NumberRow) => state === 'OPEN',
-      health: async (number: NumberRow, _args: unknown, { health }: Context) =>
-        toHealth(number, await health.load(number.id)),
-      apiKeys: ({ id }: NumberRow, _args: unknown, { keys }: Context) => keys.load(id),
-      meta: async ({ id }: NumberRow, _args: unknown, { meta }: Context) =>
-        toMeta(await meta.load(id)),
+      ...loadedFields,
     },
   },
   introspection: false,
@@ -66,26 +47,10 @@ const server = new ApolloServer<Context>({
 await server.start();
 await app.register(fastifyApollo(server), {
   path: '/graphql',
-  context: async (request) =>
-    createContext(await authenticate(pool, pepper, request.headers['x-api-key'])),
+  context: async (request) => {
+    const tenantId = await authenticate(pool, pepper, request.headers['x-api-key']);
+    return { tenantId, ...createLoaders(pool, tenantId) };
+  },
 });
 await app.listen({ port: 0, host: '127.0.0.1' });
 announce(app.server);
-
-function createContext(tenantId: string): Context {
-  return {
-    tenantId,
-    health: new DataLoader(async (ids) => {
-      const rows = await listHealth(pool, tenantId, ids);
-      return ids.map((id) => rows.get(id));
-    }),
-    keys: new DataLoader(async (ids) => {
-      const rows = await listKeys(pool, tenantId, ids);
-      return ids.map((id) => rows.get(id) ?? []);
-    }),
-    meta: new DataLoader(async (ids) => {
-      const rows = await listMeta(pool, tenantId, ids);
-      return ids.map((id) => rows.get(id));
-    }),
-  };
-}

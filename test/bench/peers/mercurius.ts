@@ -1,12 +1,14 @@
 // Mercurius with its JIT and its loaders, as its documentation advises for speed: compiled with the second request,
 // loaders without their cache, which would be of no use to questions that ask for nothing twice, statements that are
-// prepared once a connection. With KEY_CACHE=on it keeps verified keys in the process.
+// prepared once a connection. With KEY_CACHE=on it keeps verified keys in the process, with DATA_LOADER=on DataLoader
+// takes the place of its loaders.
 
 import fastify from 'fastify';
 import mercurius, { type MercuriusContext } from 'mercurius';
 import { Pool } from 'pg';
 import { announce, readPeerEnvironment } from './announcement.ts';
 import { authenticate, createCachedAuthentication } from './authentication.ts';
+import { createLoaders, loadedFields, type Loaders } from './loaders.ts';
 import {
   findNumber,
   listHealth,
@@ -20,7 +22,8 @@ import {
 import { sdl } from './sdl.ts';
 
 declare module 'mercurius' {
-  interface MercuriusContext {
+  // Without DataLoader nobody asks for those of Loaders.
+  interface MercuriusContext extends Loaders {
     tenantId: string;
   }
 }
@@ -31,16 +34,47 @@ const toTenant =
   process.env['KEY_CACHE'] === 'on'
     ? createCachedAuthentication(pool, pepper)
     : (key: string | string[] | undefined) => authenticate(pool, pepper, key);
+const hasDataLoader = process.env['DATA_LOADER'] === 'on';
 const app = fastify({ logger: false });
 
 type Queries = readonly { readonly obj: NumberRow }[];
 const toIds = (queries: Queries): readonly string[] => queries.map(({ obj }) => obj.id);
 
+const isFullyConnected = ({ state }: NumberRow): boolean => state === 'OPEN';
+const loaders = {
+  WhatsAppNumber: {
+    health: {
+      async loader(queries: Queries, { tenantId }: MercuriusContext) {
+        const rows = await listHealth(pool, tenantId, toIds(queries));
+        return queries.map(({ obj }) => toHealth(obj, rows.get(obj.id)));
+      },
+      opts: { cache: false },
+    },
+    apiKeys: {
+      async loader(queries: Queries, { tenantId }: MercuriusContext) {
+        const rows = await listKeys(pool, tenantId, toIds(queries));
+        return queries.map(({ obj }) => rows.get(obj.id) ?? []);
+      },
+      opts: { cache: false },
+    },
+    meta: {
+      async loader(queries: Queries, { tenantId }: MercuriusContext) {
+        const rows = await listMeta(pool, tenantId, toIds(queries));
+        return queries.map(({ obj }) => toMeta(rows.get(obj.id)));
+      },
+      opts: { cache: false },
+    },
+  },
+};
+
 await app.register(mercurius, {
   schema: sdl,
   jit: 1,
   path: '/graphql',
-  context: async (request) => ({ tenantId: await toTenant(request.headers['x-api-key']) }),
+  context: async (request) => {
+    const tenantId = await toTenant(request.headers['x-api-key']);
+    return hasDataLoader ? { tenantId, ...createLoaders(pool, tenantId) } : { tenantId };
+  },
   resolvers: {
     Query: {
       numbers: (_root: unknown, _args: unknown, { tenantId }: MercuriusContext) =>
@@ -48,33 +82,9 @@ await app.register(mercurius, {
       number: (_root: unknown, { id }: { id: string }, { tenantId }: MercuriusContext) =>
         findNumber(pool, tenantId, id),
     },
-    WhatsAppNumber: { isFullyConnected: ({ state }: NumberRow) => state === 'OPEN' },
+    WhatsAppNumber: hasDataLoader ? { isFullyConnected, ...loadedFields } : { isFullyConnected },
   },
-  loaders: {
-    WhatsAppNumber: {
-      health: {
-        async loader(queries: Queries, { tenantId }: MercuriusContext) {
-          const rows = await listHealth(pool, tenantId, toIds(queries));
-          return queries.map(({ obj }) => toHealth(obj, rows.get(obj.id)));
-        },
-        opts: { cache: false },
-      },
-      apiKeys: {
-        async loader(queries: Queries, { tenantId }: MercuriusContext) {
-          const rows = await listKeys(pool, tenantId, toIds(queries));
-          return queries.map(({ obj }) => rows.get(obj.id) ?? []);
-        },
-        opts: { cache: false },
-      },
-      meta: {
-        async loader(queries: Queries, { tenantId }: MercuriusContext) {
-          const rows = await listMeta(pool, tenantId, toIds(queries));
-          return queries.map(({ obj }) => toMeta(rows.get(obj.id)));
-        },
-        opts: { cache: false },
-      },
-    },
-  },
+  ...(!hasDataLoader && { loaders }),
 });
 await app.listen({ port: 0, host: '127.0.0.1' });
 announce(app.server);

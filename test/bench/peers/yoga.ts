@@ -7,7 +7,7 @@ import DataloaderPlugin from '@pothos/plugin-dataloader';
 import { createYoga } from 'graphql-yoga';
 import { Kysely, PostgresDialect, type Selectable } from 'kysely';
 import { Pool } from 'pg';
-import type { Tables } from '../../../src/database.ts';
+import type { Tables } from '../../../src/database/tables.ts';
 import { listenAndAnnounce, readPeerEnvironment } from './announcement.ts';
 import { authenticate } from './authentication.ts';
 

@@ -23,7 +23,9 @@ import type { StartedProcess } from '../started-process.ts';
 import { type Spread, toRatios, toRounded } from '../statistics.ts';
 import {
   atLeast,
+  attempt,
   type Cell,
+  combine,
   type Findings,
   type Measurement,
   type Section,
@@ -71,7 +73,8 @@ export const changing: Section = {
   measure: measureChanging,
 };
 
-async function measureChanging({ openFleet, quick, tell }: Workbench): Promise<Findings> {
+async function measureChanging(workbench: Workbench): Promise<Findings> {
+  const { openFleet, quick, tell } = workbench;
   await using made = new AsyncDisposableStack();
   const database = await openFleet();
   const peers = peerNames.filter((name) => !quick || pairs.some(({ peer }) => peer === name));
@@ -84,22 +87,29 @@ async function measureChanging({ openFleet, quick, tell }: Workbench): Promise<F
   tell(`changing data: ${contestants.length} contestants gave the same ${agreed} answers`);
   const writer = made.use(await startWriter(database, asked));
   const race = { database, contestants, writer, quick };
-  const found = await inTurn(graphqlShapes, async (shape) => {
-    tell(`changing data: ${shape}`);
-    return await measureShape(race, shape);
-  });
-  return {
-    measurements: found.flatMap(({ measurements }) => measurements),
-    tables: [...found.map(({ table }) => table), toRatioTable(peers, found)],
-    notes: [
-      ...peerNames
-        .filter((name) => !peers.includes(name))
-        .map((name) => `${name} was left out: no bar is about it.`),
-      ...found.flatMap(({ notes }) => notes),
-      'The gateway reads under row-level security, in transactions; the peers read past it, which is less work.',
-      'p50 and p99 of these tables are those at full load, where they say how long the queue is.',
-    ],
-  };
+  const found: ShapeFindings[] = [];
+  const ofShapes = await inTurn(graphqlShapes, (shape) =>
+    attempt(`changing data, ${shape}`, workbench, async () => {
+      tell(`changing data: ${shape}`);
+      const ofShape = await measureShape(race, shape);
+      found.push(ofShape);
+      return ofShape.findings;
+    }),
+  );
+  return combine([
+    ...ofShapes,
+    {
+      measurements: [],
+      tables: [toRatioTable(peers, found)],
+      notes: [
+        ...peerNames
+          .filter((name) => !peers.includes(name))
+          .map((name) => `${name} was left out: no bar is about it.`),
+        'The gateway reads under row-level security, in transactions; the peers read past it, which is less work.',
+        'p50 and p99 of these tables are those at full load, where they say how long the queue is.',
+      ],
+    },
+  ]);
 }
 
 type Samples = ReadonlyMap<string, readonly Sample[]>;
@@ -107,9 +117,7 @@ type Samples = ReadonlyMap<string, readonly Sample[]>;
 interface ShapeFindings {
   readonly shape: GraphQLShape;
   readonly samples: Samples;
-  readonly measurements: readonly Measurement[];
-  readonly table: Table;
-  readonly notes: readonly string[];
+  readonly findings: Findings;
 }
 
 /** What became of a contestant's rounds beside their samples. */
@@ -119,11 +127,16 @@ interface Fate {
   readonly worstLagMs: number;
 }
 
-async function measureShape(race: Race, shape: GraphQLShape): Promise<ShapeFindings> {
-  const { contestants, quick } = race;
-  const pace = await findPace(race, shape);
+/** The rounds of all contestants at one pace of changes. */
+interface Rounds {
+  readonly samples: Samples;
+  readonly fates: ReadonlyMap<string, Fate>;
+}
+
+async function measureRounds(race: Race, shape: GraphQLShape, pace: number): Promise<Rounds> {
   const fates = new Map<string, Fate>();
-  const samples = await measureInRounds(contestants, quick ? 1 : 5, async (contestant) => {
+  const rounds = race.quick ? 1 : 5;
+  const samples = await measureInRounds(race.contestants, rounds, async (contestant) => {
     const { sample, ...fate } = await measureRound(race, contestant, shape, pace);
     const sofar = fates.get(contestant.name) ?? fate;
     fates.set(contestant.name, {
@@ -132,20 +145,39 @@ async function measureShape(race: Race, shape: GraphQLShape): Promise<ShapeFindi
     });
     return sample;
   });
+  return { samples, fates };
+}
+
+const isSlow = ({ changesPerQuestion }: Fate): boolean => changesPerQuestion < 1;
+
+/** Once more, with a pace after what was measured, when somebody was faster than the changes. */
+async function measureProven(race: Race, shape: GraphQLShape): Promise<Rounds> {
+  const rounds = await measureRounds(race, shape, await findPace(race, shape));
+  if (![...rounds.fates.values()].some(isSlow)) return rounds;
+  const fastest = Math.max(...[...rounds.samples.values()].flatMap(toThroughputs));
+  return await measureRounds(race, shape, toPace(fastest, 2));
+}
+
+async function measureShape(race: Race, shape: GraphQLShape): Promise<ShapeFindings> {
+  const { samples, fates } = await measureProven(race, shape);
   const rows = [...fates].map(([name, { changesPerQuestion, worstLagMs }]) =>
     toRow([name], samples.get(name) ?? [], [toRounded(changesPerQuestion), Math.round(worstLagMs)]),
   );
-  const slow = [...fates].filter(([, { changesPerQuestion }]) => changesPerQuestion < 1);
+  const slow = [...fates].filter(([, fate]) => isSlow(fate));
   return {
     shape,
     samples,
-    measurements: toMeasurements(shape, samples, new Set(slow.map(([name]) => name))),
-    table: {
-      title: `Changing data, ${shape}`,
-      columns: ['contestant', ...sampleColumns, 'changes per question', 'worst lag ms'],
-      rows,
+    findings: {
+      measurements: toMeasurements(shape, samples, new Set(slow.map(([name]) => name))),
+      tables: [
+        {
+          title: `Changing data, ${shape}`,
+          columns: ['contestant', ...sampleColumns, 'changes per question', 'worst lag ms'],
+          rows,
+        },
+      ],
+      notes: slow.map(([name]) => `${name} was faster than the changes: ${shape} is not proven.`),
     },
-    notes: slow.map(([name]) => `${name} was faster than the changes: ${shape} is not proven.`),
   };
 }
 
@@ -169,11 +201,16 @@ async function measureRound(
 
 // The fastest contestant decides how often the data changes, for all of them.
 async function findPace(race: Race, shape: GraphQLShape): Promise<number> {
-  const { writer } = race;
+  const { writer, quick } = race;
   await writer.setPace(2);
   const fastest = await findFastest(race, shape);
   await writer.setPace(0);
-  return Math.ceil((2 * fastest) / asked.length) + 1;
+  return toPace(fastest, quick ? 1.3 : 2);
+}
+
+/** Changes a second of each tenant, so that so many come to a question. */
+function toPace(requestsPerSecond: number, perQuestion: number): number {
+  return Math.ceil((perQuestion * requestsPerSecond) / asked.length) + 1;
 }
 
 /** Requests a second of the fastest contestant. Warms all of them up. */
@@ -182,7 +219,8 @@ async function findFastest({ contestants, quick }: Race, shape: GraphQLShape): P
     const alone = await inTurn(contestants, (contestant) => load(contestant, shape, 3));
     return Math.max(...alone.map((sample) => sample.requestsPerSecond));
   }
-  // Together they take less time, and each gets its share of the machine; one that is refused is measured all the same.
+  // Together they take less time, and each gets a share of the machine: alone it is faster, but seldom by so much as
+  // there are contestants. One that fails here is measured all the same.
   const together = await Promise.allSettled(
     contestants.map((contestant) => load(contestant, shape, 2)),
   );
@@ -198,7 +236,11 @@ async function load(
   seconds: number,
 ): Promise<Sample> {
   const questions = asked.map((place) => toDialect(name, toQuestion(shape, place)));
-  return await putUnderLoad({ url, questions, connections, seconds });
+  try {
+    return await putUnderLoad({ url, questions, connections, seconds });
+  } catch (error) {
+    throw new Error(`${name} failed under load: ${(error as Error).message}`, { cause: error });
+  }
 }
 
 function toMeasurements(

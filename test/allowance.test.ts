@@ -1,0 +1,282 @@
+// How much a tenant may ask for: how its points are taken, given back and refused, and how many requests are under way.
+
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import type { Access } from '../src/access/access.ts';
+import { createAllowance } from '../src/access/allowance.ts';
+import type { Counters } from '../src/access/counters.ts';
+import { enter } from '../src/access/entry.ts';
+import { GatewayError } from '../src/errors.ts';
+import { toRequestContext } from '../src/telemetry.ts';
+
+const seconds = 100;
+
+/** A count that others take from too, and that says how it was asked. */
+function createCount() {
+  const asked: (readonly [string, number])[] = [];
+  const totals = new Map<string, number>();
+  const count = { kinds: [] as unknown[], asked, totals, endsAt: Date.now() + seconds * 1_000 };
+  const failing: Error[] = [];
+  const add = async (name: string, points: number) => {
+    asked.push([name, points]);
+    const failure = failing.shift();
+    if (failure !== undefined) throw failure;
+    const total = (totals.get(name) ?? 0) + points;
+    totals.set(name, total);
+    return { total, endsAt: count.endsAt };
+  };
+  const counters: Counters = (...kind) => {
+    count.kinds.push(kind);
+    return { add, addHere: add };
+  };
+  return { count, counters, failing };
+}
+
+function open(points: number | null, tenantMaxRequests = 10) {
+  const { count, counters, failing } = createCount();
+  const refusals: string[] = [];
+  const rateLimit = points === null ? null : { points, seconds };
+  const onRefusal = (reason: string) => void refusals.push(reason);
+  const allowance = createAllowance({ rateLimit, tenantMaxRequests, counters, onRefusal });
+  return { ...allowance, count, failing, refusals };
+}
+
+const refuse = () => Promise.reject(new GatewayError('UNAUTHENTICATED', 'No.'));
+
+const refusal = (retryAfterSeconds: number, message: RegExp) =>
+  expect.objectContaining({
+    code: 'RATE_LIMITED',
+    message: expect.stringMatching(message),
+    retryAfterSeconds,
+  });
+
+beforeEach(() => {
+  vi.useFakeTimers({ toFake: ['Date'], now: new Date('2026-11-22T12:00:00Z') });
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+describe('points', () => {
+  test('are taken a fiftieth of the limit at a time, or as many as are wanted', async () => {
+    const { enter: enterAs, count } = open(1_000);
+    const visit = await enterAs('a');
+    await visit.charge(19);
+    expect(count.asked).toEqual([['a', 20]]);
+    await visit.charge(5);
+    await visit.charge(100.5);
+    // Fifteen were in hand.
+    expect(count.asked).toEqual([
+      ['a', 20],
+      ['a', 20],
+      ['a', 86],
+    ]);
+    expect(count.kinds).toEqual([['points', seconds]]);
+  });
+
+  test('are known with each charge: how many are left, and until when', async () => {
+    const { enter: enterAs, count } = open(1_000);
+    const visit = await enterAs('a');
+    const resetAt = new Date(count.endsAt);
+    expect(visit.standing).toEqual({ limit: 1_000, remaining: 999, resetAt, seconds });
+    await visit.charge(0.5);
+    expect(visit.standing).toEqual({ limit: 1_000, remaining: 998, resetAt, seconds });
+    expect(visit.spent).toBe(1.5);
+  });
+
+  test('are refused when there are not enough, and none is taken', async () => {
+    const { enter: enterAs, refusals } = open(30);
+    const visit = await enterAs('a');
+    vi.setSystemTime(Date.now() + 58_500);
+    await expect(visit.charge(30)).rejects.toEqual(
+      refusal(42, /^This takes 30 of the 30 points .* in 100 seconds, and fewer are left\.$/),
+    );
+    expect(refusals).toEqual(['points']);
+    expect(visit.spent).toBe(1);
+    await visit.charge(29);
+    expect(visit.standing?.remaining).toBe(0);
+    await expect(visit.charge(1)).rejects.toEqual(refusal(42, /takes 1 of/));
+  });
+
+  test('that other processes have taken are not had here', async () => {
+    const { enter: enterAs, count } = open(1_000);
+    const visit = await enterAs('a');
+    count.totals.set('a', 975);
+    // Nineteen are in hand; of the next sixty-one five are left.
+    await expect(visit.charge(80)).rejects.toEqual(refusal(100, /takes 80/));
+    expect(visit.standing?.remaining).toBe(999);
+    await visit.charge(44);
+    expect(visit.standing?.remaining).toBe(0);
+    await expect(visit.charge(1)).rejects.toEqual(refusal(100, /takes 1/));
+  });
+
+  test('that are owed by all together are no points in hand', async () => {
+    const { enter: enterAs, count } = open(100);
+    count.totals.set('a', 500);
+    await expect(enterAs('a')).rejects.toEqual(refusal(100, /takes 1 of the 100/));
+    expect(count.asked).toEqual([['a', 2]]);
+    await expect(enterAs('a')).rejects.toEqual(refusal(100, /takes 1 of the 100/));
+    expect(count.asked).toHaveLength(1);
+  });
+
+  test('that were not spent are given back, and more can be taken than there are', async () => {
+    const { enter: enterAs } = open(50);
+    const visit = await enterAs('a');
+    await visit.charge(40);
+    visit.settle(30);
+    expect(visit.standing?.remaining).toBe(39);
+    expect(visit.spent).toBe(11);
+    visit.settle(-50);
+    expect(visit.standing?.remaining).toBe(0);
+    expect(visit.spent).toBe(61);
+    await expect(visit.charge(1)).rejects.toEqual(refusal(100, /takes 1/));
+    visit.settle(0);
+    expect(visit.spent).toBe(61);
+    visit.settle(1_000);
+    expect(visit.standing?.remaining).toBe(50);
+  });
+
+  test('begin anew when the window is over, and what was charged before is not given back', async () => {
+    const { enter: enterAs, count } = open(50);
+    const visit = await enterAs('a');
+    await visit.charge(40);
+    vi.setSystemTime(count.endsAt - 1);
+    visit.settle(1);
+    expect(visit.standing?.remaining).toBe(10);
+    vi.setSystemTime(count.endsAt);
+    count.totals.clear();
+    count.endsAt = Date.now() + 1_000;
+    visit.settle(20);
+    expect(visit.standing?.remaining).toBe(10);
+    await visit.charge(30);
+    expect(visit.standing).toMatchObject({ remaining: 20, resetAt: new Date(count.endsAt) });
+    // A debt is one in the new window too.
+    vi.setSystemTime(count.endsAt);
+    count.totals.clear();
+    count.endsAt = Date.now() + 1_000;
+    visit.settle(-5);
+    expect(visit.standing?.remaining).toBe(45);
+    expect(visit.standing?.resetAt).toEqual(new Date(Date.now() + seconds * 1_000));
+  });
+
+  test('are each tenant’s own', async () => {
+    const { enter: enterAs } = open(20);
+    await (await enterAs('a')).charge(19);
+    expect((await enterAs('b')).standing?.remaining).toBe(19);
+    await expect(enterAs('a')).rejects.toEqual(refusal(100, /takes 1/));
+  });
+
+  test('are taken once for all who wait for them', async () => {
+    const { enter: enterAs, count } = open(1_000);
+    const visits = await Promise.all([enterAs('a'), enterAs('a'), enterAs('a')]);
+    expect(count.asked).toEqual([['a', 20]]);
+    expect(visits.map(({ standing }) => standing?.remaining)).toEqual([999, 998, 997]);
+  });
+
+  test('can be had after a count that has failed', async () => {
+    const { enter: enterAs, count, failing } = open(1_000);
+    failing.push(new Error('no count'));
+    await expect(enterAs('a')).rejects.toThrow('no count');
+    expect((await enterAs('a')).standing?.remaining).toBe(999);
+    expect(count.asked).toHaveLength(2);
+  });
+
+  test('in hand are kept for the 10,000 tenants that came last', async () => {
+    const { enter: enterAs, count } = open(1_000_000);
+    for (let tenant = 0; tenant <= 10_000; tenant += 1) {
+      // oxlint-disable-next-line no-await-in-loop -- in this order
+      (await enterAs(`tenant ${tenant}`)).leave();
+    }
+    count.asked.length = 0;
+    await enterAs('tenant 1');
+    expect(count.asked).toEqual([]);
+    await enterAs('tenant 0');
+    expect(count.asked).toHaveLength(1);
+  });
+
+  test('are not counted where there is no limit', async () => {
+    const { enter: enterAs, count } = open(null);
+    const visit = await enterAs('a');
+    await visit.charge(1_000_000);
+    visit.settle(10);
+    expect(visit.standing).toBeNull();
+    expect(visit.spent).toBe(999_991);
+    expect(count.asked).toEqual([]);
+  });
+
+  test('are counted in this process unless told, and a refusal needs nobody to hear of it', async () => {
+    const allowance = createAllowance({
+      rateLimit: { points: 2, seconds },
+      tenantMaxRequests: 2,
+    });
+    await allowance.enter('a');
+    await allowance.enter('a');
+    await expect(allowance.enter('a')).rejects.toThrow('under way');
+    await expect((await allowance.enter('b')).charge(5)).rejects.toMatchObject({
+      code: 'RATE_LIMITED',
+    });
+  });
+});
+
+describe('requests under way', () => {
+  test('are so many of a tenant, until one has ended', async () => {
+    const { enter: enterAs, refusals } = open(1_000, 2);
+    const [first] = [await enterAs('a'), await enterAs('a')];
+    await expect(enterAs('a')).rejects.toEqual(
+      refusal(1, /^More than 2 requests of this tenant are under way\.$/),
+    );
+    expect(refusals).toEqual(['under way']);
+    await enterAs('b');
+    first.leave();
+    // It has only one place to leave.
+    first.leave();
+    await enterAs('a');
+    await expect(enterAs('a')).rejects.toEqual(refusal(1, /under way/));
+  });
+
+  test('are one less when its first point is refused', async () => {
+    const { enter: enterAs, refusals } = open(1, 1);
+    (await enterAs('a')).leave();
+    for (const _ of [1, 2, 3]) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await expect(enterAs('a')).rejects.toEqual(refusal(100, /takes 1/));
+    }
+    expect(refusals).toEqual(['points', 'points', 'points']);
+  });
+});
+
+describe('the way in', () => {
+  const headers = new Headers({ 'x-api-key': 'key' });
+  const access: Access = { tenantId: 'a', keyId: 'key_a', numberId: null, askedAt: 0 };
+
+  test('is the key first, then the allowance of its tenant, and the request is known by both', async () => {
+    const context = toRequestContext(headers, '192.0.2.1');
+    const attempts: unknown[] = [];
+    const authenticate = async (attempt: unknown) => {
+      attempts.push(attempt);
+      return access;
+    };
+    const entered = await enter(
+      { access: { authenticate }, allowance: open(9) },
+      { headers },
+      context,
+    );
+    expect(attempts).toEqual([{ headers, askedAt: context.askedAt, source: '192.0.2.1' }]);
+    expect(entered.access).toBe(access);
+    expect(context).toMatchObject({ tenantId: 'a', keyId: 'key_a' });
+    expect(context.visit).toBe(entered.visit);
+  });
+
+  test('ends at a key that is none, or where the tenant may ask for no more', async () => {
+    const unknown = toRequestContext(headers);
+    const stranger = { access: { authenticate: refuse }, allowance: open(9) };
+    const refused = enter(stranger, { headers }, unknown);
+    await expect(refused).rejects.toMatchObject({ code: 'UNAUTHENTICATED' });
+    expect(unknown).toMatchObject({ tenantId: null, keyId: null, visit: null });
+    const known = toRequestContext(headers);
+    const options = { access: { authenticate: async () => access }, allowance: open(9, 0) };
+    await expect(enter(options, { headers }, known)).rejects.toMatchObject({
+      code: 'RATE_LIMITED',
+    });
+    expect(known).toMatchObject({ tenantId: 'a', keyId: 'key_a', visit: null });
+  });
+});

@@ -169,15 +169,15 @@ function createReading(
   ): Promise<readonly StoredNumber[]> =>
     await listNumbers(database, { tenantId, shown, ...(ids && { ids }), now: now() });
   // What was stored while a session engine was configured says nothing once there is none.
-  const toNumber = (stored: StoredNumber, shown: Shown, outcomes: Outcomes = new Map()) =>
-    toWhatsAppNumber(stored, shown, {
-      now: now(),
-      readable: providers[stored.provider].blocks,
-      outcomes,
-    });
+  const toNumber = (stored: StoredNumber, shown: Shown, at: Date, outcomes = noOutcomes) => {
+    const readable = providers[stored.provider].blocks;
+    return toWhatsAppNumber(stored, shown, { now: at, readable, outcomes });
+  };
   return {
     async list(access, shown = everything) {
-      return (await read(access, shown)).map((stored) => toNumber(stored, shown));
+      const stored = await read(access, shown);
+      const at = now();
+      return stored.map((number) => toNumber(number, shown, at));
     },
     async getMany(access, requests, signal) {
       // No stored id has a NUL, and PostgreSQL refuses to be asked for one.
@@ -193,14 +193,17 @@ function createReading(
       const found = new Map(
         (await read(access, shown, toIds(asked))).map((stored) => [stored.id, stored]),
       );
+      const at = now();
       return requests.map(({ id, refresh }) => {
         const stored = found.get(id);
         if (stored === undefined) return toNotFound();
-        return toNumber(stored, shown, refresh === null ? undefined : outcomes.get(id));
+        return toNumber(stored, shown, at, refresh === null ? noOutcomes : outcomes.get(id));
       });
     },
   };
 }
+
+const noOutcomes: Outcomes = new Map();
 
 function toIds(requests: readonly NumberRequest[]): readonly string[] {
   return [...new Set(requests.map(({ id }) => id))];

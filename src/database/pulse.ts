@@ -38,57 +38,45 @@ const goodForMs = 750;
 const deadlineMs = 2_000;
 
 interface Beat {
+  readonly number: number;
   readonly message: string;
   readonly sentAt: number;
+  readonly heard: Promise<void>;
   resolve(): void;
   reject(cause: Error): void;
 }
 
 /** `clock` answers milliseconds and only goes forward. */
 export function createPulse(clock: () => number): Pulse {
-  const source = randomUUID();
+  const beats = createBeats(clock);
   const waiters = createWaiters();
   const nap = createNap();
-  let sent = 0;
-  let provedAt = -Infinity;
   let stopped = false;
-  let last: Beat | null = null;
   let failure: Error | null = null;
   const fail = (cause: Error): void => {
     failure = cause;
-    last?.reject(cause);
+    beats.fail(cause);
     nap.end();
   };
   return {
-    isCurrent: () => clock() - provedAt <= goodForMs,
+    isCurrent: beats.isCurrent,
     async beat(send) {
       if (failure !== null) throw failure;
-      sent += 1;
-      const number = sent;
-      const { promise, resolve, reject } = Promise.withResolvers<void>();
-      last = { message: `beat ${source} ${number}`, sentAt: clock(), resolve, reject };
-      const { message, sentAt } = last;
+      const { number, message, sentAt, heard, reject } = beats.next();
       using _ = createDeadline(reject);
-      await Promise.all([send(message), promise]);
+      await Promise.all([send(message), heard]);
       waiters.release(number);
       return clock() - sentAt;
     },
-    take(message) {
-      if (message === last?.message) {
-        provedAt = last.sentAt;
-        last.resolve();
-      }
-      return message.startsWith('beat ');
-    },
+    take: beats.take,
     fail,
     reset() {
-      provedAt = -Infinity;
-      last = null;
+      beats.forget();
       failure = null;
     },
     async untilNextBeat() {
       if (stopped) return;
-      const beat = waiters.wait(sent);
+      const beat = waiters.wait(beats.sent);
       nap.end();
       await beat;
     },
@@ -98,11 +86,44 @@ export function createPulse(clock: () => number): Pulse {
     },
     stop() {
       stopped = true;
-      provedAt = -Infinity;
       fail(new Error('The change feed is closed.'));
+      beats.forget();
       waiters.release(Infinity);
     },
     isStopped: () => stopped,
+  };
+}
+
+/** The beats of a pulse, of which the last one counts, and what was proved by one of them. */
+function createBeats(clock: () => number) {
+  const source = randomUUID();
+  let sent = 0;
+  let provedAt = -Infinity;
+  let last: Beat | null = null;
+  return {
+    get sent() {
+      return sent;
+    },
+    isCurrent: () => clock() - provedAt <= goodForMs,
+    next(): Beat {
+      sent += 1;
+      const { promise: heard, resolve, reject } = Promise.withResolvers<void>();
+      const message = `beat ${source} ${sent}`;
+      last = { number: sent, message, sentAt: clock(), heard, resolve, reject };
+      return last;
+    },
+    take(message: string): boolean {
+      if (message === last?.message) {
+        provedAt = last.sentAt;
+        last.resolve();
+      }
+      return message.startsWith('beat ');
+    },
+    fail: (cause: Error) => last?.reject(cause),
+    forget() {
+      provedAt = -Infinity;
+      last = null;
+    },
   };
 }
 

@@ -17,7 +17,14 @@ import {
   toWhatsAppNumber,
   type WhatsAppNumber,
 } from './number.ts';
-import type { Block, ConnectionState, Credentials, Provider, ProviderName } from './provider.ts';
+import type {
+  Block,
+  ConnectionState,
+  Credentials,
+  Provider,
+  ProviderName,
+  UpstreamFailure,
+} from './provider.ts';
 import { createRefresher, toCredentialPlace, type Wish } from './refresh.ts';
 import { listAddresses, listNumbers } from './shown-store.ts';
 import * as store from './store.ts';
@@ -95,9 +102,8 @@ export function toOperatorAccess(tenantId: string): Access {
 }
 
 export function createNumbers(options: NumbersOptions): Numbers {
-  const { database, vault, now } = options;
-  const refresher = createRefresher(options);
-  const { list, getMany } = createReading(options, refresher);
+  const { now } = options;
+  const { list, getMany } = createReading(options, createRefresher(options));
   const get: Numbers['get'] = async (access, request, signal) => {
     const [found] = await getMany(access, [request], signal);
     if (found === undefined || found instanceof GatewayError) throw found ?? toNotFound();
@@ -106,22 +112,10 @@ export function createNumbers(options: NumbersOptions): Numbers {
   const getLive: Numbers['getLive'] = async (access, id, blocks, signal) => {
     const number = await get(access, { id, refresh: blocks }, signal);
     const failure = findRefreshFailure(number);
-    if (failure === null) return number;
-    const { code, message, retryAt, metaCode, metaSubcode, fbtraceId, transient } = failure;
-    throw new GatewayError(code, message, {
-      details: { metaCode, metaSubcode, fbtraceId, transient, retryAt },
-      // A session engine that is wrongly set up will not mend itself in seconds, but a 503 says when to look again.
-      ...((transient || code === 'UNAVAILABLE') && {
-        retryAfterSeconds: transient ? toRetryAfterSeconds(retryAt, now()) : 60,
-      }),
-    });
+    if (failure !== null) throw toRefreshError(failure, now());
+    return number;
   };
-  const getTenantOf = async (id: string): Promise<string> => {
-    const tenantId = await store.findTenantOfNumberAcrossTenants(database, id);
-    if (tenantId === undefined) throw toNotFound();
-    return tenantId;
-  };
-  const getStored = (tenantId: string, id: string) =>
+  const getStored: GetStored = (tenantId, id) =>
     get(toOperatorAccess(tenantId), { id, refresh: null }, AbortSignal.any([]));
   return {
     list,
@@ -129,15 +123,30 @@ export function createNumbers(options: NumbersOptions): Numbers {
     get,
     getLive,
     getStatus: (access, id, signal) => getLive(access, id, ['phone'], signal),
+    ...createUpkeep(options, getStored),
+  };
+}
+
+type GetStored = (tenantId: string, id: string) => Promise<WhatsAppNumber>;
+
+/** What is for operators. */
+function createUpkeep(
+  { database, vault }: NumbersOptions,
+  getStored: GetStored,
+): Pick<Numbers, 'create' | 'getTenantOf' | 'setState' | 'setCredentials'> {
+  const seal = (credentials: Credentials, tenantId: string, id: string): string =>
+    vault.seal(JSON.stringify(credentials), toCredentialPlace(tenantId, id));
+  const getTenantOf = async (id: string): Promise<string> => {
+    const tenantId = await store.findTenantOfNumberAcrossTenants(database, id);
+    if (tenantId === undefined) throw toNotFound();
+    return tenantId;
+  };
+  return {
     async create(number) {
       const { credentials, tenantId } = number;
-      const seal =
-        credentials === null
-          ? null
-          : (id: string) =>
-              vault.seal(JSON.stringify(credentials), toCredentialPlace(tenantId, id));
+      const sealFor = credentials && ((id: string) => seal(credentials, tenantId, id));
       const id = await store
-        .insertNumber(database, tenantId, toRow(number), seal)
+        .insertNumber(database, tenantId, toRow(number), sealFor)
         .catch((error: unknown) => {
           throw toConflict(error);
         });
@@ -151,8 +160,7 @@ export function createNumbers(options: NumbersOptions): Numbers {
     },
     async setCredentials(id, credentials) {
       const tenantId = await getTenantOf(id);
-      const sealed = vault.seal(JSON.stringify(credentials), toCredentialPlace(tenantId, id));
-      await store.updateCredential(database, tenantId, id, sealed);
+      await store.updateCredential(database, tenantId, id, seal(credentials, tenantId, id));
       return await getStored(tenantId, id);
     },
   };
@@ -253,6 +261,17 @@ function toConflict(error: unknown): unknown {
     'The tenant has a number with this phone number id or instance name already; see: number list.',
     { cause: error },
   );
+}
+
+function toRefreshError(failure: UpstreamFailure, now: Date): GatewayError {
+  const { code, message, retryAt, metaCode, metaSubcode, fbtraceId, transient } = failure;
+  return new GatewayError(code, message, {
+    details: { metaCode, metaSubcode, fbtraceId, transient, retryAt },
+    // A session engine that is wrongly set up will not mend itself in seconds, but a 503 says when to look again.
+    ...((transient || code === 'UNAVAILABLE') && {
+      retryAfterSeconds: transient ? toRetryAfterSeconds(retryAt, now) : 60,
+    }),
+  });
 }
 
 function toRetryAfterSeconds(retryAt: string | null, now: Date): number {

@@ -47,6 +47,7 @@ export interface Reading {
 /** Whoever asks, and what is known of the request. */
 export interface Asker {
   readonly visit: {
+    spend(points: number): boolean;
     charge(points: number): Promise<void>;
     /** With the request's own point. */
     readonly spent: number;
@@ -119,7 +120,7 @@ export async function recallOrRead(
   const { answer: kept, keep } = answers.recall(question);
   if (kept !== null) {
     context.operation = kept.operation;
-    await visit.charge(kept.points);
+    if (!visit.spend(kept.points)) await visit.charge(kept.points);
     return { status: 200, headers: kept.headers, body: kept.body };
   }
   const { response, isLasting } = await read();

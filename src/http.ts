@@ -141,7 +141,11 @@ async function serve(
     // So does the answer to a request whose body nobody wanted to read to its end.
     const isUnread = shed === null && !incoming.complete;
     if (state.draining || isUnread) outgoing.shouldKeepAlive = false;
-    await send(response, outgoing);
+    const { status, headers, body } = response;
+    if (body instanceof ReadableStream) {
+      outgoing.writeHead(status, headers);
+      await pipeline(body, outgoing);
+    } else send(outgoing, status, headers, body);
   } catch (error) {
     // The client is gone in the middle of the answer, or there is nobody left to tell.
     if (!hasLeft(outgoing)) gateway.telemetry.requestFailed('none', error);
@@ -149,26 +153,26 @@ async function serve(
   }
 }
 
-async function answer(
+function answer(
   gateway: Gateway,
   state: State,
   request: PlainRequest,
   { url, socket }: IncomingMessage,
-): Promise<PlainResponse> {
+): PlainResponse | Promise<PlainResponse> {
   switch (url) {
     case '/livez':
       return toProbe(200, 'ok');
     case '/readyz':
-      return await toReadiness(gateway, state);
+      return toReadiness(gateway, state);
     case '/metrics':
-      if (gateway.metrics !== null) return await toMetrics(gateway.metrics);
+      if (gateway.metrics !== null) return toMetrics(gateway.metrics);
       break;
     default:
   }
   const problem = findProblem(request.path);
   return problem === null
-    ? await gateway.answer(request, socket.remoteAddress)
-    : await gateway.refuse(problem, request, socket.remoteAddress);
+    ? gateway.answer(request, socket.remoteAddress)
+    : gateway.refuse(problem, request, socket.remoteAddress);
 }
 
 // What a URL is never tidied up in.
@@ -295,14 +299,11 @@ function hasLeft(outgoing: ServerResponse): boolean {
 }
 
 /** Read when the door asks for it, so that a request that is refused by its headers costs no body. */
-async function readText(incoming: IncomingMessage): Promise<string> {
+function readText(incoming: IncomingMessage): Promise<string> {
   // What is announced to be too large is not waited for.
-  if (Number(incoming.headers['content-length'] ?? 0) > bodyLimit) throw toTooLarge();
-  return toText(await readBytes(incoming));
-}
-
-function readBytes(incoming: IncomingMessage): Promise<Uint8Array> {
-  const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>();
+  const announced = Number(incoming.headers['content-length'] ?? 0);
+  if (announced > bodyLimit) return Promise.reject(toTooLarge());
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
   const chunks: Buffer[] = [];
   let size = 0;
   incoming.on('data', (chunk: Buffer) => {
@@ -311,9 +312,13 @@ function readBytes(incoming: IncomingMessage): Promise<Uint8Array> {
     incoming.pause();
     return reject(toTooLarge());
   });
-  incoming.once('end', () =>
-    resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)),
-  );
+  incoming.once('end', () => {
+    try {
+      resolve(toText(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)));
+    } catch (error) {
+      reject(error);
+    }
+  });
   incoming.once('error', reject);
   // One that is destroyed already tells nothing any more.
   if (incoming.destroyed) reject(new Error('The client has left.'));
@@ -327,19 +332,18 @@ function toTooLarge(): GatewayError {
 /** Bytes of a body; to join a longer one costs more than the write that it spares. */
 const mostJoined = 4_096;
 
-async function send(response: PlainResponse, outgoing: ServerResponse): Promise<void> {
-  const { status, headers, body } = response;
-  if (body instanceof ReadableStream) {
-    outgoing.writeHead(status, headers);
-    await pipeline(body, outgoing);
-  } else {
-    // Node leaves the body out where there is none, which is for HEAD, 204 and 304.
-    outgoing.writeHead(status, toSentHeaders(headers, body));
-    // Node joins a text to the head, so that both leave in one write; each character of latin1 is a byte as it stands.
-    if (Buffer.isBuffer(body) && body.length <= mostJoined)
-      outgoing.end(body.toString('latin1'), 'latin1');
-    else outgoing.end(body);
-  }
+function send(
+  outgoing: ServerResponse,
+  status: number,
+  headers: PlainResponse['headers'],
+  body: string | Buffer<ArrayBuffer> | null,
+): void {
+  // Node leaves the body out where there is none, which is for HEAD, 204 and 304.
+  outgoing.writeHead(status, toSentHeaders(headers, body));
+  // Node joins a text to the head, so that both leave in one write; each character of latin1 is a byte as it stands.
+  if (Buffer.isBuffer(body) && body.length <= mostJoined) {
+    outgoing.end(body.toString('latin1'), 'latin1');
+  } else outgoing.end(body);
 }
 
 function toUrl(server: Server): string {

@@ -81,10 +81,16 @@ function createPass({ config, telemetry, load, requests }: PassageOptions): Pass
   return async (door, request, address) => {
     const context = toRequestContext(request.headers, findSource(address, request.headers));
     const slot = load.begin();
-    const response =
-      corsOrigins.length > 0 && isPreflight(request)
-        ? toPreflight(request, corsOrigins)
-        : await requests.run({ context, slot }, () => ask(door, request, context, telemetry));
+    let response: PlainResponse;
+    try {
+      response =
+        corsOrigins.length > 0 && isPreflight(request)
+          ? toPreflight(request, corsOrigins)
+          : await requests.run({ context, slot }, () => door.answer(request, context));
+    } catch (thrown) {
+      telemetry.requestFailed(context.requestId, thrown);
+      response = toDefect(door, request, context);
+    }
     slot.end();
     context.visit?.leave();
     telemetry.requestAnswered({
@@ -106,20 +112,9 @@ function createPass({ config, telemetry, load, requests }: PassageOptions): Pass
 }
 
 // Each door answers its own errors; this is for a defect in a door itself.
-async function ask(
-  door: Door,
-  request: PlainRequest,
-  context: RequestContext,
-  telemetry: Telemetry,
-): Promise<PlainResponse> {
-  const { requestId } = context;
-  try {
-    return await door.answer(request, context);
-  } catch (thrown) {
-    telemetry.requestFailed(requestId, thrown);
-    const error = new GatewayError('INTERNAL', 'Something went wrong on our side.');
-    return door.refuse(error, requestId, request.headers.get('accept'));
-  }
+function toDefect(door: Door, request: PlainRequest, { requestId }: RequestContext): PlainResponse {
+  const error = new GatewayError('INTERNAL', 'Something went wrong on our side.');
+  return door.refuse(error, requestId, request.headers.get('accept'));
 }
 
 function withoutBody({ status, headers, body }: PlainResponse): PlainResponse {

@@ -20,6 +20,8 @@ export const prices = {
 
 /** One request of a tenant, from its key on until it was answered. */
 export interface Visit extends RequestVisit {
+  /** Takes points if this process has them in hand, as it nearly always has; otherwise they have to be charged. */
+  spend(points: number): boolean;
   /** Takes points before they are spent. Throws RATE_LIMITED, and takes none, when there are not enough. */
   charge(points: number): Promise<void>;
   /** Gives back what was charged and not spent; a negative number takes more, whatever is left. */
@@ -67,7 +69,7 @@ export function createAllowance(options: AllowanceOptions): Allowance {
         isHere = false;
       });
       try {
-        await visit.charge(1);
+        if (!visit.spend(1)) await visit.charge(1);
         return visit;
       } catch (error) {
         visit.leave();
@@ -91,6 +93,13 @@ function createVisit(tenantId: string, purses: Purses | null, leave: () => void)
   const visit = {
     standing: null as Standing | null,
     spent: 0,
+    spend(count: number) {
+      const taken = purses === null ? null : purses.spend(tenantId, count);
+      if (purses !== null && taken === null) return false;
+      visit.standing = taken;
+      visit.spent += count;
+      return true;
+    },
     async charge(count: number) {
       visit.standing = (await purses?.charge(tenantId, count)) ?? null;
       visit.spent += count;

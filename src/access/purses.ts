@@ -9,6 +9,8 @@ import type { Counters } from './counters.ts';
 export type Standing = NonNullable<RequestVisit['standing']>;
 
 export interface Purses {
+  /** Takes points that are in hand already; null, and takes nothing, when they have to be charged. */
+  spend(tenantId: string, points: number): Standing | null;
   /** Throws RATE_LIMITED, and takes nothing, when there are not enough. */
   charge(tenantId: string, points: number): Promise<Standing>;
   /** Puts back what was charged in this window; a negative number takes more, and may leave a debt. */
@@ -60,14 +62,18 @@ export function createPurses(
     resetAt: new Date(endsAt),
     seconds,
   });
+  const spend = (purse: Purse, points: number): Standing | null => {
+    if (purse.inHand < points) return null;
+    purse.inHand -= points;
+    return toStanding(purse);
+  };
   return {
+    spend: (tenantId, points) => spend(find(tenantId), points),
     async charge(tenantId, points) {
       for (;;) {
         const purse = find(tenantId);
-        if (purse.inHand >= points) {
-          purse.inHand -= points;
-          return toStanding(purse);
-        }
+        const standing = spend(purse, points);
+        if (standing !== null) return standing;
         if (purse.inHand + purse.untaken < points) {
           onRefusal();
           throw toRefusal(rateLimit, purse, points);

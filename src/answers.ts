@@ -47,6 +47,7 @@ export interface Reading {
 /** Whoever asks, and what is known of the request. */
 export interface Asker {
   readonly visit: {
+    spend(points: number): boolean;
     charge(points: number): Promise<void>;
     /** With the request's own point. */
     readonly spent: number;
@@ -119,7 +120,7 @@ export async function recallOrRead(
   const { answer: kept, keep } = answers.recall(question);
   if (kept !== null) {
     context.operation = kept.operation;
-    await visit.charge(kept.points);
+    if (!visit.spend(kept.points)) await visit.charge(kept.points);
     return { status: 200, headers: kept.headers, body: kept.body };
   }
   const { response, isLasting } = await read();
@@ -170,19 +171,10 @@ function createMemory(maxBytes: number): Memory {
     bytes -= shelves.get(tenantId)?.bytes ?? 0;
     shelves.delete(tenantId);
   };
-  const remove = (shelf: Shelf, name: string): void => {
-    const kept = shelf.kept.get(name);
-    if (kept === undefined) return;
-    shelf.kept.delete(name);
-    shelf.bytes -= toBytes(name, kept);
-    bytes -= toBytes(name, kept);
-  };
   const makeRoom = (): void => {
     for (const shelf of shelves.values()) {
       if (bytes <= maxBytes) return;
-      for (const name of shelf.kept.keys()) {
-        if (bytes > maxBytes) remove(shelf, name);
-      }
+      bytes -= trim(shelf, shelf.bytes - (bytes - maxBytes));
       if (bytes > maxBytes) drop(shelf.tenantId);
     }
   };
@@ -205,11 +197,7 @@ function createMemory(maxBytes: number): Memory {
       const size = toBytes(name, kept);
       const mostBytes = maxBytes / 2;
       if (shelves.get(shelf.tenantId) !== shelf || size + shelfBytes > mostBytes) return;
-      remove(shelf, name);
-      for (const oldest of shelf.kept.keys()) {
-        if (shelf.bytes + size <= mostBytes) break;
-        remove(shelf, oldest);
-      }
+      bytes -= remove(shelf, name) + trim(shelf, mostBytes - size);
       shelf.kept.set(name, kept);
       shelf.bytes += size;
       bytes += size;
@@ -221,6 +209,26 @@ function createMemory(maxBytes: number): Memory {
       bytes = 0;
     },
   };
+}
+
+/** Answers how many bytes that frees. */
+function remove(shelf: Shelf, name: string): number {
+  const kept = shelf.kept.get(name);
+  if (kept === undefined) return 0;
+  const size = toBytes(name, kept);
+  shelf.kept.delete(name);
+  shelf.bytes -= size;
+  return size;
+}
+
+/** Takes the oldest away until no more than so many bytes are left, or none. Answers how many bytes that frees. */
+function trim(shelf: Shelf, bytes: number): number {
+  let freed = 0;
+  for (const oldest of shelf.kept.keys()) {
+    if (shelf.bytes <= bytes) break;
+    freed += remove(shelf, oldest);
+  }
+  return freed;
 }
 
 // A character of the name takes two bytes at most.

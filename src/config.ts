@@ -204,14 +204,7 @@ export function toConfig(environment: Environment): Config {
     logLevel: check('LOG_LEVEL', (text) => oneOf(logLevels, text)),
     answerCacheMb: check('ANSWER_CACHE_MB', parseMegabytes),
     metrics: check('METRICS', (text) => oneOf(['on', 'off'], text) === 'on'),
-    graphqlLimits: {
-      tokens: check('GRAPHQL_MAX_TOKENS', parseCount),
-      depth: check('GRAPHQL_MAX_DEPTH', parseCount),
-      aliases: check('GRAPHQL_MAX_ALIASES', parseCount),
-      rootFields: check('GRAPHQL_MAX_ROOT_FIELDS', parseCount),
-      directives: check('GRAPHQL_MAX_DIRECTIVES', parseCount),
-      cost: check('GRAPHQL_MAX_COST', parseCount),
-    },
+    graphqlLimits: toGraphQLLimits((name) => check(name, parseCount)),
     rateLimit: check('RATE_LIMIT', parseRateLimit),
     rateLimitStore: check('RATE_LIMIT_STORE', (text) => oneOf(['memory', 'database'], text)),
     tenantMaxRequests: check('TENANT_MAX_REQUESTS', parseCount),
@@ -223,6 +216,17 @@ export function toConfig(environment: Environment): Config {
   }
   if (problems.length > 0) throw new ConfigurationError(problems);
   return Object.freeze(config);
+}
+
+function toGraphQLLimits(count: (name: EnvironmentVariable) => number): GraphQLLimits {
+  return {
+    tokens: count('GRAPHQL_MAX_TOKENS'),
+    depth: count('GRAPHQL_MAX_DEPTH'),
+    aliases: count('GRAPHQL_MAX_ALIASES'),
+    rootFields: count('GRAPHQL_MAX_ROOT_FIELDS'),
+    directives: count('GRAPHQL_MAX_DIRECTIVES'),
+    cost: count('GRAPHQL_MAX_COST'),
+  };
 }
 
 function parsePort(text: string): number {

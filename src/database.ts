@@ -3,7 +3,7 @@
 
 import { readdir } from 'node:fs/promises';
 import type { PGlite } from '@electric-sql/pglite';
-import { Kysely, sql, type Transaction } from 'kysely';
+import { Kysely, type LogEvent, sql, type Transaction } from 'kysely';
 import { type MigrationProvider, Migrator } from 'kysely/migration';
 import { ConfigurationError } from './config.ts';
 import {
@@ -98,13 +98,9 @@ export async function openDatabase(
   const driver = await openDriver(source, options);
   const changes = createChangeFeed(driver.openChannel, options.changeFeed);
   let answeredAt = Number.NEGATIVE_INFINITY;
-  const kysely = new Kysely<Tables>({
-    dialect: driver.dialect,
-    log: (event) => {
-      if (event.level !== 'query') return;
-      answeredAt = performance.now();
-      options.onStatement?.(event.query.sql);
-    },
+  const kysely = createKysely(driver, (statement) => {
+    answeredAt = performance.now();
+    options.onStatement?.(statement);
   });
   const migrator = new Migrator({ db: kysely, provider: migrations });
   const read = createSharedRead(async (...asked) => {
@@ -114,11 +110,7 @@ export async function openDatabase(
   });
   return {
     withTenant: (tenantId, work) => {
-      const run = () =>
-        kysely.transaction().execute(async (transaction) => {
-          await toEntrance(tenantId).execute(transaction);
-          return await work(transaction);
-        });
+      const run = () => runAsTenant(kysely, tenantId, work);
       // Also when it failed: the commit may have come through and its answer not.
       return toUnavailable(run).finally(() => changes.tell({ tenantId, keys: true }));
     },
@@ -145,6 +137,27 @@ export async function openDatabase(
       await driver.release();
     },
   };
+}
+
+function createKysely(
+  { dialect }: Pick<Driver, 'dialect'>,
+  onStatement: (statement: string) => void,
+): Kysely<Tables> {
+  const log = (event: LogEvent): void => {
+    if (event.level === 'query') onStatement(event.query.sql);
+  };
+  return new Kysely<Tables>({ dialect, log });
+}
+
+async function runAsTenant<T>(
+  kysely: Kysely<Tables>,
+  tenantId: string,
+  work: (transaction: TenantTransaction) => Promise<T>,
+): Promise<T> {
+  return await kysely.transaction().execute(async (transaction) => {
+    await toEntrance(tenantId).execute(transaction);
+    return await work(transaction);
+  });
 }
 
 async function applyMigrations(connection: Kysely<Tables>): Promise<readonly string[]> {

@@ -3,7 +3,7 @@
 
 import { GatewayError } from './errors.ts';
 
-/** The part of fetch's Headers that is needed; a name may be in any case, and comes back in lower case. */
+/** The part of fetch's Headers that is needed. Names are in lower case, those that are asked for too. */
 export interface PlainHeaders extends Iterable<[name: string, value: string]> {
   get(name: string): string | null;
 }

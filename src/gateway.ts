@@ -1,7 +1,6 @@
 // Owns the composition: which parts make a gateway, put together once. How a request reaches its door is
 // passage.ts's.
 
-import { AsyncLocalStorage } from 'node:async_hooks';
 import { type AccessControl, createAccessControl } from './access/access.ts';
 import { createAllowance } from './access/allowance.ts';
 import { createLocalCounters, createSharedCounters } from './access/counters.ts';
@@ -9,19 +8,19 @@ import { createVerifiedKeys, noVerifiedKeys } from './access/verified.ts';
 import { createAnswers, noAnswers } from './answers.ts';
 import type { Config } from './config.ts';
 import { type Database, openDatabase } from './database.ts';
-import { GatewayError } from './errors.ts';
 import { toFetchResponse, toPlainRequest } from './exchange.ts';
+import { toRefusal } from './graphql/response.ts';
 import { createGraphQLServer } from './graphql/server.ts';
-import { createLoad, type Slot } from './load.ts';
+import { createLoad } from './load.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
-import type { WhatsAppNumber } from './numbers/number.ts';
 import { createNumbers, type Numbers } from './numbers/numbers.ts';
-import { createPassage, type Passage, type RequestRun } from './passage.ts';
+import { createPassage, type Passage, type PassageOptions } from './passage.ts';
 import { createGraphClient } from './providers/meta/graph.ts';
 import type { GuardOptions } from './providers/meta/guard.ts';
 import { createMetaProvider } from './providers/meta/meta.ts';
 import { createPilotStatusProvider } from './providers/pilot-status.ts';
-import { createRestRouter } from './rest/routes.ts';
+import { createRestRouter, toErrorResponse } from './rest/routes.ts';
+import { createRequestRuns, type RequestRuns } from './request-run.ts';
 import { createVault } from './secrets.ts';
 import { createTelemetry, type Telemetry } from './telemetry.ts';
 
@@ -59,58 +58,13 @@ export async function createGateway(
   config: Config,
   overrides: GatewayOverrides = {},
 ): Promise<Gateway> {
-  const metrics = createMetrics();
-  const requests = new AsyncLocalStorage<RequestRun>();
-  const telemetry = countCalls(
-    metrics.observeTelemetry(overrides.telemetry ?? createTelemetry({ level: config.logLevel })),
-    requests,
-  );
-  const database = overrides.database ?? (await openConfiguredDatabase(config, telemetry, metrics));
-  const counters = createCounters(config, database, telemetry);
-  const now = overrides.now ?? (() => new Date());
-  const memory = createMemory(config, database, metrics, now);
-  const access = createAccessControl({
-    database,
-    pepper: config.apiKeyPepper,
-    failuresPerMinute: config.keyFailuresPerMinute,
-    counters,
-    verified: memory.verified,
-  });
+  const ground = await openGround(config, overrides);
+  const core = createCore(ground);
   const load = createLoad(config);
-  metrics.observeLoad(load);
-  const numbers = createNumbers({
-    database,
-    vault: createVault(config.encryptionKeys),
-    providers: createProviders(config, overrides, telemetry),
-    telemetry,
-    now,
-    ...(overrides.deadlineMs !== undefined && { deadlineMs: overrides.deadlineMs }),
-  });
-  const waitFor: WaitFor = (work) => requests.getStore()?.slot.waitFor(work) ?? work();
-  const doors = {
-    access,
-    allowance: createAllowance({ ...config, counters, onRefusal: metrics.requestLimited }),
-    answers: memory.answers,
-    numbers: toPatient(noteShown(metrics.observeNumbers(numbers), requests), waitFor),
-    telemetry,
-  };
-  const graphql = createGraphQLServer({
-    ...doors,
-    limits: config.graphqlLimits,
-    waitFor,
-    graphiql: config.graphiql ? { apiKey: overrides.graphiqlKey ?? null } : null,
-    suggestions: config.mode === 'demo',
-  });
-  const rest = createRestRouter(doors);
-  const passage = createPassage({
-    doors: new Map([['/graphql', graphql]]),
-    rest,
-    config,
-    telemetry,
-    metrics,
-    load,
-    requests,
-  });
+  ground.metrics.observeLoad(load);
+  const passage = createPassage({ ...ground, ...createDoors(ground, core), load });
+  const { database, telemetry, metrics } = ground;
+  const { access, numbers, memory } = core;
   return {
     ...passage,
     fetch: async (request, address) =>
@@ -130,63 +84,74 @@ export async function createGateway(
   };
 }
 
-type WaitFor = Slot['waitFor'];
-
-/** The same telemetry, which lets the request that caused a call upstream know of it. */
-function countCalls(telemetry: Telemetry, requests: AsyncLocalStorage<RequestRun>): Telemetry {
-  return {
-    ...telemetry,
-    upstreamCalled(call) {
-      const run = requests.getStore();
-      if (run !== undefined) run.context.upstreamCalls += call.operations;
-      telemetry.upstreamCalled(call);
-    },
-  };
+/** What everything else stands on. */
+interface Ground {
+  readonly config: Config;
+  readonly overrides: GatewayOverrides;
+  readonly now: () => Date;
+  readonly metrics: Metrics;
+  readonly requests: RequestRuns;
+  readonly telemetry: Telemetry;
+  readonly database: Database;
 }
 
-type Shown = WhatsAppNumber | GatewayError;
-
-/** The same numbers; the request knows whether they were read live for it, and until when they stay as they were shown. */
-function noteShown(numbers: Numbers, requests: AsyncLocalStorage<RequestRun>): Numbers {
-  const note = async <T extends Shown | readonly Shown[]>(
-    reading: Promise<T>,
-    isLive: boolean,
-  ): Promise<T> => {
-    const context = requests.getStore()?.context;
-    if (context !== undefined && isLive) context.isLive = true;
-    const shown = await reading;
-    if (context === undefined) return shown;
-    for (const number of [shown].flat()) {
-      if (number instanceof GatewayError || number.changesAt === null) continue;
-      const { changesAt } = context;
-      if (changesAt === null || number.changesAt < changesAt) context.changesAt = number.changesAt;
-    }
-    return shown;
-  };
-  return {
-    ...numbers,
-    list: (...asked) => note(numbers.list(...asked), false),
-    get: (...asked) => note(numbers.get(...asked), asked[1].refresh !== null),
-    getMany: (...asked) =>
-      note(
-        numbers.getMany(...asked),
-        asked[1].some(({ refresh }) => refresh !== null),
-      ),
-    getLive: (...asked) => note(numbers.getLive(...asked), true),
-    getStatus: (...asked) => note(numbers.getStatus(...asked), true),
-  };
+async function openGround(config: Config, overrides: GatewayOverrides): Promise<Ground> {
+  const metrics = createMetrics();
+  const requests = createRequestRuns();
+  const telemetry = requests.observeTelemetry(
+    metrics.observeTelemetry(overrides.telemetry ?? createTelemetry({ level: config.logLevel })),
+  );
+  const database = overrides.database ?? (await openConfiguredDatabase(config, telemetry, metrics));
+  const now = overrides.now ?? (() => new Date());
+  return { config, overrides, now, metrics, requests, telemetry, database };
 }
 
-/** The same numbers; whoever waits for a live reading is not under way meanwhile. */
-function toPatient(numbers: Numbers, waitFor: WaitFor): Numbers {
+type Core = ReturnType<typeof createCore>;
+
+/** Who may ask, what is known of numbers, and what both keep in memory. */
+function createCore(ground: Ground) {
+  const { config, overrides, now, telemetry, database } = ground;
+  const counters = createCounters(ground);
+  const memory = createMemory(ground);
+  const access = createAccessControl({
+    database,
+    pepper: config.apiKeyPepper,
+    failuresPerMinute: config.keyFailuresPerMinute,
+    counters,
+    verified: memory.verified,
+  });
+  const numbers = createNumbers({
+    database,
+    vault: createVault(config.encryptionKeys),
+    providers: createProviders(ground),
+    telemetry,
+    now,
+    ...(overrides.deadlineMs !== undefined && { deadlineMs: overrides.deadlineMs }),
+  });
+  return { counters, memory, access, numbers };
+}
+
+function createDoors(
+  { config, overrides, metrics, requests, telemetry }: Ground,
+  { counters, memory, access, numbers }: Core,
+): Pick<PassageOptions, 'doors' | 'rest'> {
+  const shared = {
+    access,
+    allowance: createAllowance({ ...config, counters, onRefusal: metrics.requestLimited }),
+    answers: memory.answers,
+    numbers: requests.observeNumbers(metrics.observeNumbers(numbers)),
+    telemetry,
+  };
+  const graphql = createGraphQLServer({
+    ...shared,
+    limits: config.graphqlLimits,
+    waitFor: requests.waitFor,
+    graphiql: config.graphiql ? { apiKey: overrides.graphiqlKey ?? null } : null,
+    suggestions: config.mode === 'demo',
+  });
   return {
-    ...numbers,
-    getMany(access, requests, signal) {
-      const read = () => numbers.getMany(access, requests, signal);
-      return requests.some(({ refresh }) => refresh !== null) ? waitFor(read) : read();
-    },
-    getLive: (...asked) => waitFor(() => numbers.getLive(...asked)),
-    getStatus: (...asked) => waitFor(() => numbers.getStatus(...asked)),
+    doors: new Map([['/graphql', { answer: graphql, refuse: toRefusal }]]),
+    rest: { answer: createRestRouter(shared), refuse: toErrorResponse },
   };
 }
 
@@ -213,8 +178,8 @@ async function openConfiguredDatabase(
   );
 }
 
-function createCounters({ rateLimitStore }: Config, database: Database, telemetry: Telemetry) {
-  if (rateLimitStore === 'memory') return createLocalCounters();
+function createCounters({ config, database, telemetry }: Ground) {
+  if (config.rateLimitStore === 'memory') return createLocalCounters();
   return createSharedCounters(database, (error) =>
     telemetry.warned('limits are counted in this process alone, as the database does not answer', {
       cause: String(error),
@@ -223,12 +188,7 @@ function createCounters({ rateLimitStore }: Config, database: Database, telemetr
 }
 
 /** What is kept as long as the database tells of each change. */
-function createMemory(
-  { answerCacheMb }: Config,
-  { changes }: Database,
-  metrics: Metrics,
-  now: () => Date,
-) {
+function createMemory({ config: { answerCacheMb }, database: { changes }, metrics, now }: Ground) {
   if (answerCacheMb === 0) return { answers: noAnswers, verified: noVerifiedKeys };
   metrics.observeFeed(changes);
   return {
@@ -242,7 +202,7 @@ function createMemory(
   };
 }
 
-function createProviders(config: Config, overrides: GatewayOverrides, telemetry: Telemetry) {
+function createProviders({ config, overrides, telemetry }: Ground) {
   const { fetch = globalThis.fetch } = overrides;
   const graph = createGraphClient({
     url: config.metaGraphUrl,

@@ -2,7 +2,7 @@
 
 export type JsonObject = Readonly<Record<string, unknown>>;
 
-/** Undefined for what is not JSON. */
+/** Undefined for what is not JSON: the error of V8 would repeat the text. */
 export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);

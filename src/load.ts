@@ -82,15 +82,17 @@ function createSlot(count: (change: 1 | -1) => void): Slot {
       if (!hasEnded && waits === 0) count(-1);
       hasEnded = true;
     },
-    async waitFor(work) {
+    waitFor(work) {
       waits += 1;
       if (waits === 1 && !hasEnded) count(-1);
-      try {
-        return await work();
-      } finally {
+      const comeBack = () => {
         waits -= 1;
         if (waits === 0 && !hasEnded) count(1);
-      }
+      };
+      const done = work();
+      // The first to hear of it, so that whoever waits goes on in its place.
+      done.then(comeBack, comeBack);
+      return done;
     },
   };
 }

@@ -29,9 +29,11 @@ export interface Metrics {
 export function createMetrics(): Metrics {
   const registry = new Registry();
   const registers = [registry];
-  const { requests, calls, callDurations, retries } = createTraffic(registers);
-  const noteUsage = observeUsage(registers);
-  const { circuitOpen, openings, quarantines } = createTroubles(registers);
+  const counts: Counts = {
+    ...createTraffic(registers),
+    ...createTroubles(registers),
+    noteUsage: observeUsage(registers),
+  };
   const ages = new Histogram({
     name: 'gateway_snapshot_age_seconds',
     help: 'Age of the evidence of a number when it was shown with its freshness.',
@@ -47,34 +49,7 @@ export function createMetrics(): Metrics {
     }
   };
   return {
-    observeTelemetry: (telemetry) => ({
-      ...telemetry,
-      requestAnswered(request) {
-        requests.observe(toRequestLabels(request), request.durationMs / 1_000);
-        telemetry.requestAnswered(request);
-      },
-      upstreamCalled(call) {
-        const { upstream, outcome, durationMs, usagePercent } = call;
-        calls.inc({ upstream, outcome: toOutcome(outcome) });
-        callDurations.observe({ upstream }, durationMs / 1_000);
-        if (usagePercent !== null) noteUsage(usagePercent);
-        telemetry.upstreamCalled(call);
-      },
-      upstreamRetried(upstream, operations) {
-        retries.inc({ upstream }, operations);
-        telemetry.upstreamRetried(upstream, operations);
-      },
-      circuitChanged(change) {
-        const { upstream, state, tenantId } = change;
-        if (tenantId === null) circuitOpen.set({ upstream }, state === 'open' ? 1 : 0);
-        if (state === 'open') openings.inc({ upstream, of: tenantId === null ? 'all' : 'tenant' });
-        telemetry.circuitChanged(change);
-      },
-      tokenQuarantined(refusal) {
-        quarantines.inc();
-        telemetry.tokenQuarantined(refusal);
-      },
-    }),
+    observeTelemetry: (telemetry) => observeTelemetry(counts, telemetry),
     observeNumbers: (numbers) => ({
       ...numbers,
       ...observeReading(numbers, observeAges),
@@ -88,6 +63,41 @@ export function createMetrics(): Metrics {
     async render() {
       const [ours, process] = await Promise.all([registry.metrics(), toProcessText()]);
       return { contentType: registry.contentType, text: `${ours}\n${process}` };
+    },
+  };
+}
+
+type Counts = ReturnType<typeof createTraffic> &
+  ReturnType<typeof createTroubles> & { readonly noteUsage: ReturnType<typeof observeUsage> };
+
+function observeTelemetry(counts: Counts, telemetry: Telemetry): Telemetry {
+  const { circuitOpen, openings } = counts;
+  return {
+    ...telemetry,
+    requestAnswered(request) {
+      counts.requests.observe(toRequestLabels(request), request.durationMs / 1_000);
+      telemetry.requestAnswered(request);
+    },
+    upstreamCalled(call) {
+      const { upstream, outcome, durationMs, usagePercent } = call;
+      counts.calls.inc({ upstream, outcome: toOutcome(outcome) });
+      counts.callDurations.observe({ upstream }, durationMs / 1_000);
+      if (usagePercent !== null) counts.noteUsage(usagePercent);
+      telemetry.upstreamCalled(call);
+    },
+    upstreamRetried(upstream, operations) {
+      counts.retries.inc({ upstream }, operations);
+      telemetry.upstreamRetried(upstream, operations);
+    },
+    circuitChanged(change) {
+      const { upstream, state, tenantId } = change;
+      if (tenantId === null) circuitOpen.set({ upstream }, state === 'open' ? 1 : 0);
+      if (state === 'open') openings.inc({ upstream, of: tenantId === null ? 'all' : 'tenant' });
+      telemetry.circuitChanged(change);
+    },
+    tokenQuarantined(refusal) {
+      counts.quarantines.inc();
+      telemetry.tokenQuarantined(refusal);
     },
   };
 }
@@ -131,6 +141,7 @@ function createTroubles(registers: Registry[]) {
     registers,
   });
   circuitOpen.set({ upstream: 'graph' }, 0);
+  circuitOpen.set({ upstream: 'session engine' }, 0);
   return {
     circuitOpen,
     openings: new Counter({
@@ -279,7 +290,7 @@ function toAge(shown: unknown): number | null {
 }
 
 function toRequestLabels({ path, operation, status }: AnsweredRequest) {
-  const door = path === '/graphql' ? 'graphql' : path.startsWith('/v1/') ? 'rest' : 'none';
+  const door = path === '/graphql' ? 'graphql' : path?.startsWith('/v1/') ? 'rest' : 'none';
   return { door, operation: operation ?? 'none', status };
 }
 

@@ -1,7 +1,6 @@
 // Owns the way of every request to its door and back: its id, its place among those under way, CORS, the rate headers and
 // its line in the log. What a request means is its door's.
 
-import type { AsyncLocalStorage } from 'node:async_hooks';
 import { randomUUID } from 'node:crypto';
 import { createSourceFinder } from './access/source.ts';
 import type { Config } from './config.ts';
@@ -12,17 +11,19 @@ import {
   type PlainResponse,
   toSentHeaders,
 } from './exchange.ts';
-import type { Load, Slot } from './load.ts';
+import type { Load } from './load.ts';
 import type { Metrics } from './metrics.ts';
-import { toErrorResponse } from './rest/routes.ts';
-import { type RequestContext, type Telemetry, toRequestContext } from './telemetry.ts';
+import type { RequestRuns } from './request-run.ts';
+import { type RequestContext, type Telemetry, toRequestContext, toRequestId } from './telemetry.ts';
 
-export type Door = (request: PlainRequest, context: RequestContext) => Promise<PlainResponse>;
-
-/** A request for which something is being done. */
-export interface RequestRun {
-  readonly context: RequestContext;
-  readonly slot: Slot;
+/** Who answers at a path. */
+export interface Door {
+  answer(request: PlainRequest, context: RequestContext): Promise<PlainResponse>;
+  /**
+   * Its answer to this error, for a request of which nothing more is known than its header `accept`. Without
+   * x-request-id, as `answer`.
+   */
+  refuse(error: GatewayError, requestId: string, accept: string | null): PlainResponse;
 }
 
 export interface PassageOptions {
@@ -34,8 +35,8 @@ export interface PassageOptions {
   readonly telemetry: Telemetry;
   readonly metrics: Metrics;
   readonly load: Load;
-  /** Says, for whatever is done for a request, which one that is. */
-  readonly requests: AsyncLocalStorage<RequestRun>;
+  /** Tie what is done for a request to it. */
+  readonly requests: Pick<RequestRuns, 'run'>;
 }
 
 export interface Passage {
@@ -43,27 +44,32 @@ export interface Passage {
   answer(request: PlainRequest, address?: string): Promise<PlainResponse>;
   /** Answers with this error what no door should see, like any other request. */
   refuse(error: GatewayError, request: PlainRequest, address?: string): Promise<PlainResponse>;
-  /** The answer to what is too broken to be a request. */
-  refuseBroken(error: GatewayError): PlainResponse;
+  /** The answer, with this status, to what is too broken to be a request. */
+  refuseBroken(error: GatewayError, status: number): PlainResponse;
   /** The refusal of what would be too much right now, made at next to no cost; null when there is room. */
-  shed(path: string): PlainResponse | null;
+  shed(request: Pick<PlainRequest, 'path' | 'headers'>): PlainResponse | null;
 }
 
 export function createPassage(options: PassageOptions): Passage {
   const { doors, rest } = options;
+  const findDoor = (path: string) => doors.get(path) ?? rest;
   const pass = createPass(options);
   return {
-    answer: (request, address) => pass(doors.get(request.path) ?? rest, request, address),
+    answer: (request, address) => pass(findDoor(request.path), request, address),
     refuse(error, request, address) {
-      const door: Door = async (_, { requestId }) => toErrorResponse(error, requestId);
-      return pass(door, request, address);
+      const answer: Door['answer'] = async (_, { requestId }) =>
+        rest.refuse(error, requestId, request.headers.get('accept'));
+      return pass({ ...rest, answer }, request, address);
     },
-    refuseBroken(error) {
+    refuseBroken(error, status) {
       const requestId = randomUUID();
-      const { status, headers, body } = toErrorResponse(error, requestId);
+      // None of what was sent: whatever could not be taken apart may hold a key in any place.
+      const asked = { method: null, path: null, tenantId: null, keyId: null };
+      options.telemetry.requestAnswered({ requestId, ...asked, status, durationMs: 0 });
+      const { headers, body } = rest.refuse(error, requestId, null);
       return { status, headers: { ...headers, 'x-request-id': requestId }, body };
     },
-    shed: (path) => shed(options, path),
+    shed: (request) => shed(options, findDoor(request.path), request),
   };
 }
 
@@ -75,10 +81,16 @@ function createPass({ config, telemetry, load, requests }: PassageOptions): Pass
   return async (door, request, address) => {
     const context = toRequestContext(request.headers, findSource(address, request.headers));
     const slot = load.begin();
-    const response =
-      corsOrigins.length > 0 && isPreflight(request)
-        ? toPreflight(request, corsOrigins)
-        : await requests.run({ context, slot }, () => ask(door, request, context, telemetry));
+    let response: PlainResponse;
+    try {
+      response =
+        corsOrigins.length > 0 && isPreflight(request)
+          ? toPreflight(request, corsOrigins)
+          : await requests.run({ context, slot }, () => door.answer(request, context));
+    } catch (thrown) {
+      telemetry.requestFailed(context.requestId, thrown);
+      response = toDefect(door, request, context);
+    }
     slot.end();
     context.visit?.leave();
     telemetry.requestAnswered({
@@ -91,71 +103,49 @@ function createPass({ config, telemetry, load, requests }: PassageOptions): Pass
       keyId: context.keyId,
       operation: context.operation,
     });
-    const { headers, body } = request.method === 'HEAD' ? withoutBody(response) : response;
-    return {
-      status: response.status,
-      headers: {
-        ...headers,
-        ...toRateHeaders(context),
-        ...toCorsHeaders(request.headers, headers, corsOrigins),
-        'x-request-id': context.requestId,
-      },
-      body,
-    };
+    const { status, headers, body } = request.method === 'HEAD' ? withoutBody(response) : response;
+    const sent = { ...headers, 'x-request-id': context.requestId };
+    addRateHeaders(sent, context);
+    if (corsOrigins.length > 0) addCorsHeaders(sent, request.headers, corsOrigins);
+    return { status, headers: sent, body };
   };
 }
 
 // Each door answers its own errors; this is for a defect in a door itself.
-async function ask(
-  door: Door,
-  request: PlainRequest,
-  context: RequestContext,
-  telemetry: Telemetry,
-): Promise<PlainResponse> {
-  try {
-    return await door(request, context);
-  } catch (error) {
-    telemetry.requestFailed(context.requestId, error);
-    return toErrorResponse(
-      new GatewayError('INTERNAL', 'Something went wrong on our side.'),
-      context.requestId,
-    );
-  }
+function toDefect(door: Door, request: PlainRequest, { requestId }: RequestContext): PlainResponse {
+  const error = new GatewayError('INTERNAL', 'Something went wrong on our side.');
+  return door.refuse(error, requestId, request.headers.get('accept'));
 }
 
 function withoutBody({ status, headers, body }: PlainResponse): PlainResponse {
   return { status, headers: toSentHeaders(headers, body), body: null };
 }
 
-function shed({ load, metrics }: PassageOptions, path: string): PlainResponse | null {
+function shed(
+  { config, load, metrics }: PassageOptions,
+  door: Door,
+  { headers: asked }: Pick<PlainRequest, 'headers'>,
+): PlainResponse | null {
   const overload = load.findOverload();
   if (overload === null) return null;
   metrics.requestShed(overload.reason);
-  const { code, message: error, status, retryAfterSeconds = 1 } = overload.error;
-  const requestId = randomUUID();
-  const ofGraphQL = { errors: [{ message: error, extensions: { code, requestId } }] };
-  return {
-    status,
-    headers: {
-      'content-type': 'application/json; charset=utf-8',
-      'cache-control': 'no-store',
-      'retry-after': String(retryAfterSeconds),
-      'x-request-id': requestId,
-    },
-    body: JSON.stringify(path === '/graphql' ? ofGraphQL : { error, code, requestId }),
-  };
+  const requestId = toRequestId(asked);
+  const { status, headers, body } = door.refuse(overload.error, requestId, asked.get('accept'));
+  const sent = { ...headers, 'x-request-id': requestId };
+  if (config.corsOrigins.length > 0) addCorsHeaders(sent, asked, config.corsOrigins);
+  return { status, headers: sent, body };
 }
 
+type Headers = Record<string, string>;
+
 // https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-10
-function toRateHeaders({ visit }: RequestContext): PlainResponse['headers'] | null {
+function addRateHeaders(headers: Headers, { visit }: RequestContext): void {
   const standing = visit?.standing ?? null;
-  if (standing === null) return null;
+  if (standing === null) return;
   const { limit, remaining, resetAt, seconds } = standing;
   const resetSeconds = Math.max(0, Math.ceil((resetAt.getTime() - Date.now()) / 1_000));
-  return {
-    'ratelimit-policy': `"points";q=${limit};w=${seconds}`,
-    ratelimit: `"points";r=${remaining};t=${resetSeconds}`,
-  };
+  headers['ratelimit-policy'] = `"points";q=${limit};w=${seconds}`;
+  headers['ratelimit'] = `"points";r=${remaining};t=${resetSeconds}`;
 }
 
 function isPreflight({ method, headers }: PlainRequest): boolean {
@@ -175,21 +165,15 @@ const preflightHeaders = {
 };
 
 // Keys travel in a header that a page sets itself, so no cookies and no credentials are allowed.
-function toCorsHeaders(
-  asked: PlainHeaders,
-  { vary }: PlainResponse['headers'],
-  origins: readonly string[],
-): PlainResponse['headers'] | null {
-  if (origins.length === 0) return null;
+function addCorsHeaders(headers: Headers, asked: PlainHeaders, origins: readonly string[]): void {
   const origin = findOrigin(asked, origins);
-  return {
-    ...(origin !== null && {
-      'access-control-allow-origin': origin,
-      'access-control-expose-headers':
-        'etag, ratelimit, ratelimit-policy, retry-after, x-request-id',
-    }),
-    vary: vary === undefined ? 'origin' : `${vary}, origin`,
-  };
+  if (origin !== null) {
+    headers['access-control-allow-origin'] = origin;
+    headers['access-control-expose-headers'] =
+      'etag, ratelimit, ratelimit-policy, retry-after, x-request-id';
+  }
+  const { vary } = headers;
+  headers['vary'] = vary === undefined ? 'origin' : `${vary}, origin`;
 }
 
 function findOrigin(headers: PlainHeaders, origins: readonly string[]): string | null {

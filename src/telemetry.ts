@@ -42,17 +42,12 @@ export interface RequestVisit {
   leave(): void;
 }
 
-/** The caller's x-request-id if it is harmless, else a new one. */
 export function toRequestContext(
   headers: Pick<Headers, 'get'>,
   source = 'unknown',
 ): RequestContext {
-  const given = headers.get('x-request-id') ?? '';
-  // One that looks like a key would stand in every line of the log.
-  const isHarmless = /^[\w.-]{1,64}$/.test(given) && redact(given) === given;
-  const requestId = isHarmless ? given : randomUUID();
   return {
-    requestId,
+    requestId: toRequestId(headers),
     askedAt: performance.now(),
     source,
     tenantId: null,
@@ -65,12 +60,21 @@ export function toRequestContext(
   };
 }
 
+/** The caller's x-request-id if it is harmless, else a new one. */
+export function toRequestId(headers: Pick<Headers, 'get'>): string {
+  const given = headers.get('x-request-id') ?? '';
+  // One that looks like a key would stand in every line of the log.
+  const isHarmless = /^[\w.-]{1,64}$/.test(given) && redact(given) === given;
+  return isHarmless ? given : randomUUID();
+}
+
 /** One request that was answered. */
 export interface AnsweredRequest {
   readonly requestId: string;
-  readonly method: string;
-  /** Without the query string. */
-  readonly path: string;
+  /** Null for what was too broken to have one. */
+  readonly method: string | null;
+  /** Without the query string; null as `method`. */
+  readonly path: string | null;
   readonly status: number;
   readonly durationMs: number;
   readonly tenantId: string | null;

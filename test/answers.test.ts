@@ -94,7 +94,7 @@ describe('is read again', () => {
   test('while the feed is silent; what was kept is good again once it speaks', async () => {
     await using it = await openAnswers();
     it.keep('mine');
-    it.changes.clock.ms += 501;
+    it.changes.clock.ms += 751;
     expect(it.find()).toBeUndefined();
     await it.changes.catchUp();
     expect(it.find()).toBe('mine');
@@ -134,7 +134,7 @@ describe('is not kept', () => {
 
   test('when it was asked while the feed was silent', async () => {
     await using it = await openAnswers();
-    it.changes.clock.ms += 501;
+    it.changes.clock.ms += 751;
     const reading = it.answers.recall(question);
     await it.changes.catchUp();
     reading.keep(toAnswer('old'), null);

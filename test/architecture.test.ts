@@ -39,7 +39,7 @@ const coreWithoutStores = /^src\/(access|numbers)\/(?!([a-z]+-)?store\.ts$)/;
 const answers = /^src\/answers\.ts$/;
 const port = /^src\/numbers\/(provider|meta|vocabulary|number)\.ts$/;
 const composition =
-  /^src\/(gateway\.ts|passage\.ts|load\.ts|metrics\.ts|admin\.ts|demo\.ts|admin\/|demo\/)/;
+  /^src\/(gateway\.ts|passage\.ts|request-run\.ts|load\.ts|metrics\.ts|admin\.ts|demo\.ts|admin\/|demo\/)/;
 
 const layers: readonly Layer[] = [
   { name: 'foundation', files: foundation, imports: [errors] },

@@ -3,6 +3,8 @@
 import { connect } from 'node:net';
 import { text as readText } from 'node:stream/consumers';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { GatewayError } from '../src/errors.ts';
+import { toPlainRequest } from '../src/exchange.ts';
 import { bodyLimit, type HttpServer, listen } from '../src/http.ts';
 import { openTestGateway, type TestGateway, type TestTenant } from './harness.ts';
 
@@ -56,6 +58,50 @@ test('headers that never end are given up, in the form of the contract', async (
   expect(answer).toMatch(/^HTTP\/1.1 408 /);
   expect(answer).toContain('"code":"INVALID_REQUEST"');
 });
+
+test.each([
+  ['what is no HTTP', () => server, (key: string) => `x-api-key: ${key}\r\n\r\n`, 400],
+  [
+    'headers that are too large',
+    () => server,
+    (key: string) => `GET /${key} HTTP/1.1\r\nx-api-key: ${key}\r\na: ${'x'.repeat(9_000)}\r\n\r\n`,
+    431,
+  ],
+  ['headers that never end', () => hasty, (key: string) => `GET /${key} HTTP/1.1\r\na: x`, 408],
+])('%s have one line in the log and are counted, without a word of theirs', async (...row) => {
+  const [, toServer, toBytes, status] = row;
+  gateway.clearLogLines();
+  const before = await countBroken(status);
+  const answer = await tell(toServer(), toBytes(tenant.key));
+  const [, requestId] = /"requestId":"([\w-]+)"/.exec(answer) ?? [];
+  expect(gateway.logLines.map((line) => JSON.parse(line))).toEqual([
+    {
+      level: 30,
+      time: expect.any(String),
+      msg: 'request answered',
+      requestId,
+      method: null,
+      path: null,
+      status,
+      durationMs: 0,
+      tenantId: null,
+      keyId: null,
+    },
+  ]);
+  expect(await countBroken(status)).toBe(before + 1);
+});
+
+async function countBroken(status: number): Promise<number> {
+  const text = (await gateway.gateway.metrics?.render())?.text ?? '';
+  const name = 'gateway_request_duration_seconds_count';
+  const line = `${name}{door="none",operation="none",status="${status}"} `;
+  return Number(
+    text
+      .split('\n')
+      .find((it) => it.startsWith(line))
+      ?.slice(line.length) ?? 0,
+  );
+}
 
 test('a body that never ends is given up, and nobody calls it a defect', async () => {
   gateway.clearLogLines();
@@ -203,7 +249,7 @@ test('whoever waits for an upstream or sends a body slowly keeps nobody else out
   ];
   await vi.waitFor(() => {
     expect(busy.simulator.calls.length).toBeGreaterThan(0);
-    expect(busy.gateway.shed('/graphql')).toBeNull();
+    expect(busy.gateway.shed(toPlainRequest(dawdling))).toBeNull();
   });
   expect((await guest.rest('/v1/numbers')).status).toBe(200);
   caller.abort();
@@ -224,23 +270,46 @@ test('refusals of what is too much have a pace, so that refusing is not all that
   await edge.drain();
 });
 
-test('a process with too much to do says so at once, and answers probes all the same', async () => {
-  let opened = Promise.resolve();
+/** A gateway that has room for one request; what becomes of each key at the database is up to `verify`. */
+async function openNarrowGateway(environment: Readonly<Record<string, string>> = {}) {
+  const made = new AsyncDisposableStack();
   const { database: plain } = gateway;
+  const door = { verify: async (): Promise<void> => undefined };
   const callAcrossTenants: typeof plain.callAcrossTenants = async (statement) => {
-    await opened;
+    await door.verify();
     return await plain.callAcrossTenants(statement);
   };
-  const environment = { MAX_REQUESTS: '1' };
-  await using busy = await openTestGateway({
-    database: { ...plain, callAcrossTenants },
-    environment,
-  });
-  const guest = await busy.addTenant();
-  const edge = await listen(busy.gateway, { host: '127.0.0.1', port: 0, noticeMs: 0 });
-  const { promise, resolve: open } = Promise.withResolvers<void>();
-  opened = promise;
-  const waiting = guest.rest('/v1/numbers');
+  const narrow = made.use(
+    await openTestGateway({
+      database: { ...plain, callAcrossTenants },
+      environment: { MAX_REQUESTS: '1', ...environment },
+    }),
+  );
+  const guest = await narrow.addTenant();
+  const edge = await listen(narrow.gateway, { host: '127.0.0.1', port: 0, noticeMs: 0 });
+  made.defer(() => edge.drain());
+  return {
+    guest,
+    edge,
+    door,
+    /** Takes all the room there is, until what it answers is called. */
+    fill() {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      door.verify = () => promise;
+      const waiting = guest.rest('/v1/numbers');
+      return async () => {
+        resolve();
+        return await waiting;
+      };
+    },
+    [Symbol.asyncDispose]: () => made.disposeAsync(),
+  };
+}
+
+test('a process with too much to do says so at once, and answers probes all the same', async () => {
+  await using narrow = await openNarrowGateway();
+  const { guest, edge } = narrow;
+  const makeRoom = narrow.fill();
   const headers = { 'x-api-key': guest.key };
   const [rest, graphql] = await Promise.all(
     ['/v1/numbers', '/graphql'].map((path) => fetch(`${edge.url}${path}`, { headers })),
@@ -258,8 +327,45 @@ test('a process with too much to do says so at once, and answers probes all the 
   expect(await probes[2]?.text()).toContain(
     'gateway_requests_shed_total{reason="requests under way"} 2',
   );
-  open();
-  expect((await waiting).status).toBe(200);
+  expect((await makeRoom()).status).toBe(200);
   expect((await fetch(`${edge.url}/v1/numbers`, { headers })).status).toBe(200);
-  await edge.drain();
 });
+
+test.each([
+  ['GET', '/v1/numbers'],
+  ['POST', '/graphql'],
+])('%s %s is refused for want of room as with any other 503', async (method, path) => {
+  const origin = 'https://app.example.com';
+  await using narrow = await openNarrowGateway({ CORS_ORIGINS: origin });
+  const { guest, edge, door } = narrow;
+  const headers = {
+    accept: 'application/graphql-response+json',
+    'content-type': 'application/json',
+    origin,
+    'x-api-key': guest.key,
+    'x-request-id': 'one-of-many',
+  };
+  const ask = async () => {
+    const response = await fetch(`${edge.url}${path}`, { method, headers });
+    const ofAnswer = [...response.headers].filter(([name]) => !ofTransport.test(name));
+    return { status: response.status, headers: ofAnswer, text: await response.text() };
+  };
+  // In the words of the refusal, so that nothing at all may differ.
+  const message = 'The gateway has more to do than it can; try again in a moment.';
+  door.verify = () =>
+    Promise.reject(new GatewayError('UNAVAILABLE', message, { retryAfterSeconds: 1 }));
+  const ordinary = await ask();
+  const makeRoom = narrow.fill();
+  const refused = await ask();
+  await makeRoom();
+  expect(refused).toEqual(ordinary);
+  expect(Object.fromEntries(refused.headers)).toMatchObject({
+    'access-control-allow-origin': origin,
+    'cache-control': 'private, no-cache',
+    'retry-after': '1',
+    vary: expect.stringContaining('x-api-key, origin'),
+    'x-request-id': 'one-of-many',
+  });
+});
+
+const ofTransport = /^(date|connection|keep-alive)$/;

@@ -66,11 +66,23 @@ test('the metrics tell what is wrong with an upstream: retries, tokens, circuits
     // oxlint-disable-next-line no-await-in-loop -- one after the other
     await ask({ kind: 'reset' }, 1);
   }
+  simulator.setFault('*', { kind: 'reset' });
+  const unofficial = await gateway.addTenant();
+  for (let numbers = 0; numbers < 10; numbers += 1) {
+    // oxlint-disable-next-line no-await-in-loop -- one after the other
+    const { id } = await unofficial.addNumber({ provider: 'PILOT_STATUS' });
+    // oxlint-disable-next-line no-await-in-loop -- one after the other
+    expect((await unofficial.rest(`/v1/numbers/${id}/status`)).status).toBe(503);
+  }
   expect(await told()).toMatchObject({
     'gateway_upstream_retries_total{upstream="graph"}': 10,
     gateway_token_quarantines_total: 1,
     'gateway_upstream_circuit_open{upstream="graph"}': 1,
     'gateway_upstream_circuit_openings_total{upstream="graph",of="all"}': 1,
+    // Of one tenant, which proves little to the others.
+    'gateway_upstream_circuit_open{upstream="session engine"}': 0,
+    'gateway_upstream_circuit_openings_total{upstream="session engine",of="tenant"}': 1,
+    'gateway_upstream_calls_total{upstream="session engine",outcome="UNAVAILABLE"}': 8,
     // Not what was told last, which is less.
     gateway_meta_usage_percent: 40,
     'gateway_upstream_calls_total{upstream="graph",outcome="META_ACCESS_DENIED"}': 3,

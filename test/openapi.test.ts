@@ -6,6 +6,7 @@ import addFormats from 'ajv-formats';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createKey } from '../src/access/key.ts';
 import { readEnvironment, toConfig } from '../src/config.ts';
+import { toFetchResponse, toPlainRequest } from '../src/exchange.ts';
 import { createGateway } from '../src/gateway.ts';
 import type { Fault } from '../src/simulator/simulator.ts';
 import { createTelemetry } from '../src/telemetry.ts';
@@ -298,6 +299,28 @@ test('a tenant that has spent its points is told so on every route, as documente
   const paths = listOperations().map(({ path }) => path);
   const ask = async (path: string) => listDifferences(path, await tenant.rest(path));
   expect((await Promise.all(paths.map(ask))).flat()).toEqual([]);
+});
+
+test('a refusal for want of room is as documented on every route', async () => {
+  const { database } = gateway;
+  await using narrow = await openTestGateway({ database, environment: { MAX_REQUESTS: '1' } });
+  const tenant = await narrow.addTenant();
+  const waiting = tenant.rest('/v1/numbers');
+  const asked = listOperations().map(async ({ path }) => {
+    const request = toPlainRequest(new Request(`http://gateway.test${path}`));
+    const refusal = narrow.gateway.shed(request);
+    if (refusal === null) return [`there is room at ${path}`];
+    const reply = toFetchResponse(refusal);
+    const text = await reply.text();
+    return listDifferences(path, {
+      status: reply.status,
+      headers: reply.headers,
+      text,
+      body: JSON.parse(text),
+    });
+  });
+  expect((await Promise.all(asked)).flat()).toEqual([]);
+  await waiting;
 });
 
 test('nothing is documented that the tests above have not seen', () => {

@@ -7,8 +7,12 @@ import { CircuitOpen, createCircuit } from '../src/providers/circuit.ts';
 import type { HttpReading } from '../src/providers/http-read.ts';
 import { createGraphClient, type GraphClientOptions } from '../src/providers/meta/graph.ts';
 import { createMetaProvider } from '../src/providers/meta/meta.ts';
+import {
+  createPilotStatusProvider,
+  type PilotStatusProviderOptions,
+} from '../src/providers/pilot-status.ts';
 import { createSimulator } from '../src/simulator/simulator.ts';
-import { createTelemetry } from '../src/telemetry.ts';
+import { type CircuitChange, createTelemetry } from '../src/telemetry.ts';
 
 const signal = new AbortController().signal;
 
@@ -194,6 +198,111 @@ describe('a host without answers', () => {
     expect(await upstream.ask({ tenantId: 'b' })).toMatchObject({ ok: true });
   });
 });
+
+describe('a session engine without answers', () => {
+  beforeEach(() => void vi.useFakeTimers({ toFake: ['Date'] }));
+  afterEach(() => void vi.useRealTimers());
+
+  const down = {
+    ok: false,
+    attempted: false,
+    failure: {
+      code: 'UNAVAILABLE',
+      transient: true,
+      message: expect.stringContaining('is not asked for a moment'),
+    },
+  };
+
+  test('is not asked once several tenants agree, and is asked again when one request got through', async () => {
+    await using engine = openEngine();
+    const { simulator, changes, ask } = engine;
+    simulator.setFault('*', { kind: 'reset' });
+    // oxlint-disable no-await-in-loop -- one after the other
+    for (const tenantId of ['a', 'b', 'c', 'd', 'e']) {
+      expect(await ask({ tenantId })).toMatchObject([{ attempted: true }]);
+    }
+    // oxlint-enable no-await-in-loop
+    expect(changes).toEqual([{ upstream: 'session engine', state: 'open', tenantId: null }]);
+    const retryAt = new Date(Date.now() + 5_000).toISOString();
+    expect(await ask({ tenantId: 'f' })).toMatchObject([{ ...down, failure: { retryAt } }]);
+    expect(await ask({ tenantId: 'f' })).toMatchObject([down]);
+    expect(simulator.calls).toHaveLength(5);
+
+    // Still down: the one that tries is the only one that is sent.
+    vi.setSystemTime(Date.now() + 5_000);
+    expect(await ask({ tenantId: 'f' })).toMatchObject([{ attempted: true }]);
+    expect(await ask({ tenantId: 'g' })).toMatchObject([down]);
+    expect(simulator.calls).toHaveLength(6);
+
+    simulator.setFault('*', null);
+    vi.setSystemTime(Date.now() + 5_000);
+    const hold = simulator.hold('*');
+    const trial = ask({ tenantId: 'f' });
+    await hold.arrived;
+    expect(await ask({ tenantId: 'g' })).toMatchObject([down]);
+    hold.release();
+    expect(await trial).toMatchObject([{ ok: true }]);
+    expect(await ask({ tenantId: 'g' })).toMatchObject([{ ok: true }]);
+    expect(changes.at(-1)).toEqual({ upstream: 'session engine', state: 'closed', tenantId: null });
+  });
+
+  test('keeps a tenant with many numbers waiting for few of them', async () => {
+    await using engine = openEngine({ attemptTimeoutMs: 50 });
+    engine.simulator.setFault('*', { kind: 'hang' });
+    const reads = await engine.ask({}, 100);
+    // Eight prove it; as each of the first seven gave up, one more had begun.
+    expect(engine.simulator.calls.length).toBeLessThanOrEqual(15);
+    const unsent = reads.filter((read) => read?.ok === false && !read.attempted);
+    expect(unsent).toHaveLength(100 - engine.simulator.calls.length);
+    for (const read of unsent) expect(read).toMatchObject(down);
+    engine.simulator.setFault('*', null);
+    expect(await engine.ask({ tenantId: 'b' })).toMatchObject([{ ok: true }]);
+  });
+
+  test('is told from one that refuses, or that has trouble with one instance', async () => {
+    await using engine = openEngine();
+    engine.simulator.setFault('shop 0', { kind: 'error', code: 0 });
+    for (let index = 0; index < 20; index += 1) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      expect(await engine.ask()).toMatchObject([{ attempted: true }]);
+    }
+    engine.simulator.setFault('*', { kind: 'throttled' });
+    const refused = await engine.ask({}, 20);
+    expect(refused.filter((read) => read?.ok === false && read.attempted)).toHaveLength(20);
+    expect(engine.changes).toEqual([]);
+  });
+});
+
+function openEngine(options: Pick<PilotStatusProviderOptions, 'attemptTimeoutMs'> = {}) {
+  const targets = Array.from({ length: 100 }, (_, index) => ({
+    numberId: `wa_${index}`,
+    phoneNumberId: null,
+    wabaId: null,
+    instanceName: `shop ${index}`,
+    credentials: null,
+    blocks: ['connection'] as const,
+  }));
+  const simulator = createSimulator({
+    instances: targets.map(({ instanceName }) => ({ instanceName, state: 'open' })),
+  });
+  const changes: CircuitChange[] = [];
+  const provider = createPilotStatusProvider({
+    sessionEngine: { url: new URL('https://engine.example'), key: 'any' },
+    fetch: simulator.fetch,
+    telemetry: {
+      ...createTelemetry({ level: 'silent' }),
+      circuitChanged: (change) => void changes.push(change),
+    },
+    ...options,
+  });
+  const ask = async (more: Partial<ReadOptions> = {}, count = 1) => {
+    const deadlineAt = performance.now() + 8_000;
+    const reading = { tenantId: 'a', signal, deadlineAt, pauses: new Map(), ...more };
+    const observations = await provider.read(targets.slice(0, count), reading);
+    return observations.map(({ reads }) => reads.connection);
+  };
+  return { simulator, changes, ask, [Symbol.asyncDispose]: () => simulator[Symbol.asyncDispose]() };
+}
 
 describe('a spent budget', () => {
   test('keeps the account from being asked until the stated minute', async () => {

@@ -101,7 +101,7 @@ describe('the database is asked again', () => {
   test('while the feed is silent', async () => {
     await using it = await openKeys();
     await it.verify('one', toKey('a'));
-    it.changes.clock.ms += 501;
+    it.changes.clock.ms += 751;
     expect(it.isKnown('one')).toBe(false);
     await it.changes.catchUp();
     expect(it.isKnown('one')).toBe(true);

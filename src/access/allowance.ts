@@ -20,6 +20,8 @@ export const prices = {
 
 /** One request of a tenant, from its key on until it was answered. */
 export interface Visit extends RequestVisit {
+  /** Takes points if this process has them in hand, as it nearly always has; otherwise they have to be charged. */
+  spend(points: number): boolean;
   /** Takes points before they are spent. Throws RATE_LIMITED, and takes none, when there are not enough. */
   charge(points: number): Promise<void>;
   /** Gives back what was charged and not spent; a negative number takes more, whatever is left. */
@@ -67,7 +69,7 @@ export function createAllowance(options: AllowanceOptions): Allowance {
         isHere = false;
       });
       try {
-        await visit.charge(1);
+        if (!visit.spend(1)) await visit.charge(1);
         return visit;
       } catch (error) {
         visit.leave();
@@ -87,26 +89,29 @@ function forgetIdle(underWay: Map<string, number>): void {
 }
 
 function createVisit(tenantId: string, purses: Purses | null, leave: () => void): Visit {
-  let standing: Standing | null = null;
-  let spent = 0;
-  return {
-    async charge(count) {
-      standing = (await purses?.charge(tenantId, count)) ?? null;
-      spent += count;
+  // Plain members: a getter in a literal gives each object a shape of its own, which outlives the young generation.
+  const visit = {
+    standing: null as Standing | null,
+    spent: 0,
+    spend(count: number) {
+      const taken = purses === null ? null : purses.spend(tenantId, count);
+      if (purses !== null && taken === null) return false;
+      visit.standing = taken;
+      visit.spent += count;
+      return true;
     },
-    settle(count) {
-      spent -= count;
+    async charge(count: number) {
+      visit.standing = (await purses?.charge(tenantId, count)) ?? null;
+      visit.spent += count;
+    },
+    settle(count: number) {
+      visit.spent -= count;
       // What was taken in a window that is over cannot be had back in the next one.
-      const isOver = standing !== null && standing.resetAt.getTime() <= Date.now();
+      const isOver = visit.standing !== null && visit.standing.resetAt.getTime() <= Date.now();
       if (count === 0 || (count > 0 && isOver)) return;
-      standing = purses?.settle(tenantId, count) ?? null;
-    },
-    get standing() {
-      return standing;
-    },
-    get spent() {
-      return spent;
+      visit.standing = purses?.settle(tenantId, count) ?? null;
     },
     leave,
   };
+  return visit;
 }

@@ -49,8 +49,13 @@ export function toKeyHint(key: string): Pick<KeyHint, 'keyPrefix' | 'keyLast4'> 
   return { keyPrefix: key.slice(0, 7), keyLast4: key.slice(-4) };
 }
 
+// With plain numbers: it is made for each request.
 function toChecksum(secret: string): string {
-  return toBase62(BigInt(crc32(secret)), checksumLength);
+  let text = '';
+  for (let rest = crc32(secret); rest > 0; rest = Math.floor(rest / 62)) {
+    text = alphabet[rest % 62] + text;
+  }
+  return text.padStart(checksumLength, '0');
 }
 
 function toBase62(value: bigint, length: number): string {

@@ -9,6 +9,8 @@ import type { Counters } from './counters.ts';
 export type Standing = NonNullable<RequestVisit['standing']>;
 
 export interface Purses {
+  /** Takes points that are in hand already; null, and takes nothing, when they have to be charged. */
+  spend(tenantId: string, points: number): Standing | null;
   /** Throws RATE_LIMITED, and takes nothing, when there are not enough. */
   charge(tenantId: string, points: number): Promise<Standing>;
   /** Puts back what was charged in this window; a negative number takes more, and may leave a debt. */
@@ -35,25 +37,17 @@ const shares = 50;
 /** Tenants that are remembered; of those beyond, what is in hand is lost. */
 const mostPurses = 10_000;
 
+type RateLimit = NonNullable<Config['rateLimit']>;
+
 export function createPurses(
-  { points: limit, seconds }: NonNullable<Config['rateLimit']>,
+  rateLimit: RateLimit,
   counters: Counters,
   onRefusal: () => void,
 ): Purses {
+  const { points: limit, seconds } = rateLimit;
   const counter = counters('points', seconds);
   const share = Math.ceil(limit / shares);
-  const purses = new Map<string, Purse>();
-  const find = (tenantId: string): Purse => {
-    const now = Date.now();
-    const known = purses.get(tenantId);
-    if (known !== undefined && known.endsAt > now) return known;
-    const purse = { inHand: 0, untaken: limit, endsAt: now + seconds * 1_000, taking: null };
-    purses.delete(tenantId);
-    purses.set(tenantId, purse);
-    const [oldest] = purses.keys();
-    if (purses.size > mostPurses && oldest !== undefined) purses.delete(oldest);
-    return purse;
-  };
+  const find = createPurseFinder(rateLimit);
   const take = async (tenantId: string, purse: Purse, points: number): Promise<void> => {
     const wanted = Math.ceil(Math.max(share, points - purse.inHand));
     const { total, endsAt } = await counter.add(tenantId, wanted);
@@ -68,19 +62,21 @@ export function createPurses(
     resetAt: new Date(endsAt),
     seconds,
   });
+  const spend = (purse: Purse, points: number): Standing | null => {
+    if (purse.inHand < points) return null;
+    purse.inHand -= points;
+    return toStanding(purse);
+  };
   return {
+    spend: (tenantId, points) => spend(find(tenantId), points),
     async charge(tenantId, points) {
       for (;;) {
         const purse = find(tenantId);
-        if (purse.inHand >= points) {
-          purse.inHand -= points;
-          return toStanding(purse);
-        }
+        const standing = spend(purse, points);
+        if (standing !== null) return standing;
         if (purse.inHand + purse.untaken < points) {
           onRefusal();
-          const message = `This takes ${points} of the ${limit} points that the tenant may spend in ${seconds} seconds, and fewer are left.`;
-          const retryAfterSeconds = Math.max(1, Math.ceil((purse.endsAt - Date.now()) / 1_000));
-          throw new GatewayError('RATE_LIMITED', message, { retryAfterSeconds });
+          throw toRefusal(rateLimit, purse, points);
         }
         purse.taking ??= take(tenantId, purse, points).finally(() => {
           purse.taking = null;
@@ -95,4 +91,26 @@ export function createPurses(
       return toStanding(purse);
     },
   };
+}
+
+/** Answers the purse of a tenant; a full one when there is none, or its window is over. */
+function createPurseFinder({ points, seconds }: RateLimit): (tenantId: string) => Purse {
+  const purses = new Map<string, Purse>();
+  return (tenantId) => {
+    const now = Date.now();
+    const known = purses.get(tenantId);
+    if (known !== undefined && known.endsAt > now) return known;
+    const purse = { inHand: 0, untaken: points, endsAt: now + seconds * 1_000, taking: null };
+    purses.delete(tenantId);
+    purses.set(tenantId, purse);
+    const [oldest] = purses.keys();
+    if (purses.size > mostPurses && oldest !== undefined) purses.delete(oldest);
+    return purse;
+  };
+}
+
+function toRefusal({ points, seconds }: RateLimit, { endsAt }: Purse, asked: number): GatewayError {
+  const message = `This takes ${asked} of the ${points} points that the tenant may spend in ${seconds} seconds, and fewer are left.`;
+  const retryAfterSeconds = Math.max(1, Math.ceil((endsAt - Date.now()) / 1_000));
+  return new GatewayError('RATE_LIMITED', message, { retryAfterSeconds });
 }

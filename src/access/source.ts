@@ -1,6 +1,6 @@
 // Owns where a request comes from: which address counts when proxies stand in between. Pure.
 
-import { BlockList, isIP } from 'node:net';
+import { BlockList, isIP, isIPv4 } from 'node:net';
 
 /** How many proxies stand in front, or which addresses and networks are proxies; 0 and the empty list: none. */
 export type TrustedProxies = number | readonly string[];
@@ -68,6 +68,7 @@ function toFamily(address: string): 'ipv4' | 'ipv6' {
 
 // With or without a port, and an IPv4 address as such where a socket that speaks both shows it as IPv6.
 function toAddress(text: string): string | null {
+  if (isIPv4(text)) return text;
   const bare =
     /^\[([^\]]*)\](?::\d+)?$/.exec(text)?.[1] ?? /^([\d.]+):\d+$/.exec(text)?.[1] ?? text;
   const address = bare.replace(/^::ffff:(?=[\d.]+$)/i, '').replace(/%.*/s, '');

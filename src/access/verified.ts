@@ -42,38 +42,17 @@ export function createVerifiedKeys({
   clock = () => performance.now(),
   mostKeys = 10_000,
 }: VerifiedKeysOptions): VerifiedKeys {
-  // In order of their verification: to move one with each use costs more than to ask again for one that was forgotten.
-  const remembered = new Map<string, Remembered>();
-  const ofTenant = new Map<string, Set<string>>();
+  const memory = createMemory(mostKeys);
   /** For each question under way the tenants whose keys have changed since; null for all tenants. */
   const underWay = new Set<Set<string | null>>();
-  const forget = (fingerprint: string): void => {
-    const known = remembered.get(fingerprint);
-    if (known === undefined) return;
-    const { tenantId } = known.key;
-    const others = ofTenant.get(tenantId);
-    remembered.delete(fingerprint);
-    others?.delete(fingerprint);
-    if (others?.size === 0) ofTenant.delete(tenantId);
-  };
-  const remember = (fingerprint: string, key: VerifiedKey, endsAt: number): void => {
-    forget(fingerprint);
-    remembered.set(fingerprint, { key, endsAt });
-    ofTenant.set(key.tenantId, (ofTenant.get(key.tenantId) ?? new Set()).add(fingerprint));
-    for (const oldest of remembered.keys()) {
-      if (remembered.size <= mostKeys) break;
-      forget(oldest);
-    }
-  };
   const leave = changes.subscribe(({ tenantId, keys }) => {
     if (!keys) return;
     for (const changed of underWay) changed.add(tenantId);
-    const fingerprints = tenantId === null ? remembered.keys() : ofTenant.get(tenantId)?.values();
-    fingerprints?.forEach(forget);
+    memory.forgetTenant(tenantId);
   });
   return {
     find(fingerprint) {
-      const found = remembered.get(fingerprint);
+      const found = memory.get(fingerprint);
       if (found === undefined || !changes.isCurrent() || clock() >= found.endsAt) return undefined;
       return found.key;
     },
@@ -83,18 +62,52 @@ export function createVerifiedKeys({
       underWay.add(changed);
       const found = await ask().finally(() => underWay.delete(changed));
       if (found === undefined) {
-        forget(fingerprint);
+        memory.forget(fingerprint);
         return undefined;
       }
       const { expiresInMs, ...key } = found;
       const isSure = changes.isCurrent() && !changed.has(null) && !changed.has(key.tenantId);
-      if (isSure) remember(fingerprint, key, askedAt + (expiresInMs ?? Infinity));
+      if (isSure) memory.put(fingerprint, { key, endsAt: askedAt + (expiresInMs ?? Infinity) });
       return key;
     },
     [Symbol.dispose]() {
       leave();
-      remembered.clear();
-      ofTenant.clear();
+      memory.forgetTenant(null);
+    },
+  };
+}
+
+/** Keys by their fingerprints. Forgets the one that was verified first when there are too many. */
+function createMemory(mostKeys: number) {
+  // In order of their verification: to move one with each use costs more than to ask again for one that was forgotten.
+  const remembered = new Map<string, Remembered>();
+  const ofTenant = new Map<string, Set<string>>();
+  const forget = (fingerprint: string): void => {
+    const known = remembered.get(fingerprint);
+    if (known === undefined) return;
+    const { tenantId } = known.key;
+    const others = ofTenant.get(tenantId);
+    remembered.delete(fingerprint);
+    others?.delete(fingerprint);
+    if (others?.size === 0) ofTenant.delete(tenantId);
+  };
+  return {
+    get: (fingerprint: string) => remembered.get(fingerprint),
+    put(fingerprint: string, known: Remembered): void {
+      const { tenantId } = known.key;
+      forget(fingerprint);
+      remembered.set(fingerprint, known);
+      ofTenant.set(tenantId, (ofTenant.get(tenantId) ?? new Set()).add(fingerprint));
+      for (const oldest of remembered.keys()) {
+        if (remembered.size <= mostKeys) break;
+        forget(oldest);
+      }
+    },
+    forget,
+    /** Null: those of all tenants. */
+    forgetTenant(tenantId: string | null): void {
+      const known = tenantId === null ? remembered.keys() : ofTenant.get(tenantId)?.values();
+      known?.forEach(forget);
     },
   };
 }

@@ -4,10 +4,13 @@
 import { randomUUID } from 'node:crypto';
 
 export interface Pulse {
-  /** Whether a beat was heard that was sent within the last half second. */
+  /** Whether a beat was heard that was sent within the last three quarters of a second. */
   isCurrent(): boolean;
-  /** Sends a beat and resolves once it is heard. Rejects when that takes too long, or with what `fail` was told. */
-  beat(send: (message: string) => Promise<void>): Promise<void>;
+  /**
+   * Sends a beat and resolves once it is heard, with the milliseconds that this took. Rejects when it takes too long, or
+   * with what `fail` was told.
+   */
+  beat(send: (message: string) => Promise<void>): Promise<number>;
   /** Takes a message if it is a beat, of this pulse or of another one. */
   take(message: string): boolean;
   /** No more beats will be heard through this channel. */
@@ -16,75 +19,138 @@ export interface Pulse {
   reset(): void;
   /** Resolves when a beat is heard that is sent after this call, or when the pulse is stopped. */
   untilNextBeat(): Promise<void>;
-  /** Ends early when somebody waits for a beat, when the channel has failed, and when the pulse is stopped. */
+  /**
+   * Ends early when somebody waits for a beat, when the channel has failed, and when the pulse is stopped; at once when
+   * there is no time to rest.
+   */
   rest(ms: number): Promise<void>;
   stop(): void;
   isStopped(): boolean;
 }
 
-/** Milliseconds for which a beat proves that the channel is alive, counted from when it was sent. */
-const goodForMs = 500;
+/**
+ * Milliseconds for which a beat proves that the channel is alive, counted from when it was sent. What is late is counted
+ * too: no promise may hang on how busy the process is. So this is long enough for two turns of an event loop that is as
+ * late as it may be before requests are refused, and short enough for what is promised within a second.
+ */
+const goodForMs = 750;
 /** What was not heard by then never will be. */
 const deadlineMs = 2_000;
 
 interface Beat {
+  readonly number: number;
   readonly message: string;
   readonly sentAt: number;
+  readonly heard: Promise<void>;
   resolve(): void;
   reject(cause: Error): void;
 }
 
-const doNothing = (): void => undefined;
-
 /** `clock` answers milliseconds and only goes forward. */
 export function createPulse(clock: () => number): Pulse {
-  const source = randomUUID();
+  const beats = createBeats(clock);
   const waiters = createWaiters();
-  let sent = 0;
-  let provedAt = -Infinity;
+  const nap = createNap();
   let stopped = false;
-  let last: Beat | null = null;
   let failure: Error | null = null;
-  let wake = doNothing;
   const fail = (cause: Error): void => {
     failure = cause;
-    last?.reject(cause);
-    wake();
+    beats.fail(cause);
+    nap.end();
   };
   return {
-    isCurrent: () => clock() - provedAt <= goodForMs,
+    isCurrent: beats.isCurrent,
     async beat(send) {
       if (failure !== null) throw failure;
-      sent += 1;
-      const number = sent;
-      const { promise, resolve, reject } = Promise.withResolvers<void>();
-      last = { message: `beat ${source} ${number}`, sentAt: clock(), resolve, reject };
-      const timer = setTimeout(reject, deadlineMs, new Error('A beat was not heard.'));
-      timer.unref();
-      await Promise.all([send(last.message), promise]).finally(() => clearTimeout(timer));
+      const { number, message, sentAt, heard, reject } = beats.next();
+      using _ = createDeadline(reject);
+      await Promise.all([send(message), heard]);
       waiters.release(number);
+      return clock() - sentAt;
     },
-    take(message) {
+    take: beats.take,
+    fail,
+    reset() {
+      beats.forget();
+      failure = null;
+    },
+    async untilNextBeat() {
+      if (stopped) return;
+      const beat = waiters.wait(beats.sent);
+      nap.end();
+      await beat;
+    },
+    async rest(ms) {
+      if (stopped || failure !== null || waiters.any() || ms <= 0) return;
+      await nap.take(ms);
+    },
+    stop() {
+      stopped = true;
+      fail(new Error('The change feed is closed.'));
+      beats.forget();
+      waiters.release(Infinity);
+    },
+    isStopped: () => stopped,
+  };
+}
+
+/** The beats of a pulse, of which the last one counts, and what was proved by one of them. */
+function createBeats(clock: () => number) {
+  const source = randomUUID();
+  let sent = 0;
+  let provedAt = -Infinity;
+  let last: Beat | null = null;
+  return {
+    get sent() {
+      return sent;
+    },
+    isCurrent: () => clock() - provedAt <= goodForMs,
+    next(): Beat {
+      sent += 1;
+      const { promise: heard, resolve, reject } = Promise.withResolvers<void>();
+      const message = `beat ${source} ${sent}`;
+      last = { number: sent, message, sentAt: clock(), heard, resolve, reject };
+      return last;
+    },
+    take(message: string): boolean {
       if (message === last?.message) {
         provedAt = last.sentAt;
         last.resolve();
       }
       return message.startsWith('beat ');
     },
-    fail,
-    reset() {
+    fail: (cause: Error) => last?.reject(cause),
+    forget() {
       provedAt = -Infinity;
       last = null;
-      failure = null;
     },
-    async untilNextBeat() {
-      if (stopped) return;
-      const beat = waiters.wait(sent);
-      wake();
-      await beat;
+  };
+}
+
+function createDeadline(reject: (cause: Error) => void): Disposable {
+  let turn: NodeJS.Immediate | undefined;
+  const timer = setTimeout(() => {
+    // A process that could do nothing for so long has read nothing either: the beat may be there, and sockets are read
+    // after timers and before this.
+    turn = setImmediate(reject, new Error('A beat was not heard.'));
+  }, deadlineMs);
+  timer.unref();
+  return {
+    [Symbol.dispose]() {
+      clearTimeout(timer);
+      clearImmediate(turn);
     },
-    async rest(ms) {
-      if (stopped || failure !== null || waiters.any()) return;
+  };
+}
+
+const doNothing = (): void => undefined;
+
+/** A pause of one sleeper, which somebody may end. */
+function createNap() {
+  let wake = doNothing;
+  return {
+    end: () => wake(),
+    async take(ms: number): Promise<void> {
       const { promise, resolve } = Promise.withResolvers<void>();
       const timer = setTimeout(resolve, ms);
       timer.unref();
@@ -92,13 +158,6 @@ export function createPulse(clock: () => number): Pulse {
       await promise;
       clearTimeout(timer);
     },
-    stop() {
-      stopped = true;
-      provedAt = -Infinity;
-      fail(new Error('The change feed is closed.'));
-      waiters.release(Infinity);
-    },
-    isStopped: () => stopped,
   };
 }
 

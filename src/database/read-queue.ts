@@ -1,9 +1,15 @@
-// Owns the queue for connections to PostgreSQL of those who read: whoever comes while others wait travels with them, in
-// one packet. That spares both sides a good part of the work of a small reading.
+// Owns the queue for connections to PostgreSQL of those who read: what is asked for in one turn of the event loop, or while
+// all connections are busy, travels in few packets. That spares both sides a good part of the work of a small reading.
 
 import type { Pool, PoolClient } from 'pg';
 import { areKnown, isOfStatement, sendTrips, type Trip } from './round-trip.ts';
 import type { Statement, TextRow } from './statement.ts';
+
+/** Executes the statements in one transaction and answers the rows of the last one; `onSend` is called when they leave. */
+export type QueuedRead = (
+  statements: readonly Statement[],
+  onSend: () => void,
+) => Promise<readonly TextRow[]>;
 
 interface Waiting extends Trip {
   readonly onSend: () => void;
@@ -12,62 +18,55 @@ interface Waiting extends Trip {
 /** A reading that takes long holds up those that travel behind it. */
 const mostTogether = 8;
 
-/** Executes the statements in one transaction and answers the rows of the last one; `onSend` is called when they leave. */
-export type QueuedRead = (
-  statements: readonly Statement[],
-  onSend: () => void,
-) => Promise<readonly TextRow[]>;
-
 export function createReadQueue(pool: Pool): QueuedRead {
   const waiting: Waiting[] = [];
-  let asked = 0;
-  let remembers = true;
-  const ask = async (): Promise<void> => {
+  let [asked, isDue, remembers] = [0, false, true];
+  const askForConnections = (): void => {
+    while (asked * mostTogether < waiting.length) void leave();
+  };
+  const leave = async (): Promise<void> => {
     asked += 1;
     const last = waiting.at(-1);
     const client = await pool.connect().catch((error: Error) => error);
+    const share = Math.min(Math.ceil(waiting.length / asked), mostTogether);
     asked -= 1;
     if (client instanceof Error) {
       // Those who came later have not waited long enough yet.
       const late = waiting.splice(0, last === undefined ? 0 : waiting.indexOf(last) + 1);
       for (const { reject } of late) reject(client);
-      return askMore();
+    } else {
+      const trips = waiting.splice(0, countReady(waiting.slice(0, share), client, remembers));
+      for (const { onSend } of trips) onSend();
+      sendTrips(client, trips, remembers);
     }
-    const trips = takeTrips(waiting, client, remembers);
-    askMore();
-    if (trips.length === 0) return client.release();
-    for (const { onSend } of trips) onSend();
-    sendTrips(client, trips, remembers);
+    askForConnections();
   };
-  const askMore = (): void => {
-    if (asked * mostTogether < waiting.length) void ask();
+  const endTurn = (): void => {
+    isDue = false;
+    askForConnections();
   };
-  const send = async (
-    statements: readonly Statement[],
-    onSend: () => void,
-  ): Promise<readonly TextRow[]> => {
+  const read: QueuedRead = async (statements, onSend) => {
     const { promise, resolve, reject } = Promise.withResolvers<readonly TextRow[]>();
     waiting.push({ statements, resolve, reject, onSend });
-    askMore();
+    if (!isDue) setImmediate(endTurn);
+    isDue = true;
     return await promise;
   };
   return async (statements, onSend) => {
     try {
-      return await send(statements, onSend);
+      return await read(statements, onSend);
     } catch (error) {
       if (!isMisremembered(error)) throw error;
       remembers = false;
-      return await send(statements, onSend);
+      return await read(statements, onSend);
     }
   };
 }
 
 /** Only what the connection knows travels with others, so that none of them depends on the statement of another. */
-function takeTrips(waiting: Waiting[], client: PoolClient, named: boolean): readonly Waiting[] {
-  const isReady = ({ statements }: Trip): boolean => named && areKnown(client, statements);
-  const unready = waiting.findIndex((trip) => !isReady(trip));
-  const ready = unready === -1 ? waiting.length : unready;
-  return waiting.splice(0, Math.min(Math.max(ready, 1), mostTogether));
+function countReady(trips: readonly Trip[], client: PoolClient, named: boolean): number {
+  const unready = trips.findIndex(({ statements }) => !named || !areKnown(client, statements));
+  return unready === -1 ? trips.length : Math.max(unready, 1);
 }
 
 /**

@@ -29,15 +29,35 @@ export function toResponse(
   context: AnswerContext,
 ): PlainResponse {
   const mediaType = toMediaType(context.request.headers.get('accept'));
-  const headers = answerHeaders[mediaType];
-  if (errors.length === 0) return { status: 200, headers, body: JSON.stringify(result) };
+  if (errors.length === 0) {
+    return { status: 200, headers: answerHeaders[mediaType], body: JSON.stringify(result) };
+  }
   const problems = errors.map((thrown) => toProblem(thrown, context));
   report(problems, context);
+  return toErrorAnswer(problems, result, mediaType, context.requestId);
+}
+
+/** The same answer to an error of ours, for a request that nobody has looked at. `accept` is its header. */
+export function toRefusal(
+  error: GatewayError,
+  requestId: string,
+  accept: string | null,
+): PlainResponse {
+  const problem: Problem = { error, thrown: error, place: null, ofDocument: false };
+  return toErrorAnswer([problem], {}, toMediaType(accept), requestId);
+}
+
+function toErrorAnswer(
+  problems: readonly Problem[],
+  result: Omit<Result, 'errors'>,
+  mediaType: MediaType,
+  requestId: string,
+): PlainResponse {
   const refusal = 'data' in result ? undefined : problems[0];
-  const told = problems.map((problem) => toJson(problem, context.requestId));
+  const told = problems.map((problem) => toJson(problem, requestId));
   return {
     status: toStatus(refusal, mediaType),
-    headers: { ...headers, ...toErrorHeaders(problems, refusal) },
+    headers: { ...answerHeaders[mediaType], ...toErrorHeaders(problems, refusal) },
     body: JSON.stringify({ errors: told, ...result }),
   };
 }

@@ -34,6 +34,22 @@ const blocks = Object.keys(metaBlocks) as MetaBlock[];
 
 /** What the selection on a WhatsAppNumber looks at. */
 export function toShown(info: SelectionInfo): Shown {
+  return remember(info, () => findShown(info));
+}
+
+// One array of nodes is one place of an operation, with everything that is skipped left out; a plan has the same ones
+// each time.
+const remembered = new WeakMap<SelectionInfo['fieldNodes'], Shown>();
+
+function remember({ fieldNodes }: SelectionInfo, find: () => Shown): Shown {
+  const known = remembered.get(fieldNodes);
+  if (known !== undefined) return known;
+  const shown = find();
+  remembered.set(fieldNodes, shown);
+  return shown;
+}
+
+function findShown(info: SelectionInfo): Shown {
   const fields = listSubfields(info.fieldNodes, info);
   const names = new Set(fields.map((field) => field.name.value));
   const listBelow = (name: string) =>
@@ -51,10 +67,12 @@ export function toShown(info: SelectionInfo): Shown {
 
 /** The same for all aliases of the list together. */
 export function toShownList(info: SelectionInfo & Pick<GraphQLResolveInfo, 'operation'>): Shown {
-  const lists = listSubfields([info.operation], info).filter(
-    (field) => field.name.value === 'numbers',
-  );
-  return toShown({ ...info, fieldNodes: lists });
+  return remember(info, () => {
+    const lists = listSubfields([info.operation], info).filter(
+      (field) => field.name.value === 'numbers',
+    );
+    return findShown({ ...info, fieldNodes: lists });
+  });
 }
 
 // The members that a number always has, and those that are relations.

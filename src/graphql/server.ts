@@ -1,7 +1,7 @@
 // Owns the GraphQL door: who may ask what in which form, and the way of an operation from its body to its answer.
 // What an answer looks like is response.ts's.
 
-import { validate } from 'graphql';
+import { type DocumentNode, getOperationAST, GraphQLError, type Source, validate } from 'graphql';
 import { createYoga, type GraphQLParams, type Plugin } from 'graphql-yoga';
 import type { Access, AccessControl } from '../access/access.ts';
 import type { Allowance, Visit } from '../access/allowance.ts';
@@ -15,6 +15,7 @@ import {
   toFetchResponse,
   toPlainResponse,
 } from '../exchange.ts';
+import { type JsonObject, parseJson, toObject } from '../json.ts';
 import type { Numbers } from '../numbers/numbers.ts';
 import type { RequestContext, Telemetry } from '../telemetry.ts';
 import type { GraphQLContext } from './builder.ts';
@@ -45,7 +46,8 @@ export function createGraphQLServer(
   options: GraphQLServerOptions,
 ): (request: PlainRequest, context: RequestContext) => Promise<PlainResponse> {
   const { answers, numbers, telemetry, waitFor } = options;
-  const yoga = createEngine(options);
+  const steps = createSteps(options);
+  const yoga = createEngine(steps);
   const graphiql = options.graphiql === null ? null : createGraphiql(options.graphiql.apiKey);
   const methods = graphiql === null ? ['POST'] : ['GET', 'POST'];
   return async (request, context) => {
@@ -62,7 +64,7 @@ export function createGraphQLServer(
         if (!isPlain(request)) {
           return { response: await askYoga(yoga, request, asked), isLasting: false };
         }
-        const result = await run(yoga, { ...asked, request });
+        const result = await run(steps, { ...asked, request });
         return { response: toResponse(result, answer), isLasting: isLasting(result, params) };
       });
     } catch (thrown) {
@@ -129,28 +131,58 @@ async function askYoga(
   return await toPlainResponse(await yoga.handleRequest(request, context));
 }
 
-/** The steps that Yoga takes for an operation, with its plugins and all that it remembers, and nothing around them. */
+type Steps = ReturnType<typeof createSteps>;
+
+/** The steps that Yoga takes for an operation, and nothing around them. */
 async function run(
-  yoga: Yoga,
-  context: ServerContext & Pick<GraphQLContext, 'request'>,
+  { parse, validateDocument, execute }: Steps,
+  contextValue: ServerContext & Pick<GraphQLContext, 'request'>,
 ): Promise<Result> {
-  const { query, variables: variableValues, operationName } = context.params;
-  const steps = yoga.getEnveloped(context);
-  const document = steps.parse(query);
-  const errors = steps.validate(steps.schema, document);
+  const { query = '', variables: variableValues, operationName } = contextValue.params;
+  const document = parse(query);
+  if (!getOperationAST(document, operationName)) throw new GraphQLError(noOperation);
+  const errors = validateDocument(document);
   if (errors.length > 0) return { errors };
-  const contextValue = await steps.contextFactory();
-  const { schema: of } = steps;
-  return await steps.execute({ schema: of, document, contextValue, variableValues, operationName });
+  return await execute({ schema, document, contextValue, variableValues, operationName });
 }
 
-type EngineOptions = Pick<GraphQLServerOptions, 'limits' | 'suggestions'>;
+// What Yoga says, before anything is validated.
+const noOperation = 'Could not determine what operation to execute.';
 
-// Yoga carries an operation through its steps and remembers documents; each step itself is ours or graphql-js's.
-function createEngine(options: EngineOptions) {
+/** The steps of an operation. Both ways take these, and so know what was parsed and validated before. */
+function createSteps({
+  limits,
+  suggestions,
+}: Pick<GraphQLServerOptions, 'limits' | 'suggestions'>) {
+  const documents = createDocumentCache();
+  const parseWithinLimits = createParse(limits);
+  const validated = new WeakMap<DocumentNode, readonly GraphQLError[]>();
+  return {
+    parse(source: string | Source): DocumentNode {
+      const text = typeof source === 'string' ? source : source.body;
+      const known = documents.get(text);
+      if (known !== undefined) return known;
+      const document = parseWithinLimits(text);
+      documents.set(text, document);
+      return document;
+    },
+    validateDocument(document: DocumentNode): readonly GraphQLError[] {
+      const known = validated.get(document);
+      if (known !== undefined) return known;
+      const rules = { hideSuggestions: !suggestions, maxErrors: 10 };
+      const errors = validate(schema, document, undefined, rules);
+      validated.set(document, errors);
+      return errors;
+    },
+    execute: createExecute(limits.cost),
+  };
+}
+
+// Yoga carries an operation through the steps; what they do is ours or graphql-js's, and so is what is remembered.
+function createEngine(steps: Steps) {
   return createYoga<ServerContext>({
     schema,
-    plugins: [useParams(), useGraphQL(options), useAnswer()],
+    plugins: [useParams(), useSteps(steps), useAnswer()],
     // The answer is made by useAnswer, which shows no error that is not ours.
     maskedErrors: false,
     logging: false,
@@ -161,13 +193,10 @@ function createEngine(options: EngineOptions) {
     multipart: false,
     batching: false,
     maxRequestBodySize: false,
-    parserAndValidationCache: { documentCache: createDocumentCache(), errorCache: noCache },
+    parserAndValidationCache: false,
     fetchAPI: { Request, Response, Headers, URL },
   });
 }
-
-// A document that is wrong is not sent again and again.
-const noCache = { get: () => undefined, set: () => undefined };
 
 function useParams(): Plugin<object, ServerContext> {
   return {
@@ -177,16 +206,11 @@ function useParams(): Plugin<object, ServerContext> {
   };
 }
 
-function useGraphQL({ limits, suggestions }: EngineOptions): Plugin {
-  const hideSuggestions = !suggestions;
-  const parseWithinLimits = createParse(limits);
-  const execute = createExecute(limits.cost);
+function useSteps({ parse, validateDocument, execute }: Steps): Plugin {
   return {
-    onParse: ({ setParseFn }) => setParseFn(parseWithinLimits),
+    onParse: ({ setParseFn }) => setParseFn(parse),
     onValidate({ setValidationFn }) {
-      setValidationFn((...[of, document, rules]: Parameters<typeof validate>) =>
-        validate(of, document, rules, { hideSuggestions, maxErrors: 10 }),
-      );
+      setValidationFn((_schema: unknown, document: DocumentNode) => validateDocument(document));
     },
     onExecute: ({ setExecuteFn }) => setExecuteFn(execute),
   };
@@ -204,33 +228,23 @@ function useAnswer(): Plugin<object, ServerContext> {
 
 /** Throws INVALID_REQUEST, and never repeats what was sent. Members that we do not know are passed over. */
 function parseBody(text: string): GraphQLParams {
-  const body = parseJson(text);
-  if (!isObject(body)) throw toInvalid('The body must be a JSON object with the member "query".');
+  const body = toObject(parseJson(text));
+  if (body === null) throw toInvalid('The body must be a JSON object with the member "query".');
   const { query, operationName, variables, extensions } = body;
   if (typeof query !== 'string' || query === '') throw toInvalid('"query" must be a document.');
   if (!isAbsent(operationName) && typeof operationName !== 'string') {
     throw toInvalid('"operationName" must be a text.');
   }
-  if (!isAbsent(variables) && !isObject(variables)) {
-    throw toInvalid('"variables" must be an object.');
-  }
-  if (!isAbsent(extensions) && !isObject(extensions)) {
-    throw toInvalid('"extensions" must be an object.');
-  }
-  return { query, ...(operationName && { operationName }), ...(variables && { variables }) };
+  const given = parseMember('variables', variables);
+  parseMember('extensions', extensions);
+  return { query, ...(operationName && { operationName }), ...(given && { variables: given }) };
 }
 
-// What V8 says of a text that is no JSON repeats the text.
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
+/** Null for one that is left out. */
+function parseMember(name: string, member: unknown): JsonObject | null {
+  const object = toObject(member);
+  if (object === null && !isAbsent(member)) throw toInvalid(`"${name}" must be an object.`);
+  return object;
 }
 
 function isAbsent(value: unknown): value is null | undefined {

@@ -54,47 +54,17 @@ interface PauseRow {
 
 /** Makes sure that of all processes one reads a subject at a time, and that nobody reads what was just read. */
 export async function acquireLease(database: Database, request: LeaseRequest): Promise<Lease> {
-  const { tenantId, holder, subjects } = request;
+  const { tenantId, holder } = request;
   const calledAt = performance.now();
   // The wait for a connection would otherwise count as time in which nobody had asked yet.
   const toAskedMsAgo = () => request.askedMsAgo + performance.now() - calledAt;
-  const asked = sql`jsonb_to_recordset(${JSON.stringify(subjects)}::jsonb) as asked(block text, id text)`;
   return await database.withTenant(tenantId, async (transaction) => {
-    // In the order of the key, so that two processes can never wait for each other.
-    const granted = await sql<{ subject: string }>`
-      insert into refresh_lease (tenant_id, subject, holder, expires_at)
-      select ${tenantId}, block || ':' || id, ${holder},
-        clock_timestamp() + ${request.leaseMs}::float8 * interval '1 millisecond'
-      from ${asked} order by block || ':' || id
-      on conflict (tenant_id, subject) do update
-        set holder = excluded.holder, expires_at = excluded.expires_at
-        where refresh_lease.expires_at <= clock_timestamp()
-          or split_part(refresh_lease.holder, '/', 1) = split_part(excluded.holder, '/', 1)
-      returning subject`.execute(transaction);
+    const ours = await claimSubjects(transaction, request);
     // After the lease, never before: a reading that ended in between is stored by now and is seen here.
-    const { rows } = await sql<LeaseRow>`
-      select asked.block, asked.id, clock_timestamp()::timestamptz(3) as now,
-        coalesce(greatest(n.recorded_at, w.recorded_at) >=
-          clock_timestamp() - ${toAskedMsAgo()}::float8 * interval '1 millisecond', false) as satisfied,
-        (select jsonb_object_agg(b.account, jsonb_build_object('percent', b.spent_percent,
-            'ms', extract(epoch from b.spent_until - clock_timestamp()) * 1000))
-          from graph_budget b
-          where b.tenant_id = ${tenantId} and b.spent_until > clock_timestamp()) as pauses
-      from ${asked}
-      left join number_snapshot n
-        on n.tenant_id = ${tenantId} and n.number_id = asked.id and n.block = asked.block
-      left join waba_snapshot w
-        on asked.block = 'waba' and w.tenant_id = ${tenantId} and w.waba_id = asked.id`.execute(
-      transaction,
-    );
-    const ours = new Set(granted.rows.map((row) => row.subject));
+    const rows = await listSubjects(transaction, request, toAskedMsAgo());
     const satisfied = rows.filter((row) => row.satisfied);
-    await deleteLeases(
-      transaction,
-      tenantId,
-      holder,
-      satisfied.filter((row) => ours.has(toSubjectKey(row))),
-    );
+    const needless = satisfied.filter((row) => ours.has(toSubjectKey(row)));
+    await deleteLeases(transaction, tenantId, holder, needless);
     const credentials = await transaction
       .selectFrom('number_credential')
       .select(['number_id', 'sealed'])
@@ -110,6 +80,53 @@ export async function acquireLease(database: Database, request: LeaseRequest): P
       pauses: toPauses(rows[0]?.pauses ?? {}),
     };
   });
+}
+
+/** Answers the keys of those that are now the holder's. */
+async function claimSubjects(
+  transaction: TenantTransaction,
+  { tenantId, holder, subjects, leaseMs }: LeaseRequest,
+): Promise<ReadonlySet<string>> {
+  // In the order of the key, so that two processes can never wait for each other.
+  const granted = await sql<{ subject: string }>`
+    insert into refresh_lease (tenant_id, subject, holder, expires_at)
+    select ${tenantId}, block || ':' || id, ${holder},
+      clock_timestamp() + ${leaseMs}::float8 * interval '1 millisecond'
+    from ${toAsked(subjects)} order by block || ':' || id
+    on conflict (tenant_id, subject) do update
+      set holder = excluded.holder, expires_at = excluded.expires_at
+      where refresh_lease.expires_at <= clock_timestamp()
+        or split_part(refresh_lease.holder, '/', 1) = split_part(excluded.holder, '/', 1)
+    returning subject`.execute(transaction);
+  return new Set(granted.rows.map((row) => row.subject));
+}
+
+async function listSubjects(
+  transaction: TenantTransaction,
+  { tenantId, subjects }: LeaseRequest,
+  askedMsAgo: number,
+): Promise<readonly LeaseRow[]> {
+  const { rows } = await sql<LeaseRow>`
+    select asked.block, asked.id, clock_timestamp()::timestamptz(3) as now,
+      coalesce(greatest(n.recorded_at, w.recorded_at) >=
+        clock_timestamp() - ${askedMsAgo}::float8 * interval '1 millisecond', false) as satisfied,
+      (select jsonb_object_agg(b.account, jsonb_build_object('percent', b.spent_percent,
+          'ms', extract(epoch from b.spent_until - clock_timestamp()) * 1000))
+        from graph_budget b
+        where b.tenant_id = ${tenantId} and b.spent_until > clock_timestamp()) as pauses
+    from ${toAsked(subjects)}
+    left join number_snapshot n
+      on n.tenant_id = ${tenantId} and n.number_id = asked.id and n.block = asked.block
+    left join waba_snapshot w
+      on asked.block = 'waba' and w.tenant_id = ${tenantId} and w.waba_id = asked.id`.execute(
+    transaction,
+  );
+  return rows;
+}
+
+/** Subjects as a table with the name `asked`. */
+function toAsked(subjects: readonly Subject[]) {
+  return sql`jsonb_to_recordset(${JSON.stringify(subjects)}::jsonb) as asked(block text, id text)`;
 }
 
 /** `block:id`, the name of a subject. */

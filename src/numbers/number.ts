@@ -172,17 +172,19 @@ export function toWhatsAppNumber(
   const keys = shown.apiKeys ? stored.apiKeys.filter((key) => isUsable(key, nowMs)) : [];
   const health = shown.health === 'nothing' ? null : toHealth(stored, shown.health, circumstances);
   const meta = shown.meta === null ? null : toMeta(stored, shown.meta, circumstances);
-  const changes = [
-    ...keys.map(({ expiresAt }) => expiresAt),
-    shown.health === 'everything' ? toStaleAt(health?.freshness) : null,
-    ...(shown.meta ?? []).map((block) => toStaleAt(meta?.[block]?.freshness)),
-  ];
+  let changesAt = Infinity;
+  const noteChange = (at: number | null): void => {
+    if (at !== null && at > nowMs && at < changesAt) changesAt = at;
+  };
+  for (const { expiresAt } of keys) noteChange(expiresAt);
+  if (shown.health === 'everything') noteChange(toStaleAt(health?.freshness));
+  for (const block of shown.meta ?? []) noteChange(toStaleAt(meta?.[block]?.freshness));
   return hideUnread({
     id: stored.id,
     provider: stored.provider,
     state: stored.state,
     isFullyConnected: isFullyConnected(stored.state),
-    changesAt: toFirst(changes, nowMs),
+    changesAt: changesAt === Infinity ? null : new Date(changesAt),
     ...stored.details,
     ...(shown.apiKeys && { apiKeys: keys.map(toHint) }),
     ...(health !== null && { health }),
@@ -250,12 +252,6 @@ function isUsable({ expiresAt }: StoredKeyHint, nowMs: number): boolean {
 
 function toHint({ name, keyPrefix, keyLast4 }: StoredKeyHint): KeyHint {
   return { name, keyPrefix, keyLast4 };
-}
-
-/** The first of these moments that is yet to come. */
-function toFirst(moments: readonly (number | null)[], nowMs: number): Date | null {
-  const first = Math.min(...moments.map((at) => (at !== null && at > nowMs ? at : Infinity)));
-  return first === Infinity ? null : new Date(first);
 }
 
 /** The moment from which on a block counts as stale. */

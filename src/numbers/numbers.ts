@@ -17,7 +17,14 @@ import {
   toWhatsAppNumber,
   type WhatsAppNumber,
 } from './number.ts';
-import type { Block, ConnectionState, Credentials, Provider, ProviderName } from './provider.ts';
+import type {
+  Block,
+  ConnectionState,
+  Credentials,
+  Provider,
+  ProviderName,
+  UpstreamFailure,
+} from './provider.ts';
 import { createRefresher, toCredentialPlace, type Wish } from './refresh.ts';
 import { listAddresses, listNumbers } from './shown-store.ts';
 import * as store from './store.ts';
@@ -95,9 +102,8 @@ export function toOperatorAccess(tenantId: string): Access {
 }
 
 export function createNumbers(options: NumbersOptions): Numbers {
-  const { database, vault, now } = options;
-  const refresher = createRefresher(options);
-  const { list, getMany } = createReading(options, refresher);
+  const { now } = options;
+  const { list, getMany } = createReading(options, createRefresher(options));
   const get: Numbers['get'] = async (access, request, signal) => {
     const [found] = await getMany(access, [request], signal);
     if (found === undefined || found instanceof GatewayError) throw found ?? toNotFound();
@@ -106,22 +112,10 @@ export function createNumbers(options: NumbersOptions): Numbers {
   const getLive: Numbers['getLive'] = async (access, id, blocks, signal) => {
     const number = await get(access, { id, refresh: blocks }, signal);
     const failure = findRefreshFailure(number);
-    if (failure === null) return number;
-    const { code, message, retryAt, metaCode, metaSubcode, fbtraceId, transient } = failure;
-    throw new GatewayError(code, message, {
-      details: { metaCode, metaSubcode, fbtraceId, transient, retryAt },
-      // A session engine that is wrongly set up will not mend itself in seconds, but a 503 says when to look again.
-      ...((transient || code === 'UNAVAILABLE') && {
-        retryAfterSeconds: transient ? toRetryAfterSeconds(retryAt, now()) : 60,
-      }),
-    });
+    if (failure !== null) throw toRefreshError(failure, now());
+    return number;
   };
-  const getTenantOf = async (id: string): Promise<string> => {
-    const tenantId = await store.findTenantOfNumberAcrossTenants(database, id);
-    if (tenantId === undefined) throw toNotFound();
-    return tenantId;
-  };
-  const getStored = (tenantId: string, id: string) =>
+  const getStored: GetStored = (tenantId, id) =>
     get(toOperatorAccess(tenantId), { id, refresh: null }, AbortSignal.any([]));
   return {
     list,
@@ -129,15 +123,30 @@ export function createNumbers(options: NumbersOptions): Numbers {
     get,
     getLive,
     getStatus: (access, id, signal) => getLive(access, id, ['phone'], signal),
+    ...createUpkeep(options, getStored),
+  };
+}
+
+type GetStored = (tenantId: string, id: string) => Promise<WhatsAppNumber>;
+
+/** What is for operators. */
+function createUpkeep(
+  { database, vault }: NumbersOptions,
+  getStored: GetStored,
+): Pick<Numbers, 'create' | 'getTenantOf' | 'setState' | 'setCredentials'> {
+  const seal = (credentials: Credentials, tenantId: string, id: string): string =>
+    vault.seal(JSON.stringify(credentials), toCredentialPlace(tenantId, id));
+  const getTenantOf = async (id: string): Promise<string> => {
+    const tenantId = await store.findTenantOfNumberAcrossTenants(database, id);
+    if (tenantId === undefined) throw toNotFound();
+    return tenantId;
+  };
+  return {
     async create(number) {
       const { credentials, tenantId } = number;
-      const seal =
-        credentials === null
-          ? null
-          : (id: string) =>
-              vault.seal(JSON.stringify(credentials), toCredentialPlace(tenantId, id));
+      const sealFor = credentials && ((id: string) => seal(credentials, tenantId, id));
       const id = await store
-        .insertNumber(database, tenantId, toRow(number), seal)
+        .insertNumber(database, tenantId, toRow(number), sealFor)
         .catch((error: unknown) => {
           throw toConflict(error);
         });
@@ -151,8 +160,7 @@ export function createNumbers(options: NumbersOptions): Numbers {
     },
     async setCredentials(id, credentials) {
       const tenantId = await getTenantOf(id);
-      const sealed = vault.seal(JSON.stringify(credentials), toCredentialPlace(tenantId, id));
-      await store.updateCredential(database, tenantId, id, sealed);
+      await store.updateCredential(database, tenantId, id, seal(credentials, tenantId, id));
       return await getStored(tenantId, id);
     },
   };
@@ -169,15 +177,15 @@ function createReading(
   ): Promise<readonly StoredNumber[]> =>
     await listNumbers(database, { tenantId, shown, ...(ids && { ids }), now: now() });
   // What was stored while a session engine was configured says nothing once there is none.
-  const toNumber = (stored: StoredNumber, shown: Shown, outcomes: Outcomes = new Map()) =>
-    toWhatsAppNumber(stored, shown, {
-      now: now(),
-      readable: providers[stored.provider].blocks,
-      outcomes,
-    });
+  const toNumber = (stored: StoredNumber, shown: Shown, at: Date, outcomes = noOutcomes) => {
+    const readable = providers[stored.provider].blocks;
+    return toWhatsAppNumber(stored, shown, { now: at, readable, outcomes });
+  };
   return {
     async list(access, shown = everything) {
-      return (await read(access, shown)).map((stored) => toNumber(stored, shown));
+      const stored = await read(access, shown);
+      const at = now();
+      return stored.map((number) => toNumber(number, shown, at));
     },
     async getMany(access, requests, signal) {
       // No stored id has a NUL, and PostgreSQL refuses to be asked for one.
@@ -193,14 +201,17 @@ function createReading(
       const found = new Map(
         (await read(access, shown, toIds(asked))).map((stored) => [stored.id, stored]),
       );
+      const at = now();
       return requests.map(({ id, refresh }) => {
         const stored = found.get(id);
         if (stored === undefined) return toNotFound();
-        return toNumber(stored, shown, refresh === null ? undefined : outcomes.get(id));
+        return toNumber(stored, shown, at, refresh === null ? noOutcomes : outcomes.get(id));
       });
     },
   };
 }
+
+const noOutcomes: Outcomes = new Map();
 
 function toIds(requests: readonly NumberRequest[]): readonly string[] {
   return [...new Set(requests.map(({ id }) => id))];
@@ -250,6 +261,17 @@ function toConflict(error: unknown): unknown {
     'The tenant has a number with this phone number id or instance name already; see: number list.',
     { cause: error },
   );
+}
+
+function toRefreshError(failure: UpstreamFailure, now: Date): GatewayError {
+  const { code, message, retryAt, metaCode, metaSubcode, fbtraceId, transient } = failure;
+  return new GatewayError(code, message, {
+    details: { metaCode, metaSubcode, fbtraceId, transient, retryAt },
+    // A session engine that is wrongly set up will not mend itself in seconds, but a 503 says when to look again.
+    ...((transient || code === 'UNAVAILABLE') && {
+      retryAfterSeconds: transient ? toRetryAfterSeconds(retryAt, now) : 60,
+    }),
+  });
 }
 
 function toRetryAfterSeconds(retryAt: string | null, now: Date): number {

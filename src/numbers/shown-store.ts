@@ -3,7 +3,7 @@
 
 import { type RawBuilder, sql } from 'kysely';
 import type { Database } from '../database.ts';
-import { prepare, type Statement, toTextArray } from '../database/statement.ts';
+import { prepare, type Statement, type TextRow, toTextArray } from '../database/statement.ts';
 import type { MetaBlock } from './meta.ts';
 import type { NumberAddress, Shown, StoredBlock, StoredKeyHint, StoredNumber } from './number.ts';
 import type { ConnectionState, ProviderName, UpstreamFailure } from './provider.ts';
@@ -23,12 +23,11 @@ export async function listNumbers(
   database: Database,
   { tenantId, shown, ids, now }: ListRequest,
 ): Promise<readonly StoredNumber[]> {
-  const { toStatement, places } = toShape(shown, ids === undefined ? 'all' : 'some');
+  const { toStatement, toNumber } = toShape(shown, ids === undefined ? 'all' : 'some');
   const statement = toStatement({ tenantId, ids: toTextArray(ids ?? []) });
   const rows = await database.readTenant(tenantId, statement);
-  return rows.map((row) =>
-    toStoredNumber(shown, (column) => row[places[column] ?? row.length] ?? null, now.getTime()),
-  );
+  const nowMs = now.getTime();
+  return rows.map((row) => toNumber(row, nowMs));
 }
 
 /** Where the numbers with these ids are found upstream. */
@@ -57,10 +56,10 @@ const selectAddresses = prepare(
     where n.tenant_id = ${tenantId} and n.id = ${toAnyOf(ids)}`,
 );
 
-/** A statement, and where its columns stand in a row. */
+/** A statement, and how its rows are read. */
 interface Shape {
   readonly toStatement: (values: Readonly<Record<'tenantId' | 'ids', string>>) => Statement;
-  readonly places: Readonly<Record<string, number>>;
+  readonly toNumber: (row: TextRow, nowMs: number) => StoredNumber;
 }
 
 type Extent = 'all' | 'some';
@@ -82,7 +81,7 @@ function createShape(shown: Shown, extent: Extent): Shape {
   const names = Object.keys(columns);
   const selected = Object.entries(columns).map(([name, it]) => sql`${it} as ${sql.id(name)}`);
   return {
-    places: Object.fromEntries(names.map((name, place) => [name, place])),
+    toNumber: createToNumber(shown, (name) => toCell(names.indexOf(name))),
     toStatement: prepare('numbers', ['tenantId', 'ids'], ({ tenantId, ids }) => {
       const isAskedFor = (id: RawBuilder<string>) =>
         extent === 'all' ? sql`true` : sql`${id} = ${toAnyOf(ids)}`;
@@ -198,33 +197,52 @@ function toTimestamp(time: RawBuilder<unknown>): RawBuilder<string> {
   return sql`to_char(${time} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`;
 }
 
-/** The text of a column; null too where it was not selected. */
-type Cell = (column: string) => string | null;
+/** Takes the text of one column out of a row; null too where the column was not selected. */
+type Cell = (row: TextRow) => string | null;
 
-function toStoredNumber(shown: Shown, cell: Cell, nowMs: number): StoredNumber {
-  const provider = cell('provider') as ProviderName;
-  return {
-    // None of these three is ever null, and the database checks the words.
-    id: cell('id')!,
-    provider,
-    state: cell('state') as ConnectionState,
-    stateObservedAt: cell('stateObservedAt'),
-    details: shown.details ? toDetails(cell) : null,
-    apiKeys: shown.apiKeys ? toKeyHints(cell('apiKeys'), nowMs) : [],
-    blocks:
-      shown.health === 'nothing' && shown.meta === null ? {} : toBlocks(shown, provider, cell),
+/** Finds a column once for all rows: a row is read for every number of every answer. */
+type FindCell = (column: string) => Cell;
+
+function toCell(place: number): Cell {
+  return place === -1 ? () => null : (row) => row[place] ?? null;
+}
+
+function createToNumber(shown: Shown, find: FindCell): Shape['toNumber'] {
+  const [toId, toProvider, toState] = [find('id'), find('provider'), find('state')];
+  const [toStateObservedAt, toApiKeys] = [find('stateObservedAt'), find('apiKeys')];
+  const toDetails = shown.details ? createToDetails(find) : () => null;
+  const toBlocks =
+    shown.health === 'nothing' && shown.meta === null
+      ? () => noBlocks
+      : createToBlocks(shown, find);
+  return (row, nowMs) => {
+    const provider = toProvider(row) as ProviderName;
+    return {
+      // None of these three is ever null, and the database checks the words.
+      id: toId(row)!,
+      provider,
+      state: toState(row) as ConnectionState,
+      stateObservedAt: toStateObservedAt(row),
+      details: toDetails(row),
+      apiKeys: shown.apiKeys ? toKeyHints(toApiKeys(row), nowMs) : [],
+      blocks: toBlocks(row, provider),
+    };
   };
 }
 
-function toDetails(cell: Cell): StoredNumber['details'] {
-  return {
-    instanceName: cell('instanceName'),
+const noBlocks: StoredNumber['blocks'] = {};
+
+function createToDetails(find: FindCell): (row: TextRow) => StoredNumber['details'] {
+  const [toInstanceName, toNumber, toName] = [find('instanceName'), find('number'), find('name')];
+  const [toCreatedAt, toUpdatedAt] = [find('createdAt'), find('updatedAt')];
+  return (row) => ({
+    instanceName: toInstanceName(row),
     // None of these is ever null.
-    number: cell('number')!,
-    name: cell('name')!,
-    createdAt: cell('createdAt')!,
-    updatedAt: cell('updatedAt')!,
-  };
+    number: toNumber(row)!,
+    name: toName(row)!,
+    createdAt: toCreatedAt(row)!,
+    updatedAt: toUpdatedAt(row)!,
+  });
 }
 
 function toKeyHints(text: string | null, nowMs: number): readonly StoredKeyHint[] {
@@ -238,35 +256,58 @@ function toKeyHints(text: string | null, nowMs: number): readonly StoredKeyHint[
   }));
 }
 
-function toBlocks(shown: Shown, provider: ProviderName, cell: Cell): StoredNumber['blocks'] {
+function createToBlocks(
+  shown: Shown,
+  find: FindCell,
+): (row: TextRow, provider: ProviderName) => StoredNumber['blocks'] {
   const whole = listWholeBlocks(shown);
-  const [phone, profile, waba] = metaBlocks.map((block) => {
-    const attemptedAt = cell(`${block} attemptedAt`);
-    const isWhole = whole.includes(block);
+  const toSummary = shown.health === 'summary' ? createToSummary(find) : () => null;
+  const [toPhone, toProfile, toWaba] = metaBlocks.map((block) =>
     // What is not shown whole is as if somebody had tried to read it.
-    if (isWhole && attemptedAt === null) return undefined;
-    const isSummary = !isWhole && block === 'phone' && shown.health === 'summary';
-    return {
-      data: toJson(cell(`${block} data`)) ?? (isSummary ? toSummary(cell) : null),
-      observedAt: cell(`${block} observedAt`),
-      attemptedAt,
-      failure: toJson(cell(`${block} failure`)) as UpstreamFailure | null,
-      verdict: cell(`${block} verdict`) as Verdict | null,
-    };
-  });
-  return {
-    ...(provider === 'META' ? { phone } : { connection: phone }),
-    profile,
-    waba,
+    whole.includes(block)
+      ? createToWhole(block, find)
+      : createToPart(block, find, block === 'phone' ? toSummary : () => null),
+  ) as [ToBlock, ToBlock, ToBlock];
+  return (row, provider) => {
+    const phone = toPhone(row);
+    const others = { profile: toProfile(row), waba: toWaba(row) };
+    return provider === 'META' ? { phone, ...others } : { connection: phone, ...others };
   };
 }
 
-function toSummary(cell: Cell): StoredBlock['data'] {
-  return {
-    qualityRating: cell('qualityRating'),
-    messagingLimitTier: cell('messagingLimitTier'),
-    status: cell('status'),
-  };
+type ToBlock = (row: TextRow) => StoredBlock | undefined;
+
+function createToPart(
+  block: MetaBlock,
+  find: FindCell,
+  toSummary: (row: TextRow) => StoredBlock['data'],
+): ToBlock {
+  const [toData, toFailure] = [find(`${block} data`), find(`${block} failure`)];
+  const [toObservedAt, toVerdict] = [find(`${block} observedAt`), find(`${block} verdict`)];
+  const toAttemptedAt = find(`${block} attemptedAt`);
+  return (row) => ({
+    data: toJson(toData(row)) ?? toSummary(row),
+    observedAt: toObservedAt(row),
+    attemptedAt: toAttemptedAt(row),
+    failure: toJson(toFailure(row)) as UpstreamFailure | null,
+    verdict: toVerdict(row) as Verdict | null,
+  });
+}
+
+function createToWhole(block: MetaBlock, find: FindCell): ToBlock {
+  const toAttemptedAt = find(`${block} attemptedAt`);
+  const toPart = createToPart(block, find, () => null);
+  return (row) => (toAttemptedAt(row) === null ? undefined : toPart(row));
+}
+
+function createToSummary(find: FindCell): (row: TextRow) => StoredBlock['data'] {
+  const [toQuality, toTier] = [find('qualityRating'), find('messagingLimitTier')];
+  const toStatus = find('status');
+  return (row) => ({
+    qualityRating: toQuality(row),
+    messagingLimitTier: toTier(row),
+    status: toStatus(row),
+  });
 }
 
 function toJson(text: string | null): Readonly<Record<string, unknown>> | null {

@@ -10,8 +10,10 @@ import {
   type ReadOptions,
   type Target,
   toPlainFailure,
+  type UpstreamFailure,
 } from '../numbers/provider.ts';
 import type { Telemetry } from '../telemetry.ts';
+import { CircuitOpen, createCircuits } from './circuit.ts';
 import { mapConcurrently } from './concurrency.ts';
 import { readHttp, toRetryAt, type HttpReading } from './http-read.ts';
 
@@ -22,45 +24,62 @@ export interface PilotStatusProviderOptions {
   readonly telemetry: Telemetry;
   /** For each HTTP request, its reply included; 3,000 unless told. */
   readonly attemptTimeoutMs?: number;
+  /** For which an open circuit stays open; 5,000 unless told. */
+  readonly circuitPauseMs?: number;
 }
 
 /** Reads the numbers whose provider is PILOT_STATUS, one request for each. */
 export function createPilotStatusProvider(options: PilotStatusProviderOptions): Provider {
-  const { sessionEngine, fetch, telemetry, attemptTimeoutMs = 3_000 } = options;
-  const readConnection = async (
-    target: Target,
-    { signal, deadlineAt }: ReadOptions,
-  ): Promise<ConnectionRead> => {
-    const { instanceName } = target;
-    if (sessionEngine === null || instanceName === null || !isPathSegment(instanceName)) {
-      return { ok: false, attempted: false, failure: noInstance };
-    }
-    const remainingMs = Math.floor(deadlineAt - performance.now());
-    if (remainingMs < 1) return { ok: false, attempted: false, failure: noTime };
-    const timeoutMs = Math.min(attemptTimeoutMs, remainingMs);
-    const url = toConnectionStateUrl(sessionEngine.url, instanceName);
-    const headers = { accept: 'application/json', apikey: sessionEngine.key };
-    const reading = await readHttp(url, { fetch, headers, timeoutMs, signal });
-    const read = toConnectionRead(reading, instanceName);
-    report(telemetry, reading, read);
-    return read;
-  };
+  const { sessionEngine } = options;
+  const readConnection =
+    sessionEngine === null ? null : createConnectionReader(sessionEngine, options);
   return {
-    blocks: sessionEngine === null ? [] : ['connection'],
+    blocks: readConnection === null ? [] : ['connection'],
     async read(targets, reading) {
       reading.signal.throwIfAborted();
       return mapConcurrently(targets, maximumRequestsUnderWay, async (target) => {
-        const { numberId } = target;
-        if (sessionEngine === null || !target.blocks.includes('connection')) {
-          return { numberId, reads: {} };
-        }
-        return { numberId, reads: { connection: await readConnection(target, reading) } };
+        const { numberId, blocks } = target;
+        const isAsked = readConnection !== null && blocks.includes('connection');
+        const reads = isAsked ? { connection: await readConnection(target, reading) } : {};
+        return { numberId, reads };
       });
     },
   };
 }
 
 type ConnectionRead = Read<Blocks['connection']>;
+
+type SessionEngine = NonNullable<PilotStatusProviderOptions['sessionEngine']>;
+
+function createConnectionReader(
+  { url: base, key }: SessionEngine,
+  { fetch, telemetry, attemptTimeoutMs = 3_000, circuitPauseMs }: PilotStatusProviderOptions,
+): (target: Target, options: ReadOptions) => Promise<ConnectionRead> {
+  const throughCircuits = createCircuits({
+    upstream: 'session engine',
+    telemetry,
+    pauseMs: circuitPauseMs,
+  });
+  const headers = { accept: 'application/json', apikey: key };
+  return async ({ instanceName }, { tenantId, signal, deadlineAt }) => {
+    if (instanceName === null || !isPathSegment(instanceName)) return toUnsent(noInstance);
+    const remainingMs = Math.floor(deadlineAt - performance.now());
+    if (remainingMs < 1) return toUnsent(noTime);
+    const timeoutMs = Math.min(attemptTimeoutMs, remainingMs);
+    const url = toConnectionStateUrl(base, instanceName);
+    try {
+      const reading = await throughCircuits(tenantId, instanceName, () =>
+        readHttp(url, { fetch, headers, timeoutMs, signal }),
+      );
+      const read = toConnectionRead(reading, instanceName);
+      report(telemetry, reading, read);
+      return read;
+    } catch (error) {
+      if (error instanceof CircuitOpen) return toUnsent(toDown(error));
+      throw error;
+    }
+  };
+}
 
 const maximumRequestsUnderWay = 8;
 
@@ -119,6 +138,15 @@ const noInstance = toPlainFailure(
   false,
   'No usable instance name is stored for this number; store the one that the session engine has.',
 );
+
+function toDown({ retryAt }: CircuitOpen): UpstreamFailure {
+  const message = 'The session engine does not answer, so it is not asked for a moment; try again.';
+  return toPlainFailure('UNAVAILABLE', true, message, retryAt.toISOString());
+}
+
+function toUnsent(failure: UpstreamFailure): ConnectionRead {
+  return { ok: false, attempted: false, failure };
+}
 
 function toFailed(
   message: string,

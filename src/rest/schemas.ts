@@ -50,6 +50,13 @@ export function toNumberSchemas(): Json {
           'Whether messages can be sent, as far as the last evidence tells; true only for a clear yes.',
       },
     }),
+    ...toMetaSchemas(),
+    OpenApiDocument: { type: 'object', description: 'https://spec.openapis.org/oas/v3.1.1' },
+  };
+}
+
+function toMetaSchemas(): Json {
+  return {
     MetaDetails: toObject(
       "What the Graph API said last. Null for a number that is not Meta's, or that was never read; a part that was never read is null.",
       {
@@ -62,7 +69,6 @@ export function toNumberSchemas(): Json {
     MetaPhone: toBlockSchema("Meta's node of the number.", 'phone'),
     MetaProfile: toBlockSchema('The business profile that people see.', 'profile'),
     MetaWaba: toBlockSchema('The WhatsApp Business account that the number belongs to.', 'waba'),
-    OpenApiDocument: { type: 'object', description: 'https://spec.openapis.org/oas/v3.1.1' },
   };
 }
 

@@ -110,9 +110,7 @@ export function createSimulator(options: SimulatorOptions = {}): Simulator {
     const plan = isSessionEnginePath(request.path)
       ? planSession(fleet, options.sessionEngineKey, request)
       : planGraph(settings, request);
-    const call = toCall(request, plan.operations);
-    calls.push(call);
-    if (calls.length > maximumCalls) calls.shift();
+    const call = logCall(calls, request, plan.operations);
     await holds.wait(plan.operations, toSignal);
     const faults = new Map(plan.operations.map((it) => [it, board.strike(it)]));
     const own = [...faults.values()].filter((fault) => fault !== null);
@@ -208,15 +206,22 @@ async function disturbAll(
   return ending && disturb(ending, signal);
 }
 
-function toCall(request: WireRequest, operations: readonly Operation[]): LoggedCall {
-  const { method, path, headers, body } = request;
-  return {
+/** Adds the call to the log, which keeps the last ones. */
+function logCall(
+  calls: LoggedCall[],
+  { method, path, search, headers, body }: WireRequest,
+  operations: readonly Operation[],
+): LoggedCall {
+  const call = {
     method,
     path,
-    query: Object.fromEntries(new URLSearchParams(request.search)),
+    query: Object.fromEntries(new URLSearchParams(search)),
     headers,
     body,
     operations: operations.map(({ name }) => name),
     status: 0,
   };
+  calls.push(call);
+  if (calls.length > maximumCalls) calls.shift();
+  return call;
 }

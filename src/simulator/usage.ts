@@ -29,26 +29,7 @@ const maximumSubjects = 32;
 const buckets: readonly UsageBucket[] = ['whatsapp_business_management', 'whatsapp'];
 
 export function createUsage(now: () => Date): Usage {
-  const counters = new Map<string, Map<number, number>>();
-  const currentMinute = (): number => Math.floor(now().getTime() / 60_000);
-
-  const minutesOf = (key: string): Map<number, number> => {
-    const minutes = counters.get(key) ?? new Map<number, number>();
-    counters.set(key, minutes);
-    const oldest = currentMinute() - windowMinutes;
-    for (const minute of minutes.keys()) if (minute <= oldest) minutes.delete(minute);
-    return minutes;
-  };
-  const add = (key: string): void => {
-    const minutes = minutesOf(key);
-    const minute = currentMinute();
-    minutes.set(minute, (minutes.get(minute) ?? 0) + 1);
-  };
-  const count = (key: string): number =>
-    minutesOf(key)
-      .values()
-      .reduce((sum, n) => sum + n, 0);
-
+  const { currentMinute, minutesOf, add, count } = createMinuteCounters(now);
   const minutesToRegain = (subject: Subject, bucket: UsageBucket): number => {
     const key = toKey(subject, bucket);
     let remaining = count(key);
@@ -60,17 +41,14 @@ export function createUsage(now: () => Date): Usage {
     return windowMinutes;
   };
 
-  const toEntry = (
-    subject: Subject,
-    bucket: UsageBucket,
-    minutes: number | undefined,
-  ): unknown => ({
-    type: bucket,
-    ...toLoad(
-      minutes === undefined ? toPercent(count(toKey(subject, bucket)), subject.limit) : 100,
-    ),
-    estimated_time_to_regain_access: minutes ?? minutesToRegain(subject, bucket),
-  });
+  const toEntry = (subject: Subject, bucket: UsageBucket, minutes: number | undefined): unknown => {
+    const percent = toPercent(count(toKey(subject, bucket)), subject.limit);
+    return {
+      type: bucket,
+      ...toLoad(minutes === undefined ? percent : 100),
+      estimated_time_to_regain_access: minutes ?? minutesToRegain(subject, bucket),
+    };
+  };
 
   return {
     record(subject, bucket) {
@@ -95,6 +73,32 @@ export function createUsage(now: () => Date): Usage {
         ]);
       return { ...app, 'x-business-use-case-usage': JSON.stringify(Object.fromEntries(entries)) };
     },
+  };
+}
+
+/** By key, the calls of each minute of the rolling hour. */
+function createMinuteCounters(now: () => Date) {
+  const counters = new Map<string, Map<number, number>>();
+  const currentMinute = (): number => Math.floor(now().getTime() / 60_000);
+  const minutesOf = (key: string): Map<number, number> => {
+    const minutes = counters.get(key) ?? new Map<number, number>();
+    counters.set(key, minutes);
+    const oldest = currentMinute() - windowMinutes;
+    for (const minute of minutes.keys()) if (minute <= oldest) minutes.delete(minute);
+    return minutes;
+  };
+  return {
+    currentMinute,
+    minutesOf: (key: string): ReadonlyMap<number, number> => minutesOf(key),
+    add(key: string): void {
+      const minutes = minutesOf(key);
+      const minute = currentMinute();
+      minutes.set(minute, (minutes.get(minute) ?? 0) + 1);
+    },
+    count: (key: string): number =>
+      minutesOf(key)
+        .values()
+        .reduce((sum, n) => sum + n, 0),
   };
 }
 

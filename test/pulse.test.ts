@@ -1,0 +1,93 @@
+// The proof that the change feed is alive, in a process that is late: what lies unread in a socket is no silence, and no
+// lateness makes silence last longer than it may.
+
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { type ChannelListener, createChangeFeed } from '../src/database/change-feed.ts';
+import { createPulse } from '../src/database/pulse.ts';
+
+beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] }));
+afterEach(() => void vi.useRealTimers());
+
+function beatUntilDeadline() {
+  const pulse = createPulse(() => performance.now());
+  const sent: string[] = [];
+  const beaten = pulse.beat(async (message) => void sent.push(message));
+  vi.advanceTimersByTime(2_000);
+  return { pulse, sent, beaten };
+}
+
+describe('a beat that was not read by its deadline', () => {
+  test('is heard if it is there when sockets are read next', async () => {
+    const { pulse, sent, beaten } = beatUntilDeadline();
+    pulse.take(sent[0] ?? '');
+    expect(await beaten).toBe(2_000);
+    // It proves nothing about now.
+    expect(pulse.isCurrent()).toBe(false);
+  });
+
+  test('is given up if it is not', async () => {
+    const { beaten } = beatUntilDeadline();
+    await expect(beaten).rejects.toThrow('not heard');
+  });
+});
+
+/** A feed whose messages are heard one turn of the event loop after they were sent, at the end of the turn. */
+function openLateFeed(turnMs: number) {
+  let unread: string[] = [];
+  let isCut = false;
+  let hear: ChannelListener['heard'] | undefined;
+  const feed = createChangeFeed(async ({ heard }) => {
+    hear = heard;
+    return {
+      send: async (message) => void (isCut || unread.push(message)),
+      [Symbol.asyncDispose]: async () => undefined,
+    };
+  });
+  return {
+    feed,
+    cut() {
+      isCut = true;
+    },
+    /** Timers, then all that the process has to do, then what had come before the turn began. */
+    async turn() {
+      const arrived = unread;
+      unread = [];
+      await vi.advanceTimersByTimeAsync(turnMs);
+      for (const message of arrived) hear?.(message);
+      // Whoever has waited for the beat goes on.
+      await vi.advanceTimersByTimeAsync(0);
+    },
+  };
+}
+
+describe('a process whose event loop is late', () => {
+  test.each([10, 50, 99, 100, 150, 199, 200, 249, 250])(
+    'by %i ms a turn hears enough to rely on its memory all the time',
+    async (turnMs) => {
+      const { feed, turn } = openLateFeed(turnMs);
+      feed.subscribe(() => undefined);
+      // oxlint-disable no-await-in-loop -- one turn after the other
+      for (let turns = 0; turns < 10; turns += 1) await turn();
+      for (let turns = 0; turns < 100; turns += 1) {
+        await turn();
+        expect(feed.isCurrent()).toBe(true);
+      }
+      // oxlint-enable no-await-in-loop
+    },
+  );
+
+  test.each([10, 50, 250, 700])(
+    'by %i ms a turn relies on nothing a second after the feed has gone silent',
+    async (turnMs) => {
+      const { feed, turn, cut } = openLateFeed(turnMs);
+      feed.subscribe(() => undefined);
+      // oxlint-disable no-await-in-loop -- one turn after the other
+      for (let turns = 0; turns < 10; turns += 1) await turn();
+      cut();
+      const cutAt = performance.now();
+      while (performance.now() <= cutAt + 750) await turn();
+      // oxlint-enable no-await-in-loop
+      expect(feed.isCurrent()).toBe(false);
+    },
+  );
+});

@@ -215,13 +215,17 @@ describe('readings that are stored in any order, among changes of other software
 
   const changed = toMutants(source, mutations);
 
-  test('are stored by SQL that decides something', () => {
+  test('are stored by SQL that decides something', { tags: ['source'] }, () => {
     expect(changed.length).toBeGreaterThan(40);
   });
 
-  test.each(changed)('would be stored wrongly after $title', async ({ text }) => {
-    expect(await tryOut(text)).not.toEqual(lists.map(toExpected));
-  });
+  test.each(changed)(
+    'would be stored wrongly after $title',
+    { tags: ['source'] },
+    async ({ text }) => {
+      expect(await tryOut(text)).not.toEqual(lists.map(toExpected));
+    },
+  );
 
   /** What is there in the end for each of the lists; null when a statement has failed. */
   async function tryOut(text: string): Promise<readonly Outcome[] | null> {

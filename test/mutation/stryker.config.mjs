@@ -1,5 +1,5 @@
-// Mutation tests of what keeps strangers out, tenants apart and readings in order: `npm run test:mutation`, or a part of it with
-// `npm run test:mutation -- --mutate src/secrets.ts`. https://stryker-mutator.io/docs/stryker-js/configuration
+// Mutation tests of what keeps strangers out, tenants apart and readings in order: `npm run test:mutation`, or a part of
+// it with `npm run test:mutation -- --mutate src/secrets.ts`. https://stryker-mutator.io/docs/stryker-js/configuration
 
 /** @type {import('@stryker-mutator/api/core').PartialStrykerOptions} */
 export default {

@@ -286,7 +286,7 @@ describe('on PostgreSQL', () => {
     expect(await database.query(count)).toEqual([{ connections: 4 }]);
   });
 
-  describe('in trouble', () => {
+  describe('in trouble', { tags: ['trouble'] }, () => {
     const unavailable = { code: 'UNAVAILABLE', status: 503, retryAfterSeconds: 1 };
     const sleep = toStatement('select pg_sleep(15)::text');
 

@@ -15,6 +15,12 @@ export default defineConfig({
     testTimeout: 20_000,
     hookTimeout: 20_000,
     retry: 0,
-    tags: [{ name: 'source', description: 'Takes a source as it is written, to change it.' }],
+    tags: [
+      { name: 'source', description: 'Takes a source as it is written, to change it.' },
+      {
+        name: 'trouble',
+        description: 'A database in trouble, noticed within half a second or two.',
+      },
+    ],
   },
 });

@@ -45,7 +45,11 @@ export default defineConfig({
     hookTimeout: 90_000,
     include: subjects.map((subject) => `test/${subject}.test.ts`),
     sequence: { sequencer: InOrder },
-    // In what Stryker makes of a source they do not find what they look for.
-    tags: [{ name: 'source', skip: true }],
+    tags: [
+      // In what Stryker makes of a source they do not find what they look for.
+      { name: 'source', skip: true },
+      // What they are about is not mutated, and on a busy machine they fail by themselves.
+      { name: 'trouble', skip: true },
+    ],
   },
 });

@@ -163,6 +163,8 @@ test('who asks what was sent already waits for its end, and then for a reading o
   expect(read([tenants])).toBe(second);
   sent[1]!.end([['new']]);
   expect(await second).toEqual([['new']]);
+  void read([tenants]);
+  expect(sent).toHaveLength(3);
 });
 
 describe('on PostgreSQL', () => {
@@ -286,7 +288,7 @@ describe('on PostgreSQL', () => {
     expect(await database.query(count)).toEqual([{ connections: 4 }]);
   });
 
-  describe('in trouble', { tags: ['trouble'] }, () => {
+  describe('in trouble', { tags: ['clock'] }, () => {
     const unavailable = { code: 'UNAVAILABLE', status: 503, retryAfterSeconds: 1 };
     const sleep = toStatement('select pg_sleep(15)::text');
 

@@ -18,8 +18,8 @@ export default defineConfig({
     tags: [
       { name: 'source', description: 'Takes a source as it is written, to change it.' },
       {
-        name: 'trouble',
-        description: 'A database in trouble, noticed within half a second or two.',
+        name: 'clock',
+        description: 'Fails by itself where the machine is too slow.',
       },
     ],
   },

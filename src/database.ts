@@ -11,7 +11,7 @@ import {
   type ChangeFeedOptions,
   createChangeFeed,
 } from './database/change-feed.ts';
-import { toEntrance, toReadingEntrance } from './database/door.ts';
+import { enter, toReading } from './database/door.ts';
 import type { Driver } from './database/driver.ts';
 import { openEmbedded, openPglite } from './database/pglite.ts';
 import { openPostgres, type PostgresOptions } from './database/postgres.ts';
@@ -109,13 +109,11 @@ export async function openDatabase(
     return rows;
   });
   return {
-    withTenant: (tenantId, work) => {
-      const run = () => runAsTenant(kysely, tenantId, work);
-      // Also when it failed: the commit may have come through and its answer not.
-      return toUnavailable(run).finally(() => changes.tell({ tenantId, keys: true }));
-    },
-    readTenant: (tenantId, statement) =>
-      toUnavailable(() => read([toReadingEntrance({ tenantId }), statement])),
+    withTenant: (tenantId, work) =>
+      toUnavailable(() => enter(kysely, tenantId, work))
+        // Also when it failed: the commit may have come through and its answer not.
+        .finally(() => changes.tell({ tenantId, keys: true })),
+    readTenant: (tenantId, statement) => toUnavailable(() => read(toReading(tenantId, statement))),
     callAcrossTenants: (statement) => toUnavailable(() => read([statement])),
     // The tables are taken from the type, so only functions are left to call.
     acrossTenants: (work) => toUnavailable(() => work(kysely as unknown as Kysely<object>)),
@@ -147,17 +145,6 @@ function createKysely(
     if (event.level === 'query') onStatement(event.query.sql);
   };
   return new Kysely<Tables>({ dialect, log });
-}
-
-async function runAsTenant<T>(
-  kysely: Kysely<Tables>,
-  tenantId: string,
-  work: (transaction: TenantTransaction) => Promise<T>,
-): Promise<T> {
-  return await kysely.transaction().execute(async (transaction) => {
-    await toEntrance(tenantId).execute(transaction);
-    return await work(transaction);
-  });
 }
 
 async function applyMigrations(connection: Kysely<Tables>): Promise<readonly string[]> {

@@ -7,7 +7,8 @@ import { type AddressInfo, connect, createServer } from 'node:net';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Database, openDatabase } from '../src/database.ts';
-import { prepare, toTextArray } from '../src/database/statement.ts';
+import { createSharedRead } from '../src/database/shared-read.ts';
+import { prepare, toTextArray, type TextRow } from '../src/database/statement.ts';
 import {
   databases,
   openTestDatabase,
@@ -109,13 +110,13 @@ describe.each(databases)('on %s', (kind) => {
       ['text', 'texts'],
       ({ text, texts }) =>
         sql`select ${text}::text as one, to_json(${texts}::text::text[])::text as texts,
-          null::text as nothing, ${text}::text as again`,
+          null::text as nothing, ${text}::text as again, ${7}::text as known`,
     );
     for (const text of ['', 'x', `'"\\`, '{,}', 'null', 'é😀', ' a b\n']) {
       const texts = [text, 'other', text];
       // oxlint-disable-next-line no-await-in-loop -- one connection
       const [row] = await database.readTenant('a', echo({ text, texts: toTextArray(texts) }));
-      expect(row).toEqual([text, expect.any(String), null, text]);
+      expect(row).toEqual([text, expect.any(String), null, text, '7']);
       expect(JSON.parse(row?.[1] ?? '')).toEqual(texts);
     }
     const [row] = await database.readTenant('a', echo({ text: 'x', texts: toTextArray([]) }));
@@ -143,6 +144,27 @@ describe.each(databases)('on %s', (kind) => {
     await expect(database.readTenant('a', fail)).rejects.toMatchObject({ code: '22012' });
     expect(database.statements).not.toEqual([]);
   });
+});
+
+test('who asks what was sent already waits for its end, and then for a reading of their own', async () => {
+  const sent: { readonly onSend: () => void; readonly end: (rows: TextRow[]) => void }[] = [];
+  const read = createSharedRead(async (_, onSend) => {
+    const { promise, resolve } = Promise.withResolvers<readonly TextRow[]>();
+    sent.push({ onSend, end: resolve });
+    return await promise;
+  });
+  const first = read([tenants]);
+  sent[0]!.onSend();
+  const second = read([tenants]);
+  expect(sent).toHaveLength(1);
+  sent[0]!.end([['old']]);
+  expect(await first).toEqual([['old']]);
+  expect(sent).toHaveLength(2);
+  expect(read([tenants])).toBe(second);
+  sent[1]!.end([['new']]);
+  expect(await second).toEqual([['new']]);
+  void read([tenants]);
+  expect(sent).toHaveLength(3);
 });
 
 describe('on PostgreSQL', () => {
@@ -266,7 +288,7 @@ describe('on PostgreSQL', () => {
     expect(await database.query(count)).toEqual([{ connections: 4 }]);
   });
 
-  describe('in trouble', () => {
+  describe('in trouble', { tags: ['clock'] }, () => {
     const unavailable = { code: 'UNAVAILABLE', status: 503, retryAfterSeconds: 1 };
     const sleep = toStatement('select pg_sleep(15)::text');
 

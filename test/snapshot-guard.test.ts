@@ -7,7 +7,8 @@ import * as fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Block, type ConnectionState, toPlainFailure } from '../src/numbers/provider.ts';
 import type * as numbersStore from '../src/numbers/store.ts';
-import { openTestGateway, type TestGateway, type TestNumber } from './harness.ts';
+import { recordReadings } from '../src/numbers/store.ts';
+import { openTestGateway, type TestGateway, type TestNumber, type TestTenant } from './harness.ts';
 import { type MutantSource, type Mutation, openMutantSource, root, toMutants } from './mutants.ts';
 
 const path = 'src/numbers/store.ts';
@@ -215,13 +216,17 @@ describe('readings that are stored in any order, among changes of other software
 
   const changed = toMutants(source, mutations);
 
-  test('are stored by SQL that decides something', () => {
+  test('are stored by SQL that decides something', { tags: ['source'] }, () => {
     expect(changed.length).toBeGreaterThan(40);
   });
 
-  test.each(changed)('would be stored wrongly after $title', async ({ text }) => {
-    expect(await tryOut(text)).not.toEqual(lists.map(toExpected));
-  });
+  test.each(changed)(
+    'would be stored wrongly after $title',
+    { tags: ['source'] },
+    async ({ text }) => {
+      expect(await tryOut(text)).not.toEqual(lists.map(toExpected));
+    },
+  );
 
   /** What is there in the end for each of the lists; null when a statement has failed. */
   async function tryOut(text: string): Promise<readonly Outcome[] | null> {
@@ -298,4 +303,90 @@ describe('readings that are stored in any order, among changes of other software
       };
     });
   }
+});
+
+describe('what is stored', () => {
+  const holder = 'holder';
+  const minute = 60_000;
+  let gateway: TestGateway;
+  let tenant: TestTenant;
+  let number: TestNumber;
+
+  beforeAll(async () => {
+    gateway = await openTestGateway();
+    tenant = await gateway.addTenant();
+    number = await tenant.addNumber({ state: 'CONNECTING' });
+  });
+  afterAll(() => gateway[Symbol.asyncDispose]());
+
+  const toGood = (block: Step['block'], state: ConnectionState | null = null) =>
+    toReading({ second: 0, block, isGood: true, state, verdict: null }, number, 0);
+  const record = async (request: Partial<numbersStore.ReadingsToRecord>) =>
+    await recordReadings(gateway.database, {
+      tenantId: tenant.id,
+      holder,
+      observedAt: new Date(),
+      readings: [],
+      leased: [],
+      ...request,
+    });
+  const addLease = async (subject: string, owner: string) =>
+    await gateway.database.query(
+      `insert into refresh_lease (tenant_id, subject, holder, expires_at)
+       values ($1, $2, $3, now() + interval '1 hour')`,
+      [tenant.id, subject, owner],
+    );
+  const listTables = (): readonly string[] =>
+    gateway.statements.flatMap((statement) =>
+      [...statement.matchAll(/\b(?:insert into|update|delete from) "?(\w{4,})/g)].map(
+        ([, table]) => table!,
+      ),
+    );
+
+  test.each([
+    { block: 'phone', tables: ['whatsapp_number', 'number_snapshot'] },
+    { block: 'waba', tables: ['waba_snapshot'] },
+    { block: null, tables: [] },
+  ] as const)('of $block is written where it belongs and nowhere else', async (expected) => {
+    gateway.clearStatements();
+    await record({ readings: expected.block === null ? [] : [toGood(expected.block)] });
+    expect(listTables()).toEqual(expected.tables);
+  });
+
+  test('comes with the end of the leases that were taken for it, and of no others', async () => {
+    const phone = { block: 'phone', id: number.id } as const;
+    const account = { block: 'waba', id: number.wabaId } as const;
+    await addLease(`phone:${number.id}`, holder);
+    await addLease(`profile:${number.id}`, holder);
+    await addLease(`waba:${number.wabaId}`, 'somebody else');
+    await record({ leased: [phone, account] });
+    const left = await gateway.database.query('select subject from refresh_lease order by 1');
+    expect(left).toEqual([
+      { subject: `profile:${number.id}` },
+      { subject: `waba:${number.wabaId}` },
+    ]);
+  });
+
+  test('is also which accounts are not to be read', async () => {
+    const pause = { spentPercent: 90, until: new Date(Date.now() + minute) } as const;
+    await record({ pauses: new Map([[number.wabaId, pause]]) });
+    const spent = 'select account, spent_percent from graph_budget';
+    expect(await gateway.database.query(spent)).toEqual([
+      { account: number.wabaId, spent_percent: 90 },
+    ]);
+  });
+
+  test('is a state that somebody has set, until a reading that was sent later tells another', async () => {
+    const other = await tenant.addNumber({ state: 'CONNECTING' });
+    const readings = [toGood('phone', 'OPEN')];
+    const getState = async (id: string) =>
+      (await gateway.database.query('select state from whatsapp_number where id = $1', [id]))[0];
+    const { state } = await gateway.numbers.setState(number.id, 'CLOSE');
+    expect(state).toBe('CLOSE');
+    await record({ readings, observedAt: new Date(Date.now() - minute) });
+    expect(await getState(number.id)).toEqual({ state: 'CLOSE' });
+    await record({ readings, observedAt: new Date(Date.now() + minute) });
+    expect(await getState(number.id)).toEqual({ state: 'OPEN' });
+    expect(await getState(other.id)).toEqual({ state: 'CONNECTING' });
+  });
 });

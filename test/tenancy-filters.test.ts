@@ -171,7 +171,7 @@ describe.each(stores)('the filters of $path', ({ path, scenario, mutants }) => {
     await made.disposeAsync();
   });
 
-  test('are found in its source', () => {
+  test('are found in its source', { tags: ['source'] }, () => {
     expect(mutants.length).toBeGreaterThan(2);
   });
 
@@ -179,7 +179,7 @@ describe.each(stores)('the filters of $path', ({ path, scenario, mutants }) => {
     expect(await probe(await readFile(join(root, path), 'utf8'))).toBeNull();
   });
 
-  test.each(mutants)('turn red at $title', async ({ text }) => {
+  test.each(mutants)('turn red at $title', { tags: ['source'] }, async ({ text }) => {
     expect(await probe(text)).not.toBeNull();
   });
 

@@ -265,6 +265,26 @@ describe('what is on trial', () => {
   });
 });
 
+describe('a transaction', () => {
+  test('has its own time-outs, whatever those of its connection are', async () => {
+    await using database = await openTestDatabase('PostgreSQL', { connections: 1 });
+    const ask = sql<{ statement: string; lock: string; idle: string }>`
+      select current_setting('statement_timeout') as statement, current_setting('lock_timeout') as lock,
+        current_setting('idle_in_transaction_session_timeout') as idle`;
+    const none = { statement: '0', lock: '0', idle: '0' };
+    const { rows } = await database.acrossTenants(async (connection) => {
+      await sql`select set_config('statement_timeout', '0', false), set_config('lock_timeout', '0', false),
+        set_config('idle_in_transaction_session_timeout', '0', false)`.execute(connection);
+      return await ask.execute(connection);
+    });
+    expect(rows).toEqual([none]);
+    const inside = await database.withTenant('a', (transaction) => ask.execute(transaction));
+    expect(inside.rows).toEqual([{ statement: '2s', lock: '1s', idle: '5s' }]);
+    const outside = await database.acrossTenants((connection) => ask.execute(connection));
+    expect(outside.rows).toEqual([none]);
+  });
+});
+
 describe('the catalogue', () => {
   let database: TestDatabase;
 

@@ -15,5 +15,12 @@ export default defineConfig({
     testTimeout: 20_000,
     hookTimeout: 20_000,
     retry: 0,
+    tags: [
+      { name: 'source', description: 'Takes a source as it is written, to change it.' },
+      {
+        name: 'clock',
+        description: 'Fails by itself where the machine is too slow.',
+      },
+    ],
   },
 });

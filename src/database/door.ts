@@ -1,7 +1,8 @@
 // Owns what makes a transaction a tenant's: the role and the tenant that row-level security goes by, and the limits.
 
-import { type RawBuilder, sql } from 'kysely';
-import { prepare } from './statement.ts';
+import { type Kysely, type RawBuilder, sql, type Transaction } from 'kysely';
+import { prepare, type Statement } from './statement.ts';
+import type { Tables } from './tables.ts';
 
 /** Milliseconds, in PostgreSQL's names. */
 export const limits = {
@@ -19,13 +20,24 @@ const readingSettings = {
   plan_cache_mode: 'force_generic_plan',
 };
 
-/** The first statement of a transaction that may write. */
-export function toEntrance(tenantId: string): RawBuilder<unknown> {
-  return selectEntrance(tenantId, limits);
+/** Executes `work` in a transaction of this tenant that may write. */
+export async function enter<T>(
+  kysely: Kysely<Tables>,
+  tenantId: string,
+  work: (transaction: Transaction<Tables>) => Promise<T>,
+): Promise<T> {
+  return await kysely.transaction().execute(async (transaction) => {
+    await selectEntrance(tenantId, limits).execute(transaction);
+    return await work(transaction);
+  });
 }
 
-/** The first statement of a transaction that reads. */
-export const toReadingEntrance = prepare('enter', ['tenantId'], ({ tenantId }) =>
+/** The transaction of this tenant that reads with one statement. */
+export function toReading(tenantId: string, statement: Statement): readonly Statement[] {
+  return [toReadingEntrance({ tenantId }), statement];
+}
+
+const toReadingEntrance = prepare('enter', ['tenantId'], ({ tenantId }) =>
   selectEntrance(tenantId, readingSettings),
 );
 

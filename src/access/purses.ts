@@ -44,8 +44,8 @@ export function createPurses(
   counters: Counters,
   onRefusal: () => void,
 ): Purses {
-  const { points: limit, seconds } = rateLimit;
-  const counter = counters('points', seconds);
+  const { points: limit } = rateLimit;
+  const counter = counters('points', rateLimit.seconds);
   const share = Math.ceil(limit / shares);
   const find = createPurseFinder(rateLimit);
   const take = async (tenantId: string, purse: Purse, points: number): Promise<void> => {
@@ -56,16 +56,10 @@ export function createPurses(
     purse.untaken = Math.max(0, limit - total);
     purse.endsAt = endsAt;
   };
-  const toStanding = ({ inHand, untaken, endsAt }: Purse): Standing => ({
-    limit,
-    remaining: Math.min(limit, Math.max(0, Math.floor(inHand + untaken))),
-    resetAt: new Date(endsAt),
-    seconds,
-  });
   const spend = (purse: Purse, points: number): Standing | null => {
     if (purse.inHand < points) return null;
     purse.inHand -= points;
-    return toStanding(purse);
+    return toStanding(rateLimit, purse);
   };
   return {
     spend: (tenantId, points) => spend(find(tenantId), points),
@@ -88,7 +82,7 @@ export function createPurses(
     settle(tenantId, points) {
       const purse = find(tenantId);
       purse.inHand += points;
-      return toStanding(purse);
+      return toStanding(rateLimit, purse);
     },
   };
 }
@@ -106,6 +100,16 @@ function createPurseFinder({ points, seconds }: RateLimit): (tenantId: string) =
     const [oldest] = purses.keys();
     if (purses.size > mostPurses && oldest !== undefined) purses.delete(oldest);
     return purse;
+  };
+}
+
+function toStanding({ points, seconds }: RateLimit, purse: Purse): Standing {
+  const { inHand, untaken, endsAt } = purse;
+  return {
+    limit: points,
+    remaining: Math.min(points, Math.max(0, Math.floor(inHand + untaken))),
+    resetAt: new Date(endsAt),
+    seconds,
   };
 }
 

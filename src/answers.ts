@@ -126,10 +126,10 @@ export async function recallOrRead(
   const { response, isLasting } = await read();
   const { status, headers, body } = response;
   const { operation, changesAt, isLive } = context;
-  if (isLasting && !isLive && status === 200 && typeof body === 'string') {
-    keep({ headers, body: Buffer.from(body), points: visit.spent - 1, operation }, changesAt);
-  }
-  return response;
+  if (!isLasting || isLive || status !== 200 || typeof body !== 'string') return response;
+  const bytes = Buffer.from(body);
+  keep({ headers, body: bytes, points: visit.spent - 1, operation }, changesAt);
+  return { status, headers, body: bytes };
 }
 
 interface Kept {

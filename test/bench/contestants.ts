@@ -1,6 +1,5 @@
 // Owns who is measured: how each contestant is started, on which database, and that all of them answer the same.
 
-import { readFileSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
 import { type BenchDatabase, encryptionKeys, pepper } from './databases.ts';
 import { tenantSize } from './fleet.ts';
@@ -14,6 +13,7 @@ import {
   toQuestion,
 } from './shapes.ts';
 import { startProcess, type StartedProcess } from './started-process.ts';
+import { startArgs } from '../npm-start.ts';
 
 /** As shipped: verified keys and whole answers stay in memory until the change feed tells of a change. */
 export const gatewayName = 'this gateway';
@@ -38,9 +38,6 @@ const peerPrograms = {
 } as const satisfies Record<string, PeerProgram>;
 export type PeerName = keyof typeof peerPrograms;
 export const peerNames = Object.keys(peerPrograms) as readonly PeerName[];
-
-/** What `npm start` gives to Node before the program: the sizes of its heap, for example. */
-const startArgs = readStartArgs();
 
 /**
  * The gateway as it runs in production, but for the log line of each request, which no contestant writes, and for the
@@ -68,14 +65,6 @@ export async function startGateway(
       ...environment,
     },
   });
-}
-
-function readStartArgs(): readonly string[] {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  const { start } = (JSON.parse(text) as { scripts: { start: string } }).scripts;
-  const [, args] = /\bnode\b(.*) src\/main\.ts serve$/.exec(start) ?? [];
-  if (args === undefined) throw new Error(`The bench does not know how to start by: ${start}`);
-  return args.split(' ').filter((arg) => arg !== '');
 }
 
 export async function startPeer(

@@ -172,6 +172,25 @@ describe('a document', () => {
     expect(megabytes).toBeLessThan(64);
     expect(cache.get('never seen')).toBeUndefined();
   }, 120_000);
+
+  test('2,000 that are wrong leave at most 64 MB in memory, whatever is wrong with them', async () => {
+    await using gateway = await openTestGateway({ environment: { RATE_LIMIT: 'off' } });
+    const tenant = await gateway.addTenant();
+    setFlagsFromString('--expose-gc');
+    const collect = runInNewContext('gc') as () => void;
+    await tenant.graphql('{ numbers { id } }');
+    collect();
+    const before = process.memoryUsage().heapUsed;
+    for (let at = 0; at < 2_000; at += 1) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      const { body } = await tenant.graphql(`{ ${repeat(10, (nth) => `a${at}_${nth}`)} }`);
+      expect(body.errors).toHaveLength(10);
+    }
+    collect();
+    const megabytes = (process.memoryUsage().heapUsed - before) / 1e6;
+    console.log(`2,000 wrong documents: ${megabytes.toFixed(1)} MB more heap`);
+    expect(megabytes).toBeLessThan(64);
+  }, 120_000);
 });
 
 function toQuery(body: Buffer | null): string {

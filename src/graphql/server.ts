@@ -156,7 +156,8 @@ function createSteps({
 }: Pick<GraphQLServerOptions, 'limits' | 'suggestions'>) {
   const documents = createDocumentCache();
   const parseWithinLimits = createParse(limits);
-  const validated = new WeakMap<DocumentNode, readonly GraphQLError[]>();
+  // Those without an error: errors would take more memory than all that is counted of their document.
+  const valid = new WeakSet<DocumentNode>();
   return {
     parse(source: string | Source): DocumentNode {
       const text = typeof source === 'string' ? source : source.body;
@@ -167,11 +168,10 @@ function createSteps({
       return document;
     },
     validateDocument(document: DocumentNode): readonly GraphQLError[] {
-      const known = validated.get(document);
-      if (known !== undefined) return known;
+      if (valid.has(document)) return [];
       const rules = { hideSuggestions: !suggestions, maxErrors: 10 };
       const errors = validate(schema, document, undefined, rules);
-      validated.set(document, errors);
+      if (errors.length === 0) valid.add(document);
       return errors;
     },
     execute: createExecute(limits.cost),

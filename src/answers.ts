@@ -117,7 +117,8 @@ export async function recallOrRead(
   read: () => Promise<Reading>,
 ): Promise<PlainResponse> {
   if (question === null) return (await read()).response;
-  const { answer: kept, keep } = answers.recall(question);
+  const recollection = answers.recall(question);
+  const { answer: kept } = recollection;
   if (kept !== null) {
     context.operation = kept.operation;
     if (!visit.spend(kept.points)) await visit.charge(kept.points);
@@ -126,10 +127,18 @@ export async function recallOrRead(
   const { response, isLasting } = await read();
   const { status, headers, body } = response;
   const { operation, changesAt, isLive } = context;
-  if (!isLasting || isLive || status !== 200 || typeof body !== 'string') return response;
-  const bytes = Buffer.from(body);
-  keep({ headers, body: bytes, points: visit.spent - 1, operation }, changesAt);
+  const isKept = recollection !== unknown && isLasting && !isLive && status === 200;
+  if (!isKept || typeof body !== 'string') return response;
+  const bytes = toOwnBytes(body);
+  recollection.keep({ headers, body: bytes, points: visit.spent - 1, operation }, changesAt);
   return { status, headers, body: bytes };
+}
+
+/** In memory of their own: small buffers share a block, and one that is kept would keep all of it. */
+function toOwnBytes(text: string): Buffer<ArrayBuffer> {
+  const bytes = Buffer.allocUnsafeSlow(Buffer.byteLength(text));
+  bytes.write(text);
+  return bytes;
 }
 
 interface Kept {

@@ -1,7 +1,14 @@
 // That an answer is given again only while it is certain to be what would be read.
 
 import { describe, expect, test } from 'vitest';
-import { type Answer, createAnswers, noAnswers, type Question } from '../src/answers.ts';
+import {
+  type Answer,
+  createAnswers,
+  noAnswers,
+  type Question,
+  recallOrRead,
+} from '../src/answers.ts';
+import { toRequestContext } from '../src/telemetry.ts';
 import { createLocalFeed } from './local-feed.ts';
 
 const question: Question = { tenantId: 'a', numberId: null, request: 'GET /v1/numbers' };
@@ -148,6 +155,18 @@ describe('is not kept', () => {
 });
 
 describe('memory', () => {
+  test('holds of an answer no more than its bytes', async () => {
+    const { answers } = await openAnswers();
+    const visit = { spend: () => true, charge: async () => undefined, spent: 1 };
+    const context = toRequestContext(new Headers());
+    const response = { status: 200, headers: {}, body: 'läng' };
+    const read = async () => ({ response, isLasting: true });
+    await recallOrRead(answers, question, { visit, context }, read);
+    const { body } = answers.recall(question).answer!;
+    expect(body.toString()).toBe('läng');
+    expect(body.buffer.byteLength).toBe(body.length);
+  });
+
   const large = 'x'.repeat(4_000);
 
   test('is bounded, and what was not used for the longest time goes first', async () => {

@@ -20,6 +20,7 @@ import {
   toText,
 } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
+import { createPace, type Pace } from './load.ts';
 
 export interface HttpServer {
   /** Where it listens, `http://127.0.0.1:4000`. */
@@ -57,7 +58,7 @@ export const bodyLimit = 100_000;
 export async function listen(gateway: Gateway, options: HttpOptions): Promise<HttpServer> {
   const { noticeMs = 1_000, graceMs = 10_000, patience } = options;
   const { headersMs, requestMs, checkMs } = { ...usualPatience, ...patience };
-  const state = { draining: false, toTurn: createPace(refusalsPerSecond) };
+  const state = { draining: false, toTurn: createPace(refusalsPerSecond, longestWaitMs) };
   const server = createServer(
     {
       headersTimeout: headersMs,
@@ -101,25 +102,15 @@ export async function listen(gateway: Gateway, options: HttpOptions): Promise<Ht
 interface State {
   draining: boolean;
   /** Of those who are refused because there is too much to do. */
-  readonly toTurn: () => Promise<void>;
+  readonly toTurn: Pace;
 }
 
 /**
  * Clients that are refused are often back at once, and refusing one takes half as long as answering from memory: without
- * a pace to it, refusing soon is all that is done. Up to so many a second are refused at once, others wait.
+ * a pace to it, refusing soon is all that is done. Up to so many a second are refused at once, others wait a little.
  */
 const refusalsPerSecond = 1_000;
-
-/** Resolves at an even pace, however many ask. */
-function createPace(perSecond: number): State['toTurn'] {
-  let nextAt = 0;
-  return async () => {
-    const now = performance.now();
-    const at = Math.max(now, nextAt);
-    nextAt = at + 1_000 / perSecond;
-    if (at > now) await delay(at - now);
-  };
-}
+const longestWaitMs = 2_000;
 
 const probes: ReadonlySet<string> = new Set(['/livez', '/readyz', '/metrics']);
 
@@ -135,7 +126,7 @@ async function serve(
     const request = new NodeRequest(path, incoming, outgoing);
     // Before anything is done for it: refusing must be cheap.
     const shed = probes.has(url) ? null : gateway.shed(request);
-    if (shed !== null) await state.toTurn();
+    if (shed !== null) await state.toTurn(outgoing);
     const response = shed ?? (await answer(gateway, state, request, incoming));
     // Tells a client on a kept connection that this answer is the last one here.
     // So does the answer to a request whose body nobody wanted to read to its end.
@@ -219,7 +210,9 @@ const socketProblems: Readonly<Record<string, readonly [status: number, message:
 
 // What is no HTTP, or takes too long to become a request.
 function refuseSocket(gateway: Gateway, error: NodeJS.ErrnoException, socket: Duplex): void {
-  if (error.code === 'ECONNRESET' || !socket.writable) {
+  // As in Node's own: whatever is written now would stand in the middle of an answer that has begun.
+  const { _httpMessage: underWay } = socket as Duplex & { readonly _httpMessage?: ServerResponse };
+  if (error.code === 'ECONNRESET' || !socket.writable || underWay?.headersSent === true) {
     socket.destroy();
     return;
   }

@@ -1,5 +1,6 @@
-// Owns the question how busy the process is, and whether it is too busy to begin anything more.
+// Owns the question how busy the process is, whether it is too busy to begin anything more, and how fast it then refuses.
 
+import type { EventEmitter } from 'node:events';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { Config } from './config.ts';
 import { GatewayError } from './errors.ts';
@@ -89,11 +90,43 @@ function createSlot(count: (change: 1 | -1) => void): Slot {
         waits -= 1;
         if (waits === 0 && !hasEnded) count(1);
       };
-      const done = work();
+      const done = toPromise(work);
       // The first to hear of it, so that whoever waits goes on in its place.
       done.then(comeBack, comeBack);
       return done;
     },
+  };
+}
+
+/** An `async` function would answer a turn later. */
+function toPromise<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return work();
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}
+
+/** Resolves when it is the turn of whoever waits there; one who leaves before gives the turn back. */
+export type Pace = (waiting: Pick<EventEmitter, 'once' | 'off'>) => Promise<void>;
+
+/** An even pace, however many ask; nobody waits longer than `mostMs`, and then it is not kept. `close` means leaving. */
+export function createPace(perSecond: number, mostMs: number): Pace {
+  const stepMs = 1_000 / perSecond;
+  let nextAt = 0;
+  const giveBack = () => {
+    nextAt -= stepMs;
+  };
+  return async (waiting) => {
+    const now = performance.now();
+    const at = Math.min(Math.max(now, nextAt), now + mostMs);
+    nextAt = at + stepMs;
+    if (at === now) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    setTimeout(resolve, at - now);
+    waiting.once('close', giveBack);
+    await promise;
+    waiting.off('close', giveBack);
   };
 }
 

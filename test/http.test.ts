@@ -1,5 +1,6 @@
 // The server edge over real sockets: what is no HTTP, clients that take their time, too much at once, and those who leave.
 
+import { once } from 'node:events';
 import { connect } from 'node:net';
 import { text as readText } from 'node:stream/consumers';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
@@ -51,6 +52,21 @@ test.each([
   expect(answer).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
   const [, body = ''] = answer.split('\r\n\r\n');
   expect(JSON.parse(body)).toMatchObject({ code: 'INVALID_REQUEST', error: expect.any(String) });
+});
+
+test('what is no HTTP ends an answer that has begun, and is not written into it', async () => {
+  const body = new ReadableStream<Uint8Array>({
+    start: (controller) => controller.enqueue(Buffer.from('the beginning')),
+  });
+  const answer = async () => ({ status: 200, headers: {}, body });
+  const streaming = await listen({ ...gateway.gateway, answer }, { host: '127.0.0.1', port: 0 });
+  const socket = connect({ host: '127.0.0.1', port: Number(new URL(streaming.url).port) });
+  socket.write('GET /v1/numbers HTTP/1.1\r\n\r\n');
+  const [beginning] = await once(socket, 'data');
+  socket.write('HELLO\r\n\r\n');
+  expect(String(beginning)).toContain('the beginning');
+  expect(await readText(socket)).toBe('');
+  await streaming.drain();
 });
 
 test('headers that never end are given up, in the form of the contract', async () => {

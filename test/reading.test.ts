@@ -250,6 +250,30 @@ describe('on PostgreSQL', () => {
     expect(line.roundTrips()).toBeLessThan(40);
   });
 
+  test('one that gave many rows travels alone from then on', async () => {
+    await using made = await openTestPostgresUrl();
+    await using line = await openLine(made.url);
+    const source = { kind: 'postgres', url: line.url } as const;
+    await using database = await openDatabase(source, { connections: 1 });
+    const count = prepare(
+      'count',
+      ['of', 'to'],
+      ({ of, to }) => sql`select ${of}::text from generate_series(1, ${to}::int)`,
+    );
+    const ask = async (of: string) => {
+      const statement = count({ of, to: of === 'large' ? '300' : '1' });
+      return (await database.readTenant('a', statement)).length;
+    };
+    const countTrips = async () => {
+      line.clear();
+      const sizes = await Promise.all(['one', 'two', 'large', 'three', 'four'].map(ask));
+      return { trips: line.roundTrips(), size: sizes[2] };
+    };
+    await ask('one');
+    expect(await countTrips()).toEqual({ trips: 1, size: 300 });
+    expect(await countTrips()).toEqual({ trips: 3, size: 300 });
+  });
+
   test('one that fails fails alone, wherever it stands among those that travel with it', async () => {
     await using database = await openWithTenants('PostgreSQL', { connections: 1 });
     const divide = prepare(

@@ -1,7 +1,7 @@
 // Owns the queue for connections to PostgreSQL of those who read: what is asked for in one turn of the event loop, or while
 // all connections are busy, travels in few packets. That spares both sides a good part of the work of a small reading.
 
-import type { Pool, PoolClient } from 'pg';
+import type { Pool } from 'pg';
 import { areKnown, isOfStatement, sendTrips, type Trip } from './round-trip.ts';
 import type { Statement, TextRow } from './statement.ts';
 
@@ -15,18 +15,30 @@ interface Waiting extends Trip {
   readonly onSend: () => void;
 }
 
-/** A reading that takes long holds up those that travel behind it. */
+/**
+ * One that takes long holds up those that travel behind it, even while connections are idle: to have each take an idle one
+ * costs a third of the readings a second. What gave many rows the last time travels alone.
+ */
 const mostTogether = 8;
+const manyRows = 250;
+/** The largest readings that are told from the others. */
+const mostLarge = 1_000;
 
 export function createReadQueue(pool: Pool): QueuedRead {
   const waiting: Waiting[] = [];
+  const large = createLarge();
   let [asked, isDue, remembers] = [0, false, true];
   const askForConnections = (): void => {
-    while (asked * mostTogether < waiting.length) void leave();
+    // One that is not prepared travels alone.
+    while (asked * (remembers ? mostTogether : 1) < waiting.length) void leave();
+  };
+  const endTurn = (): void => {
+    isDue = false;
+    askForConnections();
   };
   const leave = async (): Promise<void> => {
-    asked += 1;
     const last = waiting.at(-1);
+    asked += 1;
     const client = await pool.connect().catch((error: Error) => error);
     const share = Math.min(Math.ceil(waiting.length / asked), mostTogether);
     asked -= 1;
@@ -35,14 +47,12 @@ export function createReadQueue(pool: Pool): QueuedRead {
       const late = waiting.splice(0, last === undefined ? 0 : waiting.indexOf(last) + 1);
       for (const { reject } of late) reject(client);
     } else {
-      const trips = waiting.splice(0, countReady(waiting.slice(0, share), client, remembers));
+      const mayShare = ({ statements }: Trip): boolean =>
+        remembers && areKnown(client, statements) && !large.has(statements);
+      const trips = waiting.splice(0, countTogether(waiting.slice(0, share), mayShare));
       for (const { onSend } of trips) onSend();
       sendTrips(client, trips, remembers);
     }
-    askForConnections();
-  };
-  const endTurn = (): void => {
-    isDue = false;
     askForConnections();
   };
   const read: QueuedRead = async (statements, onSend) => {
@@ -50,7 +60,9 @@ export function createReadQueue(pool: Pool): QueuedRead {
     waiting.push({ statements, resolve, reject, onSend });
     if (!isDue) setImmediate(endTurn);
     isDue = true;
-    return await promise;
+    const rows = await promise;
+    large.note(statements, rows.length > manyRows);
+    return rows;
   };
   return async (statements, onSend) => {
     try {
@@ -64,9 +76,30 @@ export function createReadQueue(pool: Pool): QueuedRead {
 }
 
 /** Only what the connection knows travels with others, so that none of them depends on the statement of another. */
-function countReady(trips: readonly Trip[], client: PoolClient, named: boolean): number {
-  const unready = trips.findIndex(({ statements }) => !named || !areKnown(client, statements));
-  return unready === -1 ? trips.length : Math.max(unready, 1);
+function countTogether(trips: readonly Trip[], mayShare: (trip: Trip) => boolean): number {
+  const alone = trips.findIndex((trip) => !mayShare(trip));
+  return alone === -1 ? trips.length : Math.max(alone, 1);
+}
+
+// What a reading is about are the values of its last statement.
+function toKey(statements: readonly Statement[]): string {
+  return JSON.stringify(statements.at(-1)?.parameters);
+}
+
+/** Remembers which readings were large. */
+function createLarge() {
+  const known = new Set<string>();
+  return {
+    has: (statements: readonly Statement[]) => known.size > 0 && known.has(toKey(statements)),
+    note(statements: readonly Statement[], isLarge: boolean): void {
+      if (isLarge) known.add(toKey(statements));
+      else if (known.size > 0) known.delete(toKey(statements));
+      for (const first of known) {
+        if (known.size <= mostLarge) break;
+        known.delete(first);
+      }
+    },
+  };
 }
 
 /**

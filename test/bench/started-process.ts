@@ -30,9 +30,14 @@ export interface ProcessToStart {
 
 /**
  * V8 may take it that what a server allocates for a request lives long, and then all of it lives until the next major
- * collection. That halves one run of any contestant and not the next, so all are spared it, as `npm start` is.
+ * collection. That halves one run of any contestant and not the next, so all are spared it, as `npm start` is; and the
+ * threads that help to collect, which cost more than they help on two cores.
  */
-const nodeArgsOfAll = ['--no-allocation-site-pretenuring', '--inspect-port=0'];
+const nodeArgsOfAll = [
+  '--no-allocation-site-pretenuring',
+  '--no-parallel-scavenge',
+  '--inspect-port=0',
+];
 
 const running = new Set<number>();
 

@@ -67,6 +67,24 @@ describe.each(databases)('on %s', (database) => {
     expect(gateway.simulator.calls).toEqual([]);
   });
 
+  test('an operation that comes again reads what its variables include, and nothing else', async () => {
+    const tenant = await gateway.addTenant();
+    const number = await tenant.addNumber();
+    await tenant.addKey({ name: 'Default', numberId: number.id });
+    const query = `query Asked($keys: Boolean!, $meta: Boolean!) { numbers {
+      id apiKeys @include(if: $keys) { name } meta @skip(if: $meta) { waba { id } } } }`;
+    for (let turn = 0; turn < 12; turn += 1) {
+      const variables = { keys: turn % 2 === 0, meta: turn % 3 === 0 };
+      gateway.clearStatements();
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      const { body } = await tenant.graphql(query, { variables: { ...variables, turn } });
+      expect(body.errors).toBeUndefined();
+      const read = gateway.statements.find((statement) => statement.includes('whatsapp_number'));
+      expect(read?.includes('api_key')).toBe(variables.keys);
+      expect(read?.includes('waba_snapshot')).toBe(!variables.meta);
+    }
+  });
+
   test('a list that is asked for under many names is read once', async () => {
     const tenant = await gateway.addTenant();
     await addNumbers(tenant, 2);

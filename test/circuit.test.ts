@@ -84,6 +84,26 @@ describe('a circuit', () => {
     expect(changes).toEqual(['open', 'closed']);
   });
 
+  test('learns nothing from what our own deadline cut short', async () => {
+    const cutShort: HttpReading = { outcome: 'cut short', status: null, durationMs: 1 };
+    const circuit = createCircuit({ witnesses: 2, pauseMs: 10_000 });
+    const meet = async (witness: string, reading: HttpReading) =>
+      void (await circuit.execute(witness, async () => reading));
+    // oxlint-disable no-await-in-loop -- one after the other
+    for (const witness of ['a', 'b', 'c']) await meet(witness, cutShort);
+    await meet('a', trouble);
+    await meet('b', cutShort);
+    await meet('b', trouble);
+    vi.setSystemTime(Date.now() + 9_999);
+    await expect(meet('c', answer(200))).rejects.toBeInstanceOf(CircuitOpen);
+    vi.setSystemTime(Date.now() + 1);
+    // It is still open, for all that this trial has shown, but needs no pause.
+    await meet('c', cutShort);
+    await meet('c', trouble);
+    // oxlint-enable no-await-in-loop
+    await expect(meet('c', answer(200))).rejects.toBeInstanceOf(CircuitOpen);
+  });
+
   test('waits for the one that tries, whatever was sent before it opened and ends meanwhile', async () => {
     const circuit = createCircuit({ witnesses: 2, pauseMs: 10_000 });
     const late = ['a', 'b', 'c'].map((witness) => {

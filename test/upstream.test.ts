@@ -136,6 +136,18 @@ describe('a host without answers', () => {
     });
   });
 
+  test('is told from one whose answers our own deadline did not wait for', async () => {
+    await using upstream = open();
+    upstream.simulator.setFault('*', { kind: 'hang' });
+    const late = Array.from({ length: 10 }, (_, index) =>
+      upstream.ask({ tenantId: `t${index}`, deadlineAt: performance.now() + 100 }),
+    );
+    const tooLate = { attempted: true, failure: { code: 'META_TIMEOUT' } };
+    expect(await Promise.all(late)).toMatchObject(late.map(() => tooLate));
+    upstream.simulator.setFault('*', null);
+    expect(await upstream.ask({ tenantId: 'b' })).toMatchObject({ ok: true });
+  });
+
   test('for one tenant alone is there for the others', async () => {
     await using upstream = open();
     upstream.simulator.setFault('*', { kind: 'reset' });
@@ -207,6 +219,21 @@ describe('a session engine without answers', () => {
     for (const read of unsent) expect(read).toMatchObject(down);
     engine.simulator.setFault('*', null);
     expect(await engine.ask({ tenantId: 'b' })).toMatchObject([{ ok: true }]);
+  });
+
+  test('is told from one whose answers our own deadline did not wait for', async () => {
+    await using engine = openEngine();
+    engine.simulator.setFault('*', { kind: 'hang' });
+    const deadlineAt = performance.now() + 100;
+    const tenants = ['a', 'b', 'c', 'd', 'e'];
+    const late = await Promise.all(
+      tenants.map((tenantId) => engine.ask({ tenantId, deadlineAt }, 8)),
+    );
+    const message = expect.stringContaining('did not answer in time');
+    for (const read of late.flat()) {
+      expect(read).toMatchObject({ attempted: true, failure: { message } });
+    }
+    expect(engine.changes).toEqual([]);
   });
 
   test('is told from one that refuses, or that has trouble with one instance', async () => {

@@ -13,8 +13,8 @@ import type { HttpReading } from './http-read.ts';
 
 export interface Circuit {
   /**
-   * Throws CircuitOpen, and does nothing, while the circuit is open. What the work throws counts for nothing: a circuit
-   * whose trial throws stays open, and the next request is the trial.
+   * Throws CircuitOpen, and does nothing, while the circuit is open. Work that throws, or that our own deadline cut short,
+   * counts for nothing: a circuit whose trial ends so stays open, and the next request is the trial.
    */
   execute(witness: string, work: () => Promise<HttpReading>): Promise<HttpReading>;
 }
@@ -148,8 +148,17 @@ type Attempt = PromiseSettledResult<HttpReading>;
 function judge(attempt: Attempt): 'health' | 'trouble' | 'nothing' {
   if (attempt.status === 'rejected') return 'nothing';
   const { value: reading } = attempt;
-  if (reading.outcome === 'answered') return reading.status >= 500 ? 'trouble' : 'health';
-  return reading.outcome === 'too large' ? 'health' : 'trouble';
+  switch (reading.outcome) {
+    case 'answered':
+      return reading.status >= 500 ? 'trouble' : 'health';
+    case 'timeout':
+    case 'unreachable':
+      return 'trouble';
+    case 'cut short':
+      return 'nothing';
+    case 'too large':
+      return 'health';
+  }
 }
 
 function toSoon(): Date {

@@ -2,7 +2,11 @@
 // lateness makes silence last longer than it may.
 
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { type ChannelListener, createChangeFeed } from '../src/database/change-feed.ts';
+import {
+  type ChannelListener,
+  createChangeFeed,
+  type OpenChannel,
+} from '../src/database/change-feed.ts';
 import { createPulse } from '../src/database/pulse.ts';
 
 beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] }));
@@ -90,4 +94,40 @@ describe('a process whose event loop is late', () => {
       expect(feed.isCurrent()).toBe(false);
     },
   );
+});
+
+/** A feed of a database that refuses every connection, up to a number that only a loop without pause comes to. */
+function openFailingFeed() {
+  const open = vi.fn<OpenChannel>(async () => {
+    if (open.mock.calls.length > 100) await new Promise(() => undefined);
+    throw new Error('down');
+  });
+  const feed = createChangeFeed(open);
+  feed.subscribe(() => undefined);
+  return { open, feed };
+}
+
+describe('a database that is down', () => {
+  test('is tried no sooner and no more often because somebody waits for it', async () => {
+    const { open, feed } = openFailingFeed();
+    const before = feed.catchUp();
+    await vi.advanceTimersByTimeAsync(0);
+    const during = feed.catchUp();
+    await vi.advanceTimersByTimeAsync(99);
+    expect(open).toHaveBeenCalledTimes(1);
+    // After pauses of at least 100, 200, 400 and 800 ms, and at most twice that.
+    await vi.advanceTimersByTimeAsync(1_901);
+    expect(open.mock.calls.length).toBeGreaterThanOrEqual(4);
+    expect(open.mock.calls.length).toBeLessThanOrEqual(5);
+    await feed[Symbol.asyncDispose]();
+    await Promise.all([before, during]);
+  });
+
+  test('is waited for no longer when the feed is closed', async () => {
+    const { open, feed } = openFailingFeed();
+    await vi.advanceTimersByTimeAsync(0);
+    await feed[Symbol.asyncDispose]();
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(open).toHaveBeenCalledTimes(1);
+  });
 });

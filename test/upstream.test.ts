@@ -1,10 +1,8 @@
-// What keeps an upstream in trouble from costing more than it must: turns, circuits, quarantine and budgets.
+// What keeps an upstream in trouble from costing more than it must: turns, circuits in use, quarantine and budgets.
 
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { ReadOptions, Target } from '../src/numbers/provider.ts';
 import { createBulkhead } from '../src/providers/bulkhead.ts';
-import { CircuitOpen, createCircuit } from '../src/providers/circuit.ts';
-import type { HttpReading } from '../src/providers/http-read.ts';
 import { createGraphClient, type GraphClientOptions } from '../src/providers/meta/graph.ts';
 import { createMetaProvider } from '../src/providers/meta/meta.ts';
 import {
@@ -48,54 +46,6 @@ describe('the room for requests', () => {
     await expect(left).rejects.toMatchObject({ isTaskCancelledError: true });
     gate.resolve('first');
     expect(await Promise.all([first, next])).toEqual(['first', 'next']);
-  });
-});
-
-const trouble: HttpReading = { outcome: 'timeout', status: null, durationMs: 1 };
-const answer = (status: number): HttpReading => ({
-  outcome: 'answered',
-  status,
-  headers: new Headers(),
-  text: '',
-  durationMs: 1,
-});
-
-describe('a circuit', () => {
-  beforeEach(() => void vi.useFakeTimers({ toFake: ['Date'] }));
-  afterEach(() => void vi.useRealTimers());
-
-  test('opens when enough witnesses agree, and tries one request after the pause', async () => {
-    const circuit = createCircuit({ witnesses: 3, pauseMs: 10_000 });
-    for (const witness of ['a', 'b', 'c']) {
-      // oxlint-disable-next-line no-await-in-loop -- one after the other
-      await circuit.execute(witness, async () => trouble);
-    }
-    const work = vi.fn<() => Promise<HttpReading>>(async () => answer(200));
-    const refused = circuit.execute('d', work);
-    await expect(refused).rejects.toBeInstanceOf(CircuitOpen);
-    await expect(refused).rejects.toMatchObject({ retryAt: new Date(Date.now() + 10_000) });
-    expect(work).not.toHaveBeenCalled();
-    vi.setSystemTime(Date.now() + 10_000);
-    const gate = Promise.withResolvers<HttpReading>();
-    const trial = circuit.execute('d', () => gate.promise);
-    await expect(circuit.execute('e', work)).rejects.toBeInstanceOf(CircuitOpen);
-    gate.resolve(answer(200));
-    await trial;
-    expect(await circuit.execute('e', work)).toMatchObject({ status: 200 });
-  });
-
-  test('stays closed for one witness, and for refusals, and forgets with each good answer', async () => {
-    const circuit = createCircuit({ witnesses: 3, pauseMs: 10_000 });
-    const meet = async (witness: string, reading: HttpReading) =>
-      void (await circuit.execute(witness, async () => reading));
-    // oxlint-disable no-await-in-loop -- one after the other
-    for (let index = 0; index < 20; index += 1) await meet('a', trouble);
-    for (const witness of ['b', 'c', 'd', 'e']) await meet(witness, answer(401));
-    for (const witness of ['b', 'c']) await meet(witness, answer(503));
-    await meet('d', answer(200));
-    for (const witness of ['e', 'f']) await meet(witness, trouble);
-    // oxlint-enable no-await-in-loop
-    expect(await circuit.execute('g', async () => answer(200))).toMatchObject({ status: 200 });
   });
 });
 
@@ -186,6 +136,18 @@ describe('a host without answers', () => {
     });
   });
 
+  test('is told from one whose answers our own deadline did not wait for', async () => {
+    await using upstream = open();
+    upstream.simulator.setFault('*', { kind: 'hang' });
+    const late = Array.from({ length: 10 }, (_, index) =>
+      upstream.ask({ tenantId: `t${index}`, deadlineAt: performance.now() + 100 }),
+    );
+    const tooLate = { attempted: true, failure: { code: 'META_TIMEOUT' } };
+    expect(await Promise.all(late)).toMatchObject(late.map(() => tooLate));
+    upstream.simulator.setFault('*', null);
+    expect(await upstream.ask({ tenantId: 'b' })).toMatchObject({ ok: true });
+  });
+
   test('for one tenant alone is there for the others', async () => {
     await using upstream = open();
     upstream.simulator.setFault('*', { kind: 'reset' });
@@ -257,6 +219,21 @@ describe('a session engine without answers', () => {
     for (const read of unsent) expect(read).toMatchObject(down);
     engine.simulator.setFault('*', null);
     expect(await engine.ask({ tenantId: 'b' })).toMatchObject([{ ok: true }]);
+  });
+
+  test('is told from one whose answers our own deadline did not wait for', async () => {
+    await using engine = openEngine();
+    engine.simulator.setFault('*', { kind: 'hang' });
+    const deadlineAt = performance.now() + 100;
+    const tenants = ['a', 'b', 'c', 'd', 'e'];
+    const late = await Promise.all(
+      tenants.map((tenantId) => engine.ask({ tenantId, deadlineAt }, 8)),
+    );
+    const message = expect.stringContaining('did not answer in time');
+    for (const read of late.flat()) {
+      expect(read).toMatchObject({ attempted: true, failure: { message } });
+    }
+    expect(engine.changes).toEqual([]);
   });
 
   test('is told from one that refuses, or that has trouble with one instance', async () => {

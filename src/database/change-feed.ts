@@ -23,7 +23,7 @@ export interface ChangeFeed {
   subscribe(listener: (change: Change) => void): () => void;
   /**
    * Resolves once all has been told that was committed before this call; at once while the feed was never opened. Waits
-   * for a database that does not answer.
+   * for a database that does not answer, without asking it more often.
    */
   catchUp(): Promise<void>;
 }
@@ -115,7 +115,7 @@ async function listen(options: Listening): Promise<void> {
     const longestMs = Math.min(retryAfterMsAtMost, retryAfterMs * 2 ** failures);
     // When a server has come back, not all gateways come at once.
     // oxlint-disable-next-line no-await-in-loop -- the pause before the next connection
-    await pulse.rest(longestMs * (0.5 + Math.random() / 2));
+    await pulse.recover(longestMs * (0.5 + Math.random() / 2));
   }
 }
 

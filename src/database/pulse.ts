@@ -24,6 +24,8 @@ export interface Pulse {
    * there is no time to rest.
    */
   rest(ms: number): Promise<void>;
+  /** Ends early only when the pulse is stopped: nobody's waiting makes a database come back. */
+  recover(ms: number): Promise<void>;
   stop(): void;
   isStopped(): boolean;
 }
@@ -51,6 +53,7 @@ export function createPulse(clock: () => number): Pulse {
   const beats = createBeats(clock);
   const waiters = createWaiters();
   const nap = createNap();
+  const recovery = createNap();
   let stopped = false;
   let failure: Error | null = null;
   const fail = (cause: Error): void => {
@@ -84,8 +87,10 @@ export function createPulse(clock: () => number): Pulse {
       if (stopped || failure !== null || waiters.any() || ms <= 0) return;
       await nap.take(ms);
     },
+    recover: async (ms) => void (stopped || (await recovery.take(ms))),
     stop() {
       stopped = true;
+      recovery.end();
       fail(new Error('The change feed is closed.'));
       beats.forget();
       waiters.release(Infinity);

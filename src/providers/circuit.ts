@@ -1,12 +1,21 @@
 // Owns the circuit breakers in front of an upstream: when it is not worth asking at all, and when to try again.
 // What counts as trouble of the upstream is decided here too: no answer in time, none at all, or one of 5xx.
 
-import { circuitBreaker, CircuitState, handleWhenResult, isBrokenCircuitError } from 'cockatiel';
+import {
+  circuitBreaker,
+  CircuitState,
+  DelegateBackoff,
+  handleWhenResult,
+  isBrokenCircuitError,
+} from 'cockatiel';
 import type { CircuitChange, Telemetry } from '../telemetry.ts';
 import type { HttpReading } from './http-read.ts';
 
 export interface Circuit {
-  /** Throws CircuitOpen, and does nothing, while the circuit is open. What the work throws counts for nothing. */
+  /**
+   * Throws CircuitOpen, and does nothing, while the circuit is open. Work that throws, or that our own deadline cut short,
+   * counts for nothing: a circuit whose trial ends so stays open, and the next request is the trial.
+   */
   execute(witness: string, work: () => Promise<HttpReading>): Promise<HttpReading>;
 }
 
@@ -34,11 +43,14 @@ export class CircuitOpen extends Error {
 }
 
 export function createCircuit({ witnesses, pauseMs, onChange }: CircuitOptions): Circuit {
+  /** Empty unless the circuit is closed: what was sent before it opened, and ends late, says nothing new. */
   const met = new Set<string>();
   const policy = circuitBreaker(
-    handleWhenResult((reading) => isTrouble(reading as HttpReading)),
+    handleWhenResult((attempt) => judge(attempt as Attempt) !== 'health'),
     {
-      halfOpenAfter: pauseMs,
+      halfOpenAfter: new DelegateBackoff(({ result }: { readonly result: object }) =>
+        'value' in result && judge(result.value as Attempt) === 'trouble' ? pauseMs : 0,
+      ),
       breaker: {
         state: null,
         success: () => met.clear(),
@@ -47,21 +59,32 @@ export function createCircuit({ witnesses, pauseMs, onChange }: CircuitOptions):
     },
   );
   let retryAt = new Date(0);
+  let isOpen = false;
+  const change = (state: CircuitChange['state']): void => {
+    // One whose trial has failed was open before.
+    if (isOpen !== (state === 'open')) onChange?.(state);
+    isOpen = state === 'open';
+  };
   policy.onBreak(() => {
+    met.clear();
     retryAt = new Date(Date.now() + pauseMs);
-    onChange?.('open');
+    change('open');
   });
-  policy.onReset(() => onChange?.('closed'));
+  policy.onReset(() => change('closed'));
   return {
     async execute(witness, work) {
       // Others would wait for the one that tries, and it may take as long as any.
       if (policy.state === CircuitState.HalfOpen) throw new CircuitOpen(toSoon());
       try {
-        return await policy.execute(async () => {
-          const reading = await work();
-          if (isTrouble(reading)) met.add(witness);
-          return reading;
+        // The policy would take a trial that throws for a good one.
+        const attempt = await policy.execute(async () => {
+          const [settled] = await Promise.allSettled([work()]);
+          const isClosed = policy.state === CircuitState.Closed;
+          if (isClosed && judge(settled) === 'trouble') met.add(witness);
+          return settled;
         });
+        if (attempt.status === 'rejected') throw attempt.reason;
+        return attempt.value;
       } catch (error) {
         throw isBrokenCircuitError(error) ? new CircuitOpen(retryAt) : error;
       }
@@ -119,9 +142,23 @@ export function createCircuits(options: CircuitsOptions): ThroughCircuits {
     findTenant(tenantId).execute(witness, () => ofHost.execute(tenantId, work));
 }
 
-function isTrouble(reading: HttpReading): boolean {
-  if (reading.outcome === 'answered') return reading.status >= 500;
-  return reading.outcome !== 'too large';
+type Attempt = PromiseSettledResult<HttpReading>;
+
+/** What an attempt proves about the upstream. */
+function judge(attempt: Attempt): 'health' | 'trouble' | 'nothing' {
+  if (attempt.status === 'rejected') return 'nothing';
+  const { value: reading } = attempt;
+  switch (reading.outcome) {
+    case 'answered':
+      return reading.status >= 500 ? 'trouble' : 'health';
+    case 'timeout':
+    case 'unreachable':
+      return 'trouble';
+    case 'cut short':
+      return 'nothing';
+    case 'too large':
+      return 'health';
+  }
 }
 
 function toSoon(): Date {

@@ -8,11 +8,16 @@ export interface ReadHttpOptions {
   readonly form?: URLSearchParams;
   /** For the whole exchange, until the last byte of the reply. */
   readonly timeoutMs: number;
+  /** When the caller needs it to have ended, which may be sooner; on the clock of `performance.now()`. */
+  readonly deadlineAt: number;
   /** The caller's; aborts the exchange. */
   readonly signal: AbortSignal;
 }
 
-/** How an exchange ended. `status` is null when no reply had begun. */
+/**
+ * How an exchange ended: `timeout` when it had the whole time for one and `cut short` when the caller's deadline came
+ * first, which proves nothing about the upstream. `status` is null when no reply had begun.
+ */
 export type HttpReading = { readonly durationMs: number } & (
   | {
       readonly outcome: 'answered';
@@ -21,7 +26,7 @@ export type HttpReading = { readonly durationMs: number } & (
       readonly text: string;
     }
   | {
-      readonly outcome: 'timeout' | 'unreachable' | 'too large';
+      readonly outcome: 'timeout' | 'cut short' | 'unreachable' | 'too large';
       readonly status: number | null;
     }
 );
@@ -33,9 +38,10 @@ const maximumReplyBytes = 1024 * 1024;
  * are outcomes.
  */
 export async function readHttp(url: URL, options: ReadHttpOptions): Promise<HttpReading> {
-  const { fetch, headers, form, timeoutMs, signal } = options;
+  const { fetch, headers, form, timeoutMs, deadlineAt, signal } = options;
   const startedAt = performance.now();
-  const timeout = AbortSignal.timeout(timeoutMs);
+  const allowedMs = Math.max(1, Math.min(timeoutMs, Math.floor(deadlineAt - startedAt)));
+  const timeout = AbortSignal.timeout(allowedMs);
   const ended = AbortSignal.any([signal, timeout]);
   const body = form === undefined ? {} : { method: 'POST', body: form };
   const toDurationMs = (): number => Math.round(performance.now() - startedAt);
@@ -56,7 +62,8 @@ export async function readHttp(url: URL, options: ReadHttpOptions): Promise<Http
   } catch {
     // What fetch throws may repeat a header, so nothing of it goes further than this.
     signal.throwIfAborted();
-    const outcome = timeout.aborted ? 'timeout' : 'unreachable';
+    const late = allowedMs < timeoutMs ? 'cut short' : 'timeout';
+    const outcome = timeout.aborted ? late : 'unreachable';
     return { outcome, status, durationMs: toDurationMs() };
   }
 }

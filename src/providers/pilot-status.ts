@@ -53,7 +53,12 @@ type SessionEngine = NonNullable<PilotStatusProviderOptions['sessionEngine']>;
 
 function createConnectionReader(
   { url: base, key }: SessionEngine,
-  { fetch, telemetry, attemptTimeoutMs = 3_000, circuitPauseMs }: PilotStatusProviderOptions,
+  {
+    fetch,
+    telemetry,
+    attemptTimeoutMs: timeoutMs = 3_000,
+    circuitPauseMs,
+  }: PilotStatusProviderOptions,
 ): (target: Target, options: ReadOptions) => Promise<ConnectionRead> {
   const throughCircuits = createCircuits({
     upstream: 'session engine',
@@ -63,13 +68,11 @@ function createConnectionReader(
   const headers = { accept: 'application/json', apikey: key };
   return async ({ instanceName }, { tenantId, signal, deadlineAt }) => {
     if (instanceName === null || !isPathSegment(instanceName)) return toUnsent(noInstance);
-    const remainingMs = Math.floor(deadlineAt - performance.now());
-    if (remainingMs < 1) return toUnsent(noTime);
-    const timeoutMs = Math.min(attemptTimeoutMs, remainingMs);
+    if (deadlineAt - performance.now() < 1) return toUnsent(noTime);
     const url = toConnectionStateUrl(base, instanceName);
     try {
       const reading = await throughCircuits(tenantId, instanceName, () =>
-        readHttp(url, { fetch, headers, timeoutMs, signal }),
+        readHttp(url, { fetch, headers, timeoutMs, deadlineAt, signal }),
       );
       const read = toConnectionRead(reading, instanceName);
       report(telemetry, reading, read);
@@ -125,13 +128,16 @@ function toConnectionRead(reading: HttpReading, instanceName: string): Connectio
   return toFailed('The session engine answered with something unusable; try again later.', true);
 }
 
+const late = 'The session engine did not answer in time; try again later.';
+
 const troubles = {
-  timeout: 'The session engine did not answer in time; try again later.',
+  timeout: late,
+  'cut short': late,
   unreachable: 'The session engine could not be reached, or broke off its answer; try again later.',
   'too large': 'The session engine answered with more than the gateway reads; try again later.',
 } as const satisfies Record<Exclude<HttpReading['outcome'], 'answered'>, string>;
 
-const noTime = toPlainFailure('UNAVAILABLE', true, troubles.timeout);
+const noTime = toPlainFailure('UNAVAILABLE', true, late);
 
 const noInstance = toPlainFailure(
   'UNAVAILABLE',

@@ -285,6 +285,7 @@ const noResult: GraphResult = toFailed(
 function toReadingFailure(outcome: Exclude<HttpReading['outcome'], 'answered'>): UpstreamFailure {
   switch (outcome) {
     case 'timeout':
+    case 'cut short':
       return toPlainFailure(
         'META_TIMEOUT',
         true,

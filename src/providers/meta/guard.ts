@@ -28,19 +28,23 @@ type Answer = HttpReading | { readonly outcome: 'unsent'; readonly failure: Upst
 export type Guard = (url: URL, request: Request, options: ReadOptions) => Promise<Answer>;
 
 export function createGuard(options: GuardOptions): Guard {
-  const { fetch, telemetry, attemptTimeoutMs = 3_000, circuitPauseMs: pauseMs } = options;
+  const {
+    fetch,
+    telemetry,
+    attemptTimeoutMs: timeoutMs = 3_000,
+    circuitPauseMs: pauseMs,
+  } = options;
   const enter = createBulkhead(options);
   const throughCircuits = createCircuits({ upstream: 'graph', telemetry, pauseMs });
   return async (url, { witness, ...request }, { tenantId, signal, deadlineAt }) => {
-    const toRemainingMs = () => Math.floor(deadlineAt - performance.now());
-    if (toRemainingMs() < 1) return { outcome: 'unsent', failure: noTurn };
-    const late = AbortSignal.timeout(Math.max(1, toRemainingMs()));
+    const remainingMs = Math.floor(deadlineAt - performance.now());
+    if (remainingMs < 1) return { outcome: 'unsent', failure: noTurn };
+    const late = AbortSignal.timeout(remainingMs);
     try {
       return await enter(tenantId, AbortSignal.any([signal, late]), () =>
-        throughCircuits(tenantId, witness, async () => {
-          const timeoutMs = Math.max(1, Math.min(attemptTimeoutMs, toRemainingMs()));
-          return await readHttp(url, { fetch, ...request, timeoutMs, signal });
-        }),
+        throughCircuits(tenantId, witness, () =>
+          readHttp(url, { fetch, ...request, timeoutMs, deadlineAt, signal }),
+        ),
       );
     } catch (error) {
       signal.throwIfAborted();

@@ -83,6 +83,22 @@ describe('points', () => {
     expect(visit.spent).toBe(1.5);
   });
 
+  test('that are in hand are spent at once, and others are not', async () => {
+    const { enter: enterAs, count } = open(1_000);
+    const visit = await enterAs('a');
+    expect(visit.spend(19)).toBe(true);
+    expect(visit.standing?.remaining).toBe(980);
+    expect(visit.spent).toBe(20);
+    expect(visit.spend(0.5)).toBe(false);
+    expect(visit.standing?.remaining).toBe(980);
+    expect(visit.spent).toBe(20);
+    expect(count.asked).toEqual([['a', 20]]);
+    const unlimited = await open(null).enter('a');
+    expect(unlimited.spend(5)).toBe(true);
+    expect(unlimited.standing).toBeNull();
+    expect(unlimited.spent).toBe(6);
+  });
+
   test('are refused when there are not enough, and none is taken', async () => {
     const { enter: enterAs, refusals } = open(30);
     const visit = await enterAs('a');
@@ -231,6 +247,19 @@ describe('requests under way', () => {
     first.leave();
     await enterAs('a');
     await expect(enterAs('a')).rejects.toEqual(refusal(1, /under way/));
+  });
+
+  test('stay counted while thousands of others come and go', async () => {
+    const { enter: enterAs } = open(null, 1);
+    const [visit] = [await enterAs('a'), await enterAs('b')];
+    for (let tenant = 0; tenant <= 10_001; tenant += 1) {
+      // oxlint-disable-next-line no-await-in-loop -- in this order
+      (await enterAs(`tenant ${tenant}`)).leave();
+    }
+    await expect(enterAs('a')).rejects.toEqual(refusal(1, /under way/));
+    visit.leave();
+    (await enterAs('a')).leave();
+    await expect(enterAs('b')).rejects.toEqual(refusal(1, /under way/));
   });
 
   test('are one less when its first point is refused', async () => {

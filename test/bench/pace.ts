@@ -16,7 +16,7 @@ export interface Pace {
 export interface Paced {
   /** Milliseconds from when each question should have left to the end of its good answer. */
   readonly durations: readonly number[];
-  /** Questions with another answer than 200. */
+  /** Questions with another answer than 200, or with none within ten seconds. */
   readonly refused: number;
 }
 
@@ -49,13 +49,16 @@ export async function askAtPace({ url, questions, perSecond, seconds }: Pace): P
   }
 }
 
-/** Null for another answer than 200. */
+/** Null for another answer than 200, and for none in time. */
 async function askOne(
   agent: Agent,
   url: string,
   question: Question,
   dueAt: number,
 ): Promise<number | null> {
-  const { status } = await askOver(agent, url, question);
-  return status === 200 ? performance.now() - dueAt : null;
+  const answer = await askOver(agent, url, question).catch((error: Error) => {
+    if (error.name === 'AbortError') return null;
+    throw error;
+  });
+  return answer?.status === 200 ? performance.now() - dueAt : null;
 }

@@ -119,7 +119,7 @@ describe('points', () => {
     count.totals.set('a', 975);
     // Nineteen are in hand; of the next sixty-one five are left.
     await expect(visit.charge(80)).rejects.toEqual(refusal(100, /takes 80/));
-    expect(visit.standing?.remaining).toBe(999);
+    expect(visit.standing?.remaining).toBe(44);
     await visit.charge(44);
     expect(visit.standing?.remaining).toBe(0);
     await expect(visit.charge(1)).rejects.toEqual(refusal(100, /takes 1/));
@@ -306,6 +306,8 @@ describe('the way in', () => {
     await expect(enter(options, { headers }, known)).rejects.toMatchObject({
       code: 'RATE_LIMITED',
     });
-    expect(known).toMatchObject({ tenantId: 'a', keyId: 'key_a', visit: null });
+    expect(known).toMatchObject({ tenantId: 'a', keyId: 'key_a' });
+    // For the headers of the refusal.
+    expect(known.visit?.standing).toMatchObject({ limit: 9, remaining: 9 });
   });
 });

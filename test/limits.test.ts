@@ -247,6 +247,8 @@ describe('a tenant', () => {
     }
     for (const reply of [await poor.graphql('{ __typename }'), await poor.rest('/v1/numbers')]) {
       expect([reply.status, Number(reply.headers.get('retry-after')) > 0]).toEqual([429, true]);
+      expect(reply.headers.get('ratelimit')).toMatch(/^"points";r=\d+;t=\d+$/);
+      expect(reply.headers.get('ratelimit-policy')).toMatch(/^"points";q=\d+;w=\d+$/);
       expect(reply.text).toContain('RATE_LIMITED');
     }
     expect((await other.rest('/v1/numbers')).status).toBe(200);

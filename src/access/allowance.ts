@@ -33,9 +33,10 @@ export interface Visit extends RequestVisit {
 export interface Allowance {
   /**
    * Counts a request and takes its first point. Throws RATE_LIMITED. A tenant is known once its key was verified, so each
-   * refusal has cost that; what a process as a whole has too much of, load.ts refuses before.
+   * refusal has cost that; what a process as a whole has too much of, load.ts refuses before. `context` has the visit from
+   * the first moment on: a refusal tells where the tenant stands too.
    */
-  enter(tenantId: string): Promise<Visit>;
+  enter(tenantId: string, context?: { visit: RequestVisit | null }): Promise<Visit>;
 }
 
 export interface AllowanceOptions extends Pick<Config, 'rateLimit' | 'tenantMaxRequests'> {
@@ -55,19 +56,22 @@ export function createAllowance(options: AllowanceOptions): Allowance {
     if (underWay.size > mostIdle) forgetIdle(underWay);
   };
   return {
-    async enter(tenantId) {
-      const count = (underWay.get(tenantId) ?? 0) + 1;
-      if (count > tenantMaxRequests) {
-        onRefusal?.('under way');
-        const message = `More than ${tenantMaxRequests} requests of this tenant are under way.`;
-        throw new GatewayError('RATE_LIMITED', message, { retryAfterSeconds: 1 });
-      }
-      underWay.set(tenantId, count);
-      let isHere = true;
+    async enter(tenantId, context) {
+      let isHere = false;
       const visit = createVisit(tenantId, purses, () => {
         if (isHere) leave(tenantId);
         isHere = false;
       });
+      if (context !== undefined) context.visit = visit;
+      const count = (underWay.get(tenantId) ?? 0) + 1;
+      if (count > tenantMaxRequests) {
+        onRefusal?.('under way');
+        visit.look();
+        const message = `More than ${tenantMaxRequests} requests of this tenant are under way.`;
+        throw new GatewayError('RATE_LIMITED', message, { retryAfterSeconds: 1 });
+      }
+      underWay.set(tenantId, count);
+      isHere = true;
       try {
         if (!visit.spend(1)) await visit.charge(1);
         return visit;
@@ -88,7 +92,7 @@ function forgetIdle(underWay: Map<string, number>): void {
   }
 }
 
-function createVisit(tenantId: string, purses: Purses | null, leave: () => void): Visit {
+function createVisit(tenantId: string, purses: Purses | null, leave: () => void) {
   // Plain members: a getter in a literal gives each object a shape of its own, which outlives the young generation.
   const visit = {
     standing: null as Standing | null,
@@ -101,8 +105,16 @@ function createVisit(tenantId: string, purses: Purses | null, leave: () => void)
       return true;
     },
     async charge(count: number) {
-      visit.standing = (await purses?.charge(tenantId, count)) ?? null;
+      try {
+        visit.standing = (await purses?.charge(tenantId, count)) ?? null;
+      } catch (error) {
+        visit.look();
+        throw error;
+      }
       visit.spent += count;
+    },
+    look() {
+      visit.standing = purses?.settle(tenantId, 0) ?? null;
     },
     settle(count: number) {
       visit.spent -= count;
@@ -113,5 +125,5 @@ function createVisit(tenantId: string, purses: Purses | null, leave: () => void)
     },
     leave,
   };
-  return visit;
+  return visit satisfies Visit;
 }

@@ -25,7 +25,6 @@ export async function enter(
   const access = await control.authenticate({ headers, askedAt, source });
   context.tenantId = access.tenantId;
   context.keyId = access.keyId;
-  const visit = await allowance.enter(access.tenantId);
-  context.visit = visit;
+  const visit = await allowance.enter(access.tenantId, context);
   return { access, visit };
 }

@@ -51,12 +51,14 @@ export interface Stage extends AsyncDisposable {
 export interface StageOptions {
   /** How many numbers each tenant has; one entry for each tenant. */
   readonly numbers: readonly number[];
+  /** What Meta lets an account ask in an hour; as many as it really does unless told. */
+  readonly hourlyCalls?: number;
 }
 
 const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 const observer = new URL('observer.ts', import.meta.url).href;
 
-export async function openStage({ numbers }: StageOptions): Promise<Stage> {
+export async function openStage(options: StageOptions): Promise<Stage> {
   const made = new AsyncDisposableStack();
   const postgres = made.use(await openRestartablePostgres());
   const simulator = made.use(createSimulator());
@@ -75,7 +77,7 @@ export async function openStage({ numbers }: StageOptions): Promise<Stage> {
     // Points are counted, and are more than any load could spend: what is on trial is what the process can take.
     RATE_LIMIT: '999999999/10',
   };
-  const tenants = await addTenants(environment, simulator, numbers);
+  const tenants = await addTenants(environment, simulator, options);
   return {
     postgres,
     simulator,
@@ -100,7 +102,7 @@ async function prepareDatabase(ownerUrl: string, admin: Pool): Promise<string> {
 async function addTenants(
   environment: Readonly<Record<string, string>>,
   simulator: Simulator,
-  numbers: readonly number[],
+  { numbers, hourlyCalls }: StageOptions,
 ): Promise<readonly StagedTenant[]> {
   await using gateway = await createGateway(toConfig(readEnvironment(environment)));
   const tenants: StagedTenant[] = [];
@@ -110,7 +112,11 @@ async function addTenants(
     const asked = { tenantId: id, name: 'Key', numberId: null, expiresAt: null };
     const { key } = await gateway.access.createKey(asked);
     const wabaId = String(700_000 + index);
-    simulator.setWaba({ id: wabaId, fields: { name: `Account ${index}` } });
+    simulator.setWaba({
+      id: wabaId,
+      fields: { name: `Account ${index}` },
+      ...(hourlyCalls !== undefined && { hourlyCalls }),
+    });
     const added: StagedTenant['numbers'][number][] = [];
     for (let place = 0; place < count; place++) {
       const phoneNumberId = String(10_000_000 + index * 100_000 + place);

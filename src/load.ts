@@ -119,11 +119,16 @@ export function createPace(perSecond: number, mostMs: number): Pace {
   };
   return async (waiting) => {
     const now = performance.now();
-    const at = Math.min(Math.max(now, nextAt), now + mostMs);
-    nextAt = at + stepMs;
-    if (at === now) return;
+    const waitMs = Math.max(0, nextAt - now);
     const { promise, resolve } = Promise.withResolvers<void>();
-    setTimeout(resolve, at - now);
+    if (waitMs > mostMs) {
+      // No turn of its own, and none to give back.
+      setTimeout(resolve, mostMs);
+      return await promise;
+    }
+    nextAt = now + waitMs + stepMs;
+    if (waitMs === 0) return;
+    setTimeout(resolve, waitMs);
     waiting.once('close', giveBack);
     await promise;
     waiting.off('close', giveBack);

@@ -29,6 +29,15 @@ test('nobody waits longer than the longest wait', async () => {
   expect(new Set(turns.slice(6))).toEqual(new Set([50]));
 });
 
+test('whoever waits without a turn has none to give back', async () => {
+  const pace = createPace(100, 50);
+  const { waiting } = ask(pace, 20);
+  for (const one of waiting.slice(6)) one.emit('close');
+  const { turns } = ask(pace, 1);
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(turns).toEqual([50]);
+});
+
 test('whoever leaves gives the turn back', async () => {
   const pace = createPace(100, 10_000);
   const { waiting } = ask(pace, 101);

@@ -157,6 +157,12 @@ test('a member that is not documented, or missing, would be noticed', async () =
 /** What has been seen, as `operationId status code`. */
 const seen = new Set<string>();
 
+async function listDifferencesOf(path: string, response: Response): Promise<readonly string[]> {
+  const { status, headers } = response;
+  const text = await response.text();
+  return listDifferences(path, { status, headers, text, body: JSON.parse(text) });
+}
+
 /** How a reply differs from what is documented for the GET of a path. */
 function listDifferences(path: string, reply: Reply<unknown>): readonly string[] {
   const { operationId, responses } = document['paths'][path].get;
@@ -275,14 +281,8 @@ test('a database that is down, and a defect, are as documented on every route', 
   const broken = await createGateway(config, { telemetry: createTelemetry({ level: 'silent' }) });
   const headers = { 'x-api-key': createKey() };
   const ask = async (path: string): Promise<readonly string[]> => {
-    const reply = await broken.fetch(new Request(`http://gateway.test${path}`, { headers }));
-    const text = await reply.text();
-    return listDifferences(path, {
-      status: reply.status,
-      headers: reply.headers,
-      text,
-      body: JSON.parse(text),
-    });
+    const request = new Request(`http://gateway.test${path}`, { headers });
+    return await listDifferencesOf(path, await broken.fetch(request));
   };
   const paths = listOperations().map(({ path }) => path);
   expect((await Promise.all(paths.map(ask))).flat()).toEqual([]);
@@ -310,14 +310,7 @@ test('a refusal for want of room is as documented on every route', async () => {
     const request = toPlainRequest(new Request(`http://gateway.test${path}`));
     const refusal = narrow.gateway.shed(request);
     if (refusal === null) return [`there is room at ${path}`];
-    const reply = toFetchResponse(refusal);
-    const text = await reply.text();
-    return listDifferences(path, {
-      status: reply.status,
-      headers: reply.headers,
-      text,
-      body: JSON.parse(text),
-    });
+    return await listDifferencesOf(path, toFetchResponse(refusal));
   });
   expect((await Promise.all(asked)).flat()).toEqual([]);
   await waiting;

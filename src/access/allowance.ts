@@ -98,9 +98,11 @@ function createVisit(tenantId: string, purses: Purses | null, leave: () => void)
     standing: null as Standing | null,
     spent: 0,
     spend(count: number) {
-      const taken = purses === null ? null : purses.spend(tenantId, count);
-      if (purses !== null && taken === null) return false;
-      visit.standing = taken;
+      if (purses !== null) {
+        const taken = purses.spend(tenantId, count);
+        if (taken === null) return false;
+        visit.standing = taken;
+      }
       visit.spent += count;
       return true;
     },

@@ -16,9 +16,9 @@ export interface AttemptsOptions {
 export interface Attempts {
   /**
    * Throws RATE_LIMITED when the source has failed too often. A key that this process has verified is let through
-   * whatever its neighbours behind one address do, so nobody can lock out somebody else. `fingerprint` is null for
-   * what is no key. A source that is not known is never throttled: it would be everybody. Costs no statement: where failures are
-   * counted across processes, each learns that a source has had enough with the next failure that it counts.
+   * whatever its neighbours behind one address do, so nobody can lock out somebody else. `fingerprint` is null for what
+   * is no key. A source that is not known is never throttled: it would be everybody. Costs no statement: where failures
+   * are counted across processes, each learns that a source has had enough with the next failure that it counts.
    */
   assertAllowed(source: string, fingerprint: string | null): void;
   /** Whether the use of this key is to be noted, which is once a minute. */

@@ -5,7 +5,7 @@ import { connect } from 'node:net';
 import { text as readText } from 'node:stream/consumers';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { GatewayError } from '../src/errors.ts';
-import { toPlainRequest } from '../src/exchange.ts';
+import { type PlainRequest, toPlainRequest } from '../src/exchange.ts';
 import { bodyLimit, type HttpServer, listen } from '../src/http.ts';
 import { openTestGateway, type TestGateway, type TestTenant } from './harness.ts';
 
@@ -67,6 +67,29 @@ test('what is no HTTP ends an answer that has begun, and is not written into it'
   expect(String(beginning)).toContain('the beginning');
   expect(await readText(socket)).toBe('');
   await streaming.drain();
+});
+
+test('of answers that leave together each finds its way, and one that cannot leave stops no other', async () => {
+  const paths = Array.from({ length: 100 }, (_, index) => `/v1/${index}`);
+  const [broken = ''] = paths;
+  const asked = Promise.withResolvers<void>();
+  let count = 0;
+  const answer = async ({ path }: PlainRequest) => {
+    count += 1;
+    if (count === paths.length) asked.resolve();
+    await asked.promise;
+    return { status: 200, headers: { 'x-path': path === broken ? '\0' : path }, body: path };
+  };
+  const crowded = await listen(
+    { ...gateway.gateway, answer },
+    { host: '127.0.0.1', port: 0, noticeMs: 0 },
+  );
+  const answers = await Promise.all(
+    paths.map((path) => tell(crowded, `GET ${path} HTTP/1.1\r\nconnection: close\r\n\r\n`)),
+  );
+  const bodies = answers.map((text) => text.split('\r\n\r\n')[1]);
+  expect(bodies).toEqual([undefined, ...paths.slice(1)]);
+  await crowded.drain();
 });
 
 test('headers that never end are given up, in the form of the contract', async () => {

@@ -3,6 +3,7 @@
 
 import type { ChangeFeed } from './database/change-feed.ts';
 import type { PlainResponse } from './exchange.ts';
+import type { Soon } from './soon.ts';
 import type { RequestContext } from './telemetry.ts';
 
 export interface Question {
@@ -110,20 +111,27 @@ export function createAnswers({ changes, maxBytes, now, onRecall }: AnswersOptio
  * The answer that was kept, charged as if it were read, or else the one that is read now, which is kept if it can be:
  * never an error, nor what was read live. `question`: null for what is not to be kept at all.
  */
-export async function recallOrRead(
+export function recallOrRead(
   answers: Answers,
   question: Question | null,
+  asker: Asker,
+  read: () => Promise<Reading>,
+): Soon<PlainResponse> {
+  if (question === null) return read().then(({ response }) => response);
+  const recollection = answers.recall(question);
+  const { answer: kept } = recollection;
+  if (kept === null) return readAndKeep(recollection, asker, read);
+  const { visit, context } = asker;
+  context.operation = kept.operation;
+  const response = { status: 200, headers: kept.headers, body: kept.body };
+  return visit.spend(kept.points) ? response : visit.charge(kept.points).then(() => response);
+}
+
+async function readAndKeep(
+  recollection: Recollection,
   { visit, context }: Asker,
   read: () => Promise<Reading>,
 ): Promise<PlainResponse> {
-  if (question === null) return (await read()).response;
-  const recollection = answers.recall(question);
-  const { answer: kept } = recollection;
-  if (kept !== null) {
-    context.operation = kept.operation;
-    if (!visit.spend(kept.points)) await visit.charge(kept.points);
-    return { status: 200, headers: kept.headers, body: kept.body };
-  }
   const { response, isLasting } = await read();
   const { status, headers, body } = response;
   const { operation, changesAt, isLive } = context;

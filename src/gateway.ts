@@ -141,11 +141,11 @@ function createDoors(
     answers: memory.answers,
     numbers: requests.observeNumbers(metrics.observeNumbers(numbers)),
     telemetry,
+    runFor: requests.run,
   };
   const graphql = createGraphQLServer({
     ...shared,
     limits: config.graphqlLimits,
-    waitFor: requests.waitFor,
     graphiql: config.graphiql ? { apiKey: overrides.graphiqlKey ?? null } : null,
     suggestions: config.mode === 'demo',
   });

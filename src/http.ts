@@ -12,15 +12,11 @@ import type { Duplex } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { GatewayError, toGatewayError } from './errors.ts';
-import {
-  type PlainHeaders,
-  type PlainRequest,
-  type PlainResponse,
-  toSentHeaders,
-  toText,
-} from './exchange.ts';
+import { type PlainRequest, type PlainResponse, toSentHeaders } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
+import { hasLeft, NodeRequest } from './http-request.ts';
 import { createPace, type Pace } from './load.ts';
+import { andThen, orElse, type Soon } from './soon.ts';
 import type { Telemetry } from './telemetry.ts';
 
 export interface HttpServer {
@@ -52,9 +48,6 @@ interface Patience {
 
 const usualPatience: Patience = { headersMs: 10_000, requestMs: 15_000, checkMs: 1_000 };
 
-/** The largest body that is read, in bytes. */
-export const bodyLimit = 100_000;
-
 /** Rejects when the address cannot be had. */
 export async function listen(gateway: Gateway, options: HttpOptions): Promise<HttpServer> {
   const { noticeMs = 1_000, graceMs = 10_000, patience } = options;
@@ -77,7 +70,7 @@ export async function listen(gateway: Gateway, options: HttpOptions): Promise<Ht
       // Longer than the usual minute of a balancer, which otherwise meets a socket that is just being closed.
       keepAliveTimeout: 65_000,
     },
-    (incoming, outgoing) => void serve(gateway, state, incoming, outgoing),
+    (incoming, outgoing) => serve(gateway, state, incoming, outgoing),
   );
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
     refuseSocket(gateway, error, socket);
@@ -120,32 +113,41 @@ const longestWaitMs = 2_000;
 
 const probes: ReadonlySet<string> = new Set(['/livez', '/readyz', '/metrics']);
 
-async function serve(
+function serve(
   gateway: Gateway,
   state: State,
   incoming: IncomingMessage,
   outgoing: ServerResponse,
-): Promise<void> {
-  const { url = '' } = incoming;
-  const [path = ''] = url.split('?', 1);
-  try {
-    const request = new NodeRequest(path, incoming, outgoing);
-    // Before anything is done for it: refusing must be cheap.
-    const shed = probes.has(url) ? null : gateway.shed(request);
-    if (shed !== null) await state.toTurn(outgoing);
-    const response = shed ?? (await answer(gateway, state, request, incoming));
-    // Tells a client on a kept connection that this answer is the last one here.
-    // So does the answer to a request whose body nobody wanted to read to its end.
-    const isUnread = shed === null && !incoming.complete;
-    if (state.draining || isUnread) outgoing.shouldKeepAlive = false;
-    const { status, headers, body } = response;
-    if (body instanceof ReadableStream) {
-      outgoing.writeHead(status, headers);
-      await pipeline(body, outgoing);
-    } else state.depart({ outgoing, status, headers, body });
-  } catch (error) {
-    breakOff(gateway.telemetry, outgoing, error);
+): void {
+  void orElse(
+    () => {
+      const request = new NodeRequest(incoming, outgoing);
+      // Before anything is done for it: refusing must be cheap.
+      const shed = probes.has(incoming.url ?? '') ? null : gateway.shed(request);
+      if (shed !== null) {
+        return state.toTurn(outgoing).then(() => give(state, outgoing, shed, false));
+      }
+      const answered = answer(gateway, state, request, incoming);
+      return andThen(answered, (response) => give(state, outgoing, response, true));
+    },
+    (error) => breakOff(gateway.telemetry, outgoing, error),
+  );
+}
+
+/** `listens`: the client may still be sending a body, which nobody has wanted to read to its end. */
+function give(
+  state: State,
+  outgoing: ServerResponse,
+  { status, headers, body }: PlainResponse,
+  listens: boolean,
+): Soon<void> {
+  // Tells a client on a kept connection that this answer is the last one here.
+  if (state.draining) outgoing.shouldKeepAlive = false;
+  if (!(body instanceof ReadableStream)) {
+    return state.depart({ outgoing, status, headers, body, listens });
   }
+  outgoing.writeHead(status, headers);
+  return pipeline(body, outgoing);
 }
 
 // The client is gone in the middle of the answer, or there is nobody left to tell.
@@ -159,7 +161,7 @@ function answer(
   state: State,
   request: PlainRequest,
   { url, socket }: IncomingMessage,
-): PlainResponse | Promise<PlainResponse> {
+): Soon<PlainResponse> {
   switch (url) {
     case '/livez':
       return toProbe(200, 'ok');
@@ -236,106 +238,12 @@ function refuseSocket(gateway: Gateway, error: NodeJS.ErrnoException, socket: Du
   setTimeout(() => socket.destroy(), farewellMs).unref();
 }
 
-/**
- * A class for its getter, which in a literal gives each object a shape of its own: that outlives the young generation, and
- * everything that the object holds with it.
- */
-class NodeRequest implements PlainRequest {
-  readonly method: string;
-  readonly path: string;
-  readonly search: string;
-  readonly headers: PlainHeaders;
-  readonly #incoming: IncomingMessage;
-  readonly #outgoing: ServerResponse;
-  #left: AbortController | undefined;
-
-  constructor(path: string, incoming: IncomingMessage, outgoing: ServerResponse) {
-    const { url = '', method = 'GET' } = incoming;
-    this.method = method;
-    this.path = path;
-    this.search = url.slice(path.length);
-    this.headers = toHeaders(incoming);
-    this.#incoming = incoming;
-    this.#outgoing = outgoing;
-  }
-
-  // Most requests are answered before anybody cares, and a controller is not cheap.
-  get signal(): AbortSignal {
-    this.#left ??= createLeft(this.#outgoing);
-    return this.#left.signal;
-  }
-
-  text(): Promise<string> {
-    return readText(this.#incoming);
-  }
-}
-
-function toHeaders(incoming: IncomingMessage): PlainHeaders {
-  return {
-    get: (name) => toValue(incoming.headers[name]),
-    *[Symbol.iterator]() {
-      for (const [name, values] of Object.entries(incoming.headers)) {
-        const value = toValue(values);
-        if (value !== null) yield [name, value];
-      }
-    },
-  };
-}
-
-function toValue(values: string | readonly string[] | undefined): string | null {
-  return typeof values === 'string' ? values : (values?.join(', ') ?? null);
-}
-
-/** Aborts when the client goes before it was answered, or did so already. */
-function createLeft(outgoing: ServerResponse): AbortController {
-  const left = new AbortController();
-  const abort = () => {
-    if (hasLeft(outgoing)) left.abort(new Error('The client has left.'));
-  };
-  if (outgoing.destroyed) abort();
-  else outgoing.once('close', abort);
-  return left;
-}
-
-function hasLeft(outgoing: ServerResponse): boolean {
-  return outgoing.destroyed && !outgoing.writableFinished;
-}
-
-/** Read when the door asks for it, so that a request that is refused by its headers costs no body. */
-function readText(incoming: IncomingMessage): Promise<string> {
-  // What is announced to be too large is not waited for.
-  const announced = Number(incoming.headers['content-length'] ?? 0);
-  if (announced > bodyLimit) return Promise.reject(toTooLarge());
-  const { promise, resolve, reject } = Promise.withResolvers<string>();
-  const chunks: Buffer[] = [];
-  let size = 0;
-  incoming.on('data', (chunk: Buffer) => {
-    size += chunk.length;
-    if (size <= bodyLimit) return chunks.push(chunk);
-    incoming.pause();
-    return reject(toTooLarge());
-  });
-  incoming.once('end', () => {
-    try {
-      resolve(toText(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)));
-    } catch (error) {
-      reject(error);
-    }
-  });
-  incoming.once('error', reject);
-  // One that is destroyed already tells nothing any more.
-  if (incoming.destroyed) reject(new Error('The client has left.'));
-  return promise;
-}
-
-function toTooLarge(): GatewayError {
-  return new GatewayError('INVALID_REQUEST', `The body is larger than ${bodyLimit} bytes.`);
-}
-
 /** An answer that is whole, and where it goes. */
 interface Departure extends Pick<PlainResponse, 'status' | 'headers'> {
   readonly outgoing: ServerResponse;
   readonly body: Exclude<PlainResponse['body'], ReadableStream>;
+  /** As for `give`. */
+  readonly listens: boolean;
 }
 
 type Departures = (departure: Departure) => void;
@@ -361,22 +269,31 @@ function createDepartures(telemetry: Telemetry): Departures {
     }
   };
   return (departure) => {
-    waiting.push(departure);
     if (waiting.length === mostTogether) leave();
-    else if (waiting.length === 1) setImmediate(leave);
+    waiting.push(departure);
+    if (waiting.length === 1) setImmediate(leave);
   };
 }
 
 /** Bytes of a body; to join a longer one costs more than the write that it spares. */
 const mostJoined = 4_096;
 
-function send({ outgoing, status, headers, body }: Departure): void {
+function send({ outgoing, status, headers, body, listens }: Departure): void {
+  // By now all that has arrived of the request is read.
+  if (listens && !outgoing.req.complete) outgoing.shouldKeepAlive = false;
   // Node leaves the body out where there is none, which is for HEAD, 204 and 304.
-  outgoing.writeHead(status, toSentHeaders(headers, body));
+  outgoing.writeHead(status, toHead(headers, body));
   // Node joins a text to the head, so that both leave in one write; each character of latin1 is a byte as it stands.
   if (Buffer.isBuffer(body) && body.length <= mostJoined) {
     outgoing.end(body.toString('latin1'), 'latin1');
   } else outgoing.end(body);
+}
+
+/** Names and values in turn, which Node takes as they are. */
+function toHead(headers: PlainResponse['headers'], body: Departure['body']): string[] {
+  const head = Object.entries(headers).flat();
+  if (body !== null) head.push('content-length', String(Buffer.byteLength(body)));
+  return head;
 }
 
 function toUrl(server: Server): string {

@@ -4,6 +4,7 @@ import type { EventEmitter } from 'node:events';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { Config } from './config.ts';
 import { GatewayError } from './errors.ts';
+import type { WaitFor } from './telemetry.ts';
 
 export interface Load extends Disposable {
   /** Why nothing more is begun; null when there is room. */
@@ -24,7 +25,7 @@ export interface Slot {
    * Gives the place away while something is awaited that costs this process nothing: the caller's own body, or an
    * upstream. A Meta that hangs must not keep anybody from what is stored.
    */
-  waitFor<T>(work: () => Promise<T>): Promise<T>;
+  readonly waitFor: WaitFor;
 }
 
 export interface Overload {

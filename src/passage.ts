@@ -13,12 +13,12 @@ import {
 } from './exchange.ts';
 import type { Load } from './load.ts';
 import type { Metrics } from './metrics.ts';
-import type { RequestRuns } from './request-run.ts';
+import { andThen, orElse, type Soon } from './soon.ts';
 import { type RequestContext, type Telemetry, toRequestContext, toRequestId } from './telemetry.ts';
 
 /** Who answers at a path. */
 export interface Door {
-  answer(request: PlainRequest, context: RequestContext): Promise<PlainResponse>;
+  answer(request: PlainRequest, context: RequestContext): Soon<PlainResponse>;
   /**
    * Its answer to this error, for a request of which nothing more is known than its header `accept`. Without
    * x-request-id, as `answer`.
@@ -35,15 +35,13 @@ export interface PassageOptions {
   readonly telemetry: Telemetry;
   readonly metrics: Metrics;
   readonly load: Load;
-  /** Tie what is done for a request to it. */
-  readonly requests: Pick<RequestRuns, 'run'>;
 }
 
 export interface Passage {
-  /** Answers a request to any of the doors; never rejects. `address` is that of the socket it came over. */
-  answer(request: PlainRequest, address?: string): Promise<PlainResponse>;
+  /** Answers a request to any of the doors; never throws. `address` is that of the socket it came over. */
+  answer(request: PlainRequest, address?: string): Soon<PlainResponse>;
   /** Answers with this error what no door should see, like any other request. */
-  refuse(error: GatewayError, request: PlainRequest, address?: string): Promise<PlainResponse>;
+  refuse(error: GatewayError, request: PlainRequest, address?: string): Soon<PlainResponse>;
   /** The answer, with this status, to what is too broken to be a request. */
   refuseBroken(error: GatewayError, status: number): PlainResponse;
   /** The refusal of what would be too much right now, made at next to no cost; null when there is room. */
@@ -57,7 +55,7 @@ export function createPassage(options: PassageOptions): Passage {
   return {
     answer: (request, address) => pass(findDoor(request.path), request, address),
     refuse(error, request, address) {
-      const answer: Door['answer'] = async (_, { requestId }) =>
+      const answer: Door['answer'] = (_, { requestId }) =>
         rest.refuse(error, requestId, request.headers.get('accept'));
       return pass({ ...rest, answer }, request, address);
     },
@@ -73,25 +71,20 @@ export function createPassage(options: PassageOptions): Passage {
   };
 }
 
-type Pass = (door: Door, request: PlainRequest, address?: string) => Promise<PlainResponse>;
+type Pass = (door: Door, request: PlainRequest, address?: string) => Soon<PlainResponse>;
 
-function createPass({ config, telemetry, load, requests }: PassageOptions): Pass {
+function createPass({ config, telemetry, load }: PassageOptions): Pass {
   const { corsOrigins, trustedProxies } = config;
   const findSource = createSourceFinder(trustedProxies);
-  return async (door, request, address) => {
-    const context = toRequestContext(request.headers, findSource(address, request.headers));
-    const slot = load.begin();
-    let response: PlainResponse;
-    try {
-      response =
-        corsOrigins.length > 0 && isPreflight(request)
-          ? toPreflight(request, corsOrigins)
-          : await requests.run({ context, slot }, () => door.answer(request, context));
-    } catch (thrown) {
-      telemetry.requestFailed(context.requestId, thrown);
-      response = toDefect(door, request, context);
-    }
-    slot.end();
+  const ask = (door: Door, request: PlainRequest, context: RequestContext): Soon<PlainResponse> =>
+    corsOrigins.length > 0 && isPreflight(request)
+      ? toPreflight(request, corsOrigins)
+      : door.answer(request, context);
+  const conclude = (
+    request: PlainRequest,
+    context: RequestContext,
+    response: PlainResponse,
+  ): PlainResponse => {
     context.visit?.leave();
     telemetry.requestAnswered({
       requestId: context.requestId,
@@ -108,6 +101,22 @@ function createPass({ config, telemetry, load, requests }: PassageOptions): Pass
     addRateHeaders(sent, context);
     if (corsOrigins.length > 0) addCorsHeaders(sent, request.headers, corsOrigins);
     return { status, headers: sent, body };
+  };
+  return (door, request, address) => {
+    const { headers } = request;
+    const slot = load.begin();
+    const context = toRequestContext(headers, findSource(address, headers), slot.waitFor);
+    const answered = orElse(
+      () => ask(door, request, context),
+      (thrown) => {
+        telemetry.requestFailed(context.requestId, thrown);
+        return toDefect(door, request, context);
+      },
+    );
+    return andThen(answered, (response) => {
+      slot.end();
+      return conclude(request, context, response);
+    });
   };
 }
 

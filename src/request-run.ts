@@ -3,22 +3,13 @@
 
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { GatewayError } from './errors.ts';
-import type { Slot } from './load.ts';
 import type { WhatsAppNumber } from './numbers/number.ts';
 import type { Numbers } from './numbers/numbers.ts';
-import type { RequestContext, Telemetry } from './telemetry.ts';
-
-/** A request for which something is being done. */
-export interface RequestRun {
-  readonly context: RequestContext;
-  readonly slot: Slot;
-}
+import type { RequestContext, Telemetry, WaitFor } from './telemetry.ts';
 
 export interface RequestRuns {
   /** Whatever is done in `work`, and comes of it, is done for this request. */
-  run<T>(run: RequestRun, work: () => T): T;
-  /** As that of the request's slot; whatever is done for no request just does it. */
-  readonly waitFor: Slot['waitFor'];
+  run<T>(request: RequestContext, work: () => T): T;
   /** The same telemetry, which lets the request that caused a call upstream know of it. */
   observeTelemetry(telemetry: Telemetry): Telemetry;
   /**
@@ -29,12 +20,12 @@ export interface RequestRuns {
 }
 
 export function createRequestRuns(): RequestRuns {
-  const requests = new AsyncLocalStorage<RequestRun>();
-  const waitFor: Slot['waitFor'] = (work) => requests.getStore()?.slot.waitFor(work) ?? work();
-  const findContext = () => requests.getStore()?.context;
+  const requests = new AsyncLocalStorage<RequestContext>();
+  const findContext = () => requests.getStore();
+  // What is done for no request has no place to give away.
+  const waitFor: WaitFor = (work) => findContext()?.waitFor(work) ?? work();
   return {
-    run: (run, work) => requests.run(run, work),
-    waitFor,
+    run: (request, work) => requests.run(request, work),
     observeTelemetry: (telemetry) => countCalls(telemetry, findContext),
     observeNumbers: (numbers) => toPatient(noteShown(numbers, findContext), waitFor),
   };
@@ -85,7 +76,7 @@ function noteShown(numbers: Numbers, findContext: FindContext): Numbers {
   };
 }
 
-function toPatient(numbers: Numbers, waitFor: Slot['waitFor']): Numbers {
+function toPatient(numbers: Numbers, waitFor: WaitFor): Numbers {
   return {
     ...numbers,
     getMany(access, requests, signal) {

@@ -26,7 +26,11 @@ export interface RequestContext {
   changesAt: Date | null;
   /** Written by the door once the tenant was let in. */
   visit: RequestVisit | null;
+  /** Gives its place among those under way to others while it waits for somebody else; see load.ts. */
+  readonly waitFor: WaitFor;
 }
+
+export type WaitFor = <T>(work: () => Promise<T>) => Promise<T>;
 
 /** Where the tenant of a request stands; see access/allowance.ts. */
 export interface RequestVisit {
@@ -45,6 +49,7 @@ export interface RequestVisit {
 export function toRequestContext(
   headers: Pick<Headers, 'get'>,
   source = 'unknown',
+  waitFor: WaitFor = (work) => work(),
 ): RequestContext {
   return {
     requestId: toRequestId(headers),
@@ -57,6 +62,7 @@ export function toRequestContext(
     isLive: false,
     changesAt: null,
     visit: null,
+    waitFor,
   };
 }
 

@@ -128,9 +128,9 @@ describe('points', () => {
   test('that are owed by all together are no points in hand', async () => {
     const { enter: enterAs, count } = open(100);
     count.totals.set('a', 500);
-    await expect(enterAs('a')).rejects.toEqual(refusal(100, /takes 1 of the 100/));
+    await expect(async () => enterAs('a')).rejects.toEqual(refusal(100, /takes 1 of the 100/));
     expect(count.asked).toEqual([['a', 2]]);
-    await expect(enterAs('a')).rejects.toEqual(refusal(100, /takes 1 of the 100/));
+    await expect(async () => enterAs('a')).rejects.toEqual(refusal(100, /takes 1 of the 100/));
     expect(count.asked).toHaveLength(1);
   });
 
@@ -178,7 +178,7 @@ describe('points', () => {
     const { enter: enterAs } = open(20);
     await (await enterAs('a')).charge(19);
     expect((await enterAs('b')).standing?.remaining).toBe(19);
-    await expect(enterAs('a')).rejects.toEqual(refusal(100, /takes 1/));
+    await expect(async () => enterAs('a')).rejects.toEqual(refusal(100, /takes 1/));
   });
 
   test('are taken once for all who wait for them', async () => {
@@ -191,7 +191,7 @@ describe('points', () => {
   test('can be had after a count that has failed', async () => {
     const { enter: enterAs, count, failing } = open(1_000);
     failing.push(new Error('no count'));
-    await expect(enterAs('a')).rejects.toThrow('no count');
+    await expect(async () => enterAs('a')).rejects.toThrow('no count');
     expect((await enterAs('a')).standing?.remaining).toBe(999);
     expect(count.asked).toHaveLength(2);
   });
@@ -226,7 +226,7 @@ describe('points', () => {
     });
     await allowance.enter('a');
     await allowance.enter('a');
-    await expect(allowance.enter('a')).rejects.toThrow('under way');
+    await expect(async () => allowance.enter('a')).rejects.toThrow('under way');
     await expect((await allowance.enter('b')).charge(5)).rejects.toMatchObject({
       code: 'RATE_LIMITED',
     });
@@ -237,7 +237,7 @@ describe('requests under way', () => {
   test('are so many of a tenant, until one has ended', async () => {
     const { enter: enterAs, refusals } = open(1_000, 2);
     const [first] = [await enterAs('a'), await enterAs('a')];
-    await expect(enterAs('a')).rejects.toEqual(
+    await expect(async () => enterAs('a')).rejects.toEqual(
       refusal(1, /^More than 2 requests of this tenant are under way\.$/),
     );
     expect(refusals).toEqual(['under way']);
@@ -246,7 +246,7 @@ describe('requests under way', () => {
     // It has only one place to leave.
     first.leave();
     await enterAs('a');
-    await expect(enterAs('a')).rejects.toEqual(refusal(1, /under way/));
+    await expect(async () => enterAs('a')).rejects.toEqual(refusal(1, /under way/));
   });
 
   test('stay counted while thousands of others come and go', async () => {
@@ -256,10 +256,10 @@ describe('requests under way', () => {
       // oxlint-disable-next-line no-await-in-loop -- in this order
       (await enterAs(`tenant ${tenant}`)).leave();
     }
-    await expect(enterAs('a')).rejects.toEqual(refusal(1, /under way/));
+    await expect(async () => enterAs('a')).rejects.toEqual(refusal(1, /under way/));
     visit.leave();
     (await enterAs('a')).leave();
-    await expect(enterAs('b')).rejects.toEqual(refusal(1, /under way/));
+    await expect(async () => enterAs('b')).rejects.toEqual(refusal(1, /under way/));
   });
 
   test('are one less when its first point is refused', async () => {
@@ -267,7 +267,7 @@ describe('requests under way', () => {
     (await enterAs('a')).leave();
     for (const _ of [1, 2, 3]) {
       // oxlint-disable-next-line no-await-in-loop -- one after the other
-      await expect(enterAs('a')).rejects.toEqual(refusal(100, /takes 1/));
+      await expect(async () => enterAs('a')).rejects.toEqual(refusal(100, /takes 1/));
     }
     expect(refusals).toEqual(['points', 'points', 'points']);
   });
@@ -303,7 +303,7 @@ describe('the way in', () => {
     expect(unknown).toMatchObject({ tenantId: null, keyId: null, visit: null });
     const known = toRequestContext(headers);
     const options = { access: { authenticate: async () => access }, allowance: open(9, 0) };
-    await expect(enter(options, { headers }, known)).rejects.toMatchObject({
+    await expect(async () => enter(options, { headers }, known)).rejects.toMatchObject({
       code: 'RATE_LIMITED',
     });
     expect(known).toMatchObject({ tenantId: 'a', keyId: 'key_a' });

@@ -145,7 +145,7 @@ describe('the points of a tenant', () => {
         counters: createSharedCounters(database, (error) => expect.fail(String(error))),
       });
     await (await open().enter('a')).charge(9);
-    await expect(open().enter('a')).rejects.toMatchObject({ code: 'RATE_LIMITED' });
+    await expect(async () => open().enter('a')).rejects.toMatchObject({ code: 'RATE_LIMITED' });
     await database.query('update rate_count set expire = expire - 3600000');
     expect((await open().enter('a')).standing?.remaining).toBe(9);
   });
@@ -166,7 +166,7 @@ test('limits hold in this process while no database answers at all', async () =>
     // oxlint-disable-next-line no-await-in-loop -- one after the other
     await allowance.enter('a');
   }
-  await expect(allowance.enter('a')).rejects.toMatchObject({ code: 'RATE_LIMITED' });
+  await expect(async () => allowance.enter('a')).rejects.toMatchObject({ code: 'RATE_LIMITED' });
   expect(failures).toMatchObject([{ code: 'UNAVAILABLE' }]);
 });
 

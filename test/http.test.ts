@@ -6,7 +6,8 @@ import { text as readText } from 'node:stream/consumers';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { GatewayError } from '../src/errors.ts';
 import { type PlainRequest, toPlainRequest } from '../src/exchange.ts';
-import { bodyLimit, type HttpServer, listen } from '../src/http.ts';
+import { type HttpServer, listen } from '../src/http.ts';
+import { bodyLimit } from '../src/http-request.ts';
 import { openTestGateway, type TestGateway, type TestTenant } from './harness.ts';
 
 let gateway: TestGateway;

@@ -3,11 +3,12 @@
 import { randomUUID } from 'node:crypto';
 import type { Database } from '../database.ts';
 import { GatewayError } from '../errors.ts';
+import type { Soon } from '../soon.ts';
 import { createAttempts } from './attempts.ts';
 import { type Counters, createLocalCounters } from './counters.ts';
 import { createKey, isKey, type KeyHint, toFingerprint, toKeyHash, toKeyHint } from './key.ts';
 import * as store from './store.ts';
-import { noVerifiedKeys, type VerifiedKeys } from './verified.ts';
+import { noVerifiedKeys, type VerifiedKey, type VerifiedKeys } from './verified.ts';
 
 /** Somebody whose key was verified, and when they asked. */
 export interface Access {
@@ -78,8 +79,9 @@ export interface AccessControl {
    * Throws one and the same UNAUTHENTICATED for a key that is missing, malformed, unknown, expired or revoked, as the
    * database says at this moment, or has said and does not revoke; see verified.ts. An ill-formed key never reaches the
    * database. RATE_LIMITED, before the database is asked, when the source has tried too many of them; see attempts.ts.
+   * A key that is remembered is known at once.
    */
-  authenticate(attempt: Attempt): Promise<Access>;
+  authenticate(attempt: Attempt): Soon<Access>;
   createTenant(name: string, id?: string): Promise<Tenant>;
   listTenants(): Promise<readonly Tenant[]>;
   /** Throws TENANT_NOT_FOUND. */
@@ -189,26 +191,31 @@ function createAuthenticate({
   clock,
 }: AccessOptions): AccessControl['authenticate'] {
   const attempts = createAttempts({ failuresPerMinute, counters, ...(clock && { clock }) });
-  return async ({ headers, askedAt, source }) => {
+  const refuse = async (source: string, fingerprint: string | null): Promise<never> => {
+    await attempts.recordFailure(source, fingerprint);
+    throw toUnauthenticated();
+  };
+  return ({ headers, askedAt, source }) => {
     const text = headers.get('x-api-key');
     // Whoever sends none has guessed nothing.
     if (text === null) throw toUnauthenticated();
     const fingerprint = isKey(text) ? toFingerprint(text) : null;
     attempts.assertAllowed(source, fingerprint);
-    const noting = fingerprint !== null && attempts.isUseDue(fingerprint);
+    if (fingerprint === null) return refuse(source, null);
+    const noting = attempts.isUseDue(fingerprint);
+    const remembered = noting ? undefined : verified.find(fingerprint);
+    if (remembered !== undefined) return toAccess(remembered, askedAt);
     const ask = () => store.findKeyAcrossTenants(database, toKeyHash(text, pepper), noting);
-    const key =
-      fingerprint === null
-        ? undefined
-        : ((noting ? undefined : verified.find(fingerprint)) ??
-          (await verified.verify(fingerprint, ask)));
-    if (fingerprint === null || key === undefined) {
-      await attempts.recordFailure(source, fingerprint);
-      throw toUnauthenticated();
-    }
-    attempts.recordVerified(fingerprint, noting);
-    return { tenantId: key.tenantId, keyId: key.id, numberId: key.numberId, askedAt };
+    return verified.verify(fingerprint, ask).then((key) => {
+      if (key === undefined) return refuse(source, fingerprint);
+      attempts.recordVerified(fingerprint, noting);
+      return toAccess(key, askedAt);
+    });
   };
+}
+
+function toAccess({ tenantId, id: keyId, numberId }: VerifiedKey, askedAt: number): Access {
+  return { tenantId, keyId, numberId, askedAt };
 }
 
 function toUnauthenticated(): GatewayError {

@@ -3,6 +3,7 @@
 
 import type { Config } from '../config.ts';
 import { GatewayError } from '../errors.ts';
+import type { Soon } from '../soon.ts';
 import type { RequestVisit } from '../telemetry.ts';
 import { type Counters, createLocalCounters } from './counters.ts';
 import { createPurses, type Purses, type Standing } from './purses.ts';
@@ -36,7 +37,7 @@ export interface Allowance {
    * refusal has cost that; what a process as a whole has too much of, load.ts refuses before. `context` has the visit from
    * the first moment on: a refusal tells where the tenant stands too.
    */
-  enter(tenantId: string, context?: { visit: RequestVisit | null }): Promise<Visit>;
+  enter(tenantId: string, context?: { visit: RequestVisit | null }): Soon<Visit>;
 }
 
 export interface AllowanceOptions extends Pick<Config, 'rateLimit' | 'tenantMaxRequests'> {
@@ -56,7 +57,7 @@ export function createAllowance(options: AllowanceOptions): Allowance {
     if (underWay.size > mostIdle) forgetIdle(underWay);
   };
   return {
-    async enter(tenantId, context) {
+    enter(tenantId, context) {
       let isHere = false;
       const visit = createVisit(tenantId, purses, () => {
         if (isHere) leave(tenantId);
@@ -72,13 +73,14 @@ export function createAllowance(options: AllowanceOptions): Allowance {
       }
       underWay.set(tenantId, count);
       isHere = true;
-      try {
-        if (!visit.spend(1)) await visit.charge(1);
-        return visit;
-      } catch (error) {
-        visit.leave();
-        throw error;
-      }
+      if (visit.spend(1)) return visit;
+      return visit.charge(1).then(
+        () => visit,
+        (error: unknown) => {
+          visit.leave();
+          throw error;
+        },
+      );
     },
   };
 }

@@ -5,8 +5,8 @@ import { type DocumentNode, getOperationAST, GraphQLError, type Source, validate
 import { createYoga, type GraphQLParams, type Plugin } from 'graphql-yoga';
 import type { Access, AccessControl } from '../access/access.ts';
 import type { Allowance, Visit } from '../access/allowance.ts';
-import { enter } from '../access/entry.ts';
-import { type Answers, type Question, recallOrRead } from '../answers.ts';
+import { enter, type Entry } from '../access/entry.ts';
+import { type Answers, type Question, type Reading, recallOrRead } from '../answers.ts';
 import type { GraphQLLimits } from '../config.ts';
 import { GatewayError } from '../errors.ts';
 import {
@@ -17,6 +17,7 @@ import {
 } from '../exchange.ts';
 import { type JsonObject, parseJson, toObject } from '../json.ts';
 import type { Numbers } from '../numbers/numbers.ts';
+import { andThen, orElse, type Soon } from '../soon.ts';
 import type { RequestContext, Telemetry } from '../telemetry.ts';
 import type { GraphQLContext } from './builder.ts';
 import { createExecute, isCostWanted } from './execution.ts';
@@ -31,9 +32,9 @@ export interface GraphQLServerOptions {
   /** Those that are kept in memory. */
   readonly answers: Answers;
   readonly limits: GraphQLLimits;
-  /** Runs what waits for the caller, so that it holds no place among the requests under way. */
-  readonly waitFor: <T>(work: () => Promise<T>) => Promise<T>;
   readonly numbers: Numbers;
+  /** Ties what is done in `work`, and what comes of it, to the request. */
+  readonly runFor: <T>(request: RequestContext, work: () => T) => T;
   readonly telemetry: Telemetry;
   /** Null: no page. `apiKey` is put into its header editor; null in production. */
   readonly graphiql: { readonly apiKey: string | null } | null;
@@ -44,33 +45,52 @@ export interface GraphQLServerOptions {
 /** Answers a request to /graphql. Sets the context's `tenantId`; what else a reply needs is the gateway's. */
 export function createGraphQLServer(
   options: GraphQLServerOptions,
-): (request: PlainRequest, context: RequestContext) => Promise<PlainResponse> {
-  const { answers, numbers, telemetry, waitFor } = options;
-  const steps = createSteps(options);
-  const yoga = createEngine(steps);
+): (request: PlainRequest, context: RequestContext) => Soon<PlainResponse> {
+  const { telemetry } = options;
+  const ask = createAsk(options);
   const graphiql = options.graphiql === null ? null : createGraphiql(options.graphiql.apiKey);
   const methods = graphiql === null ? ['POST'] : ['GET', 'POST'];
-  return async (request, context) => {
+  return (request, context) => {
     const answer = { request, requestId: context.requestId, telemetry };
-    try {
-      if (graphiql !== null && isForPage(request)) return await graphiql(request);
-      assertExecutable(request, methods);
-      const { access, visit } = await enter(options, request, context);
-      const text = await waitFor(() => request.text());
-      const asker = { visit, context };
-      return await recallOrRead(answers, toQuestion(request, text, access), asker, async () => {
-        const params = parseBody(text);
-        const asked = { access, numbers, answer, visit, asked: context, params };
-        if (!isPlain(request)) {
-          return { response: await askYoga(yoga, request, asked), isLasting: false };
-        }
-        const result = await run(steps, { ...asked, request });
-        return { response: toResponse(result, answer), isLasting: isLasting(result, params) };
-      });
-    } catch (thrown) {
-      return toResponse({ errors: [thrown] }, answer);
-    }
+    return orElse<PlainResponse>(
+      () => {
+        if (graphiql !== null && isForPage(request)) return graphiql(request);
+        assertExecutable(request, methods);
+        return andThen(enter(options, request, context), async (entry) =>
+          ask(await context.waitFor(() => request.text()), { ...entry, request, context, answer }),
+        );
+      },
+      (thrown) => toResponse({ errors: [thrown] }, answer),
+    );
   };
+}
+
+/** A request that was let in. */
+interface Asked extends Entry {
+  readonly request: PlainRequest;
+  readonly context: RequestContext;
+  readonly answer: AnswerContext;
+}
+
+/** Answers what a body asks. */
+function createAsk(options: GraphQLServerOptions) {
+  const { answers, numbers, runFor } = options;
+  const steps = createSteps(options);
+  const yoga = createEngine(steps);
+  const read = async (text: string, it: Asked): Promise<Reading> => {
+    const { access, visit, request, context, answer } = it;
+    const params = parseBody(text);
+    const asked = { access, numbers, answer, visit, asked: context, params };
+    if (!isPlain(request)) {
+      return { response: await askYoga(yoga, request, asked), isLasting: false };
+    }
+    const result = await run(steps, { ...asked, request });
+    return { response: toResponse(result, answer), isLasting: isLasting(result, params) };
+  };
+  return (text: string, it: Asked): Soon<PlainResponse> =>
+    recallOrRead(answers, toQuestion(it.request, text, it.access), it, () =>
+      runFor(it.context, () => read(text, it)),
+    );
 }
 
 function isForPage({ method, headers }: PlainRequest): boolean {

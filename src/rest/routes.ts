@@ -9,6 +9,7 @@ import { type Answers, type Reading, recallOrRead } from '../answers.ts';
 import { type ErrorCode, GatewayError, toGatewayError } from '../errors.ts';
 import type { PlainRequest, PlainResponse } from '../exchange.ts';
 import type { Numbers } from '../numbers/numbers.ts';
+import { andThen, orElse, type Soon } from '../soon.ts';
 import type { RequestContext, Telemetry } from '../telemetry.ts';
 import { createNumberHandlers, type Handler } from './numbers.ts';
 import { type QueryParameter, type RouteDescription, toOpenApi } from './openapi.ts';
@@ -20,6 +21,8 @@ export interface RestOptions {
   readonly answers: Answers;
   readonly numbers: Numbers;
   readonly telemetry: Telemetry;
+  /** Ties what is done in `work`, and what comes of it, to the request. */
+  readonly runFor: <T>(request: RequestContext, work: () => T) => T;
 }
 
 /** A row of the route table. A GET is answered to HEAD too. */
@@ -33,20 +36,20 @@ export interface Route extends RouteDescription {
 
 /**
  * Answers what is not GraphQL's. At the door, in this order: the exact path, the method, the key, the allowance, the query;
- * then the handler. Never rejects; what is thrown becomes an error reply, and a defect is logged with the request id.
+ * then the handler. Never throws; what is thrown becomes an error reply, and a defect is logged with the request id.
  */
 export function createRestRouter(
   options: RestOptions,
-): (request: PlainRequest, context: RequestContext) => Promise<PlainResponse> {
+): (request: PlainRequest, context: RequestContext) => Soon<PlainResponse> {
   const places = toPlaces(createRoutes(options));
-  return async (request, context) => {
-    try {
-      return await answer(options, places, request, context);
-    } catch (thrown) {
-      const error = toFailure(options.telemetry, request, context, thrown);
-      return toErrorResponse(error, context.requestId);
-    }
-  };
+  return (request, context) =>
+    orElse(
+      () => answer(options, places, request, context),
+      (thrown) => {
+        const error = toFailure(options.telemetry, request, context, thrown);
+        return toErrorResponse(error, context.requestId);
+      },
+    );
 }
 
 function createRoutes(options: RestOptions): readonly Route[] {
@@ -151,29 +154,34 @@ function toPattern(path: string): RegExp {
   return new RegExp(`^${source}$`);
 }
 
-async function answer(
+function answer(
   options: RestOptions,
   places: readonly Place[],
   request: PlainRequest,
   context: RequestContext,
-): Promise<PlainResponse> {
+): Soon<PlainResponse> {
   const { route, id } = getRoute(places, request);
   context.operation = route.operationId;
-  const { access, visit } = await enter(options, request, context);
-  const query = parseQuery(route, request.search);
-  const { tenantId, numberId } = access;
-  const question = { tenantId, numberId, request: `${route.operationId} ${id}` };
-  const isStored = route.isStored?.(query) === true;
-  const read = async (): Promise<Reading> => {
-    const requested = route.price?.(query) ?? 0;
-    await visit.charge(requested);
-    const body = await route.answer({ access, id, query, signal: request.signal });
-    visit.settle(requested - toActual(requested, body, context));
-    return { response: toResponse(JSON.stringify(body)), isLasting: true };
-  };
-  const asker = { visit, context };
-  const response = await recallOrRead(options.answers, isStored ? question : null, asker, read);
-  return toConditional(request, response);
+  return andThen(enter(options, request, context), ({ access, visit }) => {
+    const query = parseQuery(route, request.search);
+    const { tenantId, numberId } = access;
+    const isStored = route.isStored?.(query) === true;
+    const question = { tenantId, numberId, request: `${route.operationId} ${id}` };
+    const read = async (): Promise<Reading> => {
+      const requested = route.price?.(query) ?? 0;
+      await visit.charge(requested);
+      const body = await route.answer({ access, id, query, signal: request.signal });
+      visit.settle(requested - toActual(requested, body, context));
+      return { response: toResponse(JSON.stringify(body)), isLasting: true };
+    };
+    const answered = recallOrRead(
+      options.answers,
+      isStored ? question : null,
+      { visit, context },
+      () => options.runFor(context, read),
+    );
+    return andThen(answered, (response) => toConditional(request, response));
+  });
 }
 
 /** What it has cost beside the request's own point. */

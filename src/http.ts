@@ -146,8 +146,13 @@ function give(
   if (!(body instanceof ReadableStream)) {
     return state.depart({ outgoing, status, headers, body, listens });
   }
+  if (listens) hangUpOnUnread(outgoing);
   outgoing.writeHead(status, headers);
   return pipeline(body, outgoing);
+}
+
+function hangUpOnUnread(outgoing: ServerResponse): void {
+  if (!outgoing.req.complete) outgoing.shouldKeepAlive = false;
 }
 
 // The client is gone in the middle of the answer, or there is nobody left to tell.
@@ -280,7 +285,7 @@ const mostJoined = 4_096;
 
 function send({ outgoing, status, headers, body, listens }: Departure): void {
   // By now all that has arrived of the request is read.
-  if (listens && !outgoing.req.complete) outgoing.shouldKeepAlive = false;
+  if (listens) hangUpOnUnread(outgoing);
   // Node leaves the body out where there is none, which is for HEAD, 204 and 304.
   outgoing.writeHead(status, toHead(headers, body));
   // Node joins a text to the head, so that both leave in one write; each character of latin1 is a byte as it stands.

@@ -85,23 +85,26 @@ function settleRoot(
   data: Promise<unknown>,
   signal: AbortSignal | undefined,
 ): Promise<ExecutionResult> {
-  const result = data.then(
-    (members) => toResult(run, members),
-    (error: unknown) => toResult(run, run.errors.addAtRoot(error)),
-  );
-  const { promise, resolve, reject } = Promise.withResolvers<ExecutionResult>();
-  const end = () => {
-    run.hasEnded = true;
-    signal?.removeEventListener('abort', stop);
-  };
-  const stop = () => {
-    end();
-    reject(new AbortedGraphQLExecutionError(signal?.reason, result));
-  };
-  signal?.addEventListener('abort', stop);
-  if (signal?.aborted) stop();
-  void result.finally(end).then(resolve, reject);
-  return promise;
+  const arrive = (members: unknown) => toResult(run, members);
+  const lose = (error: unknown) => toResult(run, run.errors.addAtRoot(error));
+  return new Promise((resolve, reject) => {
+    const end = () => {
+      run.hasEnded = true;
+      signal?.removeEventListener('abort', stop);
+    };
+    const stop = () => {
+      end();
+      reject(new AbortedGraphQLExecutionError(signal?.reason, data.then(arrive, lose)));
+    };
+    signal?.addEventListener('abort', stop);
+    if (signal?.aborted) return stop();
+    const endWith = (toTold: (told: unknown) => ExecutionResult) => (told: unknown) => {
+      if (run.hasEnded) return;
+      end();
+      resolve(toTold(told));
+    };
+    data.then(endWith(arrive), endWith(lose));
+  });
 }
 
 type CompileType = (field: PlannedField, type: GraphQLOutputType) => Complete;
@@ -131,6 +134,11 @@ function compileFields(fields: readonly PlannedField[], toComplete: CompileType)
 type Members = Record<string, unknown>;
 
 async function settleMembers(members: Members, awaited: readonly string[]): Promise<Members> {
+  const [only] = awaited;
+  if (only !== undefined && awaited.length === 1) {
+    members[only] = await members[only];
+    return members;
+  }
   const values = await Promise.all(awaited.map((key) => members[key]));
   for (const [at, key] of awaited.entries()) members[key] = values[at];
   return members;

@@ -100,6 +100,8 @@ export const everything: Shown = {
 
 /** All that one of these shows. */
 export function toUnion(shown: readonly Shown[]): Shown {
+  const [first] = shown;
+  if (first !== undefined && shown.every((other) => other === first)) return first;
   const healths = new Set(shown.map(({ health }) => health));
   const metas = shown.map(({ meta }) => meta).filter((meta) => meta !== null);
   return {

@@ -12,8 +12,8 @@ import type { Verdict } from './sendable.ts';
 export interface ListRequest {
   readonly tenantId: string;
   readonly shown: Shown;
-  /** All numbers unless told. */
-  readonly ids?: readonly string[];
+  /** All numbers unless told; null is not told. */
+  readonly ids?: readonly string[] | null;
   /** The moment before this call, from which on the remaining time of keys counts. */
   readonly now: Date;
 }
@@ -21,9 +21,9 @@ export interface ListRequest {
 /** In order of creation, then id. */
 export async function listNumbers(
   database: Database,
-  { tenantId, shown, ids, now }: ListRequest,
+  { tenantId, shown, ids = null, now }: ListRequest,
 ): Promise<readonly StoredNumber[]> {
-  const { toStatement, toNumber } = toShape(shown, ids === undefined ? 'all' : 'some');
+  const { toStatement, toNumber } = toShape(shown, ids === null ? 'all' : 'some');
   const statement = toStatement({ tenantId, ids: toTextArray(ids ?? []) });
   const rows = await database.readTenant(tenantId, statement);
   const nowMs = now.getTime();

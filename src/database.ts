@@ -103,18 +103,23 @@ export async function openDatabase(
     options.onStatement?.(statement);
   });
   const migrator = new Migrator({ db: kysely, provider: migrations });
-  const read = createSharedRead(async (...asked) => {
-    const rows = await driver.read(kysely, ...asked);
-    answeredAt = performance.now();
-    return rows;
-  });
+  const readShared = createSharedRead((...asked) => driver.read(kysely, ...asked));
+  const read = async (statements: readonly Statement[]): Promise<readonly TextRow[]> => {
+    try {
+      const rows = await readShared(statements);
+      answeredAt = performance.now();
+      return rows;
+    } catch (error) {
+      throw toUnavailableError(error);
+    }
+  };
   return {
     withTenant: (tenantId, work) =>
       toUnavailable(() => enter(kysely, tenantId, work))
         // Also when it failed: the commit may have come through and its answer not.
         .finally(() => changes.tell({ tenantId, keys: true })),
-    readTenant: (tenantId, statement) => toUnavailable(() => read(toReading(tenantId, statement))),
-    callAcrossTenants: (statement) => toUnavailable(() => read([statement])),
+    readTenant: (tenantId, statement) => read(toReading(tenantId, statement)),
+    callAcrossTenants: (statement) => read([statement]),
     // The tables are taken from the type, so only functions are left to call.
     acrossTenants: (work) => toUnavailable(() => work(kysely as unknown as Kysely<object>)),
     changes,
@@ -229,12 +234,17 @@ async function toUnavailable<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    if (!isUnavailable(error)) throw error;
-    throw new GatewayError('UNAVAILABLE', 'The database does not answer right now.', {
-      retryAfterSeconds: 1,
-      cause: error,
-    });
+    throw toUnavailableError(error);
   }
+}
+
+/** The error itself when it says nothing about the database being there. */
+function toUnavailableError(error: unknown): unknown {
+  if (!isUnavailable(error)) return error;
+  return new GatewayError('UNAVAILABLE', 'The database does not answer right now.', {
+    retryAfterSeconds: 1,
+    cause: error,
+  });
 }
 
 // https://www.postgresql.org/docs/current/errcodes-appendix.html: connection exceptions, insufficient resources, operator

@@ -86,6 +86,23 @@ describe('an operation', () => {
     expect(price()).toBe(price());
   });
 
+  test('whose variables say no more than which number is meant is reckoned once too', () => {
+    const price = toPrices(
+      'query ($id: ID!) { ...N } fragment N on Query { number(id: $id) { id } }',
+    );
+    expect(price({ id: 'a' })).toBe(price({ id: 'b' }));
+    expect(price({ id: 'a' }).requested).toBe(2);
+  });
+
+  test.each([
+    'query ($id: ID!, $live: Boolean) { number(id: $id, refresh: $live) { id } }',
+    'query ($id: ID!, $live: Boolean!) { a: number(id: $id) { id } ...F @include(if: $live) } fragment F on Query { b: number(id: $id) { id } }',
+    'query ($id: ID = "a") { number(id: $id, refresh: true) { id } }',
+  ])('%s is reckoned each time', (text) => {
+    const price = toPrices(text);
+    expect(price({ id: 'a', live: true })).not.toBe(price({ id: 'a', live: true }));
+  });
+
   test('with arguments that execution will refuse reads nothing', () => {
     expect(toPriceOf('{ number(id: "a", refresh: "yes") { id } }').requested).toBe(2);
   });

@@ -34,6 +34,7 @@ import {
 } from './operations.ts';
 
 const faulty = toFaultySchema(schema);
+const simple = toFaultySchema(schema, true);
 
 const byGraphQL: ExecuteOperation = executeRootSelectionSet;
 const byPlan: ExecuteOperation = (validated) => {
@@ -48,6 +49,7 @@ interface Asked {
   readonly variables?: Readonly<Record<string, unknown>>;
   readonly seed?: number;
   readonly share?: number;
+  readonly late?: number;
   readonly signal?: AbortSignal;
 }
 
@@ -56,7 +58,7 @@ function toValidated({ of = faulty, text, variables = {}, signal, ...faults }: A
   readonly calls: readonly Call[];
 } {
   const calls: Call[] = [];
-  const contextValue: Faults = { seed: 1, share: 0, ...faults, calls };
+  const contextValue: Faults = { seed: 1, share: 0, late: 25, ...faults, calls };
   const validated = validateExecutionArgs({
     schema: of,
     document: parse(text),
@@ -98,7 +100,12 @@ function toComparable(error: GraphQLError): unknown {
 /** Whether they are the same for operations, variables and faults from chance. */
 function toProperty(execute: ExecuteOperation, tally?: Tally) {
   const numbers = fc.array(fc.nat(9_999), { minLength: 20, maxLength: 300, size: 'max' });
-  const faults = fc.record({ seed: fc.nat(), share: fc.constantFrom(0, 2, 10, 30) });
+  const faults = fc.record({
+    of: fc.constantFrom(faulty, simple),
+    seed: fc.nat(),
+    share: fc.constantFrom(0, 2, 10, 30),
+    late: fc.constantFrom(0, 25),
+  });
   return fc.asyncProperty(numbers, fc.array(fc.nat(99)), faults, async (tape, more, rest) => {
     const text = createOperation(faulty, toChance(tape));
     expect(validate(faulty, parse(text))).toEqual([]);

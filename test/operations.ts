@@ -187,29 +187,39 @@ export interface Faults {
   readonly seed: number;
   /** How many of a hundred values are wrong. */
   readonly share: number;
+  /** How many of a hundred values are promised. */
+  readonly late: number;
   readonly calls: Call[];
 }
 
 /**
  * The types of a schema, with resolvers that give any value of the right type, or fail. What they do depends on the seed
- * and on the place in the answer alone.
+ * and on the place in the answer alone. `simple`: below the root they look at their source alone, as ours do.
  */
-export function toFaultySchema(original: GraphQLSchema): GraphQLSchema {
+export function toFaultySchema(original: GraphQLSchema, simple = false): GraphQLSchema {
   const schema = buildSchema(printSchema(original));
   for (const type of Object.values(schema.getTypeMap())) {
     if (!isObjectType(type) || isIntrospectionType(type)) continue;
     for (const field of Object.values(type.getFields())) {
       // Some fields are read from their object instead, as ours mostly are.
-      if (type.name === 'Query' || field.name.length % 3 > 0) field.resolve = resolve;
+      const isRead = type.name !== 'Query' && field.name.length % 3 === 0;
+      if (!isRead) field.resolve = simple && type.name !== 'Query' ? toReader(field.name) : resolve;
     }
   }
   return schema;
 }
 
+function toReader(name: string): GraphQLFieldResolver<unknown, Faults> {
+  return (source) => {
+    const member = (source as Readonly<Record<string, unknown>>)[name];
+    return typeof member === 'function' ? member() : member;
+  };
+}
+
 const resolve: GraphQLFieldResolver<unknown, Faults> = (_source, args, faults, info) => {
   const path = responsePathAsArray(info.path);
   faults.calls.push({ path, args: { ...args }, info: toComparable(info) });
-  return toValue(info.returnType, toSource(faults, path), faults.share);
+  return toValue(info.returnType, toSource(faults, path), faults);
 };
 
 function toComparable(info: GraphQLResolveInfo): unknown {
@@ -240,10 +250,12 @@ function toSource({ seed }: Faults, path: readonly (string | number)[]): Chance 
   return createChance(state);
 }
 
-function toValue(type: GraphQLOutputType, chance: Chance, share: number): unknown {
-  if (chance.percent(share)) return toFault(chance);
-  const value = toRightValue(type, chance, share);
-  if (chance.percent(25)) return later(value, chance);
+type Shares = Pick<Faults, 'share' | 'late'>;
+
+function toValue(type: GraphQLOutputType, chance: Chance, shares: Shares): unknown {
+  if (chance.percent(shares.share)) return toFault(chance);
+  const value = toRightValue(type, chance, shares);
+  if (chance.percent(shares.late)) return later(value, chance);
   return value;
 }
 
@@ -282,13 +294,15 @@ async function later(value: unknown, chance: Chance): Promise<unknown> {
   return value;
 }
 
-function toRightValue(type: GraphQLOutputType, chance: Chance, share: number): unknown {
-  if (isNonNullType(type)) return toRightValue(type.ofType, chance, share);
+function toRightValue(type: GraphQLOutputType, chance: Chance, shares: Shares): unknown {
+  if (isNonNullType(type)) return toRightValue(type.ofType, chance, shares);
   if (isListType(type)) {
-    const items = Array.from({ length: chance.below(4) }, () => toItem(type.ofType, chance, share));
+    const items = Array.from({ length: chance.below(4) }, () =>
+      toItem(type.ofType, chance, shares),
+    );
     return chance.percent(10) ? new Set(items) : items;
   }
-  if (isObjectType(type)) return toObject(type, chance, share);
+  if (isObjectType(type)) return toObject(type, chance, shares);
   if (isEnumType(type)) return chance.pick(type.getValues()).value;
   switch (type.name) {
     case 'Boolean':
@@ -301,9 +315,9 @@ function toRightValue(type: GraphQLOutputType, chance: Chance, share: number): u
 }
 
 // An item cannot throw, but it can be what was thrown. One that rejects may do so before its list has arrived.
-function toItem(type: GraphQLOutputType, chance: Chance, share: number): unknown {
+function toItem(type: GraphQLOutputType, chance: Chance, shares: Shares): unknown {
   try {
-    const value = toValue(type, chance, share);
+    const value = toValue(type, chance, shares);
     if (value instanceof Promise) value.catch(() => undefined);
     return value;
   } catch (error) {
@@ -312,12 +326,12 @@ function toItem(type: GraphQLOutputType, chance: Chance, share: number): unknown
 }
 
 /** With members for the fields that have no resolver; a member may be a method, and a getter may throw. */
-function toObject(type: GraphQLObjectType, chance: Chance, share: number): unknown {
+function toObject(type: GraphQLObjectType, chance: Chance, shares: Shares): unknown {
   const object = {};
   for (const { name, resolve: resolver, type: ofField } of Object.values(type.getFields())) {
-    if (resolver !== undefined) continue;
+    if (resolver === resolve) continue;
     const seed = chance.below(2 ** 31);
-    const get = () => toValue(ofField, createChance(seed), share);
+    const get = () => toValue(ofField, createChance(seed), shares);
     const member = chance.percent(20) ? { value: get } : { get };
     Object.defineProperty(object, name, { ...member, enumerable: true });
   }

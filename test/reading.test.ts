@@ -112,7 +112,7 @@ describe.each(databases)('on %s', (kind) => {
         sql`select ${text}::text as one, to_json(${texts}::text::text[])::text as texts,
           null::text as nothing, ${text}::text as again, ${7}::text as known`,
     );
-    for (const text of ['', 'x', `'"\\`, '{,}', 'null', 'é😀', ' a b\n']) {
+    for (const text of ['', 'x', `'"\\`, '{,}', 'null', 'é😀', ' a b\n', '€'.repeat(30_000)]) {
       const texts = [text, 'other', text];
       // oxlint-disable-next-line no-await-in-loop -- one connection
       const [row] = await database.readTenant('a', echo({ text, texts: toTextArray(texts) }));

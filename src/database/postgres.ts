@@ -50,9 +50,10 @@ export function openPostgres(url: string, options: PostgresOptions): Driver {
 
 function createRead(pool: Pool, { onStatement }: PostgresOptions): Read {
   const read = createReadQueue(pool);
-  return async (_kysely, statements, onSend) =>
-    await read(statements, () => {
+  if (onStatement === undefined) return (_kysely, ...asked) => read(...asked);
+  return (_kysely, statements, onSend) =>
+    read(statements, () => {
       onSend();
-      for (const { sql } of statements) onStatement?.(sql);
+      for (const { sql } of statements) onStatement(sql);
     });
 }

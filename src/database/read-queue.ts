@@ -55,24 +55,24 @@ export function createReadQueue(pool: Pool): QueuedRead {
     }
     askForConnections();
   };
-  const read: QueuedRead = async (statements, onSend) => {
-    const { promise, resolve, reject } = Promise.withResolvers<readonly TextRow[]>();
-    waiting.push({ statements, resolve, reject, onSend });
+  const wait = (trip: Waiting): void => {
+    waiting.push(trip);
     if (!isDue) setImmediate(endTurn);
     isDue = true;
-    const rows = await promise;
-    large.note(statements, rows.length > manyRows);
-    return rows;
   };
-  return async (statements, onSend) => {
-    try {
-      return await read(statements, onSend);
-    } catch (error) {
-      if (!isMisremembered(error)) throw error;
-      remembers = false;
-      return await read(statements, onSend);
-    }
-  };
+  return (statements, onSend) =>
+    new Promise((resolve, fail) => {
+      const arrive = (rows: readonly TextRow[]): void => {
+        large.note(statements, rows.length > manyRows);
+        resolve(rows);
+      };
+      const reject = (error: Error): void => {
+        if (!isMisremembered(error)) return fail(error);
+        remembers = false;
+        wait({ statements, resolve: arrive, reject: fail, onSend });
+      };
+      wait({ statements, resolve: arrive, reject, onSend });
+    });
 }
 
 /** Only what the connection knows travels with others, so that none of them depends on the statement of another. */

@@ -4,6 +4,7 @@
 // https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-PIPELINING
 
 import { type Connection, DatabaseError, type PoolClient, type Submittable } from 'pg';
+import { startPacket } from './packet.ts';
 import type { Statement, TextRow } from './statement.ts';
 
 /** A transaction, and who waits for it. */
@@ -90,28 +91,24 @@ function sendAll(connection: Connection, trips: readonly Trip[], named: boolean)
   const known = knownStatements.get(connection) ?? new Set();
   knownStatements.set(connection, known);
   const learned: string[] = [];
-  connection.stream.cork();
+  const packet = startPacket();
   for (const { statements } of trips) {
-    for (const statement of statements) {
-      if (!named || !known.has(statement.name)) {
-        prepare(connection, statement, named);
-        if (named) learned.push(statement.name);
+    for (const { name, sql, parameters } of statements) {
+      const title = named ? name : '';
+      if (!named || !known.has(name)) {
+        // Perhaps it was forgotten by us alone; to close what is not there is no mistake.
+        packet.prepare(title, sql);
+        if (named) learned.push(name);
       }
-      const values = [...statement.parameters];
-      connection.bind({ statement: named ? statement.name : '', values }, true);
-      connection.execute(null, true);
+      packet.execute(title, parameters);
     }
-    connection.sync();
+    packet.sync();
   }
-  connection.stream.uncork();
+  // One that was lost meanwhile tells so by itself.
+  if (connection.stream.writable) connection.stream.write(packet.toBytes());
+  if (learned.length === 0) return doNothing;
   for (const name of learned) known.add(name);
   return () => {
     for (const name of learned) known.delete(name);
   };
-}
-
-function prepare(connection: Connection, { name, sql }: Statement, named: boolean): void {
-  // Perhaps it was forgotten by us alone; to close what is not there is no mistake.
-  if (named) connection.close({ type: 'S', name }, true);
-  connection.parse({ name: named ? name : '', text: sql, types: [] }, true);
 }

@@ -21,17 +21,29 @@ export function createSharedRead(
   const readings = new Map<string, Reading>();
   const begin = (key: string, statements: readonly Statement[], before?: Reading): Reading => {
     const start = (): Rows => read(statements, () => void (reading.isSent = true));
-    const started = before === undefined ? start() : before.rows.then(start, start);
-    const rows = started.finally(() => {
+    const end = (): void => {
       if (readings.get(key) === reading) readings.delete(key);
-    });
+    };
+    const rows = before === undefined ? start() : before.rows.then(start, start);
     const reading = { rows, isSent: false };
     readings.set(key, reading);
+    // Before whoever asked goes on.
+    rows.then(end, end);
     return reading;
   };
   return (statements) => {
-    const key = JSON.stringify(statements.map(({ name, parameters }) => [name, parameters]));
+    const key = toKey(statements);
     const last = readings.get(key);
     return (last === undefined || last.isSent ? begin(key, statements, last) : last).rows;
   };
+}
+
+/** Each value with its length before it, so that no two readings look alike. */
+function toKey(statements: readonly Statement[]): string {
+  let key = '';
+  for (const { name, parameters } of statements) {
+    key += `${name} ${parameters.length} `;
+    for (const parameter of parameters) key += `${parameter.length}:${parameter}`;
+  }
+  return key;
 }

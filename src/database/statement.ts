@@ -51,13 +51,17 @@ export function prepare<const Parameter extends string>(
   ) as Record<Parameter, string>;
   const compiled = build(standIns).compile(queries);
   const hash = createHash('sha256').update(compiled.sql).digest('base64url').slice(0, 16);
-  const shared = { name: `${title}_${hash}`, sql: compiled.sql };
+  const name = `${title}_${hash}`;
+  const slots = compiled.parameters.map((value) => ({
+    parameter: places.get(value),
+    known: String(value),
+  }));
   return (values) => ({
-    ...shared,
-    parameters: compiled.parameters.map((value) => {
-      const parameter = places.get(value);
-      return parameter === undefined ? String(value) : values[parameter];
-    }),
+    name,
+    sql: compiled.sql,
+    parameters: slots.map(({ parameter, known }) =>
+      parameter === undefined ? known : values[parameter],
+    ),
   });
 }
 

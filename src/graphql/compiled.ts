@@ -23,6 +23,8 @@ import {
   type ValidatedExecutionArgs,
 } from 'graphql';
 import type { Plan, PlannedField } from './plan.ts';
+import { abandon, isIterable, isPromiseLike } from './promises.ts';
+import { compileStraight } from './straight.ts';
 
 export type ExecuteOperation = (
   validated: ValidatedExecutionArgs,
@@ -34,7 +36,7 @@ export type ExecuteOperation = (
  * values, promises and iterables; of asynchronous iterables it knows nothing.
  */
 export function compile({ fields }: Plan): ExecuteOperation {
-  const executeFields = compileFields(fields);
+  const executeFields = compileFields(fields, compileRootType);
   return (validated) => {
     const { rootValue, externalAbortSignal: signal } = validated;
     signal?.throwIfAborted();
@@ -83,27 +85,35 @@ function settleRoot(
   data: Promise<unknown>,
   signal: AbortSignal | undefined,
 ): Promise<ExecutionResult> {
-  const result = data.then(
-    (members) => toResult(run, members),
-    (error: unknown) => toResult(run, run.errors.addAtRoot(error)),
-  );
-  const { promise, resolve, reject } = Promise.withResolvers<ExecutionResult>();
-  const end = () => {
-    run.hasEnded = true;
-    signal?.removeEventListener('abort', stop);
-  };
-  const stop = () => {
-    end();
-    reject(new AbortedGraphQLExecutionError(signal?.reason, result));
-  };
-  signal?.addEventListener('abort', stop);
-  if (signal?.aborted) stop();
-  void result.finally(end).then(resolve, reject);
-  return promise;
+  const arrive = (members: unknown) => toResult(run, members);
+  const lose = (error: unknown) => toResult(run, run.errors.addAtRoot(error));
+  return new Promise((resolve, reject) => {
+    const end = () => {
+      run.hasEnded = true;
+      signal?.removeEventListener('abort', stop);
+    };
+    const stop = () => {
+      end();
+      reject(new AbortedGraphQLExecutionError(signal?.reason, data.then(arrive, lose)));
+    };
+    signal?.addEventListener('abort', stop);
+    if (signal?.aborted) return stop();
+    const endWith = (toTold: (told: unknown) => ExecutionResult) => (told: unknown) => {
+      if (run.hasEnded) return;
+      end();
+      resolve(toTold(told));
+    };
+    data.then(endWith(arrive), endWith(lose));
+  });
 }
 
-function compileFields(fields: readonly PlannedField[]): ExecuteFields {
-  const compiled = fields.map((field) => ({ key: field.key, execute: compileField(field) }));
+type CompileType = (field: PlannedField, type: GraphQLOutputType) => Complete;
+
+function compileFields(fields: readonly PlannedField[], toComplete: CompileType): ExecuteFields {
+  const compiled = fields.map((field) => ({
+    key: field.key,
+    execute: compileField(field, toComplete),
+  }));
   return (run, source, path) => {
     const members: Members = {};
     const awaited: string[] = [];
@@ -124,17 +134,22 @@ function compileFields(fields: readonly PlannedField[]): ExecuteFields {
 type Members = Record<string, unknown>;
 
 async function settleMembers(members: Members, awaited: readonly string[]): Promise<Members> {
+  const [only] = awaited;
+  if (only !== undefined && awaited.length === 1) {
+    members[only] = await members[only];
+    return members;
+  }
   const values = await Promise.all(awaited.map((key) => members[key]));
   for (const [at, key] of awaited.entries()) members[key] = values[at];
   return members;
 }
 
-function compileField(field: PlannedField): ExecuteFields {
+function compileField(field: PlannedField, toComplete: CompileType): ExecuteFields {
   const { key, definition, parentType } = field;
   const typename = parentType.name;
   if (definition === TypeNameMetaFieldDef) return () => typename;
   const read = compileRead(field);
-  const place = { field, type: definition.type, complete: compileType(field, definition.type) };
+  const place = { field, type: definition.type, complete: toComplete(field, definition.type) };
   return (run, source, prev) => {
     const path: Path = { prev, key, typename };
     try {
@@ -230,6 +245,20 @@ function fail(run: Run, { field, type }: Place, thrown: unknown, path: Path): nu
   return null;
 }
 
+/** The straight way for as long as it goes. */
+function compileRootType(field: PlannedField, type: GraphQLOutputType): Complete {
+  const complete = compileType(field, type);
+  const goStraight = compileStraight(field);
+  if (goStraight === null) return complete;
+  return (run, value, path) => {
+    try {
+      return goStraight(value);
+    } catch {
+      return complete(run, value, path);
+    }
+  };
+}
+
 function compileType(field: PlannedField, type: GraphQLOutputType): Complete {
   if (!isNonNullType(type)) return compileNullable(field, type);
   const complete = compileNullable(field, type.ofType);
@@ -252,7 +281,7 @@ function compileNullable(field: PlannedField, type: GraphQLOutputType): Complete
 function compileNamed(field: PlannedField, type: GraphQLOutputType): Complete {
   if (isListType(type)) return compileList(field, type);
   if (isLeafType(type)) return compileLeaf(type);
-  return compileFields(field.fields);
+  return compileFields(field.fields, compileType);
 }
 
 function compileLeaf(type: GraphQLLeafType): Complete {
@@ -326,19 +355,4 @@ function createErrors(): Errors {
       return null;
     },
   };
-}
-
-/** Nobody waits for these any more; without an ear for it, a rejection would end the process. */
-function abandon(values: readonly unknown[]): void {
-  for (const value of values) {
-    if (isPromiseLike(value)) value.then(undefined, () => undefined);
-  }
-}
-
-function isPromiseLike(value: unknown): value is PromiseLike<unknown> {
-  return typeof (value as Partial<PromiseLike<unknown>> | null | undefined)?.then === 'function';
-}
-
-function isIterable(value: unknown): value is Iterable<unknown> {
-  return typeof value === 'object' && value !== null && Symbol.iterator in value;
 }

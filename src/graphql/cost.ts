@@ -1,11 +1,13 @@
 // Owns the price of an operation: what it asks for, with its variables and arguments, in the points of allowance.ts.
 
 import {
+  type ArgumentNode,
   type ExecutionResult,
   type FieldNode,
   getArgumentValues,
   type OperationDefinitionNode,
   type ValidatedExecutionArgs,
+  visit,
 } from 'graphql';
 import { prices } from '../access/allowance.ts';
 import { metaBlocks } from '../numbers/meta.ts';
@@ -28,14 +30,31 @@ type Validated = Pick<
 /** The price of each field at the root, fragments put in and skipped ones left out. */
 export function toPrice(validated: Validated): Price {
   const { operation } = validated;
-  if (operation.variableDefinitions?.length) return computePrice(validated);
-  const price = known.get(operation) ?? computePrice(validated);
-  known.set(operation, price);
-  return price;
+  const price = known.get(operation);
+  if (price !== undefined) return price ?? computePrice(validated);
+  const first = computePrice(validated);
+  known.set(operation, isFixed(validated) ? first : null);
+  return first;
 }
 
-// Without variables it is the same each time.
-const known = new WeakMap<OperationDefinitionNode, Price>();
+// Null for those whose price differs with their variables.
+const known = new WeakMap<OperationDefinitionNode, Price | null>();
+
+/** Whether no variable decides what it costs: they say which number is meant, and nothing is read live. */
+function isFixed({ operation, fragmentDefinitions }: Validated): boolean {
+  if (!operation.variableDefinitions?.length) return true;
+  let fixed = true;
+  const places = {
+    VariableDefinition: () => false as const,
+    Argument({ name }: ArgumentNode) {
+      if (name.value === 'refresh') fixed = false;
+      return name.value === 'id' ? (false as const) : undefined;
+    },
+    Variable: () => void (fixed = false),
+  };
+  for (const node of [operation, ...Object.values(fragmentDefinitions)]) visit(node, places);
+  return fixed;
+}
 
 function computePrice(validated: Validated): Price {
   const { operation, fragmentDefinitions: fragments, variableValues } = validated;

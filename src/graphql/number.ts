@@ -231,7 +231,7 @@ export function toNumberQueries(t: QueryFields) {
         }),
       },
       load: (requests: NumberRequest[], { access, numbers, request }) =>
-        numbers.getMany(access, requests, request.signal),
+        numbers.getMany(access, requests, isLive(requests) ? request.signal : unwatched),
       loaderOptions: { cacheKeyFn: toCacheKey },
       resolve: (_root, { id, refresh }, _context, info) => ({
         id,
@@ -241,6 +241,13 @@ export function toNumberQueries(t: QueryFields) {
     }),
   };
 }
+
+function isLive(requests: readonly NumberRequest[]): boolean {
+  return requests.some(({ refresh }) => refresh !== null);
+}
+
+// That of the caller is made when it is first looked at, and what is stored is read whoever leaves.
+const unwatched = new AbortController().signal;
 
 /** Requests with the same key are one request. */
 function toCacheKey({ id, refresh, shown }: NumberRequest): string {

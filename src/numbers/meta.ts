@@ -321,9 +321,10 @@ export function toMetaBlock<B extends MetaBlock>(block: B, json: JsonObject): Me
  */
 export function toStoredBlock<B extends MetaBlock>(block: B, stored: JsonObject): MetaBlocks[B] {
   const fields: readonly Field[] = metaBlocks[block];
-  return Object.fromEntries(
-    fields.map((field) => [field.name, stored[field.name] ?? null]),
-  ) as MetaBlocks[B];
+  const members: Record<string, unknown> = {};
+  for (const { name } of fields) members[name] = stored[name] ?? null;
+  // The table that names the members is the one that makes the type.
+  return members as unknown as MetaBlocks[B];
 }
 
 type Decoder = (value: unknown) => Kinds[keyof Kinds] | null;

@@ -11,6 +11,7 @@ import {
 } from './meta.ts';
 import type { Block, ConnectionState, ProviderName, UpstreamFailure } from './provider.ts';
 import { isSendable, type Sendability, toSendability, type Verdict } from './sendable.ts';
+import { createDraft, createPrototypes } from './unread.ts';
 import { toWord } from './vocabulary.ts';
 
 /** ISO 8601 in UTC with milliseconds, as the database writes it and answers show it. */
@@ -99,6 +100,8 @@ export const everything: Shown = {
 
 /** All that one of these shows. */
 export function toUnion(shown: readonly Shown[]): Shown {
+  const [first] = shown;
+  if (first !== undefined && shown.every((other) => other === first)) return first;
   const healths = new Set(shown.map(({ health }) => health));
   const metas = shown.map(({ meta }) => meta).filter((meta) => meta !== null);
   return {
@@ -168,28 +171,47 @@ export function toWhatsAppNumber(
   shown: Shown,
   circumstances: Circumstances,
 ): WhatsAppNumber {
+  const { state, details } = stored;
   const nowMs = circumstances.now.getTime();
-  const keys = shown.apiKeys ? stored.apiKeys.filter((key) => isUsable(key, nowMs)) : [];
-  const health = shown.health === 'nothing' ? null : toHealth(stored, shown.health, circumstances);
-  const meta = shown.meta === null ? null : toMeta(stored, shown.meta, circumstances);
+  const number = createDraft<WhatsAppNumber>(toNumberPrototype(shown));
   let changesAt = Infinity;
-  const noteChange = (at: number | null): void => {
-    if (at !== null && at > nowMs && at < changesAt) changesAt = at;
-  };
-  for (const { expiresAt } of keys) noteChange(expiresAt);
-  if (shown.health === 'everything') noteChange(toStaleAt(health?.freshness));
-  for (const block of shown.meta ?? []) noteChange(toStaleAt(meta?.[block]?.freshness));
-  return hideUnread({
-    id: stored.id,
-    provider: stored.provider,
-    state: stored.state,
-    isFullyConnected: isFullyConnected(stored.state),
-    changesAt: changesAt === Infinity ? null : new Date(changesAt),
-    ...stored.details,
-    ...(shown.apiKeys && { apiKeys: keys.map(toHint) }),
-    ...(health !== null && { health }),
-    ...(shown.meta !== null && { meta }),
-  });
+  number.id = stored.id;
+  number.provider = stored.provider;
+  number.state = state;
+  number.isFullyConnected = isFullyConnected(state);
+  if (details !== null) {
+    number.instanceName = details.instanceName;
+    number.number = details.number;
+    number.name = details.name;
+    number.createdAt = details.createdAt;
+    number.updatedAt = details.updatedAt;
+  }
+  if (shown.apiKeys) {
+    const keys = stored.apiKeys.filter((key) => isUsable(key, nowMs));
+    number.apiKeys = keys.map(toHint);
+    for (const { expiresAt } of keys) changesAt = toSooner(changesAt, expiresAt, nowMs);
+  }
+  if (shown.health !== 'nothing') {
+    const health = toHealth(stored, shown.health, circumstances);
+    number.health = health;
+    if (shown.health === 'everything') {
+      changesAt = toSooner(changesAt, toStaleAt(health.freshness), nowMs);
+    }
+  }
+  if (shown.meta !== null) {
+    const meta = toMeta(stored, shown.meta, circumstances);
+    number.meta = meta;
+    for (const block of shown.meta) {
+      changesAt = toSooner(changesAt, toStaleAt(meta?.[block]?.freshness), nowMs);
+    }
+  }
+  number.changesAt = changesAt === Infinity ? null : new Date(changesAt);
+  return number;
+}
+
+/** The sooner one of two moments to come; null and what has passed are none. */
+function toSooner(soonest: number, at: number | null, nowMs: number): number {
+  return at !== null && at > nowMs && at < soonest ? at : soonest;
 }
 
 /** Why a live reading gave nothing at all; null when at least one block was read, or there was nothing to ask. */
@@ -227,23 +249,22 @@ export function isFullyConnected(state: ConnectionState): boolean {
   return state === 'OPEN';
 }
 
-/** Of what was not read nothing is known, and nobody shall take it for what is not there. */
-function hideUnread<T>(read: Partial<T>): T {
-  // What is missing throws.
-  return { __proto__: unread, ...read } as unknown as T;
-}
-
-const unread: object = Object.defineProperties(
-  {},
-  Object.fromEntries(
-    'instanceName number name createdAt updatedAt apiKeys health meta sendability freshness phone profile waba'
-      .split(' ')
-      .map((name) => [name, { get: () => throwUnread(name) }]),
-  ),
+const findNumberPrototype = createPrototypes(
+  ['instanceName', 'number', 'name', 'createdAt', 'updatedAt'],
+  ['apiKeys'],
+  ['health'],
+  ['meta'],
 );
+const findHealthPrototype = createPrototypes(['sendability', 'freshness']);
+const findMetaPrototype = createPrototypes(['phone'], ['profile'], ['waba']);
 
-function throwUnread(name: string): never {
-  throw new Error(`${name} is looked at and was not read.`);
+function toNumberPrototype({ details, apiKeys, health, meta }: Shown): object {
+  return findNumberPrototype(
+    (details ? 1 : 0) |
+      (apiKeys ? 2 : 0) |
+      (health === 'nothing' ? 0 : 4) |
+      (meta === null ? 0 : 8),
+  );
 }
 
 function isUsable({ expiresAt }: StoredKeyHint, nowMs: number): boolean {
@@ -269,7 +290,8 @@ function toHealth(
   const block = provider === 'META' ? 'phone' : 'connection';
   const freshness = toFreshness(stored, block, circumstances);
   const phone = circumstances.readable.includes('phone') ? stored.blocks.phone : undefined;
-  const { data = null, verdict = null } = phone ?? {};
+  const data = phone?.data ?? null;
+  const verdict = phone?.verdict ?? null;
   // A verdict spares the evidence, which is not even read for a summary.
   const isEvidence = data !== null && (shown === 'everything' || verdict === null);
   const evidence = {
@@ -280,14 +302,19 @@ function toHealth(
     failure: freshness?.error ?? null,
     lastVerdict: verdict,
   };
-  return hideUnread<Health>({
-    qualityRating: toText(data, 'qualityRating'),
-    messagingLimitTier: toText(data, 'messagingLimitTier'),
-    metaStatus: toText(data, 'status'),
-    ...(shown === 'everything'
-      ? { ...toSendability(evidence), freshness }
-      : { sendable: isSendable(evidence) }),
-  });
+  const health = createDraft<Health>(findHealthPrototype(shown === 'everything' ? 1 : 0));
+  health.qualityRating = toText(data, 'qualityRating');
+  health.messagingLimitTier = toText(data, 'messagingLimitTier');
+  health.metaStatus = toText(data, 'status');
+  if (shown === 'summary') {
+    health.sendable = isSendable(evidence);
+    return health;
+  }
+  const { sendable, sendability } = toSendability(evidence);
+  health.sendable = sendable;
+  health.sendability = sendability;
+  health.freshness = freshness;
+  return health;
 }
 
 // The decoder has made these a text or null.
@@ -300,13 +327,20 @@ function toMeta(
   shown: readonly MetaBlock[],
   circumstances: Circumstances,
 ): MetaDetails | null {
-  const fetchedAt = metaBlockNames
-    .filter((block) => circumstances.readable.includes(block))
-    .map((block) => stored.blocks[block]?.observedAt ?? null)
-    .reduce(toOlder, null);
+  let fetchedAt: Timestamp | null = null;
+  for (const block of metaBlockNames) {
+    if (!circumstances.readable.includes(block)) continue;
+    fetchedAt = toOlder(fetchedAt, stored.blocks[block]?.observedAt ?? null);
+  }
   if (fetchedAt === null) return null;
-  const entries = shown.map((block) => [block, toSnapshot(stored, block, circumstances)]);
-  return hideUnread<MetaDetails>({ fetchedAt, ...Object.fromEntries(entries) });
+  const [phone, profile, waba] = metaBlockNames.map((block) => shown.includes(block));
+  const parts = (phone ? 1 : 0) | (profile ? 2 : 0) | (waba ? 4 : 0);
+  const meta = createDraft<MetaDetails>(findMetaPrototype(parts));
+  meta.fetchedAt = fetchedAt;
+  if (phone) meta.phone = toSnapshot(stored, 'phone', circumstances);
+  if (profile) meta.profile = toSnapshot(stored, 'profile', circumstances);
+  if (waba) meta.waba = toSnapshot(stored, 'waba', circumstances);
+  return meta;
 }
 
 const metaBlockNames: readonly MetaBlock[] = ['phone', 'profile', 'waba'];

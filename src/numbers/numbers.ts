@@ -170,20 +170,29 @@ function createReading(
   { database, providers, now }: NumbersOptions,
   refresher: ReturnType<typeof createRefresher>,
 ): Pick<Numbers, 'list' | 'getMany'> {
-  const read = async (
+  const read = (
     { tenantId }: Access,
     shown: Shown,
-    ids?: readonly string[],
+    ids: readonly string[] | null,
   ): Promise<readonly StoredNumber[]> =>
-    await listNumbers(database, { tenantId, shown, ...(ids && { ids }), now: now() });
+    listNumbers(database, { tenantId, shown, ids, now: now() });
   // What was stored while a session engine was configured says nothing once there is none.
   const toNumber = (stored: StoredNumber, shown: Shown, at: Date, outcomes = noOutcomes) => {
     const readable = providers[stored.provider].blocks;
     return toWhatsAppNumber(stored, shown, { now: at, readable, outcomes });
   };
+  const observe = async (
+    access: Access,
+    asked: readonly NumberRequest[],
+    live: readonly string[],
+    signal: AbortSignal,
+  ): Promise<ReadonlyMap<string, Outcomes>> => {
+    const wishes = toWishes(asked, await listAddresses(database, access.tenantId, live));
+    return wishes.length === 0 ? nobodysOutcomes : await refresher.observe(access, wishes, signal);
+  };
   return {
     async list(access, shown = everything) {
-      const stored = await read(access, shown);
+      const stored = await read(access, shown, null);
       const at = now();
       return stored.map((number) => toNumber(number, shown, at));
     },
@@ -191,12 +200,8 @@ function createReading(
       // No stored id has a NUL, and PostgreSQL refuses to be asked for one.
       const asked = requests.filter(({ id }) => !id.includes('\0'));
       const live = toIds(asked.filter((request) => request.refresh !== null));
-      const wishes =
-        live.length === 0
-          ? []
-          : toWishes(asked, await listAddresses(database, access.tenantId, live));
       const outcomes =
-        wishes.length === 0 ? new Map() : await refresher.observe(access, wishes, signal);
+        live.length === 0 ? nobodysOutcomes : await observe(access, asked, live, signal);
       const shown = toUnion(requests.map((request) => request.shown ?? everything));
       const found = new Map(
         (await read(access, shown, toIds(asked))).map((stored) => [stored.id, stored]),
@@ -212,6 +217,7 @@ function createReading(
 }
 
 const noOutcomes: Outcomes = new Map();
+const nobodysOutcomes: ReadonlyMap<string, Outcomes> = new Map();
 
 function toIds(requests: readonly NumberRequest[]): readonly string[] {
   return [...new Set(requests.map(({ id }) => id))];

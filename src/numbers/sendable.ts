@@ -90,7 +90,9 @@ export function isSendable({
   failure,
   lastVerdict,
 }: Omit<Evidence, 'stale'>): boolean {
-  if (toVerdict([...toConnectionReasons(state), ...toFindings(failure)]) === 'NO') return false;
+  if (toConnectionReasons(state).some(isBlocking) || toFindings(failure).some(isBlocking)) {
+    return false;
+  }
   if (provider !== 'META') return true;
   const supported = phone === null ? null : toSupportedVerdict(phone);
   return (supported ?? lastVerdict) === 'YES';
@@ -102,8 +104,12 @@ export function toSupportedVerdict(phone: MetaPhone): Exclude<Verdict, 'UNKNOWN'
   return verdict === 'UNKNOWN' ? null : verdict;
 }
 
+function isBlocking({ effect }: Reason): boolean {
+  return effect === 'BLOCKS';
+}
+
 function toVerdict(reasons: readonly Reason[]): Verdict {
-  if (reasons.some((reason) => reason.effect === 'BLOCKS')) return 'NO';
+  if (reasons.some(isBlocking)) return 'NO';
   return reasons.some((reason) => reason.effect === 'UNSETTLES') ? 'UNKNOWN' : 'YES';
 }
 

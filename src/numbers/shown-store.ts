@@ -12,8 +12,8 @@ import type { Verdict } from './sendable.ts';
 export interface ListRequest {
   readonly tenantId: string;
   readonly shown: Shown;
-  /** All numbers unless told. */
-  readonly ids?: readonly string[];
+  /** All numbers unless told; null is not told. */
+  readonly ids?: readonly string[] | null;
   /** The moment before this call, from which on the remaining time of keys counts. */
   readonly now: Date;
 }
@@ -21,9 +21,9 @@ export interface ListRequest {
 /** In order of creation, then id. */
 export async function listNumbers(
   database: Database,
-  { tenantId, shown, ids, now }: ListRequest,
+  { tenantId, shown, ids = null, now }: ListRequest,
 ): Promise<readonly StoredNumber[]> {
-  const { toStatement, toNumber } = toShape(shown, ids === undefined ? 'all' : 'some');
+  const { toStatement, toNumber } = toShape(shown, ids === null ? 'all' : 'some');
   const statement = toStatement({ tenantId, ids: toTextArray(ids ?? []) });
   const rows = await database.readTenant(tenantId, statement);
   const nowMs = now.getTime();
@@ -69,8 +69,8 @@ const shapes = new Map<string, Shape>();
 /** Made at the first use; what can be shown makes about a hundred of them for each extent. */
 function toShape(shown: Shown, extent: Extent): Shape {
   const { details, apiKeys, health, meta } = shown;
-  const blocks = meta && [...new Set(meta)].toSorted();
-  const key = JSON.stringify([extent, details, apiKeys, health, blocks]);
+  const blocks = meta && metaBlocks.filter((block) => meta.includes(block));
+  const key = `${extent} ${details} ${apiKeys} ${health} ${blocks}`;
   const shape = shapes.get(key) ?? createShape(shown, extent);
   shapes.set(key, shape);
   return shape;
@@ -268,10 +268,14 @@ function createToBlocks(
       ? createToWhole(block, find)
       : createToPart(block, find, block === 'phone' ? toSummary : () => null),
   ) as [ToBlock, ToBlock, ToBlock];
+  // Of health alone nobody looks at the others.
+  if (shown.meta === null) {
+    return (row, provider) =>
+      provider === 'META' ? { phone: toPhone(row) } : { connection: toPhone(row) };
+  }
   return (row, provider) => {
-    const phone = toPhone(row);
-    const others = { profile: toProfile(row), waba: toWaba(row) };
-    return provider === 'META' ? { phone, ...others } : { connection: phone, ...others };
+    const [phone, profile, waba] = [toPhone(row), toProfile(row), toWaba(row)];
+    return provider === 'META' ? { phone, profile, waba } : { connection: phone, profile, waba };
   };
 }
 

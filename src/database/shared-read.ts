@@ -6,7 +6,7 @@ import type { Statement, TextRow } from './statement.ts';
 type Rows = Promise<readonly TextRow[]>;
 
 interface Reading {
-  readonly rows: Rows;
+  rows: Rows;
   /** From then on the database may have answered, and who asks later must be told what is true later. */
   isSent: boolean;
 }
@@ -23,6 +23,7 @@ export function createSharedRead(
     const start = (): Rows => read(statements, () => void (reading.isSent = true));
     const end = (): void => {
       if (readings.get(key) === reading) readings.delete(key);
+      reading.rows = none;
     };
     const rows = before === undefined ? start() : before.rows.then(start, start);
     const reading = { rows, isSent: false };
@@ -37,6 +38,12 @@ export function createSharedRead(
     return (last === undefined || last.isSent ? begin(key, statements, last) : last).rows;
   };
 }
+
+/**
+ * What stands in a reading that has ended. A map that is written all the time leaves old tables behind, which hold what was
+ * in them until the next major collection.
+ */
+const none: Rows = Promise.resolve([]);
 
 /** Each value with its length before it, so that no two readings look alike. */
 function toKey(statements: readonly Statement[]): string {

@@ -13,6 +13,11 @@ export interface GraphQLContext {
   readonly numbers: Numbers;
   /** Its signal is aborted when the caller has gone. */
   readonly request: Pick<PlainRequest, 'headers' | 'signal'>;
+  /**
+   * The tenant's numbers, once they were asked for. Not in a WeakMap by the context: what that holds outlives the young
+   * generation.
+   */
+  list: ReturnType<Numbers['list']> | null;
 }
 
 interface BuilderTypes {

@@ -199,14 +199,9 @@ type QueryFields = PothosSchemaTypes.QueryFieldBuilder<
 >;
 
 // However many aliases ask for the list, it is one, with all that any of them shows.
-const lists = new WeakMap<GraphQLContext, ReturnType<Numbers['list']>>();
-
 function listOnce(context: GraphQLContext, info: GraphQLResolveInfo): ReturnType<Numbers['list']> {
-  const found = lists.get(context);
-  if (found !== undefined) return found;
-  const list = context.numbers.list(context.access, toShownList(info));
-  lists.set(context, list);
-  return list;
+  context.list ??= context.numbers.list(context.access, toShownList(info));
+  return context.list;
 }
 
 export function toNumberQueries(t: QueryFields) {

@@ -80,7 +80,7 @@ function createAsk(options: GraphQLServerOptions) {
   const read = async (text: string, it: Asked): Promise<Reading> => {
     const { access, visit, request, context, answer } = it;
     const params = parseBody(text);
-    const asked = { access, numbers, answer, visit, asked: context, params };
+    const asked = { access, numbers, answer, visit, asked: context, params, list: null };
     if (!isPlain(request)) {
       return { response: await askYoga(yoga, request, asked), isLasting: false };
     }

@@ -113,8 +113,17 @@ function toProperty(execute: ExecuteOperation, tally?: Tally) {
     const expected = await toOutcome(byGraphQL, asked);
     const actual = await toOutcome(execute, asked);
     tally?.(expected);
-    expect(actual).toEqual(expected);
+    // Once an error has put null in the place of everything, how many more resolvers are called is a matter of turns.
+    const outcomes = [expected, actual] as const;
+    const [wanted, got] = expected.data === 'null' ? toAlike(...outcomes) : outcomes;
+    expect(got).toEqual(wanted);
   });
+}
+
+/** Both with as many calls as the one has that has fewer. */
+function toAlike(...outcomes: readonly Outcome[]): readonly Outcome[] {
+  const count = Math.min(...outcomes.map(({ calls }) => calls.length));
+  return outcomes.map((outcome) => ({ ...outcome, calls: outcome.calls.slice(0, count) }));
 }
 
 type Tally = (outcome: Outcome) => void;

@@ -161,8 +161,7 @@ function compileField(field: PlannedField, toComplete: CompileType): ExecuteFiel
 }
 
 function compileRead(field: PlannedField): Read {
-  const { definition, nodes } = field;
-  const { name, resolve } = definition;
+  const { definition, nodes, resolve } = field;
   const call = (resolver: GraphQLFieldResolver<unknown, unknown>): Read => {
     return (run, source, path) => {
       const { contextValue, variableValues, hideSuggestions } = run.validated;
@@ -177,7 +176,7 @@ function compileRead(field: PlannedField): Read {
   if (definition.args.length > 0) return callDefault;
   return (run, source, path) => {
     if (typeof source !== 'object' || source === null) return callDefault(run, source, path);
-    const property = (source as Readonly<Record<string, unknown>>)[name];
+    const property = (source as Readonly<Record<string, unknown>>)[definition.name];
     return typeof property === 'function' ? callDefault(run, source, path) : property;
   };
 }

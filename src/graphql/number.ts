@@ -225,16 +225,44 @@ export function toNumberQueries(t: QueryFields) {
             "Whether to read live first. What is read follows what you select: `health` or `meta { phone }` reads the number, `meta { profile }` the business profile, `meta { waba }` the account, and none of these reads all three. Of a number that is not Meta's the connection state is read. When a reading fails, the stored values are shown and `freshness { error }` says why; select it under `health` too, since `meta` stays null until something was read.",
         }),
       },
-      load: (requests: NumberRequest[], { access, numbers, request }) =>
-        numbers.getMany(access, requests, isLive(requests) ? request.signal : unwatched),
+      load: readMany,
       loaderOptions: { cacheKeyFn: toCacheKey },
-      resolve: (_root, { id, refresh }, _context, info) => ({
-        id,
-        refresh: refresh === true ? listSelectedBlocks(info) : null,
-        shown: toShown(info),
-      }),
+      resolve: (_root, args, _context, info) => toRequest(args, info),
+      extensions: { resolveAlone: readAlone },
     }),
   };
+}
+
+interface NumberArguments {
+  readonly id: string;
+  readonly refresh?: boolean | null | undefined;
+}
+
+function toRequest({ id, refresh }: NumberArguments, info: GraphQLResolveInfo): NumberRequest {
+  return {
+    id,
+    refresh: refresh === true ? listSelectedBlocks(info) : null,
+    shown: toShown(info),
+  };
+}
+
+function readMany(
+  requests: readonly NumberRequest[],
+  { access, numbers, request }: GraphQLContext,
+) {
+  return numbers.getMany(access, requests, isLive(requests) ? request.signal : unwatched);
+}
+
+/** Without a DataLoader, which is kept by the context, and so outlives the young generation with all of the request. */
+async function readAlone(
+  _root: unknown,
+  args: NumberArguments,
+  context: GraphQLContext,
+  info: GraphQLResolveInfo,
+) {
+  const [number] = await readMany([toRequest(args, info)], context);
+  if (number instanceof Error) throw number;
+  return number;
 }
 
 function isLive(requests: readonly NumberRequest[]): boolean {

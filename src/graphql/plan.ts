@@ -9,6 +9,7 @@ import {
   getNamedType,
   GraphQLError,
   type GraphQLField,
+  type GraphQLFieldResolver,
   type GraphQLObjectType,
   type InlineFragmentNode,
   isLeafType,
@@ -34,6 +35,7 @@ export interface PlannedField {
   readonly nodes: FieldNodes;
   readonly parentType: GraphQLObjectType;
   readonly definition: GraphQLField<unknown, unknown>;
+  readonly resolve: GraphQLFieldResolver<unknown, unknown> | undefined;
   /** Its arguments where no variable is in them; null where they have to be read each time. */
   readonly fixedArguments: Arguments | null;
   /** What is asked of its value, or of each if it is a list; empty for a leaf. */
@@ -63,12 +65,26 @@ export function createPlan(validated: ValidatedExecutionArgs): Plan | null {
   const planning: Planning = { validated, size: 0 };
   try {
     const fields = planFields(planning, queryType, [operation.selectionSet]);
-    return { fields, size: planning.size };
+    const [only] = fields;
+    const isAlone = only !== undefined && fields.length === 1;
+    return { fields: isAlone ? [toAlone(only)] : fields, size: planning.size };
   } catch (error) {
     // What is wrong with the document is told by graphql-js.
     if (error === unplannable || error instanceof GraphQLError) return null;
     throw error;
   }
+}
+
+/** The resolver that a field has for when nothing else of the operation could be read together with it, if it has one. */
+function toAlone(field: PlannedField): PlannedField {
+  const { resolveAlone = field.resolve } = field.definition.extensions as Alone;
+  return { ...field, resolve: resolveAlone };
+}
+
+/** The extensions of a field whose resolver reads for several at once. */
+export interface Alone {
+  /** Gives what the resolver would give. */
+  readonly resolveAlone?: PlannedField['resolve'];
 }
 
 const unplannable = new Error('The operation is left to graphql-js.');
@@ -107,7 +123,8 @@ function planField(
   if (!isLeafType(type) && !(isObjectType(type) && type.isTypeOf === undefined)) throw unplannable;
   const fields = isLeafType(type) ? [] : planFields(planning, type, sets);
   const fixedArguments = toFixedArguments(definition, first);
-  return { key, nodes, parentType, definition, fixedArguments, fields };
+  const { resolve } = definition;
+  return { key, nodes, parentType, definition, resolve, fixedArguments, fields };
 }
 
 type Collected = Map<string, [FieldNode, ...FieldNode[]]>;

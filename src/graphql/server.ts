@@ -2,7 +2,7 @@
 // What an answer looks like is response.ts's.
 
 import { type DocumentNode, getOperationAST, GraphQLError, type Source, validate } from 'graphql';
-import { createYoga, type GraphQLParams, type Plugin } from 'graphql-yoga';
+import type { GraphQLParams, Plugin } from 'graphql-yoga';
 import type { Access, AccessControl } from '../access/access.ts';
 import type { Allowance, Visit } from '../access/allowance.ts';
 import { enter } from '../access/entry.ts';
@@ -47,7 +47,7 @@ export function createGraphQLServer(
 ): (request: PlainRequest, context: RequestContext) => Promise<PlainResponse> {
   const { answers, numbers, telemetry, waitFor } = options;
   const steps = createSteps(options);
-  const yoga = createEngine(steps);
+  let yoga: Promise<Yoga> | undefined;
   const graphiql = options.graphiql === null ? null : createGraphiql(options.graphiql.apiKey);
   const methods = graphiql === null ? ['POST'] : ['GET', 'POST'];
   return async (request, context) => {
@@ -62,7 +62,8 @@ export function createGraphQLServer(
         const params = parseBody(text);
         const asked = { access, numbers, answer, visit, asked: context, params };
         if (!isPlain(request)) {
-          return { response: await askYoga(yoga, request, asked), isLasting: false };
+          yoga ??= createEngine(steps);
+          return { response: await askYoga(await yoga, request, asked), isLasting: false };
         }
         const result = await run(steps, { ...asked, request });
         return { response: toResponse(result, answer), isLasting: isLasting(result, params) };
@@ -118,7 +119,7 @@ type ServerContext = Omit<GraphQLContext, 'request'> & {
   readonly params: GraphQLParams;
 };
 
-type Yoga = ReturnType<typeof createEngine>;
+type Yoga = Awaited<ReturnType<typeof createEngine>>;
 
 /** Yoga's own way of answering, around which it makes a Request and a Response of fetch. */
 async function askYoga(
@@ -179,7 +180,9 @@ function createSteps({
 }
 
 // Yoga carries an operation through the steps; what they do is ours or graphql-js's, and so is what is remembered.
-function createEngine(steps: Steps) {
+async function createEngine(steps: Steps) {
+  // Loaded here because few ever need it, and it takes 8 MB of memory.
+  const { createYoga } = await import('graphql-yoga');
   return createYoga<ServerContext>({
     schema,
     plugins: [useParams(), useSteps(steps), useAnswer()],

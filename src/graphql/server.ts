@@ -104,7 +104,9 @@ function toQuestion(
 ): Question | null {
   if (!isPlain(request) || isCostWanted(request)) return null;
   const mediaType = toMediaType(request.headers.get('accept'));
-  return { tenantId, numberId, request: `${mediaType} ${text}` };
+  // What is read live may take seconds, and an age is not kept.
+  const isShared = !/\b(?:refresh|ageSeconds)\b/.test(text);
+  return { tenantId, numberId, request: `${mediaType} ${text}`, isShared };
 }
 
 /** An age is another one each second, and an error names its request. */

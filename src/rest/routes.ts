@@ -162,7 +162,7 @@ async function answer(
   const { access, visit } = await enter(options, request, context);
   const query = parseQuery(route, request.search);
   const { tenantId, numberId } = access;
-  const question = { tenantId, numberId, request: `${route.operationId} ${id}` };
+  const question = { tenantId, numberId, request: `${route.operationId} ${id}`, isShared: true };
   const isStored = route.isStored?.(query) === true;
   const read = async (): Promise<Reading> => {
     const requested = route.price?.(query) ?? 0;

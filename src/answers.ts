@@ -12,6 +12,8 @@ export interface Question {
   readonly numberId: string | null;
   /** Everything else that the answer depends on; the same text for what is asked in the same way. */
   readonly request: string;
+  /** An answer to it can nearly always be kept, so that whoever asks the same meanwhile may as well wait for it. */
+  readonly isShared?: boolean;
 }
 
 /** A 200, without what the gateway adds to each answer. */
@@ -27,6 +29,13 @@ export interface Answer extends Pick<PlainResponse, 'headers'> {
 export interface Recollection {
   /** Null: it is to be read. */
   readonly answer: Answer | null;
+  /**
+   * What somebody else is reading for the same question, nothing having changed since; resolves to null when that cannot
+   * be kept. Null: nobody is.
+   */
+  readonly underWay: Promise<Answer | null> | null;
+  /** Lets others wait for what is read from now on; to be called with what was kept of it, also when it failed. */
+  begin(): (answer: Answer | null) => void;
   /**
    * Keeps what was read since, unless something has changed meanwhile. `until`: the first moment at which it would be
    * another one although nothing was written; null for none.
@@ -71,7 +80,14 @@ export const noAnswers: Answers = {
   [Symbol.dispose]: () => undefined,
 };
 
-const unknown: Recollection = { answer: null, keep: () => undefined };
+const doNothing = (): void => undefined;
+
+const unknown: Recollection = {
+  answer: null,
+  underWay: null,
+  begin: () => doNothing,
+  keep: doNothing,
+};
 
 export function createAnswers({ changes, maxBytes, now, onRecall }: AnswersOptions): Answers {
   const memory = createMemory(maxBytes);
@@ -94,9 +110,19 @@ export function createAnswers({ changes, maxBytes, now, onRecall }: AnswersOptio
         onRecall?.('memory');
         return { ...unknown, answer: kept.answer };
       }
+      const underWay = shelf.underWay.get(name) ?? null;
       onRecall?.('read');
       return {
         answer: null,
+        underWay,
+        begin() {
+          const { promise, resolve } = Promise.withResolvers<Answer | null>();
+          shelf.underWay.set(name, promise);
+          return (answer) => {
+            if (shelf.underWay.get(name) === promise) shelf.underWay.delete(name);
+            resolve(answer);
+          };
+        },
         keep: (answer, until) => memory.put(shelf, name, { answer, until }),
       };
     },
@@ -109,7 +135,8 @@ export function createAnswers({ changes, maxBytes, now, onRecall }: AnswersOptio
 
 /**
  * The answer that was kept, charged as if it were read, or else the one that is read now, which is kept if it can be:
- * never an error, nor what was read live. `question`: null for what is not to be kept at all.
+ * never an error, nor what was read live. `question`: null for what is not to be kept at all. When an answer is good no
+ * longer, one of all who ask for it reads it for them: a process with much to do would else read it for hundreds.
  */
 export function recallOrRead(
   answers: Answers,
@@ -119,9 +146,16 @@ export function recallOrRead(
 ): Soon<PlainResponse> {
   if (question === null) return read().then(({ response }) => response);
   const recollection = answers.recall(question);
-  const { answer: kept } = recollection;
-  if (kept === null) return readAndKeep(recollection, asker, read);
-  const { visit, context } = asker;
+  const { answer: kept, underWay } = recollection;
+  if (kept !== null) return giveAgain(kept, asker);
+  if (question.isShared !== true || underWay === null)
+    return readAndKeep(recollection, asker, read);
+  return underWay.then((answer) =>
+    answer === null ? readAndKeep(recollection, asker, read) : giveAgain(answer, asker),
+  );
+}
+
+function giveAgain(kept: Answer, { visit, context }: Asker): Soon<PlainResponse> {
   context.operation = kept.operation;
   const response = { status: 200, headers: kept.headers, body: kept.body };
   return visit.spend(kept.points) ? response : visit.charge(kept.points).then(() => response);
@@ -132,14 +166,20 @@ async function readAndKeep(
   { visit, context }: Asker,
   read: () => Promise<Reading>,
 ): Promise<PlainResponse> {
-  const { response, isLasting } = await read();
-  const { status, headers, body } = response;
-  const { operation, changesAt, isLive } = context;
-  const isKept = recollection !== unknown && isLasting && !isLive && status === 200;
-  if (!isKept || typeof body !== 'string') return response;
-  const bytes = toOwnBytes(body);
-  recollection.keep({ headers, body: bytes, points: visit.spent - 1, operation }, changesAt);
-  return { status, headers, body: bytes };
+  const end = recollection.begin();
+  let answer: Answer | null = null;
+  try {
+    const { response, isLasting } = await read();
+    const { status, headers, body } = response;
+    const { operation, changesAt, isLive } = context;
+    const isKept = recollection !== unknown && isLasting && !isLive && status === 200;
+    if (!isKept || typeof body !== 'string') return response;
+    answer = { headers, body: toOwnBytes(body), points: visit.spent - 1, operation };
+    recollection.keep(answer, changesAt);
+    return { status, headers, body: answer.body };
+  } finally {
+    end(answer);
+  }
 }
 
 /** In memory of their own: small buffers share a block, and one that is kept would keep all of it. */
@@ -159,6 +199,8 @@ interface Shelf {
   readonly tenantId: string;
   /** The one that was used last stands last. */
   readonly kept: Map<string, Kept>;
+  /** What is read for it right now. */
+  readonly underWay: Map<string, Promise<Answer | null>>;
   bytes: number;
 }
 
@@ -199,7 +241,7 @@ function createMemory(maxBytes: number): Memory {
     get(tenantId) {
       const found = shelves.get(tenantId);
       if (found !== undefined && isRoomy()) return found;
-      const shelf = found ?? { tenantId, kept: new Map(), bytes: shelfBytes };
+      const shelf = found ?? { tenantId, kept: new Map(), underWay: new Map(), bytes: shelfBytes };
       if (!shelves.delete(tenantId)) bytes += shelfBytes;
       shelves.set(tenantId, shelf);
       makeRoom();

@@ -2,7 +2,7 @@
 // Owns the process: arguments, signals and the exit code. The only file that does something when it is imported; what
 // needs a recent Node is loaded after the version was checked.
 
-import { enableCompileCache } from 'node:module';
+import { enableCompileCache, flushCompileCache } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import type { Terminal } from './admin.ts';
 
@@ -19,7 +19,8 @@ if (Number.parseInt(process.versions.node, 10) < oldestNode) {
 
 async function main(): Promise<void> {
   // Kept beside the packages, since whoever may write there may change the program anyway. Where it cannot be written,
-  // each start compiles for itself.
+  // each start compiles for itself. `npm start` tells Node of it before, so that this file comes from there as well: what
+  // takes the types out of a file stays in memory.
   enableCompileCache(fileURLToPath(new URL('../node_modules/.cache/compiled', import.meta.url)));
   const [{ run }, { redact }] = await Promise.all([import('./admin.ts'), import('./telemetry.ts')]);
   for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
@@ -37,7 +38,13 @@ async function main(): Promise<void> {
   const { stdin, stdout, stderr } = process;
   const terminal: Terminal = { stdin, stdout, stderr, signal: listenForSignals() };
   process.exitCode = await run(process.argv.slice(2), terminal, {
-    listen: async (gateway, options) => (await import('./http.ts')).listen(gateway, options),
+    async listen(gateway, options) {
+      const { listen } = await import('./http.ts');
+      const server = await listen(gateway, options);
+      // Left to its end, a process that is killed would keep nothing of it.
+      flushCompileCache();
+      return server;
+    },
   });
 }
 

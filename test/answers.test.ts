@@ -154,6 +154,68 @@ describe('is not kept', () => {
   });
 });
 
+describe('an answer that is being read', () => {
+  const shared: Question = { ...question, isShared: true };
+  const good = { response: { status: 200, headers: {}, body: 'read' }, isLasting: true };
+
+  /** Each question is read by what `releases` then lets go, in their order. */
+  function openReader(answers: Awaited<ReturnType<typeof openAnswers>>['answers']) {
+    const releases: ((reading: typeof good) => void)[] = [];
+    const charged: number[] = [];
+    const read = () => new Promise<typeof good>((resolve) => void releases.push(resolve));
+    const spend = (points: number) => charged.push(points) > 0;
+    const ask = async (asked: Question = shared) => {
+      const visit = { spend, charge: async () => undefined, spent: 3 };
+      const context = toRequestContext(new Headers());
+      return (await recallOrRead(answers, asked, { visit, context }, read)).body?.toString();
+    };
+    return { ask, releases, charged };
+  }
+
+  test('is read once for all who ask the same meanwhile, and each of them pays', async () => {
+    await using it = await openAnswers();
+    const { ask, releases, charged } = openReader(it.answers);
+    const asked = [ask(), ask(), ask()];
+    expect(releases).toHaveLength(1);
+    releases[0]!(good);
+    expect(await Promise.all(asked)).toEqual(['read', 'read', 'read']);
+    expect(charged).toEqual([2, 2]);
+  });
+
+  test('is not waited for by another key’s scope, or by whom it might not suit', async () => {
+    await using it = await openAnswers();
+    const { ask, releases } = openReader(it.answers);
+    const asked = [ask(), ask({ ...shared, numberId: 'n' }), ask({ ...shared, isShared: false })];
+    expect(releases).toHaveLength(3);
+    for (const release of releases) release(good);
+    await Promise.all(asked);
+  });
+
+  test('is not waited for by who asks after a change', async () => {
+    await using it = await openAnswers();
+    const { ask, releases } = openReader(it.answers);
+    const first = ask();
+    it.changes.tell({ tenantId: 'a', keys: false });
+    const second = ask();
+    expect(releases).toHaveLength(2);
+    releases[1]!({ ...good, response: { ...good.response, body: 'new' } });
+    expect(await second).toBe('new');
+    releases[0]!(good);
+    expect(await first).toBe('read');
+  });
+
+  test('is read by each for himself if it is nothing to be kept', async () => {
+    await using it = await openAnswers();
+    const { ask, releases } = openReader(it.answers);
+    const asked = [ask(), ask()];
+    releases[0]!({ response: { status: 404, headers: {}, body: 'none' }, isLasting: true });
+    expect(await asked[0]).toBe('none');
+    await expect.poll(() => releases).toHaveLength(2);
+    releases[1]!(good);
+    expect(await asked[1]).toBe('read');
+  });
+});
+
 describe('memory', () => {
   test('holds of an answer no more than its bytes', async () => {
     const { answers } = await openAnswers();

@@ -123,7 +123,11 @@ function toProperty(execute: ExecuteOperation, tally?: Tally) {
 /** Both with as many calls as the one has that has fewer. */
 function toAlike(...outcomes: readonly Outcome[]): readonly Outcome[] {
   const count = Math.min(...outcomes.map(({ calls }) => calls.length));
-  return outcomes.map((outcome) => ({ ...outcome, calls: outcome.calls.slice(0, count) }));
+  return outcomes.map(({ data, errors, calls }) => ({
+    data,
+    errors,
+    calls: calls.slice(0, count),
+  }));
 }
 
 type Tally = (outcome: Outcome) => void;

@@ -2,7 +2,7 @@
 // What an answer looks like is response.ts's.
 
 import { type DocumentNode, getOperationAST, GraphQLError, type Source, validate } from 'graphql';
-import { createYoga, type GraphQLParams, type Plugin } from 'graphql-yoga';
+import type { GraphQLParams, Plugin } from 'graphql-yoga';
 import type { Access, AccessControl } from '../access/access.ts';
 import type { Allowance, Visit } from '../access/allowance.ts';
 import { enter, type Entry } from '../access/entry.ts';
@@ -76,13 +76,14 @@ interface Asked extends Entry {
 function createAsk(options: GraphQLServerOptions) {
   const { answers, numbers, runFor } = options;
   const steps = createSteps(options);
-  const yoga = createEngine(steps);
+  let yoga: Promise<Yoga> | undefined;
   const read = async (text: string, it: Asked): Promise<Reading> => {
     const { access, visit, request, context, answer } = it;
     const params = parseBody(text);
     const asked = { access, numbers, answer, visit, asked: context, params, list: null };
     if (!isPlain(request)) {
-      return { response: await askYoga(yoga, request, asked), isLasting: false };
+      yoga ??= createEngine(steps);
+      return { response: await askYoga(await yoga, request, asked), isLasting: false };
     }
     const result = await run(steps, { ...asked, request });
     return { response: toResponse(result, answer), isLasting: isLasting(result, params) };
@@ -123,7 +124,9 @@ function toQuestion(
 ): Question | null {
   if (!isPlain(request) || isCostWanted(request)) return null;
   const mediaType = toMediaType(request.headers.get('accept'));
-  return { tenantId, numberId, request: `${mediaType} ${text}` };
+  // What is read live may take seconds, and an age is not kept.
+  const isShared = !/\b(?:refresh|ageSeconds)\b/.test(text);
+  return { tenantId, numberId, request: `${mediaType} ${text}`, isShared };
 }
 
 /** An age is another one each second, and an error names its request. */
@@ -138,7 +141,7 @@ type ServerContext = Omit<GraphQLContext, 'request'> & {
   readonly params: GraphQLParams;
 };
 
-type Yoga = ReturnType<typeof createEngine>;
+type Yoga = Awaited<ReturnType<typeof createEngine>>;
 
 /** Yoga's own way of answering, around which it makes a Request and a Response of fetch. */
 async function askYoga(
@@ -199,7 +202,9 @@ function createSteps({
 }
 
 // Yoga carries an operation through the steps; what they do is ours or graphql-js's, and so is what is remembered.
-function createEngine(steps: Steps) {
+async function createEngine(steps: Steps) {
+  // Loaded here because few ever need it, and it takes 8 MB of memory.
+  const { createYoga } = await import('graphql-yoga');
   return createYoga<ServerContext>({
     schema,
     plugins: [useParams(), useSteps(steps), useAnswer()],

@@ -166,7 +166,7 @@ function answer(
     const query = parseQuery(route, request.search);
     const { tenantId, numberId } = access;
     const isStored = route.isStored?.(query) === true;
-    const question = { tenantId, numberId, request: `${route.operationId} ${id}` };
+    const question = { tenantId, numberId, request: `${route.operationId} ${id}`, isShared: true };
     const read = async (): Promise<Reading> => {
       const requested = route.price?.(query) ?? 0;
       await visit.charge(requested);

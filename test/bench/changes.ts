@@ -2,6 +2,7 @@
 
 import { type BenchDatabase, withOwner } from './databases.ts';
 import { toNumberId } from './fleet.ts';
+import { toRange } from './in-turn.ts';
 import { ask, toQuestion } from './shapes.ts';
 import { startProcess, type StartedProcess } from './started-process.ts';
 import type { WriterWork } from './writer.ts';
@@ -11,13 +12,17 @@ export interface Writer extends AsyncDisposable {
   setPace(perSecond: number): Promise<number>;
 }
 
+/** `parts`: in so many equal steps; all at once is a burst that those who read feel. */
 export async function startWriter(
   { ownerUrl }: BenchDatabase,
   places: readonly number[],
+  parts = 1,
 ): Promise<Writer> {
+  const numberIds = places.map((place) => toNumberId(place, 1));
+  const size = Math.ceil(numberIds.length / parts);
   const work: WriterWork = {
     ownerUrl,
-    numberIds: places.map((place) => toNumberId(place, 1)),
+    parts: toRange(parts).map((part) => numberIds.slice(part * size, (part + 1) * size)),
   };
   const started = await startProcess({
     name: 'writer',

@@ -38,7 +38,9 @@ export const generator = hasWrk() ? 'wrk' : 'autocannon';
 
 /** Throws when the generator fails, when nothing is answered, or when more than one answer in a hundred is none. */
 export async function putUnderLoad(load: Load): Promise<Sample> {
-  const report = await (generator === 'wrk' ? runWrk : runAutocannon)(load);
+  const report = (await (generator === 'wrk'
+    ? runWrk(load)
+    : runAutocannon(load))) as GeneratorReport;
   if (report.requests === 0) throw new Error(`No answer came within ${load.seconds} seconds.`);
   if (report.failures > report.requests / 100) {
     throw new Error(`${report.failures} of ${report.requests} requests failed under load.`);
@@ -61,38 +63,43 @@ function hasWrk(): boolean {
   }
 }
 
-async function runWrk(load: Load): Promise<GeneratorReport> {
-  const { host, port } = new URL(load.url);
-  const requests = load.questions.map((question) => toWire(question, host));
+/** `script` is given the path of a file with the requests, then `args`. Answers the JSON that it prints at its end. */
+export async function runWrk(
+  { url, questions, connections, seconds }: Load,
+  script: 'wrk.lua' | 'pace.lua' = 'wrk.lua',
+  args: readonly string[] = [],
+): Promise<unknown> {
+  const { host, port } = new URL(url);
+  const requests = questions.map((question) => toWire(question, host));
   // Several servers may be under load at once.
   const path = await writeScratch(`requests-${port}`, requests.join('\0'));
-  const script = fileURLToPath(new URL('wrk.lua', import.meta.url));
   return await runGenerator('wrk', [
     '--threads=1',
-    `--connections=${load.connections}`,
-    `--duration=${load.seconds}s`,
+    `--connections=${connections}`,
+    `--duration=${seconds}s`,
     '--timeout=10s',
-    `--script=${script}`,
-    load.url,
+    `--script=${fileURLToPath(new URL(script, import.meta.url))}`,
+    url,
     '--',
     path,
+    ...args,
   ]);
 }
 
-async function runAutocannon(load: Load): Promise<GeneratorReport> {
+async function runAutocannon(load: Load): Promise<unknown> {
   const { port } = new URL(load.url);
   const path = await writeScratch(`load-${port}.json`, JSON.stringify(load));
   const program = fileURLToPath(new URL('peers/autocannon.ts', import.meta.url));
   return await runGenerator(process.execPath, [program, path]);
 }
 
-async function runGenerator(command: string, args: readonly string[]): Promise<GeneratorReport> {
+async function runGenerator(command: string, args: readonly string[]): Promise<unknown> {
   const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   endWithBench(child);
   const [said, [code]] = await Promise.all([text(child.stdout), once(child, 'close')]);
   if (code !== 0) throw new Error(`${command} ended with ${code}: ${said}`);
   // wrk prints its own summary first.
-  return JSON.parse(said.trimEnd().split('\n').at(-1) ?? '') as GeneratorReport;
+  return JSON.parse(said.trimEnd().split('\n').at(-1) ?? '') as unknown;
 }
 
 function toWire({ method, path, headers, body }: Question, host: string): string {

@@ -1,5 +1,6 @@
 // The process that changes the data while contestants are measured: at each tick one statement changes a number of
-// every tenant that is asked, so that no answer is good for two questions.
+// every tenant of one part, and after as many ticks as there are parts one of every tenant that is asked, so that no
+// answer is good for two questions.
 
 import { once } from 'node:events';
 import { createServer } from 'node:http';
@@ -8,14 +9,14 @@ import { Client } from 'pg';
 
 export interface WriterWork {
   readonly ownerUrl: string;
-  /** One of each tenant that is asked. */
-  readonly numberIds: readonly string[];
+  /** One of each tenant that is asked, in the parts that are changed one after the other. */
+  readonly parts: readonly (readonly string[])[];
 }
 
-const { ownerUrl, numberIds } = JSON.parse(process.env['WRITER_WORK'] ?? '{}') as WriterWork;
+const { ownerUrl, parts } = JSON.parse(process.env['WRITER_WORK'] ?? '{}') as WriterWork;
 const client = new Client({ connectionString: ownerUrl });
 await client.connect();
-let changes = 0;
+let changed = 0;
 let ticking: NodeJS.Timeout | undefined;
 let underWay: Promise<void> = Promise.resolve();
 
@@ -25,8 +26,8 @@ const server = createServer((incoming, outgoing) => {
     new URL(incoming.url ?? '/', 'http://writer').searchParams.get('perSecond'),
   );
   clearInterval(ticking);
-  if (perSecond > 0) ticking = setInterval(tick, 1_000 / perSecond);
-  void underWay.then(() => outgoing.end(String(changes)));
+  if (perSecond > 0) ticking = setInterval(tick, 1_000 / perSecond / parts.length);
+  void underWay.then(() => outgoing.end(String(Math.floor(changed / parts.length))));
 });
 server.listen(0, '127.0.0.1');
 await once(server, 'listening');
@@ -44,7 +45,7 @@ async function change(): Promise<void> {
     name: 'change',
     text: `update whatsapp_number set name = 'Change ' || $2::text, updated_at = clock_timestamp()
       where id = any($1::text[])`,
-    values: [numberIds, changes],
+    values: [parts[changed % parts.length], changed],
   });
-  changes += 1;
+  changed += 1;
 }

@@ -31,13 +31,14 @@ interface Situation {
 
 const fromPostgres: Situation = { title: 'all from PostgreSQL', gateway: uncachedName };
 const fromBoth: Situation = { title: 'some from memory, as shipped', gateway: gatewayName };
-/** Of every tenant, a second. */
+/** Of every tenant, a second, spread evenly over it. */
 const changes = 2;
+const parts = 50;
 
 async function measureLatency({ openFleet, quick, tell }: Workbench): Promise<Findings> {
   await using made = new AsyncDisposableStack();
   const database = await openFleet();
-  const writer = made.use(await startWriter(database, asked));
+  const writer = made.use(await startWriter(database, asked, parts));
   await writer.setPace(changes);
   const found = await inTurn(
     quick ? [fromPostgres] : [fromPostgres, fromBoth],

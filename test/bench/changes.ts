@@ -12,7 +12,7 @@ export interface Writer extends AsyncDisposable {
   setPace(perSecond: number): Promise<number>;
 }
 
-/** `parts`: in so many equal steps; all at once is a burst that those who read feel. */
+/** `parts`: in so many equal steps, one after the other. */
 export async function startWriter(
   { ownerUrl }: BenchDatabase,
   places: readonly number[],

@@ -294,11 +294,9 @@ function send({ outgoing, status, headers, body, listens }: Departure): void {
   } else outgoing.end(body);
 }
 
-/** Names and values in turn, which Node takes as they are. */
+/** Names and values in turn, which Node takes as they are, so that none may come twice. */
 function toHead(headers: PlainResponse['headers'], body: Departure['body']): string[] {
-  const head = Object.entries(headers).flat();
-  if (body !== null) head.push('content-length', String(Buffer.byteLength(body)));
-  return head;
+  return Object.entries(toSentHeaders(headers, body)).flat();
 }
 
 function toUrl(server: Server): string {

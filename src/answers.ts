@@ -12,8 +12,8 @@ export interface Question {
   readonly numberId: string | null;
   /** Everything else that the answer depends on; the same text for what is asked in the same way. */
   readonly request: string;
-  /** An answer to it can nearly always be kept, so that whoever asks the same meanwhile may as well wait for it. */
-  readonly isShared?: boolean;
+  /** Whether an answer to it can nearly always be kept, so that who asks the same meanwhile may as well wait for it. */
+  readonly isShared?: () => boolean;
 }
 
 /** A 200, without what the gateway adds to each answer. */
@@ -148,7 +148,7 @@ export function recallOrRead(
   const recollection = answers.recall(question);
   const { answer: kept, underWay } = recollection;
   if (kept !== null) return giveAgain(kept, asker);
-  if (question.isShared !== true || underWay === null)
+  if (underWay === null || question.isShared?.() !== true)
     return readAndKeep(recollection, asker, read);
   return underWay.then((answer) =>
     answer === null ? readAndKeep(recollection, asker, read) : giveAgain(answer, asker),

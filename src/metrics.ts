@@ -268,11 +268,11 @@ function observeReading(
   numbers: Numbers,
   observeAges: (shown: readonly unknown[]) => void,
 ): Pick<Numbers, 'list' | 'get' | 'getMany' | 'getLive' | 'getStatus'> {
-  const observed = async <T>(shown: Promise<T>): Promise<T> => {
-    const result = await shown;
-    observeAges(Array.isArray(result) ? result : [result]);
-    return result;
-  };
+  const observed = <T>(shown: Promise<T>): Promise<T> =>
+    shown.then((result) => {
+      observeAges(Array.isArray(result) ? result : [result]);
+      return result;
+    });
   return {
     list: (...asked) => observed(numbers.list(...asked)),
     get: (...asked) => observed(numbers.get(...asked)),

@@ -46,21 +46,29 @@ function countCalls(telemetry: Telemetry, findContext: FindContext): Telemetry {
 
 type Shown = WhatsAppNumber | GatewayError;
 
+function isMany(shown: Shown | readonly Shown[]): shown is readonly Shown[] {
+  return Array.isArray(shown);
+}
+
+function noteChange(context: RequestContext, number: Shown): void {
+  if (number instanceof GatewayError || number.changesAt === null) return;
+  const { changesAt } = context;
+  if (changesAt === null || number.changesAt < changesAt) context.changesAt = number.changesAt;
+}
+
 function noteShown(numbers: Numbers, findContext: FindContext): Numbers {
-  const note = async <T extends Shown | readonly Shown[]>(
+  const note = <T extends Shown | readonly Shown[]>(
     reading: Promise<T>,
     isLive: boolean,
   ): Promise<T> => {
     const context = findContext();
-    if (context !== undefined && isLive) context.isLive = true;
-    const shown = await reading;
-    if (context === undefined) return shown;
-    for (const number of [shown].flat()) {
-      if (number instanceof GatewayError || number.changesAt === null) continue;
-      const { changesAt } = context;
-      if (changesAt === null || number.changesAt < changesAt) context.changesAt = number.changesAt;
-    }
-    return shown;
+    if (context === undefined) return reading;
+    if (isLive) context.isLive = true;
+    return reading.then((shown) => {
+      if (isMany(shown)) for (const number of shown) noteChange(context, number);
+      else noteChange(context, shown);
+      return shown;
+    });
   };
   return {
     ...numbers,

@@ -155,7 +155,7 @@ describe('is not kept', () => {
 });
 
 describe('an answer that is being read', () => {
-  const shared: Question = { ...question, isShared: true };
+  const shared: Question = { ...question, isShared: () => true };
   const good = { response: { status: 200, headers: {}, body: 'read' }, isLasting: true };
 
   /** Each question is read by what `releases` then lets go, in their order. */
@@ -185,7 +185,11 @@ describe('an answer that is being read', () => {
   test('is not waited for by another key’s scope, or by whom it might not suit', async () => {
     await using it = await openAnswers();
     const { ask, releases } = openReader(it.answers);
-    const asked = [ask(), ask({ ...shared, numberId: 'n' }), ask({ ...shared, isShared: false })];
+    const asked = [
+      ask(),
+      ask({ ...shared, numberId: 'n' }),
+      ask({ ...shared, isShared: () => false }),
+    ];
     expect(releases).toHaveLength(3);
     for (const release of releases) release(good);
     await Promise.all(asked);

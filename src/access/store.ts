@@ -2,7 +2,7 @@
 
 import { CompiledQuery, sql } from 'kysely';
 import type { Database } from '../database.ts';
-import { prepare } from '../database/statement.ts';
+import { prepare, type TextRow } from '../database/statement.ts';
 
 export interface TenantRow {
   readonly id: string;
@@ -49,13 +49,16 @@ export interface FoundKey {
 }
 
 /** The key with this hash, if it is neither revoked nor expired. `noting`: write down that it was used, in the same call. */
-export async function findKeyAcrossTenants(
+export function findKeyAcrossTenants(
   database: Database,
   hash: Buffer,
   noting: boolean,
 ): Promise<FoundKey | undefined> {
   const call = noting ? useKey : findKey;
-  const [row] = await database.callAcrossTenants(call({ hash: hash.toString('hex') }));
+  return database.callAcrossTenants(call({ hash: hash.toString('hex') })).then(toFoundKey);
+}
+
+function toFoundKey([row]: readonly TextRow[]): FoundKey | undefined {
   if (row === undefined) return undefined;
   const [tenantId, id, numberId = null, expiresInMs = null] = row;
   return {

@@ -125,7 +125,7 @@ function toQuestion(
   if (!isPlain(request) || isCostWanted(request)) return null;
   const mediaType = toMediaType(request.headers.get('accept'));
   // What is read live may take seconds, and an age is not kept.
-  const isShared = !/\b(?:refresh|ageSeconds)\b/.test(text);
+  const isShared = () => !/\b(?:refresh|ageSeconds)\b/.test(text);
   return { tenantId, numberId, request: `${mediaType} ${text}`, isShared };
 }
 

@@ -166,7 +166,12 @@ function answer(
     const query = parseQuery(route, request.search);
     const { tenantId, numberId } = access;
     const isStored = route.isStored?.(query) === true;
-    const question = { tenantId, numberId, request: `${route.operationId} ${id}`, isShared: true };
+    const question = {
+      tenantId,
+      numberId,
+      request: `${route.operationId} ${id}`,
+      isShared: always,
+    };
     const read = async (): Promise<Reading> => {
       const requested = route.price?.(query) ?? 0;
       await visit.charge(requested);
@@ -183,6 +188,8 @@ function answer(
     return andThen(answered, (response) => toConditional(request, response));
   });
 }
+
+const always = () => true;
 
 /** What it has cost beside the request's own point. */
 function toActual(requested: number, body: unknown, { upstreamCalls }: RequestContext): number {

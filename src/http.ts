@@ -7,7 +7,7 @@ import {
   type ServerResponse,
   STATUS_CODES,
 } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -48,6 +48,12 @@ interface Patience {
 
 const usualPatience: Patience = { headersMs: 10_000, requestMs: 15_000, checkMs: 1_000 };
 
+/**
+ * Connections that may wait to be accepted. When more come at once, as they do when another process has ended, their
+ * clients try again after whole seconds. The system may allow fewer.
+ */
+const mostAwaitingAccept = 4_096;
+
 /** Rejects when the address cannot be had. */
 export async function listen(gateway: Gateway, options: HttpOptions): Promise<HttpServer> {
   const { noticeMs = 1_000, graceMs = 10_000, patience } = options;
@@ -55,7 +61,7 @@ export async function listen(gateway: Gateway, options: HttpOptions): Promise<Ht
   const state = {
     draining: false,
     toTurn: createPace(refusalsPerSecond, longestWaitMs),
-    depart: createDepartures(gateway.telemetry),
+    turn: createTurn(gateway.telemetry),
   };
   const server = createServer(
     {
@@ -77,7 +83,8 @@ export async function listen(gateway: Gateway, options: HttpOptions): Promise<Ht
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
-    server.listen(options.port, options.host, resolve);
+    const { port, host } = options;
+    server.listen({ port, host, backlog: mostAwaitingAccept }, resolve);
   });
   return {
     url: toUrl(server),
@@ -101,7 +108,7 @@ interface State {
   draining: boolean;
   /** Of those who are refused because there is too much to do. */
   readonly toTurn: Pace;
-  readonly depart: Departures;
+  readonly turn: Turn;
 }
 
 /**
@@ -119,6 +126,7 @@ function serve(
   incoming: IncomingMessage,
   outgoing: ServerResponse,
 ): void {
+  state.turn.begin(outgoing);
   void orElse(
     () => {
       const request = new NodeRequest(incoming, outgoing);
@@ -144,7 +152,7 @@ function give(
   // Tells a client on a kept connection that this answer is the last one here.
   if (state.draining) outgoing.shouldKeepAlive = false;
   if (!(body instanceof ReadableStream)) {
-    return state.depart({ outgoing, status, headers, body, listens });
+    return state.turn.depart({ outgoing, status, headers, body, listens });
   }
   if (listens) hangUpOnUnread(outgoing);
   outgoing.writeHead(status, headers);
@@ -251,17 +259,32 @@ interface Departure extends Pick<PlainResponse, 'status' | 'headers'> {
   readonly listens: boolean;
 }
 
-type Departures = (departure: Departure) => void;
+/** One turn of the event loop. */
+interface Turn {
+  /** A request has come that is to be answered there. */
+  begin(outgoing: ServerResponse): void;
+  depart(departure: Departure): void;
+}
 
 /** No answer waits until more than so many others are made. */
 const mostTogether = 64;
 
 /**
- * Answers that are made in one turn of the event loop leave together at its end. To write is to go over to the kernel and
- * to wake whoever waits there, and both come back to cold caches: between any two answers that doubles the price of each.
+ * As many sockets as libuv hears of at once. When there are as many it asks for more, and again, and may come to no timer
+ * for seconds: https://github.com/libuv/libuv/blob/v1.x/src/unix/linux.c
  */
-function createDepartures(telemetry: Telemetry): Departures {
+const mostBegun = 1_024;
+
+/**
+ * Answers that are made in one turn leave together at its end. To write is to go over to the kernel and to wake whoever
+ * waits there, and both come back to cold caches: between any two answers that doubles the price of each.
+ *
+ * A turn has an end however many ask: when it has begun much, whoever has asked in it is not heard again before the next.
+ */
+function createTurn(telemetry: Telemetry): Turn {
+  let begun = 0;
   let waiting: Departure[] = [];
+  let unheard: Socket[] = [];
   const leave = (): void => {
     const leaving = waiting;
     waiting = [];
@@ -273,10 +296,30 @@ function createDepartures(telemetry: Telemetry): Departures {
       }
     }
   };
-  return (departure) => {
-    if (waiting.length === mostTogether) leave();
-    waiting.push(departure);
-    if (waiting.length === 1) setImmediate(leave);
+  const end = (): void => {
+    begun = 0;
+    leave();
+    const heardAgain = unheard;
+    unheard = [];
+    for (const socket of heardAgain) socket.resume();
+  };
+  // Once it has its answer, for which Node hears it again.
+  const pause = (socket: Socket): void => {
+    if (begun <= mostBegun) return;
+    socket.pause();
+    unheard.push(socket);
+  };
+  return {
+    begin(outgoing) {
+      begun += 1;
+      if (begun === 1) setImmediate(end);
+      if (begun > mostBegun) outgoing.once('finish', () => pause(outgoing.req.socket));
+    },
+    depart(departure) {
+      if (waiting.length === mostTogether) leave();
+      waiting.push(departure);
+      if (waiting.length === 1) setImmediate(leave);
+    },
   };
 }
 

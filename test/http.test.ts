@@ -1,7 +1,7 @@
 // The server edge over real sockets: what is no HTTP, clients that take their time, too much at once, and those who leave.
 
 import { once } from 'node:events';
-import { connect } from 'node:net';
+import { connect, Socket } from 'node:net';
 import { text as readText } from 'node:stream/consumers';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { GatewayError } from '../src/errors.ts';
@@ -91,6 +91,28 @@ test('of answers that leave together each finds its way, and one that cannot lea
   const bodies = answers.map((text) => text.split('\r\n\r\n')[1]);
   expect(bodies).toEqual([undefined, ...paths.slice(1)]);
   await crowded.drain();
+});
+
+test('when more ask than a turn may begin, those who are put off are heard again', async () => {
+  const answer = () => ({ status: 200, headers: {}, body: '(answer)' });
+  const options = { host: '127.0.0.1', port: 0, noticeMs: 0 };
+  const pressed = await listen({ ...gateway.gateway, answer }, options);
+  const { port } = new URL(pressed.url);
+  const sockets = Array.from({ length: 2_000 }, () => connect(Number(port), '127.0.0.1'));
+  const ask = async () => {
+    for (const socket of sockets) socket.write('GET /v1/numbers HTTP/1.1\r\n\r\n');
+    const answers = await Promise.all(sockets.map((socket) => once(socket, 'data')));
+    expect(answers.filter(([text]) => !String(text).endsWith('(answer)'))).toEqual([]);
+  };
+  // All are connected before they ask at once.
+  await ask();
+  const paused = vi.spyOn(Socket.prototype, 'pause');
+  await ask();
+  expect(paused).toHaveBeenCalled();
+  paused.mockRestore();
+  await ask();
+  for (const socket of sockets) socket.destroy();
+  await pressed.drain();
 });
 
 test('headers that never end are given up, in the form of the contract', async () => {

@@ -1,103 +1,111 @@
-// Load from a generator that costs next to nothing itself: it shares its processors with the gateway, and every
-// millisecond that it takes is one in which the gateway cannot answer. The same request over connections that are kept,
-// and of each answer no more is read than its status and where it ends.
+// Load from wrk, which costs next to nothing itself: it shares its processors with the gateway, and every millisecond that
+// it takes is one in which the gateway cannot answer. Says so loudly where there is no wrk.
 
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { connect } from 'node:net';
-import { setTimeout as delay } from 'node:timers/promises';
-import type { Ask } from './load.ts';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { constants, setPriority, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { fileURLToPath } from 'node:url';
 
 export interface FloodOptions {
   readonly url: string;
-  /** One for each connection, in turn. */
+  /** One for each request, in turn. */
   readonly keys: readonly string[];
+  /** Each asks again as soon as it has its answer. */
   readonly connections: number;
-  /** Whether or not earlier ones were answered; null: each connection asks again as soon as it has its answer. */
-  readonly perSecond: number | null;
   /** For which nothing is counted, and then for which it is. */
   readonly warmUpMs: number;
   readonly measureMs: number;
 }
 
 export interface FloodFigures {
-  /** Answers a second, by status; 0 is a connection that broke. */
+  /** Answers a second, by status. */
   readonly perSecond: Readonly<Record<number, number>>;
+  /** Connections that broke, and questions without an answer for ten seconds. */
+  readonly broken: number;
   /** Of the answers with 200, in milliseconds. */
-  readonly durationsMs: readonly number[];
+  readonly p95Ms: number;
 }
 
-interface Caller {
-  ask(): void;
-  close(): void;
+/** Whether the program is there. `subject`: what is not tested where it is not. */
+export function hasWrk(subject: string): boolean {
+  try {
+    // It says its version and ends with 1.
+    execFileSync('wrk', ['-v'], { stdio: 'ignore' });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') {
+      process.stderr.write(
+        `\n*** NOT TESTED: ${subject}, because there is no program \`wrk\` here. ***\n\n`,
+      );
+      return false;
+    }
+  }
+  return true;
 }
 
-const tickMs = 5;
+/** What flood.lua prints. */
+interface FloodReport {
+  readonly broken: number;
+  readonly statuses: Readonly<Record<string, number>>;
+  /** Good answers, by whole milliseconds. */
+  readonly durations: Readonly<Record<string, number>>;
+}
 
 export async function flood(options: FloodOptions): Promise<FloodFigures> {
-  const { url, keys, connections, perSecond, warmUpMs, measureMs } = options;
-  const counts: Record<number, number> = {};
-  const durationsMs: number[] = [];
-  const idle: Caller[] = [];
-  let isCounting = false;
-  const finish = (caller: Caller, status: number, durationMs: number): void => {
-    if (isCounting) counts[status] = (counts[status] ?? 0) + 1;
-    if (isCounting && status === 200) durationsMs.push(durationMs);
-    if (status === 0) return;
-    if (perSecond === null) caller.ask();
-    else idle.push(caller);
-  };
-  const callers = await Promise.all(
-    Array.from({ length: connections }, (_, index) =>
-      openCaller({ url, key: keys[index % keys.length]! }, finish),
-    ),
-  );
-  const startedAt = performance.now();
-  let asked = 0;
-  const timer = setInterval(() => {
-    const due = Math.floor(((performance.now() - startedAt) / 1_000) * (perSecond ?? 0));
-    for (; asked < due; asked += 1) idle.pop()?.ask();
-  }, tickMs);
-  if (perSecond === null) for (const caller of callers) caller.ask();
-  else idle.push(...callers);
-  await delay(warmUpMs);
-  isCounting = true;
-  const countedFrom = performance.now();
-  await delay(measureMs);
-  isCounting = false;
-  const seconds = (performance.now() - countedFrom) / 1_000;
-  clearInterval(timer);
-  for (const caller of callers) caller.close();
-  const rates = Object.entries(counts).map(([status, count]) => [status, count / seconds]);
-  return { perSecond: Object.fromEntries(rates), durationsMs };
+  const { broken, statuses, durations } = await runWrk(options);
+  const seconds = options.measureMs / 1_000;
+  const rates = Object.entries(statuses).map(([status, count]) => [status, count / seconds]);
+  return { perSecond: Object.fromEntries(rates), broken, p95Ms: toP95(durations) };
 }
 
-async function openCaller(
-  { url, key }: Ask,
-  finish: (caller: Caller, status: number, durationMs: number) => void,
-): Promise<Caller> {
-  const { hostname, port, pathname } = new URL(url);
-  const request = `GET ${pathname} HTTP/1.1\r\nhost: ${hostname}\r\nx-api-key: ${key}\r\n\r\n`;
-  const socket = connect({ host: hostname, port: Number(port), noDelay: true });
-  await once(socket, 'connect');
-  let [askedAt, status, missing] = [0, 0, 0];
-  const caller: Caller = {
-    ask() {
-      askedAt = performance.now();
-      socket.write(request);
-    },
-    close: () => socket.destroy(),
-  };
-  socket.on('data', (chunk: Buffer) => {
-    if (missing === 0) {
-      const head = chunk.toString('latin1', 0, 1_024);
-      status = Number(head.slice('HTTP/1.1 '.length, 12));
-      const [, length = '0'] = /\r\ncontent-length: (\d+)/i.exec(head) ?? [];
-      missing = head.indexOf('\r\n\r\n') + 4 + Number(length);
-    }
-    missing -= chunk.length;
-    if (missing === 0) finish(caller, status, performance.now() - askedAt);
-  });
-  socket.on('error', () => undefined);
-  socket.once('close', () => finish(caller, 0, 0));
-  return caller;
+async function runWrk(options: FloodOptions): Promise<FloodReport> {
+  const { url, keys, connections, warmUpMs, measureMs } = options;
+  const { host, pathname } = new URL(url);
+  const directory = mkdtempSync(join(tmpdir(), 'numbers-gateway-flood-'));
+  try {
+    // The keys are in a file: everybody sees arguments.
+    const path = join(directory, 'requests');
+    const requests = keys.map(
+      (key) => `GET ${pathname} HTTP/1.1\r\nhost: ${host}\r\nx-api-key: ${key}\r\n\r\n`,
+    );
+    writeFileSync(path, requests.join('\0'));
+    const child = spawn(
+      'wrk',
+      [
+        '--threads=1',
+        `--connections=${connections}`,
+        `--duration=${Math.ceil((warmUpMs + measureMs) / 1_000) + 1}s`,
+        '--timeout=10s',
+        `--script=${fileURLToPath(new URL('flood.lua', import.meta.url))}`,
+        url,
+        '--',
+        path,
+        String(warmUpMs),
+        String(measureMs),
+      ],
+      { stdio: ['ignore', 'pipe', 'inherit'] },
+    );
+    // It would be on other machines: here it gets what the gateway and its database leave.
+    if (child.pid !== undefined) setPriority(child.pid, constants.priority.PRIORITY_BELOW_NORMAL);
+    const [said, [code]] = await Promise.all([text(child.stdout), once(child, 'close')]);
+    if (code !== 0) throw new Error(`wrk ended with ${code}: ${said}`);
+    // It prints its own summary first.
+    return JSON.parse(said.trimEnd().split('\n').at(-1) ?? '') as FloodReport;
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+function toP95(durations: FloodReport['durations']): number {
+  const sorted = Object.entries(durations)
+    .map(([ms, count]) => ({ ms: Number(ms), count }))
+    .toSorted((a, b) => a.ms - b.ms);
+  let left = 0.95 * sorted.reduce((sum, { count }) => sum + count, 0);
+  for (const { ms, count } of sorted) {
+    left -= count;
+    if (left <= 0) return ms;
+  }
+  return 0;
 }

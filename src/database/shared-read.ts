@@ -18,11 +18,12 @@ interface Reading {
 export function createSharedRead(
   read: (statements: readonly Statement[], onSend: () => void) => Rows,
 ): (statements: readonly Statement[]) => Rows {
-  const readings = new Map<string, Reading>();
+  let readings = new Map<string, Reading>();
   const begin = (key: string, statements: readonly Statement[], before?: Reading): Reading => {
     const start = (): Rows => read(statements, () => void (reading.isSent = true));
     const end = (): void => {
       if (readings.get(key) === reading) readings.delete(key);
+      if (readings.size === 0) readings = new Map();
       reading.rows = none;
     };
     const rows = before === undefined ? start() : before.rows.then(start, start);
@@ -41,7 +42,7 @@ export function createSharedRead(
 
 /**
  * What stands in a reading that has ended. A map that is written all the time leaves old tables behind, which hold what was
- * in them until the next major collection.
+ * in them until the next major collection; so whenever it is empty, a new one takes its place.
  */
 const none: Rows = Promise.resolve([]);
 

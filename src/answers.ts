@@ -26,21 +26,24 @@ export interface Answer extends Pick<PlainResponse, 'headers'> {
   readonly operation: string | null;
 }
 
+export interface Kept {
+  readonly answer: Answer;
+  /** The first moment at which it would be another one although nothing was written; null for none. */
+  readonly until: Date | null;
+}
+
 export interface Recollection {
   /** Null: it is to be read. */
   readonly answer: Answer | null;
   /**
    * What somebody else is reading for the same question, nothing having changed since; resolves to null when that cannot
-   * be kept. Null: nobody is.
+   * be kept, or is good no longer by the time it is there. Null: nobody is.
    */
   readonly underWay: Promise<Answer | null> | null;
   /** Lets others wait for what is read from now on; to be called with what was kept of it, also when it failed. */
-  begin(): (answer: Answer | null) => void;
-  /**
-   * Keeps what was read since, unless something has changed meanwhile. `until`: the first moment at which it would be
-   * another one although nothing was written; null for none.
-   */
-  keep(answer: Answer, until: Date | null): void;
+  begin(): (kept: Kept | null) => void;
+  /** Keeps what was read since, unless something has changed meanwhile. */
+  keep(kept: Kept): void;
 }
 
 export interface Answers extends Disposable {
@@ -118,12 +121,12 @@ export function createAnswers({ changes, maxBytes, now, onRecall }: AnswersOptio
         begin() {
           const { promise, resolve } = Promise.withResolvers<Answer | null>();
           shelf.underWay.set(name, promise);
-          return (answer) => {
+          return (read) => {
             if (shelf.underWay.get(name) === promise) shelf.underWay.delete(name);
-            resolve(answer);
+            resolve(read !== null && isGood(read) ? read.answer : null);
           };
         },
-        keep: (answer, until) => memory.put(shelf, name, { answer, until }),
+        keep: (read) => memory.put(shelf, name, read),
       };
     },
     [Symbol.dispose]() {
@@ -167,18 +170,19 @@ async function readAndKeep(
   read: () => Promise<Reading>,
 ): Promise<PlainResponse> {
   const end = recollection.begin();
-  let answer: Answer | null = null;
+  let kept: Kept | null = null;
   try {
     const { response, isLasting } = await read();
     const { status, headers, body } = response;
     const { operation, changesAt, isLive } = context;
     const isKept = recollection !== unknown && isLasting && !isLive && status === 200;
     if (!isKept || typeof body !== 'string') return response;
-    answer = { headers, body: toOwnBytes(body), points: visit.spent - 1, operation };
-    recollection.keep(answer, changesAt);
+    const answer = { headers, body: toOwnBytes(body), points: visit.spent - 1, operation };
+    kept = { answer, until: changesAt };
+    recollection.keep(kept);
     return { status, headers, body: answer.body };
   } finally {
-    end(answer);
+    end(kept);
   }
 }
 
@@ -187,11 +191,6 @@ function toOwnBytes(text: string): Buffer<ArrayBuffer> {
   const bytes = Buffer.allocUnsafeSlow(Buffer.byteLength(text));
   bytes.write(text);
   return bytes;
-}
-
-interface Kept {
-  readonly answer: Answer;
-  readonly until: Date | null;
 }
 
 /** All that is kept for a tenant. A change puts another one in its place, so that it is known by itself. */

@@ -153,9 +153,26 @@ export function recallOrRead(
   if (kept !== null) return giveAgain(kept, asker);
   if (underWay === null || question.isShared?.() !== true)
     return readAndKeep(recollection, asker, read);
-  return underWay.then((answer) =>
+  return waitFor(underWay).then((answer) =>
     answer === null ? readAndKeep(recollection, asker, read) : giveAgain(answer, asker),
   );
+}
+
+/**
+ * Milliseconds. A reading takes a few. One that takes longer may take until its deadline, and who had waited for all of it
+ * in vain would only then begin to read, with a deadline of his own, whether his caller is still there or not.
+ */
+const patienceMs = 1_000;
+
+/** Null as well when it takes too long. */
+async function waitFor(underWay: Promise<Answer | null>): Promise<Answer | null> {
+  const late = Promise.withResolvers<null>();
+  const timer = setTimeout(late.resolve, patienceMs, null);
+  try {
+    return await Promise.race([underWay, late.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 function giveAgain(kept: Answer, { visit, context }: Asker): Soon<PlainResponse> {

@@ -1,6 +1,6 @@
 // That an answer is given again only while it is certain to be what would be read.
 
-import { describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import {
   type Answer,
   createAnswers,
@@ -157,6 +157,8 @@ describe('is not kept', () => {
 });
 
 describe('an answer that is being read', () => {
+  afterEach(() => void vi.useRealTimers());
+
   const shared: Question = { ...question, isShared: () => true };
   const good = { response: { status: 200, headers: {}, body: 'read' }, isLasting: true };
 
@@ -223,9 +225,36 @@ describe('an answer that is being read', () => {
     it.time.ms = start + 1_000;
     releases[1]!(good);
     expect(await late[0]).toBe('read');
-    expect(releases).toHaveLength(3);
+    await expect.poll(() => releases).toHaveLength(3);
     releases[2]!({ ...good, response: { ...good.response, body: 'new' } });
     expect(await late[1]).toBe('new');
+  });
+
+  test('is waited for a second, and then read by each for himself', async () => {
+    await using it = await openAnswers();
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    const { ask, releases, charged } = openReader(it.answers);
+    const asked = [ask(), ask()];
+    await vi.advanceTimersByTimeAsync(999);
+    expect(releases).toHaveLength(1);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(releases).toHaveLength(2);
+    releases[1]!({ ...good, response: { ...good.response, body: 'own' } });
+    expect(await asked[1]).toBe('own');
+    releases[0]!(good);
+    expect(await asked[0]).toBe('read');
+    expect(charged).toEqual([]);
+  });
+
+  test('leaves no timer to those who waited for it', async () => {
+    await using it = await openAnswers();
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    const { ask, releases } = openReader(it.answers);
+    const asked = [ask(), ask(), ask()];
+    expect(vi.getTimerCount()).toBe(2);
+    releases[0]!(good);
+    await Promise.all(asked);
+    expect(vi.getTimerCount()).toBe(0);
   });
 
   test('is read by each for himself if it is nothing to be kept', async () => {

@@ -36,10 +36,10 @@ export interface Recollection {
   /** Null: it is to be read. */
   readonly answer: Answer | null;
   /**
-   * What somebody else is reading for the same question, nothing having changed since; resolves to null when that cannot
-   * be kept, or is good no longer by the time it is there. Null: nobody is.
+   * Waits for what somebody else is reading for the same question, nothing having changed since. Resolves to null when that
+   * cannot be kept, is good no longer by the time it is there, or takes too long. Null: nobody is.
    */
-  readonly underWay: Promise<Answer | null> | null;
+  readonly join: (() => Promise<Answer | null>) | null;
   /** Lets others wait for what is read from now on; to be called with what was kept of it, also when it failed. */
   begin(): (kept: Kept | null) => void;
   /** Keeps what was read since, unless something has changed meanwhile. */
@@ -73,8 +73,8 @@ export interface AnswersOptions {
   /** Most bytes in memory, estimated from above; half of them for one tenant. */
   readonly maxBytes: number;
   readonly now: () => Date;
-  /** Where the answer to a question comes from. */
-  readonly onRecall?: (source: 'memory' | 'read') => void;
+  /** Where the answer to a question comes from; `shared`: from somebody else's reading. */
+  readonly onRecall?: (source: 'memory' | 'shared' | 'read') => void;
 }
 
 /** For a gateway that keeps nothing. */
@@ -87,7 +87,7 @@ const doNothing = (): void => undefined;
 
 const unknown: Recollection = {
   answer: null,
-  underWay: null,
+  join: null,
   begin: () => doNothing,
   keep: doNothing,
 };
@@ -99,12 +99,17 @@ export function createAnswers({ changes, maxBytes, now, onRecall }: AnswersOptio
     else memory.drop(tenantId);
   });
   const isGood = ({ until }: Kept): boolean => until === null || now() < until;
+  // What is read while changes may go unheard is counted all the same.
+  const unkept: Recollection = {
+    ...unknown,
+    begin() {
+      onRecall?.('read');
+      return doNothing;
+    },
+  };
   return {
     recall({ tenantId, numberId, request }) {
-      if (!changes.isCurrent()) {
-        onRecall?.('read');
-        return unknown;
-      }
+      if (!changes.isCurrent()) return unkept;
       const shelf = memory.get(tenantId);
       const name = `${numberId ?? ''}\0${request}`;
       const kept = shelf.kept.get(name);
@@ -113,12 +118,12 @@ export function createAnswers({ changes, maxBytes, now, onRecall }: AnswersOptio
         onRecall?.('memory');
         return { ...unknown, answer: kept.answer };
       }
-      const underWay = shelf.underWay.get(name) ?? null;
-      onRecall?.('read');
+      const underWay = shelf.underWay.get(name);
       return {
         answer: null,
-        underWay,
+        join: underWay === undefined ? null : () => waitFor(underWay, onRecall),
         begin() {
+          onRecall?.('read');
           const { promise, resolve } = Promise.withResolvers<Answer | null>();
           shelf.underWay.set(name, promise);
           return (read) => {
@@ -137,6 +142,28 @@ export function createAnswers({ changes, maxBytes, now, onRecall }: AnswersOptio
 }
 
 /**
+ * Milliseconds. A reading takes a few. One that takes longer may take until its deadline, and who had waited for all of it
+ * in vain would only then begin to read, with a deadline of his own, whether his caller is still there or not.
+ */
+const patienceMs = 1_000;
+
+/** Null as well when it takes too long. */
+async function waitFor(
+  underWay: Promise<Answer | null>,
+  onRecall: AnswersOptions['onRecall'],
+): Promise<Answer | null> {
+  const late = Promise.withResolvers<null>();
+  const timer = setTimeout(late.resolve, patienceMs, null);
+  try {
+    const answer = await Promise.race([underWay, late.promise]);
+    if (answer !== null) onRecall?.('shared');
+    return answer;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/**
  * The answer that was kept, charged as if it were read, or else the one that is read now, which is kept if it can be:
  * never an error, nor what was read live. `question`: null for what is not to be kept at all. When an answer is good no
  * longer, one of all who ask for it reads it for them: a process with much to do would else read it for hundreds.
@@ -149,30 +176,13 @@ export function recallOrRead(
 ): Soon<PlainResponse> {
   if (question === null) return read().then(({ response }) => response);
   const recollection = answers.recall(question);
-  const { answer: kept, underWay } = recollection;
+  const { answer: kept, join } = recollection;
   if (kept !== null) return giveAgain(kept, asker);
-  if (underWay === null || question.isShared?.() !== true)
+  if (join === null || question.isShared?.() !== true)
     return readAndKeep(recollection, asker, read);
-  return waitFor(underWay).then((answer) =>
+  return join().then((answer) =>
     answer === null ? readAndKeep(recollection, asker, read) : giveAgain(answer, asker),
   );
-}
-
-/**
- * Milliseconds. A reading takes a few. One that takes longer may take until its deadline, and who had waited for all of it
- * in vain would only then begin to read, with a deadline of his own, whether his caller is still there or not.
- */
-const patienceMs = 1_000;
-
-/** Null as well when it takes too long. */
-async function waitFor(underWay: Promise<Answer | null>): Promise<Answer | null> {
-  const late = Promise.withResolvers<null>();
-  const timer = setTimeout(late.resolve, patienceMs, null);
-  try {
-    return await Promise.race([underWay, late.promise]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 function giveAgain(kept: Answer, { visit, context }: Asker): Soon<PlainResponse> {
@@ -192,7 +202,7 @@ async function readAndKeep(
     const { response, isLasting } = await read();
     const { status, headers, body } = response;
     const { operation, changesAt, isLive } = context;
-    const isKept = recollection !== unknown && isLasting && !isLive && status === 200;
+    const isKept = recollection.keep !== doNothing && isLasting && !isLive && status === 200;
     if (!isKept || typeof body !== 'string') return response;
     const answer = { headers, body: toOwnBytes(body), points: visit.spent - 1, operation };
     kept = { answer, until: changesAt };

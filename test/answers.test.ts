@@ -57,7 +57,6 @@ describe('an answer', () => {
     const answer = { ...toAnswer('{"id":1}'), headers: { etag: '"x"' }, points: 4 };
     it.answers.recall(question).keep({ answer, until: null });
     expect(it.answers.recall({ ...question }).answer).toEqual(answer);
-    expect(it.sources).toEqual(['read', 'memory']);
   });
 
   test.each<[string, Partial<Question>]>([
@@ -228,6 +227,32 @@ describe('an answer that is being read', () => {
     await expect.poll(() => releases).toHaveLength(3);
     releases[2]!({ ...good, response: { ...good.response, body: 'new' } });
     expect(await late[1]).toBe('new');
+  });
+
+  test('is counted as read by who read it, and as shared by whom it was given to', async () => {
+    await using it = await openAnswers();
+    const { ask, releases } = openReader(it.answers);
+    const asked = [ask(), ask(), ask()];
+    expect(it.sources).toEqual(['read']);
+    releases[0]!(good);
+    await Promise.all(asked);
+    await ask();
+    expect(it.sources).toEqual(['read', 'shared', 'shared', 'memory']);
+  });
+
+  test('is counted as read by who waited in vain, and while the feed is silent', async () => {
+    await using it = await openAnswers();
+    const { ask, releases } = openReader(it.answers);
+    const asked = [ask(), ask()];
+    releases[0]!({ ...good, isLasting: false });
+    await expect.poll(() => releases).toHaveLength(2);
+    expect(it.sources).toEqual(['read', 'read']);
+    it.changes.clock.ms += 751;
+    asked.push(ask());
+    expect(it.sources).toEqual(['read', 'read', 'read']);
+    for (const release of releases) release(good);
+    await Promise.all(asked);
+    expect(it.sources).toHaveLength(3);
   });
 
   test('is waited for a second, and then read by each for himself', async () => {

@@ -26,21 +26,24 @@ export interface Answer extends Pick<PlainResponse, 'headers'> {
   readonly operation: string | null;
 }
 
+export interface Kept {
+  readonly answer: Answer;
+  /** The first moment at which it would be another one although nothing was written; null for none. */
+  readonly until: Date | null;
+}
+
 export interface Recollection {
   /** Null: it is to be read. */
   readonly answer: Answer | null;
   /**
-   * What somebody else is reading for the same question, nothing having changed since; resolves to null when that cannot
-   * be kept. Null: nobody is.
+   * Waits for what somebody else is reading for the same question, nothing having changed since. Resolves to null when that
+   * cannot be kept, is good no longer by the time it is there, or takes too long. Null: nobody is.
    */
-  readonly underWay: Promise<Answer | null> | null;
+  readonly join: (() => Promise<Answer | null>) | null;
   /** Lets others wait for what is read from now on; to be called with what was kept of it, also when it failed. */
-  begin(): (answer: Answer | null) => void;
-  /**
-   * Keeps what was read since, unless something has changed meanwhile. `until`: the first moment at which it would be
-   * another one although nothing was written; null for none.
-   */
-  keep(answer: Answer, until: Date | null): void;
+  begin(): (kept: Kept | null) => void;
+  /** Keeps what was read since, unless something has changed meanwhile. */
+  keep(kept: Kept): void;
 }
 
 export interface Answers extends Disposable {
@@ -70,8 +73,8 @@ export interface AnswersOptions {
   /** Most bytes in memory, estimated from above; half of them for one tenant. */
   readonly maxBytes: number;
   readonly now: () => Date;
-  /** Where the answer to a question comes from. */
-  readonly onRecall?: (source: 'memory' | 'read') => void;
+  /** Where the answer to a question comes from; `shared`: from somebody else's reading. */
+  readonly onRecall?: (source: 'memory' | 'shared' | 'read') => void;
 }
 
 /** For a gateway that keeps nothing. */
@@ -84,7 +87,7 @@ const doNothing = (): void => undefined;
 
 const unknown: Recollection = {
   answer: null,
-  underWay: null,
+  join: null,
   begin: () => doNothing,
   keep: doNothing,
 };
@@ -96,12 +99,17 @@ export function createAnswers({ changes, maxBytes, now, onRecall }: AnswersOptio
     else memory.drop(tenantId);
   });
   const isGood = ({ until }: Kept): boolean => until === null || now() < until;
+  // What is read while changes may go unheard is counted all the same.
+  const unkept: Recollection = {
+    ...unknown,
+    begin() {
+      onRecall?.('read');
+      return doNothing;
+    },
+  };
   return {
     recall({ tenantId, numberId, request }) {
-      if (!changes.isCurrent()) {
-        onRecall?.('read');
-        return unknown;
-      }
+      if (!changes.isCurrent()) return unkept;
       const shelf = memory.get(tenantId);
       const name = `${numberId ?? ''}\0${request}`;
       const kept = shelf.kept.get(name);
@@ -110,20 +118,20 @@ export function createAnswers({ changes, maxBytes, now, onRecall }: AnswersOptio
         onRecall?.('memory');
         return { ...unknown, answer: kept.answer };
       }
-      const underWay = shelf.underWay.get(name) ?? null;
-      onRecall?.('read');
+      const underWay = shelf.underWay.get(name);
       return {
         answer: null,
-        underWay,
+        join: underWay === undefined ? null : () => waitFor(underWay, onRecall),
         begin() {
+          onRecall?.('read');
           const { promise, resolve } = Promise.withResolvers<Answer | null>();
           shelf.underWay.set(name, promise);
-          return (answer) => {
+          return (read) => {
             if (shelf.underWay.get(name) === promise) shelf.underWay.delete(name);
-            resolve(answer);
+            resolve(read !== null && isGood(read) ? read.answer : null);
           };
         },
-        keep: (answer, until) => memory.put(shelf, name, { answer, until }),
+        keep: (read) => memory.put(shelf, name, read),
       };
     },
     [Symbol.dispose]() {
@@ -131,6 +139,28 @@ export function createAnswers({ changes, maxBytes, now, onRecall }: AnswersOptio
       memory.dropAll();
     },
   };
+}
+
+/**
+ * Milliseconds. A reading takes a few. One that takes longer may take until its deadline, and who had waited for all of it
+ * in vain would only then begin to read, with a deadline of his own, whether his caller is still there or not.
+ */
+const patienceMs = 1_000;
+
+/** Null as well when it takes too long. */
+async function waitFor(
+  underWay: Promise<Answer | null>,
+  onRecall: AnswersOptions['onRecall'],
+): Promise<Answer | null> {
+  const late = Promise.withResolvers<null>();
+  const timer = setTimeout(late.resolve, patienceMs, null);
+  try {
+    const answer = await Promise.race([underWay, late.promise]);
+    if (answer !== null) onRecall?.('shared');
+    return answer;
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /**
@@ -146,11 +176,11 @@ export function recallOrRead(
 ): Soon<PlainResponse> {
   if (question === null) return read().then(({ response }) => response);
   const recollection = answers.recall(question);
-  const { answer: kept, underWay } = recollection;
+  const { answer: kept, join } = recollection;
   if (kept !== null) return giveAgain(kept, asker);
-  if (underWay === null || question.isShared?.() !== true)
+  if (join === null || question.isShared?.() !== true)
     return readAndKeep(recollection, asker, read);
-  return underWay.then((answer) =>
+  return join().then((answer) =>
     answer === null ? readAndKeep(recollection, asker, read) : giveAgain(answer, asker),
   );
 }
@@ -167,18 +197,19 @@ async function readAndKeep(
   read: () => Promise<Reading>,
 ): Promise<PlainResponse> {
   const end = recollection.begin();
-  let answer: Answer | null = null;
+  let kept: Kept | null = null;
   try {
     const { response, isLasting } = await read();
     const { status, headers, body } = response;
     const { operation, changesAt, isLive } = context;
-    const isKept = recollection !== unknown && isLasting && !isLive && status === 200;
+    const isKept = recollection.keep !== doNothing && isLasting && !isLive && status === 200;
     if (!isKept || typeof body !== 'string') return response;
-    answer = { headers, body: toOwnBytes(body), points: visit.spent - 1, operation };
-    recollection.keep(answer, changesAt);
+    const answer = { headers, body: toOwnBytes(body), points: visit.spent - 1, operation };
+    kept = { answer, until: changesAt };
+    recollection.keep(kept);
     return { status, headers, body: answer.body };
   } finally {
-    end(answer);
+    end(kept);
   }
 }
 
@@ -187,11 +218,6 @@ function toOwnBytes(text: string): Buffer<ArrayBuffer> {
   const bytes = Buffer.allocUnsafeSlow(Buffer.byteLength(text));
   bytes.write(text);
   return bytes;
-}
-
-interface Kept {
-  readonly answer: Answer;
-  readonly until: Date | null;
 }
 
 /** All that is kept for a tenant. A change puts another one in its place, so that it is known by itself. */

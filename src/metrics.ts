@@ -206,11 +206,12 @@ function createRefusals(registers: Registry[]) {
 function createAnswerCounter(registers: Registry[]): Counter<'source'> {
   const answers = new Counter({
     name: 'gateway_answers_total',
-    help: 'Answers that may be kept in memory, by where they came from.',
+    help: 'Answers that may be kept in memory, by where they came from; shared: read for somebody else who asked the same.',
     labelNames: ['source'] as const,
     registers,
   });
   answers.inc({ source: 'memory' }, 0);
+  answers.inc({ source: 'shared' }, 0);
   answers.inc({ source: 'read' }, 0);
   return answers;
 }

@@ -1,9 +1,10 @@
 // That an answer is given again only while it is certain to be what would be read.
 
-import { describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import {
   type Answer,
   createAnswers,
+  type Kept,
   noAnswers,
   type Question,
   recallOrRead,
@@ -18,6 +19,7 @@ const toAnswer = (text: string): Answer => ({
   points: 1,
   operation: 'list',
 });
+const toKept = (text: string): Kept => ({ answer: toAnswer(text), until: null });
 const start = Date.UTC(2026, 0, 1);
 
 async function openAnswers({ maxBytes = 1_000_000 } = {}) {
@@ -37,7 +39,7 @@ async function openAnswers({ maxBytes = 1_000_000 } = {}) {
   const find = (asked: Partial<Question> = {}) =>
     answers.recall({ ...question, ...asked }).answer?.body.toString();
   const keep = (body: string, asked: Partial<Question> = {}, until: Date | null = null) =>
-    answers.recall({ ...question, ...asked }).keep(toAnswer(body), until);
+    answers.recall({ ...question, ...asked }).keep({ answer: toAnswer(body), until });
   return {
     answers,
     changes,
@@ -53,9 +55,8 @@ describe('an answer', () => {
   test('is given again to the same question, as it was', async () => {
     await using it = await openAnswers();
     const answer = { ...toAnswer('{"id":1}'), headers: { etag: '"x"' }, points: 4 };
-    it.answers.recall(question).keep(answer, null);
+    it.answers.recall(question).keep({ answer, until: null });
     expect(it.answers.recall({ ...question }).answer).toEqual(answer);
-    expect(it.sources).toEqual(['read', 'memory']);
   });
 
   test.each<[string, Partial<Question>]>([
@@ -74,8 +75,8 @@ describe('an answer', () => {
   test('takes the place of the one before', async () => {
     await using it = await openAnswers();
     const [first, second] = [it.answers.recall(question), it.answers.recall(question)];
-    first.keep(toAnswer('one'), null);
-    second.keep(toAnswer('two'), null);
+    first.keep(toKept('one'));
+    second.keep(toKept('two'));
     expect(it.find()).toBe('two');
   });
 });
@@ -122,11 +123,11 @@ describe('is not kept', () => {
     await using it = await openAnswers();
     const reading = it.answers.recall(question);
     it.changes.tell({ tenantId: 'a', keys: false });
-    reading.keep(toAnswer('old'), null);
+    reading.keep(toKept('old'));
     expect(it.find()).toBeUndefined();
     const another = it.answers.recall(question);
     it.changes.tell({ tenantId: null, keys: true });
-    another.keep(toAnswer('old'), null);
+    another.keep(toKept('old'));
     expect(it.find()).toBeUndefined();
   });
 
@@ -135,7 +136,7 @@ describe('is not kept', () => {
     const reading = it.answers.recall(question);
     it.changes.tell({ tenantId: 'a', keys: false });
     it.keep('new');
-    reading.keep(toAnswer('old'), null);
+    reading.keep(toKept('old'));
     expect(it.find()).toBe('new');
   });
 
@@ -144,17 +145,19 @@ describe('is not kept', () => {
     it.changes.clock.ms += 751;
     const reading = it.answers.recall(question);
     await it.changes.catchUp();
-    reading.keep(toAnswer('old'), null);
+    reading.keep(toKept('old'));
     expect(it.find()).toBeUndefined();
   });
 
   test('by a gateway that keeps nothing', () => {
-    noAnswers.recall(question).keep(toAnswer('mine'), null);
+    noAnswers.recall(question).keep(toKept('mine'));
     expect(noAnswers.recall(question).answer).toBeNull();
   });
 });
 
 describe('an answer that is being read', () => {
+  afterEach(() => void vi.useRealTimers());
+
   const shared: Question = { ...question, isShared: () => true };
   const good = { response: { status: 200, headers: {}, body: 'read' }, isLasting: true };
 
@@ -164,9 +167,9 @@ describe('an answer that is being read', () => {
     const charged: number[] = [];
     const read = () => new Promise<typeof good>((resolve) => void releases.push(resolve));
     const spend = (points: number) => charged.push(points) > 0;
-    const ask = async (asked: Question = shared) => {
+    const ask = async (asked: Question = shared, changesAt: Date | null = null) => {
       const visit = { spend, charge: async () => undefined, spent: 3 };
-      const context = toRequestContext(new Headers());
+      const context = { ...toRequestContext(new Headers()), changesAt };
       return (await recallOrRead(answers, asked, { visit, context }, read)).body?.toString();
     };
     return { ask, releases, charged };
@@ -206,6 +209,77 @@ describe('an answer that is being read', () => {
     expect(await second).toBe('new');
     releases[0]!(good);
     expect(await first).toBe('read');
+  });
+
+  test('is given to nobody else from the moment on at which it would be another one', async () => {
+    await using it = await openAnswers();
+    const { ask, releases } = openReader(it.answers);
+    const until = new Date(start + 1_000);
+    const early = [ask(shared, until), ask()];
+    it.time.ms = start + 999;
+    releases[0]!(good);
+    expect(await Promise.all(early)).toEqual(['read', 'read']);
+    const another = { ...shared, request: 'another' };
+    const late = [ask(another, until), ask(another)];
+    it.time.ms = start + 1_000;
+    releases[1]!(good);
+    expect(await late[0]).toBe('read');
+    await expect.poll(() => releases).toHaveLength(3);
+    releases[2]!({ ...good, response: { ...good.response, body: 'new' } });
+    expect(await late[1]).toBe('new');
+  });
+
+  test('is counted as read by who read it, and as shared by whom it was given to', async () => {
+    await using it = await openAnswers();
+    const { ask, releases } = openReader(it.answers);
+    const asked = [ask(), ask(), ask()];
+    expect(it.sources).toEqual(['read']);
+    releases[0]!(good);
+    await Promise.all(asked);
+    await ask();
+    expect(it.sources).toEqual(['read', 'shared', 'shared', 'memory']);
+  });
+
+  test('is counted as read by who waited in vain, and while the feed is silent', async () => {
+    await using it = await openAnswers();
+    const { ask, releases } = openReader(it.answers);
+    const asked = [ask(), ask()];
+    releases[0]!({ ...good, isLasting: false });
+    await expect.poll(() => releases).toHaveLength(2);
+    expect(it.sources).toEqual(['read', 'read']);
+    it.changes.clock.ms += 751;
+    asked.push(ask());
+    expect(it.sources).toEqual(['read', 'read', 'read']);
+    for (const release of releases) release(good);
+    await Promise.all(asked);
+    expect(it.sources).toHaveLength(3);
+  });
+
+  test('is waited for a second, and then read by each for himself', async () => {
+    await using it = await openAnswers();
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    const { ask, releases, charged } = openReader(it.answers);
+    const asked = [ask(), ask()];
+    await vi.advanceTimersByTimeAsync(999);
+    expect(releases).toHaveLength(1);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(releases).toHaveLength(2);
+    releases[1]!({ ...good, response: { ...good.response, body: 'own' } });
+    expect(await asked[1]).toBe('own');
+    releases[0]!(good);
+    expect(await asked[0]).toBe('read');
+    expect(charged).toEqual([]);
+  });
+
+  test('leaves no timer to those who waited for it', async () => {
+    await using it = await openAnswers();
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    const { ask, releases } = openReader(it.answers);
+    const asked = [ask(), ask(), ask()];
+    expect(vi.getTimerCount()).toBe(2);
+    releases[0]!(good);
+    await Promise.all(asked);
+    expect(vi.getTimerCount()).toBe(0);
   });
 
   test('is read by each for himself if it is nothing to be kept', async () => {

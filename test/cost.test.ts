@@ -1,9 +1,13 @@
 // What an operation costs: what it may cost at most, from what it asks, and what it has cost, from what came back.
 
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { parse, validateExecutionArgs } from 'graphql';
 import { describe, expect, test } from 'vitest';
 import { type Price, toPrice } from '../src/graphql/cost.ts';
+import { createExecute } from '../src/graphql/execution.ts';
 import { schema } from '../src/graphql/schema.ts';
+import { toRequestContext } from '../src/telemetry.ts';
 
 /** The prices of one document, with any variables. */
 function toPrices(text: string): (variableValues?: Readonly<Record<string, unknown>>) => Price {
@@ -105,5 +109,52 @@ describe('an operation', () => {
 
   test('with arguments that execution will refuse reads nothing', () => {
     expect(toPriceOf('{ number(id: "a", refresh: "yes") { id } }').requested).toBe(2);
+  });
+});
+
+describe('what is remembered of a document', () => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+
+  const shapes: readonly (readonly [name: string, toText: (at: number) => string])[] = [
+    ['a list', (at) => `{ numbers { a${at}: id } }`],
+    ['a number', (at) => `{ number(id: "a") { a${at}: id } }`],
+    ['a number in a variable', (at) => `query ($id: ID!) { number(id: $id) { a${at}: id } }`],
+    [
+      'what depends on a variable',
+      (at) => `query ($no: Boolean) { a${at}: number(id: "a", refresh: $no) { id } }`,
+    ],
+  ];
+
+  test.each(
+    shapes.flatMap(([name, toText]) => [2, 6].map((times) => [name, times, toText] as const)),
+  )('holds no request for %s, executed %i times', async (_, times, toText) => {
+    const execute = createExecute(1_000);
+    const documents = Array.from({ length: 5 }, (__, at) => parse(toText(at)));
+    const contexts: WeakRef<object>[] = [];
+    const ask = async (document: (typeof documents)[number]) => {
+      const contextValue = {
+        request: new Request('http://gateway.test/graphql'),
+        visit: { charge: async () => {}, settle: () => {}, standing: null },
+        asked: toRequestContext(new Headers()),
+        access: {},
+        list: Promise.resolve([]),
+        numbers: { getMany: async () => [null] },
+      };
+      contexts.push(new WeakRef(contextValue));
+      const variableValues = { id: 'a', no: false };
+      const { errors } = await execute({ schema, document, contextValue, variableValues });
+      expect(errors).toBeUndefined();
+    };
+    for (let time = 0; time < times; time += 1) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other, as they are counted
+      for (const document of documents) await ask(document);
+    }
+    // What a WeakRef was made of is held until the turn is over.
+    await new Promise((done) => void setImmediate(done));
+    collect();
+    const held = contexts.filter((context) => context.deref() !== undefined);
+    // Named here, so that what they remember was in memory until now.
+    expect([documents.length, typeof execute, held.length]).toEqual([5, 'function', 0]);
   });
 });

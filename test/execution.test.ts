@@ -8,6 +8,7 @@ import {
   executeRootSelectionSet,
   getIntrospectionQuery,
   GraphQLError,
+  GraphQLList,
   GraphQLObjectType,
   GraphQLSchema,
   GraphQLString,
@@ -192,6 +193,32 @@ describe('a compiled operation', () => {
     expect(failed).toBe(true);
   });
 
+  const words = new Map(['a', 'b'].entries());
+
+  test.each<[string, () => Iterable<unknown>]>([
+    ['a set', () => new Set(['a', null, 'b'])],
+    ['a set of promises', () => new Set([soon(), late()])],
+    ['a generator', () => generate(['a', null, 'b'])],
+    ['a generator of promises', () => generate([soon, 'b', late])],
+    ['the values of a map', () => words.values()],
+  ])('gives all of a list that is %s, wherever it stands', async (_, toList) => {
+    const type = new GraphQLList(GraphQLString);
+    const list = { type, resolve: () => toList() };
+    const lists = { type: new GraphQLList(type), resolve: () => [toList(), toList()] };
+    // Of one parameter, so that it is called on the straight way, and once more on the other one.
+    const twice = { type, resolve: (_source: unknown) => toList() };
+    const Member = new GraphQLObjectType({ name: 'Member', fields: { list: { type } } });
+    const member = { type: Member, resolve: () => ({ list: toList() }) };
+    const Below = new GraphQLObjectType({ name: 'Below', fields: { twice } });
+    const below = { type: Below, resolve: () => ({}) };
+    const query = new GraphQLObjectType({ name: 'Query', fields: { list, lists, member, below } });
+    for (const text of ['{ list }', '{ lists }', '{ member { list } }', '{ below { twice } }']) {
+      const asked = { of: new GraphQLSchema({ query }), text };
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      expect(await toOutcome(byPlan, asked)).toEqual(await toOutcome(byGraphQL, asked));
+    }
+  });
+
   test('gives the whole schema to introspection', async () => {
     const text = getIntrospectionQuery({ inputValueDeprecation: true, oneOf: true });
     const asked = { of: schema, text };
@@ -205,6 +232,13 @@ describe('a compiled operation', () => {
     expect(createPlan(toValidated({ text }).validated)).toBeNull();
   });
 });
+
+const soon = () => Promise.resolve('soon');
+const late = () => Promise.reject(new Error('Late.'));
+
+function* generate(items: readonly unknown[]): Generator {
+  for (const item of items) yield typeof item === 'function' ? item() : item;
+}
 
 /** A short document that asks for two fields more at each level. */
 function toFan(levels: number): string {

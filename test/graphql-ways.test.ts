@@ -276,3 +276,20 @@ test('a tenant that has spent its points is refused alike', async () => {
   expect(long).toEqual(short);
   expect(short).toEqual([429, expect.stringContaining('RATE_LIMITED')]);
 });
+
+test('Yoga that could not be loaded is loaded for the next request', async () => {
+  await using another = await openTestGateway();
+  const { key } = await another.addTenant();
+  const askOdd = async () => {
+    const headers = { 'content-type': oddType };
+    const { body } = await another.graphql('{ __typename }', { key, headers });
+    return body;
+  };
+  vi.doMock('graphql-yoga', () => {
+    throw new Error('There are too many open files.');
+  });
+  const failed = await askOdd();
+  vi.doUnmock('graphql-yoga');
+  expect(failed).toMatchObject({ errors: [{ extensions: { code: 'INTERNAL' } }] });
+  expect(await askOdd()).toEqual({ data: { __typename: 'Query' } });
+});

@@ -123,6 +123,7 @@ test('the metrics tell what comes from memory, and whether the database tells of
   }
   expect(toSeries((await gateway.gateway.metrics!.render()).text)).toMatchObject({
     'gateway_answers_total{source="memory"}': 2,
+    'gateway_answers_total{source="shared"}': 0,
     'gateway_answers_total{source="read"}': 2,
     gateway_change_feed_current: 1,
   });

@@ -61,6 +61,11 @@ function computePrice(validated: Validated): Price {
   const parts = listSubfields([operation], { fragments, variableValues }).map((field) =>
     toPart(field, validated),
   );
+  return sumUp(parts);
+}
+
+// By itself, so that a price, which is kept as long as its document, sees the parts and not the request.
+function sumUp(parts: readonly Part[]): Price {
   const sum = (toPoints: (part: Part) => number) =>
     parts.reduce<number>((points, part) => points + toPoints(part), prices.request);
   return {

@@ -77,12 +77,17 @@ function createAsk(options: GraphQLServerOptions) {
   const { answers, numbers, runFor } = options;
   const steps = createSteps(options);
   let yoga: Promise<Yoga> | undefined;
+  const forgetYoga = (error: unknown): never => {
+    // The next request tries again.
+    yoga = undefined;
+    throw error;
+  };
   const read = async (text: string, it: Asked): Promise<Reading> => {
     const { access, visit, request, context, answer } = it;
     const params = parseBody(text);
     const asked = { access, numbers, answer, visit, asked: context, params, list: null };
     if (!isPlain(request)) {
-      yoga ??= createEngine(steps);
+      yoga ??= createEngine(steps).catch(forgetYoga);
       return { response: await askYoga(await yoga, request, asked), isLasting: false };
     }
     const result = await run(steps, { ...asked, request });

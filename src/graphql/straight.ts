@@ -16,7 +16,7 @@ import {
   TypeNameMetaFieldDef,
 } from 'graphql';
 import type { PlannedField } from './plan.ts';
-import { abandon, isIterable } from './promises.ts';
+import { abandon } from './promises.ts';
 
 /** The completed value. Throws whatever it likes where that takes more than the straight way. */
 export type GoStraight = (value: unknown) => unknown;
@@ -31,9 +31,11 @@ export function compileStraight({ definition, fields }: PlannedField): GoStraigh
 
 const beyond = new Error('The value is left to the other way.');
 
-/** The other way asks for the value again, and may be given another one. */
+/** The other way may be given another value in the place of this one, in which case nobody waits for what is in it. */
 function giveUp(value: unknown): never {
-  abandon(isIterable(value) ? [...value] : [value]);
+  // Other iterables stay as they are: some can be gone through only once, and the other way has yet to do it.
+  const isList = Array.isArray(value) || value instanceof Set;
+  abandon(isList ? [...value] : [value]);
   throw beyond;
 }
 

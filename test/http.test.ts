@@ -93,10 +93,11 @@ test('of answers that leave together each finds its way, and one that cannot lea
   await crowded.drain();
 });
 
+const toSame = () => ({ status: 200, headers: {}, body: '(answer)' });
+
 test('when more ask than a turn may begin, those who are put off are heard again', async () => {
-  const answer = () => ({ status: 200, headers: {}, body: '(answer)' });
   const options = { host: '127.0.0.1', port: 0, noticeMs: 0 };
-  const pressed = await listen({ ...gateway.gateway, answer }, options);
+  const pressed = await listen({ ...gateway.gateway, answer: toSame }, options);
   const { port } = new URL(pressed.url);
   const sockets = Array.from({ length: 2_000 }, () => connect(Number(port), '127.0.0.1'));
   const ask = async () => {

@@ -26,6 +26,7 @@ const simultaneous = 1_000;
 const names = {
   all: 'economy, HTTP requests to Graph for 25 numbers of one WABA',
   alone: 'economy, Graph calls for health alone',
+  more: 'economy, operations at Graph beyond the fewest, all fleets together',
   crowd: `economy, upstream reads for ${simultaneous} simultaneous refreshes over ${processes} processes`,
   live: `economy, how many of these ${simultaneous} were answered live`,
 };
@@ -34,6 +35,7 @@ export const economy: Section = {
   toGoals: () => [
     atMost(2, names.all),
     atMost(1, names.alone),
+    atMost(0, names.more),
     atMost(1, names.crowd),
     atLeast(simultaneous, names.live),
   ],
@@ -66,6 +68,7 @@ async function countGraphCalls({ openFleet, tell }: Workbench): Promise<Findings
     measurements: [
       { name: names.all, value: contract?.requests ?? Number.NaN },
       { name: names.alone, value: alone.operations },
+      { name: names.more, value: all.reduce((sum, it) => sum + it.operations - it.fewest, 0) },
       { name: names.crowd, value: crowd.operations },
       { name: names.live, value: crowd.live },
     ],

@@ -3,7 +3,7 @@
 
 import { readdir } from 'node:fs/promises';
 import type { PGlite } from '@electric-sql/pglite';
-import { Kysely, type LogEvent, sql, type Transaction } from 'kysely';
+import { Kysely, type LogEvent, type RawBuilder, sql, type Transaction } from 'kysely';
 import { type MigrationProvider, Migrator } from 'kysely/migration';
 import { ConfigurationError } from './config.ts';
 import {
@@ -72,9 +72,11 @@ export interface DatabaseInspection {
   /** What a tenant's transaction may touch. */
   readonly tables: readonly {
     readonly name: string;
-    /** Row-level security is on, for the owner too, and every policy that lets a tenant in names the tenant. */
+    /** Row-level security is on, for the owner too, and lets a tenant to its own rows and to no others. */
     readonly isolated: boolean;
   }[];
+  /** Ways around the policies, a sentence each. */
+  readonly openings: readonly string[];
   /** Tables whose changes nobody would be told of, so that answers from memory would grow old. */
   readonly silent: readonly string[];
 }
@@ -176,8 +178,8 @@ async function inspect(kysely: Kysely<Tables>): Promise<DatabaseInspection> {
   const { rows: tables } = await sql<DatabaseInspection['tables'][number] & { owned: boolean }>`
     select c.relname as name, pg_has_role(c.relowner, 'usage') as owned,
       c.relrowsecurity and c.relforcerowsecurity and count(p.oid) > 0 and coalesce(bool_and(
-        coalesce(pg_get_expr(p.polqual, c.oid) ~ 'app\\.tenant_id', true) and
-        coalesce(pg_get_expr(p.polwithcheck, c.oid) ~ 'app\\.tenant_id', true)), true) as isolated
+        pg_get_expr(p.polqual, c.oid) is not distinct from ${toIsolation()} and
+        pg_get_expr(p.polwithcheck, c.oid) is not distinct from ${toIsolation()}), true) as isolated
     from pg_class c
     left join pg_policy p on p.polrelid = c.oid and p.polpermissive
       and p.polroles && array[0, to_regrole('gateway_tenant')::oid]
@@ -188,6 +190,7 @@ async function inspect(kysely: Kysely<Tables>): Promise<DatabaseInspection> {
     select current_setting('server_version') as version, rolname as name, rolsuper as superuser,
       rolbypassrls as "bypassesRowSecurity"
     from pg_roles where rolname = current_user`.execute(kysely);
+  const openings = await findOpenings(kysely);
   const { rows: silent } = await sql<{ name: string }>`
     select t.name from unnest(${announcing}::text[]) as t(name)
     where (select count(*) from pg_trigger
@@ -199,8 +202,54 @@ async function inspect(kysely: Kysely<Tables>): Promise<DatabaseInspection> {
     version,
     role: { ...role, ownsTables: tables.some((table) => table.owned) },
     tables: tables.map(({ name, isolated }) => ({ name, isolated })),
+    openings,
     silent: silent.map(({ name }) => name),
   };
+}
+
+/** What PostgreSQL makes of the condition in the migrations. A tenant is its own row. */
+function toIsolation(): RawBuilder<string> {
+  return sql`format('(%s = ( SELECT NULLIF(current_setting(%L::text, true), %L::text) AS "nullif"))',
+    case c.relname when 'tenant' then 'id' else 'tenant_id' end, 'app.tenant_id', '')`;
+}
+
+/** The functions with the rights of their owner that the migrations make. */
+const definers = [
+  'find_api_key',
+  'find_tenant_of_key',
+  'find_tenant_of_number',
+  'list_tenants',
+  'use_api_key',
+];
+
+async function findOpenings(kysely: Kysely<Tables>): Promise<readonly string[]> {
+  const { rows } = await sql<{ text: string }>`
+    with taken as (
+      select oid, rolname from pg_roles where rolname in ('gateway_tenant', 'gateway_login')
+    ), relation as (
+      select * from pg_class where relnamespace = current_schema()::regnamespace
+    )
+    select format('%I is free of row-level security', r.rolname) as text
+    from pg_roles r join taken using (oid) where r.rolsuper or r.rolbypassrls
+    union all
+    select format('%I may do what gateway_directory may, across tenants', current_user)
+    where pg_has_role(current_user, to_regrole('gateway_directory'), 'member')
+      and not exists (select from pg_roles where rolname = current_user and rolsuper)
+      and not exists (select from relation where relkind = 'r' and pg_has_role(relowner, 'usage'))
+    union all
+    select format('%I may empty %I', taken.rolname, c.relname) from relation c cross join taken
+    where c.relkind in ('r', 'p') and has_table_privilege(taken.oid, c.oid, 'truncate')
+    union all
+    select distinct format('%I shows %s with the rights of its owner', c.relname, 'what it is made of')
+    from relation c cross join taken
+    where c.relkind in ('v', 'm', 'f') and has_any_column_privilege(taken.oid, c.oid, 'select')
+      and not coalesce(c.reloptions && array['security_invoker=true', 'security_invoker=on'], false)
+    union all
+    select format('function %s runs with the rights of its owner', p.oid::regprocedure) from pg_proc p
+    where p.prosecdef and p.pronamespace = current_schema()::regnamespace
+      and not (p.proname = any(${definers}::text[]) and coalesce(p.proconfig::text ~ 'search_path=', false))
+    order by text`.execute(kysely);
+  return rows.map(({ text }) => text);
 }
 
 /** Those that answers are made of; see the migration that makes them announce their changes. */

@@ -3,8 +3,10 @@
 import { createServer } from 'node:http';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
+import { PGlite } from '@electric-sql/pglite';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { Check } from '../src/admin/doctor.ts';
+import { openDatabase } from '../src/database.ts';
 import { type CommandLine, openCommandLine, runCommand, type RunOptions } from './command-line.ts';
 
 let line: CommandLine;
@@ -95,6 +97,78 @@ describe('policies', () => {
       expect.stringMatching(/^policies .*: api_key$/),
     ]);
   });
+});
+
+test.each([
+  [
+    'a policy that any tenant passes',
+    `alter policy tenant_isolation on waba_snapshot using (current_setting('app.tenant_id', true) is not null)`,
+    /in: waba_snapshot$/,
+  ],
+  [
+    'a policy that does not look at what is written',
+    'alter policy tenant_isolation on waba_snapshot with check (true)',
+    /in: waba_snapshot$/,
+  ],
+  [
+    'a view with the rights of its owner',
+    'create view everything as select * from whatsapp_number; grant select on everything to gateway_tenant',
+    /: everything shows/,
+  ],
+  [
+    'the right to empty a table',
+    'grant truncate on whatsapp_number to gateway_tenant',
+    /: gateway_tenant may empty whatsapp_number$/,
+  ],
+  [
+    'a function with the rights of its owner',
+    `create function peek() returns text security definer language sql return 'x'`,
+    /: function peek\(\) runs with/,
+  ],
+  [
+    'a known one that takes its names from anywhere',
+    'alter function list_tenants() reset search_path',
+    /: function list_tenants\(\) runs with/,
+  ],
+])('a way around row-level security is told: %s', async (_, change, told) => {
+  await using other = await openCommandLine();
+  await other.query(change);
+  const { code, json } = await other.run<{ checks: readonly Check[] }>('doctor');
+  expect(code).toBe(1);
+  expect(json.checks.filter(({ ok }) => !ok)).toEqual([
+    { name: 'policies', ok: false, detail: expect.stringMatching(told) },
+  ]);
+});
+
+test('a login that may look across tenants is told', async () => {
+  const { username } = new URL(line.database.url);
+  const url = Object.assign(new URL(line.database.url), {
+    username: `${username}_across`,
+    password: 'across-password',
+  });
+  await line.query(`create role ${url.username} login password '${url.password}'`);
+  try {
+    await line.query(`grant gateway_login, gateway_directory to ${url.username}`);
+    const { code, failed } = await examine({ environment: { DATABASE_URL: url.href } });
+    expect(code).toBe(1);
+    expect(failed).toEqual([
+      { name: 'policies', ok: false, detail: expect.stringMatching(/gateway_directory/) },
+    ]);
+  } finally {
+    await line.query(`drop role ${url.username}`);
+  }
+});
+
+test('a tenant that goes by no policy is told', async () => {
+  // In a cluster of its own: roles are everybody's.
+  const instance = new PGlite();
+  await using database = await openDatabase({ kind: 'pglite', instance });
+  await database.migrate();
+  expect((await database.inspect()).openings).toEqual([]);
+  await instance.exec('alter role gateway_tenant bypassrls');
+  expect((await database.inspect()).openings).toEqual([
+    'gateway_tenant is free of row-level security',
+  ]);
 });
 
 test.each([

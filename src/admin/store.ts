@@ -1,6 +1,7 @@
 // Owns the SQL that only the command line asks.
 
 import type { Database } from '../database.ts';
+import { prepare, queries } from '../database/statement.ts';
 
 export interface SealedCredentialRow {
   readonly number_id: string;
@@ -12,6 +13,16 @@ export interface Page {
   readonly after: string;
   readonly limit: number;
 }
+
+/** Whether row-level security alone, without a condition in the statement, lets this tenant see any number. */
+export async function seesNumbers(database: Database, tenantId: string): Promise<boolean> {
+  const rows = await database.readTenant(tenantId, selectAnyNumber({}));
+  return rows.length > 0;
+}
+
+const selectAnyNumber = prepare('any', [], () =>
+  queries.selectFrom('whatsapp_number').select('id').limit(1),
+);
 
 /** By id of the number. */
 export async function listSealedCredentials(

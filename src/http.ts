@@ -175,20 +175,36 @@ function answer(
   request: PlainRequest,
   { url, socket }: IncomingMessage,
 ): Soon<PlainResponse> {
-  switch (url) {
-    case '/livez':
-      return toProbe(200, 'ok');
-    case '/readyz':
-      return toReadiness(gateway, state);
-    case '/metrics':
-      if (gateway.metrics !== null) return toMetrics(gateway.metrics);
-      break;
-    default:
-  }
-  const problem = findProblem(request.path);
+  const probe = findProbe(gateway, state, url);
+  const isRead = request.method === 'GET' || request.method === 'HEAD';
+  if (probe !== null && isRead) return probe();
+  const problem = probe === null ? findProblem(request.path) : toNotAllowed();
   return problem === null
     ? gateway.answer(request, socket.remoteAddress)
     : gateway.refuse(problem, request, socket.remoteAddress);
+}
+
+function findProbe(
+  gateway: Gateway,
+  state: State,
+  url: string | undefined,
+): (() => Soon<PlainResponse>) | null {
+  const { metrics } = gateway;
+  switch (url) {
+    case '/livez':
+      return () => toProbe(200, 'ok');
+    case '/readyz':
+      return () => toReadiness(gateway, state);
+    case '/metrics':
+      return metrics && (() => toMetrics(metrics));
+    default:
+      return null;
+  }
+}
+
+function toNotAllowed(): GatewayError {
+  const allow = ['GET', 'HEAD'];
+  return new GatewayError('METHOD_NOT_ALLOWED', 'This route answers GET and HEAD.', { allow });
 }
 
 // What a URL is never tidied up in.

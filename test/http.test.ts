@@ -253,6 +253,19 @@ function toHeaderLines(answer: string): readonly string[] {
     .toSorted();
 }
 
+test.each(['/livez', '/readyz', '/metrics'])(
+  '%s answers nothing but GET and HEAD',
+  async (path) => {
+    for (const method of ['DELETE', 'POST', 'OPTIONS']) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      const answer = await tell(server, toRequest(`${method} ${path}`));
+      expect(answer).toMatch(/^HTTP\/1.1 405 .*\r\nallow: GET, HEAD\r\n/s);
+      expect(answer).toContain('"code":"METHOD_NOT_ALLOWED"');
+    }
+    expect(await tell(server, toRequest(`HEAD ${path}`))).toMatch(/^HTTP\/1.1 200 /);
+  },
+);
+
 test.each([
   ['GET *', 400, 'INVALID_REQUEST'],
   ['GET http://evil.example.com/v1/numbers', 400, 'INVALID_REQUEST'],

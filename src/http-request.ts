@@ -38,7 +38,7 @@ export class NodeRequest implements PlainRequest {
   }
 
   text(): Promise<string> {
-    return readText(this.#incoming);
+    return readText(this.#incoming, this.#outgoing);
   }
 }
 
@@ -82,10 +82,14 @@ export function hasLeft(outgoing: ServerResponse): boolean {
 }
 
 /** Read when the door asks for it, so that a request that is refused by its headers costs no body. */
-function readText(incoming: IncomingMessage): Promise<string> {
+function readText(incoming: IncomingMessage, outgoing: ServerResponse): Promise<string> {
   // What is announced to be too large is not waited for.
   const announced = Number(incoming.headers['content-length'] ?? 0);
   if (announced > bodyLimit) return Promise.reject(toTooLarge());
+  // Until it hears this, a client that expects it may keep its body back. HTTP/1.0 knows no such thing.
+  if (incoming.headers.expect !== undefined && incoming.httpVersion === '1.1') {
+    outgoing.writeContinue();
+  }
   const { promise, resolve, reject } = Promise.withResolvers<string>();
   const chunks: Buffer[] = [];
   let size = 0;

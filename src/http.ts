@@ -78,9 +78,7 @@ export async function listen(gateway: Gateway, options: HttpOptions): Promise<Ht
     },
     (incoming, outgoing) => serve(gateway, state, incoming, outgoing),
   );
-  server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
-    refuseSocket(gateway, error, socket);
-  });
+  hearTheRest(server, gateway, state);
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     const { port, host } = options;
@@ -104,6 +102,24 @@ export async function listen(gateway: Gateway, options: HttpOptions): Promise<Ht
   };
 }
 
+/** What Node would otherwise answer by itself, or not at all. */
+function hearTheRest(server: Server, gateway: Gateway, state: State): void {
+  server.on('clientError', ({ code }: NodeJS.ErrnoException, socket: Duplex) => {
+    refuseSocket(gateway, code, socket);
+  });
+  server.on('connect', (_, socket: Duplex) => {
+    // Node has let go of it, and an error that nobody hears would end the process.
+    socket.on('error', () => socket.destroy());
+    refuseSocket(gateway, 'CONNECT', socket);
+  });
+  // The body is asked for when it is read.
+  server.on('checkContinue', (incoming, outgoing) => serve(gateway, state, incoming, outgoing));
+  server.on('checkExpectation', (incoming, outgoing) => {
+    const message = 'The header expect may be 100-continue, or is left out.';
+    serve(gateway, state, incoming, outgoing, new GatewayError('INVALID_REQUEST', message));
+  });
+}
+
 interface State {
   draining: boolean;
   /** Of those who are refused because there is too much to do. */
@@ -125,6 +141,7 @@ function serve(
   state: State,
   incoming: IncomingMessage,
   outgoing: ServerResponse,
+  refusal: GatewayError | null = null,
 ): void {
   state.turn.begin(outgoing);
   void orElse(
@@ -135,7 +152,10 @@ function serve(
       if (shed !== null) {
         return state.toTurn(outgoing).then(() => give(state, outgoing, shed, false));
       }
-      const answered = answer(gateway, state, request, incoming);
+      const answered =
+        refusal === null
+          ? answer(gateway, state, request, incoming)
+          : gateway.refuse(refusal, request, incoming.socket.remoteAddress);
       return andThen(answered, (response) => give(state, outgoing, response, true));
     },
     (error) => breakOff(gateway.telemetry, outgoing, error),
@@ -175,20 +195,36 @@ function answer(
   request: PlainRequest,
   { url, socket }: IncomingMessage,
 ): Soon<PlainResponse> {
-  switch (url) {
-    case '/livez':
-      return toProbe(200, 'ok');
-    case '/readyz':
-      return toReadiness(gateway, state);
-    case '/metrics':
-      if (gateway.metrics !== null) return toMetrics(gateway.metrics);
-      break;
-    default:
-  }
-  const problem = findProblem(request.path);
+  const probe = findProbe(gateway, state, url);
+  const isRead = request.method === 'GET' || request.method === 'HEAD';
+  if (probe !== null && isRead) return probe();
+  const problem = probe === null ? findProblem(request.path) : toNotAllowed();
   return problem === null
     ? gateway.answer(request, socket.remoteAddress)
     : gateway.refuse(problem, request, socket.remoteAddress);
+}
+
+function findProbe(
+  gateway: Gateway,
+  state: State,
+  url: string | undefined,
+): (() => Soon<PlainResponse>) | null {
+  const { metrics } = gateway;
+  switch (url) {
+    case '/livez':
+      return () => toProbe(200, 'ok');
+    case '/readyz':
+      return () => toReadiness(gateway, state);
+    case '/metrics':
+      return metrics && (() => toMetrics(metrics));
+    default:
+      return null;
+  }
+}
+
+function toNotAllowed(): GatewayError {
+  const allow = ['GET', 'HEAD'];
+  return new GatewayError('METHOD_NOT_ALLOWED', 'This route answers GET and HEAD.', { allow });
 }
 
 // What a URL is never tidied up in.
@@ -230,18 +266,19 @@ const farewellMs = 500;
 
 const socketProblems: Readonly<Record<string, readonly [status: number, message: string]>> = {
   HPE_HEADER_OVERFLOW: [431, 'The headers are too large.'],
+  CONNECT: [400, 'This is no proxy.'],
   ERR_HTTP_REQUEST_TIMEOUT: [408, 'The request took too long to arrive.'],
 };
 
 // What is no HTTP, or takes too long to become a request.
-function refuseSocket(gateway: Gateway, error: NodeJS.ErrnoException, socket: Duplex): void {
+function refuseSocket(gateway: Gateway, code: string | undefined, socket: Duplex): void {
   // As in Node's own: whatever is written now would stand in the middle of an answer that has begun.
   const { _httpMessage: underWay } = socket as Duplex & { readonly _httpMessage?: ServerResponse };
-  if (error.code === 'ECONNRESET' || !socket.writable || underWay?.headersSent === true) {
+  if (code === 'ECONNRESET' || !socket.writable || underWay?.headersSent === true) {
     socket.destroy();
     return;
   }
-  const [status, message] = socketProblems[error.code ?? ''] ?? [400, 'This is no HTTP request.'];
+  const [status, message] = socketProblems[code ?? ''] ?? [400, 'This is no HTTP request.'];
   const refusal = new GatewayError('INVALID_REQUEST', message);
   const { headers, body } = gateway.refuseBroken(refusal, status);
   const lines = Object.entries({ ...toSentHeaders(headers, body), connection: 'close' });

@@ -55,9 +55,10 @@ export function createPassage(options: PassageOptions): Passage {
   return {
     answer: (request, address) => pass(findDoor(request.path), request, address),
     refuse(error, request, address) {
+      const door = findDoor(request.path);
       const answer: Door['answer'] = (_, { requestId }) =>
-        rest.refuse(error, requestId, request.headers.get('accept'));
-      return pass({ ...rest, answer }, request, address);
+        door.refuse(error, requestId, request.headers.get('accept'));
+      return pass({ ...door, answer }, request, address);
     },
     refuseBroken(error, status) {
       const requestId = randomUUID();

@@ -208,6 +208,11 @@ describe.each([{ emitNulls: false }, { emitNulls: true }])('with Meta sending %o
   }, 60_000);
 });
 
+/** The points that its tenant has left after this answer. */
+function toRemaining({ headers }: { readonly headers: Headers }): number {
+  return Number(/;r=(\d+);/.exec(headers.get('ratelimit') ?? '')?.[1]);
+}
+
 describe('the doors', () => {
   let gateway: TestGateway;
   beforeAll(async () => {
@@ -236,6 +241,65 @@ describe('the doors', () => {
     const refused = await tenant.rest(`/v1/numbers/${id}?refresh=1`);
     expect(refused.body).toMatchObject({ code: error['code'], error: error['message'] });
     expect(Object.keys(refused.body['details'] as Json)).toEqual(failure.split(' ').slice(2));
+  });
+
+  const refused: Fault = { kind: 'error', code: 190, subcode: 463 };
+  test.each<
+    [
+      what: string,
+      path: string,
+      live: boolean,
+      fault: Fault | null,
+      reads: readonly [number, number],
+    ]
+  >([
+    ['a missing number', '', false, null, [0, 0]],
+    ['a missing number, read live', '?refresh=1', true, null, [0, 0]],
+    ['the status of a missing number', '/status', true, null, [0, 0]],
+    ['a token that Meta refuses', '?refresh=1', true, refused, [1, 3]],
+    ['a token that is known to be refused', '?refresh=1', true, refused, [0, 0]],
+    ['a status whose token is known to be refused', '/status', true, refused, [0, 0]],
+  ])('charge the same for %s', async (what, path, live, trouble, [least, most]) => {
+    const takes: number[] = [];
+    for (const door of ['REST', 'GraphQL']) {
+      // A tenant for each, so that neither finds what the other has learnt.
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      const tenant = await gateway.addTenant();
+      // oxlint-disable-next-line no-await-in-loop -- see above
+      const made = await tenant.addNumber();
+      gateway.simulator.setFault(made.phoneNumberId, trouble);
+      gateway.simulator.setFault(made.wabaId, trouble);
+      const id = trouble === null ? 'wa_missing' : made.id;
+      const query = `{ number(id: "${id}", refresh: ${live}) { ${path === '/status' ? 'health { qualityRating }' : detail} } }`;
+      const ask = () =>
+        door === 'REST' ? tenant.rest(`/v1/numbers/${id}${path}`) : tenant.graphql(query);
+      for (let refusals = 0; what.includes('known') && refusals < 3; refusals += 1) {
+        // oxlint-disable-next-line no-await-in-loop -- see above
+        await ask();
+      }
+      // oxlint-disable-next-line no-await-in-loop -- see above
+      const before = toRemaining(await tenant.graphql('{ __typename }'));
+      // oxlint-disable-next-line no-await-in-loop -- see above
+      takes.push(before - toRemaining(await ask()));
+    }
+    const [rest = 0, graphql] = takes;
+    expect(rest).toBe(graphql);
+    expect(rest).toBeGreaterThanOrEqual(2 + 10 * least);
+    expect(rest).toBeLessThanOrEqual(2 + 10 * most);
+  });
+
+  test('keep what was charged to a caller who leaves while it is read for him', async () => {
+    const tenant = await gateway.addTenant();
+    const { id, phoneNumberId } = await tenant.addNumber();
+    const hold = gateway.simulator.hold(phoneNumberId);
+    const caller = new AbortController();
+    const before = toRemaining(await tenant.graphql('{ __typename }'));
+    const { signal } = caller;
+    const answer = tenant.rest(`/v1/numbers/${id}?refresh=1`, { signal });
+    await hold.arrived;
+    caller.abort();
+    expect(before - toRemaining(await answer)).toBe(32);
+    hold.release();
   });
 
   test('refuse a missing number and a bad key in the same words', async () => {

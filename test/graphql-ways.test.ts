@@ -165,7 +165,7 @@ test.each([
   ['Application/JSON', {}, 0],
   ['application/json;charset=UTF-8', {}, 0],
   [oddType, {}, 1],
-  ['application/json; charset=latin1', {}, 1],
+  ['application/json; CharSet="UTF-8"', {}, 1],
   ['application/json; q=1', {}, 1],
   [plainType, { 'content-encoding': 'identity' }, 1],
 ])('%s with %o makes %i Requests of fetch', async (type, headers, copies) => {
@@ -173,6 +173,26 @@ test.each([
   const { text } = await ask({ body: '{"query":"{ __typename }"}', headers }, type, onCopy);
   expect(text).toBe('{"data":{"__typename":"Query"}}');
   expect(onCopy).toHaveBeenCalledTimes(copies);
+});
+
+test.each([
+  ['application/json; charset=utf-16', {}, 'Send the operation in UTF-8'],
+  ['application/json; charset=latin1', {}, 'Send the operation in UTF-8'],
+  ['application/json; q=1; Charset="utf-16"', {}, 'Send the operation in UTF-8'],
+  ['application/json; charset=utf-8; charset=utf-16', {}, 'Send the operation in UTF-8'],
+  ['application/json; charset=', {}, 'Send the operation in UTF-8'],
+  [plainType, { 'content-encoding': 'gzip' }, 'Send the operation uncompressed'],
+  [plainType, { 'content-encoding': 'identity, br' }, 'Send the operation uncompressed'],
+])('%s with %o is refused, and told what to do', async (type, headers, message) => {
+  const { status, text } = await ask({ body: '{"query":"{ __typename }"}', headers }, type);
+  expect([status, JSON.parse(text)]).toMatchObject([
+    400,
+    {
+      errors: [
+        { message: expect.stringContaining(message), extensions: { code: 'INVALID_REQUEST' } },
+      ],
+    },
+  ]);
 });
 
 test.each(requests)('%s is answered alike', async (_, sent, status) => {

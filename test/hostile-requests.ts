@@ -258,6 +258,7 @@ function toOddHeaders(chance: Chance): Readonly<Record<string, string>> {
   if (chance.percent(5))
     headers['origin'] = chance.pick(['null', 'https://evil.example.com', '\u00ff']);
   if (chance.percent(5)) headers['content-encoding'] = chance.pick(['gzip', 'br', 'x']);
+  if (chance.percent(3)) headers['expect'] = chance.pick(['100-continue', '100-CONTINUE, x', 'x']);
   if (chance.percent(10)) headers['x-include-cost'] = chance.pick(['1', 'true', '{}']);
   if (chance.percent(5)) headers['access-control-request-method'] = 'POST';
   if (chance.percent(5)) headers['host'] = chance.pick(['evil.example.com', '', 'a:b:c', '[::']);

@@ -190,6 +190,58 @@ const toRequest = (line: string, headers: readonly string[] = [], body = '') =>
     '\r\n',
   );
 
+test.each([
+  ['GET /v1/numbers', /"code":"INVALID_REQUEST","requestId":"odd-1"/],
+  ['POST /graphql', /\{"errors":.*"code":"INVALID_REQUEST"/],
+  ['GET /livez', /"code":"INVALID_REQUEST","requestId":"odd-1"/],
+])('%s that expects what nobody knows is refused in the form of its door', async (line, form) => {
+  gateway.clearLogLines();
+  const headers = ['expect: foo', 'x-request-id: odd-1'];
+  const answer = await tell(server, toRequest(line, headers));
+  expect(answer).toMatch(/^HTTP\/1.1 400 .*x-request-id: odd-1\r\n/s);
+  expect(answer).toMatch(form);
+  expect(gateway.logLines.filter((it) => it.includes('request answered'))).toHaveLength(1);
+});
+
+test.each([
+  ['a key that is wrong', 'x-api-key: ps_wrong', 50, 401],
+  ['a body that is too large', '', bodyLimit + 1, 400],
+])('%s is refused before the body is asked for', async (_, header, length, status) => {
+  const known = header === '' ? `x-api-key: ${tenant.key}` : header;
+  const answer = await tell(
+    server,
+    `POST /graphql HTTP/1.1\r\n${known}\r\nexpect: 100-continue\r\ncontent-type: application/json\r\ncontent-length: ${length}\r\n\r\n`,
+  );
+  expect(answer).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
+  expect(answer).not.toContain('100 Continue');
+});
+
+test('a body is asked for once its sender was let in', async () => {
+  const body = '{"query":"{ __typename }"}';
+  const { port } = new URL(server.url);
+  const socket = connect({ host: '127.0.0.1', port: Number(port) });
+  const type = 'content-type: application/json';
+  const length = `content-length: ${body.length}`;
+  socket.write(toRequest('POST /graphql', [type, length, 'expect: 100-continue']));
+  const [asked] = await once(socket, 'data');
+  expect(String(asked)).toBe('HTTP/1.1 100 Continue\r\n\r\n');
+  socket.write(body);
+  expect(await readText(socket)).toMatch(/^HTTP\/1.1 200 .*\{"data":/s);
+});
+
+test('CONNECT is refused in the form of the contract, and whoever sends more ends nothing', async () => {
+  gateway.clearLogLines();
+  const answer = await tell(server, 'CONNECT example.com:443 HTTP/1.1\r\n\r\n');
+  expect(answer).toMatch(/^HTTP\/1.1 400 .*x-request-id: .*"code":"INVALID_REQUEST"/s);
+  expect(gateway.logLines).toHaveLength(1);
+  const { port } = new URL(server.url);
+  const socket = connect({ host: '127.0.0.1', port: Number(port) });
+  socket.write('CONNECT a:1 HTTP/1.1\r\n\r\nmore');
+  await once(socket, 'data');
+  socket.resetAndDestroy();
+  expect((await fetch(`${server.url}/livez`)).status).toBe(200);
+});
+
 test('a body that grows too large while it is read is refused in the form of its door', async () => {
   const type = 'content-type: application/json';
   const chunk = `${(bodyLimit + 1).toString(16)}\r\n${'x'.repeat(bodyLimit + 1)}\r\n0\r\n\r\n`;
@@ -252,6 +304,19 @@ function toHeaderLines(answer: string): readonly string[] {
     .filter((line) => !/^(date|ratelimit):/i.test(line))
     .toSorted();
 }
+
+test.each(['/livez', '/readyz', '/metrics'])(
+  '%s answers nothing but GET and HEAD',
+  async (path) => {
+    for (const method of ['DELETE', 'POST', 'OPTIONS']) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      const answer = await tell(server, toRequest(`${method} ${path}`));
+      expect(answer).toMatch(/^HTTP\/1.1 405 .*\r\nallow: GET, HEAD\r\n/s);
+      expect(answer).toContain('"code":"METHOD_NOT_ALLOWED"');
+    }
+    expect(await tell(server, toRequest(`HEAD ${path}`))).toMatch(/^HTTP\/1.1 200 /);
+  },
+);
 
 test.each([
   ['GET *', 400, 'INVALID_REQUEST'],

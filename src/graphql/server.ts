@@ -108,11 +108,22 @@ function assertExecutable({ method, headers }: PlainRequest, allow: readonly str
   if (method !== 'POST') {
     throw new GatewayError('METHOD_NOT_ALLOWED', 'Send the operation with POST.', { allow });
   }
-  const [contentType = ''] = (headers.get('content-type') ?? '').split(';', 1);
+  const [contentType = '', ...parameters] = (headers.get('content-type') ?? '').split(';');
   if (contentType.trim().toLowerCase() !== 'application/json') {
-    const message = 'Send the operation as JSON, with the header content-type: application/json.';
-    throw new GatewayError('INVALID_REQUEST', message);
+    throw toInvalid('Send the operation as JSON, with the header content-type: application/json.');
   }
+  if (parameters.some(isOtherCharset)) {
+    throw toInvalid('Send the operation in UTF-8, with charset=utf-8 in content-type or without.');
+  }
+  // Nothing is unpacked here: a body is read as it came, whatever it claims to be.
+  if (!/^(?:identity)?$/i.test(headers.get('content-encoding') ?? '')) {
+    throw toInvalid('Send the operation uncompressed, without the header content-encoding.');
+  }
+}
+
+function isOtherCharset(parameter: string): boolean {
+  const [name = '', value = ''] = parameter.split('=');
+  return name.trim().toLowerCase() === 'charset' && !/^(?:utf-?8|"utf-?8")$/i.test(value.trim());
 }
 
 /** What nearly every client sends. Anything else that is accepted is left to Yoga. */

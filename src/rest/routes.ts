@@ -3,7 +3,7 @@
 
 import { hash } from 'node:crypto';
 import type { AccessControl } from '../access/access.ts';
-import { type Allowance, prices } from '../access/allowance.ts';
+import { type Allowance, prices, type Visit } from '../access/allowance.ts';
 import { enter } from '../access/entry.ts';
 import { type Answers, type Reading, recallOrRead } from '../answers.ts';
 import { type ErrorCode, GatewayError, toGatewayError } from '../errors.ts';
@@ -11,7 +11,7 @@ import type { PlainRequest, PlainResponse } from '../exchange.ts';
 import type { Numbers } from '../numbers/numbers.ts';
 import { andThen, orElse, type Soon } from '../soon.ts';
 import type { RequestContext, Telemetry } from '../telemetry.ts';
-import { createNumberHandlers, type Handler } from './numbers.ts';
+import { createNumberHandlers, type Handler, type Question } from './numbers.ts';
 import { type QueryParameter, type RouteDescription, toOpenApi } from './openapi.ts';
 
 export interface RestOptions {
@@ -29,7 +29,7 @@ export interface RestOptions {
 export interface Route extends RouteDescription {
   readonly answer: Handler;
   /** What it costs at most beside the request's own point; nothing unless told. */
-  readonly price?: (query: Readonly<Record<string, string>>) => number;
+  readonly price?: (query: Question['query']) => number;
   /** Whether it only shows what is stored, so that its answer may be kept until that changes; no unless told. */
   readonly isStored?: (query: Readonly<Record<string, string>>) => boolean;
 }
@@ -173,10 +173,8 @@ function answer(
       isShared: always,
     };
     const read = async (): Promise<Reading> => {
-      const requested = route.price?.(query) ?? 0;
-      await visit.charge(requested);
-      const body = await route.answer({ access, id, query, signal: request.signal });
-      visit.settle(requested - toActual(requested, body, context));
+      const asked = { access, id, query, signal: request.signal };
+      const body = await answerForPoints(route, asked, visit, context);
       return { response: toResponse(JSON.stringify(body)), isLasting: true };
     };
     const answered = recallOrRead(
@@ -190,6 +188,27 @@ function answer(
 }
 
 const always = () => true;
+
+/** What comes of it, for what that costs: also when it fails, since a refusal may have read nothing. */
+async function answerForPoints(
+  route: Route,
+  asked: Question,
+  visit: Visit,
+  context: RequestContext,
+): Promise<unknown> {
+  const requested = route.price?.(asked.query) ?? 0;
+  await visit.charge(requested);
+  const settle = (body: unknown) => visit.settle(requested - toActual(requested, body, context));
+  try {
+    const body = await route.answer(asked);
+    settle(body);
+    return body;
+  } catch (error) {
+    // A read is counted when it ends: what is still read for a caller who has gone would otherwise be free.
+    if (!asked.signal.aborted) settle(null);
+    throw error;
+  }
+}
 
 /** What it has cost beside the request's own point. */
 function toActual(requested: number, body: unknown, { upstreamCalls }: RequestContext): number {

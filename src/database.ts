@@ -13,6 +13,7 @@ import {
 } from './database/change-feed.ts';
 import { enter, toReading } from './database/door.ts';
 import type { Driver } from './database/driver.ts';
+import { findOpenings } from './database/openings.ts';
 import { openEmbedded, openPglite } from './database/pglite.ts';
 import { openPostgres, type PostgresOptions } from './database/postgres.ts';
 import { createSharedRead } from './database/shared-read.ts';
@@ -75,7 +76,7 @@ export interface DatabaseInspection {
     /** Row-level security is on, for the owner too, and lets a tenant to its own rows and to no others. */
     readonly isolated: boolean;
   }[];
-  /** Ways around the policies, a sentence each. */
+  /** Ways around the policies, a sentence each, with what to do. */
   readonly openings: readonly string[];
   /** Tables whose changes nobody would be told of, so that answers from memory would grow old. */
   readonly silent: readonly string[];
@@ -182,7 +183,9 @@ async function inspect(kysely: Kysely<Tables>): Promise<DatabaseInspection> {
         pg_get_expr(p.polwithcheck, c.oid) is not distinct from ${toIsolation()}), true) as isolated
     from pg_class c
     left join pg_policy p on p.polrelid = c.oid and p.polpermissive
-      and p.polroles && array[0, to_regrole('gateway_tenant')::oid]
+      and exists (select from unnest(p.polroles) as r(oid) where r.oid = 0
+        or r.oid is distinct from to_regrole('gateway_directory')::oid
+          and pg_has_role(to_regrole('gateway_login')::oid, r.oid, 'member'))
     where c.relkind in ('r', 'p') and c.relnamespace = current_schema()::regnamespace
       and has_any_column_privilege(to_regrole('gateway_tenant'), c.oid, 'select, insert, update')
     group by c.oid order by c.relname`.execute(kysely);
@@ -211,45 +214,6 @@ async function inspect(kysely: Kysely<Tables>): Promise<DatabaseInspection> {
 function toIsolation(): RawBuilder<string> {
   return sql`format('(%s = ( SELECT NULLIF(current_setting(%L::text, true), %L::text) AS "nullif"))',
     case c.relname when 'tenant' then 'id' else 'tenant_id' end, 'app.tenant_id', '')`;
-}
-
-/** The functions with the rights of their owner that the migrations make. */
-const definers = [
-  'find_api_key',
-  'find_tenant_of_key',
-  'find_tenant_of_number',
-  'list_tenants',
-  'use_api_key',
-];
-
-async function findOpenings(kysely: Kysely<Tables>): Promise<readonly string[]> {
-  const { rows } = await sql<{ text: string }>`
-    with taken as (
-      select oid, rolname from pg_roles where rolname in ('gateway_tenant', 'gateway_login')
-    ), relation as (
-      select * from pg_class where relnamespace = current_schema()::regnamespace
-    )
-    select format('%I is free of row-level security', r.rolname) as text
-    from pg_roles r join taken using (oid) where r.rolsuper or r.rolbypassrls
-    union all
-    select format('%I may do what gateway_directory may, across tenants', current_user)
-    where pg_has_role(current_user, to_regrole('gateway_directory'), 'member')
-      and not exists (select from pg_roles where rolname = current_user and rolsuper)
-      and not exists (select from relation where relkind = 'r' and pg_has_role(relowner, 'usage'))
-    union all
-    select format('%I may empty %I', taken.rolname, c.relname) from relation c cross join taken
-    where c.relkind in ('r', 'p') and has_table_privilege(taken.oid, c.oid, 'truncate')
-    union all
-    select distinct format('%I shows %s with the rights of its owner', c.relname, 'what it is made of')
-    from relation c cross join taken
-    where c.relkind in ('v', 'm', 'f') and has_any_column_privilege(taken.oid, c.oid, 'select')
-      and not coalesce(c.reloptions && array['security_invoker=true', 'security_invoker=on'], false)
-    union all
-    select format('function %s runs with the rights of its owner', p.oid::regprocedure) from pg_proc p
-    where p.prosecdef and p.pronamespace = current_schema()::regnamespace
-      and not (p.proname = any(${definers}::text[]) and coalesce(p.proconfig::text ~ 'search_path=', false))
-    order by text`.execute(kysely);
-  return rows.map(({ text }) => text);
 }
 
 /** Those that answers are made of; see the migration that makes them announce their changes. */

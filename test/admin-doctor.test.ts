@@ -4,10 +4,12 @@ import { createServer } from 'node:http';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { PGlite } from '@electric-sql/pglite';
+import { sql } from 'kysely';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { Check } from '../src/admin/doctor.ts';
 import { openDatabase } from '../src/database.ts';
 import { type CommandLine, openCommandLine, runCommand, type RunOptions } from './command-line.ts';
+import { openPostgresServer } from './setup-postgres.ts';
 
 let line: CommandLine;
 beforeAll(async () => {
@@ -113,31 +115,102 @@ test.each([
   [
     'a view with the rights of its owner',
     'create view everything as select * from whatsapp_number; grant select on everything to gateway_tenant',
-    /: everything shows/,
+    /^everything shows .*security_invoker/,
   ],
   [
     'the right to empty a table',
     'grant truncate on whatsapp_number to gateway_tenant',
-    /: gateway_tenant may empty whatsapp_number$/,
+    /^gateway_tenant may empty whatsapp_number; run: revoke/,
   ],
   [
     'a function with the rights of its owner',
     `create function peek() returns text security definer language sql return 'x'`,
-    /: function peek\(\) runs with/,
+    /^function peek\(\) runs with/,
   ],
   [
     'a known one that takes its names from anywhere',
     'alter function list_tenants() reset search_path',
-    /: function list_tenants\(\) runs with/,
+    /^function list_tenants\(\) runs with .* set search_path/,
+  ],
+  [
+    'a known one that takes its names from where others may create',
+    'alter function list_tenants() set search_path = public',
+    /^function list_tenants\(\) runs with .* set search_path/,
+  ],
+  [
+    'one that only has the name of a known one',
+    `create function list_tenants(x text) returns setof tenant security definer language sql
+      set search_path = pg_catalog as 'select * from public.tenant'`,
+    /^function list_tenants\(text\) runs with/,
+  ],
+  [
+    'a policy for the role to log in with',
+    `create policy leak on whatsapp_number to gateway_login using (true);
+      grant select on whatsapp_number to gateway_login`,
+    /in: whatsapp_number$/,
+  ],
+  [
+    'a view for the login itself',
+    'create view everything as select * from whatsapp_number; grant select on everything to $login',
+    /^everything shows/,
+  ],
+  [
+    'a view for the role to log in with',
+    'create view everything as select * from whatsapp_number; grant select on everything to gateway_login',
+    /^everything shows/,
+  ],
+  [
+    'a view on a view, in another schema',
+    `create schema elsewhere; grant usage on schema elsewhere to gateway_tenant;
+      create view hidden with (security_invoker = true) as select * from whatsapp_number;
+      create view elsewhere.everything as select * from hidden;
+      grant select on elsewhere.everything to gateway_tenant`,
+    /^elsewhere\.everything shows/,
+  ],
+  [
+    'the right of the login itself to empty a table',
+    'grant truncate on whatsapp_number to $login',
+    /may empty whatsapp_number/,
+  ],
+  [
+    'the right of the role to log in with to empty a table',
+    'grant truncate on whatsapp_number to gateway_login',
+    /may empty whatsapp_number/,
   ],
 ])('a way around row-level security is told: %s', async (_, change, told) => {
   await using other = await openCommandLine();
-  await other.query(change);
+  await other.query(change.replaceAll('$login', new URL(other.database.url).username));
   const { code, json } = await other.run<{ checks: readonly Check[] }>('doctor');
   expect(code).toBe(1);
   expect(json.checks.filter(({ ok }) => !ok)).toEqual([
     { name: 'policies', ok: false, detail: expect.stringMatching(told) },
   ]);
+});
+
+test('a tenant that does not exist and sees numbers is told', async () => {
+  await using other = await openCommandLine();
+  const tenant = await other.addTenant();
+  const added = await other.run(
+    `number add --tenant ${tenant} --name X --number 55119 --provider META --phone-number-id 990000000000 --waba-id 990000000080 --credentials -`,
+    { stdin: '{"accessToken":"EAA0123456789abcdefghijkl"}' },
+  );
+  expect(added.code).toBe(0);
+  await other.query('alter policy tenant_isolation on whatsapp_number using (true)');
+  const { code, json } = await other.run<{ checks: readonly Check[] }>('doctor');
+  expect(code).toBe(1);
+  expect(json.checks.filter(({ ok }) => !ok)).toEqual([
+    { name: 'role', ok: false, detail: expect.stringMatching(/does not exist sees numbers/) },
+    { name: 'policies', ok: false, detail: expect.stringMatching(/in: whatsapp_number$/) },
+  ]);
+});
+
+test('what shows nothing of tenants is left alone, as the views of extensions are', async () => {
+  await using other = await openCommandLine();
+  await other.query('create view harmless as select 1 as one; grant select on harmless to public');
+  await other.query('create view narrow with (security_invoker = true) as select * from tenant');
+  await other.query('grant select on narrow to gateway_tenant');
+  await other.query('create policy narrow on whatsapp_number as restrictive using (true)');
+  expect((await other.run('doctor')).code).toBe(0);
 });
 
 test('a login that may look across tenants is told', async () => {
@@ -159,16 +232,40 @@ test('a login that may look across tenants is told', async () => {
   }
 });
 
-test('a tenant that goes by no policy is told', async () => {
-  // In a cluster of its own: roles are everybody's.
-  const instance = new PGlite();
-  await using database = await openDatabase({ kind: 'pglite', instance });
-  await database.migrate();
-  expect((await database.inspect()).openings).toEqual([]);
-  await instance.exec('alter role gateway_tenant bypassrls');
-  expect((await database.inspect()).openings).toEqual([
-    'gateway_tenant is free of row-level security',
-  ]);
+describe('a tenant that goes by no policy is told', () => {
+  const found = [
+    expect.stringMatching(/^gateway_tenant is free of row-level security; run: alter/),
+  ];
+
+  test('on PGlite', async () => {
+    const instance = new PGlite();
+    await using database = await openDatabase({ kind: 'pglite', instance });
+    await database.migrate();
+    const whole = await database.inspect();
+    expect(whole.openings).toEqual([]);
+    expect(whole.tables.filter(({ isolated }) => !isolated)).toEqual([]);
+    await instance.exec('alter role gateway_tenant bypassrls');
+    expect((await database.inspect()).openings).toEqual(found);
+  });
+
+  test('on PostgreSQL', async () => {
+    // A server of its own: the roles of a server are those of all its databases.
+    await using server = await openPostgresServer();
+    {
+      await using database = await openDatabase({ kind: 'postgres', url: server.url });
+      await database.migrate();
+      await database.acrossTenants(async (connection) => {
+        await sql`create role someone login password 'a-password'`.execute(connection);
+        await sql`grant gateway_login to someone`.execute(connection);
+        await sql`alter role gateway_tenant bypassrls`.execute(connection);
+      });
+    }
+    const login = { username: 'someone', password: 'a-password' };
+    const url = Object.assign(new URL(server.url), login).href;
+    const { code, failed } = await examine({ environment: { DATABASE_URL: url } });
+    expect(code).toBe(1);
+    expect(failed).toEqual([{ name: 'policies', ok: false, detail: found[0] }]);
+  });
 });
 
 test.each([

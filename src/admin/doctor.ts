@@ -134,14 +134,13 @@ async function checkRole(
 
 function checkPolicies({ tables, openings }: DatabaseInspection): string {
   const open = tables.filter((table) => !table.isolated).map((table) => table.name);
+  const problems = [...openings];
   if (open.length > 0) {
-    throw new Error(`row-level security does not keep tenants apart in: ${open.join(', ')}`);
-  }
-  if (openings.length > 0) {
-    throw new Error(
-      `there are ways around row-level security, to be taken away: ${openings.join('; ')}`,
+    problems.push(
+      `row-level security must be forced, with the policy tenant_isolation of the migrations alone, to keep tenants apart in: ${open.join(', ')}`,
     );
   }
+  if (problems.length > 0) throw new Error(problems.join('; also: '));
   if (tables.length === 0) throw new Error('there are no tables; run: numbers-gateway migrate');
   return `${tables.length} tables keep tenants apart`;
 }

@@ -1,17 +1,30 @@
-// Who may ask what: a matrix of every field of Query and every route with every kind of key. What is offered is read
-// from the schema and from the route table, so that nothing can be added without saying here who may have it.
+// Who may ask what: a matrix of every field of every type and every route with every kind of key. What is offered is
+// read from the schema, from the route table and from the source of the server, so that nothing can be added without
+// saying here who may have it.
 
+import { readFileSync } from 'node:fs';
 import {
   type GraphQLField,
+  type GraphQLObjectType,
   type GraphQLOutputType,
   getNamedType,
   isObjectType,
   isRequiredArgument,
+  SchemaMetaFieldDef,
+  TypeMetaFieldDef,
+  TypeNameMetaFieldDef,
 } from 'graphql';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createKey } from '../src/access/key.ts';
 import { schema } from '../src/graphql/schema.ts';
-import { openTestGateway, type Reply, type TestGateway, type TestNumber } from './harness.ts';
+import { listen } from '../src/http.ts';
+import {
+  createDigits,
+  openTestGateway,
+  type Reply,
+  type TestGateway,
+  type TestNumber,
+} from './harness.ts';
 
 /** What an operation shows to a key that is accepted. */
 type Expectation = 'all numbers of the tenant' | 'one number of the tenant' | 'a document';
@@ -20,6 +33,9 @@ const expectations: Readonly<Record<string, Expectation>> = {
   'query numbers': 'all numbers of the tenant',
   'query number(id)': 'one number of the tenant',
   'query number(id, refresh)': 'one number of the tenant',
+  'query __schema': 'a document',
+  'query __type(name)': 'a document',
+  'query __typename': 'a document',
   'GET /v1/numbers': 'all numbers of the tenant',
   'GET /v1/numbers/{id}': 'one number of the tenant',
   'GET /v1/numbers/{id}?refresh=1': 'one number of the tenant',
@@ -27,10 +43,87 @@ const expectations: Readonly<Record<string, Expectation>> = {
   'GET /v1/openapi.json': 'a document',
 };
 
+/** What each type shows to a key that is accepted, and which fields it has: these and no other. */
+const types: Readonly<Record<string, { readonly shows: Expectation; readonly fields: string }>> = {
+  Query: {
+    shows: 'all numbers of the tenant',
+    fields: 'numbers number',
+  },
+  WhatsAppNumber: {
+    shows: 'one number of the tenant',
+    fields: `id instanceName number name provider state isFullyConnected apiKeys health meta createdAt
+      updatedAt`,
+  },
+  ApiKeyHint: {
+    shows: 'one number of the tenant',
+    fields: 'name keyPrefix keyLast4',
+  },
+  NumberHealth: {
+    shows: 'one number of the tenant',
+    fields: `qualityRating qualityRatingRaw messagingLimitTier messagingLimitTierRaw metaStatus
+      metaStatusRaw sendable sendability freshness`,
+  },
+  Sendability: {
+    shows: 'one number of the tenant',
+    fields: 'verdict reasons',
+  },
+  Reason: {
+    shows: 'one number of the tenant',
+    fields: 'entity entityId field value code text solution effect blocks',
+  },
+  Freshness: {
+    shows: 'one number of the tenant',
+    fields: 'observedAt attemptedAt ageSeconds source stale error',
+  },
+  UpstreamFailure: {
+    shows: 'one number of the tenant',
+    fields: 'code message transient retryAt metaCode metaSubcode fbtraceId',
+  },
+  MetaDetails: {
+    shows: 'one number of the tenant',
+    fields: 'fetchedAt phone profile waba',
+  },
+  MetaPhone: {
+    shows: 'one number of the tenant',
+    fields: `displayPhoneNumber verifiedName qualityRating qualityRatingRaw messagingLimitTier
+      messagingLimitTierRaw isPinEnabled status statusRaw nameStatus nameStatusRaw
+      codeVerificationStatus codeVerificationStatusRaw platformType platformTypeRaw
+      throughputLevel throughputLevelRaw accountMode accountModeRaw lastOnboardedAt
+      isOfficialBusinessAccount isOnBusinessApp freshness`,
+  },
+  MetaProfile: {
+    shows: 'one number of the tenant',
+    fields:
+      'about email websites vertical verticalRaw address description profilePictureUrl freshness',
+  },
+  MetaWaba: {
+    shows: 'one number of the tenant',
+    fields: `id name currency businessVerificationStatus businessVerificationStatusRaw country
+      accountReviewStatus accountReviewStatusRaw messagingLimitTier messagingLimitTierRaw
+      ownershipType ownershipTypeRaw ownerBusinessName timezoneId freshness`,
+  },
+};
+
+/** Who is answered what at the routes that the route table does not have. None of them looks at the key. */
+const openRoutes: Readonly<Record<string, { readonly production: number; readonly page: number }>> =
+  {
+    'GET /livez': { production: 200, page: 200 },
+    'GET /readyz': { production: 200, page: 200 },
+    'GET /metrics': { production: 200, page: 200 },
+    // The page of GraphiQL, where it is switched on; what it sends needs a key like anything else.
+    'GET /graphql': { production: 405, page: 200 },
+    'GET /': { production: 404, page: 404 },
+    'GET /openapi.json': { production: 404, page: 404 },
+    'GET /v1/nothing': { production: 404, page: 404 },
+  };
+
 interface Operation {
   readonly name: string;
   ask(key: string | null, id: string): Promise<Reply<unknown>>;
 }
+
+/** Of all gateways here, so that each knows the keys. */
+const environment = { KEY_FAILURES_PER_MINUTE: '0', API_KEY_PEPPER: 'p'.repeat(32) };
 
 let gateway: TestGateway;
 let operations: ReadonlyMap<string, Operation>;
@@ -47,10 +140,15 @@ const foreignKeys = ['other tenant’s key', 'other tenant’s number key'];
 beforeAll(async () => {
   gateway = await openTestGateway({
     database: 'PostgreSQL',
-    environment: { KEY_FAILURES_PER_MINUTE: '0' },
+    environment,
   });
   const [tenant, other] = [await gateway.addTenant('Own'), await gateway.addTenant('Foreign')];
-  own = await tenant.addNumber({ name: 'Own number' });
+  // Its account is not to be read and its phone has something to say, so that there is one of each type to see.
+  own = await tenant.addNumber({
+    name: 'Own number',
+    wabaId: createDigits(),
+    phone: { status: 'FLAGGED' },
+  });
   sibling = await tenant.addNumber({ name: 'Sibling number' });
   foreign = await other.addNumber({ name: 'Foreign number' });
   const revoked = await tenant.addKey();
@@ -81,7 +179,13 @@ afterAll(async () => {
 
 /** Each field with its required arguments alone, and once more with each of the others. */
 function listQueries(): readonly Operation[] {
-  const fields = Object.values(schema.getQueryType()?.getFields() ?? {});
+  const fields = [
+    ...Object.values(schema.getQueryType()?.getFields() ?? {}),
+    // They are in no type, and can be asked for at the root.
+    SchemaMetaFieldDef,
+    TypeMetaFieldDef,
+    TypeNameMetaFieldDef,
+  ];
   return fields.flatMap((field) => {
     const required = field.args.filter(isRequiredArgument).map(({ name }) => name);
     const optional = field.args.filter((argument) => !isRequiredArgument(argument));
@@ -91,12 +195,18 @@ function listQueries(): readonly Operation[] {
 }
 
 /** Values for arguments by name: one that is not listed has none, and its operation fails. */
-const values: Readonly<Record<string, string>> = { id: '$id', refresh: 'true' };
+const values: Readonly<Record<string, string>> = {
+  id: '$id',
+  refresh: 'true',
+  name: '"WhatsAppNumber"',
+};
 
 function toQuery(field: GraphQLField<unknown, unknown>, names: readonly string[]): Operation {
   const given = names.map((name) => `${name}: ${values[name]}`).join(', ');
   const variables = names.includes('id') ? '($id: ID!)' : '';
-  const call = `${field.name}${given && `(${given})`}${toSelection(field.type, 3)}`;
+  // The types of introspection lead to each other, and lists within lists of them are refused.
+  const depth = field.name.startsWith('__') ? 2 : 3;
+  const call = `${field.name}${given && `(${given})`}${toSelection(field.type, depth)}`;
   const query = `query${variables} { ${call} }`;
   return {
     name: `query ${field.name}${names.length > 0 ? `(${names.join(', ')})` : ''}`,
@@ -243,4 +353,143 @@ test('HEAD is refused as GET is', async () => {
     });
     expect([words, reply.status, reply.text]).toEqual([words, 401, '']);
   }
+});
+
+function listTypes(): readonly GraphQLObjectType[] {
+  return Object.values(schema.getTypeMap())
+    .filter(isObjectType)
+    .filter(({ name }) => !name.startsWith('__'));
+}
+
+test('there is no type without an expectation, and each that is expected is there', () => {
+  const offered = listTypes().map(({ name }) => name);
+  expect(offered.toSorted()).toEqual(Object.keys(types).toSorted());
+});
+
+/** All ways to a type, and there its own values alone; '' where no way leads to it. */
+function toWays(from: GraphQLObjectType, to: GraphQLObjectType): string {
+  const fields = Object.values(from.getFields());
+  const leaves = fields
+    .filter(({ type }) => from === to && !isObjectType(getNamedType(type)))
+    .map(({ name }) => name);
+  const ways = fields.flatMap(({ name, type }) => {
+    const next = getNamedType(type);
+    if (!isObjectType(next)) return [];
+    // What is found in the type itself is asked for without its values, of which others are the matter.
+    const way = from === to ? ' { __typename }' : toWays(next, to);
+    return way === '' ? [] : [`${name}${way}`];
+  });
+  const members = [...leaves, ...ways];
+  return members.length === 0 ? '' : ` { __typename ${members.join(' ')} }`;
+}
+
+/** All objects of a type in an answer. */
+function listObjects(within: unknown, type: string): readonly Readonly<Record<string, unknown>>[] {
+  if (typeof within !== 'object' || within === null) return [];
+  const here = within as Readonly<Record<string, unknown>>;
+  const below = Object.values(here).flatMap((member) => listObjects(member, type));
+  return here['__typename'] === type ? [here, ...below] : below;
+}
+
+describe.each(Object.entries(types))('the fields of %s', (typeName, { shows, fields }) => {
+  const ask = async (words: string, id: string) => {
+    const type = listTypes().find(({ name }) => name === typeName);
+    const root = schema.getType('WhatsAppNumber');
+    if (type === undefined || !isObjectType(root)) throw new Error(`${typeName} is not offered`);
+    if (!(words in keys)) throw new Error(`there is no key for: ${words}`);
+    const key = keys[words] ?? null;
+    const asked =
+      type === schema.getQueryType()
+        ? 'numbers { id name } number(id: $id) { id name }'
+        : `number(id: $id)${toWays(root, type)}`;
+    return await gateway.graphql(`query($id: ID!) { __typename ${asked} }`, {
+      variables: { id },
+      headers: key === null ? {} : { 'x-api-key': key },
+    });
+  };
+  const expected = fields.trim().split(/\s+/);
+
+  test('are those that are expected', () => {
+    const type = schema.getType(typeName);
+    expect(isObjectType(type) && Object.keys(type.getFields()).toSorted()).toEqual(
+      expected.toSorted(),
+    );
+  });
+
+  test('are refused to whoever has no key that counts, like to one without a key', async () => {
+    const without = await ask('no key', own.id);
+    for (const words of refused) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      const reply = await ask(words, own.id);
+      expect([words, reply.status, reply.body.data ?? null]).toEqual([words, 401, null]);
+      expect(toComparable(reply)).toEqual(toComparable(without));
+    }
+  });
+
+  test('are seen, each of them, by the keys of the tenant', async () => {
+    for (const words of accepted) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      const reply = await ask(words, own.id);
+      expect([words, reply.status, toCode(reply)]).toEqual([words, 200, undefined]);
+      const seen = listObjects(reply.body.data, typeName);
+      expect(seen.length).toBeGreaterThan(0);
+      for (const object of seen)
+        expect(Object.keys(object)).toEqual(expect.arrayContaining(expected));
+      expect(reply.text.includes(sibling.id)).toBe(shows === 'all numbers of the tenant');
+      expect(reply.text).not.toContain(foreign.id);
+    }
+  });
+
+  test('are not seen by the keys of others: a number of ours is like one that is not there', async () => {
+    const random = `wa_${'0123456789abcdef'.repeat(2)}`;
+    for (const words of foreignKeys) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      const [reply, ofRandom] = [await ask(words, own.id), await ask(words, random)];
+      expect([words, toCode(reply)]).toEqual([words, 'NUMBER_NOT_FOUND']);
+      expect(reply.body.data?.['number'] ?? null).toBeNull();
+      expect(toComparable(reply)).toEqual(toComparable(ofRandom));
+      expect(reply.text).not.toContain(own.id);
+      expect(reply.text).not.toContain('Own number');
+    }
+  });
+});
+
+describe('the routes outside of the route table', () => {
+  test('are those that the source of the server and of the gateway names', () => {
+    const sources = ['http', 'gateway'].map((name) =>
+      readFileSync(new URL(`../src/${name}.ts`, import.meta.url), 'utf8'),
+    );
+    const named = new Set(sources.join('\n').match(/(?<=')\/[a-z][\w/.-]*(?=')/g));
+    expect(named.size).toBeGreaterThan(3);
+    expect(Object.keys(openRoutes)).toEqual(
+      expect.arrayContaining([...named].map((path) => `GET ${path}`)),
+    );
+  });
+
+  test.each(['production', 'page'] as const)('answer the same to every key: %s', async (kind) => {
+    await using other = await openTestGateway({
+      database: gateway.database,
+      environment: { ...environment, GRAPHIQL: kind === 'page' ? 'on' : 'off' },
+    });
+    const server = await listen(other.gateway, { host: '127.0.0.1', port: 0, noticeMs: 0 });
+    try {
+      for (const [route, expected] of Object.entries(openRoutes)) {
+        for (const [words, key] of Object.entries(keys)) {
+          const [method = '', path = ''] = route.split(' ');
+          const headers = { accept: 'text/html', ...(key !== null && { 'x-api-key': key }) };
+          // oxlint-disable-next-line no-await-in-loop -- one after the other
+          const reply = await fetch(server.url + path, { method, headers });
+          // oxlint-disable-next-line no-await-in-loop -- see above
+          const text = await reply.text();
+          expect([route, words, reply.status]).toEqual([route, words, expected[kind]]);
+          const secrets = [own, sibling, foreign].flatMap(({ id, number }) => [id, number]);
+          secrets.push(own.phoneNumberId, 'Own number', 'Foreign number', ...(key ? [key] : []));
+          // Not as `toContain`, which would show the whole page.
+          expect(secrets.filter((word) => text.includes(word))).toEqual([]);
+        }
+      }
+    } finally {
+      await server.drain();
+    }
+  });
 });

@@ -8,83 +8,14 @@ import { describe, expect, test } from 'vitest';
 import { listen } from '../src/http.ts';
 import { sentinels, sentinelWabaId } from '../src/simulator/simulator.ts';
 import { openCommandLine } from './command-line.ts';
-import { databases, openTestDatabase, openTestGateway, type TestGateway } from './harness.ts';
-
-/** Something that was seen from outside, and what was seen. */
-interface Sighting {
-  readonly place: string;
-  readonly text: string;
-}
-
-/** Answers `place: form of canary n`, once each. */
-function findLeaks(sightings: readonly Sighting[], canaries: readonly string[]): readonly string[] {
-  const needles = canaries.flatMap((canary, index) =>
-    toForms(canary).map(({ form, needle }) => ({ needle, label: `${form} of canary ${index}` })),
-  );
-  const leaks = sightings.flatMap(({ place, text }) => {
-    const haystack = toReadings(text).join('\n');
-    const small = haystack.toLowerCase();
-    return needles
-      .filter(({ needle, label }) =>
-        label.startsWith('hex') ? small.includes(needle) : haystack.includes(needle),
-      )
-      .map(({ label }) => `${place}: ${label}`);
-  });
-  return [...new Set(leaks)];
-}
-
-// In base64 a text looks different by what stands before it; the characters that share bits with a neighbour are left out.
-function toForms(canary: string): readonly { form: string; needle: string }[] {
-  const bytes = Buffer.from(canary);
-  const encoded = [0, 1, 2].flatMap((before) => {
-    const padded = Buffer.concat([Buffer.alloc(before), bytes]);
-    const from = Math.ceil((before * 8) / 6);
-    const to = Math.floor((padded.length * 8) / 6);
-    return (['base64', 'base64url'] as const).map((alphabet) => ({
-      form: alphabet,
-      needle: padded.toString(alphabet).slice(from, to),
-    }));
-  });
-  return [
-    { form: 'clear text', needle: canary },
-    { form: 'hex', needle: bytes.toString('hex') },
-    ...encoded,
-  ];
-}
-
-/** A text as it stands, and with its escapes taken off, one layer after the other. */
-function toReadings(text: string): readonly string[] {
-  const readings = [text];
-  for (const unescape of [decodePercent, decodeJson]) {
-    let layer = text;
-    for (let depth = 0; depth < 4; depth += 1) {
-      const next = unescape(layer);
-      if (next === layer) break;
-      readings.push(next);
-      layer = next;
-    }
-  }
-  // One within the other.
-  readings.push(decodeJson(decodePercent(text)), decodePercent(decodeJson(text)));
-  return readings;
-}
-
-function decodePercent(text: string): string {
-  return text
-    .replaceAll('+', '%2B')
-    .replace(/(%[0-9a-f]{2})+/gi, (run) =>
-      Buffer.from(run.replaceAll('%', ''), 'hex').toString('utf8'),
-    );
-}
-
-function decodeJson(text: string): string {
-  const letters: Readonly<Record<string, string>> = { n: '\n', t: '\t', r: '\r', b: '\b', f: '\f' };
-  return text.replace(/\\(?:u([0-9a-f]{4})|(.))/gi, (_, code?: string, letter = '') =>
-    code === undefined
-      ? (letters[letter] ?? letter)
-      : String.fromCodePoint(Number.parseInt(code, 16)),
-  );
-}
+import {
+  databases,
+  openTestDatabase,
+  openTestGateway,
+  type TestGateway,
+  type TestGatewayOptions,
+} from './harness.ts';
+import { findLeaks, type Sighting } from './leaks.ts';
 
 async function toSighting(place: string, response: Response): Promise<Sighting> {
   const headers = [...response.headers].map(([name, value]) => `${name}: ${value}`);
@@ -291,6 +222,32 @@ describe.each(databases)('on %s', (kind) => {
     expect(statuses).toEqual(expect.arrayContaining([200, 400, 401, 404, 405, 429, 502, 504]));
     expect(broken.status).toBe(500);
     expect(canaries.length).toBeGreaterThan(30);
+  });
+});
+
+async function openLeaking(options: TestGatewayOptions): Promise<TestGateway> {
+  const gateway = await openTestGateway(options);
+  const appSecret = randomBytes(16).toString('hex');
+  const tenant = await gateway.addTenant();
+  await tenant.addNumber({ credentials: { accessToken: `EAA${appSecret}`, appSecret } });
+  // In a form that is not taken out of a line.
+  gateway.gateway.telemetry.warned('planted', { cause: btoa(`app:${appSecret}`) });
+  // Nor does this take it out of what was logged.
+  gateway.clearLogLines();
+  return gateway;
+}
+
+describe('the gateway of any test', () => {
+  test('cannot be disposed of without an error once it has logged a secret', async () => {
+    const gateway = await openLeaking({});
+    await expect(gateway[Symbol.asyncDispose]()).rejects.toThrow(
+      /^a secret leaked: log: base64(url)? of canary \d+/,
+    );
+  });
+
+  test('can be where the test says that it plants one', async () => {
+    const gateway = await openLeaking({ plantsLeaks: true });
+    await expect(gateway[Symbol.asyncDispose]()).resolves.toBeUndefined();
   });
 });
 

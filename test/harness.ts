@@ -18,6 +18,7 @@ import {
   type SimulatorOptions,
 } from '../src/simulator/simulator.ts';
 import { createTelemetry } from '../src/telemetry.ts';
+import { findLeaks, findLeaksInLog } from './leaks.ts';
 
 /** Both kinds of database that the gateway runs on, for `describe.each(databases)('on %s', …)`. */
 export const databases = ['PGlite', 'PostgreSQL'] as const;
@@ -148,6 +149,8 @@ export interface TestGatewayOptions extends Pick<
   readonly simulator?: SimulatorOptions;
   /** Variables that differ from those of a production gateway with both upstreams simulated. */
   readonly environment?: Readonly<Record<string, string>>;
+  /** Only for a test that writes a secret into the log itself: what was logged is then not searched at the end. */
+  readonly plantsLeaks?: boolean;
 }
 
 export interface TestGateway extends Pick<Gateway, 'access' | 'numbers' | 'ready'> {
@@ -172,7 +175,10 @@ export interface TestGateway extends Pick<Gateway, 'access' | 'numbers' | 'ready
   ): Promise<Reply<GraphQLBody<Data>>>;
   /** A fresh tenant with a fresh tenant-scoped key. Tests need no other cleaning. */
   addTenant(name?: string): Promise<TestTenant>;
-  /** The gateway; the simulator; the database too if it was not given. */
+  /**
+   * The gateway; the simulator; the database too if it was not given. Throws if a secret was ever logged or is in the
+   * metrics, so that each test is one for leaks too.
+   */
   [Symbol.asyncDispose](): Promise<void>;
 }
 
@@ -252,31 +258,31 @@ export async function openTestGateway(options: TestGatewayOptions = {}): Promise
   const database = typeof given === 'string' ? await openTestDatabase(given) : given;
   const sessionEngineKey = createSecret('session');
   const simulator = made.use(createSimulator({ sessionEngineKey, ...options.simulator }));
-  const encryptionKey = randomBytes(32).toString('base64');
-  const pepper = createSecret('pepper');
-  const config = toConfig(
-    readEnvironment({
-      // Names the mode; the database is the one above.
-      DATABASE_URL: 'postgres://localhost/unused',
-      ENCRYPTION_KEYS: `test:${encryptionKey}`,
-      API_KEY_PEPPER: pepper,
-      SESSION_ENGINE_URL: 'http://127.0.0.1:1',
-      SESSION_ENGINE_KEY: sessionEngineKey,
-      // Whoever runs the tests may turn the memory of answers off.
-      ANSWER_CACHE_MB: process.env['ANSWER_CACHE_MB'],
-      ...options.environment,
-    }),
-  );
+  const environment = {
+    // Names the mode; the database is the one above.
+    DATABASE_URL: 'postgres://localhost/unused',
+    ENCRYPTION_KEYS: `test:${randomBytes(32).toString('base64')}`,
+    API_KEY_PEPPER: createSecret('pepper'),
+    SESSION_ENGINE_URL: 'http://127.0.0.1:1',
+    SESSION_ENGINE_KEY: sessionEngineKey,
+    // Whoever runs the tests may turn the memory of answers off.
+    ANSWER_CACHE_MB: process.env['ANSWER_CACHE_MB'],
+    ...options.environment,
+  };
+  const config = toConfig(readEnvironment(environment));
   const logLines: string[] = [];
+  // A test that clears what it looks at clears no leak.
+  const everLogged: string[] = [];
+  const write = (line: string) => void [logLines, everLogged].forEach((lines) => lines.push(line));
   const gateway = made.use(
     await createGateway(config, {
       ...options,
       database: typeof given === 'string' ? database : toShared(database),
       fetch: simulator.fetch,
-      telemetry: createTelemetry({ level: 'trace', write: (line) => logLines.push(line) }),
+      telemetry: createTelemetry({ level: 'trace', write }),
     }),
   );
-  const secrets = [pepper, encryptionKey, sessionEngineKey];
+  const secrets = listSecrets(environment);
   const doors = createDoors(gateway);
   return {
     ...doors,
@@ -292,8 +298,34 @@ export async function openTestGateway(options: TestGatewayOptions = {}): Promise
     clearLogLines: () => void logLines.splice(0),
     secrets,
     addTenant: (name) => addTenant({ gateway, simulator, doors, secrets }, name),
-    [Symbol.asyncDispose]: () => made.disposeAsync(),
+    async [Symbol.asyncDispose]() {
+      // The log is searched after the end, which may have something to say; the metrics are gone by then.
+      const metrics = made.disposed ? undefined : await gateway.metrics?.render();
+      await made.disposeAsync();
+      if (options.plantsLeaks !== true) assertNothingLeaked(secrets, everLogged, metrics?.text);
+    },
   };
+}
+
+function listSecrets(environment: Readonly<Record<string, string | undefined>>): string[] {
+  const { API_KEY_PEPPER = '', ENCRYPTION_KEYS = '', SESSION_ENGINE_KEY = '' } = environment;
+  const encryptionKeys = ENCRYPTION_KEYS.split(',').map(
+    (named) => named.trim().split(':')[1] ?? '',
+  );
+  return [API_KEY_PEPPER, ...encryptionKeys, SESSION_ENGINE_KEY].filter((secret) => secret !== '');
+}
+
+function assertNothingLeaked(
+  secrets: readonly string[],
+  logLines: readonly string[],
+  metrics = '',
+): void {
+  const canaries = [...new Set(secrets)];
+  const leaks = [
+    ...findLeaksInLog(logLines, canaries),
+    ...findLeaks([{ place: 'metrics', text: metrics }], canaries),
+  ];
+  if (leaks.length > 0) throw new Error(`a secret leaked: ${leaks.join('; ')}`);
 }
 
 type Doors = Pick<TestGateway, 'fetch' | 'rest' | 'graphql'>;

@@ -177,7 +177,7 @@ describe('a compiled operation', () => {
       seen['without data'] += data === 'null' ? 1 : 0;
     };
     try {
-      await fc.assert(toProperty(byPlan, tally), { seed, numRuns: 600 });
+      await fc.assert(toProperty(byPlan, tally), { seed, numRuns: 2_000 });
     } finally {
       console.log(`executed both ways with EXECUTION_SEED=${seed}: ${JSON.stringify(seen)}`);
     }

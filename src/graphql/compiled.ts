@@ -134,11 +134,6 @@ function compileFields(fields: readonly PlannedField[], toComplete: CompileType)
 type Members = Record<string, unknown>;
 
 async function settleMembers(members: Members, awaited: readonly string[]): Promise<Members> {
-  const [only] = awaited;
-  if (only !== undefined && awaited.length === 1) {
-    members[only] = await members[only];
-    return members;
-  }
   const values = await Promise.all(awaited.map((key) => members[key]));
   for (const [at, key] of awaited.entries()) members[key] = values[at];
   return members;

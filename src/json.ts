@@ -11,6 +11,11 @@ export function parseJson(text: string): unknown {
   }
 }
 
+/** Null for what is no integer of 32 bits, which is all that GraphQL has. https://spec.graphql.org/draft/#sec-Int */
+export function toInt(value: unknown): number | null {
+  return typeof value === 'number' && (value | 0) === value ? value : null;
+}
+
 /** Null for what is not a JSON object; a list is none. */
 export function toObject(value: unknown): JsonObject | null {
   return typeof value === 'object' && value !== null && !Array.isArray(value)

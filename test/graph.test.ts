@@ -582,6 +582,15 @@ describe('an odd answer', () => {
     expect(toFailure(await ask(upstream.graph, 'get'))).toMatchObject({ ...throttled, retryAt });
   });
 
+  test('a code that GraphQL could not show is none', async () => {
+    const body = '{"error":{"code":3000000000,"error_subcode":-2147483649}}';
+    await using upstream = await openServer(answering(body, {}, 400));
+    expect(toFailure(await ask(upstream.graph, 'get'))).toMatchObject({
+      metaCode: null,
+      metaSubcode: null,
+    });
+  });
+
   test.each([
     ['{"error":{"code":1,"fbtrace_id":"Abody"}}', 'Aheader', 'Abody'],
     ['{"error":{"code":1}}', 'Aheader', 'Aheader'],

@@ -1,7 +1,7 @@
 // Owns what we read from Meta: the fields of each block, what they are called here and there, and what they mean.
 // The `fields=` list, the decoder, the TypeScript types, the GraphQL types and the REST members all derive from it.
 
-import { type JsonObject, toObject } from '../json.ts';
+import { type JsonObject, toInt, toObject } from '../json.ts';
 import type { VocabularyName } from './vocabulary.ts';
 
 /** What Meta thinks of sending through one of the things a message passes: number, account, business or app. */
@@ -369,7 +369,7 @@ function toHealthStatus(value: unknown): HealthStatus | null {
         ? toTexts(entity['additional_info'])
         : [],
       errors: toObjects(entity['errors']).map((error) => ({
-        code: Number.isInteger(error['error_code']) ? Number(error['error_code']) : null,
+        code: toInt(error['error_code']),
         description: toText(error['error_description']),
         possibleSolution: toText(error['possible_solution']),
       })),

@@ -2,7 +2,7 @@
 // Meta's own message is read for what it names and then dropped: it may hold ids and tokens.
 // https://developers.facebook.com/docs/whatsapp/cloud-api/support/error-codes
 
-import { toObject } from '../../json.ts';
+import { toInt, toObject } from '../../json.ts';
 import type { MetaBlock } from '../../numbers/meta.ts';
 import type { UpstreamFailure } from '../../numbers/provider.ts';
 import { toRetryAt } from '../http-read.ts';
@@ -181,6 +181,5 @@ function toTraceId(value: unknown): string | null {
 }
 
 function toInteger(value: unknown): number | null {
-  const number = typeof value === 'string' && /^\d{1,9}$/.test(value) ? Number(value) : value;
-  return Number.isSafeInteger(number) ? Number(number) : null;
+  return toInt(typeof value === 'string' && /^\d{1,9}$/.test(value) ? Number(value) : value);
 }

@@ -31,10 +31,12 @@ async function main(): Promise<void> {
       process.exit(1);
     });
   }
-  // Whoever reads what we write may have read enough: `… | head`.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
-  });
+  // Whoever reads what we write may have read enough: `… | head`, or a reader of the log that has ended.
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error;
+    });
+  }
   const { stdin, stdout, stderr } = process;
   const terminal: Terminal = { stdin, stdout, stderr, signal: listenForSignals() };
   process.exitCode = await run(process.argv.slice(2), terminal, {

@@ -415,6 +415,35 @@ test('a session engine is asked for the state of a non-Meta number, and its fail
   });
 });
 
+test('a state that nobody has confirmed for an hour says nothing about sending, though it was never asked for', async () => {
+  await using gateway = await openTestGateway();
+  const tenant = await gateway.addTenant();
+  const { id } = await tenant.addNumber({ provider: 'PILOT_STATUS', state: 'OPEN' });
+  const show = async () => {
+    const { body } = await tenant.graphql<{ numbers: readonly unknown[] }>(
+      '{ numbers { health { sendable sendability { verdict } freshness { stale attemptedAt } } } }',
+    );
+    return body.data?.numbers;
+  };
+  const freshness = { stale: false, attemptedAt: null };
+  expect(await show()).toEqual([
+    { health: { sendable: true, sendability: { verdict: 'YES' }, freshness } },
+  ]);
+  await gateway.database.query(
+    `update whatsapp_number set state_observed_at = now() - interval '61 minutes' where id = $1`,
+    [id],
+  );
+  expect(await show()).toEqual([
+    {
+      health: {
+        sendable: true,
+        sendability: { verdict: 'UNKNOWN' },
+        freshness: { ...freshness, stale: true },
+      },
+    },
+  ]);
+});
+
 async function refresh(
   gateway: TestGateway,
   tenantId: string,

@@ -138,7 +138,7 @@ const NumberHealthType = builder.objectRef<Health>('NumberHealth').implement({
       type: FreshnessType,
       nullable: true,
       description:
-        'How old the evidence is; null when there is nothing to read for this number, or nobody has tried.',
+        'How old the evidence is; null when there is nothing to read for this number, or it is Meta’s and nobody has tried.',
     }),
   }),
 });

@@ -362,7 +362,7 @@ function toSnapshot<B extends MetaBlock>(
   return { value: data === null ? null : toStoredBlock(block, data), freshness };
 }
 
-/** Null for a block that nobody has tried to read. */
+/** Null for a block that nobody has tried to read; a connection state that could be read was stored by somebody. */
 function toFreshness(
   stored: StoredNumber,
   block: Block,
@@ -371,7 +371,8 @@ function toFreshness(
   const found = readable.includes(block) ? stored.blocks[block] : undefined;
   const outcome = outcomes.get(block);
   const unattempted = outcome === undefined || outcome === 'LIVE' ? null : outcome;
-  if (found === undefined && unattempted === null) return null;
+  const isKnown = found !== undefined || (block === 'connection' && readable.includes(block));
+  if (!isKnown && unattempted === null) return null;
   // Other software may have written the state after we read it.
   const observedAt = block === 'connection' ? stored.stateObservedAt : (found?.observedAt ?? null);
   const error = unattempted ?? found?.failure ?? null;

@@ -10,6 +10,7 @@ import {
   type ChangeFeed,
   type ChangeFeedOptions,
   createChangeFeed,
+  type OwnedChangeFeed,
 } from './database/change-feed.ts';
 import { enter, toReading } from './database/door.ts';
 import type { Driver } from './database/driver.ts';
@@ -27,9 +28,13 @@ export interface Database extends AsyncDisposable {
   /**
    * The only door to what belongs to a tenant: a transaction in which row-level security shows this tenant's rows alone.
    * Commits what `work` did, or rolls back if it throws. Keep it short and never await the network in it.
-   * A database that is down or too slow comes out as UNAVAILABLE.
+   * A database that is down or too slow comes out as UNAVAILABLE. `changing`: what answers are made of and may change.
    */
-  withTenant<T>(tenantId: string, work: (transaction: TenantTransaction) => Promise<T>): Promise<T>;
+  withTenant<T>(
+    tenantId: string,
+    work: (transaction: TenantTransaction) => Promise<T>,
+    changing?: 'keys and numbers' | 'numbers' | 'nothing',
+  ): Promise<T>;
   /**
    * The same for one statement that only reads: on PostgreSQL one round trip, and one reading for all who ask for the
    * same before it is sent.
@@ -43,7 +48,7 @@ export interface Database extends AsyncDisposable {
   /** As `acrossTenants` for one call, in the way of `readTenant`; it may write. */
   callAcrossTenants(statement: Statement): Promise<readonly TextRow[]>;
   /** Tells what changes, whoever changes it; what `withTenant` does, before its promise is settled. */
-  readonly changes: ChangeFeed;
+  readonly changes: ChangeFeed & Pick<OwnedChangeFeed, 'tell'>;
   /** Applies what is missing, in order; answers the names of what it applied. */
   migrate(): Promise<readonly string[]>;
   /** Names of the migrations that are not applied yet. */
@@ -105,7 +110,6 @@ export async function openDatabase(
     answeredAt = performance.now();
     options.onStatement?.(statement);
   });
-  const migrator = new Migrator({ db: kysely, provider: migrations });
   const readShared = createSharedRead((...asked) => driver.read(kysely, ...asked));
   const read = async (statements: readonly Statement[]): Promise<readonly TextRow[]> => {
     try {
@@ -117,20 +121,19 @@ export async function openDatabase(
     }
   };
   return {
-    withTenant: (tenantId, work) =>
+    withTenant: (tenantId, work, changing = 'keys and numbers') =>
       toUnavailable(() => enter(kysely, tenantId, work))
         // Also when it failed: the commit may have come through and its answer not.
-        .finally(() => changes.tell({ tenantId, keys: true })),
+        .finally(() => {
+          if (changing !== 'nothing') changes.tell({ tenantId, keys: changing !== 'numbers' });
+        }),
     readTenant: (tenantId, statement) => read(toReading(tenantId, statement)),
     callAcrossTenants: (statement) => read([statement]),
     // The tables are taken from the type, so only functions are left to call.
     acrossTenants: (work) => toUnavailable(() => work(kysely as unknown as Kysely<object>)),
     changes,
-    migrate: () => toUnavailable(() => kysely.connection().execute(applyMigrations)),
-    async pendingMigrations() {
-      const all = await toUnavailable(() => migrator.getMigrations());
-      return all.filter((migration) => !migration.executedAt).map((migration) => migration.name);
-    },
+    migrate: () => toUnavailable(() => applyMigrations(driver, kysely)),
+    pendingMigrations: () => toUnavailable(() => listPendingMigrations(kysely)),
     async ping() {
       if (performance.now() - answeredAt < 1_000) return;
       await toUnavailable(() => sql`select 1`.execute(kysely));
@@ -155,7 +158,16 @@ function createKysely(
   return new Kysely<Tables>({ dialect, log });
 }
 
-async function applyMigrations(connection: Kysely<Tables>): Promise<readonly string[]> {
+async function applyMigrations(driver: Driver, kysely: Kysely<Tables>): Promise<readonly string[]> {
+  return await driver.waitFor(() => kysely.connection().execute(applyOn));
+}
+
+async function listPendingMigrations(kysely: Kysely<Tables>): Promise<readonly string[]> {
+  const all = await new Migrator({ db: kysely, provider: migrations }).getMigrations();
+  return all.filter((migration) => !migration.executedAt).map((migration) => migration.name);
+}
+
+async function applyOn(connection: Kysely<Tables>): Promise<readonly string[]> {
   // The limits are for requests; a change to a large table may take its time.
   await sql`select set_config('statement_timeout', '0', false), set_config('lock_timeout', '0', false)`.execute(
     connection,

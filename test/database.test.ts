@@ -10,6 +10,7 @@ import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { ConfigurationError } from '../src/config.ts';
 import { type Database, openDatabase, type TenantTransaction } from '../src/database.ts';
+import { openFaultProxy } from './fault-proxy.ts';
 import { databases, openTestDatabase, openTestPostgresUrl, type TestDatabase } from './harness.ts';
 
 const tables = [
@@ -544,6 +545,40 @@ describe('PostgreSQL in trouble', () => {
     await expect(work).rejects.toMatchObject(unavailable);
     expect(await database.query('select * from tenant')).toEqual([]);
     await ask(database);
+  });
+
+  test('that answers nothing any more is UNAVAILABLE after three seconds, and keeps nobody from leaving', async () => {
+    await using made = await openTestPostgresUrl();
+    await using proxy = await openFaultProxy(made.url);
+    const url = Object.assign(new URL(made.url), { host: new URL(proxy.url).host }).href;
+    await using database = await openDatabase({ kind: 'postgres', url });
+    const statement = { name: 'one', sql: 'select 1::text', parameters: [] };
+    await database.readTenant('a', statement);
+    // A reading that travels, one that waits for its end, and a transaction.
+    const silenced = ['one', 'begin'];
+    for (const text of silenced) proxy.setFault(text, { kind: 'mute' });
+    const met = proxy.untilFault();
+    const first = database.readTenant('a', statement);
+    first.catch(() => undefined);
+    await met;
+    const second = database.readTenant('a', statement);
+    for (const work of [ask(database), first, second]) {
+      // oxlint-disable-next-line no-await-in-loop -- all of them are under way
+      await expect(work).rejects.toMatchObject(unavailable);
+    }
+    for (const text of silenced) proxy.setFault(text, null);
+    expect(await database.readTenant('a', statement)).toEqual([['1']]);
+  });
+
+  test('may take longer over its migrations', async () => {
+    await using made = await openTestPostgresUrl({ migrated: false });
+    await using database = await openDatabase({ kind: 'postgres', url: made.ownerUrl });
+    await using owner = await openTestDatabase('PostgreSQL', { of: made, migrated: false });
+    // The lock with which Kysely keeps two from migrating at once.
+    await owner.query('begin; select pg_advisory_xact_lock(3853314791062309107)');
+    const held = owner.query('select pg_sleep(3.2); commit');
+    expect(await database.migrate()).not.toEqual([]);
+    await held;
   });
 
   test('that is too slow is UNAVAILABLE after two seconds', async () => {

@@ -354,6 +354,19 @@ describe('two processes on one PostgreSQL', () => {
     expect(await listAtOther()).toEqual(['CLOSE']);
   });
 
+  test('a live reading forgets the answers of its tenant, and no key', async () => {
+    const statusOf = async (path: string) => (await one.rest(path, { key: tenant.key })).status;
+    await one.database.changes.catchUp();
+    await statusOf('/v1/numbers');
+    one.clearStatements();
+    expect(await statusOf('/v1/numbers')).toBe(200);
+    expect(one.statements).toEqual([]);
+    expect(await statusOf(`/v1/numbers/${number.id}?refresh=1`)).toBe(200);
+    expect(await statusOf('/v1/numbers')).toBe(200);
+    expect(one.statements.filter((sql) => sql.includes('_api_key('))).toEqual([]);
+    expect(one.statements.at(-1)).toContain('whatsapp_number');
+  });
+
   test('what is not committed yet is not shown, and not missed', async () => {
     await one.database.query('begin');
     await one.database.query(`update whatsapp_number set state = 'CLOSE' where id = $1`, [

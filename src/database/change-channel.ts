@@ -54,6 +54,8 @@ export function toPgliteChannel(instance: PGlite): OpenChannel {
 
 /** Milliseconds. */
 const connectWithin = 2_000;
+/** A beat that is not heard is given up sooner. */
+const answerWithin = 2_500;
 const leaveWithin = 1_000;
 
 function createClient(url: string): Client {
@@ -61,7 +63,9 @@ function createClient(url: string): Client {
     connectionString: url,
     application_name: 'numbers-gateway changes',
     keepAlive: true,
+    keepAliveInitialDelayMillis: 10_000,
     connectionTimeoutMillis: connectWithin,
+    query_timeout: answerWithin,
   });
 }
 

@@ -10,6 +10,8 @@ export interface Driver {
   readonly dialect: Dialect;
   /** Executes the statements in one transaction and answers the rows of the last one. */
   readonly read: Read;
+  /** While `work` runs, statements may take as long as they do; otherwise a connection that is silent is given up. */
+  waitFor<T>(work: () => Promise<T>): Promise<T>;
   /** Opens all connections that there may be. Never rejects. */
   warm(): Promise<void>;
   readonly openChannel: OpenChannel;

@@ -29,6 +29,7 @@ export function openPglite(instance: PGlite): Driver {
   return {
     dialect: new PGliteDialect({ pglite: instance }),
     read,
+    waitFor: (work) => work(),
     warm: async () => undefined,
     openChannel: toPgliteChannel(instance),
     // Kysely closes an instance only after it has used it.

@@ -1,7 +1,8 @@
 // Owns the connections to a PostgreSQL server, and what is read through them.
 
+import { Socket } from 'node:net';
 import { PostgresDialect } from 'kysely';
-import { Pool } from 'pg';
+import { Pool, type PoolClient } from 'pg';
 import { toPostgresChannel } from './change-channel.ts';
 import { limits } from './door.ts';
 import type { Driver, Read } from './driver.ts';
@@ -25,6 +26,8 @@ export function openPostgres(url: string, options: PostgresOptions): Driver {
     application_name: 'numbers-gateway',
     max: connections,
     keepAlive: true,
+    // What stands in between forgets connections that are idle.
+    keepAliveInitialDelayMillis: 10_000,
     // The pool's own default is to wait for ever.
     connectionTimeoutMillis: 500,
     // One that is logged in and has its statements prepared is worth more than the little that it holds.
@@ -39,6 +42,7 @@ export function openPostgres(url: string, options: PostgresOptions): Driver {
   return {
     dialect: new PostgresDialect({ pool }),
     read: createRead(pool, options),
+    waitFor: giveUpSilent(pool),
     async warm() {
       const clients = Array.from({ length: connections }, () => pool.connect());
       await Promise.allSettled(clients.map(async (client) => (await client).release()));
@@ -56,4 +60,34 @@ function createRead(pool: Pool, { onStatement }: PostgresOptions): Read {
       onSend();
       for (const { sql } of statements) onStatement(sql);
     });
+}
+
+/** By then the server has ended every statement, so whoever is silent still is not there any more. */
+const silentAfterMs = limits.statement_timeout + 1_000;
+
+/**
+ * Ends connections from which somebody awaits an answer that does not come. TCP would wait for a quarter of an hour, and
+ * all who ask for the same would wait with it.
+ */
+function giveUpSilent(pool: Pool): Driver['waitFor'] {
+  const taken = new Set<PoolClient>();
+  let patient = 0;
+  pool.on('connect', (client) => {
+    const { stream } = client.connection;
+    if (!(stream instanceof Socket)) return;
+    stream.setTimeout(silentAfterMs, () => {
+      if (patient > 0 || !taken.has(client)) return;
+      stream.destroy(new Error(`Connection terminated: silent for ${silentAfterMs} ms`));
+    });
+  });
+  pool.on('acquire', (client) => taken.add(client));
+  pool.on('release', (_error, client) => taken.delete(client));
+  return async (work) => {
+    patient += 1;
+    try {
+      return await work();
+    } finally {
+      patient -= 1;
+    }
+  };
 }

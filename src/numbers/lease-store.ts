@@ -58,7 +58,7 @@ export async function acquireLease(database: Database, request: LeaseRequest): P
   const calledAt = performance.now();
   // The wait for a connection would otherwise count as time in which nobody had asked yet.
   const toAskedMsAgo = () => request.askedMsAgo + performance.now() - calledAt;
-  return await database.withTenant(tenantId, async (transaction) => {
+  const claim = async (transaction: TenantTransaction): Promise<Lease> => {
     const ours = await claimSubjects(transaction, request);
     // After the lease, never before: a reading that ended in between is stored by now and is seen here.
     const rows = await listSubjects(transaction, request, toAskedMsAgo());
@@ -79,7 +79,11 @@ export async function acquireLease(database: Database, request: LeaseRequest): P
       credentials: new Map(credentials.map((row) => [row.number_id, row.sealed])),
       pauses: toPauses(rows[0]?.pauses ?? {}),
     };
-  });
+  };
+  const lease = await database.withTenant(tenantId, claim, 'nothing');
+  // What another process has stored is answered as live from now on, and memory must not fall behind that.
+  if (lease.satisfied.length > 0) database.changes.tell({ tenantId, keys: false });
+  return lease;
 }
 
 /** Answers the keys of those that are now the holder's. */

@@ -113,7 +113,7 @@ export interface ReadingsToRecord {
  */
 export async function recordReadings(database: Database, request: ReadingsToRecord): Promise<void> {
   const { tenantId, readings } = request;
-  await database.withTenant(tenantId, async (transaction) => {
+  const record = async (transaction: TenantTransaction): Promise<void> => {
     const ofNumbers = readings.filter((reading) => reading.block !== 'waba');
     const ofWabas = readings.filter((reading) => reading.block === 'waba');
     if (ofNumbers.length > 0) {
@@ -125,7 +125,8 @@ export async function recordReadings(database: Database, request: ReadingsToReco
     }
     await recordBudgets(transaction, tenantId, request.pauses ?? new Map());
     await deleteLeases(transaction, tenantId, request.holder, request.leased);
-  });
+  };
+  await database.withTenant(tenantId, record, 'numbers');
 }
 
 const snapshotKeys = {

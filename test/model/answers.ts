@@ -125,7 +125,8 @@ export function expectGraphQL(
     const known = findBlock(number, block);
     const outcome = told.get(block);
     const unsent = outcome === undefined || outcome === 'LIVE' ? null : outcome;
-    const isKnown = known !== undefined || unsent !== null;
+    // The state of a connection is known from the beginning.
+    const isKnown = known !== undefined || unsent !== null || block === 'connection';
     const expected = { known, told: outcome, unsent, observedAt: toObservedAt(number, block) };
     if (block === 'phone' || block === 'connection') {
       if (block === 'phone') {

@@ -219,6 +219,30 @@ describe('a document', () => {
   }, 120_000);
 });
 
+test('the list of a large tenant is given once, and not as often as aliases can ask for it', async () => {
+  await using gateway = await openTestGateway({ environment: { RATE_LIMIT: 'off' } });
+  const tenant = await gateway.addTenant();
+  await gateway.database.query(
+    `insert into whatsapp_number (tenant_id, id, number, name, provider, state, phone_number_id, waba_id)
+    select $1, 'wa_' || lpad(at::text, 32, '0'), '5511999999999', 'Shop', 'META', 'OPEN', 100000 + at, '20001'
+    from generate_series(1, 1_001) at`,
+    [tenant.id],
+  );
+  const list = (times: number) =>
+    tenant.graphql<Readonly<Record<string, readonly unknown[]>>>(
+      `{ ${repeat(times, (at) => `a${at}: numbers { id }`)} }`,
+    );
+  expect((await list(19)).body.data?.['a18']).toHaveLength(1_001);
+  const { status, body } = await list(20);
+  expect([status, body.errors?.[0]]).toMatchObject([
+    200,
+    {
+      message: expect.stringContaining('lists 20020 numbers'),
+      extensions: { code: 'QUERY_TOO_COMPLEX' },
+    },
+  ]);
+});
+
 function toQuery(body: Buffer | null): string {
   try {
     return String((JSON.parse(String(body)) as { query: unknown }).query);

@@ -18,6 +18,8 @@ export interface GraphQLContext {
    * generation.
    */
   list: ReturnType<Numbers['list']> | null;
+  /** How many fields ask for them. */
+  lists: number;
 }
 
 interface BuilderTypes {

@@ -1,9 +1,10 @@
 // Owns the number in the schema: its types, and the two queries that answer it.
 
 import type { GraphQLResolveInfo } from 'graphql';
+import { GatewayError } from '../errors.ts';
 import type { Health, WhatsAppNumber } from '../numbers/number.ts';
 import type { ConnectionState, ProviderName } from '../numbers/provider.ts';
-import type { NumberRequest, Numbers } from '../numbers/numbers.ts';
+import type { NumberRequest } from '../numbers/numbers.ts';
 import type { Effect, Reason, Sendability, Verdict } from '../numbers/sendable.ts';
 import { toWord } from '../numbers/vocabulary.ts';
 import { ApiKeyHintType } from './access.ts';
@@ -198,10 +199,21 @@ type QueryFields = PothosSchemaTypes.QueryFieldBuilder<
   typeof builder.$inferSchemaTypes.Root
 >;
 
+/** Numbers that an answer lists when several fields ask for all of them; one alone is given whatever it lists. */
+const mostListed = 20_000;
+
 // However many aliases ask for the list, it is one, with all that any of them shows.
-function listOnce(context: GraphQLContext, info: GraphQLResolveInfo): ReturnType<Numbers['list']> {
+async function listOnce(context: GraphQLContext, info: GraphQLResolveInfo) {
   context.list ??= context.numbers.list(context.access, toShownList(info));
-  return context.list;
+  context.lists += 1;
+  const numbers = await context.list;
+  const count = context.lists * numbers.length;
+  if (context.lists === 1 || count <= mostListed) return numbers;
+  throw new GatewayError(
+    'QUERY_TOO_COMPLEX',
+    `The operation lists ${count} numbers, and the limit is ${mostListed} when several fields ask for \`numbers\`; ask for them in one.`,
+    { details: { subject: 'numbers listed', count, limit: mostListed } },
+  );
 }
 
 export function toNumberQueries(t: QueryFields) {

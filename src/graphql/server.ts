@@ -85,7 +85,7 @@ function createAsk(options: GraphQLServerOptions) {
   const read = async (text: string, it: Asked): Promise<Reading> => {
     const { access, visit, request, context, answer } = it;
     const params = parseBody(text);
-    const asked = { access, numbers, answer, visit, asked: context, params, list: null };
+    const asked = { access, numbers, answer, visit, asked: context, params, list: null, lists: 0 };
     if (!isPlain(request)) {
       yoga ??= createEngine(steps).catch(forgetYoga);
       return { response: await askYoga(await yoga, request, asked), isLasting: false };

@@ -415,6 +415,43 @@ test('a session engine is asked for the state of a non-Meta number, and its fail
   });
 });
 
+test('a number that goes while it is read is not found, and the others are read all the same', async () => {
+  await using gateway = await openTestGateway();
+  const tenant = await gateway.addTenant();
+  const [gone, there] = [await tenant.addNumber(), await tenant.addNumber()];
+  const { arrived, release } = gateway.simulator.hold(gone.phoneNumberId);
+  const shown = '{ id health { freshness { source } } }';
+  const reading = tenant.graphql<Readonly<Record<string, unknown>>>(
+    `{ a: numbers { id } b: number(id: "${gone.id}", refresh: true) ${shown} c: number(id: "${there.id}", refresh: true) ${shown} }`,
+  );
+  await arrived;
+  await gateway.database.query('delete from whatsapp_number where id = $1', [gone.id]);
+  release();
+  const { status, body } = await reading;
+  expect([status, body.errors]).toMatchObject([
+    200,
+    [{ path: ['b'], extensions: { code: 'NUMBER_NOT_FOUND' } }],
+  ]);
+  const { body: stored } = await tenant.graphql(`{ number(id: "${there.id}") ${shown} }`);
+  expect(stored.data).toMatchObject({ number: { health: { freshness: { source: 'SNAPSHOT' } } } });
+});
+
+test('a tenant that goes while its number is read leaves nothing, and breaks nothing', async () => {
+  await using gateway = await openTestGateway();
+  const tenant = await gateway.addTenant();
+  const { id, phoneNumberId } = await tenant.addNumber();
+  const { arrived, release } = gateway.simulator.hold(phoneNumberId);
+  const reading = tenant.rest(`/v1/numbers/${id}?refresh=1`);
+  await arrived;
+  for (const table of ['api_key', 'whatsapp_number', 'refresh_lease', 'audit']) {
+    // oxlint-disable-next-line no-await-in-loop -- each refers to the ones after it
+    await gateway.database.query(`delete from ${table} where tenant_id = $1`, [tenant.id]);
+  }
+  await gateway.database.query('delete from tenant where id = $1', [tenant.id]);
+  release();
+  expect((await reading).status).toBe(404);
+});
+
 test('a state that nobody has confirmed for an hour says nothing about sending, though it was never asked for', async () => {
   await using gateway = await openTestGateway();
   const tenant = await gateway.addTenant();

@@ -109,7 +109,8 @@ export interface ReadingsToRecord {
 
 /**
  * Stores what was read and gives the lease back. A good block replaces an older one and never a newer one; a failure
- * leaves the last good value where it is. A state that somebody else has changed since the reading was sent stays.
+ * leaves the last good value where it is. A state that somebody else has changed since the reading was sent stays. Of a
+ * number or a tenant that has gone meanwhile nothing is stored.
  */
 export async function recordReadings(database: Database, request: ReadingsToRecord): Promise<void> {
   const { tenantId, readings } = request;
@@ -126,12 +127,28 @@ export async function recordReadings(database: Database, request: ReadingsToReco
     await recordBudgets(transaction, tenantId, request.pauses ?? new Map());
     await deleteLeases(transaction, tenantId, request.holder, request.leased);
   };
-  await database.withTenant(tenantId, record, 'numbers');
+  try {
+    await database.withTenant(tenantId, record, 'numbers');
+  } catch (error) {
+    if (!isOfNobody(error)) throw error;
+  }
+}
+
+// A tenant, or in this very moment a number, that is not there any more: foreign_key_violation.
+// https://www.postgresql.org/docs/current/errcodes-appendix.html
+function isOfNobody(error: unknown): boolean {
+  return (error as { code?: unknown } | null)?.code === '23503';
 }
 
 const snapshotKeys = {
   number_snapshot: { columns: sql`number_id, block`, values: sql`read.id, read.block` },
   waba_snapshot: { columns: sql`waba_id`, values: sql`read.id` },
+};
+
+const isPresent = {
+  number_snapshot: (tenantId: string) =>
+    sql`where exists (select from whatsapp_number n where n.tenant_id = ${tenantId} and n.id = read.id)`,
+  waba_snapshot: () => sql``,
 };
 
 // A reading without the evidence for a verdict leaves the last one that had it.
@@ -160,6 +177,7 @@ async function upsertSnapshots(
       ${observedAt}::timestamptz(3), clock_timestamp(), read.failure${verdict[table].value}
     from jsonb_to_recordset(${toJson(readings)}::jsonb)
       as read(block text, id text, data jsonb, failure jsonb, verdict text)
+    ${isPresent[table](tenantId)}
     order by read.id, read.block
     on conflict (tenant_id, ${columns}) do update set
       data = case when excluded.observed_at >= coalesce(${old}.observed_at, '-infinity')

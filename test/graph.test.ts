@@ -576,11 +576,23 @@ describe('an odd answer', () => {
     ['soon', null],
     ['-5', null],
     ['99999999999999999999', null],
+    ['Sat, 13 Sep 275760 00:00:01 GMT', null],
   ])('Retry-After: %s is read as %s', async (header, retryAt) => {
     const body = '{"error":{"code":4}}';
     await using upstream = await openServer(answering(body, { 'retry-after': header }, 400));
     expect(toFailure(await ask(upstream.graph, 'get'))).toMatchObject({ ...throttled, retryAt });
   });
+
+  test.each(['9999999', 'Fri, 31 Dec 9999 23:59:59 GMT', 'Sat, 13 Sep 275760 00:00:00 GMT'])(
+    'Retry-After: %s keeps an account for a day and no longer',
+    async (header) => {
+      const [body, headers] = ['{"error":{"code":4}}', { 'retry-after': header }];
+      await using upstream = await openServer(answering(body, headers, 400));
+      const failure = toFailure(await ask(upstream.graph, 'get'));
+      const ms = Date.parse(failure.retryAt ?? '') - Date.now();
+      expect(Math.round(ms / 60_000)).toBe(24 * 60);
+    },
+  );
 
   test('a code that GraphQL could not show is none', async () => {
     const body = '{"error":{"code":3000000000,"error_subcode":-2147483649}}';

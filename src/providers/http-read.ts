@@ -68,13 +68,25 @@ export async function readHttp(url: URL, options: ReadHttpOptions): Promise<Http
   }
 }
 
-/** The time at which a Retry-After header asks to come back, ISO 8601; null when it is absent or unreadable. */
+/** However long an upstream asks to be left alone. */
+const longestPauseMs = 24 * 3_600_000;
+
+/**
+ * The time at which a Retry-After header asks to come back, a day from now at most, ISO 8601; null when it is absent or
+ * unreadable.
+ */
 export function toRetryAt(headers: Headers, now: Date): string | null {
   const text = headers.get('retry-after')?.trim() ?? '';
-  if (/^\d{1,7}$/.test(text)) return new Date(now.getTime() + Number(text) * 1_000).toISOString();
+  const time = toRetryTime(text, now.getTime());
+  return Number.isNaN(time)
+    ? null
+    : new Date(Math.min(time, now.getTime() + longestPauseMs)).toISOString();
+}
+
+function toRetryTime(text: string, nowMs: number): number {
+  if (/^\d{1,7}$/.test(text)) return nowMs + Number(text) * 1_000;
   // Date.parse alone sees dates in texts such as -5.
-  const time = /^\w{3}, .{1,40} GMT$/.test(text) ? Date.parse(text) : Number.NaN;
-  return Number.isNaN(time) ? null : new Date(time).toISOString();
+  return /^\w{3}, .{1,40} GMT$/.test(text) ? Date.parse(text) : Number.NaN;
 }
 
 /** Null when the reply is larger than we read; the rest of it is then not waited for. */

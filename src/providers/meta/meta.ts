@@ -198,7 +198,10 @@ const unusable: UpstreamFailure = toPlainFailure(
 
 /** Null when it is not the node that was asked for: Graph gives each node its id, asked or not. */
 function toNode(id: string, node: GraphObject): GraphObject | null {
-  return String(node['id']) === id ? node : null;
+  const given = node['id'];
+  return (typeof given === 'string' || typeof given === 'number') && String(given) === id
+    ? node
+    : null;
 }
 
 /** Null when it is no profile. Meta's pages show the object flat and one level deeper; none at all is an unset profile. */

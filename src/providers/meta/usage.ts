@@ -64,7 +64,7 @@ function toPercent(budget: JsonObject): number {
   return Math.max(toCount(call_count), toCount(total_cputime), toCount(total_time));
 }
 
-// Ten million minutes are nineteen years: enough for any budget, and safe for any date made from it.
+// As minutes this is a day, which is as long as any budget is to be left alone.
 function toCount(value: unknown): number {
-  return typeof value === 'number' && value > 0 ? Math.min(value, 10_000_000) : 0;
+  return typeof value === 'number' && value > 0 ? Math.min(value, 1_440) : 0;
 }

@@ -562,10 +562,17 @@ describe('PostgreSQL in trouble', () => {
     first.catch(() => undefined);
     await met;
     const second = database.readTenant('a', statement);
-    for (const work of [ask(database), first, second]) {
+    const settled: string[] = [];
+    for (const [name, work] of Object.entries({ first, second })) {
+      work.catch(() => settled.push(name));
+    }
+    const entering = ask(database);
+    for (const work of [first, entering, second]) {
       // oxlint-disable-next-line no-await-in-loop -- all of them are under way
       await expect(work).rejects.toMatchObject(unavailable);
     }
+    // Whoever has waited for one does not wait for another.
+    expect(settled).toEqual(['first', 'second']);
     for (const text of silenced) proxy.setFault(text, null);
     expect(await database.readTenant('a', statement)).toEqual([['1']]);
   });

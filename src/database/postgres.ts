@@ -39,16 +39,21 @@ export function openPostgres(url: string, options: PostgresOptions): Driver {
   pool.on('error', (error) => options.onConnectionLost?.(error));
   // The same for one that is in use: its next statement tells.
   pool.on('connect', (client) => client.on('error', () => undefined));
+  const { waitFor, destroy } = giveUpSilent(pool);
   return {
     dialect: new PostgresDialect({ pool }),
     read: createRead(pool, options),
-    waitFor: giveUpSilent(pool),
+    waitFor,
     async warm() {
       const clients = Array.from({ length: connections }, () => pool.connect());
       await Promise.allSettled(clients.map(async (client) => (await client).release()));
     },
     openChannel: toPostgresChannel(url),
-    release: async () => void (pool.ended || (await pool.end())),
+    async release() {
+      if (!pool.ended) await pool.end();
+      // A server that has vanished does not answer a farewell.
+      setTimeout(destroy, leaveWithinMs).unref();
+    },
   };
 }
 
@@ -65,29 +70,41 @@ function createRead(pool: Pool, { onStatement }: PostgresOptions): Read {
 /** By then the server has ended every statement, so whoever is silent still is not there any more. */
 const silentAfterMs = limits.statement_timeout + 1_000;
 
+const leaveWithinMs = 1_000;
+
 /**
  * Ends connections from which somebody awaits an answer that does not come. TCP would wait for a quarter of an hour, and
  * all who ask for the same would wait with it.
  */
-function giveUpSilent(pool: Pool): Driver['waitFor'] {
+function giveUpSilent(pool: Pool): Pick<Driver, 'waitFor'> & { destroy(): void } {
+  const open = new Set<PoolClient>();
   const taken = new Set<PoolClient>();
   let patient = 0;
   pool.on('connect', (client) => {
     const { stream } = client.connection;
+    open.add(client);
+    stream.once('close', () => open.delete(client));
     if (!(stream instanceof Socket)) return;
     stream.setTimeout(silentAfterMs, () => {
-      if (patient > 0 || !taken.has(client)) return;
-      stream.destroy(new Error(`Connection terminated: silent for ${silentAfterMs} ms`));
+      const { bytesRead } = stream;
+      // What came while the event loop stood still is read first.
+      setImmediate(() => {
+        if (patient > 0 || !taken.has(client) || stream.bytesRead > bytesRead) return;
+        stream.destroy(new Error(`Connection terminated: silent for ${silentAfterMs} ms`));
+      });
     });
   });
   pool.on('acquire', (client) => taken.add(client));
   pool.on('release', (_error, client) => taken.delete(client));
-  return async (work) => {
-    patient += 1;
-    try {
-      return await work();
-    } finally {
-      patient -= 1;
-    }
+  return {
+    destroy: () => open.forEach(({ connection }) => connection.stream.destroy()),
+    async waitFor(work) {
+      patient += 1;
+      try {
+        return await work();
+      } finally {
+        patient -= 1;
+      }
+    },
   };
 }

@@ -11,6 +11,9 @@ interface Reading {
   isSent: boolean;
 }
 
+/** Whoever has waited that long for a reading that failed has its error, and not the time of another one. */
+const patienceMs = 1_000;
+
 /**
  * Of the same statements with the same values one is under way at a time, and one more waits for its end. `read` calls
  * `onSend` when it begins.
@@ -26,7 +29,12 @@ export function createSharedRead(
       if (readings.size === 0) readings = new Map();
       reading.rows = none;
     };
-    const rows = before === undefined ? start() : before.rows.then(start, start);
+    const begunAt = performance.now();
+    const startAfter = (error: unknown): Rows => {
+      if (performance.now() - begunAt > patienceMs) throw error;
+      return start();
+    };
+    const rows = before === undefined ? start() : before.rows.then(start, startAfter);
     const reading = { rows, isSent: false };
     readings.set(key, reading);
     // Before whoever asked goes on.

@@ -129,8 +129,10 @@ function toLate(cause: unknown, deadlineMs: number): GatewayError {
   return new GatewayError('UNAVAILABLE', message, { retryAfterSeconds: 1, cause });
 }
 
-function toRequestError(error: GraphQLError): GraphQLError {
+function toRequestError(error: GraphQLError, at: number): GraphQLError {
   const node = error.nodes?.[0];
+  // Beyond fifty of them graphql-js stops, and says so.
+  if (node === undefined && at > 0) return new GraphQLError('More variables need other values.');
   if (node?.kind !== Kind.VARIABLE_DEFINITION) {
     return new GraphQLError('operationName does not name one of the operations of the document.');
   }

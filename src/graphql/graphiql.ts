@@ -147,7 +147,9 @@ export function createGraphiql(
     if (request.headers.get('if-none-match') === etag) {
       return { status: 304, headers, body: null };
     }
-    if (!/\bgzip\b/.test(request.headers.get('accept-encoding') ?? '')) {
+    if (
+      !/\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))/.test(request.headers.get('accept-encoding') ?? '')
+    ) {
       return { status: 200, headers, body: toBody(html) };
     }
     const ofZipped = { ...headers, 'content-encoding': 'gzip' };

@@ -76,6 +76,20 @@ const accessScenario: Scenario<AccessStore> = async (store, database, { me: tena
 
 const numbersScenario: Scenario<NumbersStore> = async (store, database, { me: tenantId }) => {
   const reading = { data: { verifiedName: 'new' }, failure: null, state: 'OPEN' } as const;
+  const foreign = { block: 'phone', id: 'wa_2', ...reading } as const;
+  const isStored = async () => {
+    const { data } = await database.withTenant(tenantId, (transaction) =>
+      transaction
+        .selectFrom('number_snapshot')
+        .select('data')
+        .where('tenant_id', '=', tenantId)
+        .where('number_id', '=', 'wa_1')
+        .where('block', '=', 'phone')
+        .executeTakeFirstOrThrow(),
+    );
+    if (!JSON.stringify(data).includes('new'))
+      throw new Error('a number of somebody else is there');
+  };
   return [
     await store.updateState(database, tenantId, 'wa_1', 'CLOSE'),
     await store.updateCredential(database, tenantId, 'wa_1', 'sealed anew'),
@@ -83,9 +97,10 @@ const numbersScenario: Scenario<NumbersStore> = async (store, database, { me: te
       tenantId,
       holder: lease.holder,
       observedAt: new Date(),
-      readings: lease.subjects.map((subject) => ({ ...subject, ...reading })),
+      readings: [foreign, ...lease.subjects.map((subject) => ({ ...subject, ...reading }))],
       leased: lease.subjects,
     }),
+    await isStored(),
   ];
 };
 
@@ -220,6 +235,12 @@ describe.each(stores)('the filters of $path', ({ path, scenario, mutants }) => {
         [me],
       );
     }
+    // One that the other tenant alone has.
+    await database.query(
+      `insert into whatsapp_number (tenant_id, id, number, name, provider, state, phone_number_id, waba_id)
+       values ($1, 'wa_2', '5511999999999', 'Shop', 'META', 'OPEN', '10002', '20001')`,
+      [other],
+    );
     // Ours has ended, so that it can be had.
     await database.query(`update refresh_lease set expires_at = now() where tenant_id = $1`, [me]);
     await database.query(`update graph_budget set spent_until = now() where tenant_id = $1`, [me]);

@@ -147,7 +147,7 @@ const snapshotKeys = {
 
 const isPresent = {
   number_snapshot: (tenantId: string) =>
-    sql`where exists (select from whatsapp_number n where n.tenant_id = ${tenantId} and n.id = read.id)`,
+    sql`where exists (select from whatsapp_number n where n.id = read.id and n.tenant_id = ${tenantId})`,
   waba_snapshot: () => sql``,
 };
 

@@ -139,6 +139,7 @@ describe('what is remembered of a document', () => {
         asked: toRequestContext(new Headers()),
         access: {},
         list: Promise.resolve([]),
+        lists: 0,
         numbers: { getMany: async () => [null] },
       };
       contexts.push(new WeakRef(contextValue));

@@ -3,7 +3,7 @@
 import { once } from 'node:events';
 import { connect, Socket } from 'node:net';
 import { text as readText } from 'node:stream/consumers';
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
 import { GatewayError } from '../src/errors.ts';
 import { type PlainRequest, toPlainRequest } from '../src/exchange.ts';
 import { type HttpServer, listen } from '../src/http.ts';
@@ -227,6 +227,27 @@ test('a body is asked for once its sender was let in', async () => {
   expect(String(asked)).toBe('HTTP/1.1 100 Continue\r\n\r\n');
   socket.write(body);
   expect(await readText(socket)).toMatch(/^HTTP\/1.1 200 .*\{"data":/s);
+});
+
+test('a key that is revoked while its body is on the way lets nothing in', async () => {
+  vi.useFakeTimers({ toFake: ['performance'] });
+  onTestFinished(() => void vi.useRealTimers());
+  const { key, id } = await tenant.addKey();
+  const body = '{"query":"{ numbers { id } }"}';
+  const ask = async (meanwhile: () => Promise<unknown>): Promise<string> => {
+    const socket = connect({ host: '127.0.0.1', port: Number(new URL(server.url).port) });
+    socket.write(
+      `POST /graphql HTTP/1.1\r\nx-api-key: ${key}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\nexpect: 100-continue\r\nconnection: close\r\n\r\n`,
+    );
+    await once(socket, 'data');
+    await meanwhile();
+    vi.advanceTimersByTime(501);
+    socket.write(body);
+    return await readText(socket);
+  };
+  expect(await ask(async () => undefined)).toMatch(/^HTTP\/1.1 200 .*\{"data":/s);
+  const told = await ask(() => gateway.access.revokeKey(id));
+  expect(told).toMatch(/^HTTP\/1.1 401 .*"UNAUTHENTICATED"/s);
 });
 
 test('CONNECT is refused in the form of the contract, and whoever sends more ends nothing', async () => {

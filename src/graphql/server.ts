@@ -42,6 +42,9 @@ export interface GraphQLServerOptions {
   readonly suggestions: boolean;
 }
 
+/** Whoever takes longer over the body shows the key once more: it may have ended meanwhile. */
+const bodyWithinMs = 500;
+
 /** Answers a request to /graphql. Sets the context's `tenantId`; what else a reply needs is the gateway's. */
 export function createGraphQLServer(
   options: GraphQLServerOptions,
@@ -56,9 +59,14 @@ export function createGraphQLServer(
       () => {
         if (graphiql !== null && isForPage(request)) return graphiql(request);
         assertExecutable(request, methods);
-        return andThen(enter(options, request, context), async (entry) =>
-          ask(await context.waitFor(() => request.text()), { ...entry, request, context, answer }),
-        );
+        return andThen(enter(options, request, context), async (entry) => {
+          const text = await context.waitFor(() => request.text());
+          const { askedAt, source } = context;
+          if (performance.now() - askedAt > bodyWithinMs) {
+            await options.access.authenticate({ headers: request.headers, askedAt, source });
+          }
+          return ask(text, { ...entry, request, context, answer });
+        });
       },
       (thrown) => toResponse({ errors: [thrown] }, answer),
     );

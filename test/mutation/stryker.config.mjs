@@ -6,7 +6,6 @@ export default {
   mutate: [
     'src/access/*.ts',
     'src/secrets.ts',
-    'src/load.ts',
     'src/graphql/limits.ts',
     'src/graphql/cost.ts',
     'src/database/door.ts',

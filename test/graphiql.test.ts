@@ -180,6 +180,12 @@ test('the page is not sent again to a browser that has it', async () => {
 
   expect([first.status, second.status]).toEqual([200, 304]);
   expect(first.headers.get('content-encoding')).toBe('gzip');
+  for (const refused of ['gzip;q=0', 'br, gzip; q=0.0, deflate', 'br']) {
+    const asked = { ...headers, 'accept-encoding': refused };
+    // oxlint-disable-next-line no-await-in-loop -- one after the other
+    const { headers: told } = await gateway.fetch('/graphql', { headers: asked });
+    expect([refused, told.get('content-encoding')]).toEqual([refused, null]);
+  }
   expect(await second.text()).toBe('');
 });
 

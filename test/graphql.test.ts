@@ -494,6 +494,17 @@ describe('at the door', () => {
     expect(reply.text).not.toContain('canary');
   });
 
+  test('more wrong variables than are told one by one are not taken for a wrong operationName', async () => {
+    const names = Array.from({ length: 30 }, (_, at) => at);
+    const declared = names.map((at) => `$i${at}: ID!, $r${at}: Boolean!`).join(' ');
+    const fields = names.map((at) => `a${at}: number(id: $i${at}, refresh: $r${at}) { id }`);
+    const reply = await tenant.graphql(`query (${declared}) { ${fields.join(' ')} }`);
+    const messages = reply.body.errors?.map(({ message }) => message) ?? [];
+    expect(messages[0]).toBe('Variable $i0 needs a value of type ID!.');
+    expect(messages.at(-1)).toBe('More variables need other values.');
+    expect(reply.text).not.toContain('operationName');
+  });
+
   test('a null where the document allows none is the fault of the request, not a defect', async () => {
     gateway.clearLogLines();
     const query = 'query ($id: ID = "x") { number(id: $id) { id } }';

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { sentinelWabaId } from '../src/simulator/simulator.ts';
 import { type CommandLine, openCommandLine } from './command-line.ts';
 
@@ -86,6 +86,22 @@ describe('the demo', () => {
     directory = await mkdtemp(join(tmpdir(), 'numbers-gateway-demo-'));
   });
   afterAll(() => rm(directory, { recursive: true, force: true }));
+
+  test('goes on when whoever reads its log has ended', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'numbers-gateway-demo-'));
+    onTestFinished(() => rm(folder, { recursive: true, force: true }));
+    await using demo = start('', { DATA_DIR: folder, PORT: '0' });
+    await demo.until(/Ctrl-C/);
+    demo.child.stderr?.destroy();
+    const [curl = ''] = demo.stdout().match(/curl .*/g) ?? [];
+    // Each of them writes a line.
+    for (let time = 0; time < 3; time += 1) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      expect((await runCurl(curl)).status).toBe(200);
+    }
+    demo.child.kill('SIGTERM');
+    expect(await demo.ended).toBe(0);
+  });
 
   test('prints keys and commands that work, keeps its folder to itself, ends with 0, and starts again with the same keys', async () => {
     const environment = { DATA_DIR: directory, PORT: '0' };

@@ -516,6 +516,22 @@ describe('META, with fields that are refused', () => {
   });
 });
 
+test.each(['{"id":{"toString":1}}', '{"id":["100000000001"]}', '{"id":null}', '{}'])(
+  'META: %s is no answer to any question',
+  async (body) => {
+    const telemetry = createTelemetry({ level: 'silent' });
+    const fetch = async () => Response.json(JSON.parse(body));
+    const url = new URL('https://graph.example');
+    const graph = createGraphClient({ url, version: 'v26.0', fetch, telemetry });
+    const provider = createMetaProvider({ retryDelayMs: 1, telemetry, graph });
+    const [observation] = await provider.read([toTarget(0, { blocks: ['phone'] })], unhurried);
+    expect(observation?.reads.phone).toMatchObject({
+      ok: false,
+      failure: { code: 'META_UNAVAILABLE' },
+    });
+  },
+);
+
 describe('META, in part', () => {
   test('items that come back null are asked for again, and only those', async () => {
     await using upstream = openMeta();

@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { sentinelWabaId } from '../src/simulator/simulator.ts';
 import { type CommandLine, openCommandLine } from './command-line.ts';
+import { openFaultProxy } from './fault-proxy.ts';
 
 const main = fileURLToPath(new URL('../src/main.ts', import.meta.url));
 
@@ -222,6 +223,19 @@ describe('in production', () => {
     for (const secret of [ENCRYPTION_KEYS, API_KEY_PEPPER, 'EAA', 'ps_']) {
       expect(started.stdout() + started.stderr()).not.toContain(secret);
     }
+  });
+
+  test('SIGTERM ends it though PostgreSQL does not answer its farewell', async () => {
+    await using proxy = await openFaultProxy(line.database.url);
+    const database = Object.assign(new URL(line.database.url), { host: new URL(proxy.url).host });
+    await using started = start('serve', { ...line.environment, DATABASE_URL: database.href });
+    const [text] = await started.until(/.*\n/);
+    const { url } = JSON.parse(text) as { url: string };
+    expect((await fetch(`${url}/readyz`)).status).toBe(200);
+    // https://www.postgresql.org/docs/current/protocol-message-formats.html#PROTOCOL-MESSAGE-FORMATS-TERMINATE
+    proxy.setFault('X\0\0\0\u0004', { kind: 'blackhole' });
+    started.child.kill('SIGTERM');
+    expect(await started.ended).toBe(0);
   });
 
   test('a second signal ends it at once', async () => {

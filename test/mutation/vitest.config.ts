@@ -16,6 +16,7 @@ const subjects = [
   'cost',
   'documents',
   'secrets',
+  'shared-read',
   'snapshot-guard',
   'tenancy-filters',
   'key-ring',

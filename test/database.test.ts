@@ -6,6 +6,7 @@ import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { ConfigurationError } from '../src/config.ts';
@@ -554,6 +555,8 @@ describe('PostgreSQL in trouble', () => {
     await using database = await openDatabase({ kind: 'postgres', url });
     const statement = { name: 'one', sql: 'select 1::text', parameters: [] };
     await database.readTenant('a', statement);
+    // Idle for longer than silence is borne, as connections are that something in between forgets.
+    await delay(3_100);
     // A reading that travels, one that waits for its end, and a transaction.
     const silenced = ['one', 'begin'];
     for (const text of silenced) proxy.setFault(text, { kind: 'mute' });

@@ -85,8 +85,11 @@ function giveUpSilent(pool: Pool): Pick<Driver, 'waitFor'> & { destroy(): void }
     open.add(client);
     stream.once('close', () => open.delete(client));
     if (!(stream instanceof Socket)) return;
-    stream.setTimeout(silentAfterMs, () => {
+    stream.setTimeout(silentAfterMs);
+    stream.on('timeout', () => {
       const { bytesRead } = stream;
+      // Once it has fired, as it does while nobody asks, nothing that is written sets it again.
+      stream.setTimeout(silentAfterMs);
       // What came while the event loop stood still is read first.
       setImmediate(() => {
         if (patient > 0 || !taken.has(client) || stream.bytesRead > bytesRead) return;

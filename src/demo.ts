@@ -36,11 +36,11 @@ import {
 } from './demo/upstreams.ts';
 import { createGateway, type Gateway, type GatewayOverrides } from './gateway.ts';
 import { toMetaBlock } from './numbers/meta.ts';
-import { everything, type StoredNumber, toConnectionState } from './numbers/number.ts';
+import { fullProjection, type StoredNumber, toConnectionState } from './numbers/number.ts';
 import { type NewNumber, toOperatorAccess } from './numbers/numbers.ts';
 import { type Block, type ProviderName, toPlainFailure } from './numbers/provider.ts';
 import { toSupportedVerdict } from './numbers/sendable.ts';
-import { listAddresses, listNumbers } from './numbers/shown-store.ts';
+import { listAddresses, listNumbers } from './numbers/number-queries.ts';
 import { type Reading, recordReadings } from './numbers/store.ts';
 import { createTelemetry } from './telemetry.ts';
 
@@ -210,7 +210,7 @@ async function listStored(
   { database }: Gateway,
   tenantId: string,
 ): Promise<readonly StoredNumber[]> {
-  return await listNumbers(database, { tenantId, shown: everything, now: new Date() });
+  return await listNumbers(database, { tenantId, projection: fullProjection, now: new Date() });
 }
 
 function toNewNumber(tenantId: string, id: string, number: DemoNumber): NewNumber {

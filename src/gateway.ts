@@ -2,21 +2,21 @@
 // passage.ts's.
 
 import { type AccessControl, createAccessControl } from './access/access.ts';
-import { createAllowance } from './access/allowance.ts';
+import { createRateLimiter } from './access/rate-limit.ts';
 import { createLocalCounters, createSharedCounters } from './access/counters.ts';
-import { createVerifiedKeys, noVerifiedKeys } from './access/verified.ts';
-import { createAnswers, noAnswers } from './answers.ts';
+import { createKeyCache, disabledKeyCache } from './access/key-cache.ts';
+import { createResponseCache, disabledResponseCache } from './http/response-cache.ts';
 import type { Config } from './config.ts';
-import { type Database, openDatabase } from './database.ts';
-import { toFetchResponse, toPlainRequest } from './exchange.ts';
+import { type Database, openDatabase } from './database/database.ts';
+import { toFetchResponse, fromFetchRequest } from './http/message.ts';
 import { toRefusal } from './graphql/response.ts';
 import { createGraphQLServer } from './graphql/server.ts';
-import { createLoad } from './load.ts';
+import { createLoadShedder } from './http/load-shedding.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
 import { createNumbers, type Numbers } from './numbers/numbers.ts';
-import { createPassage, type Passage, type PassageOptions } from './passage.ts';
+import { createPipeline, type Pipeline, type PipelineOptions } from './http/pipeline.ts';
 import { createGraphClient } from './providers/meta/graph.ts';
-import type { GuardOptions } from './providers/meta/guard.ts';
+import type { LimitedFetchOptions } from './providers/meta/limited-fetch.ts';
 import { createMetaProvider } from './providers/meta/meta.ts';
 import { createPilotStatusProvider } from './providers/pilot-status.ts';
 import { createRestRouter, toErrorResponse } from './rest/routes.ts';
@@ -24,7 +24,7 @@ import { createRequestRuns, type RequestRuns } from './request-run.ts';
 import { createVault } from './secrets.ts';
 import { createTelemetry, type Telemetry } from './telemetry.ts';
 
-export interface Gateway extends Passage, AsyncDisposable {
+export interface Gateway extends Pipeline, AsyncDisposable {
   /** As `answer`, for whoever has a Request and wants a Response. */
   fetch(request: Request, address?: string): Promise<Response>;
   /** Null when metrics are off. */
@@ -48,7 +48,7 @@ export interface GatewayOverrides {
   /** Milliseconds that a live reading may take. */
   readonly deadlineMs?: number;
   /** How patient a request to Meta is. */
-  readonly graph?: Pick<GuardOptions, 'attemptTimeoutMs' | 'circuitPauseMs'>;
+  readonly graph?: Pick<LimitedFetchOptions, 'attemptTimeoutMs' | 'circuitPauseMs'>;
   /** Put into the header editor of GraphiQL. */
   readonly graphiqlKey?: string;
 }
@@ -60,15 +60,15 @@ export async function createGateway(
 ): Promise<Gateway> {
   const ground = await openGround(config, overrides);
   const core = createCore(ground);
-  const load = createLoad(config);
+  const load = createLoadShedder(config);
   ground.metrics.observeLoad(load);
-  const passage = createPassage({ ...ground, ...createDoors(ground, core), load });
+  const pipeline = createPipeline({ ...ground, ...createDoors(ground, core), load });
   const { database, telemetry, metrics } = ground;
   const { access, numbers, memory } = core;
   return {
-    ...passage,
+    ...pipeline,
     fetch: async (request, address) =>
-      toFetchResponse(await passage.answer(toPlainRequest(request), address)),
+      toFetchResponse(await pipeline.answer(fromFetchRequest(request), address)),
     metrics: config.metrics ? metrics : null,
     ready: () => database.ping(),
     database,
@@ -134,10 +134,10 @@ function createCore(ground: Ground) {
 function createDoors(
   { config, overrides, metrics, requests, telemetry }: Ground,
   { counters, memory, access, numbers }: Core,
-): Pick<PassageOptions, 'doors' | 'rest'> {
+): Pick<PipelineOptions, 'doors' | 'rest'> {
   const shared = {
     access,
-    allowance: createAllowance({ ...config, counters, onRefusal: metrics.requestLimited }),
+    rateLimiter: createRateLimiter({ ...config, counters, onRefusal: metrics.requestLimited }),
     answers: memory.answers,
     numbers: requests.observeNumbers(metrics.observeNumbers(numbers)),
     telemetry,
@@ -189,16 +189,16 @@ function createCounters({ config, database, telemetry }: Ground) {
 
 /** What is kept as long as the database tells of each change. */
 function createMemory({ config: { answerCacheMb }, database: { changes }, metrics, now }: Ground) {
-  if (answerCacheMb === 0) return { answers: noAnswers, verified: noVerifiedKeys };
+  if (answerCacheMb === 0) return { answers: disabledResponseCache, verified: disabledKeyCache };
   metrics.observeFeed(changes);
   return {
-    answers: createAnswers({
+    answers: createResponseCache({
       changes,
       maxBytes: answerCacheMb * 2 ** 20,
       now,
       onRecall: metrics.answerFound,
     }),
-    verified: createVerifiedKeys({ changes }),
+    verified: createKeyCache({ changes }),
   };
 }
 

@@ -6,11 +6,11 @@ import { enableCompileCache, flushCompileCache } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import type { Terminal } from './admin.ts';
 
-const oldestNode = 24;
+const minNodeVersion = 24;
 
-if (Number.parseInt(process.versions.node, 10) < oldestNode) {
+if (Number.parseInt(process.versions.node, 10) < minNodeVersion) {
   process.stderr.write(
-    `This program needs Node ${oldestNode} or newer, and this is ${process.version}. Its npm scripts bring their own: npm ci && npm start\n`,
+    `This program needs Node ${minNodeVersion} or newer, and this is ${process.version}. Its npm scripts bring their own: npm ci && npm start\n`,
   );
   process.exitCode = 1;
 } else {
@@ -41,7 +41,7 @@ async function main(): Promise<void> {
   const terminal: Terminal = { stdin, stdout, stderr, signal: listenForSignals() };
   process.exitCode = await run(process.argv.slice(2), terminal, {
     async listen(gateway, options) {
-      const { listen } = await import('./http.ts');
+      const { listen } = await import('./http/server.ts');
       const server = await listen(gateway, options);
       // Left to its end, a process that is killed would keep nothing of it.
       flushCompileCache();

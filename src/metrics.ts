@@ -2,10 +2,10 @@
 // name that a caller chose ever becomes a label.
 
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
-import type { AnswersOptions } from './answers.ts';
-import type { DatabaseOptions } from './database.ts';
+import type { ResponseCacheOptions } from './http/response-cache.ts';
+import type { DatabaseOptions } from './database/database.ts';
 import type { ChangeFeed } from './database/change-feed.ts';
-import type { Load, Overload } from './load.ts';
+import type { LoadShedder, Overload } from './http/load-shedding.ts';
 import type { WhatsAppNumber } from './numbers/number.ts';
 import type { Numbers } from './numbers/numbers.ts';
 import type { AnsweredRequest, Telemetry, UpstreamCall } from './telemetry.ts';
@@ -16,9 +16,9 @@ export interface Metrics {
   /** The same numbers, with the age of what was read noted. */
   observeNumbers(numbers: Numbers): Numbers;
   /** These are looked at when somebody asks. */
-  observeLoad(load: Load): void;
+  observeLoad(load: LoadShedder): void;
   observeFeed(changes: Pick<ChangeFeed, 'isCurrent'>): void;
-  answerFound: NonNullable<AnswersOptions['onRecall']>;
+  answerFound: NonNullable<ResponseCacheOptions['onRecall']>;
   observePool: NonNullable<DatabaseOptions['onPool']>;
   requestShed(reason: Overload['reason']): void;
   requestLimited(reason: 'points' | 'under way'): void;
@@ -239,7 +239,7 @@ function observePool(registers: Registry[], pool: Parameters<Metrics['observePoo
   });
 }
 
-function observeLoad(registers: Registry[], load: Load): void {
+function observeLoad(registers: Registry[], load: LoadShedder): void {
   const underWay: Gauge = new Gauge({
     name: 'gateway_requests_under_way',
     help: 'Requests that were begun and not answered yet.',

@@ -5,7 +5,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { GatewayError } from './errors.ts';
 import type { WhatsAppNumber } from './numbers/number.ts';
 import type { Numbers } from './numbers/numbers.ts';
-import type { RequestContext, Telemetry, WaitFor } from './telemetry.ts';
+import type { RequestContext, Telemetry, ReleaseWhile } from './telemetry.ts';
 
 export interface RequestRuns {
   /** Whatever is done in `work`, and comes of it, is done for this request. */
@@ -23,11 +23,11 @@ export function createRequestRuns(): RequestRuns {
   const requests = new AsyncLocalStorage<RequestContext>();
   const findContext = () => requests.getStore();
   // What is done for no request has no place to give away.
-  const waitFor: WaitFor = (work) => findContext()?.waitFor(work) ?? work();
+  const releaseWhile: ReleaseWhile = (work) => findContext()?.releaseWhile(work) ?? work();
   return {
     run: (request, work) => requests.run(request, work),
     observeTelemetry: (telemetry) => countCalls(telemetry, findContext),
-    observeNumbers: (numbers) => toPatient(noteShown(numbers, findContext), waitFor),
+    observeNumbers: (numbers) => toPatient(noteShown(numbers, findContext), releaseWhile),
   };
 }
 
@@ -51,9 +51,9 @@ function isMany(shown: Shown | readonly Shown[]): shown is readonly Shown[] {
 }
 
 function noteChange(context: RequestContext, number: Shown): void {
-  if (number instanceof GatewayError || number.changesAt === null) return;
-  const { changesAt } = context;
-  if (changesAt === null || number.changesAt < changesAt) context.changesAt = number.changesAt;
+  if (number instanceof GatewayError || number.validUntil === null) return;
+  const { validUntil } = context;
+  if (validUntil === null || number.validUntil < validUntil) context.validUntil = number.validUntil;
 }
 
 function noteShown(numbers: Numbers, findContext: FindContext): Numbers {
@@ -84,14 +84,14 @@ function noteShown(numbers: Numbers, findContext: FindContext): Numbers {
   };
 }
 
-function toPatient(numbers: Numbers, waitFor: WaitFor): Numbers {
+function toPatient(numbers: Numbers, releaseWhile: ReleaseWhile): Numbers {
   return {
     ...numbers,
     getMany(access, requests, signal) {
       const read = () => numbers.getMany(access, requests, signal);
-      return requests.some(({ refresh }) => refresh !== null) ? waitFor(read) : read();
+      return requests.some(({ refresh }) => refresh !== null) ? releaseWhile(read) : read();
     },
-    getLive: (...asked) => waitFor(() => numbers.getLive(...asked)),
-    getStatus: (...asked) => waitFor(() => numbers.getStatus(...asked)),
+    getLive: (...asked) => releaseWhile(() => numbers.getLive(...asked)),
+    getStatus: (...asked) => releaseWhile(() => numbers.getStatus(...asked)),
   };
 }

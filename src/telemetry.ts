@@ -9,7 +9,7 @@ export interface RequestContext {
   /** Shown in every answer and log line of the request. */
   readonly requestId: string;
   /** `performance.now()` at which it arrived. */
-  readonly askedAt: number;
+  readonly receivedAt: number;
   /** The address it comes from; `unknown` when it came over no socket. */
   readonly source: string;
   /** Written by the door once the key was verified, for the log. */
@@ -23,17 +23,17 @@ export interface RequestContext {
   /** Written by the gateway: whether a live reading was asked for, here or by whoever had asked for the same before. */
   isLive: boolean;
   /** Written by the gateway: the first moment at which what was shown is something else by itself; null for none. */
-  changesAt: Date | null;
+  validUntil: Date | null;
   /** Written by the door once the tenant was let in. */
-  visit: RequestVisit | null;
+  admission: RequestAdmission | null;
   /** Gives its place among those under way to others while it waits for somebody else; see load.ts. */
-  readonly waitFor: WaitFor;
+  readonly releaseWhile: ReleaseWhile;
 }
 
-export type WaitFor = <T>(work: () => Promise<T>) => Promise<T>;
+export type ReleaseWhile = <T>(work: () => Promise<T>) => Promise<T>;
 
 /** Where the tenant of a request stands; see access/allowance.ts. */
-export interface RequestVisit {
+export interface RequestAdmission {
   /** Null when there is no limit. */
   readonly standing: {
     readonly limit: number;
@@ -46,28 +46,28 @@ export interface RequestVisit {
   leave(): void;
 }
 
-export function toRequestContext(
+export function createRequestContext(
   headers: Pick<Headers, 'get'>,
   source = 'unknown',
-  waitFor: WaitFor = (work) => work(),
+  releaseWhile: ReleaseWhile = (work) => work(),
 ): RequestContext {
   return {
-    requestId: toRequestId(headers),
-    askedAt: performance.now(),
+    requestId: readRequestId(headers),
+    receivedAt: performance.now(),
     source,
     tenantId: null,
     keyId: null,
     operation: null,
     upstreamCalls: 0,
     isLive: false,
-    changesAt: null,
-    visit: null,
-    waitFor,
+    validUntil: null,
+    admission: null,
+    releaseWhile,
   };
 }
 
 /** The caller's x-request-id if it is harmless, else a new one. */
-export function toRequestId(headers: Pick<Headers, 'get'>): string {
+export function readRequestId(headers: Pick<Headers, 'get'>): string {
   const given = headers.get('x-request-id') ?? '';
   // One that looks like a key would stand in every line of the log.
   const isHarmless = /^[\w.-]{1,64}$/.test(given) && redact(given) === given;

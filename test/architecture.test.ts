@@ -31,20 +31,20 @@ interface Layer {
   readonly types?: Readonly<Record<string, string>>;
 }
 
-const foundation = /^src\/(errors|config|telemetry|secrets|exchange|json|soon)\.ts$/;
+const foundation =
+  /^src\/(errors|config|telemetry|secrets|json|maybe-promise|http\/message|http\/request-context)\.ts$/;
 const errors = /^src\/errors\.ts$/;
-const storage = /^src\/database(\.ts$|\/)/;
-const dataDirectory = /^src\/data-directory\.ts$/;
-const coreWithoutStores = /^src\/(access|numbers)\/(?!([a-z]+-)?store\.ts$)/;
-const answers = /^src\/answers\.ts$/;
+const storage = /^src\/database\//;
+const coreWithoutStores = /^src\/(access|numbers)\/(?!(([a-z]+-)?store|number-queries)\.ts$)/;
+const responseCache = /^src\/http\/response-cache\.ts$/;
 const port = /^src\/numbers\/(provider|meta|vocabulary|number)\.ts$/;
+const process = /^src\/(main|http\/server|http\/node-request|http\/write-batching)\.ts$/;
 const composition =
-  /^src\/(gateway\.ts|passage\.ts|request-run\.ts|load\.ts|metrics\.ts|admin\.ts|demo\.ts|admin\/|demo\/)/;
+  /^src\/(gateway\.ts|http\/pipeline\.ts|http\/load-shedding\.ts|request-run\.ts|metrics\.ts|admin\.ts|demo\.ts|admin\/|demo\/)/;
 
 const layers: readonly Layer[] = [
   { name: 'foundation', files: foundation, imports: [errors] },
-  { name: 'storage', files: storage, imports: [foundation, dataDirectory] },
-  { name: 'data directory', files: dataDirectory, imports: [foundation] },
+  { name: 'storage', files: storage, imports: [foundation] },
   { name: 'access', files: /^src\/access\//, imports: [foundation, storage] },
   {
     name: 'numbers',
@@ -52,34 +52,34 @@ const layers: readonly Layer[] = [
     imports: [foundation, storage],
     types: { 'src/access/access.ts': 'Access', 'src/access/key.ts': 'KeyHint' },
   },
-  { name: 'answers', files: answers, imports: [foundation, storage] },
+  { name: 'response cache', files: responseCache, imports: [foundation, storage] },
   { name: 'providers', files: /^src\/providers\//, imports: [foundation, port] },
   { name: 'simulator', files: /^src\/simulator\//, imports: [foundation, port] },
-  { name: 'graphql', files: /^src\/graphql\//, imports: [foundation, answers, coreWithoutStores] },
-  { name: 'rest', files: /^src\/rest\//, imports: [foundation, answers, coreWithoutStores] },
+  {
+    name: 'graphql',
+    files: /^src\/graphql\//,
+    imports: [foundation, responseCache, coreWithoutStores],
+  },
+  { name: 'rest', files: /^src\/rest\//, imports: [foundation, responseCache, coreWithoutStores] },
   {
     name: 'composition',
     files: composition,
-    imports: [/^src\/(?!(main|http|http-request)\.ts$)/],
+    imports: [/^src\/(?!(main|http\/server|http\/node-request|http\/write-batching)\.ts$)/],
   },
-  {
-    name: 'process',
-    files: /^src\/(main|http|http-request)\.ts$/,
-    imports: [foundation, composition],
-  },
+  { name: 'process', files: process, imports: [foundation, composition] },
 ];
 
 /** Layers whose files are no room: none of them may import another one unless the table says so. */
 const roomless: ReadonlySet<string> = new Set(['foundation']);
 
 const commandLine = /^src\/(admin\.ts|admin\/|main\.ts)/;
-const store = /^src\/(access|numbers)\/([a-z]+-)?store\.ts$/;
+const store = /^src\/(access|numbers)\/(([a-z]+-)?store|number-queries)\.ts$/;
 
 /** Who may import a package; one that is not listed may be imported by nobody. */
 const packages: readonly (readonly [name: RegExp, files: RegExp])[] = [
   [/^node:/, /^(src|migrations)\//],
   [/^pino$/, /^src\/telemetry\.ts$/],
-  [/^kysely(\/|$)/, /^(src\/database(\.ts$|\/)|migrations\/)/],
+  [/^kysely(\/|$)/, /^(src\/database\/|migrations\/)/],
   [/^kysely$/, store],
   [/^(pg|@electric-sql\/pglite)$/, storage],
   [/^(graphql|graphql-yoga|@graphql-yoga\/.*|@pothos\/.*|dataloader)$/, /^src\/graphql\//],
@@ -238,7 +238,7 @@ function toImports(files: readonly SourceFile[]): readonly Import[] {
       [...withoutComments(text).matchAll(importPattern)].flatMap((match) => {
         const specifier = match[2] ?? match[3] ?? match[4] ?? match[5];
         // The migrations are found by listing their folder.
-        if (specifier === undefined && path === 'src/database.ts') return [];
+        if (specifier === undefined && path === 'src/database/database.ts') return [];
         const target = toTarget(path, specifier ?? 'something that only a run can tell');
         return [{ from: path, clause: match[1] ?? '', target }];
       }),
@@ -355,8 +355,16 @@ const machinePath = (...names: readonly string[]) => ['', ...names].join('/');
 const planted: readonly Planted[] = [
   ['imports follow the layer table', 'src/errors.ts', `import { toConfig } from './config.ts'`],
   ['imports follow the layer table', 'src/config.ts', `import type { T } from './telemetry.ts'`],
-  ['imports follow the layer table', 'src/secrets.ts', `import { x } from './database.ts'`],
-  ['imports follow the layer table', 'src/database.ts', `import { x } from './access/store.ts'`],
+  [
+    'imports follow the layer table',
+    'src/secrets.ts',
+    `import { x } from './database/database.ts'`,
+  ],
+  [
+    'imports follow the layer table',
+    'src/database/database.ts',
+    `import { x } from '../access/store.ts'`,
+  ],
   ['imports follow the layer table', 'src/access/access.ts', `import '../numbers/number.ts'`],
   [
     'imports follow the layer table',
@@ -403,7 +411,11 @@ const planted: readonly Planted[] = [
     'src/graphql/number.ts',
     `import { x } from '../numbers/store.ts'`,
   ],
-  ['imports follow the layer table', 'src/graphql/server.ts', `await import('../database.ts')`],
+  [
+    'imports follow the layer table',
+    'src/graphql/server.ts',
+    `await import('../database/database.ts')`,
+  ],
   ['imports follow the layer table', 'src/graphql/server.ts', `import { x } from '../rest/a.ts'`],
   [
     'imports follow the layer table',
@@ -411,8 +423,12 @@ const planted: readonly Planted[] = [
     `export {\n  x,\n} from '../access/store.ts'`,
   ],
   ['imports follow the layer table', 'src/rest/routes.ts', `type A = import('../gateway.ts').A`],
-  ['imports follow the layer table', 'src/gateway.ts', `import { listen } from './http.ts'`],
-  ['imports follow the layer table', 'src/http.ts', `import { x } from './numbers/numbers.ts'`],
+  ['imports follow the layer table', 'src/gateway.ts', `import { listen } from './http/server.ts'`],
+  [
+    'imports follow the layer table',
+    'src/http/server.ts',
+    `import { x } from '../numbers/numbers.ts'`,
+  ],
   ['packages stay in their room', 'src/gateway.ts', `import p from '../package.json'`],
   ['imports follow the layer table', 'src/attic/thing.ts', `import '../errors.ts'`],
   ['imports follow the layer table', 'src/gateway.ts', `import { x } from '../test/harness.ts'`],
@@ -442,7 +458,11 @@ const planted: readonly Planted[] = [
   ['a file has at most 400 lines', 'src/errors.ts', 'x\n'.repeat(401)],
   ['nothing is exported by default', 'src/errors.ts', 'export default function f() {}'],
   ['nothing is exported by default', 'src/errors.ts', 'export { f as default }'],
-  ['only config.ts reads the environment', 'src/database.ts', `const p = process.env['PORT']`],
+  [
+    'only config.ts reads the environment',
+    'src/database/database.ts',
+    `const p = process.env['PORT']`,
+  ],
   ['only config.ts reads the environment', 'src/rest/routes.ts', 'const { env } = process.env'],
   ['only config.ts reads the environment', 'src/main.ts', `import { env } from 'node:process'`],
   [
@@ -505,7 +525,10 @@ const legal: readonly SourceFile[] = [
   },
   { path: 'src/config.ts', text: `import { x } from './errors.ts'\nexport const e = process.env` },
   { path: 'src/telemetry.ts', text: `import { pino } from 'pino'\nconsole.error('x')` },
-  { path: 'src/database.ts', text: `import pg from 'pg'\nawait import(new URL(file).href)` },
+  {
+    path: 'src/database/database.ts',
+    text: `import pg from 'pg'\nawait import(new URL(file).href)`,
+  },
   {
     path: 'src/numbers/refresh.ts',
     text: `import type { Access } from '../access/access.ts'\nimport { a } from './store.ts'`,
@@ -532,7 +555,10 @@ const legal: readonly SourceFile[] = [
   },
   { path: 'src/gateway.ts', text: `import { x } from './numbers/store.ts'` },
   { path: 'src/admin.ts', text: `import T from 'cli-table3'\nimport { x } from './gateway.ts'` },
-  { path: 'src/main.ts', text: `import { x } from './admin.ts'\nimport { y } from './http.ts'` },
+  {
+    path: 'src/main.ts',
+    text: `import { x } from './admin.ts'\nimport { y } from './http/server.ts'`,
+  },
   { path: 'test/a.test.ts', text: `import { test } from 'vitest'\ntest.each([1])('x', () => {})` },
   { path: 'README.md', text: 'see https://example.com/home/page and /etc/hosts' },
 ];

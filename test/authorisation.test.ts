@@ -17,7 +17,7 @@ import {
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createKey } from '../src/access/key.ts';
 import { schema } from '../src/graphql/schema.ts';
-import { listen } from '../src/http.ts';
+import { listen } from '../src/http/server.ts';
 import {
   createDigits,
   openTestGateway,
@@ -456,7 +456,7 @@ describe.each(Object.entries(types))('the fields of %s', (typeName, { shows, fie
 
 describe('the routes outside of the route table', () => {
   test('are those that the source of the server and of the gateway names', () => {
-    const sources = ['http', 'gateway'].map((name) =>
+    const sources = ['http/server', 'gateway'].map((name) =>
       readFileSync(new URL(`../src/${name}.ts`, import.meta.url), 'utf8'),
     );
     const named = new Set(sources.join('\n').match(/(?<=')\/[a-z][\w/.-]*(?=')/g));

@@ -5,9 +5,9 @@ import { randomBytes } from 'node:crypto';
 import { inspect } from 'node:util';
 import { Client } from 'pg';
 import { describe, expect, test } from 'vitest';
-import { listen } from '../src/http.ts';
+import { listen } from '../src/http/server.ts';
 import { sentinels, sentinelWabaId } from '../src/simulator/simulator.ts';
-import { openCommandLine } from './command-line.ts';
+import { openCommandLine } from './admin/command-line.ts';
 import {
   databases,
   openTestDatabase,

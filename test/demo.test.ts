@@ -347,7 +347,7 @@ describe('the fleet', () => {
     const identify = (key: string) =>
       access.authenticate({
         headers: new Headers({ 'x-api-key': key }),
-        askedAt: performance.now(),
+        receivedAt: performance.now(),
         source: 'unknown',
       });
     expect(await identify(tenantKey)).toMatchObject({ tenantId, numberId: null });

@@ -7,7 +7,7 @@ import { PGlite } from '@electric-sql/pglite';
 import { Client } from 'pg';
 import { inject } from 'vitest';
 import { readEnvironment, toConfig } from '../src/config.ts';
-import { type Database, type DatabaseOptions, openDatabase } from '../src/database.ts';
+import { type Database, type DatabaseOptions, openDatabase } from '../src/database/database.ts';
 import type { Gateway, GatewayOverrides } from '../src/gateway.ts';
 import type { NewNumber } from '../src/numbers/numbers.ts';
 import {

@@ -9,8 +9,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { sentinelWabaId } from '../src/simulator/simulator.ts';
-import { type CommandLine, openCommandLine } from './command-line.ts';
-import { openFaultProxy } from './fault-proxy.ts';
+import { type CommandLine, openCommandLine } from './admin/command-line.ts';
+import { openFaultProxy } from './providers/fault-proxy.ts';
 
 const main = fileURLToPath(new URL('../src/main.ts', import.meta.url));
 

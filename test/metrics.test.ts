@@ -1,7 +1,7 @@
 // What Prometheus is told, where, and that it holds nothing of anybody.
 
 import { expect, test } from 'vitest';
-import { listen } from '../src/http.ts';
+import { listen } from '../src/http/server.ts';
 import type { Fault } from '../src/simulator/simulator.ts';
 import { openTestDatabase, openTestGateway } from './harness.ts';
 

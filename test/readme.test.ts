@@ -12,7 +12,7 @@ import { environmentVariables, readEnvironment, toConfig } from '../src/config.t
 import { type DemoAnnouncement, openDemo } from '../src/demo.ts';
 import { errorCatalogue } from '../src/errors.ts';
 import { createGateway, type Gateway } from '../src/gateway.ts';
-import { createLoad } from '../src/load.ts';
+import { createLoadShedder } from '../src/http/load-shedding.ts';
 import { createMetrics } from '../src/metrics.ts';
 import { openTestDatabase } from './harness.ts';
 
@@ -139,7 +139,7 @@ describe('what is mentioned', () => {
 
   test('is a metric that exists', async () => {
     const metrics = createMetrics();
-    using load = createLoad(toConfig(readEnvironment({})));
+    using load = createLoadShedder(toConfig(readEnvironment({})));
     metrics.observeLoad(load);
     metrics.observePool({ totalCount: 0, idleCount: 0, waitingCount: 0 });
     metrics.observeFeed({ isCurrent: () => true });

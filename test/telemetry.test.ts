@@ -7,7 +7,7 @@ import { createKey } from '../src/access/key.ts';
 import type { LogLevel } from '../src/config.ts';
 import { GatewayError } from '../src/errors.ts';
 import { createVault } from '../src/secrets.ts';
-import { createTelemetry, redact, type Telemetry, toRequestContext } from '../src/telemetry.ts';
+import { createTelemetry, redact, type Telemetry, createRequestContext } from '../src/telemetry.ts';
 
 interface Recorder extends Telemetry {
   readonly lines: readonly string[];
@@ -276,7 +276,8 @@ describe('redaction', () => {
   });
 });
 
-const idOf = (given: string) => toRequestContext(new Headers({ 'x-request-id': given })).requestId;
+const idOf = (given: string) =>
+  createRequestContext(new Headers({ 'x-request-id': given })).requestId;
 
 describe('the id of a request', () => {
   test('is the one of the caller where it is harmless', () => {

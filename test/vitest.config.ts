@@ -7,7 +7,8 @@ export default defineConfig({
   // As Node resolves them. Vite would load a second copy of graphql beside the one that Pothos and Yoga load.
   ssr: { resolve: { conditions: ['module-sync', 'node'] } },
   test: {
-    include: ['test/*.test.ts'],
+    include: ['test/**/*.test.ts'],
+    exclude: ['test/bench/**', '**/node_modules/**'],
     globalSetup: ['test/setup.ts'],
     pool: 'forks',
     // Two at least: a test file waits for its databases about as long as it computes.

@@ -1,14 +1,14 @@
 // Owns who asks: authentication by API key, and the life of tenants and keys. What they may ask for is the core's.
 
 import { randomUUID } from 'node:crypto';
-import type { Database } from '../database.ts';
+import type { Database } from '../database/database.ts';
 import { GatewayError } from '../errors.ts';
-import type { Soon } from '../soon.ts';
-import { createAttempts } from './attempts.ts';
+import type { MaybePromise } from '../maybe-promise.ts';
+import { createAuthThrottle } from './auth-throttle.ts';
 import { type Counters, createLocalCounters } from './counters.ts';
 import { createKey, isKey, type KeyHint, toFingerprint, toKeyHash, toKeyHint } from './key.ts';
 import * as store from './store.ts';
-import { noVerifiedKeys, type VerifiedKey, type VerifiedKeys } from './verified.ts';
+import { disabledKeyCache, type CachedKey, type KeyCache } from './key-cache.ts';
 
 /** Somebody whose key was verified, and when they asked. */
 export interface Access {
@@ -17,7 +17,7 @@ export interface Access {
   /** The number that the key is bound to; null for a tenant-scoped key. Both see all numbers of the tenant. */
   readonly numberId: string | null;
   /** `performance.now()` at which the request arrived. */
-  readonly askedAt: number;
+  readonly receivedAt: number;
 }
 
 export interface Tenant {
@@ -66,10 +66,10 @@ export interface AuditEntry {
 }
 
 /** A request that has yet to show who sends it. */
-export interface Attempt {
+export interface AuthenticationRequest {
   readonly headers: Pick<Headers, 'get'>;
   /** `performance.now()` at which it arrived. */
-  readonly askedAt: number;
+  readonly receivedAt: number;
   /** The address it comes from; see source.ts. */
   readonly source: string;
 }
@@ -81,7 +81,7 @@ export interface AccessControl {
    * database. RATE_LIMITED, before the database is asked, when the source has tried too many of them; see attempts.ts.
    * A key that is remembered is known at once.
    */
-  authenticate(attempt: Attempt): Soon<Access>;
+  authenticate(attempt: AuthenticationRequest): MaybePromise<Access>;
   createTenant(name: string, id?: string): Promise<Tenant>;
   listTenants(): Promise<readonly Tenant[]>;
   /** Throws TENANT_NOT_FOUND. */
@@ -105,7 +105,7 @@ export interface AccessOptions {
   /** Where those are counted; in this process unless told. */
   readonly counters?: Counters;
   /** Those that need not be asked for again; none unless told. */
-  readonly verified?: VerifiedKeys;
+  readonly verified?: KeyCache;
   /** Milliseconds on a clock that only goes forward. */
   readonly clock?: () => number;
 }
@@ -187,15 +187,15 @@ function createAuthenticate({
   pepper,
   failuresPerMinute = 20,
   counters = createLocalCounters(),
-  verified = noVerifiedKeys,
+  verified = disabledKeyCache,
   clock,
 }: AccessOptions): AccessControl['authenticate'] {
-  const attempts = createAttempts({ failuresPerMinute, counters, ...(clock && { clock }) });
+  const attempts = createAuthThrottle({ failuresPerMinute, counters, ...(clock && { clock }) });
   const refuse = async (source: string, fingerprint: string | null): Promise<never> => {
     await attempts.recordFailure(source, fingerprint);
     throw toUnauthenticated();
   };
-  return ({ headers, askedAt, source }) => {
+  return ({ headers, receivedAt, source }) => {
     const text = headers.get('x-api-key');
     // Whoever sends none has guessed nothing.
     if (text === null) throw toUnauthenticated();
@@ -204,18 +204,18 @@ function createAuthenticate({
     if (fingerprint === null) return refuse(source, null);
     const noting = attempts.isUseDue(fingerprint);
     const remembered = noting ? undefined : verified.find(fingerprint);
-    if (remembered !== undefined) return toAccess(remembered, askedAt);
+    if (remembered !== undefined) return toAccess(remembered, receivedAt);
     const ask = () => store.findKeyAcrossTenants(database, toKeyHash(text, pepper), noting);
     return verified.verify(fingerprint, ask).then((key) => {
       if (key === undefined) return refuse(source, fingerprint);
       attempts.recordVerified(fingerprint, noting);
-      return toAccess(key, askedAt);
+      return toAccess(key, receivedAt);
     });
   };
 }
 
-function toAccess({ tenantId, id: keyId, numberId }: VerifiedKey, askedAt: number): Access {
-  return { tenantId, keyId, numberId, askedAt };
+function toAccess({ tenantId, id: keyId, numberId }: CachedKey, receivedAt: number): Access {
+  return { tenantId, keyId, numberId, receivedAt };
 }
 
 function toUnauthenticated(): GatewayError {

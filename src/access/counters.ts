@@ -2,7 +2,7 @@
 // What is limited, and to how much, is left to allowance.ts and attempts.ts.
 
 import { RateLimiterMemory, RateLimiterPostgres } from 'rate-limiter-flexible';
-import type { Database } from '../database.ts';
+import type { Database } from '../database/database.ts';
 import * as store from './store.ts';
 
 /** Counts by name, in a window of time that begins with the first thing counted. */

@@ -1,7 +1,7 @@
 // Owns the SQL on tenants and keys.
 
 import { CompiledQuery, sql } from 'kysely';
-import type { Database } from '../database.ts';
+import type { Database } from '../database/database.ts';
 import { prepare, type TextRow } from '../database/statement.ts';
 
 export interface TenantRow {

@@ -3,13 +3,13 @@
 
 import { InvalidArgumentError } from '@commander-js/extra-typings';
 
-const longestName = 200;
+const maxNameLength = 200;
 
 /** Of a tenant, a key, a number or an instance. */
 export function parseName(text: string): string {
   if (text.trim() === '') throw new InvalidArgumentError('Give it at least one visible character.');
-  if ([...text].length > longestName) {
-    throw new InvalidArgumentError(`Use at most ${longestName} characters.`);
+  if ([...text].length > maxNameLength) {
+    throw new InvalidArgumentError(`Use at most ${maxNameLength} characters.`);
   }
   if (/\p{Cc}/u.test(text)) throw new InvalidArgumentError('Leave out control characters.');
   return text;
@@ -67,7 +67,7 @@ export function parseFuture(text: string): Date {
 }
 
 const unitsMs = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
-const longestDurationMs = 365 * unitsMs.d;
+const maxDurationMs = 365 * unitsMs.d;
 
 /** Milliseconds. */
 export function parseDuration(text: string): number {
@@ -77,7 +77,7 @@ export function parseDuration(text: string): number {
     throw new InvalidArgumentError('Write 0, or a number with a unit: 90s, 30m, 24h, 7d.');
   }
   const durationMs = Number(amount) * unitsMs[unit as keyof typeof unitsMs];
-  if (durationMs > longestDurationMs) throw new InvalidArgumentError('Use at most 365d.');
+  if (durationMs > maxDurationMs) throw new InvalidArgumentError('Use at most 365d.');
   return durationMs;
 }
 

@@ -6,7 +6,7 @@ import { parseId } from './arguments.ts';
 import { type Session, withGateway } from './session.ts';
 import { toTable } from './terminal.ts';
 
-const largestLimit = 10_000;
+const maxLimit = 10_000;
 
 export function addAuditCommands(program: CommandUnknownOpts, session: Session): void {
   program
@@ -36,8 +36,8 @@ export function addAuditCommands(program: CommandUnknownOpts, session: Session):
 
 function parseLimit(text: string): number {
   const limit = Number(text);
-  if (!/^\d{1,5}$/.test(text) || limit < 1 || limit > largestLimit) {
-    throw new InvalidArgumentError(`Write a number from 1 to ${largestLimit}.`);
+  if (!/^\d{1,5}$/.test(text) || limit < 1 || limit > maxLimit) {
+    throw new InvalidArgumentError(`Write a number from 1 to ${maxLimit}.`);
   }
   return limit;
 }

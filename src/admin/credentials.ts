@@ -8,7 +8,7 @@ import { UsageError } from './arguments.ts';
 import type { Terminal } from './terminal.ts';
 
 /** In bytes; credentials are some hundreds. */
-const largestInput = 65_536;
+const maxInput = 65_536;
 
 /**
  * `source` is a path, or `-` for standard input. Throws INVALID_REQUEST when what stands there are no credentials, and
@@ -29,7 +29,7 @@ async function readInput({ stdin, signal }: Terminal): Promise<string> {
   for await (const chunk of addAbortSignal(signal, stdin)) {
     const bytes = Buffer.from(chunk as Buffer | string);
     size += bytes.length;
-    if (size > largestInput) throw toTooLarge();
+    if (size > maxInput) throw toTooLarge();
     chunks.push(bytes);
   }
   return Buffer.concat(chunks).toString();
@@ -38,8 +38,8 @@ async function readInput({ stdin, signal }: Terminal): Promise<string> {
 async function readFile(path: string): Promise<string> {
   try {
     await using file = await open(path);
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(largestInput + 1));
-    if (bytesRead > largestInput) throw toTooLarge();
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(maxInput + 1));
+    if (bytesRead > maxInput) throw toTooLarge();
     return buffer.toString('utf8', 0, bytesRead);
   } catch (error) {
     if (error instanceof GatewayError) throw error;
@@ -79,7 +79,7 @@ function isSecret(value: unknown): boolean {
 }
 
 function toTooLarge(): GatewayError {
-  return toInvalid(`they have more than ${largestInput} bytes`);
+  return toInvalid(`they have more than ${maxInput} bytes`);
 }
 
 function toInvalid(problem: string): GatewayError {

@@ -1,7 +1,7 @@
 // Owns the command that brings stored credentials under the first encryption key, while the gateway serves.
 
 import type { CommandUnknownOpts } from '@commander-js/extra-typings';
-import type { Database } from '../database.ts';
+import type { Database } from '../database/database.ts';
 import { toCredentialPlace } from '../numbers/refresh.ts';
 import { createVault, type Vault } from '../secrets.ts';
 import { openMigratedGateway, readCommandConfig } from './opening.ts';
@@ -24,7 +24,7 @@ export interface Rotation {
 /** Small enough that a transaction is over in an instant, and that little is done twice after an interruption. */
 const batchSize = 50;
 /** Somebody else who stores credentials of the same number again and again is not chased for ever. */
-const mostTries = 3;
+const maxTries = 3;
 
 export function addEncryptionCommands(program: CommandUnknownOpts, session: Session): void {
   program
@@ -129,7 +129,7 @@ async function rotateBatch(
     // oxlint-disable-next-line no-await-in-loop -- one try after the other
     const missed = await replaceSealedCredentials(database, tenantId, changes);
     done.rewrapped += changes.length - missed.length;
-    if (tries === mostTries) {
+    if (tries === maxTries) {
       done.failed.push(...missed);
       return;
     }

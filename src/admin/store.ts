@@ -1,6 +1,6 @@
 // Owns the SQL that only the command line asks.
 
-import type { Database } from '../database.ts';
+import type { Database } from '../database/database.ts';
 import { prepare, queries } from '../database/statement.ts';
 
 export interface SealedCredentialRow {

@@ -1,7 +1,7 @@
 // Owns the news of what has changed in the database, whoever has changed it: who is told, and how sure it is that nothing
 // was missed. How messages travel is change-channel.ts's, when the feed is alive is pulse.ts's.
 
-import { createPulse, type Pulse } from './pulse.ts';
+import { createHeartbeat, type Heartbeat } from './heartbeat.ts';
 
 export interface Change {
   /** Null: everybody's, or nobody knows whose. */
@@ -62,22 +62,22 @@ export function createChangeFeed(
   { clock = () => performance.now(), onLost }: ChangeFeedOptions = {},
 ): OwnedChangeFeed {
   const listeners = new Set<(change: Change) => void>();
-  const pulse = createPulse(clock);
+  const heartbeat = createHeartbeat(clock);
   let listening: Promise<void> | null = null;
   const tell = (change: Change): void => {
     for (const listener of listeners) listener(change);
   };
   return {
     tell,
-    isCurrent: pulse.isCurrent,
+    isCurrent: heartbeat.isCurrent,
     subscribe(listener) {
       listeners.add(listener);
-      listening ??= listen({ openChannel, pulse, tell, onLost });
+      listening ??= listen({ openChannel, heartbeat, tell, onLost });
       return () => void listeners.delete(listener);
     },
-    catchUp: async () => void (listening === null || (await pulse.untilNextBeat())),
+    catchUp: async () => void (listening === null || (await heartbeat.untilNextBeat())),
     async [Symbol.asyncDispose]() {
-      pulse.stop();
+      heartbeat.stop();
       await listening;
     },
   };
@@ -85,7 +85,7 @@ export function createChangeFeed(
 
 interface Listening {
   readonly openChannel: OpenChannel;
-  readonly pulse: Pulse;
+  readonly heartbeat: Heartbeat;
   readonly tell: (change: Change) => void;
   readonly onLost: ChangeFeedOptions['onLost'];
 }
@@ -100,41 +100,44 @@ const retryAfterMsAtMost = 10_000;
 
 // Never rejects; ends when the pulse is stopped.
 async function listen(options: Listening): Promise<void> {
-  const { pulse, onLost } = options;
+  const { heartbeat, onLost } = options;
   let failures = 0;
   const proved = () => {
     failures = 0;
   };
-  while (!pulse.isStopped()) {
+  while (!heartbeat.isStopped()) {
     // oxlint-disable-next-line no-await-in-loop -- one connection after the other
     const cause = await follow(options, proved).catch((error: unknown) => error as Error);
-    pulse.reset();
-    if (pulse.isStopped()) return;
+    heartbeat.reset();
+    if (heartbeat.isStopped()) return;
     if (failures === 0) onLost?.(cause);
     failures += 1;
-    const longestMs = Math.min(retryAfterMsAtMost, retryAfterMs * 2 ** failures);
+    const maxMs = Math.min(retryAfterMsAtMost, retryAfterMs * 2 ** failures);
     // When a server has come back, not all gateways come at once.
     // oxlint-disable-next-line no-await-in-loop -- the pause before the next connection
-    await pulse.recover(longestMs * (0.5 + Math.random() / 2));
+    await heartbeat.recover(maxMs * (0.5 + Math.random() / 2));
   }
 }
 
 /** One connection for as long as it lasts. Always rejects: with what has ended it. */
-async function follow({ openChannel, pulse, tell }: Listening, proved: () => void): Promise<never> {
+async function follow(
+  { openChannel, heartbeat, tell }: Listening,
+  proved: () => void,
+): Promise<never> {
   await using channel = await openChannel({
     heard(message) {
-      if (!pulse.take(message)) tell(toChange(message));
+      if (!heartbeat.take(message)) tell(toChange(message));
     },
-    lost: pulse.fail,
+    lost: heartbeat.fail,
   });
   // What was committed while there was no connection was told to nobody.
   tell(everything);
   for (;;) {
     // oxlint-disable-next-line no-await-in-loop -- one beat after the other
-    const tookMs = await pulse.beat(channel.send);
+    const tookMs = await heartbeat.beat(channel.send);
     proved();
     // oxlint-disable-next-line no-await-in-loop -- the pause before the next beat
-    await pulse.rest(beatEveryMs - tookMs);
+    await heartbeat.rest(beatEveryMs - tookMs);
   }
 }
 

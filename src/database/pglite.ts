@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 import type { PGlite } from '@electric-sql/pglite';
 import { CompiledQuery, PGliteDialect } from 'kysely';
-import { lockDirectory } from '../data-directory.ts';
+import { lockDirectory } from './data-directory.ts';
 import { toPgliteChannel } from './change-channel.ts';
 import type { Driver, Read } from './driver.ts';
 import type { TextRow } from './statement.ts';

@@ -4,7 +4,7 @@ import { Socket } from 'node:net';
 import { PostgresDialect } from 'kysely';
 import { Pool, type PoolClient } from 'pg';
 import { toPostgresChannel } from './change-channel.ts';
-import { limits } from './door.ts';
+import { limits } from './tenant-transaction.ts';
 import type { Driver, Read } from './driver.ts';
 import { createReadQueue } from './read-queue.ts';
 

@@ -2,7 +2,7 @@
 // all connections are busy, travels in few packets. That spares both sides a good part of the work of a small reading.
 
 import type { Pool } from 'pg';
-import { areKnown, isOfStatement, sendTrips, type Trip } from './round-trip.ts';
+import { areKnown, isOfStatement, sendPipelined, type PipelinedRead } from './pipelined-reads.ts';
 import type { Statement, TextRow } from './statement.ts';
 
 /** Executes the statements in one transaction and answers the rows of the last one; `onSend` is called when they leave. */
@@ -11,7 +11,7 @@ export type QueuedRead = (
   onSend: () => void,
 ) => Promise<readonly TextRow[]>;
 
-interface Waiting extends Trip {
+interface Waiting extends PipelinedRead {
   readonly onSend: () => void;
 }
 
@@ -19,10 +19,10 @@ interface Waiting extends Trip {
  * One that takes long holds up those that travel behind it, even while connections are idle: to have each take an idle one
  * costs a third of the readings a second. What gave many rows the last time travels alone.
  */
-const mostTogether = 8;
+const maxTogether = 8;
 const manyRows = 250;
 /** The largest readings that are told from the others. */
-const mostLarge = 1_000;
+const maxLarge = 1_000;
 
 export function createReadQueue(pool: Pool): QueuedRead {
   const waiting: Waiting[] = [];
@@ -30,7 +30,7 @@ export function createReadQueue(pool: Pool): QueuedRead {
   let [asked, isDue, remembers] = [0, false, true];
   const askForConnections = (): void => {
     // One that is not prepared travels alone.
-    while (asked * (remembers ? mostTogether : 1) < waiting.length) void leave();
+    while (asked * (remembers ? maxTogether : 1) < waiting.length) void leave();
   };
   const endTurn = (): void => {
     isDue = false;
@@ -40,18 +40,18 @@ export function createReadQueue(pool: Pool): QueuedRead {
     const last = waiting.at(-1);
     asked += 1;
     const client = await pool.connect().catch((error: Error) => error);
-    const share = Math.min(Math.ceil(waiting.length / asked), mostTogether);
+    const share = Math.min(Math.ceil(waiting.length / asked), maxTogether);
     asked -= 1;
     if (client instanceof Error) {
       // Those who came later have not waited long enough yet.
       const late = waiting.splice(0, last === undefined ? 0 : waiting.indexOf(last) + 1);
       for (const { reject } of late) reject(client);
     } else {
-      const mayShare = ({ statements }: Trip): boolean =>
+      const mayShare = ({ statements }: PipelinedRead): boolean =>
         remembers && areKnown(client, statements) && !large.has(statements);
       const trips = waiting.splice(0, countTogether(waiting.slice(0, share), mayShare));
       for (const { onSend } of trips) onSend();
-      sendTrips(client, trips, remembers);
+      sendPipelined(client, trips, remembers);
     }
     askForConnections();
   };
@@ -76,7 +76,10 @@ export function createReadQueue(pool: Pool): QueuedRead {
 }
 
 /** Only what the connection knows travels with others, so that none of them depends on the statement of another. */
-function countTogether(trips: readonly Trip[], mayShare: (trip: Trip) => boolean): number {
+function countTogether(
+  trips: readonly PipelinedRead[],
+  mayShare: (trip: PipelinedRead) => boolean,
+): number {
   const alone = trips.findIndex((trip) => !mayShare(trip));
   return alone === -1 ? trips.length : Math.max(alone, 1);
 }
@@ -95,7 +98,7 @@ function createLarge() {
       if (isLarge) known.add(toKey(statements));
       else if (known.size > 0) known.delete(toKey(statements));
       for (const first of known) {
-        if (known.size <= mostLarge) break;
+        if (known.size <= maxLarge) break;
         known.delete(first);
       }
     },

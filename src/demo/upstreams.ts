@@ -25,7 +25,7 @@ export function createDemoSimulator(graphVersion: string): Simulator {
   const numbers = Object.values(demoNumbers);
   const metaNumbers = numbers.filter(isMetaNumber);
   const simulator = createSimulator({
-    maximumVersion: Math.max(26, Number.parseInt(graphVersion.slice(1), 10)),
+    maxVersion: Math.max(26, Number.parseInt(graphVersion.slice(1), 10)),
     wabas: wabas.map(({ waba }) => toSimulatedWaba(waba)),
     phones: metaNumbers.map(toSimulatedPhone),
     tokens: [

@@ -4,7 +4,7 @@
 import SchemaBuilder from '@pothos/core';
 import DataloaderPlugin from '@pothos/plugin-dataloader';
 import type { Access } from '../access/access.ts';
-import type { PlainRequest } from '../exchange.ts';
+import type { HttpRequest } from '../http/message.ts';
 import type { Numbers } from '../numbers/numbers.ts';
 
 /** One for each request: DataLoaders are kept by it, so that what one request asks for travels together. */
@@ -12,7 +12,7 @@ export interface GraphQLContext {
   readonly access: Access;
   readonly numbers: Numbers;
   /** Its signal is aborted when the caller has gone. */
-  readonly request: Pick<PlainRequest, 'headers' | 'signal'>;
+  readonly request: Pick<HttpRequest, 'headers' | 'signal'>;
   /**
    * The tenant's numbers, once they were asked for. Not in a WeakMap by the context: what that holds outlives the young
    * generation.

@@ -9,7 +9,7 @@ import {
   type ValidatedExecutionArgs,
   visit,
 } from 'graphql';
-import { prices } from '../access/allowance.ts';
+import { prices } from '../access/rate-limit.ts';
 import { metaBlocks } from '../numbers/meta.ts';
 import { listSelectedBlocks, listSubfields } from './selection.ts';
 

@@ -10,17 +10,17 @@ import {
   print,
   validateExecutionArgs,
 } from 'graphql';
-import type { Visit } from '../access/allowance.ts';
+import type { Admission } from '../access/rate-limit.ts';
 import { GatewayError } from '../errors.ts';
-import type { PlainRequest } from '../exchange.ts';
+import type { HttpRequest } from '../http/message.ts';
 import type { RequestContext } from '../telemetry.ts';
 import { type Price, toPrice } from './cost.ts';
-import { createRepeated } from './repeated.ts';
+import { createPlanCache } from './plan-cache.ts';
 
 /** The part of the context that says who asks and what it has cost so far. */
 export interface ExecutionContext {
-  readonly request: Pick<PlainRequest, 'headers' | 'signal'>;
-  readonly visit: Visit;
+  readonly request: Pick<HttpRequest, 'headers' | 'signal'>;
+  readonly admission: Admission;
   readonly asked: RequestContext;
 }
 
@@ -40,10 +40,10 @@ export function createExecute(
   maxCost: number,
   deadlineMs = defaultDeadlineMs,
 ): (args: ExecutionArgs) => Promise<ExecutionResult> {
-  const findCompiled = createRepeated();
+  const findCompiled = createPlanCache();
   return async (args) => {
     const context = args.contextValue as ExecutionContext;
-    const { visit, asked } = context;
+    const { admission, asked } = context;
     const stop = createStop(context.request, deadlineMs);
     try {
       const validated = validateExecutionArgs({ ...args, abortSignal: stop.signal });
@@ -51,11 +51,11 @@ export function createExecute(
       const price = toPrice(validated);
       asked.operation = price.operation;
       assertAffordable(price, maxCost);
-      await visit.charge(price.requested - 1);
+      await admission.charge(price.requested - 1);
       const execute = findCompiled(validated) ?? executeRootSelectionSet;
       const result = await execute(validated);
       const actual = price.toActual(result, asked.upstreamCalls);
-      visit.settle(price.requested - actual);
+      admission.settle(price.requested - actual);
       return isCostWanted(context.request) ? withCost(result, price, actual, context) : result;
     } catch (error) {
       const told = stop.isLate() ? toLate(error, deadlineMs) : error;
@@ -75,7 +75,7 @@ function assertAffordable({ requested }: Price, limit: number): void {
 }
 
 /** Whether the answer says what it has cost, and so belongs to this request alone. */
-export function isCostWanted({ headers }: Pick<PlainRequest, 'headers'>): boolean {
+export function isCostWanted({ headers }: Pick<HttpRequest, 'headers'>): boolean {
   return ['1', 'true'].includes(headers.get(costHeader) ?? '');
 }
 
@@ -83,7 +83,7 @@ function withCost(
   result: ExecutionResult,
   { requested }: Price,
   actual: number,
-  { asked: { upstreamCalls }, visit: { standing } }: ExecutionContext,
+  { asked: { upstreamCalls }, admission: { standing } }: ExecutionContext,
 ): ExecutionResult {
   const { limit = null, remaining = null, resetAt = null } = standing ?? {};
   const cost = { requested, actual, upstreamCalls, limit, remaining, resetAt };

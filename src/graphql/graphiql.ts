@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
-import type { PlainRequest, PlainResponse } from '../exchange.ts';
+import type { HttpRequest, HttpResponse } from '../http/message.ts';
 
 /** Stands where a key belongs until somebody puts one there. */
 const placeholder = 'ps_your_token_here';
@@ -138,7 +138,7 @@ const favicon = `data:image/svg+xml,${encodeURIComponent(
 /** The page is made when it is first asked for: it is large, and many processes never show it. */
 export function createGraphiql(
   apiKey: string | null,
-): (request: PlainRequest) => Promise<PlainResponse> {
+): (request: HttpRequest) => Promise<HttpResponse> {
   let page: Promise<Page> | undefined;
   return async (request) => {
     page ??= createPage(apiKey);

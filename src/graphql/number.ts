@@ -10,7 +10,7 @@ import { toWord } from '../numbers/vocabulary.ts';
 import { ApiKeyHintType } from './access.ts';
 import { builder, createEnum, type GraphQLContext } from './builder.ts';
 import { FreshnessType, MetaDetailsType, toRawDescription, toVocabularyEnum } from './meta.ts';
-import { listSelectedBlocks, toShown, toShownList } from './selection.ts';
+import { listSelectedBlocks, projectionOf, listProjectionOf } from './selection.ts';
 
 const ProviderEnum = createEnum<ProviderName>('Provider', 'How the number reaches WhatsApp.', {
   META: "Official, through Meta's Cloud API.",
@@ -35,7 +35,7 @@ const VerdictEnum = createEnum<Verdict>('Verdict', 'Whether the number may send 
 
 const EffectEnum = createEnum<Effect>('Effect', 'What a reason does to the verdict.', {
   BLOCKS: 'Makes it NO.',
-  UNSETTLES: 'Makes it UNKNOWN, unless another reason blocks.',
+  INCONCLUSIVE: 'Makes it UNKNOWN, unless another reason blocks.',
   INFORMS: 'Changes nothing, and is worth knowing.',
 });
 
@@ -200,19 +200,19 @@ type QueryFields = PothosSchemaTypes.QueryFieldBuilder<
 >;
 
 /** Numbers that an answer lists when several fields ask for all of them; one alone is given whatever it lists. */
-const mostListed = 20_000;
+const maxListed = 20_000;
 
 // However many aliases ask for the list, it is one, with all that any of them shows.
 async function listOnce(context: GraphQLContext, info: GraphQLResolveInfo) {
-  context.list ??= context.numbers.list(context.access, toShownList(info));
+  context.list ??= context.numbers.list(context.access, listProjectionOf(info));
   context.lists += 1;
   const numbers = await context.list;
   const count = context.lists * numbers.length;
-  if (context.lists === 1 || count <= mostListed) return numbers;
+  if (context.lists === 1 || count <= maxListed) return numbers;
   throw new GatewayError(
     'QUERY_TOO_COMPLEX',
-    `The operation lists ${count} numbers, and the limit is ${mostListed} when several fields ask for \`numbers\`; ask for them in one.`,
-    { details: { subject: 'numbers listed', count, limit: mostListed } },
+    `The operation lists ${count} numbers, and the limit is ${maxListed} when several fields ask for \`numbers\`; ask for them in one.`,
+    { details: { subject: 'numbers listed', count, limit: maxListed } },
   );
 }
 
@@ -254,7 +254,7 @@ function toRequest({ id, refresh }: NumberArguments, info: GraphQLResolveInfo): 
   return {
     id,
     refresh: refresh === true ? listSelectedBlocks(info) : null,
-    shown: toShown(info),
+    projection: projectionOf(info),
   };
 }
 
@@ -285,6 +285,6 @@ function isLive(requests: readonly NumberRequest[]): boolean {
 const unwatched = new AbortController().signal;
 
 /** Requests with the same key are one request. */
-function toCacheKey({ id, refresh, shown }: NumberRequest): string {
-  return JSON.stringify([id, refresh, shown]);
+function toCacheKey({ id, refresh, projection }: NumberRequest): string {
+  return JSON.stringify([id, refresh, projection]);
 }

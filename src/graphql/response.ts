@@ -3,12 +3,12 @@
 
 import { type ExecutionResult, GraphQLError } from 'graphql';
 import { GatewayError, toGatewayError } from '../errors.ts';
-import type { PlainRequest, PlainResponse } from '../exchange.ts';
+import type { HttpRequest, HttpResponse } from '../http/message.ts';
 import type { Telemetry } from '../telemetry.ts';
 
 /** What is known of a request when it is answered. */
 export interface AnswerContext {
-  readonly request: Pick<PlainRequest, 'headers' | 'signal'>;
+  readonly request: Pick<HttpRequest, 'headers' | 'signal'>;
   readonly requestId: string;
   readonly telemetry: Telemetry;
 }
@@ -27,7 +27,7 @@ type MediaType = typeof json | typeof graphqlJson;
 export function toResponse(
   { errors = [], ...result }: Result,
   context: AnswerContext,
-): PlainResponse {
+): HttpResponse {
   const mediaType = toMediaType(context.request.headers.get('accept'));
   if (errors.length === 0) {
     return { status: 200, headers: answerHeaders[mediaType], body: JSON.stringify(result) };
@@ -42,7 +42,7 @@ export function toRefusal(
   error: GatewayError,
   requestId: string,
   accept: string | null,
-): PlainResponse {
+): HttpResponse {
   const problem: Problem = { error, thrown: error, place: null, ofDocument: false };
   return toErrorAnswer([problem], {}, toMediaType(accept), requestId);
 }
@@ -52,7 +52,7 @@ function toErrorAnswer(
   result: Omit<Result, 'errors'>,
   mediaType: MediaType,
   requestId: string,
-): PlainResponse {
+): HttpResponse {
   const refusal = 'data' in result ? undefined : problems[0];
   const told = problems.map((problem) => toJson(problem, requestId));
   return {
@@ -62,7 +62,7 @@ function toErrorAnswer(
   };
 }
 
-function toAnswerHeaders(mediaType: MediaType): PlainResponse['headers'] {
+function toAnswerHeaders(mediaType: MediaType): HttpResponse['headers'] {
   return {
     'content-type': `${mediaType}; charset=utf-8`,
     // An answer belongs to a key, and is asked for again before it is used again.
@@ -71,7 +71,7 @@ function toAnswerHeaders(mediaType: MediaType): PlainResponse['headers'] {
   };
 }
 
-const answerHeaders: Readonly<Record<MediaType, PlainResponse['headers']>> = {
+const answerHeaders: Readonly<Record<MediaType, HttpResponse['headers']>> = {
   [json]: toAnswerHeaders(json),
   [graphqlJson]: toAnswerHeaders(graphqlJson),
 };
@@ -79,7 +79,7 @@ const answerHeaders: Readonly<Record<MediaType, PlainResponse['headers']>> = {
 function toErrorHeaders(
   problems: readonly Problem[],
   refusal: Problem | undefined,
-): PlainResponse['headers'] {
+): HttpResponse['headers'] {
   const waits = problems.flatMap(({ error }) => error.retryAfterSeconds ?? []);
   const allow = refusal?.error.allow;
   return {
@@ -160,8 +160,8 @@ function toStatus(refusal: Problem | undefined, mediaType: MediaType): number {
 // A client says the same each time, and there are few kinds of clients. What is remembered is bounded all the same: the
 // words are the caller's.
 const mediaTypes = new Map<string, MediaType>();
-const mostMediaTypes = 100;
-const longestAccept = 200;
+const maxMediaTypes = 100;
+const maxAcceptLength = 200;
 
 /** Of the answer to a request with this header. */
 export function toMediaType(accept: string | null): MediaType {
@@ -169,8 +169,8 @@ export function toMediaType(accept: string | null): MediaType {
   const known = mediaTypes.get(accept);
   if (known !== undefined) return known;
   const mediaType = negotiate(accept, [json, graphqlJson]) ?? json;
-  if (mediaTypes.size >= mostMediaTypes) mediaTypes.clear();
-  if (accept.length <= longestAccept) mediaTypes.set(accept, mediaType);
+  if (mediaTypes.size >= maxMediaTypes) mediaTypes.clear();
+  if (accept.length <= maxAcceptLength) mediaTypes.set(accept, mediaType);
   return mediaType;
 }
 

@@ -12,7 +12,7 @@ import {
   type SelectionNode,
 } from 'graphql';
 import { type MetaBlock, metaBlocks } from '../numbers/meta.ts';
-import type { Shown } from '../numbers/number.ts';
+import type { Projection } from '../numbers/number.ts';
 
 /** Where fields stand: the part of a resolver's `info` that selections are read by. */
 export type SelectionInfo = Pick<GraphQLResolveInfo, 'fieldNodes' | 'fragments' | 'variableValues'>;
@@ -33,23 +33,23 @@ export function listSelectedBlocks(info: SelectionInfo): readonly MetaBlock[] {
 const blocks = Object.keys(metaBlocks) as MetaBlock[];
 
 /** What the selection on a WhatsAppNumber looks at. */
-export function toShown(info: SelectionInfo): Shown {
-  return remember(info, () => findShown(info));
+export function projectionOf(info: SelectionInfo): Projection {
+  return remember(info, () => computeProjection(info));
 }
 
 // One array of nodes is one place of an operation, with everything that is skipped left out; a plan has the same ones
 // each time.
-const remembered = new WeakMap<SelectionInfo['fieldNodes'], Shown>();
+const remembered = new WeakMap<SelectionInfo['fieldNodes'], Projection>();
 
-function remember({ fieldNodes }: SelectionInfo, find: () => Shown): Shown {
+function remember({ fieldNodes }: SelectionInfo, find: () => Projection): Projection {
   const known = remembered.get(fieldNodes);
   if (known !== undefined) return known;
-  const shown = find();
-  remembered.set(fieldNodes, shown);
-  return shown;
+  const projection = find();
+  remembered.set(fieldNodes, projection);
+  return projection;
 }
 
-function findShown(info: SelectionInfo): Shown {
+function computeProjection(info: SelectionInfo): Projection {
   const fields = listSubfields(info.fieldNodes, info);
   const names = new Set(fields.map((field) => field.name.value));
   const listBelow = (name: string) =>
@@ -60,18 +60,20 @@ function findShown(info: SelectionInfo): Shown {
   return {
     details: fields.some((field) => !plain.has(field.name.value)),
     apiKeys: names.has('apiKeys'),
-    health: toShownHealth(names.has('health') ? listBelow('health') : null),
+    health: healthProjectionOf(names.has('health') ? listBelow('health') : null),
     meta: names.has('meta') ? blocks.filter((block) => listBelow('meta').includes(block)) : null,
   };
 }
 
 /** The same for all aliases of the list together. */
-export function toShownList(info: SelectionInfo & Pick<GraphQLResolveInfo, 'operation'>): Shown {
+export function listProjectionOf(
+  info: SelectionInfo & Pick<GraphQLResolveInfo, 'operation'>,
+): Projection {
   return remember(info, () => {
     const lists = listSubfields([info.operation], info).filter(
       (field) => field.name.value === 'numbers',
     );
-    return findShown({ ...info, fieldNodes: lists });
+    return computeProjection({ ...info, fieldNodes: lists });
   });
 }
 
@@ -80,7 +82,7 @@ const plain = new Set(
   '__typename id provider state isFullyConnected apiKeys health meta'.split(' '),
 );
 
-function toShownHealth(fields: readonly string[] | null): Shown['health'] {
+function healthProjectionOf(fields: readonly string[] | null): Projection['health'] {
   if (fields === null) return 'nothing';
   return fields.some((name) => name === 'sendability' || name === 'freshness')
     ? 'everything'

@@ -4,20 +4,25 @@
 import { type DocumentNode, getOperationAST, GraphQLError, type Source, validate } from 'graphql';
 import type { GraphQLParams, Plugin } from 'graphql-yoga';
 import type { Access, AccessControl } from '../access/access.ts';
-import type { Allowance, Visit } from '../access/allowance.ts';
-import { enter, type Entry } from '../access/entry.ts';
-import { type Answers, type Question, type Reading, recallOrRead } from '../answers.ts';
+import type { RateLimiter, Admission } from '../access/rate-limit.ts';
+import { enter, type Entry } from '../access/admission.ts';
+import {
+  type ResponseCache,
+  type Question,
+  type Reading,
+  getOrCompute,
+} from '../http/response-cache.ts';
 import type { GraphQLLimits } from '../config.ts';
 import { GatewayError } from '../errors.ts';
 import {
-  type PlainRequest,
-  type PlainResponse,
+  type HttpRequest,
+  type HttpResponse,
   toFetchResponse,
-  toPlainResponse,
-} from '../exchange.ts';
+  fromFetchResponse,
+} from '../http/message.ts';
 import { type JsonObject, parseJson, toObject } from '../json.ts';
 import type { Numbers } from '../numbers/numbers.ts';
-import { andThen, orElse, type Soon } from '../soon.ts';
+import { chain, recover, type MaybePromise } from '../maybe-promise.ts';
 import type { RequestContext, Telemetry } from '../telemetry.ts';
 import type { GraphQLContext } from './builder.ts';
 import { createExecute, isCostWanted } from './execution.ts';
@@ -28,9 +33,9 @@ import { schema } from './schema.ts';
 
 export interface GraphQLServerOptions {
   readonly access: AccessControl;
-  readonly allowance: Allowance;
+  readonly rateLimiter: RateLimiter;
   /** Those that are kept in memory. */
-  readonly answers: Answers;
+  readonly answers: ResponseCache;
   readonly limits: GraphQLLimits;
   readonly numbers: Numbers;
   /** Ties what is done in `work`, and what comes of it, to the request. */
@@ -48,22 +53,22 @@ const bodyWithinMs = 500;
 /** Answers a request to /graphql. Sets the context's `tenantId`; what else a reply needs is the gateway's. */
 export function createGraphQLServer(
   options: GraphQLServerOptions,
-): (request: PlainRequest, context: RequestContext) => Soon<PlainResponse> {
+): (request: HttpRequest, context: RequestContext) => MaybePromise<HttpResponse> {
   const { telemetry } = options;
   const ask = createAsk(options);
   const graphiql = options.graphiql === null ? null : createGraphiql(options.graphiql.apiKey);
   const methods = graphiql === null ? ['POST'] : ['GET', 'POST'];
   return (request, context) => {
     const answer = { request, requestId: context.requestId, telemetry };
-    return orElse<PlainResponse>(
+    return recover<HttpResponse>(
       () => {
         if (graphiql !== null && isForPage(request)) return graphiql(request);
         assertExecutable(request, methods);
-        return andThen(enter(options, request, context), async (entry) => {
-          const text = await context.waitFor(() => request.text());
-          const { askedAt, source } = context;
-          if (performance.now() - askedAt > bodyWithinMs) {
-            await options.access.authenticate({ headers: request.headers, askedAt, source });
+        return chain(enter(options, request, context), async (entry) => {
+          const text = await context.releaseWhile(() => request.text());
+          const { receivedAt, source } = context;
+          if (performance.now() - receivedAt > bodyWithinMs) {
+            await options.access.authenticate({ headers: request.headers, receivedAt, source });
           }
           return ask(text, { ...entry, request, context, answer });
         });
@@ -75,7 +80,7 @@ export function createGraphQLServer(
 
 /** A request that was let in. */
 interface Asked extends Entry {
-  readonly request: PlainRequest;
+  readonly request: HttpRequest;
   readonly context: RequestContext;
   readonly answer: AnswerContext;
 }
@@ -91,9 +96,18 @@ function createAsk(options: GraphQLServerOptions) {
     throw error;
   };
   const read = async (text: string, it: Asked): Promise<Reading> => {
-    const { access, visit, request, context, answer } = it;
+    const { access, admission, request, context, answer } = it;
     const params = parseBody(text);
-    const asked = { access, numbers, answer, visit, asked: context, params, list: null, lists: 0 };
+    const asked = {
+      access,
+      numbers,
+      answer,
+      admission,
+      asked: context,
+      params,
+      list: null,
+      lists: 0,
+    };
     if (!isPlain(request)) {
       yoga ??= createEngine(steps).catch(forgetYoga);
       return { response: await askYoga(await yoga, request, asked), isLasting: false };
@@ -101,18 +115,18 @@ function createAsk(options: GraphQLServerOptions) {
     const result = await run(steps, { ...asked, request });
     return { response: toResponse(result, answer), isLasting: isLasting(result, params) };
   };
-  return (text: string, it: Asked): Soon<PlainResponse> =>
-    recallOrRead(answers, toQuestion(it.request, text, it.access), it, () =>
+  return (text: string, it: Asked): MaybePromise<HttpResponse> =>
+    getOrCompute(answers, toQuestion(it.request, text, it.access), it, () =>
       runFor(it.context, () => read(text, it)),
     );
 }
 
-function isForPage({ method, headers }: PlainRequest): boolean {
+function isForPage({ method, headers }: HttpRequest): boolean {
   const offered = ['application/json', 'application/graphql-response+json', 'text/html'] as const;
   return method === 'GET' && negotiate(headers.get('accept'), offered) === 'text/html';
 }
 
-function assertExecutable({ method, headers }: PlainRequest, allow: readonly string[]): void {
+function assertExecutable({ method, headers }: HttpRequest, allow: readonly string[]): void {
   if (method !== 'POST') {
     throw new GatewayError('METHOD_NOT_ALLOWED', 'Send the operation with POST.', { allow });
   }
@@ -135,14 +149,14 @@ function isOtherCharset(parameter: string): boolean {
 }
 
 /** What nearly every client sends. Anything else that is accepted is left to Yoga. */
-function isPlain({ headers }: PlainRequest): boolean {
+function isPlain({ headers }: HttpRequest): boolean {
   const isUsual = /^application\/json(; ?charset=utf-8)?$/i.test(headers.get('content-type') ?? '');
   return isUsual && headers.get('content-encoding') === null;
 }
 
 /** Null for what is not to be kept in memory. */
 function toQuestion(
-  request: PlainRequest,
+  request: HttpRequest,
   text: string,
   { tenantId, numberId }: Access,
 ): Question | null {
@@ -160,7 +174,7 @@ function isLasting({ errors }: Result, { query = '' }: GraphQLParams): boolean {
 
 type ServerContext = Omit<GraphQLContext, 'request'> & {
   readonly answer: AnswerContext;
-  readonly visit: Visit;
+  readonly admission: Admission;
   readonly asked: RequestContext;
   readonly params: GraphQLParams;
 };
@@ -170,12 +184,12 @@ type Yoga = Awaited<ReturnType<typeof createEngine>>;
 /** Yoga's own way of answering, around which it makes a Request and a Response of fetch. */
 async function askYoga(
   yoga: Yoga,
-  { method, headers, signal }: PlainRequest,
+  { method, headers, signal }: HttpRequest,
   context: ServerContext,
-): Promise<PlainResponse> {
+): Promise<HttpResponse> {
   // Yoga takes some endings of a URL for its own, so it is not shown the caller's.
   const request = new Request('http://gateway/graphql', { method, headers: [...headers], signal });
-  return await toPlainResponse(await yoga.handleRequest(request, context));
+  return await fromFetchResponse(await yoga.handleRequest(request, context));
 }
 
 type Steps = ReturnType<typeof createSteps>;

@@ -2,7 +2,7 @@
 // What they have read is in store.ts.
 
 import { sql } from 'kysely';
-import type { Database, TenantTransaction } from '../database.ts';
+import type { Database, TenantTransaction } from '../database/database.ts';
 import type { Block, Pause } from './provider.ts';
 
 /** One thing to read upstream: a block of a number, or the account that several numbers share. */

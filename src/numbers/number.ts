@@ -11,7 +11,7 @@ import {
 } from './meta.ts';
 import type { Block, ConnectionState, ProviderName, UpstreamFailure } from './provider.ts';
 import { isSendable, type Sendability, toSendability, type Verdict } from './sendable.ts';
-import { createDraft, createPrototypes } from './unread.ts';
+import { createPartial, createPrototypes } from './partial.ts';
 import { toWord } from './vocabulary.ts';
 
 /** ISO 8601 in UTC with milliseconds, as the database writes it and answers show it. */
@@ -77,11 +77,11 @@ export interface WhatsAppNumber {
   readonly health: Health;
   readonly meta: MetaDetails | null;
   /** The first moment at which a member other than an age changes although nothing is written; null when none does. */
-  readonly changesAt: Date | null;
+  readonly validUntil: Date | null;
 }
 
 /** What is going to be looked at. The rest is not read, and looking at it throws. */
-export interface Shown {
+export interface Projection {
   /** What the number has of its own beside `id`, `provider`, `state` and `isFullyConnected`. */
   readonly details: boolean;
   readonly apiKeys: boolean;
@@ -91,7 +91,7 @@ export interface Shown {
   readonly meta: readonly MetaBlock[] | null;
 }
 
-export const everything: Shown = {
+export const fullProjection: Projection = {
   details: true,
   apiKeys: true,
   health: 'everything',
@@ -99,14 +99,14 @@ export const everything: Shown = {
 };
 
 /** All that one of these shows. */
-export function toUnion(shown: readonly Shown[]): Shown {
-  const [first] = shown;
-  if (first !== undefined && shown.every((other) => other === first)) return first;
-  const healths = new Set(shown.map(({ health }) => health));
-  const metas = shown.map(({ meta }) => meta).filter((meta) => meta !== null);
+export function unionOf(projection: readonly Projection[]): Projection {
+  const [first] = projection;
+  if (first !== undefined && projection.every((other) => other === first)) return first;
+  const healths = new Set(projection.map(({ health }) => health));
+  const metas = projection.map(({ meta }) => meta).filter((meta) => meta !== null);
   return {
-    details: shown.some(({ details }) => details),
-    apiKeys: shown.some(({ apiKeys }) => apiKeys),
+    details: projection.some(({ details }) => details),
+    apiKeys: projection.some(({ apiKeys }) => apiKeys),
     health: (['everything', 'summary'] as const).find((health) => healths.has(health)) ?? 'nothing',
     meta: metas.length === 0 ? null : [...new Set(metas.flat())],
   };
@@ -168,13 +168,13 @@ export interface Circumstances {
 
 export function toWhatsAppNumber(
   stored: StoredNumber,
-  shown: Shown,
+  projection: Projection,
   circumstances: Circumstances,
 ): WhatsAppNumber {
   const { state, details } = stored;
   const nowMs = circumstances.now.getTime();
-  const number = createDraft<WhatsAppNumber>(toNumberPrototype(shown));
-  let changesAt = Infinity;
+  const number = createPartial<WhatsAppNumber>(toNumberPrototype(projection));
+  let validUntil = Infinity;
   number.id = stored.id;
   number.provider = stored.provider;
   number.state = state;
@@ -186,26 +186,26 @@ export function toWhatsAppNumber(
     number.createdAt = details.createdAt;
     number.updatedAt = details.updatedAt;
   }
-  if (shown.apiKeys) {
+  if (projection.apiKeys) {
     const keys = stored.apiKeys.filter((key) => isUsable(key, nowMs));
     number.apiKeys = keys.map(toHint);
-    for (const { expiresAt } of keys) changesAt = toSooner(changesAt, expiresAt, nowMs);
+    for (const { expiresAt } of keys) validUntil = toSooner(validUntil, expiresAt, nowMs);
   }
-  if (shown.health !== 'nothing') {
-    const health = toHealth(stored, shown.health, circumstances);
+  if (projection.health !== 'nothing') {
+    const health = toHealth(stored, projection.health, circumstances);
     number.health = health;
-    if (shown.health === 'everything') {
-      changesAt = toSooner(changesAt, toStaleAt(health.freshness), nowMs);
+    if (projection.health === 'everything') {
+      validUntil = toSooner(validUntil, toStaleAt(health.freshness), nowMs);
     }
   }
-  if (shown.meta !== null) {
-    const meta = toMeta(stored, shown.meta, circumstances);
+  if (projection.meta !== null) {
+    const meta = toMeta(stored, projection.meta, circumstances);
     number.meta = meta;
-    for (const block of shown.meta) {
-      changesAt = toSooner(changesAt, toStaleAt(meta?.[block]?.freshness), nowMs);
+    for (const block of projection.meta) {
+      validUntil = toSooner(validUntil, toStaleAt(meta?.[block]?.freshness), nowMs);
     }
   }
-  number.changesAt = changesAt === Infinity ? null : new Date(changesAt);
+  number.validUntil = validUntil === Infinity ? null : new Date(validUntil);
   return number;
 }
 
@@ -258,7 +258,7 @@ const findNumberPrototype = createPrototypes(
 const findHealthPrototype = createPrototypes(['sendability', 'freshness']);
 const findMetaPrototype = createPrototypes(['phone'], ['profile'], ['waba']);
 
-function toNumberPrototype({ details, apiKeys, health, meta }: Shown): object {
+function toNumberPrototype({ details, apiKeys, health, meta }: Projection): object {
   return findNumberPrototype(
     (details ? 1 : 0) |
       (apiKeys ? 2 : 0) |
@@ -283,7 +283,7 @@ function toStaleAt(freshness: Freshness | null | undefined): number | null {
 
 function toHealth(
   stored: StoredNumber,
-  shown: Exclude<Shown['health'], 'nothing'>,
+  projection: Exclude<Projection['health'], 'nothing'>,
   circumstances: Circumstances,
 ): Health {
   const { provider, state } = stored;
@@ -293,7 +293,7 @@ function toHealth(
   const data = phone?.data ?? null;
   const verdict = phone?.verdict ?? null;
   // A verdict spares the evidence, which is not even read for a summary.
-  const isEvidence = data !== null && (shown === 'everything' || verdict === null);
+  const isEvidence = data !== null && (projection === 'everything' || verdict === null);
   const evidence = {
     provider,
     state,
@@ -302,11 +302,11 @@ function toHealth(
     failure: freshness?.error ?? null,
     lastVerdict: verdict,
   };
-  const health = createDraft<Health>(findHealthPrototype(shown === 'everything' ? 1 : 0));
+  const health = createPartial<Health>(findHealthPrototype(projection === 'everything' ? 1 : 0));
   health.qualityRating = toText(data, 'qualityRating');
   health.messagingLimitTier = toText(data, 'messagingLimitTier');
   health.metaStatus = toText(data, 'status');
-  if (shown === 'summary') {
+  if (projection === 'summary') {
     health.sendable = isSendable(evidence);
     return health;
   }
@@ -324,7 +324,7 @@ function toText(data: StoredBlock['data'], name: keyof MetaPhone): string | null
 
 function toMeta(
   stored: StoredNumber,
-  shown: readonly MetaBlock[],
+  projection: readonly MetaBlock[],
   circumstances: Circumstances,
 ): MetaDetails | null {
   let fetchedAt: Timestamp | null = null;
@@ -333,9 +333,9 @@ function toMeta(
     fetchedAt = toOlder(fetchedAt, stored.blocks[block]?.observedAt ?? null);
   }
   if (fetchedAt === null) return null;
-  const [phone, profile, waba] = metaBlockNames.map((block) => shown.includes(block));
+  const [phone, profile, waba] = metaBlockNames.map((block) => projection.includes(block));
   const parts = (phone ? 1 : 0) | (profile ? 2 : 0) | (waba ? 4 : 0);
-  const meta = createDraft<MetaDetails>(findMetaPrototype(parts));
+  const meta = createPartial<MetaDetails>(findMetaPrototype(parts));
   meta.fetchedAt = fetchedAt;
   if (phone) meta.phone = toSnapshot(stored, 'phone', circumstances);
   if (profile) meta.profile = toSnapshot(stored, 'profile', circumstances);

@@ -1,19 +1,19 @@
 // Owns the use cases: what may be asked and told about the numbers of a tenant. The one place that says "not found".
 
 import type { Access } from '../access/access.ts';
-import type { Database } from '../database.ts';
+import type { Database } from '../database/database.ts';
 import { GatewayError } from '../errors.ts';
 import type { Vault } from '../secrets.ts';
 import type { Telemetry } from '../telemetry.ts';
 import type { MetaBlock } from './meta.ts';
 import {
-  everything,
+  fullProjection,
   findRefreshFailure,
   type NumberAddress,
   type Outcomes,
-  type Shown,
+  type Projection,
   type StoredNumber,
-  toUnion,
+  unionOf,
   toWhatsAppNumber,
   type WhatsAppNumber,
 } from './number.ts';
@@ -25,8 +25,8 @@ import type {
   ProviderName,
   UpstreamFailure,
 } from './provider.ts';
-import { createRefresher, toCredentialPlace, type Wish } from './refresh.ts';
-import { listAddresses, listNumbers } from './shown-store.ts';
+import { createRefresher, toCredentialPlace, type RefreshRequest } from './refresh.ts';
+import { listAddresses, listNumbers } from './number-queries.ts';
 import * as store from './store.ts';
 
 /** One number to get. */
@@ -35,7 +35,7 @@ export interface NumberRequest {
   /** The blocks of Meta to read live before answering; none of them means all; null fetches nothing. */
   readonly refresh: readonly MetaBlock[] | null;
   /** Everything unless told. */
-  readonly shown?: Shown;
+  readonly projection?: Projection;
 }
 
 export interface NewNumber {
@@ -55,7 +55,7 @@ export interface NewNumber {
 
 export interface Numbers {
   /** All numbers of the tenant, by creation, then id; all of them unless told what is shown. Fetches nothing. */
-  list(access: Access, shown?: Shown): Promise<readonly WhatsAppNumber[]>;
+  list(access: Access, projection?: Projection): Promise<readonly WhatsAppNumber[]>;
   /**
    * One answer for each request, in order: the number, or NUMBER_NOT_FOUND. They are read together, with all that is
    * shown of one of them. Live readings travel together too; trouble upstream is told by the number's freshness. `signal` is that of the caller: see `Refresher.observe`.
@@ -98,7 +98,7 @@ export interface NumbersOptions {
 
 /** What an operator's command acts as: the tenant itself, with no key. */
 export function toOperatorAccess(tenantId: string): Access {
-  return { tenantId, keyId: 'operator', numberId: null, askedAt: performance.now() };
+  return { tenantId, keyId: 'operator', numberId: null, receivedAt: performance.now() };
 }
 
 export function createNumbers(options: NumbersOptions): Numbers {
@@ -172,14 +172,19 @@ function createReading(
 ): Pick<Numbers, 'list' | 'getMany'> {
   const read = (
     { tenantId }: Access,
-    shown: Shown,
+    projection: Projection,
     ids: readonly string[] | null,
   ): Promise<readonly StoredNumber[]> =>
-    listNumbers(database, { tenantId, shown, ids, now: now() });
+    listNumbers(database, { tenantId, projection, ids, now: now() });
   // What was stored while a session engine was configured says nothing once there is none.
-  const toNumber = (stored: StoredNumber, shown: Shown, at: Date, outcomes = noOutcomes) => {
+  const toNumber = (
+    stored: StoredNumber,
+    projection: Projection,
+    at: Date,
+    outcomes = noOutcomes,
+  ) => {
     const readable = providers[stored.provider].blocks;
-    return toWhatsAppNumber(stored, shown, { now: at, readable, outcomes });
+    return toWhatsAppNumber(stored, projection, { now: at, readable, outcomes });
   };
   const observe = async (
     access: Access,
@@ -191,10 +196,10 @@ function createReading(
     return wishes.length === 0 ? nobodysOutcomes : await refresher.observe(access, wishes, signal);
   };
   return {
-    async list(access, shown = everything) {
-      const stored = await read(access, shown, null);
+    async list(access, projection = fullProjection) {
+      const stored = await read(access, projection, null);
       const at = now();
-      return stored.map((number) => toNumber(number, shown, at));
+      return stored.map((number) => toNumber(number, projection, at));
     },
     async getMany(access, requests, signal) {
       // No stored id has a NUL, and PostgreSQL refuses to be asked for one.
@@ -202,15 +207,15 @@ function createReading(
       const live = toIds(asked.filter((request) => request.refresh !== null));
       const outcomes =
         live.length === 0 ? nobodysOutcomes : await observe(access, asked, live, signal);
-      const shown = toUnion(requests.map((request) => request.shown ?? everything));
+      const projection = unionOf(requests.map((request) => request.projection ?? fullProjection));
       const found = new Map(
-        (await read(access, shown, toIds(asked))).map((stored) => [stored.id, stored]),
+        (await read(access, projection, toIds(asked))).map((stored) => [stored.id, stored]),
       );
       const at = now();
       return requests.map(({ id, refresh }) => {
         const stored = found.get(id);
         if (stored === undefined) return toNotFound();
-        return toNumber(stored, shown, at, refresh === null ? noOutcomes : outcomes.get(id));
+        return toNumber(stored, projection, at, refresh === null ? noOutcomes : outcomes.get(id));
       });
     },
   };
@@ -229,7 +234,7 @@ const allBlocks: readonly MetaBlock[] = ['phone', 'profile', 'waba'];
 function toWishes(
   requests: readonly NumberRequest[],
   addresses: readonly NumberAddress[],
-): readonly Wish[] {
+): readonly RefreshRequest[] {
   const asked = Map.groupBy(
     requests.filter((request) => request.refresh !== null),
     (request) => request.id,

@@ -4,7 +4,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Access } from '../access/access.ts';
-import type { Database } from '../database.ts';
+import type { Database } from '../database/database.ts';
 import type { Vault } from '../secrets.ts';
 import type { Telemetry } from '../telemetry.ts';
 import type { MetaPhone } from './meta.ts';
@@ -27,7 +27,7 @@ import { toSupportedVerdict } from './sendable.ts';
 import * as store from './store.ts';
 
 /** A number to read, and which of its blocks; those that its provider does not have are passed over. */
-export interface Wish {
+export interface RefreshRequest {
   readonly number: NumberAddress;
   readonly blocks: readonly Block[];
 }
@@ -40,7 +40,7 @@ export interface Refresher {
    */
   observe(
     access: Access,
-    wishes: readonly Wish[],
+    wishes: readonly RefreshRequest[],
     signal: AbortSignal,
   ): Promise<ReadonlyMap<string, Outcomes>>;
 }
@@ -58,19 +58,19 @@ export interface RefresherOptions {
 type Outcome = 'LIVE' | UpstreamFailure;
 
 /** Readings that were started together and end together. */
-interface Flight {
+interface InFlightRefresh {
   readonly outcomes: Promise<ReadonlyMap<string, Outcome>>;
   readonly controller: AbortController;
-  passengers: number;
+  waiters: number;
 }
 
 interface Group {
   /** Names this refresher among all that share the database. */
   readonly reader: string;
   readonly tenantId: string;
-  readonly askedAt: number;
+  readonly receivedAt: number;
   readonly provider: Provider;
-  readonly wishes: readonly Wish[];
+  readonly wishes: readonly RefreshRequest[];
   readonly subjects: readonly leases.Subject[];
 }
 
@@ -81,21 +81,21 @@ const leaseSlackMs = 2_000;
 
 export function createRefresher(options: RefresherOptions): Refresher {
   const { providers } = options;
-  const flights = new Map<string, Flight>();
+  const inFlight = new Map<string, InFlightRefresh>();
   const reader = randomUUID();
 
-  const start = (group: Group): Flight => {
+  const start = (group: Group): InFlightRefresh => {
     const controller = new AbortController();
-    const keys = group.subjects.map((subject) => toFlightKey(group.tenantId, subject));
-    const flight: Flight = {
+    const keys = group.subjects.map((subject) => inFlightKey(group.tenantId, subject));
+    const refresh: InFlightRefresh = {
       controller,
-      passengers: 0,
+      waiters: 0,
       outcomes: fly(options, group, controller.signal).finally(() => {
-        for (const key of keys) if (flights.get(key) === flight) flights.delete(key);
+        for (const key of keys) if (inFlight.get(key) === refresh) inFlight.delete(key);
       }),
     };
-    for (const key of keys) flights.set(key, flight);
-    return flight;
+    for (const key of keys) inFlight.set(key, refresh);
+    return refresh;
   };
 
   return {
@@ -105,13 +105,13 @@ export function createRefresher(options: RefresherOptions): Refresher {
         ...wish,
         blocks: toBlocks(wish, providers[wish.number.provider]),
       }));
-      const boarded = new Set<Flight>();
+      const joined = new Set<InFlightRefresh>();
       for (const [name, ofProvider] of Map.groupBy(wished, (wish) => wish.number.provider)) {
         const subjects = toSubjects(ofProvider);
         const missing = subjects.filter((subject) => {
-          const flight = flights.get(toFlightKey(access.tenantId, subject));
-          if (flight !== undefined) boarded.add(flight);
-          return flight === undefined;
+          const refresh = inFlight.get(inFlightKey(access.tenantId, subject));
+          if (refresh !== undefined) joined.add(refresh);
+          return refresh === undefined;
         });
         if (missing.length === 0) continue;
         const group = {
@@ -121,9 +121,11 @@ export function createRefresher(options: RefresherOptions): Refresher {
           wishes: ofProvider,
           subjects: missing,
         };
-        boarded.add(start(group));
+        joined.add(start(group));
       }
-      const landed = await Promise.all([...boarded].map((flight) => ride(flight, flights, signal)));
+      const landed = await Promise.all(
+        [...joined].map((refresh) => ride(refresh, inFlight, signal)),
+      );
       const outcomes = new Map(landed.flatMap((outcome) => outcome.entries().toArray()));
       return new Map(wished.map((wish) => [wish.number.id, toOutcomes(wish, outcomes)]));
     },
@@ -132,24 +134,24 @@ export function createRefresher(options: RefresherOptions): Refresher {
 
 /** Waits for a flight as one of its passengers; the last one to leave early ends it. */
 async function ride(
-  flight: Flight,
-  flights: Map<string, Flight>,
+  refresh: InFlightRefresh,
+  inFlight: Map<string, InFlightRefresh>,
   signal: AbortSignal,
 ): Promise<ReadonlyMap<string, Outcome>> {
   const left = Promise.withResolvers<never>();
   const leave = () => left.reject(signal.reason);
   signal.addEventListener('abort', leave, { once: true });
-  flight.passengers += 1;
+  refresh.waiters += 1;
   try {
-    return await Promise.race([flight.outcomes, left.promise]);
+    return await Promise.race([refresh.outcomes, left.promise]);
   } finally {
     signal.removeEventListener('abort', leave);
-    flight.passengers -= 1;
-    if (flight.passengers === 0 && signal.aborted) {
+    refresh.waiters -= 1;
+    if (refresh.waiters === 0 && signal.aborted) {
       // Nobody may board a flight that is being called off.
-      for (const [key, candidate] of flights) if (candidate === flight) flights.delete(key);
-      flight.outcomes.catch(() => undefined);
-      flight.controller.abort(signal.reason);
+      for (const [key, candidate] of inFlight) if (candidate === refresh) inFlight.delete(key);
+      refresh.outcomes.catch(() => undefined);
+      refresh.controller.abort(signal.reason);
     }
   }
 }
@@ -170,7 +172,7 @@ async function fly(
       tenantId: group.tenantId,
       holder,
       subjects: waiting,
-      askedMsAgo: performance.now() - group.askedAt,
+      askedMsAgo: performance.now() - group.receivedAt,
       leaseMs: deadlineMs + leaseSlackMs,
       numberIds: group.wishes.map((wish) => wish.number.id),
     });
@@ -291,7 +293,7 @@ function toState(block: Block, value: Blocks[Block]): store.Reading['state'] {
 function toTarget(
   { vault, telemetry }: RefresherOptions,
   tenantId: string,
-  { number, blocks }: Wish,
+  { number, blocks }: RefreshRequest,
   lease: leases.Lease,
   granted: ReadonlySet<string>,
 ): Target {
@@ -332,13 +334,13 @@ export function toCredentialPlace(tenantId: string, numberId: string) {
   return { table: 'number_credential', column: 'sealed', tenantId, rowId: numberId };
 }
 
-function toBlocks({ number, blocks }: Wish, provider: Provider): readonly Block[] {
+function toBlocks({ number, blocks }: RefreshRequest, provider: Provider): readonly Block[] {
   return provider.blocks.filter(
     (block) => blocks.includes(block) && (block !== 'waba' || number.wabaId !== null),
   );
 }
 
-function toSubjects(wishes: readonly Wish[]): readonly leases.Subject[] {
+function toSubjects(wishes: readonly RefreshRequest[]): readonly leases.Subject[] {
   const subjects = wishes.flatMap(({ number, blocks }) =>
     blocks.map((block) => toSubject(block, number.id, number.wabaId)),
   );
@@ -349,11 +351,14 @@ function toSubject(block: Block, numberId: string, wabaId: string | null): lease
   return { block, id: block === 'waba' && wabaId !== null ? wabaId : numberId };
 }
 
-function toFlightKey(tenantId: string, subject: leases.Subject): string {
+function inFlightKey(tenantId: string, subject: leases.Subject): string {
   return `${tenantId} ${leases.toSubjectKey(subject)}`;
 }
 
-function toOutcomes({ number, blocks }: Wish, outcomes: ReadonlyMap<string, Outcome>): Outcomes {
+function toOutcomes(
+  { number, blocks }: RefreshRequest,
+  outcomes: ReadonlyMap<string, Outcome>,
+): Outcomes {
   const entries = blocks.map((block) => {
     const key = leases.toSubjectKey(toSubject(block, number.id, number.wabaId));
     return [block, outcomes.get(key)] as const;

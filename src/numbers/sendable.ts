@@ -23,8 +23,8 @@ import { toWord } from './vocabulary.ts';
 export const verdicts = ['YES', 'NO', 'UNKNOWN'] as const;
 export type Verdict = (typeof verdicts)[number];
 
-/** BLOCKS makes the verdict NO. UNSETTLES makes it UNKNOWN unless something blocks. INFORMS changes nothing. */
-export const effects = ['BLOCKS', 'UNSETTLES', 'INFORMS'] as const;
+/** BLOCKS makes the verdict NO. INCONCLUSIVE makes it UNKNOWN unless something blocks. INFORMS changes nothing. */
+export const effects = ['BLOCKS', 'INCONCLUSIVE', 'INFORMS'] as const;
 export type Effect = (typeof effects)[number];
 
 /** One piece of evidence and what it does to the verdict. */
@@ -110,7 +110,7 @@ function isBlocking({ effect }: Reason): boolean {
 
 function toVerdict(reasons: readonly Reason[]): Verdict {
   if (reasons.some(isBlocking)) return 'NO';
-  return reasons.some((reason) => reason.effect === 'UNSETTLES') ? 'UNKNOWN' : 'YES';
+  return reasons.some((reason) => reason.effect === 'INCONCLUSIVE') ? 'UNKNOWN' : 'YES';
 }
 
 function toConnectionReasons(state: ConnectionState): readonly Reason[] {
@@ -127,7 +127,7 @@ function toConnectionReasons(state: ConnectionState): readonly Reason[] {
 function toMetaReasons(phone: MetaPhone | null): readonly Reason[] {
   if (phone === null) {
     const text = 'Meta has never been read successfully for this number.';
-    return [toReason('SNAPSHOT', 'observedAt', null, 'UNSETTLES', text)];
+    return [toReason('SNAPSHOT', 'observedAt', null, 'INCONCLUSIVE', text)];
   }
   return [...toStatusReasons(phone), ...toPlatformReasons(phone), ...toHealthReasons(phone)];
 }
@@ -136,7 +136,7 @@ function toStatusReasons({ status }: MetaPhone): readonly Reason[] {
   const word = toWord('MetaStatus', status);
   if (word === 'CONNECTED') return [];
   const effect =
-    word === null || word === 'UNKNOWN' || word === 'UNRECOGNIZED' ? 'UNSETTLES' : 'BLOCKS';
+    word === null || word === 'UNKNOWN' || word === 'UNRECOGNIZED' ? 'INCONCLUSIVE' : 'BLOCKS';
   const text =
     effect === 'BLOCKS'
       ? `Meta's status of the number is ${status}, not CONNECTED.`
@@ -147,7 +147,7 @@ function toStatusReasons({ status }: MetaPhone): readonly Reason[] {
 function toPlatformReasons({ platformType }: MetaPhone): readonly Reason[] {
   const word = toWord('PlatformType', platformType);
   if (word === 'CLOUD_API') return [];
-  const effect = word === null || word === 'UNRECOGNIZED' ? 'UNSETTLES' : 'BLOCKS';
+  const effect = word === null || word === 'UNRECOGNIZED' ? 'INCONCLUSIVE' : 'BLOCKS';
   const text =
     effect === 'BLOCKS'
       ? 'The number is not registered on the Cloud API.'
@@ -159,7 +159,7 @@ function toPlatformReasons({ platformType }: MetaPhone): readonly Reason[] {
 function toHealthReasons({ healthStatus }: MetaPhone): readonly Reason[] {
   if (!healthStatus?.entities.some((entity) => sendingEntities.has(entity.entityType))) {
     const text = 'Meta gave no health status for the number.';
-    return [toReason('PHONE_NUMBER', 'health_status', null, 'UNSETTLES', text)];
+    return [toReason('PHONE_NUMBER', 'health_status', null, 'INCONCLUSIVE', text)];
   }
   return healthStatus.entities.flatMap(toEntityReasons);
 }
@@ -186,7 +186,7 @@ function toEntityReasons(entity: HealthEntity): readonly Reason[] {
   ];
   if (said.length > 0 || entity.canSendMessage === 'AVAILABLE') return said;
   const text =
-    effect === 'UNSETTLES'
+    effect === 'INCONCLUSIVE'
       ? 'Meta does not say, or not in words that we know, whether messages can be sent.'
       : `Meta says ${entity.canSendMessage} and gives no reason.`;
   return [reason(text)];
@@ -202,9 +202,9 @@ function toEntityEffect({ entityType, canSendMessage, errors }: HealthEntity): E
       if (errors.length > 0 && errors.every((error) => callErrors.has(error.code)))
         return 'INFORMS';
       // Of an entity that we do not know it cannot be said whether messages pass it.
-      return sendingEntities.has(entityType) ? 'BLOCKS' : 'UNSETTLES';
+      return sendingEntities.has(entityType) ? 'BLOCKS' : 'INCONCLUSIVE';
     default:
-      return 'UNSETTLES';
+      return 'INCONCLUSIVE';
   }
 }
 
@@ -238,7 +238,7 @@ function toDoubts({ stale, failure }: Evidence): readonly Reason[] {
   const doubts: Reason[] = [];
   if (stale) {
     const text = 'The last good reading is missing or too old to rely on; ask for a live reading.';
-    doubts.push(toReason('SNAPSHOT', 'stale', 'true', 'UNSETTLES', text));
+    doubts.push(toReason('SNAPSHOT', 'stale', 'true', 'INCONCLUSIVE', text));
   }
   if (failure?.code === 'META_ACCESS_DENIED' && toFindings(failure).length === 0) {
     doubts.push(
@@ -246,7 +246,7 @@ function toDoubts({ stale, failure }: Evidence): readonly Reason[] {
         'SNAPSHOT',
         'error.code',
         failure.metaCode === null ? null : String(failure.metaCode),
-        'UNSETTLES',
+        'INCONCLUSIVE',
         failure.message,
         {
           code: failure.metaCode,

@@ -2,7 +2,7 @@
 // may read them upstream in lease-store.ts.
 
 import { sql } from 'kysely';
-import type { Database, TenantTransaction } from '../database.ts';
+import type { Database, TenantTransaction } from '../database/database.ts';
 import { deleteLeases, recordBudgets, type Subject } from './lease-store.ts';
 import type { ConnectionState, Pause, ProviderName, UpstreamFailure } from './provider.ts';
 

@@ -31,7 +31,7 @@ export type HttpReading = { readonly durationMs: number } & (
     }
 );
 
-const maximumReplyBytes = 1024 * 1024;
+const maxReplyBytes = 1024 * 1024;
 
 /**
  * Rejects only with the reason of the caller's signal; a timeout, a broken connection, a redirect and an endless reply
@@ -69,7 +69,7 @@ export async function readHttp(url: URL, options: ReadHttpOptions): Promise<Http
 }
 
 /** However long an upstream asks to be left alone. */
-const longestPauseMs = 24 * 3_600_000;
+const maxPauseMs = 24 * 3_600_000;
 
 /**
  * The time at which a Retry-After header asks to come back, a day from now at most, ISO 8601; null when it is absent or
@@ -80,7 +80,7 @@ export function toRetryAt(headers: Headers, now: Date): string | null {
   const time = toRetryTime(text, now.getTime());
   return Number.isNaN(time)
     ? null
-    : new Date(Math.min(time, now.getTime() + longestPauseMs)).toISOString();
+    : new Date(Math.min(time, now.getTime() + maxPauseMs)).toISOString();
 }
 
 function toRetryTime(text: string, nowMs: number): number {
@@ -116,7 +116,7 @@ async function readChunks(
     const { done, value } = await reader.read();
     if (done) return chunks;
     bytes += value.byteLength;
-    if (bytes > maximumReplyBytes) return null;
+    if (bytes > maxReplyBytes) return null;
     chunks.push(value);
   }
 }

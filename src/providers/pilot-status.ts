@@ -13,7 +13,7 @@ import {
   type UpstreamFailure,
 } from '../numbers/provider.ts';
 import type { Telemetry } from '../telemetry.ts';
-import { CircuitOpen, createCircuits } from './circuit.ts';
+import { CircuitOpen, createCircuitBreakers } from './circuit-breaker.ts';
 import { mapConcurrently } from './concurrency.ts';
 import { readHttp, toRetryAt, type HttpReading } from './http-read.ts';
 
@@ -37,7 +37,7 @@ export function createPilotStatusProvider(options: PilotStatusProviderOptions): 
     blocks: readConnection === null ? [] : ['connection'],
     async read(targets, reading) {
       reading.signal.throwIfAborted();
-      return mapConcurrently(targets, maximumRequestsUnderWay, async (target) => {
+      return mapConcurrently(targets, maxRequestsUnderWay, async (target) => {
         const { numberId, blocks } = target;
         const isAsked = readConnection !== null && blocks.includes('connection');
         const reads = isAsked ? { connection: await readConnection(target, reading) } : {};
@@ -60,7 +60,7 @@ function createConnectionReader(
     circuitPauseMs,
   }: PilotStatusProviderOptions,
 ): (target: Target, options: ReadOptions) => Promise<ConnectionRead> {
-  const throughCircuits = createCircuits({
+  const throughCircuits = createCircuitBreakers({
     upstream: 'session engine',
     telemetry,
     pauseMs: circuitPauseMs,
@@ -84,7 +84,7 @@ function createConnectionReader(
   };
 }
 
-const maximumRequestsUnderWay = 8;
+const maxRequestsUnderWay = 8;
 
 /** The engine's words. */
 const states: ReadonlyMap<unknown, ConnectionState> = new Map([

@@ -3,7 +3,13 @@
 
 import type { Access } from '../access/access.ts';
 import { type Field, type MetaBlock, metaBlocks } from '../numbers/meta.ts';
-import type { Health, MetaDetails, Shown, Snapshot, WhatsAppNumber } from '../numbers/number.ts';
+import type {
+  Health,
+  MetaDetails,
+  Projection,
+  Snapshot,
+  WhatsAppNumber,
+} from '../numbers/number.ts';
 import type { Numbers } from '../numbers/numbers.ts';
 
 /** A request whose key was verified and whose parameters were checked. */
@@ -27,12 +33,12 @@ export function createNumberHandlers(numbers: Numbers): {
 } {
   return {
     async listNumbers({ access }) {
-      return (await numbers.list(access, shownInList)).map(toListItem);
+      return (await numbers.list(access, listProjection)).map(toListItem);
     },
     async getNumber({ access, id, query, signal }) {
       const number =
         query['refresh'] === undefined
-          ? await numbers.get(access, { id, refresh: null, shown: shownInDetail }, signal)
+          ? await numbers.get(access, { id, refresh: null, projection: detailProjection }, signal)
           : await numbers.getLive(access, id, [], signal);
       return toDetail(number);
     },
@@ -44,10 +50,15 @@ export function createNumberHandlers(numbers: Numbers): {
 }
 
 /** What `toListItem` looks at. */
-export const shownInList: Shown = { details: true, apiKeys: true, health: 'nothing', meta: null };
+export const listProjection: Projection = {
+  details: true,
+  apiKeys: true,
+  health: 'nothing',
+  meta: null,
+};
 
 /** What `toDetail` looks at. */
-const shownInDetail: Shown = {
+const detailProjection: Projection = {
   details: true,
   apiKeys: false,
   health: 'summary',

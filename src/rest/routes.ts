@@ -3,22 +3,22 @@
 
 import { hash } from 'node:crypto';
 import type { AccessControl } from '../access/access.ts';
-import { type Allowance, prices, type Visit } from '../access/allowance.ts';
-import { enter } from '../access/entry.ts';
-import { type Answers, type Reading, recallOrRead } from '../answers.ts';
+import { type RateLimiter, prices, type Admission } from '../access/rate-limit.ts';
+import { enter } from '../access/admission.ts';
+import { type ResponseCache, type Reading, getOrCompute } from '../http/response-cache.ts';
 import { type ErrorCode, GatewayError, toGatewayError } from '../errors.ts';
-import type { PlainRequest, PlainResponse } from '../exchange.ts';
+import type { HttpRequest, HttpResponse } from '../http/message.ts';
 import type { Numbers } from '../numbers/numbers.ts';
-import { andThen, orElse, type Soon } from '../soon.ts';
+import { chain, recover, type MaybePromise } from '../maybe-promise.ts';
 import type { RequestContext, Telemetry } from '../telemetry.ts';
 import { createNumberHandlers, type Handler, type Question } from './numbers.ts';
 import { type QueryParameter, type RouteDescription, toOpenApi } from './openapi.ts';
 
 export interface RestOptions {
   readonly access: AccessControl;
-  readonly allowance: Allowance;
+  readonly rateLimiter: RateLimiter;
   /** Those that are kept in memory. */
-  readonly answers: Answers;
+  readonly answers: ResponseCache;
   readonly numbers: Numbers;
   readonly telemetry: Telemetry;
   /** Ties what is done in `work`, and what comes of it, to the request. */
@@ -40,10 +40,10 @@ export interface Route extends RouteDescription {
  */
 export function createRestRouter(
   options: RestOptions,
-): (request: PlainRequest, context: RequestContext) => Soon<PlainResponse> {
+): (request: HttpRequest, context: RequestContext) => MaybePromise<HttpResponse> {
   const places = toPlaces(createRoutes(options));
   return (request, context) =>
-    orElse(
+    recover(
       () => answer(options, places, request, context),
       (thrown) => {
         const error = toFailure(options.telemetry, request, context, thrown);
@@ -157,12 +157,12 @@ function toPattern(path: string): RegExp {
 function answer(
   options: RestOptions,
   places: readonly Place[],
-  request: PlainRequest,
+  request: HttpRequest,
   context: RequestContext,
-): Soon<PlainResponse> {
+): MaybePromise<HttpResponse> {
   const { route, id } = getRoute(places, request);
   context.operation = route.operationId;
-  return andThen(enter(options, request, context), ({ access, visit }) => {
+  return chain(enter(options, request, context), ({ access, admission }) => {
     const query = parseQuery(route, request.search);
     const { tenantId, numberId } = access;
     const isStored = route.isStored?.(query) === true;
@@ -174,16 +174,16 @@ function answer(
     };
     const read = async (): Promise<Reading> => {
       const asked = { access, id, query, signal: request.signal };
-      const body = await answerForPoints(route, asked, visit, context);
+      const body = await answerForPoints(route, asked, admission, context);
       return { response: toResponse(JSON.stringify(body)), isLasting: true };
     };
-    const answered = recallOrRead(
+    const answered = getOrCompute(
       options.answers,
       isStored ? question : null,
-      { visit, context },
+      { admission, context },
       () => options.runFor(context, read),
     );
-    return andThen(answered, (response) => toConditional(request, response));
+    return chain(answered, (response) => toConditional(request, response));
   });
 }
 
@@ -193,12 +193,13 @@ const always = () => true;
 async function answerForPoints(
   route: Route,
   asked: Question,
-  visit: Visit,
+  admission: Admission,
   context: RequestContext,
 ): Promise<unknown> {
   const requested = route.price?.(asked.query) ?? 0;
-  await visit.charge(requested);
-  const settle = (body: unknown) => visit.settle(requested - toActual(requested, body, context));
+  await admission.charge(requested);
+  const settle = (body: unknown) =>
+    admission.settle(requested - toActual(requested, body, context));
   try {
     const body = await route.answer(asked);
     settle(body);
@@ -219,7 +220,7 @@ function toActual(requested: number, body: unknown, { upstreamCalls }: RequestCo
 
 function getRoute(
   places: readonly Place[],
-  { path, method }: PlainRequest,
+  { path, method }: HttpRequest,
 ): { readonly route: Route; readonly id: string } {
   for (const { routes, pattern, allow } of places) {
     const found = pattern.exec(path);
@@ -261,12 +262,12 @@ function parseQuery({ query = [] }: Route, search: string): Readonly<Record<stri
 const cacheHeaders = { 'cache-control': 'private, no-cache', vary: 'x-api-key' };
 const jsonHeaders = { ...cacheHeaders, 'content-type': 'application/json; charset=utf-8' };
 
-function toResponse(body: string): PlainResponse {
+function toResponse(body: string): HttpResponse {
   const etag = `"${hash('sha256', body, 'base64url')}"`;
   return { status: 200, headers: { ...jsonHeaders, etag }, body };
 }
 
-function toConditional(request: PlainRequest, response: PlainResponse): PlainResponse {
+function toConditional(request: HttpRequest, response: HttpResponse): HttpResponse {
   const { etag = '' } = response.headers;
   if (!hasEtag(request.headers.get('if-none-match') ?? '', etag)) return response;
   return { status: 304, headers: { ...cacheHeaders, etag }, body: null };
@@ -283,7 +284,7 @@ function hasEtag(ifNoneMatch: string, etag: string): boolean {
 /** The caller's view of what was thrown. Logs a defect, and the cause of what is not available. */
 function toFailure(
   telemetry: Telemetry,
-  request: PlainRequest,
+  request: HttpRequest,
   { requestId }: RequestContext,
   thrown: unknown,
 ): GatewayError {
@@ -298,7 +299,7 @@ function toFailure(
 }
 
 /** The reply of REST to an error, for all routes and for none. Without x-request-id, which the gateway adds. */
-export function toErrorResponse(error: GatewayError, requestId: string): PlainResponse {
+export function toErrorResponse(error: GatewayError, requestId: string): HttpResponse {
   const { code, details, retryAfterSeconds: wait, allow } = error;
   const body = JSON.stringify({
     error: error.message,

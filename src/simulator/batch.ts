@@ -30,7 +30,7 @@ interface BatchItem {
   readonly relative_url: string;
 }
 
-const maximumItems = 50;
+const maxItems = 50;
 
 export function isBatch(call: GraphCall): boolean {
   return call.method === 'POST' && call.version !== undefined && call.segments.length === 0;
@@ -57,8 +57,8 @@ export function toGraphBatch(fleet: Fleet, versions: Versions, call: GraphCall):
 function parseItems(text: string | null): readonly unknown[] | GraphRefusal {
   const listed = parseJson(text ?? '');
   if (!Array.isArray(listed)) return refuse(100, '(#100) param batch must be an array.');
-  if (listed.length <= maximumItems) return listed;
-  return refuse(100, `Too many requests in batch message. Maximum batch size is ${maximumItems}`, {
+  if (listed.length <= maxItems) return listed;
+  return refuse(100, `Too many requests in batch message. Maximum batch size is ${maxItems}`, {
     type: 'GraphBatchException',
   });
 }

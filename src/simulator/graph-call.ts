@@ -19,7 +19,7 @@ export interface GraphCall {
 
 export interface Versions {
   readonly minimumVersion: number;
-  readonly maximumVersion: number;
+  readonly maxVersion: number;
 }
 
 /** `versionUnlessTold` is the one of the batch for its items; a path without any gets the oldest live version. */
@@ -38,12 +38,12 @@ export function toGraphCall(
 }
 
 function toVersion(
-  { minimumVersion, maximumVersion }: Versions,
+  { minimumVersion, maxVersion }: Versions,
   major: string,
   minor: string | undefined,
 ): number | undefined {
   const version = Math.max(Number(major), minimumVersion);
-  return minor === '0' && version <= maximumVersion ? version : undefined;
+  return minor === '0' && version <= maxVersion ? version : undefined;
 }
 
 function listOperations(

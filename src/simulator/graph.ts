@@ -101,7 +101,7 @@ export function withHeaders(
     ...reply,
     headers: {
       ...reply.headers,
-      'facebook-api-version': `v${call.version ?? settings.maximumVersion}.0`,
+      'facebook-api-version': `v${call.version ?? settings.maxVersion}.0`,
       'x-fb-trace-id': randomBytes(8).toString('base64url'),
       'x-fb-request-id': `A${randomBytes(16).toString('base64url')}`,
       'x-fb-rev': '1019544279',

@@ -51,7 +51,7 @@ export interface SimulatorOptions extends FleetContents {
   /** The oldest live major version, 24 unless told; it answers for those before it. */
   readonly minimumVersion?: number;
   /** 26 unless told; a later one does not exist. */
-  readonly maximumVersion?: number;
+  readonly maxVersion?: number;
   readonly now?: () => Date;
   /** Sends unset fields as null instead of leaving them out. */
   readonly emitNulls?: boolean;
@@ -88,7 +88,7 @@ interface Plan {
 }
 
 /** A simulator that runs for days does not grow. */
-const maximumCalls = 10_000;
+const maxCalls = 10_000;
 
 /** A call in the making: its status comes when its answer does. */
 type LoggedCall = { -readonly [Name in keyof SimulatorCall]: SimulatorCall[Name] };
@@ -156,7 +156,7 @@ function toGraphSettings(
     now,
     usage: createUsage(now),
     minimumVersion: options.minimumVersion ?? 24,
-    maximumVersion: options.maximumVersion ?? 26,
+    maxVersion: options.maxVersion ?? 26,
     emitNulls: options.emitNulls ?? false,
     profileShape: options.profileShape ?? 'flat',
     rateLimitCode: options.rateLimitCode ?? 80008,
@@ -222,6 +222,6 @@ function logCall(
     status: 0,
   };
   calls.push(call);
-  if (calls.length > maximumCalls) calls.shift();
+  if (calls.length > maxCalls) calls.shift();
   return call;
 }

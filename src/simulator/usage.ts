@@ -25,7 +25,7 @@ export interface Usage {
 
 const windowMinutes = 60;
 const appLimit = 100_000;
-const maximumSubjects = 32;
+const maxSubjects = 32;
 const buckets: readonly UsageBucket[] = ['whatsapp_business_management', 'whatsapp'];
 
 export function createUsage(now: () => Date): Usage {
@@ -60,7 +60,7 @@ export function createUsage(now: () => Date): Usage {
       const app = { 'x-app-usage': JSON.stringify(toLoad(toPercent(count(appId), appLimit))) };
       if (subjects.length === 0) return app;
       const entries = subjects
-        .slice(0, maximumSubjects)
+        .slice(0, maxSubjects)
         .map((subject) => [
           subject.wabaId,
           buckets.map((bucket) =>

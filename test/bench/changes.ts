@@ -58,11 +58,11 @@ export async function toLagMs(
   });
   const changedAt = performance.now();
   for (;;) {
-    const askedAt = performance.now();
+    const receivedAt = performance.now();
     // oxlint-disable-next-line no-await-in-loop -- asks until it is there
     const { text } = await ask(contestant.url, toQuestion('list', place));
-    if (text.includes(name)) return askedAt - changedAt;
-    if (askedAt - changedAt > patienceMs) {
+    if (text.includes(name)) return receivedAt - changedAt;
+    if (receivedAt - changedAt > patienceMs) {
       throw new Error(`${contestant.name} showed an old value ${patienceMs} ms after its change.`);
     }
   }

@@ -2,7 +2,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { Client } from 'pg';
-import { openDatabase } from '../../src/database.ts';
+import { openDatabase } from '../../src/database/database.ts';
 import { openPostgresServer } from '../setup-postgres.ts';
 
 /** What all processes that are measured share. */

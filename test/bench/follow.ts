@@ -86,11 +86,11 @@ async function followWith(
 ): Promise<Followed> {
   let stale = 0;
   for (;;) {
-    const askedAt = performance.now();
+    const receivedAt = performance.now();
     // oxlint-disable-next-line no-await-in-loop -- one question after the other
     const answer = await asker.ask(question);
     if (isFresh(answer)) return { delayMs: performance.now() - commit.sentAt, stale };
-    const ageMs = commit.acknowledgedAt === null ? 0 : askedAt - commit.acknowledgedAt;
+    const ageMs = commit.acknowledgedAt === null ? 0 : receivedAt - commit.acknowledgedAt;
     // Who says that there is no answer now shows nothing old.
     if (ageMs > staleAfterMs && answer.status === 200) stale += 1;
     if (ageMs > patienceMs) return { delayMs: null, stale };

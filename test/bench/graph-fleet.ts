@@ -2,7 +2,7 @@
 // are sealed as they are in production.
 
 import { readEnvironment, toConfig } from '../../src/config.ts';
-import { openDatabase } from '../../src/database.ts';
+import { openDatabase } from '../../src/database/database.ts';
 import { createGateway, type Gateway } from '../../src/gateway.ts';
 import type { SimulatedPhone, Simulator } from '../../src/simulator/simulator.ts';
 import { createTelemetry } from '../../src/telemetry.ts';

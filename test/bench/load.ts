@@ -9,7 +9,7 @@ import { writeScratch } from './scratch.ts';
 import type { Question } from './shapes.ts';
 import { endWithBench } from './started-process.ts';
 
-export interface Load {
+export interface LoadShedder {
   readonly url: string;
   readonly questions: readonly Question[];
   readonly connections: number;
@@ -37,7 +37,7 @@ export interface GeneratorReport {
 export const generator = hasWrk() ? 'wrk' : 'autocannon';
 
 /** Throws when the generator fails, when nothing is answered, or when more than one answer in a hundred is none. */
-export async function putUnderLoad(load: Load): Promise<Sample> {
+export async function putUnderLoad(load: LoadShedder): Promise<Sample> {
   const report = (await (generator === 'wrk'
     ? runWrk(load)
     : runAutocannon(load))) as GeneratorReport;
@@ -65,7 +65,7 @@ function hasWrk(): boolean {
 
 /** `script` is given the path of a file with the requests, then `args`. Answers the JSON that it prints at its end. */
 export async function runWrk(
-  { url, questions, connections, seconds }: Load,
+  { url, questions, connections, seconds }: LoadShedder,
   script: 'wrk.lua' | 'pace.lua' = 'wrk.lua',
   args: readonly string[] = [],
 ): Promise<unknown> {
@@ -86,7 +86,7 @@ export async function runWrk(
   ]);
 }
 
-async function runAutocannon(load: Load): Promise<unknown> {
+async function runAutocannon(load: LoadShedder): Promise<unknown> {
   const { port } = new URL(load.url);
   const path = await writeScratch(`load-${port}.json`, JSON.stringify(load));
   const program = fileURLToPath(new URL('peers/autocannon.ts', import.meta.url));

@@ -8,7 +8,7 @@ import { askOver } from './ask-over.ts';
 import { generator, runWrk } from './load.ts';
 import type { Question } from './shapes.ts';
 
-export interface Pace {
+export interface RefusalPacer {
   readonly url: string;
   readonly questions: readonly Question[];
   readonly perSecond: number;
@@ -23,7 +23,7 @@ export interface Paced {
 }
 
 /** Throws when a connection breaks. The server must answer with the `x-request-id` that it was asked with. */
-export async function askAtPace(pace: Pace): Promise<Paced> {
+export async function askAtPace(pace: RefusalPacer): Promise<Paced> {
   return await (generator === 'wrk' ? askByWrk(pace) : askByNode(pace));
 }
 
@@ -39,7 +39,7 @@ interface PaceReport {
   readonly durationsUs: readonly number[];
 }
 
-async function askByWrk({ url, questions, perSecond, seconds }: Pace): Promise<Paced> {
+async function askByWrk({ url, questions, perSecond, seconds }: RefusalPacer): Promise<Paced> {
   const total = Math.floor(perSecond * seconds);
   const load = { url, questions, connections, seconds: seconds + patienceSeconds };
   const report = (await runWrk(load, 'pace.lua', [String(perSecond), String(total)])) as PaceReport;
@@ -48,7 +48,7 @@ async function askByWrk({ url, questions, perSecond, seconds }: Pace): Promise<P
   return { durations, refused: total - durations.length };
 }
 
-async function askByNode({ url, questions, perSecond, seconds }: Pace): Promise<Paced> {
+async function askByNode({ url, questions, perSecond, seconds }: RefusalPacer): Promise<Paced> {
   const agent = new Agent({ keepAlive: true, maxSockets: 256 });
   const total = Math.floor(perSecond * seconds);
   const answers: Promise<number | null>[] = [];

@@ -1,7 +1,7 @@
 // Ten thousand hostile requests for each of three seeds, over sockets, at both doors.
 
 import { expect, test } from 'vitest';
-import { runHostile } from '../hostile-run.ts';
+import { runHostile } from '../http/hostile-run.ts';
 
 const count = Number(process.env['HOSTILE_REQUESTS'] ?? 10_000);
 const seeds = (process.env['HOSTILE_SEED'] ?? '1,2,3').split(',').map(Number);

@@ -19,7 +19,7 @@ export interface Ask {
   readonly key: string;
 }
 
-export interface Load {
+export interface LoadShedder {
   /** Ends with the requests that are under way, and answers all. */
   stop(): Promise<readonly Answer[]>;
   readonly answers: readonly Answer[];
@@ -47,7 +47,7 @@ export async function ask(agent: Agent, { url, key }: Ask): Promise<Answer> {
 }
 
 /** So many callers, each with its next question as soon as the last one was answered. */
-export function startCallers(count: number, next: (index: number) => Ask): Load {
+export function startCallers(count: number, next: (index: number) => Ask): LoadShedder {
   const agent = new Agent({ keepAlive: true, maxSockets: count });
   const answers: Answer[] = [];
   let [asked, stopped] = [0, false];
@@ -75,7 +75,11 @@ export function startCallers(count: number, next: (index: number) => Ask): Load 
 }
 
 /** So many requests a second, whether or not the earlier ones were answered; at most `maximum` at a time. */
-export function startRate(perSecond: number, next: (index: number) => Ask, maximum = 2_000): Load {
+export function startRate(
+  perSecond: number,
+  next: (index: number) => Ask,
+  maximum = 2_000,
+): LoadShedder {
   const agent = new Agent({ keepAlive: true, maxSockets: maximum });
   const answers: Answer[] = [];
   const underWay = new Set<Promise<void>>();

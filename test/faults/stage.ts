@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { Pool } from 'pg';
 import { readEnvironment, toConfig } from '../../src/config.ts';
-import { openDatabase } from '../../src/database.ts';
+import { openDatabase } from '../../src/database/database.ts';
 import { createGateway } from '../../src/gateway.ts';
 import { createSimulator, type Simulator } from '../../src/simulator/simulator.ts';
 import { toHealthyPhone } from '../harness.ts';

@@ -3,7 +3,7 @@
 import { randomInt } from 'node:crypto';
 import { expect, test } from 'vitest';
 import { openTestDatabase } from '../harness.ts';
-import { addRows, inspectConnections, rowOf, runInterleaved } from '../tenancy-probe.ts';
+import { addRows, inspectConnections, rowOf, runInterleaved } from '../database/tenancy-probe.ts';
 import { report } from './figures.ts';
 
 test('20,000 interleaved transactions over 8 connections', async () => {

@@ -4,7 +4,7 @@
 import { randomBytes } from 'node:crypto';
 import { Client } from 'pg';
 import { readEnvironment, toConfig } from '../../src/config.ts';
-import { type Database, openDatabase } from '../../src/database.ts';
+import { type Database, openDatabase } from '../../src/database/database.ts';
 import { createGateway, type Gateway } from '../../src/gateway.ts';
 import { createSimulator, type Simulator } from '../../src/simulator/simulator.ts';
 import { createTelemetry } from '../../src/telemetry.ts';

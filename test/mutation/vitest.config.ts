@@ -1,35 +1,37 @@
 // The suite, but for the tests whose subject is something else than what is mutated: they would find some of the mutants
 // too, and take many times as long.
 
-import { basename } from 'node:path';
+import { sep } from 'node:path';
 import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 import suite from '../vitest.config.ts';
 
 /** The quick ones first, since a mutant is done with when the first test has failed. */
 const subjects = [
-  'key',
-  'source',
-  'attempts',
-  'verified',
-  'allowance',
-  'cost',
-  'documents',
+  'access/key',
+  'access/client-address',
+  'access/auth-throttle',
+  'access/key-cache',
+  'access/rate-limit',
+  'graphql/cost',
+  'graphql/documents',
   'secrets',
-  'shared-read',
-  'snapshot-guard',
-  'tenancy-filters',
-  'key-ring',
-  'access',
-  'tenancy',
-  'reading',
-  'counters',
-  'access-throttle',
-  'limits',
+  'database/single-flight',
+  'numbers/snapshot-guard',
+  'database/tenancy-filters',
+  'access/key-ring',
+  'access/access',
+  'database/tenancy',
+  'database/pipelined-reads',
+  'access/counters',
+  'access/throttling',
+  'graphql/limits',
 ];
 
 const toPlace = ({ moduleId }: TestSpecification) =>
-  subjects.indexOf(basename(moduleId, '.test.ts'));
+  subjects.findIndex((subject) =>
+    moduleId.replaceAll(sep, '/').endsWith(`/test/${subject}.test.ts`),
+  );
 
 class InOrder extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {

@@ -11,7 +11,7 @@ import {
 } from '../../numbers/provider.ts';
 import type { Telemetry } from '../../telemetry.ts';
 import type { HttpReading } from '../http-read.ts';
-import { createGuard, type GuardOptions } from './guard.ts';
+import { createLimitedFetch, type LimitedFetchOptions } from './limited-fetch.ts';
 import {
   isPermissionError,
   parseGraphError,
@@ -19,7 +19,7 @@ import {
   type FailedReply,
 } from './graph-error.ts';
 import type { GraphOperation, GraphResult } from './operation.ts';
-import { budgetFor, findPause, recordPauses } from './pauses.ts';
+import { budgetFor, findPause, recordPauses } from './usage-budget.ts';
 import { createQuarantine } from './quarantine.ts';
 import { parseUsage, toHighestPercent, unknownUsage, type GraphUsage } from './usage.ts';
 
@@ -46,14 +46,14 @@ export interface GraphReply {
   readonly broken: boolean;
 }
 
-export interface GraphClientOptions extends GuardOptions {
+export interface GraphClientOptions extends LimitedFetchOptions {
   /** May have a path, which is kept. */
   readonly url: URL;
   readonly version: string;
 }
 
 /** https://developers.facebook.com/docs/graph-api/batch-requests */
-export const maximumBatchOperations = 50;
+export const maxBatchOperations = 50;
 
 /** Its calls reject only with the reason of their signal; every other trouble is a result. */
 export function createGraphClient(options: GraphClientOptions): GraphClient {
@@ -124,15 +124,15 @@ type Exchange = (url: URL, sending: Sending, toResults: ReplyReader) => Promise<
 /** The one place through which every request goes to Meta. */
 function createExchange(options: GraphClientOptions): Exchange {
   const { telemetry } = options;
-  const guard = createGuard(options);
+  const guard = createLimitedFetch(options);
   const warnOfVersion = createVersionWarning(options);
   return async (url, { operations, credentials, options: reading, ...body }, toResults) => {
     const headers = {
       accept: 'application/json',
       authorization: `Bearer ${credentials.accessToken}`,
     };
-    const witness = operations[0]?.id ?? '';
-    const answer = await guard(url, { headers, ...body, witness }, reading);
+    const subject = operations[0]?.id ?? '';
+    const answer = await guard(url, { headers, ...body, subject }, reading);
     if (answer.outcome === 'unsent') {
       return toUnsentReply(operations.map(() => toUnsent(answer.failure)));
     }

@@ -17,9 +17,9 @@ import {
 import type { Telemetry } from '../../telemetry.ts';
 import type { GraphClient } from './graph.ts';
 import type { GraphObject } from './operation.ts';
-import { budgetFor, findPause } from './pauses.ts';
-import { createPersistentClient } from './persistent.ts';
-import { askGraph, type Question } from './rounds.ts';
+import { budgetFor, findPause } from './usage-budget.ts';
+import { createRetryingClient } from './retry.ts';
+import { askGraph, type Question } from './batching.ts';
 
 export interface MetaProviderOptions {
   readonly graph: GraphClient;
@@ -30,7 +30,7 @@ export interface MetaProviderOptions {
 
 /** Reads the numbers whose provider is META. */
 export function createMetaProvider({ graph, ...options }: MetaProviderOptions): Provider {
-  const persistent = createPersistentClient(graph, options);
+  const persistent = createRetryingClient(graph, options);
   return {
     blocks: Object.keys(metaBlocks) as MetaBlock[],
     read: (targets, reading) => readTargets(persistent, targets, reading),

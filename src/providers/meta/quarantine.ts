@@ -32,7 +32,7 @@ const quarantineMs = 30_000;
 /** Fewer may be a moment in which permissions were being changed. */
 const refusalsNeeded = 3;
 /** Beyond it the oldest are forgotten, and asked once more. */
-const maximumRefusals = 10_000;
+const maxRefusals = 10_000;
 
 /**
  * A dead token (code 190) is refused as a whole; a missing permission (10, 200 to 299) is one for these very fields of
@@ -54,7 +54,7 @@ export function createQuarantine(): Quarantine {
     refusals.delete(key);
     refusals.set(key, { failure, times, refusedAt: Date.now() });
     const oldest = refusals.keys().next().value;
-    if (refusals.size > maximumRefusals && oldest !== undefined) refusals.delete(oldest);
+    if (refusals.size > maxRefusals && oldest !== undefined) refusals.delete(oldest);
     return times >= refusalsNeeded;
   };
   return {

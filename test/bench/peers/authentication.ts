@@ -26,7 +26,7 @@ export async function authenticate(pool: Pool, pepper: string, key: KeyHeader): 
 }
 
 const keptMs = 60_000;
-const mostKept = 10_000;
+const maxKept = 10_000;
 
 /** The same, but a key that was usable is asked for once a minute only. Nobody tells it of a revoked one. */
 export function createCachedAuthentication(pool: Pool, pepper: string) {
@@ -35,7 +35,7 @@ export function createCachedAuthentication(pool: Pool, pepper: string) {
     const known = typeof key === 'string' ? kept.get(key) : undefined;
     if (known !== undefined && known.until > Date.now()) return known.tenantId;
     const tenantId = await authenticate(pool, pepper, key);
-    if (kept.size >= mostKept) kept.clear();
+    if (kept.size >= maxKept) kept.clear();
     kept.set(String(key), { tenantId, until: Date.now() + keptMs });
     return tenantId;
   };

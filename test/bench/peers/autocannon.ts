@@ -3,14 +3,19 @@
 
 import { readFile } from 'node:fs/promises';
 import autocannon from 'autocannon';
-import type { GeneratorReport, Load } from '../load.ts';
+import type { GeneratorReport, LoadShedder } from '../load.ts';
 import { toPercentile } from '../statistics.ts';
 
 const [path = ''] = process.argv.slice(2);
-const load = JSON.parse(await readFile(path, 'utf8')) as Load;
+const load = JSON.parse(await readFile(path, 'utf8')) as LoadShedder;
 process.stdout.write(`${JSON.stringify(await run(load))}\n`);
 
-async function run({ url, questions, connections, seconds }: Load): Promise<GeneratorReport> {
+async function run({
+  url,
+  questions,
+  connections,
+  seconds,
+}: LoadShedder): Promise<GeneratorReport> {
   const durations: number[] = [];
   let joined = 0;
   const { promise, resolve, reject } = Promise.withResolvers<autocannon.Result>();

@@ -17,7 +17,7 @@ import {
 } from './section.ts';
 
 /** Numbers in one question to the gateway: it takes at most 30 aliases. */
-const mostAliases = 30;
+const maxAliases = 30;
 const sizes = [1, 25, 50, 200];
 const wabaCounts = [1, 5, 50];
 const processes = 3;
@@ -75,7 +75,7 @@ async function countGraphCalls({ openFleet, tell }: Workbench): Promise<Findings
     tables: [toFleetTable(all), toHealthTable(alone, crowd)],
     notes: [
       'All numbers of a fleet have the same token: those with different ones cannot share a batch.',
-      `A question asks for at most ${mostAliases} numbers, the most aliases that the gateway takes; the next one starts when it is answered.`,
+      `A question asks for at most ${maxAliases} numbers, the most aliases that the gateway takes; the next one starts when it is answered.`,
       ...(crowd.live < simultaneous
         ? [`The other simultaneous refreshes answered: ${crowd.others}.`]
         : []),
@@ -107,8 +107,8 @@ async function refreshAll(
   const source = 'freshness { source }';
   const fragment = `fragment All on WhatsAppNumber { health { sendable } meta {
     phone { ${source} } profile { ${source} } waba { ${source} } } }`;
-  const parts = toRange(Math.ceil(size / mostAliases)).map((index) =>
-    ids.slice(index * mostAliases, Math.min(size, (index + 1) * mostAliases)),
+  const parts = toRange(Math.ceil(size / maxAliases)).map((index) =>
+    ids.slice(index * maxAliases, Math.min(size, (index + 1) * maxAliases)),
   );
   simulator.clearCalls();
   await inTurn(parts, async (part) => {

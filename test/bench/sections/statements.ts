@@ -2,7 +2,7 @@
 // inside this process.
 
 import { readEnvironment, toConfig } from '../../../src/config.ts';
-import { openDatabase } from '../../../src/database.ts';
+import { openDatabase } from '../../../src/database/database.ts';
 import { createGateway, type Gateway } from '../../../src/gateway.ts';
 import { createTelemetry } from '../../../src/telemetry.ts';
 import { encryptionKeys, pepper } from '../databases.ts';

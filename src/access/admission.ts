@@ -1,0 +1,34 @@
+// Owns the way in, which is the same at both doors: first the key, then the allowance of its tenant.
+
+import type { HttpRequest } from '../http/message.ts';
+import { chain, type MaybePromise } from '../maybe-promise.ts';
+import type { RequestContext } from '../telemetry.ts';
+import type { Access, AccessControl } from './access.ts';
+import type { RateLimiter, Admission } from './rate-limit.ts';
+
+export interface Entry {
+  readonly access: Access;
+  readonly admission: Admission;
+}
+
+export interface EntryOptions {
+  readonly access: Pick<AccessControl, 'authenticate'>;
+  readonly rateLimiter: RateLimiter;
+}
+
+/** Throws UNAUTHENTICATED or RATE_LIMITED. Sets `tenantId`, `keyId` and `visit` of the context as soon as they are known. */
+export function enter(
+  { access: control, rateLimiter }: EntryOptions,
+  { headers }: Pick<HttpRequest, 'headers'>,
+  context: RequestContext,
+): MaybePromise<Entry> {
+  const { receivedAt, source } = context;
+  return chain(control.authenticate({ headers, receivedAt, source }), (access) => {
+    context.tenantId = access.tenantId;
+    context.keyId = access.keyId;
+    return chain(rateLimiter.enter(access.tenantId, context), (admission) => ({
+      access,
+      admission,
+    }));
+  });
+}

@@ -1,0 +1,323 @@
+// Keys as a caller meets them: judged by the database at each request, noted when used, audited when changed.
+
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createAccessControl } from '../../src/access/access.ts';
+import { createKey } from '../../src/access/key.ts';
+import { createKeyCache } from '../../src/access/key-cache.ts';
+import { databases, openTestDatabase, openTestGateway, type TestDatabase } from '../harness.ts';
+
+const pepper = 'a pepper of at least thirty-two characters';
+const refused = expect.objectContaining({ code: 'UNAUTHENTICATED' });
+
+const attemptOf = (key: string | null, source = '203.0.113.7') => ({
+  headers: new Headers(key === null ? {} : { 'x-api-key': key }),
+  receivedAt: 0,
+  source,
+});
+
+describe.each(databases)('on %s', (kind) => {
+  let database: TestDatabase;
+  beforeAll(async () => {
+    // A feed that was once heard stays current, however busy the machine is.
+    database = await openTestDatabase(kind, { changeFeed: { clock: () => 0 } });
+  });
+  afterAll(() => database[Symbol.asyncDispose]());
+
+  const clock = { ms: 0 };
+  const open = () => createAccessControl({ database, pepper, clock: () => clock.ms });
+
+  async function addKey(expiresAt: Date | null = null) {
+    const access = open();
+    const { id: tenantId } = await access.createTenant('Keys');
+    const made = await access.createKey({ tenantId, name: 'till', numberId: null, expiresAt });
+    return { access, ...made };
+  }
+
+  const openRemembering = async () => {
+    const { changes } = database;
+    const verified = createKeyCache({ changes, clock: () => clock.ms });
+    await changes.catchUp();
+    return createAccessControl({ database, pepper, verified, clock: () => clock.ms });
+  };
+  const countStatements = async (work: () => Promise<unknown>): Promise<number> => {
+    database.clearStatements();
+    await work().catch(() => undefined);
+    return database.statements.length;
+  };
+  const readUse = async (id: string): Promise<number | null> => {
+    const [row] = await database.query<{ used: Date | null }>(
+      'select last_used_at as used from api_key where id = $1',
+      [id],
+    );
+    return row?.used?.getTime() ?? null;
+  };
+  const makeOld = (id: string) =>
+    database.query(
+      `update api_key set last_used_at = clock_timestamp() - interval '61 seconds' where id = $1`,
+      [id],
+    );
+
+  describe('a process', () => {
+    test('asks the database once for a key, and never for what is none', async () => {
+      const { access, key } = await addKey();
+      const changed = `${key.slice(0, -1)}${key.endsWith('0') ? '1' : '0'}`;
+      database.clearStatements();
+      for (const wrong of [null, '', 'ps_', changed, `${key}0`, key.toLowerCase(), 'Bearer x']) {
+        // oxlint-disable-next-line no-await-in-loop -- one after the other
+        await expect(async () => access.authenticate(attemptOf(wrong))).rejects.toEqual(refused);
+      }
+      expect(database.statements).toEqual([]);
+      await access.authenticate(attemptOf(key));
+      await access.authenticate(attemptOf(key));
+      await expect(async () => access.authenticate(attemptOf(createKey()))).rejects.toEqual(
+        refused,
+      );
+      expect(database.statements).toHaveLength(3);
+    });
+
+    test('refuses a key that another process has revoked, with the next request', async () => {
+      const { access, key, id } = await addKey();
+      const other = open();
+      await access.authenticate(attemptOf(key));
+      await other.authenticate(attemptOf(key));
+      await open().revokeKey(id);
+      const tried = [access, other].map((it) => it.authenticate(attemptOf(key)));
+      const outcomes = await Promise.allSettled(tried);
+      expect(outcomes.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+    });
+
+    test('goes on with a rotated key for the overlap, and not longer', async () => {
+      const { access, key, id } = await addKey();
+      const next = await access.rotateKey(id, 3_600_000);
+      await access.authenticate(attemptOf(key));
+      await access.authenticate(attemptOf(next.key));
+      // The time goes by in the database, whose clock decides.
+      await database.query(
+        `update api_key set expires_at = expires_at - interval '1 hour' where id = $1`,
+        [id],
+      );
+      await expect(async () => access.authenticate(attemptOf(key))).rejects.toEqual(refused);
+      await access.authenticate(attemptOf(next.key));
+    });
+  });
+
+  test('a key ends with its second', async () => {
+    const [{ now } = { now: new Date() }] = await database.query<{ now: Date }>(
+      'select clock_timestamp() as now',
+    );
+    const ends = new Date(now.getTime() + 1_000);
+    const { access, key, id } = await addKey(ends);
+    const judge = async (shift: string) => {
+      // As if the clock stood so far from the end.
+      await database.query(
+        `update api_key set expires_at = clock_timestamp() + $2::interval where id = $1`,
+        [id, shift],
+      );
+      return await (async () => access.authenticate(attemptOf(key)))().then(
+        () => 'usable',
+        () => 'refused',
+      );
+    };
+    expect(await judge('1 second')).toBe('usable');
+    expect(await judge('-1 millisecond')).toBe('refused');
+    expect(await judge('-1 second')).toBe('refused');
+  });
+
+  describe('a process that remembers verified keys', () => {
+    test('asks the database for a key once a minute, to note its use', async () => {
+      const { key } = await addKey();
+      const access = await openRemembering();
+      const asked: number[] = [];
+      for (const ms of [0, 1, 59_999, 60_000, 60_001]) {
+        clock.ms = ms;
+        // oxlint-disable-next-line no-await-in-loop -- one after the other
+        asked.push(await countStatements(async () => access.authenticate(attemptOf(key))));
+      }
+      clock.ms = 0;
+      expect(asked).toEqual([1, 0, 0, 1, 0]);
+    });
+
+    test('knows a key to its end and not longer, though nobody tells of that', async () => {
+      const { key } = await addKey(new Date(Date.now() + 50_000));
+      const access = await openRemembering();
+      const ask = () => countStatements(async () => access.authenticate(attemptOf(key)));
+      expect([await ask(), await ask()]).toEqual([1, 0]);
+      clock.ms = 20_000;
+      expect(await ask()).toBe(0);
+      clock.ms = 50_000;
+      expect(await ask()).toBe(1);
+      clock.ms = 0;
+    });
+
+    test('refuses at once a key that it has revoked, and one that anybody has once it heard of it', async () => {
+      const access = await openRemembering();
+      for (const revoke of [
+        (id: string) => access.revokeKey(id),
+        (id: string) => database.query('update api_key set revoked_at = now() where id = $1', [id]),
+        (id: string) => database.query('delete from api_key where id = $1', [id]),
+      ]) {
+        // oxlint-disable no-await-in-loop -- one after the other
+        const { key, id } = await addKey();
+        await database.changes.catchUp();
+        await access.authenticate(attemptOf(key));
+        expect(await countStatements(async () => access.authenticate(attemptOf(key)))).toBe(0);
+        await revoke(id);
+        await expect(async () => access.authenticate(attemptOf(key))).rejects.toEqual(refused);
+        // oxlint-enable no-await-in-loop
+      }
+    });
+
+    test('lets an ended overlap end', async () => {
+      const access = await openRemembering();
+      const { key, id } = await addKey();
+      await access.authenticate(attemptOf(key));
+      const next = await access.rotateKey(id, 0);
+      await expect(async () => access.authenticate(attemptOf(key))).rejects.toEqual(refused);
+      await access.authenticate(attemptOf(next.key));
+    });
+  });
+
+  describe('the use of a key', () => {
+    test('is noted with the first request, in the same statement', async () => {
+      const { access, key, id } = await addKey();
+      expect(await readUse(id)).toBeNull();
+      database.clearStatements();
+      await access.authenticate(attemptOf(key));
+      expect(database.statements).toHaveLength(1);
+      expect(await readUse(id)).not.toBeNull();
+    });
+
+    test('is noted once a minute by a process, however often it comes', async () => {
+      const { access, key, id } = await addKey();
+      database.clearStatements();
+      for (const ms of [0, 1, 59_999, 60_000, 60_001, 119_999, 120_000]) {
+        clock.ms = ms;
+        // oxlint-disable-next-line no-await-in-loop -- one after the other
+        await access.authenticate(attemptOf(key));
+      }
+      clock.ms = 0;
+      const noting = database.statements.map((sql) => sql.includes('use_api_key'));
+      expect(noting).toEqual([true, false, false, true, false, false, true]);
+      expect(await readUse(id)).not.toBeNull();
+    });
+
+    test('is noted once a minute by all processes together', async () => {
+      const { key, id } = await addKey();
+      await open().authenticate(attemptOf(key));
+      const first = await readUse(id);
+      await open().authenticate(attemptOf(key));
+      expect(await readUse(id)).toBe(first);
+      await makeOld(id);
+      await open().authenticate(attemptOf(key));
+      expect(await readUse(id)).toBeGreaterThanOrEqual(first ?? Infinity);
+    });
+
+    test('is not noted for a key that is refused', async () => {
+      const { access, key, id } = await addKey();
+      await access.revokeKey(id);
+      await expect(async () => access.authenticate(attemptOf(key))).rejects.toEqual(refused);
+      expect(await readUse(id)).toBeNull();
+    });
+
+    test('is no change of the key: the trail says nothing of it', async () => {
+      const { access, key, tenantId } = await addKey();
+      await access.authenticate(attemptOf(key));
+      expect((await access.listAudit(tenantId, 10)).map(({ action }) => action)).toEqual([
+        'key.created',
+      ]);
+    });
+  });
+
+  describe('the trail', () => {
+    test('stands or falls with the change', async () => {
+      const { access, id, tenantId } = await addKey();
+      const undo = new Error('undo');
+      const revoking = database.withTenant(tenantId, async (transaction) => {
+        await transaction
+          .updateTable('api_key')
+          .set({ revoked_at: new Date() })
+          .where('id', '=', id)
+          .execute();
+        const seen = await transaction.selectFrom('audit').select('action').execute();
+        expect(seen.map(({ action }) => action).toSorted()).toEqual(['key.created', 'key.revoked']);
+        throw undo;
+      });
+      await expect(revoking).rejects.toBe(undo);
+      expect(await access.listAudit(tenantId, 10)).toHaveLength(1);
+    });
+
+    test('has what other software does', async () => {
+      const { access, id, tenantId } = await addKey();
+      const statements = [
+        `update api_key set expires_at = '2100-01-02T03:04:05Z' where id = $1`,
+        'delete from api_key where id = $1',
+      ];
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      for (const statement of statements) await database.query(statement, [id]);
+      const trail = await access.listAudit(tenantId, 10);
+      expect(trail.map(({ action }) => action)).toEqual([
+        'key.deleted',
+        'key.expiry-changed',
+        'key.created',
+      ]);
+      expect(trail[1]?.details).toMatchObject({ expiresAt: '2100-01-02T03:04:05.000Z' });
+    });
+  });
+});
+
+describe('two gateways on one PostgreSQL', () => {
+  test('both refuse a key with the first request after the commit of its revocation', async () => {
+    await using database = await openTestDatabase('PostgreSQL');
+    const environment = { API_KEY_PEPPER: pepper };
+    await using one = await openTestGateway({ database, environment });
+    await using other = await openTestGateway({ database, environment });
+    const tenant = await one.addTenant();
+    const ask = async () => {
+      const answers = [one, other].map((it) => it.rest('/v1/numbers', { key: tenant.key }));
+      return (await Promise.all(answers)).map(({ status }) => status);
+    };
+    expect(await ask()).toEqual([200, 200]);
+    const started = performance.now();
+    await one.access.revokeKey(tenant.keyId);
+    expect(await ask()).toEqual([401, 401]);
+    const ms = performance.now() - started;
+    console.log(`revoked by one gateway, refused by both after ${ms.toFixed(1)} ms (bar: 1000 ms)`);
+    expect(ms).toBeLessThan(1_000);
+  });
+
+  test('a request does not wait for whoever is changing its key', async () => {
+    await using database = await openTestDatabase('PostgreSQL');
+    await using gateway = await openTestGateway({ database });
+    const { id, key, keyId } = await gateway.addTenant();
+    const status = await database.withTenant(id, async (transaction) => {
+      await transaction
+        .selectFrom('api_key')
+        .select('id')
+        .where('id', '=', keyId)
+        .forUpdate()
+        .execute();
+      return (await gateway.rest('/v1/numbers', { key })).status;
+    });
+    expect(status).toBe(200);
+  });
+});
+
+describe('credentials', () => {
+  test('leave a row when they are stored and when they are replaced, without themselves', async () => {
+    await using gateway = await openTestGateway();
+    const tenant = await gateway.addTenant();
+    const { id } = await tenant.addNumber();
+    const credentials = { accessToken: 'EAAanother0123456789abcdef', appSecret: null };
+    await gateway.numbers.setCredentials(id, credentials);
+    const trail = await gateway.access.listAudit(tenant.id, 10);
+    expect(trail.map(({ action, subject, details }) => ({ action, subject, details }))).toEqual([
+      {
+        action: 'credentials.replaced',
+        subject: id,
+        details: { encryptionKey: 'test', formerEncryptionKey: 'test' },
+      },
+      { action: 'credentials.stored', subject: id, details: { encryptionKey: 'test' } },
+      expect.objectContaining({ action: 'key.created' }),
+    ]);
+  });
+});

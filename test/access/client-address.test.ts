@@ -1,0 +1,102 @@
+// Which address a request comes from, and with which others it is counted.
+
+import * as fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { createClientAddressResolver, toNetwork } from '../../src/access/client-address.ts';
+
+const forwarded = (value: string) => new Headers({ 'x-forwarded-for': value });
+
+describe('the source of a request', () => {
+  test.each([
+    ['none trusted', 0, '192.0.2.1', '198.51.100.1', '192.0.2.1'],
+    ['one proxy', 1, '10.0.0.1', '198.51.100.1', '198.51.100.1'],
+    ['one proxy, and a lie', 1, '10.0.0.1', '6.6.6.6, 198.51.100.1', '198.51.100.1'],
+    ['two proxies', 2, '10.0.0.1', '6.6.6.6, 198.51.100.1, 10.0.0.2', '198.51.100.1'],
+    ['fewer entries than proxies', 3, '10.0.0.1', '198.51.100.1', '198.51.100.1'],
+    ['no header', 2, '10.0.0.1', '', '10.0.0.1'],
+    ['an entry that is none', 1, '10.0.0.1', '198.51.100.1, unknown', '10.0.0.1'],
+    ['an entry with a port', 1, '10.0.0.1', '198.51.100.1:4711', '198.51.100.1'],
+    ['an entry of IPv6 with a port', 1, '10.0.0.1', '[2001:DB8::1]:4711', '2001:db8::1'],
+    ['an entry of IPv6 in brackets', 1, '10.0.0.1', '[2001:db8::1]', '2001:db8::1'],
+    ['an entry that ends with an address', 1, '10.0.0.1', 'a198.51.100.1:4711', '10.0.0.1'],
+    ['an entry with more behind its port', 1, '10.0.0.1', '198.51.100.1:4711a', '10.0.0.1'],
+    ['an entry with more before its bracket', 1, '10.0.0.1', 'a[::1]', '10.0.0.1'],
+    ['an entry with more behind its bracket', 1, '10.0.0.1', '[::1]a', '10.0.0.1'],
+    ['an entry with a zone', 1, '10.0.0.1', 'fe80::1%eth0', 'fe80::1'],
+    ['IPv4 as IPv6', 1, '10.0.0.1', '::FFFF:198.51.100.1', '198.51.100.1'],
+    ['what looks like IPv4 as IPv6', 1, '10.0.0.1', 'fd00::ffff:1.2.3.4', 'fd00::ffff:1.2.3.4'],
+    ['IPv6 that is no IPv4', 1, '10.0.0.1', '::ffff:1:2', '::ffff:1:2'],
+    ['a socket that speaks both', 1, '::ffff:10.0.0.1', '198.51.100.1', '198.51.100.1'],
+    ['a proxy on it', ['10.0.0.1'], '::ffff:10.0.0.1', '198.51.100.1', '198.51.100.1'],
+    ['addresses', ['10.0.0.1', '::1'], '10.0.0.1', '6.6.6.6, 198.51.100.1', '198.51.100.1'],
+    ['a network', ['10.0.0.0/8'], '10.9.9.9', '198.51.100.1, 10.3.3.3', '198.51.100.1'],
+    ['a network of IPv6', ['fd00::/8'], 'fd12::1', '198.51.100.1', '198.51.100.1'],
+    ['a stranger', ['10.0.0.0/8'], '192.0.2.1', '198.51.100.1', '192.0.2.1'],
+    ['proxies all the way', ['10.0.0.0/8'], '10.0.0.1', '10.0.0.3, 10.0.0.2', '10.0.0.3'],
+  ] as const)('%s', (_, trusted, socket, header, source) => {
+    const find = createClientAddressResolver(trusted);
+    expect(find(socket, header === '' ? new Headers() : forwarded(header))).toBe(source);
+  });
+
+  test('without a socket is not known, whatever is claimed', () => {
+    expect(createClientAddressResolver(1)(undefined, forwarded('192.0.2.1'))).toBe('unknown');
+  });
+
+  test('is never what a client wrote beyond the trusted hops', () => {
+    const entries = fc.array(fc.oneof(fc.ipV4(), fc.ipV6(), fc.stringMatching(/^[!-~]{0,20}$/)));
+    fc.assert(
+      fc.property(entries, fc.ipV4(), (claimed, client) => {
+        fc.pre(client !== '10.0.0.1');
+        const header = [...claimed, client].join(', ');
+        expect(createClientAddressResolver(1)('10.0.0.1', forwarded(header))).toBe(client);
+        expect(createClientAddressResolver(['10.0.0.1/32'])('10.0.0.1', forwarded(header))).toBe(
+          client,
+        );
+        expect(createClientAddressResolver(0)('10.0.0.1', forwarded(header))).toBe('10.0.0.1');
+      }),
+    );
+  });
+
+  test('is counted with its network: an IPv4 address alone, IPv6 by 64 bits', () => {
+    expect(toNetwork('192.0.2.1')).toBe('192.0.2.1');
+    expect(toNetwork('2001:db8:1:2:3:4:5:6')).toBe('2001:db8:1:2::/64');
+    expect(toNetwork('2001:db8::1')).toBe('2001:db8:0:0::/64');
+    expect(toNetwork('::1')).toBe('0:0:0:0::/64');
+    expect(toNetwork('2001:0db8:0001:0002::')).toBe('2001:db8:1:2::/64');
+    expect(toNetwork('unknown')).toBe('unknown');
+  });
+
+  test('is counted alike however the address is spelled, and whatever its last 64 bits are', () => {
+    const group = fc.oneof(
+      { arbitrary: fc.constant(0), weight: 3 },
+      { arbitrary: fc.nat(0xffff), weight: 2 },
+    );
+    const groups = fc.array(group, { minLength: 8, maxLength: 8 });
+    fc.assert(
+      fc.property(groups, (numbers) => {
+        const network = numbers.slice(0, 4).map((number) => number.toString(16));
+        for (const address of toSpellings(numbers)) {
+          expect(toNetwork(address)).toBe(`${network.join(':')}::/64`);
+        }
+      }),
+    );
+  });
+});
+
+/** In full, with an IPv4 address at its end, and with each run of zeros left out. */
+function toSpellings(groups: readonly number[]): readonly string[] {
+  const words = groups.map((group) => group.toString(16));
+  const [a = 0, b = 0] = groups.slice(6);
+  const tail = [a >> 8, a & 255, b >> 8, b & 255].join('.');
+  const spellings = [
+    words.map((word) => word.padStart(4, '0')).join(':'),
+    [...words.slice(0, 6), tail].join(':'),
+  ];
+  for (const [start, first] of groups.entries()) {
+    if (first !== 0) continue;
+    const end = groups.findIndex((group, index) => index > start && group !== 0);
+    const rest = end === -1 ? [] : words.slice(end);
+    spellings.push(`${words.slice(0, start).join(':')}::${rest.join(':')}`);
+  }
+  return spellings;
+}

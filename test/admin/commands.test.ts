@@ -1,0 +1,453 @@
+// What the commands answer to programs and to people, and what they refuse. Live readings, secrets and the doctor have
+// files of their own; what needs a process of its own is in main.test.ts.
+
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { isKey } from '../../src/access/key.ts';
+import { toPrintable, toTable } from '../../src/admin/terminal.ts';
+import { type CommandLine, openCommandLine, runCommand } from './command-line.ts';
+
+let line: CommandLine;
+beforeAll(async () => {
+  line = await openCommandLine();
+});
+afterAll(() => line[Symbol.asyncDispose]());
+
+const time = expect.stringMatching(/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$/);
+const person = { person: ['stdout'] } as const;
+
+interface KeyJson {
+  readonly id: string;
+  readonly key: string;
+  readonly [member: string]: unknown;
+}
+
+async function addNumber(tenant: string, name = 'Sales'): Promise<string> {
+  const { json } = await line.run<{ id: string }>(
+    `number add --tenant ${tenant} --name ${name} --number 5511999999999 --provider PILOT_STATUS`,
+  );
+  return json.id;
+}
+
+describe('migrate', () => {
+  test('is asked for by every other command until it has run, and then has nothing left to do', async () => {
+    await using fresh = await openCommandLine({ migrated: false });
+    const before = await fresh.run('tenant list');
+    expect(before).toMatchObject({ code: 1, stdout: '' });
+    expect(before.stderr).toMatch(
+      /^UNAVAILABLE: The database lacks \d+ migration.*run: numbers-gateway migrate\n$/,
+    );
+    expect(await fresh.run('serve')).toMatchObject({ code: 1, stderr: before.stderr });
+
+    const { code, json } = await fresh.run<{ applied: string[] }>('migrate');
+    expect(code).toBe(0);
+    expect(Object.keys(json)).toEqual(['applied']);
+    expect(json.applied[0]).toBe('0001_create_roles');
+
+    expect((await fresh.run('migrate')).json).toEqual({ applied: [] });
+    expect((await fresh.run('tenant list')).json).toEqual([]);
+    expect(await fresh.run('migrate', person)).toMatchObject({
+      stdout: 'The database is up to date.\n',
+    });
+  });
+});
+
+describe('tenant', () => {
+  test('a tenant that was created is listed', async () => {
+    const created = await line.run<{ id: string }>(['tenant', 'create', '--name', 'Acme LTDA']);
+    expect(created).toMatchObject({ code: 0, stderr: '' });
+    expect(created.json).toEqual({
+      id: expect.stringMatching(/^ten_\w+$/),
+      name: 'Acme LTDA',
+      createdAt: time,
+    });
+    const { json } = await line.run<unknown[]>('tenant list');
+    expect(json).toContainEqual(created.json);
+  });
+
+  test('a person reads a sentence and a table, and JSON when asked', async () => {
+    const { stdout } = await line.run(['tenant', 'create', '--name', 'Beta'], person);
+    expect(stdout).toMatch(/^Created tenant ten_\w+ \(Beta\)\.\n$/);
+    const table = await line.run('tenant list', person);
+    expect(table.stdout).toMatch(/^ID +NAME +CREATED\n/);
+    expect(table.stdout).toContain('Beta');
+    for (const words of ['tenant list --json', '--json tenant list']) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      expect((await line.run(words, person)).json).toBeInstanceOf(Array);
+    }
+  });
+});
+
+describe('key', () => {
+  test('a new key is shown with these members, and never again', async () => {
+    const tenant = await line.addTenant();
+    const number = await addNumber(tenant);
+    const created = await line.run<KeyJson>(
+      `key create --tenant ${tenant} --number ${number} --name till --expires 2100-01-01`,
+    );
+    expect(created).toMatchObject({ code: 0, stderr: '' });
+    const { key, ...rest } = created.json;
+    expect(isKey(key)).toBe(true);
+    expect(Object.keys(created.json)).toEqual(
+      'id key name keyPrefix keyLast4 tenantId numberId expiresAt'.split(' '),
+    );
+    expect(rest).toEqual({
+      id: expect.stringMatching(/^key_\w+$/),
+      name: 'till',
+      keyPrefix: key.slice(0, 7),
+      keyLast4: key.slice(-4),
+      tenantId: tenant,
+      numberId: number,
+      expiresAt: '2100-01-01T00:00:00.000Z',
+    });
+    const listed = await line.run(`key list --tenant ${tenant}`);
+    expect(listed.json).toEqual([{ ...rest, revokedAt: null, lastUsedAt: null }]);
+    expect(listed.stdout).not.toContain(key);
+  });
+
+  test('a person is told that the key is shown once', async () => {
+    const tenant = await line.addTenant();
+    const { stdout } = await line.run(`key create --tenant ${tenant}`, person);
+    expect(stdout).toMatch(/\n {2}ps_\w{49}\n/);
+    expect(stdout).toContain('shown this once');
+    const list = await line.run(`key list --tenant ${tenant}`, person);
+    expect(list.stdout).toMatch(/ps_\w{4}…\w{4} +- +usable +never/);
+  });
+
+  test('a rotated key ends after the overlap, the new one has its name, scope and expiry', async () => {
+    const tenant = await line.addTenant();
+    const { json: old } = await line.run<KeyJson>(`key create --tenant ${tenant} --name till`);
+    const before = Date.now();
+    const rotated = await line.run<KeyJson>(`key rotate ${old.id} --overlap 30m`);
+    expect(rotated.code).toBe(0);
+    expect(Object.keys(rotated.json)).toEqual(Object.keys(old));
+    expect(rotated.json).toMatchObject({ name: 'till', tenantId: tenant, expiresAt: null });
+    expect(rotated.json.key).not.toBe(old.key);
+    const { json } = await line.run<KeyJson[]>(`key list --tenant ${tenant}`);
+    const end = Date.parse(String(json.find((it) => it.id === old.id)?.['expiresAt']));
+    expect(end).toBeGreaterThan(before + 29 * 60_000);
+    expect(end).toBeLessThan(before + 31 * 60_000);
+  });
+
+  test('a revoked key says since when, again and again, and cannot be rotated', async () => {
+    const tenant = await line.addTenant();
+    const { json: key } = await line.run<KeyJson>(`key create --tenant ${tenant}`);
+    const first = await line.run(`key revoke ${key.id}`);
+    expect(first.json).toMatchObject({ id: key.id, revokedAt: time });
+    expect(first.json).not.toHaveProperty('key');
+    expect((await line.run(`key revoke ${key.id}`)).json).toEqual(first.json);
+    const rotated = await line.run(`key rotate ${key.id}`);
+    expect(rotated).toMatchObject({ code: 1, stdout: '' });
+    expect(rotated.stderr).toMatch(/^KEY_NOT_FOUND: /);
+  });
+});
+
+describe('audit', () => {
+  interface Entry {
+    readonly action: string;
+    readonly subject: string;
+    readonly [member: string]: unknown;
+  }
+
+  test('each change of a key is listed, the newest first, and shows no key', async () => {
+    const tenant = await line.addTenant();
+    const { json: key } = await line.run<KeyJson>(`key create --tenant ${tenant} --name till`);
+    const { json: next } = await line.run<KeyJson>(`key rotate ${key.id} --overlap 1h`);
+    await line.run(`key revoke ${next.id}`);
+    await line.run(`key revoke ${next.id}`);
+    const ran = await line.run<Entry[]>(`audit list --tenant ${tenant}`);
+    expect(ran).toMatchObject({ code: 0, stderr: '' });
+    expect(ran.json.map(({ action, subject }) => [action, subject])).toEqual([
+      ['key.revoked', next.id],
+      ['key.created', next.id],
+      ['key.rotated', key.id],
+      ['key.created', key.id],
+    ]);
+    expect(Object.keys(ran.json[0] ?? {})).toEqual('id at actor action subject details'.split(' '));
+    expect(ran.json[3]).toEqual({
+      id: expect.stringMatching(/^aud_\w+$/),
+      at: time,
+      actor: 'operator',
+      action: 'key.created',
+      subject: key.id,
+      details: {
+        name: 'till',
+        keyPrefix: key['keyPrefix'],
+        keyLast4: key['keyLast4'],
+        numberId: null,
+        expiresAt: null,
+      },
+    });
+    for (const { key: secret } of [key, next]) expect(ran.stdout).not.toContain(secret);
+  });
+
+  test('is a tenant’s own, and as long as it is wanted', async () => {
+    const [one, other] = [await line.addTenant(), await line.addTenant()];
+    for (const tenant of [one, other, one]) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await line.run(`key create --tenant ${tenant}`);
+    }
+    const list = async (words: string) => (await line.run<Entry[]>(`audit list ${words}`)).json;
+    expect(await list(`--tenant ${one}`)).toHaveLength(2);
+    expect(await list(`--tenant ${other}`)).toHaveLength(1);
+    expect(await list(`--tenant ${one} --limit 1`)).toHaveLength(1);
+  });
+
+  test('is a table for a person', async () => {
+    const tenant = await line.addTenant();
+    const empty = await line.run(`audit list --tenant ${tenant}`, person);
+    expect(empty.stdout).toBe('Nothing was done yet.\n');
+    await line.run(`key create --tenant ${tenant} --name till`);
+    const { stdout } = await line.run(`audit list --tenant ${tenant}`, person);
+    expect(stdout).toMatch(/^AT +ACTION +SUBJECT +ACTOR +DETAILS\n/);
+    expect(stdout).toMatch(/key\.created +key_\w+ +operator +.*name till/);
+  });
+});
+
+describe('number', () => {
+  test('a number by QR code comes back as REST shows it', async () => {
+    const tenant = await line.addTenant();
+    const added = await line.run<{ id: string }>(
+      `number add --tenant ${tenant} --name Sales --number 5511988888888 --provider PILOT_STATUS --instance sales --state OPEN`,
+    );
+    expect(added).toMatchObject({ code: 0, stderr: '' });
+    expect(Object.keys(added.json)).toEqual(
+      'id number name provider state isFullyConnected createdAt updatedAt health meta'.split(' '),
+    );
+    expect(added.json).toMatchObject({
+      number: '5511988888888',
+      name: 'Sales',
+      provider: 'PILOT_STATUS',
+      state: 'OPEN',
+      isFullyConnected: true,
+      meta: null,
+    });
+    const { json } = await line.run<Record<string, unknown>[]>(`number list --tenant ${tenant}`);
+    expect(json).toHaveLength(1);
+    expect(Object.keys(json[0] ?? {})).toEqual(
+      'id instanceName number name provider apiKeys state isFullyConnected createdAt updatedAt'.split(
+        ' ',
+      ),
+    );
+    expect(json[0]).toMatchObject({ id: added.json.id, instanceName: 'sales', apiKeys: [] });
+  });
+
+  test('without a state, a number of Meta counts as connected and one by QR code does not', async () => {
+    const tenant = await line.addTenant();
+    const add = `number add --tenant ${tenant} --name X --number 55119`;
+    const meta = await line.run(
+      `${add} --provider META --phone-number-id 990000000000 --waba-id 990000000080`,
+    );
+    expect(meta.json).toMatchObject({ provider: 'META', state: 'OPEN', meta: null });
+    const other = await line.run(`${add} --provider PILOT_STATUS`);
+    expect(other.json).toMatchObject({ provider: 'PILOT_STATUS', state: 'CLOSE' });
+  });
+
+  test('the list has the hints of the keys that are bound to each number', async () => {
+    const tenant = await line.addTenant();
+    const number = await addNumber(tenant);
+    const { json: key } = await line.run<KeyJson>(
+      `key create --tenant ${tenant} --number ${number} --name till`,
+    );
+    const { json } = await line.run<Record<string, unknown>[]>(`number list --tenant ${tenant}`);
+    expect(json[0]?.['apiKeys']).toEqual([
+      { name: 'till', keyPrefix: key['keyPrefix'], keyLast4: key['keyLast4'] },
+    ]);
+  });
+
+  test('a second number with the same instance is a conflict', async () => {
+    const tenant = await line.addTenant();
+    const add = `number add --tenant ${tenant} --name X --number 55119 --provider PILOT_STATUS --instance one`;
+    expect((await line.run(add)).code).toBe(0);
+    const again = await line.run(add);
+    expect(again).toMatchObject({ code: 1, stdout: '' });
+    expect(again.stderr).toMatch(/^CONFLICT: [^\n]*\n$/);
+  });
+
+  test('the state of a number can be set', async () => {
+    const id = await addNumber(await line.addTenant());
+    const set = await line.run(`number set-state ${id} OPEN`);
+    expect(set).toMatchObject({ code: 0, json: { id, state: 'OPEN', isFullyConnected: true } });
+    const told = await line.run(`number set-state ${id} CLOSE`, person);
+    expect(told.stdout).toBe(`Changed number ${id} (Sales, 5511999999999): PILOT_STATUS, CLOSE.\n`);
+  });
+
+  test('a person reads a table, with an invitation while it is empty', async () => {
+    const tenant = await line.addTenant();
+    const empty = await line.run(`number list --tenant ${tenant}`, person);
+    expect(empty.stdout).toContain('number add');
+    const id = await addNumber(tenant);
+    const { stdout } = await line.run(`number list --tenant ${tenant}`, person);
+    expect(stdout.split('\n')).toEqual([
+      expect.stringMatching(/^ID +NAME +NUMBER +PROVIDER +STATE +SENDABLE/),
+      expect.stringMatching(new RegExp(`^${id} +Sales +5511999999999 +PILOT_STATUS +CLOSE +NO`)),
+      '',
+    ]);
+  });
+});
+
+test.each([
+  ['TENANT_NOT_FOUND', 'key create --tenant ten_none'],
+  ['TENANT_NOT_FOUND', 'key list --tenant ten_none'],
+  ['TENANT_NOT_FOUND', 'audit list --tenant ten_none'],
+  ['TENANT_NOT_FOUND', 'number list --tenant ten_none'],
+  ['TENANT_NOT_FOUND', 'number refresh --tenant ten_none'],
+  [
+    'TENANT_NOT_FOUND',
+    'number add --tenant ten_none --name X --number 55119 --provider PILOT_STATUS',
+  ],
+  ['KEY_NOT_FOUND', 'key revoke key_none'],
+  ['KEY_NOT_FOUND', 'key rotate key_none'],
+  ['NUMBER_NOT_FOUND', 'number set-state wa_none OPEN'],
+])('%s, with exit code 1, for: %s', async (code, words) => {
+  const ran = await line.run(words);
+  expect(ran).toMatchObject({ code: 1, stdout: '' });
+  expect(ran.stderr).toMatch(new RegExp(`^${code}: [^\\n]*\\n$`));
+});
+
+test('a key cannot be bound to the number of another tenant', async () => {
+  const foreign = await addNumber(await line.addTenant());
+  const tenant = await line.addTenant();
+  const { code, stderr } = await line.run(`key create --tenant ${tenant} --number ${foreign}`);
+  expect(code).toBe(1);
+  expect(stderr).toMatch(/^NUMBER_NOT_FOUND: /);
+});
+
+describe('wrong usage', () => {
+  const add = 'number add --tenant ten_x --name X';
+  const long = 'x'.repeat(201);
+  test.each<readonly [string, string | readonly string[], RegExp]>([
+    ['an unknown command', 'tennant list', /unknown command 'tennant'/],
+    ['an unknown option', 'tenant list --tenant x', /unknown option '--tenant'/],
+    ['a word too many', 'tenant list all', /too many arguments/],
+    ['a missing option', 'tenant create', /'--name <name>' not specified/],
+    ['a missing argument', 'key revoke', /missing required argument 'id'/],
+    ['a group alone', 'tenant', /Usage: numbers-gateway tenant/],
+    ['an empty name', ['tenant', 'create', '--name', '  '], /visible character/],
+    ['a long name', `tenant create --name ${long}`, /at most 200/],
+    ['a NUL byte', ['tenant', 'create', '--name', 'a\0b'], /control characters/],
+    ['an id with a quote', "key list --tenant x'y", /Ids have/],
+    ['letters in a number', `${add} --provider PILOT_STATUS --number 55abc`, /5 to 20 digits/],
+    ['a plus in a number', `${add} --provider PILOT_STATUS --number +5511`, /5511999999999/],
+    ['an unknown provider', `${add} --provider WAHA --number 55119`, /META, PILOT_STATUS/],
+    ['an unknown state', 'number set-state wa_x CLOSED', /OPEN, CONNECTING, CLOSE/],
+    [
+      'a short phone number id',
+      `${add} --provider META --number 55119 --phone-number-id 1234`,
+      /WhatsApp Manager/,
+    ],
+    ['a past end', 'key create --tenant t --expires 2020-01-01', /passed already/],
+    ['a day that is none', 'key create --tenant t --expires 2100-02-30', /2030-12-31/],
+    ['a time without a zone', 'key create --tenant t --expires 2100-01-01T10:00', /2030-12-31/],
+    ['a duration without a unit', 'key rotate k --overlap 24', /90s, 30m, 24h, 7d/],
+    ['a limit of nothing', 'audit list --tenant t --limit 0', /from 1 to 10000/],
+    ['a long duration', 'key rotate k --overlap 366d', /at most 365d/],
+    ['nothing to refresh', 'number refresh', /either numbers or a tenant/],
+    ['numbers and a tenant', 'number refresh wa_x --tenant t', /either numbers or a tenant/],
+    ['all of what', 'number refresh wa_x --all', /--all goes with --tenant/],
+    [
+      'credentials from nowhere',
+      'number set-credentials wa_x',
+      /'--credentials <path>' not specified/,
+    ],
+  ])('%s: exit code 2, and what is expected', async (_, words, expected) => {
+    // Without any configuration: nothing is opened for it.
+    const { code, stdout, stderr } = await runCommand(words);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+    expect(stderr).toMatch(expected);
+  });
+
+  test('all that is missing or out of place is told at once', async () => {
+    const meta = await runCommand(`${add} --number 55119 --provider META`);
+    expect(meta.stderr).toMatch(/--phone-number-id.*\n.*--waba-id/);
+    const other = await runCommand(
+      `${add} --number 55119 --provider PILOT_STATUS --waba-id 55555 --credentials -`,
+    );
+    expect(other.code).toBe(2);
+    expect(other.stderr).toMatch(/--waba-id.*leave it out\n--credentials.*leave it out/);
+  });
+});
+
+describe('help', () => {
+  const commands = [
+    ['', 'serve', 'migrate', 'doctor'],
+    ['tenant', 'tenant create', 'tenant list'],
+    ['key', 'key create', 'key list', 'key revoke', 'key rotate'],
+    ['number', 'number add', 'number list', 'number refresh'],
+    ['number set-state', 'number set-credentials'],
+    ['audit', 'audit list', 'keys', 'keys rotate-encryption'],
+  ].flat();
+  test.each(commands)('"%s --help" explains the command and each option', async (command) => {
+    const { code, stdout, stderr } = await runCommand(`${command} --help`);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    const usage = ['Usage: numbers-gateway', command].join(' ').trim();
+    expect(stdout.startsWith(usage)).toBe(true);
+    const bare = stdout
+      .split('\n')
+      .filter((text) => /^ {2}(-|\w+( \[\w+\])*$)\S*( <[^>]+>)?$/.test(text));
+    expect(bare).toEqual([]);
+  });
+
+  test('the first page lists every command', async () => {
+    const { stdout } = await runCommand('--help');
+    const listed = [...stdout.matchAll(/^ {2}(\w+) .*/gm)].map(([, name]) => name);
+    expect(listed).toEqual('serve migrate tenant key number audit keys doctor help'.split(' '));
+  });
+
+  test('--version is that of the package', async () => {
+    const { code, stdout } = await runCommand('--version');
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+  });
+});
+
+describe('trouble', () => {
+  test('all configuration problems are told at once', async () => {
+    const environment = { DATABASE_URL: 'mysql://x', PORT: 'http', LOG_LEVEL: 'loud' };
+    const { code, stdout, stderr } = await runCommand('tenant list', { environment });
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+    expect(stderr).toMatch(/^CONFIGURATION: /);
+    for (const name of [...Object.keys(environment), 'ENCRYPTION_KEYS', 'API_KEY_PEPPER']) {
+      expect(stderr).toContain(`- ${name} `);
+    }
+  });
+
+  test('a database that is down is told with its reason and without its password', async () => {
+    const environment = { DATABASE_URL: 'postgres://me:my-password@127.0.0.1:1/x' };
+    const { code, stdout, stderr } = await line.run('tenant list', { environment });
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+    expect(stderr).toMatch(/^UNAVAILABLE: .*ECONNREFUSED/);
+    expect(stderr).not.toContain('my-password');
+  });
+
+  test('what the database refuses is told in its words', async () => {
+    const url = Object.assign(new URL(line.database.url), { pathname: '/no_such_database' });
+    const environment = { DATABASE_URL: url.href };
+    const { code, stderr } = await line.run('tenant list', { environment });
+    expect(code).toBe(1);
+    expect(stderr).toBe('INTERNAL: database "no_such_database" does not exist\n');
+    expect(stderr).not.toContain(url.password);
+  });
+});
+
+describe('a table', () => {
+  test('cannot be steered by the names in it', () => {
+    expect(toTable(['name'], [['a\u{1b}[2Jb\u{202e}c\n']], '')).toBe(
+      'NAME\na\u{FFFD}[2Jb\u{FFFD}c\u{FFFD}',
+    );
+    expect(toPrintable('Café 日本 😀')).toBe('Café 日本 😀');
+  });
+
+  test('is aligned by what is seen, not by what is stored', () => {
+    expect(
+      toTable(
+        ['a', 'b'],
+        [
+          ['日本', 'x'],
+          ['é', null],
+        ],
+        '',
+      ),
+    ).toBe('A     B\n日本  x\né     -');
+    expect(toTable(['a'], [], 'none')).toBe('none');
+  });
+});

@@ -1,0 +1,203 @@
+// What the database says of its changes: to whom, how often, and whoever makes them.
+
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { Change } from '../../src/database/change-feed.ts';
+import { databases, openTestDatabase, type TestDatabase } from '../harness.ts';
+import { addRows, rowOf } from './tenancy-probe.ts';
+
+/** Tables whose changes change no answer. */
+const silent: ReadonlySet<string> = new Set([
+  'audit',
+  'graph_budget',
+  'kysely_migration',
+  'kysely_migration_lock',
+  'number_credential',
+  'rate_count',
+  'refresh_lease',
+  'tenant',
+]);
+
+const data = (tenantId: string | null): Change => ({ tenantId, keys: false });
+const keys = (tenantId: string | null): Change => ({ tenantId, keys: true });
+
+/** A row for each of the tenants t1, t2 and so on. */
+const addSnapshots = (first: number, last: number) =>
+  `insert into waba_snapshot (tenant_id, waba_id, attempted_at)
+   select 't' || n, '20001', now() from generate_series(${first}, ${last}) n`;
+
+const rename = (tenant: string) =>
+  `update whatsapp_number set name = name || '!' where tenant_id = '${tenant}'`;
+
+describe.each(databases)('on %s', (kind) => {
+  let database: TestDatabase;
+  const heard: Change[] = [];
+
+  beforeAll(async () => {
+    database = await openTestDatabase(kind);
+    for (const tenant of ['a', 'b']) {
+      // oxlint-disable-next-line no-await-in-loop -- one connection
+      await addRows(database.query, tenant);
+    }
+    database.changes.subscribe((change) => heard.push(change));
+    await database.changes.catchUp();
+  });
+  afterAll(() => database[Symbol.asyncDispose]());
+  beforeEach(() => {
+    heard.length = 0;
+  });
+
+  async function hear(...statements: readonly string[]): Promise<readonly Change[]> {
+    // oxlint-disable-next-line no-await-in-loop -- one after the other
+    for (const statement of statements) await database.query(statement);
+    await database.changes.catchUp();
+    return heard.toSorted((one, other) =>
+      String(one.tenantId).localeCompare(String(other.tenantId)),
+    );
+  }
+
+  test('every table either announces all its changes, to those without triggers too, or changes no answer', async () => {
+    const rows = await database.query<{ name: string; triggers: string[] }>(
+      `select c.relname as name, array(
+         select t.tgname || ' ' || t.tgenabled::text from pg_trigger t
+         where t.tgrelid = c.oid and t.tgname like 'announce%' order by t.tgname) as triggers
+       from pg_class c where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p')`,
+    );
+    const loud = rows.filter(({ name }) => !silent.has(name));
+    expect(loud.map(({ name }) => name).toSorted()).toEqual([
+      'api_key',
+      'number_snapshot',
+      'waba_snapshot',
+      'whatsapp_number',
+    ]);
+    for (const { triggers } of loud) {
+      expect(triggers).toEqual([
+        'announce_delete A',
+        'announce_insert A',
+        'announce_truncate A',
+        'announce_update A',
+      ]);
+    }
+  });
+
+  test.each([
+    [
+      'an insert',
+      `insert into waba_snapshot (tenant_id, waba_id, attempted_at) values ('a', '30001', now())`,
+    ],
+    [
+      'an upsert',
+      `${rowOf['waba_snapshot']!.replaceAll('$t', 'a')} on conflict (tenant_id, waba_id) do update set data = '{}'`,
+    ],
+    ['an update', `update whatsapp_number set state = 'CLOSE' where tenant_id = 'a'`],
+    [
+      'an update that changes nothing',
+      `update number_snapshot set data = data where tenant_id = 'a'`,
+    ],
+    ['a delete', `delete from waba_snapshot where tenant_id = 'a' and waba_id = '30001'`],
+    [
+      'a merge',
+      `merge into number_snapshot s using (values ('a', 'wa_a')) v(tenant_id, number_id)
+       on s.tenant_id = v.tenant_id and s.number_id = v.number_id
+       when matched then update set data = '{"merged": true}'`,
+    ],
+  ])('%s tells its tenant', async (_, statement) => {
+    expect(new Set(await hear(statement))).toEqual(new Set([data('a')]));
+  });
+
+  test('a transaction tells a tenant once, whatever it does, and each of several', async () => {
+    expect(await hear(`begin`, rename('a'), rename('b'), rename('a'), 'commit')).toEqual([
+      data('a'),
+      data('b'),
+    ]);
+  });
+
+  test('one statement for several tenants tells each of them', async () => {
+    expect(await hear(`update whatsapp_number set name = 'Shop'`)).toEqual([data('a'), data('b')]);
+  });
+
+  test('what is rolled back, or touches no row, tells nobody', async () => {
+    expect(
+      await hear(
+        'begin',
+        `update whatsapp_number set name = 'x'`,
+        'rollback',
+        `delete from waba_snapshot where false`,
+      ),
+    ).toEqual([]);
+  });
+
+  test('a row that goes from one tenant to another tells both', async () => {
+    expect(
+      await hear(
+        `insert into waba_snapshot (tenant_id, waba_id, attempted_at) values ('a', '30002', now())`,
+        `update waba_snapshot set tenant_id = 'b' where waba_id = '30002'`,
+      ),
+    ).toEqual([data('a'), data('a'), data('b')]);
+  });
+
+  test('what a foreign key takes along is told as well', async () => {
+    expect(
+      await hear(
+        `insert into whatsapp_number (tenant_id, id, number, name, provider, state)
+         values ('a', 'wa_gone', '5511999999990', 'Gone', 'PILOT_STATUS', 'OPEN')`,
+        `insert into api_key (tenant_id, id, name, key_prefix, key_last4, hash, number_id)
+         values ('a', 'key_gone', 'Gone', 'ps_abcd', 'wxyz', 'gone', 'wa_gone')`,
+      ),
+    ).toEqual([data('a'), keys('a')]);
+    heard.length = 0;
+    const told = await hear(`delete from whatsapp_number where id = 'wa_gone'`);
+    expect(told).toContainEqual(data('a'));
+    expect(told).toContainEqual(keys('a'));
+  });
+
+  test.each([
+    ['revoked', 'revoked_at = now()'],
+    ['given another end', `expires_at = now() + interval '1 day'`],
+    ['given another hash', `hash = 'another'`],
+    ['used and renamed', `last_used_at = now(), name = 'Renamed'`],
+  ])('a key that is %s tells that keys have changed', async (_, change) => {
+    expect(await hear(`update api_key set ${change} where tenant_id = 'a'`)).toEqual([keys('a')]);
+  });
+
+  test('the use of a key is no change', async () => {
+    expect(await hear(`update api_key set last_used_at = clock_timestamp()`)).toEqual([]);
+  });
+
+  test('what other software writes past the triggers of its session is told', async () => {
+    expect(
+      await hear(
+        'begin',
+        'set local session_replication_role = replica',
+        `update api_key set revoked_at = now() where tenant_id = 'b'`,
+        `update whatsapp_number set name = 'Copied' where tenant_id = 'a'`,
+        'commit',
+      ),
+    ).toEqual([data('a'), keys('b')]);
+  });
+
+  test('up to a hundred tenants are told one by one, more at once', async () => {
+    await database.query(
+      `insert into tenant (id, name) select 't' || n, 'Many' from generate_series(1, 201) n`,
+    );
+    const hundred = await hear(addSnapshots(1, 100));
+    expect(new Set(hundred.map(({ tenantId }) => tenantId)).size).toBe(100);
+    heard.length = 0;
+    expect(await hear(addSnapshots(101, 201))).toEqual([data(null)]);
+  });
+
+  test('a tenant whose id is too long for a message is told as everybody', async () => {
+    const id = 'x'.repeat(9_000);
+    await database.query(`insert into tenant (id, name) values ($1, 'Long')`, [id]);
+    await database.query(
+      `insert into waba_snapshot (tenant_id, waba_id, attempted_at) values ($1, '20001', now())`,
+      [id],
+    );
+    expect(await hear()).toEqual([data(null)]);
+  });
+
+  test('emptying a table tells everybody', async () => {
+    expect(await hear('truncate number_snapshot')).toEqual([data(null)]);
+    heard.length = 0;
+    expect(await hear('truncate api_key')).toEqual([keys(null)]);
+  });
+});

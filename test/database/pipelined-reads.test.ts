@@ -1,0 +1,422 @@
+// The door for readings: that a tenant reaches its own rows and nothing else through it, in one round trip, that nothing
+// of it stays on a connection, and that trouble is told as such. Row-level security is on trial, so no statement names the
+// tenant.
+
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer } from 'node:net';
+import { sql } from 'kysely';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type Database, openDatabase } from '../../src/database/database.ts';
+import { createSingleFlight } from '../../src/database/single-flight.ts';
+import { prepare, toTextArray, type TextRow } from '../../src/database/statement.ts';
+import {
+  databases,
+  openTestDatabase,
+  openTestPostgresUrl,
+  type TestDatabase,
+  type TestDatabaseOptions,
+} from '../harness.ts';
+import { addRows, rowOf, toStatement, toTenantColumn } from './tenancy-probe.ts';
+
+const whoAmI = `select current_user::text, coalesce(current_setting('app.tenant_id', true), '')`;
+const tenants = toStatement('select id from tenant');
+
+async function openWithTenants(
+  kind: (typeof databases)[number],
+  options: TestDatabaseOptions = {},
+): Promise<TestDatabase> {
+  const database = await openTestDatabase(kind, options);
+  for (const id of ['a', 'b']) {
+    // oxlint-disable-next-line no-await-in-loop -- one connection
+    await addRows(database.query, id);
+  }
+  return database;
+}
+
+async function askOutside(database: Database): Promise<unknown> {
+  return await database.callAcrossTenants(toStatement(whoAmI));
+}
+
+describe.each(databases)('on %s', (kind) => {
+  let database: TestDatabase;
+
+  beforeAll(async () => {
+    database = await openWithTenants(kind, { connections: 1 });
+  });
+
+  afterAll(() => database[Symbol.asyncDispose]());
+
+  test.each(Object.keys(rowOf))('%s: a tenant reads its own rows alone', async (table) => {
+    const read = toStatement(`select distinct ${toTenantColumn(table)} from ${table}`);
+    expect(await database.readTenant('a', read)).toEqual([['a']]);
+    expect(await database.readTenant('b', read)).toEqual([['b']]);
+    for (const nobody of ['', 'c', ' a', 'A', '%']) {
+      // oxlint-disable-next-line no-await-in-loop -- one connection
+      expect(await database.readTenant(nobody, read)).toEqual([]);
+    }
+  });
+
+  test('neither role nor tenant outlive the reading, whether it succeeds or fails', async () => {
+    const before = await askOutside(database);
+    expect(before).toEqual([[expect.not.stringMatching(/^gateway_tenant$/), '']]);
+    const inside = [['gateway_tenant', 'a']];
+    expect(await database.readTenant('a', toStatement(whoAmI))).toEqual(inside);
+    expect(await askOutside(database)).toEqual(before);
+    for (const [statement, code] of [
+      ['select 1 / 0', '22012'],
+      ['select * from nothing', '42P01'],
+      [`select * from find_api_key('x')`, '42501'],
+    ] as const) {
+      // oxlint-disable no-await-in-loop -- one connection
+      await expect(database.readTenant('a', toStatement(statement))).rejects.toMatchObject({
+        code,
+      });
+      expect(await askOutside(database)).toEqual(before);
+      expect(await database.readTenant('b', tenants)).toEqual([['b']]);
+      // oxlint-enable no-await-in-loop
+    }
+  });
+
+  test('a tenant’s name is data and never SQL', async () => {
+    const name = `a', true), set_config('role', 'postgres', true); --`;
+    expect(await database.readTenant(name, toStatement(whoAmI))).toEqual([
+      ['gateway_tenant', name],
+    ]);
+  });
+
+  test('nothing can be written through it', async () => {
+    const change = toStatement(`update whatsapp_number set name = 'Changed' returning id`);
+    await expect(database.readTenant('a', change)).rejects.toMatchObject({
+      cause: { code: '25006' },
+    });
+    expect(await database.query('select distinct name from whatsapp_number')).toHaveLength(2);
+  });
+
+  test('what was committed before is seen', async () => {
+    for (const name of ['One', 'Two']) {
+      // oxlint-disable no-await-in-loop -- one after the other
+      await database.withTenant('a', (transaction) =>
+        transaction.updateTable('whatsapp_number').set({ name }).execute(),
+      );
+      const read = toStatement('select name from whatsapp_number');
+      expect(await database.readTenant('a', read)).toEqual([[name]]);
+      // oxlint-enable no-await-in-loop
+    }
+  });
+
+  test('values are put in where they belong, whatever is in them', async () => {
+    const echo = prepare(
+      'echo',
+      ['text', 'texts'],
+      ({ text, texts }) =>
+        sql`select ${text}::text as one, to_json(${texts}::text::text[])::text as texts,
+          null::text as nothing, ${text}::text as again, ${7}::text as known`,
+    );
+    for (const text of ['', 'x', `'"\\`, '{,}', 'null', 'é😀', ' a b\n', '€'.repeat(30_000)]) {
+      const texts = [text, 'other', text];
+      // oxlint-disable-next-line no-await-in-loop -- one connection
+      const [row] = await database.readTenant('a', echo({ text, texts: toTextArray(texts) }));
+      expect(row).toEqual([text, expect.any(String), null, text, '7']);
+      expect(JSON.parse(row?.[1] ?? '')).toEqual(texts);
+    }
+    const [row] = await database.readTenant('a', echo({ text: 'x', texts: toTextArray([]) }));
+    expect(row?.[1]).toBe('[]');
+  });
+
+  test('takes two statements, the first of which is the door', async () => {
+    database.clearStatements();
+    await database.readTenant('a', tenants);
+    expect(database.statements).toEqual([expect.stringContaining('set_config'), tenants.sql]);
+  });
+
+  test('those who ask the same before it is sent have one reading, and nobody else’s', async () => {
+    database.clearStatements();
+    const asked = ['a', 'b', 'a', 'a', 'b'].map((tenant) => database.readTenant(tenant, tenants));
+    expect(await Promise.all(asked)).toEqual([[['a']], [['b']], [['a']], [['a']], [['b']]]);
+    expect(database.statements).toHaveLength(4);
+  });
+
+  test('one failure is told to all who share it, and the next reading is another one', async () => {
+    const fail = toStatement('select 1 / 0');
+    const asked = await Promise.allSettled([1, 2].map(() => database.readTenant('a', fail)));
+    expect(asked.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+    database.clearStatements();
+    await expect(database.readTenant('a', fail)).rejects.toMatchObject({ code: '22012' });
+    expect(database.statements).not.toEqual([]);
+  });
+});
+
+test('who asks what was sent already waits for its end, and then for a reading of their own', async () => {
+  const sent: { readonly onSend: () => void; readonly end: (rows: TextRow[]) => void }[] = [];
+  const read = createSingleFlight(async (_, onSend) => {
+    const { promise, resolve } = Promise.withResolvers<readonly TextRow[]>();
+    sent.push({ onSend, end: resolve });
+    return await promise;
+  });
+  const first = read([tenants]);
+  sent[0]!.onSend();
+  const second = read([tenants]);
+  expect(sent).toHaveLength(1);
+  sent[0]!.end([['old']]);
+  expect(await first).toEqual([['old']]);
+  expect(sent).toHaveLength(2);
+  expect(read([tenants])).toBe(second);
+  sent[1]!.end([['new']]);
+  expect(await second).toEqual([['new']]);
+  void read([tenants]);
+  expect(sent).toHaveLength(3);
+});
+
+describe('on PostgreSQL', () => {
+  test('a reading is one round trip, and so is the look for a key', async () => {
+    await using made = await openTestPostgresUrl();
+    await using line = await openLine(made.url);
+    await using database = await openDatabase({ kind: 'postgres', url: line.url });
+    const ask = () => [
+      () => database.readTenant('a', tenants),
+      () => database.callAcrossTenants(toStatement(`select * from find_api_key('x')`)),
+    ];
+    // The first of a connection has to log in.
+    await database.ping();
+    for (const reading of [...ask(), ...ask()]) {
+      line.clear();
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await reading();
+      expect(line.roundTrips()).toBe(1);
+    }
+  });
+
+  test('is prepared once on each connection, planned for all tenants alike, and limited in time', async () => {
+    await using database = await openWithTenants('PostgreSQL', { connections: 1 });
+    const look = toStatement(
+      `select p.name, p.generic_plans::text, p.custom_plans::text,
+         current_setting('statement_timeout'), current_setting('transaction_read_only')
+       from pg_prepared_statements p where p.statement like '%pg_prepared_statements%'`,
+    );
+    for (const times of [1, 2, 3]) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      expect(await database.readTenant('a', look)).toEqual([
+        [look.name, String(times), '0', '2s', 'on'],
+      ]);
+    }
+  });
+
+  test('a statement is prepared anew where a connection has forgotten it or knows it otherwise', async () => {
+    for (const spoil of [
+      'deallocate all',
+      'alter table tenant alter column name type varchar(100)',
+    ]) {
+      // oxlint-disable no-await-in-loop -- one after the other
+      await using database = await openWithTenants('PostgreSQL', { connections: 1 });
+      const read = toStatement('select name from tenant');
+      const expected = [['Tenant a']];
+      expect(await database.readTenant('a', read)).toEqual(expected);
+      if (spoil.startsWith('alter')) await database.query(spoil);
+      else await database.acrossTenants((it) => sql.raw(spoil).execute(it));
+      expect(await database.readTenant('a', read)).toEqual(expected);
+      expect(await database.readTenant('a', read)).toEqual(expected);
+      // oxlint-enable no-await-in-loop
+    }
+  });
+
+  test('a statement that fails costs no connection', async () => {
+    await using database = await openWithTenants('PostgreSQL', { connections: 1 });
+    const who = toStatement('select pg_backend_pid()::text');
+    const before = await database.readTenant('a', who);
+    const fail = toStatement('select 1 / 0');
+    await expect(database.readTenant('a', fail)).rejects.toMatchObject({ code: '22012' });
+    expect(await database.readTenant('a', who)).toEqual(before);
+  });
+
+  test('readings that come together travel together, and each is its tenant’s and nobody else’s', async () => {
+    await using made = await openTestPostgresUrl();
+    await using line = await openLine(made.url);
+    await using database = await openDatabase({ kind: 'postgres', url: line.url });
+    const who = prepare('who', ['number'], ({ number }) => {
+      const tenant = sql`current_setting('app.tenant_id') as tenant`;
+      return sql`select ${tenant}, current_user::text as role, ${number}::text as number`;
+    });
+    const ask = async (count: number) => {
+      const asked = Array.from({ length: count }, async (_, number) => {
+        const tenant = `t${number % 7}`;
+        const rows = await database.readTenant(tenant, who({ number: String(number) }));
+        return { rows, expected: [[tenant, 'gateway_tenant', String(number)]] };
+      });
+      return await Promise.all(asked);
+    };
+    await ask(1);
+    line.clear();
+    for (const { rows, expected } of await ask(100)) expect(rows).toEqual(expected);
+    expect(line.roundTrips()).toBeLessThan(40);
+  });
+
+  test('one that gave many rows travels alone from then on', async () => {
+    await using made = await openTestPostgresUrl();
+    await using line = await openLine(made.url);
+    const source = { kind: 'postgres', url: line.url } as const;
+    await using database = await openDatabase(source, { connections: 1 });
+    const count = prepare(
+      'count',
+      ['of', 'to'],
+      ({ of, to }) => sql`select ${of}::text from generate_series(1, ${to}::int)`,
+    );
+    const ask = async (of: string) => {
+      const statement = count({ of, to: of === 'large' ? '300' : '1' });
+      return (await database.readTenant('a', statement)).length;
+    };
+    const countTrips = async () => {
+      line.clear();
+      const sizes = await Promise.all(['one', 'two', 'large', 'three', 'four'].map(ask));
+      return { trips: line.roundTrips(), size: sizes[2] };
+    };
+    await ask('one');
+    expect(await countTrips()).toEqual({ trips: 1, size: 300 });
+    expect(await countTrips()).toEqual({ trips: 3, size: 300 });
+  });
+
+  test('one that fails fails alone, wherever it stands among those that travel with it', async () => {
+    await using database = await openWithTenants('PostgreSQL', { connections: 1 });
+    const divide = prepare(
+      'divide',
+      ['number', 'by'],
+      ({ number, by }) =>
+        sql`select current_setting('app.tenant_id') as tenant, (${number}::int / ${by}::int)::text as result`,
+    );
+    const spoilt = [new Set([0]), new Set([3, 4]), new Set([7]), new Set([0, 1, 2, 3, 4, 5, 6, 7])];
+    // The first of a connection travels alone, since it prepares the statement.
+    for (const fails of [new Set([0]), ...spoilt]) {
+      const asked = Array.from({ length: 8 }, (_, place) =>
+        database.readTenant(
+          `t${place}`,
+          divide({ number: String(place), by: fails.has(place) ? '0' : '1' }),
+        ),
+      );
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      const found = await Promise.allSettled(asked);
+      const expected = found.map((_, place) =>
+        fails.has(place) ? '22012' : [[`t${place}`, String(place)]],
+      );
+      expect(found.map((it) => (it.status === 'fulfilled' ? it.value : it.reason.code))).toEqual(
+        expected,
+      );
+    }
+    expect(await askOutside(database)).toEqual([[expect.not.stringMatching('gateway_tenant'), '']]);
+  });
+
+  test('all connections can be opened ahead, and none more', async () => {
+    const count = `select count(*)::int as connections from pg_stat_activity
+      where datname = current_database() and application_name = 'numbers-gateway'`;
+    await using database = await openTestDatabase('PostgreSQL', { connections: 4 });
+    await database.ping();
+    await Promise.all([database.warm(), database.warm()]);
+    expect(await database.query(count)).toEqual([{ connections: 4 }]);
+  });
+
+  describe('in trouble', { tags: ['clock'] }, () => {
+    const unavailable = { code: 'UNAVAILABLE', status: 503, retryAfterSeconds: 1 };
+    const sleep = toStatement('select pg_sleep(15)::text');
+
+    test('that cannot be reached is UNAVAILABLE', async () => {
+      const url = 'postgres://nobody@127.0.0.1:1/x';
+      await using database = await openDatabase({ kind: 'postgres', url });
+      await database.warm();
+      await expect(database.readTenant('a', tenants)).rejects.toMatchObject(unavailable);
+    });
+
+    test('with all connections taken is UNAVAILABLE, and not for ever', async () => {
+      await using database = await openWithTenants('PostgreSQL', { connections: 1 });
+      const [entered, release] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+      const holding = database.withTenant('a', async () => {
+        entered.resolve();
+        await release.promise;
+      });
+      await entered.promise;
+      await expect(database.readTenant('a', tenants)).rejects.toMatchObject(unavailable);
+      release.resolve();
+      await holding;
+      expect(await database.readTenant('a', tenants)).toEqual([['a']]);
+    });
+
+    test('that ends the connection in the middle is UNAVAILABLE, and the next reading has another', async () => {
+      await using database = await openWithTenants('PostgreSQL', { connections: 1 });
+      const reading = database.readTenant('a', sleep).catch((error: unknown) => error);
+      await untilOne(
+        database,
+        `select pg_terminate_backend(pid) from pg_stat_activity
+         where datname = current_database() and query = '${sleep.sql}' and wait_event = 'PgSleep'`,
+      );
+      expect(await reading).toMatchObject(unavailable);
+      expect(await database.readTenant('a', tenants)).toEqual([['a']]);
+    });
+
+    test('that ends the connection under many readings makes all of them UNAVAILABLE', async () => {
+      await using database = await openWithTenants('PostgreSQL', { connections: 1 });
+      const nap = prepare(
+        'nap',
+        ['seconds', 'place'],
+        ({ seconds, place }) =>
+          sql`select pg_sleep(${seconds}::float8)::text as nap, ${place}::text as place`,
+      );
+      await database.readTenant('a', nap({ seconds: '0', place: '' }));
+      const asked = Array.from({ length: 6 }, (_, place) =>
+        database.readTenant('a', nap({ seconds: '15', place: String(place) })),
+      );
+      const settled = Promise.allSettled(asked);
+      await untilOne(
+        database,
+        `select pg_terminate_backend(pid) from pg_stat_activity
+         where datname = current_database() and wait_event = 'PgSleep'`,
+      );
+      for (const result of await settled) {
+        expect(result).toMatchObject({ status: 'rejected', reason: unavailable });
+      }
+      expect(await database.readTenant('a', tenants)).toEqual([['a']]);
+    });
+
+    test('that is too slow is UNAVAILABLE after two seconds', async () => {
+      await using database = await openWithTenants('PostgreSQL', { connections: 1 });
+      await expect(database.readTenant('a', sleep)).rejects.toMatchObject(unavailable);
+      expect(await database.readTenant('a', tenants)).toEqual([['a']]);
+    });
+  });
+});
+
+/** Asks past the gateway until there is a row. */
+async function untilOne(database: TestDatabase, text: string): Promise<void> {
+  // oxlint-disable-next-line no-await-in-loop -- until it is there
+  while ((await database.query(text)).length === 0);
+}
+
+interface Line extends AsyncDisposable {
+  readonly url: string;
+  /** How often the server has answered what was sent to it. */
+  roundTrips(): number;
+  clear(): void;
+}
+
+/** Passes bytes on, and notes who speaks after whom. */
+async function openLine(url: string): Promise<Line> {
+  const { hostname, port: farPort } = new URL(url);
+  let answers = 0;
+  let last = 'server';
+  const server = createServer((client) => {
+    const far = connect(Number(farPort), hostname);
+    client.on('data', () => (last = 'client'));
+    far.on('data', () => {
+      if (last === 'client') answers += 1;
+      last = 'server';
+    });
+    client.pipe(far).on('error', () => client.destroy());
+    far.pipe(client).on('error', () => far.destroy());
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  // It listens on a port.
+  const { port } = server.address() as AddressInfo;
+  return {
+    url: Object.assign(new URL(url), { hostname: '127.0.0.1', port: String(port) }).href,
+    roundTrips: () => answers,
+    clear: () => void (answers = 0),
+    [Symbol.asyncDispose]: async () => void server.close(),
+  };
+}

@@ -1,0 +1,269 @@
+// That the statements of the stores keep to their tenant by themselves, with row-level security switched off: each
+// condition on the tenant is taken out of the source in turn, and each time something must be seen or changed that is
+// another tenant's.
+
+import { readFileSync } from 'node:fs';
+import { glob, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type * as accessStore from '../../src/access/store.ts';
+import type * as adminStore from '../../src/admin/store.ts';
+import type { Database } from '../../src/database/database.ts';
+import type * as leaseStore from '../../src/numbers/lease-store.ts';
+import { fullProjection } from '../../src/numbers/number.ts';
+import type * as shownStore from '../../src/numbers/number-queries.ts';
+import type * as numbersStore from '../../src/numbers/store.ts';
+import { openTestDatabase, type TestDatabase } from '../harness.ts';
+import { type MutantSource, type Mutation, openMutantSource, root, toMutants } from '../mutants.ts';
+import { rowOf, toTenantColumn } from './tenancy-probe.ts';
+
+type AccessStore = typeof accessStore;
+type AdminStore = typeof adminStore;
+type NumbersStore = typeof numbersStore;
+type LeaseStore = typeof leaseStore;
+type ShownStore = typeof shownStore;
+
+/** A condition on the tenant, and what stands there when it is gone. */
+const conditions: readonly Mutation[] = [
+  [/\.where\('(?:\w+\.)?tenant_id', '=', tenantId\)/g, ''],
+  [/\.where\('id', '=', tenantId\)/g, ''],
+  [/\w+\.tenant_id = \$\{tenantId\}/g, 'true'],
+  [/\w+\.tenant_id = \w+\.tenant_id/g, 'true'],
+];
+
+/** Who asks, and whose rows stand before or behind its own: the other one's are to be found wherever one looks first. */
+const casts = [
+  { me: 'tenant-b', other: 'tenant-a' },
+  { me: 'tenant-a', other: 'tenant-b' },
+] as const;
+type Cast = (typeof casts)[number];
+
+// Both tenants have the same ids everywhere, so that only the tenant tells their rows apart.
+const rows = Object.entries(rowOf).map(([table, insert]) => ({
+  table,
+  insert: (tenantId: string) =>
+    insert.replaceAll('wa_$t', 'wa_1').replaceAll('key_$t', 'key_1').replaceAll('$t', tenantId),
+}));
+
+/** What a store shows or changes of the other tenant's. */
+type Scenario<Store> = (store: Store, database: Database, cast: Cast) => Promise<unknown>;
+
+const lease = {
+  holder: 'holder',
+  subjects: [
+    { block: 'phone', id: 'wa_1' },
+    { block: 'waba', id: '20001' },
+  ],
+  // The other tenant's were stored just now, ours a day ago.
+  askedMsAgo: 60_000,
+  leaseMs: 60_000,
+  numberIds: ['wa_1'],
+} as const;
+
+const accessScenario: Scenario<AccessStore> = async (store, database, { me: tenantId }) => [
+  await store.findTenant(database, tenantId),
+  await store.listKeys(database, tenantId),
+  await store.listAudit(database, tenantId, 100),
+  await store.replaceKey(
+    database,
+    tenantId,
+    'key_1',
+    { hash: Buffer.from('new'), key_prefix: 'ps_new', key_last4: 'new' },
+    60_000,
+  ),
+  await store.revokeKey(database, tenantId, 'key_1'),
+];
+
+const numbersScenario: Scenario<NumbersStore> = async (store, database, { me: tenantId }) => {
+  const reading = { data: { verifiedName: 'new' }, failure: null, state: 'OPEN' } as const;
+  const foreign = { block: 'phone', id: 'wa_2', ...reading } as const;
+  const isStored = async () => {
+    const { data } = await database.withTenant(tenantId, (transaction) =>
+      transaction
+        .selectFrom('number_snapshot')
+        .select('data')
+        .where('tenant_id', '=', tenantId)
+        .where('number_id', '=', 'wa_1')
+        .where('block', '=', 'phone')
+        .executeTakeFirstOrThrow(),
+    );
+    if (!JSON.stringify(data).includes('new'))
+      throw new Error('a number of somebody else is there');
+  };
+  return [
+    await store.updateState(database, tenantId, 'wa_1', 'CLOSE'),
+    await store.updateCredential(database, tenantId, 'wa_1', 'sealed anew'),
+    await store.recordReadings(database, {
+      tenantId,
+      holder: lease.holder,
+      observedAt: new Date(),
+      readings: [foreign, ...lease.subjects.map((subject) => ({ ...subject, ...reading }))],
+      leased: lease.subjects,
+    }),
+    await isStored(),
+  ];
+};
+
+const shownScenario: Scenario<ShownStore> = async (store, database, { me: tenantId }) => {
+  const request = { tenantId, projection: fullProjection, now: new Date() };
+  const addresses = await store.listAddresses(database, tenantId, ['wa_1']);
+  if (addresses.length !== 1) throw new Error('the address of somebody else');
+  return [
+    await store.listNumbers(database, request),
+    await store.listNumbers(database, { ...request, ids: ['wa_1'] }),
+  ];
+};
+
+const leaseScenario: Scenario<LeaseStore> = async (store, database, { me: tenantId }) => {
+  const taken = await store.acquireLease(database, { tenantId, ...lease });
+  if (taken.satisfied.length > 0) throw new Error('satisfied by a reading of somebody else');
+  if (taken.granted.length + taken.held.length > 2) throw new Error('subjects of somebody else');
+  if (taken.pauses.size > 0) throw new Error('a pause of somebody else');
+  await database.withTenant(tenantId, async (transaction) => {
+    await store.deleteLeases(transaction, tenantId, lease.holder, lease.subjects);
+    await store.recordBudgets(
+      transaction,
+      tenantId,
+      new Map([['20001', { spentPercent: 100, until: new Date() }]]),
+    );
+  });
+  return [...taken.credentials];
+};
+
+const adminScenario: Scenario<AdminStore> = async (store, database, { me: tenantId, other }) => {
+  const count = await store.countSealedCredentials(database, tenantId);
+  if (count !== 1) throw new Error('credentials of somebody else are counted');
+  return [
+    await store.listSealedCredentials(database, tenantId, { after: '', limit: 10 }),
+    await store.findSealedCredential(database, tenantId, 'wa_1'),
+    await store.replaceSealedCredentials(database, tenantId, [
+      { number_id: 'wa_1', sealed: `sealed of ${other}`, resealed: 'sealed anew' },
+    ]),
+  ];
+};
+
+const stores = [
+  { path: 'src/access/store.ts', scenario: accessScenario as Scenario<never> },
+  { path: 'src/admin/store.ts', scenario: adminScenario as Scenario<never> },
+  { path: 'src/numbers/store.ts', scenario: numbersScenario as Scenario<never> },
+  { path: 'src/numbers/number-queries.ts', scenario: shownScenario as Scenario<never> },
+  { path: 'src/numbers/lease-store.ts', scenario: leaseScenario as Scenario<never> },
+].map(({ path, scenario }) => ({
+  path,
+  scenario,
+  mutants: toMutants(readFileSync(join(root, path), 'utf8'), conditions),
+}));
+
+test('every file that opens a tenant’s transaction is on trial', async () => {
+  const files: string[] = [];
+  for await (const file of glob('src/**/*.ts', { cwd: root })) {
+    if (/\.(with|read)Tenant\(/.test(await readFile(join(root, file), 'utf8'))) files.push(file);
+  }
+  expect(files.toSorted()).toEqual(stores.map(({ path }) => path).toSorted());
+});
+
+describe.each(stores)('the filters of $path', ({ path, scenario, mutants }) => {
+  const made = new AsyncDisposableStack();
+  let database: TestDatabase;
+  let source: MutantSource;
+
+  beforeAll(async () => {
+    database = made.use(await openTestDatabase('PostgreSQL', { connections: 2 }));
+    for (const { table } of rows) {
+      // oxlint-disable-next-line no-await-in-loop -- one connection
+      await database.query(`alter table ${table} disable row level security`);
+    }
+    const unique = await database.query<{ drop: string }>(
+      `select format('alter table %s drop constraint %I', conrelid::regclass, conname) as drop
+       from pg_constraint where contype = 'u' and array_length(conkey, 1) = 1 and connamespace = 'public'::regnamespace`,
+    );
+    // oxlint-disable-next-line no-await-in-loop -- one connection
+    for (const { drop } of unique) await database.query(drop);
+    source = made.use(await openMutantSource());
+  });
+
+  afterAll(async () => {
+    await made.disposeAsync();
+  });
+
+  test('are found in its source', { tags: ['source'] }, () => {
+    expect(mutants.length).toBeGreaterThan(2);
+  });
+
+  test('all together let nothing of another tenant be seen, changed or waited for', async () => {
+    expect(await probe(await readFile(join(root, path), 'utf8'))).toBeNull();
+  });
+
+  test.each(mutants)('turn red at $title', { tags: ['source'] }, async ({ text }) => {
+    expect(await probe(text)).not.toBeNull();
+  });
+
+  /** What went wrong, or null. */
+  async function probe(text: string): Promise<string | null> {
+    const store = await source.load(path, text);
+    for (const cast of casts) {
+      // oxlint-disable no-await-in-loop -- one after the other
+      await reset(cast);
+      const before = await dumpOther(cast);
+      const seen = await scenario(store as never, database, cast).then(
+        (value) => JSON.stringify(value),
+        (error: unknown) => `failed: ${String(error)} ${cast.other}`,
+      );
+      if (seen.includes(cast.other)) return seen;
+      if ((await dumpOther(cast)) !== before) return `a row of ${cast.other} was changed`;
+      // oxlint-enable no-await-in-loop
+    }
+    return null;
+  }
+
+  /** The rows of both, those of the other tenant locked by somebody: who waits for them has reached them. */
+  async function reset({ me, other }: Cast): Promise<void> {
+    await database.query('rollback');
+    await database.query(`truncate ${rows.map(({ table }) => table).join(', ')}`);
+    for (const { insert } of rows) {
+      // oxlint-disable-next-line no-await-in-loop -- in the order of the foreign keys
+      for (const tenantId of ['tenant-a', 'tenant-b']) await database.query(insert(tenantId));
+    }
+    await database.query(
+      `insert into number_snapshot (tenant_id, number_id, block, attempted_at, observed_at, data)
+       select tenant_id, number_id, 'profile', attempted_at, observed_at, data from number_snapshot`,
+    );
+    for (const table of ['number_snapshot', 'waba_snapshot']) {
+      // oxlint-disable-next-line no-await-in-loop -- one connection
+      await database.query(
+        `update ${table} set recorded_at = now() - interval '1 day' where tenant_id = $1`,
+        [me],
+      );
+    }
+    // One that the other tenant alone has.
+    await database.query(
+      `insert into whatsapp_number (tenant_id, id, number, name, provider, state, phone_number_id, waba_id)
+       values ($1, 'wa_2', '5511999999999', 'Shop', 'META', 'OPEN', '10002', '20001')`,
+      [other],
+    );
+    // Ours has ended, so that it can be had.
+    await database.query(`update refresh_lease set expires_at = now() where tenant_id = $1`, [me]);
+    await database.query(`update graph_budget set spent_until = now() where tenant_id = $1`, [me]);
+    await database.query(`delete from graph_budget where tenant_id = $1`, [me]);
+    await database.query('begin');
+    for (const table of ['whatsapp_number', 'api_key']) {
+      // oxlint-disable-next-line no-await-in-loop -- one connection
+      await database.query(`select 1 from ${table} where tenant_id = $1 for update`, [other]);
+    }
+  }
+
+  async function dumpOther({ other }: Cast): Promise<string> {
+    const dumps: unknown[] = [];
+    for (const { table } of rows) {
+      // oxlint-disable-next-line no-await-in-loop -- one connection
+      dumps.push(
+        // oxlint-disable-next-line no-await-in-loop -- one connection
+        await database.query(
+          `select to_jsonb(t) as row from ${table} t where ${toTenantColumn(table)} = $1 order by 1`,
+          [other],
+        ),
+      );
+    }
+    return JSON.stringify(dumps);
+  }
+});

@@ -1,0 +1,107 @@
+// The schema itself: that schema.graphql is what the code serves, that it explains itself, and what can never be in it.
+
+import {
+  type GraphQLEnumType,
+  type GraphQLNamedType,
+  type GraphQLObjectType,
+  getNamedType,
+  isEnumType,
+  isIntrospectionType,
+  isObjectType,
+  printSchema,
+} from 'graphql';
+import { expect, test } from 'vitest';
+import { schema } from '../../src/graphql/schema.ts';
+import { type Field, type MetaBlock, metaBlocks } from '../../src/numbers/meta.ts';
+import { vocabularies } from '../../src/numbers/vocabulary.ts';
+
+const types: readonly GraphQLNamedType[] = Object.values(schema.getTypeMap()).filter(
+  (type) => !isIntrospectionType(type),
+);
+const objects: readonly GraphQLObjectType[] = types.filter(isObjectType);
+const enums: readonly GraphQLEnumType[] = types.filter(isEnumType);
+
+test('schema.graphql is what the code serves; `npm run schema` writes it anew', async () => {
+  await expect(`${printSchema(schema)}\n`).toMatchFileSnapshot('../../schema.graphql');
+});
+
+test('every type, field, argument, enum value and directive has a description', () => {
+  const fields = objects.flatMap((type) => Object.values(type.getFields()));
+  const directives = schema.getDirectives();
+  const described = [
+    { name: 'the schema', description: schema.description },
+    ...types,
+    ...fields,
+    ...fields.flatMap((field) => field.args),
+    ...enums.flatMap((type) => type.getValues()),
+    ...directives,
+    ...directives.flatMap((directive) => directive.args),
+  ];
+  expect(described.length).toBeGreaterThan(200);
+  // A sentence: it begins like one and ends like one.
+  const silent = described.filter(
+    ({ description }) => !/^[`\w].{4,}[.…]$/s.test(description ?? ''),
+  );
+  const ofTheSpecification = new Set(['String', 'Int', 'Boolean', 'ID', 'Float']);
+  expect(
+    silent
+      .map(({ name, description }) => `${name}: ${description}`)
+      .filter((line) => !ofTheSpecification.has(line.split(':')[0] ?? '')),
+  ).toEqual([]);
+});
+
+test('no field is named after a secret', () => {
+  const names = objects.flatMap((type) =>
+    Object.keys(type.getFields()).map((name) => `${type.name}.${name}`),
+  );
+  expect(names.length).toBeGreaterThan(70);
+  expect(
+    names.filter((name) => /token|secret|hash|sealed|credential|password|pepper/i.test(name)),
+  ).toEqual([]);
+});
+
+test('the only key members are the hint that tells two keys apart', () => {
+  expect(
+    Object.keys(objects.find((type) => type.name === 'ApiKeyHint')?.getFields() ?? {}),
+  ).toEqual(['name', 'keyPrefix', 'keyLast4']);
+});
+
+test("each of Meta's vocabularies is an enum whose last value stands for later words", () => {
+  for (const [name, { words }] of Object.entries(vocabularies)) {
+    const values = enums.find((type) => type.name === name)?.getValues() ?? [];
+    expect(values.map((value) => value.name)).toEqual([...Object.keys(words), 'UNRECOGNIZED']);
+  }
+});
+
+test('the raw word stands next to each of its enums', () => {
+  const fields = objects.flatMap((type) =>
+    Object.values(type.getFields()).map((field) => ({ type, field })),
+  );
+  const words = fields.filter(({ field }) => getNamedType(field.type).name in vocabularies);
+  expect(words.length).toBeGreaterThan(14);
+  for (const { type, field } of words) {
+    expect(String(type.getFields()[`${field.name}Raw`]?.type), `${type}.${field.name}`).toBe(
+      'String',
+    );
+  }
+});
+
+test.each([
+  ['phone', 'MetaPhone'],
+  ['profile', 'MetaProfile'],
+  ['waba', 'MetaWaba'],
+] as const)('each row of the table of %s is a field of %s with its meaning', (block, name) => {
+  const type = objects.find((candidate) => candidate.name === name);
+  const fields = Object.values(type?.getFields() ?? {}).filter(
+    (field) => !/Raw$|^freshness$/.test(field.name),
+  );
+  expect(fields.map((field) => [field.name, field.description])).toEqual(
+    toRows(block)
+      .filter((row) => row.kind !== 'health')
+      .map((row) => [row.name, row.meaning]),
+  );
+});
+
+function toRows(block: MetaBlock): readonly Field[] {
+  return metaBlocks[block];
+}

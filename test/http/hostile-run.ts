@@ -1,0 +1,205 @@
+// Sends hostile requests over real sockets and judges each answer: its status, its form, its time, and what it gave away.
+
+import { Agent, request } from 'node:http';
+import { errorCatalogue } from '../../src/errors.ts';
+import { listen } from '../../src/http/server.ts';
+import { openTestGateway } from '../harness.ts';
+import { createChance, createHostileRequest, type HostileRequest } from './hostile-requests.ts';
+
+export interface HostileRun {
+  readonly seed: number;
+  readonly requests: number;
+  readonly serverErrors: number;
+  readonly hangs: number;
+  readonly foreignRows: number;
+  readonly stackTraces: number;
+  readonly misshapen: number;
+  readonly slowestMs: number;
+  /** How often each status was answered. */
+  readonly statuses: Readonly<Record<string, number>>;
+  /** The first ones, for whoever has to find out. */
+  readonly examples: readonly string[];
+}
+
+type Fault = 'serverErrors' | 'hangs' | 'foreignRows' | 'stackTraces' | 'misshapen';
+
+interface Answer {
+  readonly status: number;
+  readonly type: string;
+  readonly requestId: string;
+  readonly text: string;
+  readonly durationMs: number;
+}
+
+const canary = 'Foreign canary';
+const hangMs = 5_000;
+
+/** A gateway of its own with two tenants; one of them attacks with what it knows of the other. */
+export async function runHostile(seed: number, requests: number): Promise<HostileRun> {
+  await using gateway = await openTestGateway();
+  const [attacker, victim] = [await gateway.addTenant(), await gateway.addTenant()];
+  const own = [await attacker.addNumber(), await attacker.addNumber({ provider: 'PILOT_STATUS' })];
+  const foreign = [
+    await victim.addNumber({ name: canary }),
+    await victim.addNumber({ name: canary }),
+  ];
+  const known = {
+    key: attacker.key,
+    ownIds: own.map(({ id }) => id),
+    foreignIds: foreign.map(({ id }) => id),
+  };
+  const given = [canary, ...foreign.map(({ number }) => number), ...gateway.secrets];
+  const server = await listen(gateway.gateway, { host: '127.0.0.1', port: 0, noticeMs: 0 });
+  const agent = new Agent({ keepAlive: true, maxSockets: 8 });
+  const chance = createChance(seed);
+  const run = createTally(seed, requests);
+  let left = requests;
+  const attack = async (): Promise<void> => {
+    while (left > 0) {
+      left -= 1;
+      const hostile = createHostileRequest(chance, known);
+      // oxlint-disable-next-line no-await-in-loop -- a client that waits for its answer
+      const answer = await send(server.url, agent, hostile);
+      run.count(hostile, answer, listFaults(hostile, answer, given));
+    }
+  };
+  await Promise.all(Array.from({ length: 8 }, attack));
+  agent.destroy();
+  await server.drain();
+  return run.toResult();
+}
+
+function createTally(seed: number, requests: number) {
+  const faults: Record<Fault, number> = {
+    serverErrors: 0,
+    hangs: 0,
+    foreignRows: 0,
+    stackTraces: 0,
+    misshapen: 0,
+  };
+  const statuses: Record<string, number> = {};
+  const examples: string[] = [];
+  let slowestMs = 0;
+  return {
+    count(hostile: HostileRequest, answer: Answer, found: readonly Fault[]): void {
+      statuses[answer.status] = (statuses[answer.status] ?? 0) + 1;
+      slowestMs = Math.max(slowestMs, Math.round(answer.durationMs));
+      for (const fault of found) faults[fault] += 1;
+      if (found.length === 0 || examples.length >= 10) return;
+      const { kind, method, path, headers, body } = hostile;
+      const asked = `${method} ${path.slice(0, 100)} ${JSON.stringify(headers).slice(0, 300)} ${body?.toString().slice(0, 300)}`;
+      examples.push(
+        `${found.join()}: ${kind}: ${asked} -> ${answer.status} ${answer.text.slice(0, 300)}`,
+      );
+    },
+    toResult: (): HostileRun => ({ seed, requests, ...faults, slowestMs, statuses, examples }),
+  };
+}
+
+async function send(url: string, agent: Agent, hostile: HostileRequest): Promise<Answer> {
+  const { method, path, headers, body } = hostile;
+  const { promise, resolve } = Promise.withResolvers<Answer>();
+  const sentAt = performance.now();
+  const fail = (text: string) =>
+    resolve({ status: 0, type: '', requestId: '', text, durationMs: performance.now() - sentAt });
+  const { hostname, port } = new URL(url);
+  const length = body === null ? {} : { 'content-length': String(body.length) };
+  const options = { hostname, port, agent, method, path, headers: { ...headers, ...length } };
+  const asked = request(options, (incoming) => {
+    const chunks: Buffer[] = [];
+    incoming.on('data', (chunk: Buffer) => chunks.push(chunk));
+    incoming.on('error', (error) => fail(error.message));
+    incoming.on('end', () => {
+      resolve({
+        status: incoming.statusCode ?? 0,
+        type: incoming.headers['content-type'] ?? '',
+        requestId: String(incoming.headers['x-request-id'] ?? ''),
+        text: Buffer.concat(chunks).toString(),
+        durationMs: performance.now() - sentAt,
+      });
+    });
+  });
+  asked.on('error', (error) => fail(error.message));
+  asked.setTimeout(hangMs, () => asked.destroy(new Error('no answer')));
+  asked.end(body ?? undefined);
+  return await promise;
+}
+
+function listFaults(
+  hostile: HostileRequest,
+  answer: Answer,
+  given: readonly string[],
+): readonly Fault[] {
+  const { status, text, durationMs } = answer;
+  // The one key that the attacker sent may come back nowhere either.
+  return [
+    ...(status >= 500 ? (['serverErrors'] as const) : []),
+    ...(durationMs > hangMs || status === 0 ? (['hangs'] as const) : []),
+    ...(given.some((secret) => text.includes(secret)) ? (['foreignRows'] as const) : []),
+    ...(/\n\s+at |node_modules|file:\/\/|\.ts:\d/.test(text) && !isPage(answer)
+      ? (['stackTraces'] as const)
+      : []),
+    ...(isInShape(hostile, answer) ? [] : (['misshapen'] as const)),
+  ];
+}
+
+function isPage({ status, type }: Answer): boolean {
+  return status === 200 && type.startsWith('text/html');
+}
+
+function isInShape({ method, path }: HostileRequest, answer: Answer): boolean {
+  const { status, text, requestId, type } = answer;
+  if (method === 'HEAD' || status === 304 || status === 204) return text === '';
+  if (isPage(answer)) return method === 'GET';
+  if (requestId === '' || !/^application\/(graphql-response\+)?json/.test(type)) return false;
+  const body = parse(text);
+  if (typeof body !== 'object' || body === null) return false;
+  const isGraphQL = path.split('?')[0] === '/graphql';
+  if (isGraphQL) return isGraphQLBody(body as GraphQLBody, status);
+  return status === 200 || isRestError(body as RestError, status);
+}
+
+interface GraphQLBody {
+  readonly data?: unknown;
+  readonly errors?: readonly {
+    readonly message?: unknown;
+    readonly extensions?: { code?: unknown };
+  }[];
+}
+
+interface RestError {
+  readonly error?: unknown;
+  readonly code?: unknown;
+  readonly requestId?: unknown;
+}
+
+function isGraphQLBody({ data, errors }: GraphQLBody, status: number): boolean {
+  if (errors === undefined) return status === 200 && data !== undefined;
+  return (
+    errors.length > 0 &&
+    errors.every(
+      ({ message, extensions }) => typeof message === 'string' && isCode(extensions?.code),
+    )
+  );
+}
+
+function isRestError({ error, code, requestId }: RestError, status: number): boolean {
+  return (
+    typeof error === 'string' &&
+    isCode(code) &&
+    errorCatalogue[code].status === status &&
+    typeof requestId === 'string'
+  );
+}
+
+function isCode(code: unknown): code is keyof typeof errorCatalogue {
+  return typeof code === 'string' && Object.hasOwn(errorCatalogue, code);
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

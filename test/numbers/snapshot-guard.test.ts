@@ -1,0 +1,392 @@
+// That readings may be stored in any order, and that this would be noticed if the SQL that sees to it were wrong: it is
+// changed at each place where it decides something, and each time something else must be stored than should be.
+
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import * as fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type Block, type ConnectionState, toPlainFailure } from '../../src/numbers/provider.ts';
+import type * as numbersStore from '../../src/numbers/store.ts';
+import { recordReadings } from '../../src/numbers/store.ts';
+import { openTestGateway, type TestGateway, type TestNumber, type TestTenant } from '../harness.ts';
+import { type MutantSource, type Mutation, openMutantSource, root, toMutants } from '../mutants.ts';
+
+const path = 'src/numbers/store.ts';
+const source = readFileSync(join(root, path), 'utf8');
+
+const observedAt = String.raw`\$\{observedAt\}::timestamptz\(3\)`;
+const cases = /case when ([^;]+?)\s+then ([^;]+?) else ([^;]+?) end/g;
+const greatest = new RegExp(String.raw`greatest\(([^,()]+), (${observedAt}|[^,()]+)\)`, 'g');
+const coalesce = /coalesce\(([^,()]+), ([^,()]+)\)/g;
+const both = /(read\.state is not null) and ([^\n]+)/g;
+
+// Left out is what only locks: in which order, and how strongly.
+const mutations: readonly Mutation[] = [
+  [cases, '$2'],
+  [cases, '$3'],
+  [cases, 'case when not ($1) then $2 else $3 end'],
+  [new RegExp(`case when read\\.data is not null then (${observedAt}) end`, 'g'), '$1'],
+  [/case when read\.data is not null/g, 'case when read.data is null'],
+  [/ >= /g, ' > '],
+  [/ >= /g, ' <= '],
+  [/ <= /g, ' < '],
+  [/ <= /g, ' >= '],
+  [both, '$1'],
+  [both, '$2'],
+  [greatest, 'least($1, $2)'],
+  [greatest, '$1'],
+  [greatest, '$2'],
+  [coalesce, '$1'],
+  [coalesce, '$2'],
+  [/'-infinity'/g, `'infinity'`],
+  [/recorded_at = excluded\.recorded_at/g, 'recorded_at = ${old}.recorded_at'],
+  [/clock_timestamp\(\)/g, '${observedAt}::timestamptz(3)'],
+  [/ and n\.id = read\.id/g, ''],
+  [/readings\.filter\(\(reading\) => reading\.data !== null\)/g, 'readings'],
+];
+
+interface Step {
+  /** Of the day at which the reading was sent. Several may have the same. */
+  readonly second: number;
+  /** Null: other software writes the state. */
+  readonly block: Exclude<Block, 'connection'> | null;
+  readonly isGood: boolean;
+  readonly state: ConnectionState | null;
+  readonly verdict: 'YES' | 'NO' | null;
+}
+
+const anyStep: fc.Arbitrary<Step> = fc.record({
+  second: fc.nat(2),
+  block: fc.constantFrom('phone', 'phone', 'phone', 'profile', 'waba', null),
+  isGood: fc.boolean(),
+  state: fc.constantFrom('OPEN', 'CONNECTING', 'CLOSE', null),
+  verdict: fc.constantFrom('YES', 'NO', null),
+});
+
+/** Attempts of which only the time at which they are stored is left. */
+const tooLate: readonly Step[] = (['phone', 'profile', 'waba'] as const).map((block) => ({
+  second: -1,
+  block,
+  isGood: false,
+  state: null,
+  verdict: null,
+}));
+
+/** Each is carried out on a number of its own. They are the same ones each time. */
+const lists: readonly (readonly Step[])[] = fc.sample(
+  fc.array(anyStep, { minLength: 1, maxLength: 8 }),
+  { seed: 1, numRuns: 60 },
+);
+const turns = [...Array.from({ length: 8 }).keys()];
+
+/** What is stored of a block. Data and failures are known by the place of their step. */
+interface Stored {
+  readonly data: number | null;
+  readonly observedAt: number | null;
+  readonly attemptedAt: number;
+  readonly failure: number | null;
+  readonly verdict: Step['verdict'];
+  readonly isJustStored: boolean;
+}
+
+interface Outcome {
+  readonly blocks: Readonly<Record<string, Stored>>;
+  readonly state: ConnectionState;
+  readonly stateObservedAt: number;
+  readonly updatedAt: number;
+}
+
+/** What should be there in the end, said without SQL. */
+function toExpected(list: readonly Step[]): Outcome {
+  const blocks: Record<string, Stored> = {};
+  let [state, stateObservedAt, updatedAt]: [ConnectionState, number, number] = ['OPEN', -1, -1];
+  for (const [index, step] of [...list, ...tooLate].entries()) {
+    const { second, block, isGood } = step;
+    if (block !== null) blocks[block] = toStored(blocks[block], step, index);
+    if (block === 'waba' || (block !== null && !isGood)) continue;
+    updatedAt = Math.max(updatedAt, second);
+    if (block === 'profile' || step.state === null) continue;
+    if (block === 'phone' && second < stateObservedAt) continue;
+    [state, stateObservedAt] = [step.state, second];
+  }
+  return { blocks, state, stateObservedAt, updatedAt };
+}
+
+function toStored(
+  known: Stored | undefined,
+  { second, block, isGood, verdict }: Step,
+  index: number,
+): Stored {
+  const isTaken = isGood && second >= (known?.observedAt ?? -1);
+  const isLast = second >= (known?.attemptedAt ?? -1);
+  return {
+    data: isTaken ? index : (known?.data ?? null),
+    observedAt: isTaken ? second : (known?.observedAt ?? null),
+    attemptedAt: Math.max(second, known?.attemptedAt ?? -1),
+    failure: isLast ? (isGood ? null : index) : (known?.failure ?? null),
+    verdict: (isTaken && block === 'phone' ? verdict : null) ?? known?.verdict ?? null,
+    isJustStored: true,
+  };
+}
+
+const start = Date.parse('2026-01-01T00:00:00Z');
+const toTime = (second: number) => new Date(start + second * 1_000);
+const toSecond = (time: Date) => (time.getTime() - start) / 1_000;
+
+function toReading(
+  { block, isGood, state, verdict }: Step,
+  { id, wabaId }: TestNumber,
+  index: number,
+): numbersStore.Reading {
+  const isOfPhone = isGood && block === 'phone';
+  return {
+    block: block ?? 'phone',
+    id: block === 'waba' ? wabaId : id,
+    data: isGood ? { step: index } : null,
+    failure: isGood ? null : toPlainFailure('META_UNAVAILABLE', true, String(index)),
+    state: isOfPhone ? state : null,
+    verdict: isOfPhone ? verdict : null,
+  };
+}
+
+interface NumberRow {
+  readonly id: string;
+  readonly state: ConnectionState;
+  readonly state_observed_at: Date;
+  readonly updated_at: Date;
+}
+
+interface SnapshotRow {
+  readonly subject: string;
+  readonly block: string;
+  readonly data: { readonly step: number } | null;
+  readonly observed_at: Date | null;
+  readonly attempted_at: Date;
+  readonly failure: { readonly message: string } | null;
+  readonly verdict: Stored['verdict'];
+  readonly is_just_stored: boolean;
+}
+
+function toOutcomeOfBlock(row: SnapshotRow): Stored {
+  return {
+    data: row.data?.step ?? null,
+    observedAt: row.observed_at && toSecond(row.observed_at),
+    attemptedAt: toSecond(row.attempted_at),
+    failure: row.failure === null ? null : Number(row.failure.message),
+    verdict: row.verdict,
+    isJustStored: row.is_just_stored,
+  };
+}
+
+const clearing = [
+  'delete from number_snapshot',
+  'delete from waba_snapshot',
+  `update whatsapp_number set state = 'OPEN',
+     state_observed_at = '2025-12-31T23:59:59Z', updated_at = '2025-12-31T23:59:59Z'`,
+];
+const ageing = [
+  `update number_snapshot set recorded_at = '2020-01-01'`,
+  `update waba_snapshot set recorded_at = '2020-01-01'`,
+];
+
+describe('readings that are stored in any order, among changes of other software,', () => {
+  const made = new AsyncDisposableStack();
+  const numbers: TestNumber[] = [];
+  let gateway: TestGateway;
+  let tenantId: string;
+  let mutants: MutantSource;
+
+  beforeAll(async () => {
+    gateway = made.use(await openTestGateway());
+    mutants = made.use(await openMutantSource());
+    // It gives what other software writes the time of now; here all of it has a time of its own.
+    await gateway.database.query('alter table whatsapp_number disable trigger track_state_change');
+    const tenant = await gateway.addTenant();
+    tenantId = tenant.id;
+    for (const _ of lists) {
+      // oxlint-disable-next-line no-await-in-loop -- PGlite has one connection
+      numbers.push(await tenant.addNumber({ credentials: null }));
+    }
+  });
+  afterAll(() => made.disposeAsync());
+
+  test('leave what is newest, and no failure over a good value', async () => {
+    expect(await tryOut(source)).toEqual(lists.map(toExpected));
+  });
+
+  const changed = toMutants(source, mutations);
+
+  test('are stored by SQL that decides something', { tags: ['source'] }, () => {
+    expect(changed.length).toBeGreaterThan(40);
+  });
+
+  test.each(changed)(
+    'would be stored wrongly after $title',
+    { tags: ['source'] },
+    async ({ text }) => {
+      expect(await tryOut(text)).not.toEqual(lists.map(toExpected));
+    },
+  );
+
+  /** What is there in the end for each of the lists; null when a statement has failed. */
+  async function tryOut(text: string): Promise<readonly Outcome[] | null> {
+    const store = await mutants.load<typeof numbersStore>(path, text);
+    await run(clearing);
+    try {
+      for (const turn of turns) {
+        // oxlint-disable-next-line no-await-in-loop -- one turn after the other
+        await carryOut(store, (list) => (list[turn] === undefined ? [] : [[list[turn], turn]]));
+      }
+      await run(ageing);
+      await carryOut(store, (list) => tooLate.map((step, index) => [step, list.length + index]));
+    } catch {
+      return null;
+    }
+    return await readOutcomes();
+  }
+
+  /** One turn for all lists: readings of the same second are stored together. */
+  async function carryOut(
+    store: typeof numbersStore,
+    pick: (list: readonly Step[]) => readonly (readonly [Step, number])[],
+  ): Promise<void> {
+    const picked = lists.flatMap((list, place) =>
+      pick(list).map(([step, index]) => ({ step, index, number: numbers[place]! })),
+    );
+    for (const [second, ofSecond] of Map.groupBy(picked, ({ step }) => step.second)) {
+      const readings = ofSecond.filter(({ step }) => step.block !== null);
+      // oxlint-disable-next-line no-await-in-loop -- one second after the other
+      await store.recordReadings(gateway.database, {
+        tenantId,
+        holder: 'test',
+        observedAt: toTime(second),
+        readings: readings.map(({ step, number, index }) => toReading(step, number, index)),
+        leased: [],
+      });
+    }
+    const written = picked
+      .filter(({ step }) => step.block === null)
+      .map(({ step, number: { id } }) => ({ id, state: step.state, at: toTime(step.second) }));
+    await gateway.database.query(
+      `update whatsapp_number n set state = coalesce(w.state, n.state),
+         state_observed_at = case when w.state is null then n.state_observed_at else w.at end,
+         updated_at = greatest(n.updated_at, w.at)
+       from jsonb_to_recordset($1) as w(id text, state text, at timestamptz) where n.id = w.id`,
+      [JSON.stringify(written)],
+    );
+  }
+
+  async function run(statements: readonly string[]): Promise<void> {
+    // oxlint-disable-next-line no-await-in-loop -- one after the other
+    for (const statement of statements) await gateway.database.query(statement);
+  }
+
+  async function readOutcomes(): Promise<readonly Outcome[]> {
+    const rows = await gateway.database.query<NumberRow>('select * from whatsapp_number');
+    const isJustStored = `recorded_at > now() - interval '1 hour' as is_just_stored`;
+    const blocks = await gateway.database.query<SnapshotRow>(
+      `select number_id as subject, block, data, observed_at, attempted_at, failure, verdict, ${isJustStored}
+       from number_snapshot
+       union all
+       select waba_id, 'waba', data, observed_at, attempted_at, failure, null, ${isJustStored}
+       from waba_snapshot`,
+    );
+    const bySubject = Map.groupBy(blocks, ({ subject }) => subject);
+    return numbers.map(({ id, wabaId }) => {
+      const { state, ...row } = rows.find((candidate) => candidate.id === id)!;
+      const own = [...(bySubject.get(id) ?? []), ...(bySubject.get(wabaId) ?? [])];
+      return {
+        blocks: Object.fromEntries(own.map((block) => [block.block, toOutcomeOfBlock(block)])),
+        state,
+        stateObservedAt: toSecond(row.state_observed_at),
+        updatedAt: toSecond(row.updated_at),
+      };
+    });
+  }
+});
+
+describe('what is stored', () => {
+  const holder = 'holder';
+  const minute = 60_000;
+  let gateway: TestGateway;
+  let tenant: TestTenant;
+  let number: TestNumber;
+
+  beforeAll(async () => {
+    gateway = await openTestGateway();
+    tenant = await gateway.addTenant();
+    number = await tenant.addNumber({ state: 'CONNECTING' });
+  });
+  afterAll(() => gateway[Symbol.asyncDispose]());
+
+  const toGood = (block: Step['block'], state: ConnectionState | null = null) =>
+    toReading({ second: 0, block, isGood: true, state, verdict: null }, number, 0);
+  const record = async (request: Partial<numbersStore.ReadingsToRecord>) =>
+    await recordReadings(gateway.database, {
+      tenantId: tenant.id,
+      holder,
+      observedAt: new Date(),
+      readings: [],
+      leased: [],
+      ...request,
+    });
+  const addLease = async (subject: string, owner: string) =>
+    await gateway.database.query(
+      `insert into refresh_lease (tenant_id, subject, holder, expires_at)
+       values ($1, $2, $3, now() + interval '1 hour')`,
+      [tenant.id, subject, owner],
+    );
+  const listTables = (): readonly string[] =>
+    gateway.statements.flatMap((statement) =>
+      [...statement.matchAll(/\b(?:insert into|update|delete from) "?(\w{4,})/g)].map(
+        ([, table]) => table!,
+      ),
+    );
+
+  test.each([
+    { block: 'phone', tables: ['whatsapp_number', 'number_snapshot'] },
+    { block: 'waba', tables: ['waba_snapshot'] },
+    { block: null, tables: [] },
+  ] as const)('of $block is written where it belongs and nowhere else', async (expected) => {
+    gateway.clearStatements();
+    await record({ readings: expected.block === null ? [] : [toGood(expected.block)] });
+    expect(listTables()).toEqual(expected.tables);
+  });
+
+  test('comes with the end of the leases that were taken for it, and of no others', async () => {
+    const phone = { block: 'phone', id: number.id } as const;
+    const account = { block: 'waba', id: number.wabaId } as const;
+    await addLease(`phone:${number.id}`, holder);
+    await addLease(`profile:${number.id}`, holder);
+    await addLease(`waba:${number.wabaId}`, 'somebody else');
+    await record({ leased: [phone, account] });
+    const left = await gateway.database.query('select subject from refresh_lease order by 1');
+    expect(left).toEqual([
+      { subject: `profile:${number.id}` },
+      { subject: `waba:${number.wabaId}` },
+    ]);
+  });
+
+  test('is also which accounts are not to be read', async () => {
+    const pause = { spentPercent: 90, until: new Date(Date.now() + minute) } as const;
+    await record({ pauses: new Map([[number.wabaId, pause]]) });
+    const spent = 'select account, spent_percent from graph_budget';
+    expect(await gateway.database.query(spent)).toEqual([
+      { account: number.wabaId, spent_percent: 90 },
+    ]);
+  });
+
+  test('is a state that somebody has set, until a reading that was sent later tells another', async () => {
+    const other = await tenant.addNumber({ state: 'CONNECTING' });
+    const readings = [toGood('phone', 'OPEN')];
+    const getState = async (id: string) =>
+      (await gateway.database.query('select state from whatsapp_number where id = $1', [id]))[0];
+    const { state } = await gateway.numbers.setState(number.id, 'CLOSE');
+    expect(state).toBe('CLOSE');
+    await record({ readings, observedAt: new Date(Date.now() - minute) });
+    expect(await getState(number.id)).toEqual({ state: 'CLOSE' });
+    await record({ readings, observedAt: new Date(Date.now() + minute) });
+    expect(await getState(number.id)).toEqual({ state: 'OPEN' });
+    expect(await getState(other.id)).toEqual({ state: 'CONNECTING' });
+  });
+});

@@ -1,0 +1,761 @@
+// What the Graph client promises: how it asks, where the token goes, and what it makes of every answer it may get.
+
+import { once } from 'node:events';
+import { createServer, type IncomingMessage, type RequestListener } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { describe, expect, test } from 'vitest';
+import type { Credentials, ReadOptions, UpstreamFailure } from '../../src/numbers/provider.ts';
+import {
+  createGraphClient,
+  maxBatchOperations,
+  type GraphClient,
+  type GraphClientOptions,
+  type GraphReply,
+} from '../../src/providers/meta/graph.ts';
+import type { GraphOperation, GraphResult } from '../../src/providers/meta/operation.ts';
+import {
+  createSimulator,
+  type Fault,
+  type Simulator,
+  type SimulatorOptions,
+} from '../../src/simulator/simulator.ts';
+import { createTelemetry } from '../../src/telemetry.ts';
+
+const token = 'EAAcanaryTokenOfTheShop0123456789';
+const appSecret = 'canary app secret';
+const credentials: Credentials = { accessToken: token, appSecret };
+const wabaId = '102290129340398';
+const phoneId = '106540352242922';
+const otherPhoneId = '106540352242923';
+
+const fleet: SimulatorOptions = {
+  phones: [phoneId, otherPhoneId].map((id) => ({
+    id,
+    wabaId,
+    fields: { quality_rating: 'GREEN', status: 'CONNECTED' },
+    profile: { about: 'Hello' },
+  })),
+  wabas: [{ id: wabaId, fields: { name: 'Lucky Shrub' } }],
+  tokens: [{ token, wabaIds: [wabaId], appSecret }],
+};
+
+const phone: GraphOperation = {
+  block: 'phone',
+  id: phoneId,
+  wabaId,
+  fields: ['quality_rating', 'status'],
+};
+const otherPhone: GraphOperation = { ...phone, id: otherPhoneId };
+const waba: GraphOperation = { block: 'waba', id: wabaId, wabaId, fields: ['name'] };
+const profile: GraphOperation = { block: 'profile', id: phoneId, wabaId, fields: ['about'] };
+const unhurried: ReadOptions = {
+  tenantId: 'tenant',
+  signal: new AbortController().signal,
+  get deadlineAt() {
+    return performance.now() + 60_000;
+  },
+  get pauses() {
+    return new Map();
+  },
+};
+
+type ClientOptions = Partial<Pick<GraphClientOptions, 'attemptTimeoutMs' | 'version'>>;
+
+interface Opened extends AsyncDisposable {
+  readonly graph: GraphClient;
+  /** What was logged, one line of JSON each. */
+  readonly lines: readonly string[];
+}
+
+function openClient(
+  url: string,
+  fetch: typeof globalThis.fetch,
+  options: ClientOptions = {},
+): Omit<Opened, keyof AsyncDisposable> {
+  const lines: string[] = [];
+  const telemetry = createTelemetry({ level: 'trace', write: (line) => void lines.push(line) });
+  const graph = createGraphClient({
+    url: new URL(url),
+    version: 'v26.0',
+    fetch,
+    telemetry,
+    ...options,
+  });
+  return { graph, lines };
+}
+
+function open(
+  options: SimulatorOptions & ClientOptions = {},
+): Opened & { readonly simulator: Simulator } {
+  const { attemptTimeoutMs, version, ...more } = options;
+  const simulator = createSimulator({ ...fleet, ...more });
+  const client = openClient('https://graph.example', simulator.fetch, {
+    ...(attemptTimeoutMs === undefined ? {} : { attemptTimeoutMs }),
+    ...(version === undefined ? {} : { version }),
+  });
+  return {
+    simulator,
+    ...client,
+    [Symbol.asyncDispose]: () => simulator[Symbol.asyncDispose](),
+  };
+}
+
+/** An upstream that does what no simulator should, on a real socket. */
+async function openServer(
+  listener: RequestListener,
+  options: ClientOptions & {
+    readonly path?: string;
+    readonly fetch?: typeof globalThis.fetch;
+  } = {},
+): Promise<Opened> {
+  const { path = '', fetch = globalThis.fetch, ...more } = options;
+  const server = createServer(listener).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  return {
+    ...openClient(`http://127.0.0.1:${port}${path}`, fetch, more),
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+function answering(body: string, headers: Record<string, string> = {}, status = 200) {
+  return ((_request, response) => {
+    response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(body);
+  }) satisfies RequestListener;
+}
+
+const ways = ['get', 'batch'] as const;
+
+/** The result of one operation, asked for alone or as the first of a batch. */
+async function ask(
+  graph: GraphClient,
+  way: (typeof ways)[number],
+  operation: GraphOperation = phone,
+  by: Credentials = credentials,
+): Promise<GraphResult> {
+  const reply =
+    way === 'get'
+      ? await graph.get(operation, by, unhurried)
+      : await graph.batch([operation, otherPhone], by, unhurried);
+  return toFirst(reply);
+}
+
+function toFirst({ results }: GraphReply): GraphResult {
+  const [first] = results;
+  if (first === undefined) throw new Error('no result');
+  return first;
+}
+
+function toFailure(result: GraphResult): UpstreamFailure {
+  if (result.ok) throw new Error('expected a failure');
+  return result.failure;
+}
+
+describe('asking', () => {
+  test('one operation is one GET with its fields, on the node or the profile edge', async () => {
+    await using upstream = open();
+    expect(await upstream.graph.get(phone, credentials, unhurried)).toMatchObject({
+      results: [{ ok: true, json: { id: phoneId, quality_rating: 'GREEN', status: 'CONNECTED' } }],
+    });
+    expect(await upstream.graph.get(profile, credentials, unhurried)).toMatchObject({
+      results: [{ ok: true, json: { data: [{ about: 'Hello' }] } }],
+    });
+    expect(upstream.simulator.calls).toMatchObject([
+      { method: 'GET', path: `/v26.0/${phoneId}`, query: { fields: 'quality_rating,status' } },
+      { method: 'GET', path: `/v26.0/${phoneId}/whatsapp_business_profile` },
+    ]);
+  });
+
+  test('a batch is one POST that answers each operation in order', async () => {
+    await using upstream = open();
+    const { results } = await upstream.graph.batch(
+      [waba, otherPhone, phone, profile],
+      credentials,
+      unhurried,
+    );
+    expect(results).toMatchObject([
+      { json: { id: wabaId } },
+      { json: { id: otherPhoneId } },
+      { json: { id: phoneId } },
+      { json: { data: [{ about: 'Hello' }] } },
+    ]);
+    expect(upstream.simulator.calls).toMatchObject([{ method: 'POST', path: '/v26.0/' }]);
+  });
+
+  test('fifty operations fit into a batch', async () => {
+    await using upstream = open();
+    const operations = Array.from({ length: maxBatchOperations }, () => phone);
+    const { results } = await upstream.graph.batch(operations, credentials, unhurried);
+    expect(results.filter((result) => result.ok)).toHaveLength(50);
+  });
+
+  test('the path of the base URL is kept', async () => {
+    const seen: (string | undefined)[] = [];
+    await using upstream = await openServer(
+      (request, response) => {
+        seen.push(request.url);
+        response.end(request.method === 'GET' ? '{}' : '[]');
+      },
+      { path: '/proxy/graph/' },
+    );
+    await upstream.graph.get(waba, { accessToken: token, appSecret: null }, unhurried);
+    await upstream.graph.batch([waba], credentials, unhurried);
+    expect(seen).toEqual([`/proxy/graph/v26.0/${wabaId}?fields=name`, '/proxy/graph/v26.0/']);
+  });
+
+  test.each(['1234', '123456789012345678901', '10654035224292a', '../me', '١٢٣٤٥٦', ''])(
+    'an id such as %j never comes near a URL, and costs only its own operation',
+    async (id) => {
+      await using upstream = open();
+      const bad = { ...phone, id };
+      const unsent = { ok: false, attempted: false, failure: { code: 'META_ACCESS_DENIED' } };
+      expect(await upstream.graph.get(bad, credentials, unhurried)).toMatchObject({
+        results: [unsent],
+      });
+      expect(await upstream.graph.batch([bad], credentials, unhurried)).toMatchObject({
+        results: [unsent],
+      });
+      expect(upstream.simulator.calls).toEqual([]);
+      expect(await upstream.graph.batch([phone, bad, waba], credentials, unhurried)).toMatchObject({
+        results: [{ json: { id: phoneId } }, unsent, { json: { id: wabaId } }],
+      });
+      expect(upstream.simulator.calls).toMatchObject([
+        { operations: [`phone ${phoneId}`, `waba ${wabaId}`] },
+      ]);
+    },
+  );
+});
+
+describe('credentials', () => {
+  test.each(ways)(
+    'by %s, the token is in the Authorization header and nowhere else',
+    async (way) => {
+      await using upstream = open();
+      upstream.simulator.setFault(otherPhoneId, { kind: 'error', code: 190 });
+      const results = [
+        await ask(upstream.graph, way),
+        await ask(upstream.graph, way, otherPhone),
+        await ask(upstream.graph, way, phone, { accessToken: `${token}wrong`, appSecret }),
+      ];
+      expect(results.map((result) => result.ok)).toEqual([true, false, false]);
+      expect(upstream.simulator.calls[0]?.headers['authorization']).toBe(`Bearer ${token}`);
+      const elsewhere = upstream.simulator.calls.map(({ headers, ...call }) => ({
+        ...call,
+        headers: { ...headers, authorization: '' },
+      }));
+      const all = JSON.stringify([elsewhere, results, upstream.lines]);
+      expect(upstream.lines).not.toEqual([]);
+      expect(all).not.toContain(token);
+      expect(all).not.toContain(appSecret);
+    },
+  );
+
+  test.each(ways)('by %s, Meta can verify the appsecret_proof', async (way) => {
+    await using upstream = open();
+    expect(await ask(upstream.graph, way)).toMatchObject({ ok: true });
+  });
+
+  test('a batch and each of its operations carry the proof', async () => {
+    await using upstream = open();
+    await ask(upstream.graph, 'batch');
+    const form = new URLSearchParams(upstream.simulator.calls[0]?.body);
+    const proof = form.get('appsecret_proof');
+    expect(proof).toMatch(/^[0-9a-f]{64}$/);
+    const item = { relative_url: expect.stringContaining(`&appsecret_proof=${proof}`) };
+    expect(JSON.parse(form.get('batch') ?? '')).toMatchObject([item, item]);
+  });
+
+  describe.each(ways)('by %s', (way) => {
+    test.each(['another secret', null])('an app secret of %j is told as wrong', async (secret) => {
+      await using upstream = open();
+      const by = { accessToken: token, appSecret: secret };
+      expect(toFailure(await ask(upstream.graph, way, phone, by))).toMatchObject({
+        code: 'META_ACCESS_DENIED',
+        transient: false,
+        message: expect.stringContaining("store the app's secret"),
+      });
+    });
+  });
+
+  test.each(['with\nnewline', 'with\0zero', 'with space', 'ключ', ''])(
+    'a token that cannot stand in a header (%j) is not sent',
+    async (accessToken) => {
+      await using upstream = open();
+      const result = await ask(upstream.graph, 'get', phone, { accessToken, appSecret: null });
+      expect(result).toMatchObject({ attempted: false, failure: { code: 'META_ACCESS_DENIED' } });
+      expect(upstream.simulator.calls).toEqual([]);
+    },
+  );
+});
+
+const denied = { code: 'META_ACCESS_DENIED', transient: false, retryAt: null };
+const throttled = { code: 'META_RATE_LIMITED', transient: true };
+const unavailable = { code: 'META_UNAVAILABLE', transient: true, retryAt: null };
+const broken = { code: 'META_UNAVAILABLE', transient: false, retryAt: null };
+
+interface ErrorCase {
+  readonly code: number;
+  readonly subcode?: number;
+  readonly transient?: boolean;
+  readonly expected: object;
+  readonly says: string;
+}
+
+const errorCases: readonly ErrorCase[] = [
+  { code: 0, expected: denied, says: 'store a new one' },
+  { code: 1, expected: unavailable, says: 'try again' },
+  { code: 2, transient: true, expected: unavailable, says: 'try again' },
+  { code: 3, expected: denied, says: 'whatsapp_business_management' },
+  { code: 4, expected: throttled, says: 'throttles' },
+  { code: 10, expected: denied, says: 'whatsapp_business_management' },
+  { code: 17, expected: throttled, says: 'throttles' },
+  { code: 32, expected: throttled, says: 'throttles' },
+  { code: 33, expected: denied, says: 'deleted' },
+  { code: 100, expected: broken, says: 'did not accept' },
+  { code: 100, transient: true, expected: { ...broken, transient: true }, says: 'did not accept' },
+  { code: 100, subcode: 33, expected: denied, says: 'phone number id' },
+  { code: 102, expected: denied, says: 'new token' },
+  { code: 104, expected: denied, says: 'new one' },
+  { code: 190, expected: denied, says: 'store a new one' },
+  { code: 190, subcode: 458, expected: denied, says: 'no longer installed' },
+  { code: 190, subcode: 459, expected: denied, says: 'log in' },
+  { code: 190, subcode: 460, expected: denied, says: 'password' },
+  { code: 190, subcode: 463, expected: denied, says: 'expired' },
+  { code: 190, subcode: 464, expected: denied, says: 'log in' },
+  { code: 190, subcode: 467, expected: denied, says: 'invalid' },
+  { code: 190, subcode: 492, expected: denied, says: 'no role' },
+  { code: 200, expected: denied, says: 'whatsapp_business_management' },
+  { code: 299, expected: denied, says: 'whatsapp_business_management' },
+  { code: 341, expected: throttled, says: 'throttles' },
+  { code: 368, expected: denied, says: 'policies' },
+  { code: 613, expected: throttled, says: 'throttles' },
+  { code: 803, expected: denied, says: 'phone number id' },
+  { code: 2500, expected: broken, says: 'did not accept' },
+  { code: 80_001, expected: throttled, says: 'throttles' },
+  { code: 80_007, expected: throttled, says: 'throttles' },
+  { code: 80_008, expected: throttled, says: 'throttles' },
+  { code: 130_429, expected: throttled, says: 'throttles' },
+  { code: 130_497, expected: denied, says: 'countries' },
+  { code: 131_005, expected: denied, says: 'whatsapp_business_management' },
+  { code: 131_016, expected: unavailable, says: 'try again' },
+  { code: 131_031, expected: denied, says: 'locked' },
+  { code: 131_057, expected: unavailable, says: 'try again' },
+  { code: 987_654, expected: broken, says: 'did not accept' },
+  { code: 987_654, transient: true, expected: { ...broken, transient: true }, says: 'accept' },
+];
+
+describe.each(ways)('an error of Graph, by %s', (way) => {
+  test.each(errorCases)(
+    'code $code/$subcode (transient: $transient) has its class and our sentence, whatever the status',
+    async ({ expected, says, ...error }) => {
+      await using upstream = open();
+      const message = `Object with ID '${phoneId}' and token ${token}`;
+      for (const status of [400, 401, 500]) {
+        upstream.simulator.setFault(phoneId, { kind: 'error', ...error, message, status });
+        // oxlint-disable-next-line no-await-in-loop -- one fault at a time
+        const failure = toFailure(await ask(upstream.graph, way));
+        expect(failure).toMatchObject({
+          ...expected,
+          message: expect.stringContaining(says),
+          metaCode: error.code,
+          metaSubcode: error.subcode ?? null,
+          fbtraceId: expect.stringMatching(/^A[\w-]{22}$/),
+        });
+        expect(JSON.stringify(failure)).not.toContain(token);
+      }
+      expect(upstream.lines.join('')).not.toContain(phoneId);
+    },
+  );
+
+  test('an unknown WABA id is explained in terms of a WABA id', async () => {
+    await using upstream = open();
+    const result = await ask(upstream.graph, way, { ...waba, id: '102290129340000' });
+    expect(toFailure(result)).toMatchObject({
+      metaCode: 100,
+      metaSubcode: 33,
+      message: expect.stringContaining("the account's id, not a phone number id"),
+    });
+  });
+
+  test('the third wording of a missing permission, under code 100, is a denial too', async () => {
+    await using upstream = open();
+    const message =
+      '(#100) Need permission on either WhatsApp Business Account or owner/shared business';
+    upstream.simulator.setFault(phoneId, { kind: 'error', code: 100, message });
+    expect(toFailure(await ask(upstream.graph, way))).toMatchObject({ ...denied, metaCode: 100 });
+  });
+
+  test('a field that the node does not have is named apart from the failure', async () => {
+    await using upstream = open();
+    const result = await ask(upstream.graph, way, { ...phone, fields: ['status', 'horoscope'] });
+    expect(result).toMatchObject({
+      refusedField: 'horoscope',
+      failure: { ...broken, metaCode: 100, message: expect.stringContaining('no longer has') },
+    });
+  });
+
+  test('throttling says when to come back, from the minutes of the usage header', async () => {
+    await using upstream = open();
+    upstream.simulator.setFault(phoneId, { kind: 'throttled', minutes: 17 });
+    const earliest = Date.now() + 17 * 60_000;
+    const { code, retryAt } = toFailure(await ask(upstream.graph, way));
+    expect(code).toBe('META_RATE_LIMITED');
+    expect(Date.parse(retryAt ?? '')).toBeGreaterThanOrEqual(earliest);
+    expect(Date.parse(retryAt ?? '')).toBeLessThanOrEqual(Date.now() + 17 * 60_000);
+  });
+});
+
+const unusable = { ...unavailable, metaCode: null, metaSubcode: null };
+
+describe.each(['fetch', 'server'])('an answer that is not Graph’s, through the %s door', (door) => {
+  const openDoor = async (attemptTimeoutMs = 5_000) => {
+    const simulator = createSimulator(fleet);
+    const [url, fetch] =
+      door === 'server'
+        ? [(await simulator.listen()).url, globalThis.fetch]
+        : ['https://graph.example', simulator.fetch];
+    return { simulator, graph: openClient(url, fetch, { attemptTimeoutMs }).graph };
+  };
+  const transientFaults: readonly Fault[] = [
+    { kind: 'html', status: 502 },
+    { kind: 'html', status: 503 },
+    { kind: 'truncated' },
+    { kind: 'oversized' },
+    { kind: 'oversized', bytes: 64 * 1024 * 1024 },
+    { kind: 'redirect' },
+    { kind: 'reset' },
+  ];
+
+  test.each(transientFaults)('$kind is META_UNAVAILABLE, and transient', async (fault) => {
+    const { simulator, graph } = await openDoor();
+    await using _ = simulator;
+    simulator.setFault('*', fault);
+    for (const way of ways) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other, to count the calls
+      expect(toFailure(await ask(graph, way))).toMatchObject(unusable);
+    }
+    // A redirect that was followed would be a third and a fourth.
+    expect(simulator.calls).toHaveLength(2);
+  });
+
+  test.each([{ kind: 'hang' }, { kind: 'stall' }, { kind: 'latency', ms: 60_000 }] as Fault[])(
+    '$kind is META_TIMEOUT, and transient: the deadline bounds the body too',
+    async (fault) => {
+      const { simulator, graph } = await openDoor(20);
+      await using _ = simulator;
+      simulator.setFault('*', fault);
+      for (const way of ways) {
+        // oxlint-disable-next-line no-await-in-loop -- one after the other
+        expect(toFailure(await ask(graph, way))).toMatchObject({
+          ...unusable,
+          code: 'META_TIMEOUT',
+        });
+      }
+    },
+  );
+
+  test.each([{ kind: 'hang' }, { kind: 'stall' }] as Fault[])(
+    "a caller that gives up during $kind gets its signal's reason",
+    async (fault) => {
+      const { simulator, graph } = await openDoor();
+      await using _ = simulator;
+      simulator.setFault('*', fault);
+      const caller = new AbortController();
+      const reason = new Error('the caller has gone');
+      const asked = graph.get(phone, credentials, { ...unhurried, signal: caller.signal });
+      await expect.poll(() => simulator.calls.length, { interval: 1 }).toBe(1);
+      caller.abort(reason);
+      await expect(asked).rejects.toBe(reason);
+    },
+  );
+});
+
+describe('an odd answer', () => {
+  test('a caller that gives up ends the exchange upstream', async () => {
+    const arrived = Promise.withResolvers<IncomingMessage>();
+    await using upstream = await openServer((request) => arrived.resolve(request));
+    const caller = new AbortController();
+    const asked = upstream.graph.get(phone, credentials, { ...unhurried, signal: caller.signal });
+    const closed = once((await arrived.promise).socket, 'close');
+    caller.abort(new Error('gone'));
+    await expect(asked).rejects.toThrow('gone');
+    await closed;
+  });
+
+  test('a caller that has given up already is sent nothing', async () => {
+    await using upstream = open();
+    const reason = new Error('gone');
+    await expect(
+      upstream.graph.get(phone, credentials, { ...unhurried, signal: AbortSignal.abort(reason) }),
+    ).rejects.toBe(reason);
+    expect(upstream.simulator.calls).toEqual([]);
+  });
+
+  test('a body that drips for ever is cut at the deadline', async () => {
+    await using upstream = await openServer(
+      (_request, response) => {
+        const drip = setInterval(() => response.write(' '), 1);
+        response.once('close', () => clearInterval(drip));
+      },
+      { attemptTimeoutMs: 30 },
+    );
+    expect(toFailure(await ask(upstream.graph, 'get'))).toMatchObject({ code: 'META_TIMEOUT' });
+  });
+
+  test('the deadline bounds the body even where fetch has lost sight of the signal', async () => {
+    await using upstream = await openServer((_request, response) => void response.write('{'), {
+      attemptTimeoutMs: 30,
+      fetch: (input, init) => fetch(input, { ...init, signal: null }),
+    });
+    expect(toFailure(await ask(upstream.graph, 'get'))).toMatchObject({ code: 'META_TIMEOUT' });
+  });
+
+  test('what is too large is not waited for: the connection is closed', async () => {
+    const closed = Promise.withResolvers<boolean>();
+    // A deadline so late that it cannot be what closes the connection.
+    const attemptTimeoutMs = 600_000;
+    await using upstream = await openServer(
+      (_request, response) => {
+        response.once('close', () => closed.resolve(response.writableFinished));
+        response.write(' '.repeat(2 * 1024 * 1024));
+      },
+      { attemptTimeoutMs },
+    );
+    expect(toFailure(await ask(upstream.graph, 'get'))).toMatchObject(unusable);
+    expect(await closed.promise).toBe(false);
+  });
+
+  test('one MiB is read, one byte more is not', async () => {
+    const size = 1024 * 1024;
+    await using full = await openServer(answering('{}'.padEnd(size)));
+    await using overfull = await openServer(answering('{}'.padEnd(size + 1)));
+    expect(await ask(full.graph, 'get')).toMatchObject({ ok: true });
+    expect(toFailure(await ask(overfull.graph, 'get'))).toMatchObject(unusable);
+  });
+
+  test.each(['', 'null', '[]', '"text"', '17', '{', '<html>', '\u0000'])(
+    'a body of %j is META_UNAVAILABLE for a node',
+    async (body) => {
+      await using upstream = await openServer(answering(body));
+      expect(toFailure(await ask(upstream.graph, 'get'))).toMatchObject(unusable);
+    },
+  );
+
+  test.each(['{"error":"denied"}', '{"error":null}', '{"error":{"message":"?"}}'])(
+    'an envelope without a code (%s) is META_UNAVAILABLE, even with status 200',
+    async (body) => {
+      await using upstream = await openServer(answering(body));
+      expect(toFailure(await ask(upstream.graph, 'get'))).toMatchObject(unusable);
+    },
+  );
+
+  test('an error that comes with status 200 is an error all the same', async () => {
+    await using upstream = await openServer(answering('{"error":{"code":"190"}}'));
+    expect(toFailure(await ask(upstream.graph, 'get'))).toMatchObject({ ...denied, metaCode: 190 });
+  });
+
+  test('an object with a status of failure is no answer', async () => {
+    await using upstream = await openServer(answering(`{"id":"${phoneId}"}`, {}, 500));
+    expect(toFailure(await ask(upstream.graph, 'get'))).toMatchObject(unusable);
+  });
+
+  test('status 429 without a code is throttling, and Retry-After is honoured', async () => {
+    const headers = { 'retry-after': '90' };
+    await using upstream = await openServer(answering('<html>Slow down</html>', headers, 429));
+    const earliest = Date.now() + 90_000;
+    const failure = toFailure(await ask(upstream.graph, 'get'));
+    expect(failure).toMatchObject({ ...throttled, metaCode: null });
+    expect(Date.parse(failure.retryAt ?? '')).toBeGreaterThanOrEqual(earliest);
+  });
+
+  test.each([
+    ['Sun, 22 Nov 2026 12:00:00 GMT', '2026-11-22T12:00:00.000Z'],
+    ['soon', null],
+    ['-5', null],
+    ['99999999999999999999', null],
+    ['Sat, 13 Sep 275760 00:00:01 GMT', null],
+  ])('Retry-After: %s is read as %s', async (header, retryAt) => {
+    const body = '{"error":{"code":4}}';
+    await using upstream = await openServer(answering(body, { 'retry-after': header }, 400));
+    expect(toFailure(await ask(upstream.graph, 'get'))).toMatchObject({ ...throttled, retryAt });
+  });
+
+  test.each(['9999999', 'Fri, 31 Dec 9999 23:59:59 GMT', 'Sat, 13 Sep 275760 00:00:00 GMT'])(
+    'Retry-After: %s keeps an account for a day and no longer',
+    async (header) => {
+      const [body, headers] = ['{"error":{"code":4}}', { 'retry-after': header }];
+      await using upstream = await openServer(answering(body, headers, 400));
+      const failure = toFailure(await ask(upstream.graph, 'get'));
+      const ms = Date.parse(failure.retryAt ?? '') - Date.now();
+      expect(Math.round(ms / 60_000)).toBe(24 * 60);
+    },
+  );
+
+  test('a code that GraphQL could not show is none', async () => {
+    const body = '{"error":{"code":3000000000,"error_subcode":-2147483649}}';
+    await using upstream = await openServer(answering(body, {}, 400));
+    expect(toFailure(await ask(upstream.graph, 'get'))).toMatchObject({
+      metaCode: null,
+      metaSubcode: null,
+    });
+  });
+
+  test.each([
+    ['{"error":{"code":1,"fbtrace_id":"Abody"}}', 'Aheader', 'Abody'],
+    ['{"error":{"code":1}}', 'Aheader', 'Aheader'],
+    ['{"error":{"code":1,"fbtrace_id":"<script>"}}', 'Aheader', 'Aheader'],
+    ['{"error":{"code":1,"fbtrace_id":17}}', 'a b', null],
+    ['<html>', 'Aheader', 'Aheader'],
+  ])('the trace id of %s with header %s is %s', async (body, header, fbtraceId) => {
+    await using upstream = await openServer(answering(body, { 'x-fb-trace-id': header }, 500));
+    expect(toFailure(await ask(upstream.graph, 'get')).fbtraceId).toBe(fbtraceId);
+  });
+});
+
+describe('a batch', () => {
+  test('answers null as a passing trouble, and the others as they are', async () => {
+    await using upstream = open();
+    upstream.simulator.setFault(phoneId, { kind: 'null-item' });
+    const { results } = await upstream.graph.batch([phone, otherPhone], credentials, unhurried);
+    expect(results).toMatchObject([
+      { ok: false, attempted: true, failure: { ...unusable } },
+      { ok: true },
+    ]);
+  });
+
+  const good = { code: 200, body: `{"id":"${phoneId}"}` };
+  test.each([
+    ['a list that is too short', [good]],
+    ['an item without a body', [good, { code: 200 }]],
+    ['an item without a code', [good, { body: '{}' }]],
+    ['an item that is a number', [good, 17]],
+    ['an item with half a body', [good, { code: 200, body: '{"id":' }]],
+    ['an item with HTML', [good, { code: 502, body: '<html>' }]],
+    ['an item with a list', [good, { code: 200, body: '[]' }]],
+    ['an item with a body of its own kind', [good, { code: 200, body: { id: otherPhoneId } }]],
+  ])('%s costs only what is missing', async (_title, items) => {
+    await using upstream = await openServer(answering(JSON.stringify(items)));
+    const { results } = await upstream.graph.batch([phone, otherPhone], credentials, unhurried);
+    expect(results).toMatchObject([
+      { ok: true, json: { id: phoneId } },
+      { ok: false, failure: unusable },
+    ]);
+  });
+
+  test('an item has a status of its own', async () => {
+    const items = [good, { code: 429, body: '<html>' }];
+    await using upstream = await openServer(answering(JSON.stringify(items)));
+    const { results } = await upstream.graph.batch([phone, otherPhone], credentials, unhurried);
+    expect(results).toMatchObject([{ ok: true }, { failure: throttled }]);
+  });
+
+  test('items beyond those asked for are ignored', async () => {
+    await using upstream = await openServer(answering(JSON.stringify([good, good, good])));
+    const { results } = await upstream.graph.batch([phone, otherPhone], credentials, unhurried);
+    expect(results).toHaveLength(2);
+  });
+
+  test('that is refused as a whole fails each operation with that refusal', async () => {
+    await using upstream = open({ tokens: [{ token, wabaIds: [wabaId], state: 'expired' }] });
+    const { results } = await upstream.graph.batch([phone, waba], credentials, unhurried);
+    const refusal = { ok: false, attempted: true, failure: { ...denied, metaSubcode: 463 } };
+    expect(results).toMatchObject([refusal, refusal]);
+  });
+
+  test.each(['{}', '{"id":"1"}', 'null', '"[]"'])(
+    'a body of %s fails each operation',
+    async (body) => {
+      await using upstream = await openServer(answering(body));
+      const { results } = await upstream.graph.batch([phone, waba], credentials, unhurried);
+      expect(results).toMatchObject([{ failure: unusable }, { failure: unusable }]);
+    },
+  );
+});
+
+describe('headers', () => {
+  test('usage is returned budget by budget, and its highest percentage is logged', async () => {
+    const business = {
+      [wabaId]: [
+        {
+          type: 'whatsapp_business_management',
+          call_count: 12,
+          total_cputime: 91,
+          total_time: 3,
+          estimated_time_to_regain_access: 0,
+        },
+        { type: 'whatsapp', call_count: 7, estimated_time_to_regain_access: 4 },
+      ],
+    };
+    await using upstream = await openServer(
+      answering(`{"id":"${phoneId}"}`, {
+        'x-app-usage': '{"call_count":5,"total_cputime":40,"total_time":6}',
+        'x-business-use-case-usage': JSON.stringify(business),
+      }),
+    );
+    const { usage } = await upstream.graph.get(phone, credentials, unhurried);
+    expect(usage).toEqual({
+      appPercent: 40,
+      businesses: [
+        {
+          businessId: wabaId,
+          type: 'whatsapp_business_management',
+          percent: 91,
+          regainMinutes: 0,
+        },
+        { businessId: wabaId, type: 'whatsapp', percent: 7, regainMinutes: 4 },
+      ],
+    });
+    expect(JSON.parse(upstream.lines[0] ?? '')).toMatchObject({
+      upstream: 'graph',
+      operations: 1,
+      outcome: 'ok',
+      status: 200,
+      usagePercent: 91,
+    });
+  });
+
+  test.each(['{', 'null', '[]', '17', '{"a":1}', '{"a":[1,null,{"call_count":"x"}]}'])(
+    'usage of %s never fails a read',
+    async (text) => {
+      const headers = { 'x-app-usage': text, 'x-business-use-case-usage': text };
+      await using upstream = await openServer(answering('{"id":"1"}', headers));
+      expect(await ask(upstream.graph, 'get')).toMatchObject({ ok: true });
+    },
+  );
+
+  test('an absurd time to regain access is still a time', async () => {
+    const usage = JSON.stringify({ [wabaId]: [{ estimated_time_to_regain_access: 1e300 }] });
+    await using upstream = await openServer(
+      answering('{"error":{"code":80008}}', { 'x-business-use-case-usage': usage }, 400),
+    );
+    const { retryAt } = toFailure(await ask(upstream.graph, 'get'));
+    expect(Date.parse(retryAt ?? '')).toBeGreaterThan(Date.now());
+  });
+
+  test('another version than the one asked for is told once', async () => {
+    await using upstream = open({ minimumVersion: 28, maxVersion: 28 });
+    await ask(upstream.graph, 'get');
+    await ask(upstream.graph, 'batch');
+    const warnings = upstream.lines.map((line) => JSON.parse(line)).filter((it) => it.answered);
+    expect(warnings).toMatchObject([{ asked: 'v26.0', answered: 'v28.0', level: 40 }]);
+  });
+
+  test('the version asked for is not worth a word', async () => {
+    await using upstream = open();
+    await ask(upstream.graph, 'get');
+    expect(upstream.lines.map((line) => JSON.parse(line))).toMatchObject([{ outcome: 'ok' }]);
+  });
+
+  test('a failed request is logged with its code, its status and its trace id', async () => {
+    await using upstream = open();
+    upstream.simulator.setFault(otherPhoneId, { kind: 'error', code: 190 });
+    const { results } = await upstream.graph.batch([phone, otherPhone], credentials, unhurried);
+    const fbtraceId = results[1]?.ok === false ? results[1].failure.fbtraceId : '';
+    expect(upstream.lines.map((line) => JSON.parse(line))).toMatchObject([
+      { operations: 2, outcome: 'META_ACCESS_DENIED', status: 200, fbtraceId },
+    ]);
+  });
+});

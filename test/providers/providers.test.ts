@@ -1,0 +1,911 @@
+// What every provider promises the core, and how each one reads its upstream: in how few requests, and what a refusal costs.
+
+import { once } from 'node:events';
+import { createServer, type RequestListener } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { describe, expect, test } from 'vitest';
+import { toGraphFields } from '../../src/numbers/meta.ts';
+import type {
+  Block,
+  Credentials,
+  Provider,
+  ReadOptions,
+  Target,
+} from '../../src/numbers/provider.ts';
+import { createGraphClient } from '../../src/providers/meta/graph.ts';
+import { createMetaProvider } from '../../src/providers/meta/meta.ts';
+import { createPilotStatusProvider } from '../../src/providers/pilot-status.ts';
+import {
+  createSimulator,
+  type Fault,
+  type SimulatedPhone,
+  type Simulator,
+  type SimulatorOptions,
+} from '../../src/simulator/simulator.ts';
+import { createTelemetry } from '../../src/telemetry.ts';
+
+const wabaId = '102290129340398';
+const otherWabaId = '102290129340399';
+const engineKey = 'canary engine key';
+const unhurried: ReadOptions = {
+  tenantId: 'tenant',
+  signal: new AbortController().signal,
+  get deadlineAt() {
+    return performance.now() + 60_000;
+  },
+  get pauses() {
+    return new Map();
+  },
+};
+
+/** The id of the simulated phone with this number. */
+function toPhoneId(index: number): string {
+  return String(106_540_352_000_000 + index);
+}
+
+function toCredentials(name: string): Credentials {
+  return { accessToken: `EAA${name}`, appSecret: null };
+}
+
+function toPhone(index: number, more: Partial<SimulatedPhone> = {}): SimulatedPhone {
+  return {
+    id: toPhoneId(index),
+    wabaId,
+    fields: {
+      display_phone_number: `+55 11 ${index}`,
+      quality_rating: 'GREEN',
+      status: 'CONNECTED',
+      is_official_business_account: true,
+      is_on_biz_app: false,
+      health_status: { can_send_message: 'AVAILABLE', entities: [] },
+    },
+    profile: { about: `Shop ${index}`, vertical: 'RETAIL', websites: ['https://shop.example/'] },
+    ...more,
+  };
+}
+
+const fleet: SimulatorOptions = {
+  phones: Array.from({ length: 120 }, (_, index) => toPhone(index)),
+  wabas: [
+    { id: wabaId, fields: { name: 'Lucky Shrub', currency: 'BRL' } },
+    { id: otherWabaId, fields: { name: 'Other' } },
+  ],
+  instances: ['open', 'connecting', 'close', 'refused'].map((state, index) => ({
+    instanceName: `shop ${index}`,
+    state,
+  })),
+  sessionEngineKey: engineKey,
+};
+
+function toTarget(index: number, more: Partial<Target> = {}): Target {
+  return {
+    numberId: `wa_${index}`,
+    phoneNumberId: toPhoneId(index),
+    wabaId,
+    instanceName: `shop ${index}`,
+    // An object of its own for each, as when each is opened from its own row.
+    credentials: toCredentials('owner'),
+    blocks: ['phone', 'profile', 'waba'],
+    ...more,
+  };
+}
+
+function toTargets(count: number, more: Partial<Target> = {}): readonly Target[] {
+  return Array.from({ length: count }, (_, index) => toTarget(index, more));
+}
+
+/** Targets of which everything is asked that the provider can read. */
+function toAsked({ blocks }: Provider, count: number): readonly Target[] {
+  return toTargets(count, { blocks });
+}
+
+interface Opened extends AsyncDisposable {
+  readonly provider: Provider;
+  readonly simulator: Simulator;
+  readonly lines: readonly string[];
+}
+
+interface OpenOptions extends SimulatorOptions {
+  readonly attemptTimeoutMs?: number;
+}
+
+function open(
+  options: OpenOptions,
+  create: (
+    fetch: typeof globalThis.fetch,
+    telemetry: ReturnType<typeof createTelemetry>,
+    timeout: { readonly attemptTimeoutMs?: number },
+  ) => Provider,
+): Opened {
+  const { attemptTimeoutMs, ...more } = options;
+  const simulator = createSimulator({ ...fleet, ...more });
+  const lines: string[] = [];
+  const telemetry = createTelemetry({ level: 'trace', write: (line) => void lines.push(line) });
+  const timeout = attemptTimeoutMs === undefined ? {} : { attemptTimeoutMs };
+  return {
+    simulator,
+    lines,
+    provider: create(simulator.fetch, telemetry, timeout),
+    [Symbol.asyncDispose]: () => simulator[Symbol.asyncDispose](),
+  };
+}
+
+function openMeta(options: OpenOptions = {}): Opened {
+  return open(options, (fetch, telemetry, timeout) =>
+    createMetaProvider({
+      retryDelayMs: 1,
+      telemetry,
+      graph: createGraphClient({
+        url: new URL('https://graph.example'),
+        version: 'v26.0',
+        fetch,
+        telemetry,
+        ...timeout,
+      }),
+    }),
+  );
+}
+
+function openPilotStatus(options: OpenOptions = {}): Opened {
+  const sessionEngine = { url: new URL('https://engine.example'), key: engineKey };
+  return open(options, (fetch, telemetry, timeout) =>
+    createPilotStatusProvider({ sessionEngine, fetch, telemetry, ...timeout }),
+  );
+}
+
+const contract: readonly {
+  readonly name: string;
+  readonly openProvider: (options?: OpenOptions) => Opened;
+  readonly toIds: (target: Target) => readonly (string | null)[];
+}[] = [
+  {
+    name: 'META',
+    openProvider: openMeta,
+    toIds: (target) => [target.phoneNumberId, target.wabaId],
+  },
+  { name: 'PILOT_STATUS', openProvider: openPilotStatus, toIds: (it) => [it.instanceName] },
+];
+
+describe.each(contract)('the provider $name', ({ openProvider, toIds }) => {
+  const faults: readonly Fault[] = [
+    { kind: 'error', code: 1, status: 500 },
+    { kind: 'error', code: 190, status: 401 },
+    { kind: 'throttled' },
+    { kind: 'html' },
+    { kind: 'truncated' },
+    { kind: 'wrong-types' },
+    { kind: 'empty-data' },
+    { kind: 'oversized' },
+    { kind: 'redirect' },
+    { kind: 'reset' },
+    { kind: 'hang' },
+    { kind: 'stall' },
+    { kind: 'null-item' },
+  ];
+  test('answers one observation for each target, in their order, with each block asked for', async () => {
+    await using upstream = openProvider();
+    const targets = toAsked(upstream.provider, 3).toReversed();
+    const observations = await upstream.provider.read(targets, unhurried);
+    expect(observations.map(({ numberId }) => numberId)).toEqual(['wa_2', 'wa_1', 'wa_0']);
+    for (const { reads } of observations) {
+      expect(Object.keys(reads).toSorted()).toEqual(upstream.provider.blocks.toSorted());
+      expect(Object.values(reads).map((read) => read.ok)).not.toContain(false);
+    }
+  });
+
+  test('answers nothing, and asks nothing, when there are no targets or no blocks', async () => {
+    await using upstream = openProvider();
+    expect(await upstream.provider.read([], unhurried)).toEqual([]);
+    expect(await upstream.provider.read([toTarget(0, { blocks: [] })], unhurried)).toEqual([
+      { numberId: 'wa_0', reads: {} },
+    ]);
+    expect(upstream.simulator.calls).toEqual([]);
+  });
+
+  test.each(faults)('answers in full during $kind', async (fault) => {
+    await using upstream = openProvider({ attemptTimeoutMs: 20 });
+    upstream.simulator.setFault('*', fault);
+    const targets = toAsked(upstream.provider, 4);
+    const observations = await upstream.provider.read(targets, unhurried);
+    expect(observations.map(({ numberId }) => numberId)).toEqual(targets.map((it) => it.numberId));
+    const reads = observations.flatMap((it) => Object.values(it.reads));
+    expect(reads).toHaveLength(4 * upstream.provider.blocks.length);
+    for (const read of reads.filter((it) => !it.ok)) {
+      expect(read).toMatchObject({
+        attempted: true,
+        failure: { code: expect.any(String), message: expect.stringMatching(/^[A-Z].*\.$/) },
+      });
+    }
+  });
+
+  test('answers without an attempt what cannot be asked for', async () => {
+    await using upstream = openProvider();
+    const { blocks } = upstream.provider;
+    const nothing = { phoneNumberId: null, wabaId: null, instanceName: null, credentials: null };
+    const [observation] = await upstream.provider.read(
+      [toTarget(0, { ...nothing, blocks })],
+      unhurried,
+    );
+    for (const block of blocks) {
+      expect(observation?.reads[block]).toMatchObject({
+        ok: false,
+        attempted: false,
+        failure: { transient: false },
+      });
+    }
+    expect(upstream.simulator.calls).toEqual([]);
+  });
+
+  test("rejects with the signal's reason, before it asks and while it waits", async () => {
+    await using upstream = openProvider();
+    const targets = toAsked(upstream.provider, 2);
+    const reason = new Error('the caller has gone');
+    await expect(
+      upstream.provider.read(targets, { ...unhurried, signal: AbortSignal.abort(reason) }),
+    ).rejects.toBe(reason);
+    expect(upstream.simulator.calls).toEqual([]);
+    const caller = new AbortController();
+    const holds = toIds(targets[1]!).map((id) => upstream.simulator.hold(id!));
+    const read = upstream.provider.read(targets, { ...unhurried, signal: caller.signal });
+    await holds[0]?.arrived;
+    caller.abort(reason);
+    await expect(read).rejects.toBe(reason);
+  });
+
+  test('tells no secret in what it answers and logs', async () => {
+    await using upstream = openProvider({ tokens: [] });
+    upstream.simulator.setFault('*', {
+      kind: 'error',
+      code: 190,
+      message: `EAAowner ${engineKey}`,
+    });
+    const targets = toAsked(upstream.provider, 5);
+    const observations = await upstream.provider.read(targets, unhurried);
+    const said = JSON.stringify([observations, upstream.lines]);
+    expect(upstream.lines).not.toEqual([]);
+    expect(said).not.toContain('EAAowner');
+    expect(said).not.toContain(engineKey);
+  });
+});
+
+describe('META, in requests', () => {
+  test.each([
+    { count: 1, blocks: ['phone'], requests: 1 },
+    { count: 1, blocks: ['phone', 'profile', 'waba'], requests: 3 },
+    { count: 3, blocks: ['phone'], requests: 3 },
+    { count: 4, blocks: ['phone'], requests: 1 },
+    { count: 25, blocks: ['phone', 'profile', 'waba'], requests: 2 },
+    { count: 25, blocks: ['waba'], requests: 1 },
+    { count: 50, blocks: ['phone'], requests: 1 },
+    { count: 51, blocks: ['phone'], requests: 2 },
+    { count: 120, blocks: ['phone', 'profile', 'waba'], requests: 5 },
+  ] as const)('$count numbers of one WABA with $blocks cost $requests', async (row) => {
+    await using upstream = openMeta();
+    const targets = toTargets(row.count, { blocks: row.blocks });
+    const observations = await upstream.provider.read(targets, unhurried);
+    expect(upstream.simulator.calls).toHaveLength(row.requests);
+    const reads = observations.flatMap(({ reads: it }) => Object.values(it));
+    expect(reads.filter((read) => read.ok)).toHaveLength(row.count * row.blocks.length);
+  });
+
+  test('each number gets its own answer back, however many travel together', async () => {
+    await using upstream = openMeta();
+    const observations = await upstream.provider.read(toTargets(120), unhurried);
+    expect(observations).toMatchObject(
+      Array.from({ length: 120 }, (_, index) => ({
+        reads: {
+          phone: { value: { displayPhoneNumber: `+55 11 ${index}` } },
+          profile: { value: { about: `Shop ${index}` } },
+        },
+      })),
+    );
+  });
+
+  test('only what the blocks need is asked for', async () => {
+    await using upstream = openMeta();
+    await upstream.provider.read(
+      [
+        toTarget(0, { blocks: ['phone'] }),
+        toTarget(1, { blocks: ['profile'] }),
+        toTarget(2, { blocks: [] }),
+      ],
+      unhurried,
+    );
+    expect(upstream.simulator.calls.flatMap((call) => call.operations).toSorted()).toEqual([
+      `phone ${toPhoneId(0)}`,
+      `profile ${toPhoneId(1)}`,
+    ]);
+  });
+
+  test('the WABAs are in the first batch', async () => {
+    await using upstream = openMeta();
+    await upstream.provider.read(
+      [...toTargets(60), toTarget(70, { wabaId: otherWabaId })],
+      unhurried,
+    );
+    const batches = upstream.simulator.calls.map((call) => call.operations.slice(0, 3));
+    expect(batches).toContainEqual([
+      `waba ${wabaId}`,
+      `waba ${otherWabaId}`,
+      `phone ${toPhoneId(0)}`,
+    ]);
+  });
+
+  test('a number that is there twice is read once', async () => {
+    await using upstream = openMeta();
+    const twin = toTarget(0, { numberId: 'wa_twin' });
+    const [first, second] = await upstream.provider.read([toTarget(0), twin], unhurried);
+    expect(second?.reads).toEqual(first?.reads);
+    expect(upstream.simulator.calls).toHaveLength(3);
+  });
+
+  test('numbers with different tokens do not share a request', async () => {
+    await using upstream = openMeta();
+    const targets = Array.from({ length: 8 }, (_, index) =>
+      toTarget(index, { credentials: toCredentials(index % 2 === 0 ? 'even' : 'odd') }),
+    );
+    await upstream.provider.read(targets, unhurried);
+    const bearers = upstream.simulator.calls.map((call) => call.headers['authorization']);
+    expect(bearers.toSorted()).toEqual(['Bearer EAAeven', 'Bearer EAAodd']);
+  });
+});
+
+const risky = ['health_status', 'is_on_biz_app', 'is_official_business_account'];
+
+describe('META, with fields that are refused', () => {
+  test.each([
+    ['health_status', { healthStatus: null }],
+    ['is_on_biz_app', { isOnBusinessApp: null }],
+    ['is_official_business_account', { isOfficialBusinessAccount: null }],
+  ])('a refused %s costs that member alone, in two more requests', async (field, lost) => {
+    await using upstream = openMeta();
+    const target = toTarget(0, { blocks: ['phone'] });
+    const [healthy] = await upstream.provider.read([target], unhurried);
+    upstream.simulator.setFault(toPhoneId(0), { kind: 'unknown-field', field });
+    const [observation] = await upstream.provider.read([target], unhurried);
+    const value = healthy?.reads.phone?.ok === true ? healthy.reads.phone.value : null;
+    expect(observation?.reads.phone).toEqual({ ok: true, value: { ...value, ...lost } });
+    expect(value).toMatchObject({ isOnBusinessApp: false, healthStatus: expect.any(Object) });
+    expect(upstream.simulator.calls).toHaveLength(1 + 3);
+  });
+
+  test.each([
+    ['phone', toPhoneId(0), 'quality_rating', 'qualityRating', 'status'],
+    ['profile', toPhoneId(0), 'vertical', 'vertical', 'about'],
+    ['waba', wabaId, 'currency', 'currency', 'name'],
+  ] as const)(
+    'in %s, on %s, a refused %s costs %s, not %s',
+    async (block, id, field, lost, kept) => {
+      await using upstream = openMeta();
+      upstream.simulator.setFault(id, { kind: 'unknown-field', field });
+      const [observation] = await upstream.provider.read(
+        [toTarget(0, { blocks: [block] })],
+        unhurried,
+      );
+      expect(observation?.reads[block]).toMatchObject({
+        ok: true,
+        value: { [lost]: null, [kept]: expect.any(String) },
+      });
+    },
+  );
+
+  test('the second requests hold every field but the refused one, once', async () => {
+    await using upstream = openMeta();
+    const field = 'health_status';
+    upstream.simulator.setFault(toPhoneId(0), { kind: 'unknown-field', field });
+    await upstream.provider.read([toTarget(0, { blocks: ['phone'] })], unhurried);
+    const asked = upstream.simulator.calls.map((call) => call.query['fields']?.split(',') ?? []);
+    expect(asked[0]).toEqual(toGraphFields('phone'));
+    expect(asked[1]).toEqual(toGraphFields('phone').filter((name) => !risky.includes(name)));
+    expect(asked[2]).toEqual(['is_official_business_account', 'is_on_biz_app']);
+  });
+
+  test('two refused risky fields cost the risky ones, not the block', async () => {
+    await using upstream = await openServer((fields) =>
+      ['health_status', 'is_on_biz_app'].find((field) => fields.includes(field)),
+    );
+    const [observation] = await upstream.provider.read(
+      [toTarget(0, { blocks: ['phone'] })],
+      unhurried,
+    );
+    expect(observation?.reads.phone).toMatchObject({
+      ok: true,
+      value: { status: 'CONNECTED', isOfficialBusinessAccount: null, healthStatus: null },
+    });
+  });
+
+  test.each([
+    ['another node', { id: '1234567890', status: 'BANNED' }],
+    ['a node without an id', { status: 'BANNED' }],
+    ['nothing', {}],
+  ])('an answer about %s is no reading', async (_, answer) => {
+    await using upstream = await openServer(
+      () => 'none',
+      () => JSON.stringify(answer),
+    );
+    const [observation] = await upstream.provider.read(
+      [toTarget(0, { blocks: ['phone', 'waba'] })],
+      unhurried,
+    );
+    const failed = { ok: false, attempted: true, failure: { code: 'META_UNAVAILABLE' } };
+    expect(observation?.reads).toMatchObject({ phone: failed, waba: failed });
+  });
+
+  test('a block whose core is refused twice fails, and is not asked for a third time', async () => {
+    await using upstream = await openServer((fields) =>
+      ['status', 'quality_rating'].find((field) => fields.includes(field)),
+    );
+    const [observation] = await upstream.provider.read(
+      [toTarget(0, { blocks: ['phone'] })],
+      unhurried,
+    );
+    expect(observation?.reads.phone).toMatchObject({
+      ok: false,
+      failure: { code: 'META_UNAVAILABLE', transient: false, metaCode: 100 },
+    });
+    expect(upstream.asked).toHaveLength(3);
+  });
+
+  test('in a fleet, all second requests of a round travel together', async () => {
+    await using upstream = openMeta();
+    for (const index of [3, 4, 5]) {
+      upstream.simulator.setFault(toPhoneId(index), { kind: 'unknown-field', field: risky[0]! });
+    }
+    const observations = await upstream.provider.read(toTargets(25), unhurried);
+    const sizes = upstream.simulator.calls.map((call) => call.operations.length);
+    // The two requests of the first round may arrive in either order.
+    expect([sizes.slice(0, 2).toSorted(), ...sizes.slice(2)]).toEqual([[1, 50], 6]);
+    const reads = observations.flatMap(({ reads: it }) => Object.values(it));
+    expect(reads.filter((read) => read.ok)).toHaveLength(75);
+  });
+
+  test.each([
+    [10, ''],
+    [200, ''],
+    [294, ''],
+    [100, '(#100) Need permission on either WhatsApp Business Account or owner/shared business'],
+  ])(
+    'code %i on a phone that only the risky fields cause costs the risky fields: %s',
+    async (code, message) => {
+      await using upstream = await openServer(
+        (fields) => fields.find((field) => risky.includes(field)),
+        JSON.stringify({ error: { code, message } }),
+      );
+      const target = toTarget(0, { blocks: ['phone'] });
+      const [observation] = await upstream.provider.read([target], unhurried);
+      expect(observation?.reads.phone).toMatchObject({
+        ok: true,
+        value: { status: 'CONNECTED', healthStatus: null },
+      });
+      expect(upstream.asked).toHaveLength(3);
+    },
+  );
+
+  test.each([10, 200])('code %i on the whole of a phone is a denial', async (code) => {
+    await using upstream = openMeta();
+    upstream.simulator.setFault(toPhoneId(0), { kind: 'error', code });
+    const [observation] = await upstream.provider.read(
+      [toTarget(0, { blocks: ['phone'] })],
+      unhurried,
+    );
+    expect(observation?.reads.phone).toMatchObject({
+      ok: false,
+      failure: { code: 'META_ACCESS_DENIED', metaCode: code },
+    });
+    expect(upstream.simulator.calls).toHaveLength(3);
+  });
+
+  test.each([
+    ['waba', wabaId],
+    ['profile', toPhoneId(0)],
+  ] as const)('a denied %s, which has no risky fields, is asked for once', async (block, id) => {
+    await using upstream = openMeta();
+    upstream.simulator.setFault(id, { kind: 'error', code: 200 });
+    await upstream.provider.read([toTarget(0, { blocks: [block] })], unhurried);
+    expect(upstream.simulator.calls).toHaveLength(1);
+  });
+
+  test('risky fields that could not be read just now fail the block rather than erase it', async () => {
+    const refused = '{"error":{"code":100,"message":"Tried accessing nonexisting field (status)"}}';
+    await using upstream = await openServer(
+      (fields) => fields.find((field) => risky.includes(field)),
+      (fields) => (fields.includes('status') ? refused : '{"error":{"code":2}}'),
+    );
+    const [observation] = await upstream.provider.read(
+      [toTarget(0, { blocks: ['phone'] })],
+      unhurried,
+    );
+    expect(observation?.reads.phone).toMatchObject({
+      ok: false,
+      failure: { code: 'META_UNAVAILABLE', transient: true, metaCode: 2 },
+    });
+  });
+});
+
+test.each(['{"id":{"toString":1}}', '{"id":["100000000001"]}', '{"id":null}', '{}'])(
+  'META: %s is no answer to any question',
+  async (body) => {
+    const telemetry = createTelemetry({ level: 'silent' });
+    const fetch = async () => Response.json(JSON.parse(body));
+    const url = new URL('https://graph.example');
+    const graph = createGraphClient({ url, version: 'v26.0', fetch, telemetry });
+    const provider = createMetaProvider({ retryDelayMs: 1, telemetry, graph });
+    const [observation] = await provider.read([toTarget(0, { blocks: ['phone'] })], unhurried);
+    expect(observation?.reads.phone).toMatchObject({
+      ok: false,
+      failure: { code: 'META_UNAVAILABLE' },
+    });
+  },
+);
+
+describe('META, in part', () => {
+  test('items that come back null are asked for again, and only those', async () => {
+    await using upstream = openMeta();
+    for (const index of [1, 2]) {
+      upstream.simulator.setFault(toPhoneId(index), { kind: 'null-item', times: 1 });
+    }
+    const targets = toTargets(10, { blocks: ['phone'] });
+    const observations = await upstream.provider.read(targets, unhurried);
+    expect(observations.filter(({ reads }) => reads.phone?.ok)).toHaveLength(10);
+    expect(upstream.simulator.calls.flatMap((call) => call.operations).slice(10)).toEqual([
+      `phone ${toPhoneId(1)}`,
+      `phone ${toPhoneId(2)}`,
+    ]);
+  });
+
+  test('items that stay null are META_UNAVAILABLE, and are asked for three times at most', async () => {
+    await using upstream = openMeta();
+    for (const { phoneNumberId } of toTargets(5)) {
+      upstream.simulator.setFault(phoneNumberId!, { kind: 'null-item' });
+    }
+    const observations = await upstream.provider.read(
+      toTargets(5, { blocks: ['phone'] }),
+      unhurried,
+    );
+    for (const { reads } of observations) {
+      expect(reads.phone).toMatchObject({ failure: { code: 'META_UNAVAILABLE', transient: true } });
+    }
+    expect(upstream.simulator.calls).toHaveLength(3);
+  });
+
+  test('a number in trouble leaves the others of its batch alone', async () => {
+    await using upstream = openMeta();
+    upstream.simulator.setFault(toPhoneId(2), { kind: 'error', code: 368 });
+    const observations = await upstream.provider.read(toTargets(5), unhurried);
+    const failed = observations.flatMap(({ numberId, reads }) =>
+      Object.entries(reads)
+        .filter(([, read]) => !read.ok)
+        .map(([block]) => `${numberId} ${block}`),
+    );
+    expect(failed.toSorted()).toEqual(['wa_2 phone', 'wa_2 profile']);
+  });
+
+  test.each([{ kind: 'reset' }, { kind: 'hang' }, { kind: 'oversized' }] as const)(
+    'one operation with $kind spoils its batch, and after two retries itself alone',
+    async (fault) => {
+      await using upstream = openMeta({ attemptTimeoutMs: 50 });
+      upstream.simulator.setFault(toPhoneId(20), fault);
+      const targets = toTargets(80, { blocks: ['phone'] });
+      const observations = await upstream.provider.read(targets, unhurried);
+      const failed = observations.filter(({ reads }) => !reads.phone?.ok);
+      expect(failed.map(({ numberId }) => numberId)).toEqual(['wa_20']);
+      const sizes = upstream.simulator.calls.map((call) => call.operations.length);
+      expect(sizes.slice(0, 2).toSorted()).toEqual([30, 50]);
+      expect(sizes.slice(2, 9).toSorted()).toEqual([2, 8, 8, 8, 8, 8, 8]);
+      expect(sizes.slice(9)).toEqual(Array.from({ length: 8 }, () => 1));
+    },
+  );
+
+  test('the dead token of one number costs nothing to numbers with another', async () => {
+    await using upstream = openMeta({
+      tokens: [
+        { token: 'EAAowner', wabaIds: [wabaId] },
+        { token: 'EAAdead', wabaIds: [wabaId], state: 'expired' },
+      ],
+    });
+    const blocks: readonly Block[] = ['phone'];
+    const [dead, alive] = await upstream.provider.read(
+      [toTarget(0, { blocks, credentials: toCredentials('dead') }), toTarget(1, { blocks })],
+      unhurried,
+    );
+    expect(dead?.reads.phone).toMatchObject({ failure: { metaCode: 190, metaSubcode: 463 } });
+    expect(alive?.reads.phone).toMatchObject({ ok: true });
+  });
+});
+
+describe('META, with a WABA that numbers share', () => {
+  const tokens = [
+    { token: 'EAAowner', wabaIds: [wabaId] },
+    { token: 'EAAdead', wabaIds: [wabaId], state: 'expired' as const },
+    { token: 'EAAforeign', wabaIds: [otherWabaId] },
+  ];
+  const dead = toCredentials('dead');
+  const foreign = toCredentials('foreign');
+  const good = { ok: true, value: { id: wabaId, name: 'Lucky Shrub' } };
+
+  test('it is read with the token that works, for all of them', async () => {
+    await using upstream = openMeta({ tokens });
+    const targets = [toTarget(0, { credentials: dead }), toTarget(1)];
+    const [first, second] = await upstream.provider.read(targets, unhurried);
+    expect(first?.reads).toMatchObject({ phone: { ok: false }, waba: good });
+    expect(second?.reads).toMatchObject({ phone: { ok: true }, waba: good });
+  });
+
+  test('a token that has just worked for a number goes before one that has not', async () => {
+    await using upstream = openMeta({ tokens });
+    const targets = [
+      toTarget(0, { credentials: dead }),
+      toTarget(1, { credentials: foreign }),
+      toTarget(2),
+    ];
+    const observations = await upstream.provider.read(targets, unhurried);
+    expect(observations.map(({ reads }) => reads.waba)).toMatchObject([good, good, good]);
+  });
+
+  test('it is asked for once when the first token works, whatever the others are', async () => {
+    await using upstream = openMeta({ tokens });
+    await upstream.provider.read([toTarget(0), toTarget(1, { credentials: dead })], unhurried);
+    const asked = upstream.simulator.calls.flatMap((call) => call.operations);
+    expect(asked.filter((operation) => operation === `waba ${wabaId}`)).toHaveLength(1);
+  });
+
+  test('a number without a token has it too, and no more than it', async () => {
+    await using upstream = openMeta({ tokens });
+    const targets = [toTarget(0, { credentials: null }), toTarget(1, { blocks: ['phone'] })];
+    const [observation] = await upstream.provider.read(targets, unhurried);
+    const missing = {
+      ok: false,
+      attempted: false,
+      failure: {
+        code: 'META_ACCESS_DENIED',
+        message: expect.stringContaining('No access token is stored for this number'),
+      },
+    };
+    expect(observation?.reads).toMatchObject({ phone: missing, profile: missing, waba: good });
+  });
+
+  test('when no token works, the first refusal is the answer, after two attempts at most', async () => {
+    await using upstream = openMeta({ tokens });
+    const targets = ['dead', 'unknown', 'unknown too', 'and this'].map((name, index) =>
+      toTarget(index, { blocks: ['waba'], credentials: toCredentials(name.replaceAll(' ', '')) }),
+    );
+    const observations = await upstream.provider.read(targets, unhurried);
+    for (const { reads } of observations) {
+      expect(reads.waba).toMatchObject({ ok: false, failure: { metaCode: 190, metaSubcode: 463 } });
+    }
+    expect(upstream.simulator.calls).toHaveLength(2);
+  });
+
+  test('trouble other than a denial is not tried with another token', async () => {
+    await using upstream = openMeta();
+    upstream.simulator.setFault(wabaId, { kind: 'throttled' });
+    const targets = [toTarget(0, { blocks: ['waba'] }), toTarget(1, { credentials: dead })];
+    const [observation] = await upstream.provider.read(targets, unhurried);
+    expect(observation?.reads.waba).toMatchObject({ failure: { code: 'META_RATE_LIMITED' } });
+    const asked = upstream.simulator.calls.flatMap((call) => call.operations);
+    expect(asked.filter((operation) => operation === `waba ${wabaId}`)).toHaveLength(1);
+  });
+});
+
+async function readProfile(options: SimulatorOptions, fault: Fault | null = null) {
+  await using upstream = openMeta(options);
+  upstream.simulator.setFault(toPhoneId(0), fault);
+  const target = toTarget(0, { blocks: ['profile'] });
+  const [observation] = await upstream.provider.read([target], unhurried);
+  return observation?.reads.profile;
+}
+
+describe('META, with the profile', () => {
+  const nothing = {
+    about: null,
+    email: null,
+    websites: null,
+    vertical: null,
+    address: null,
+    description: null,
+    profilePictureUrl: null,
+  };
+  const value = {
+    ...nothing,
+    about: 'Shop 0',
+    vertical: 'RETAIL',
+    websites: ['https://shop.example/'],
+  };
+
+  test('flat or nested, with nulls or without, it is the same profile', async () => {
+    for (const profileShape of ['flat', 'nested'] as const) {
+      for (const emitNulls of [false, true]) {
+        // oxlint-disable-next-line no-await-in-loop -- one simulator after the other
+        expect(await readProfile({ profileShape, emitNulls })).toEqual({ ok: true, value });
+      }
+    }
+  });
+
+  test('one that was unhurried filled in is a good reading of nothing', async () => {
+    expect(await readProfile({ phones: [toPhone(0, { profile: null })] })).toEqual({
+      ok: true,
+      value: nothing,
+    });
+    expect(await readProfile({}, { kind: 'missing-vertical' })).toEqual({
+      ok: true,
+      value: { ...value, vertical: null },
+    });
+  });
+
+  test.each(['{}', '{"data":null}', '{"data":{}}', '{"data":[null]}', '{"data":["text"]}', '[]'])(
+    '%s is META_UNAVAILABLE',
+    async (body) => {
+      await using upstream = await openServer(() => 'always', body);
+      const target = toTarget(0, { blocks: ['profile'] });
+      const [observation] = await upstream.provider.read([target], unhurried);
+      expect(observation?.reads.profile).toMatchObject({
+        ok: false,
+        attempted: true,
+        failure: { code: 'META_UNAVAILABLE', transient: true },
+      });
+    },
+  );
+});
+
+describe('PILOT_STATUS', () => {
+  const connection: Partial<Target> = { blocks: ['connection'], credentials: null };
+
+  test("tells the engine's words in ours", async () => {
+    await using upstream = openPilotStatus();
+    const observations = await upstream.provider.read(toTargets(4, connection), unhurried);
+    expect(observations.map(({ reads }) => reads.connection)).toEqual([
+      { ok: true, value: { state: 'OPEN' } },
+      { ok: true, value: { state: 'CONNECTING' } },
+      { ok: true, value: { state: 'CLOSE' } },
+      {
+        ok: false,
+        attempted: true,
+        failure: expect.objectContaining({ code: 'UNAVAILABLE', transient: true }),
+      },
+    ]);
+    expect(upstream.simulator.calls[0]).toMatchObject({
+      method: 'GET',
+      path: '/instance/connectionState/shop%200',
+      headers: { apikey: engineKey },
+    });
+  });
+
+  test('has no blocks, asks nothing and answers nothing without an engine', async () => {
+    await using upstream = open({}, (fetch, telemetry) =>
+      createPilotStatusProvider({ sessionEngine: null, fetch, telemetry }),
+    );
+    expect(upstream.provider.blocks).toEqual([]);
+    expect(await upstream.provider.read(toTargets(2, connection), unhurried)).toEqual([
+      { numberId: 'wa_0', reads: {} },
+      { numberId: 'wa_1', reads: {} },
+    ]);
+    expect(upstream.simulator.calls).toEqual([]);
+  });
+
+  test.each([
+    [{ sessionEngineKey: 'another key' }, 'refuses the gateway', false],
+    [{ instances: [] }, 'knows no instance of this name', false],
+  ] as const)('with %j says that it %s', async (options, says, transient) => {
+    await using upstream = openPilotStatus(options);
+    const [observation] = await upstream.provider.read([toTarget(0, connection)], unhurried);
+    expect(observation?.reads.connection).toMatchObject({
+      attempted: true,
+      failure: { code: 'UNAVAILABLE', transient, message: expect.stringContaining(says) },
+    });
+  });
+
+  test.each([
+    [{ kind: 'hang' }, 'in time'],
+    [{ kind: 'reset' }, 'could not be reached'],
+    [{ kind: 'redirect' }, 'could not be reached'],
+    [{ kind: 'oversized' }, 'more than'],
+    [{ kind: 'html', status: 503 }, 'trouble'],
+    [{ kind: 'throttled' }, 'trouble'],
+    [{ kind: 'truncated' }, 'unusable'],
+    [{ kind: 'wrong-types' }, 'unusable'],
+    [{ kind: 'empty-data' }, 'unusable'],
+  ] as [Fault, string][])('during %j says so, and that it may pass', async (fault, says) => {
+    await using upstream = openPilotStatus({ attemptTimeoutMs: 250 });
+    upstream.simulator.setFault('shop 0', fault);
+    const targets = [toTarget(0, connection), toTarget(1, connection)];
+    const [first, second] = await upstream.provider.read(targets, unhurried);
+    expect(first?.reads.connection).toMatchObject({
+      failure: { code: 'UNAVAILABLE', transient: true, message: expect.stringContaining(says) },
+    });
+    expect(second?.reads.connection).toMatchObject({ ok: true });
+  });
+
+  test.each(['.', '..', '', '\ud800'])(
+    'an instance named %j is unhurried sent',
+    async (instanceName) => {
+      await using upstream = openPilotStatus();
+      const target = toTarget(0, { ...connection, instanceName });
+      const [observation] = await upstream.provider.read([target], unhurried);
+      expect(observation?.reads.connection).toMatchObject({ ok: false, attempted: false });
+      expect(upstream.simulator.calls).toEqual([]);
+    },
+  );
+
+  test('a name with marks of its own stays one segment of the path, after that of the base', async () => {
+    const paths: (string | undefined)[] = [];
+    await using upstream = await listen((request, response) => {
+      paths.push(request.url);
+      response.end('{"instance":{"state":"open"}}');
+    });
+    const provider = createPilotStatusProvider({
+      sessionEngine: { url: new URL('/base/', upstream.url), key: engineKey },
+      fetch: globalThis.fetch,
+      telemetry: createTelemetry({ level: 'silent' }),
+    });
+    const target = toTarget(0, { ...connection, instanceName: 'a/../b?c#d é' });
+    const [observation] = await provider.read([target], unhurried);
+    expect(observation?.reads.connection).toMatchObject({ ok: true });
+    expect(paths).toEqual(['/base/instance/connectionState/a%2F..%2Fb%3Fc%23d%20%C3%A9']);
+  });
+
+  test('eight requests at most are under way at once', async () => {
+    await using upstream = openPilotStatus({
+      instances: toTargets(20).map((it) => ({ instanceName: it.instanceName!, state: 'open' })),
+    });
+    const hold = upstream.simulator.hold('*');
+    const read = upstream.provider.read(toTargets(20, connection), unhurried);
+    await hold.arrived;
+    await expect.poll(() => upstream.simulator.calls.length, { interval: 1 }).toBe(8);
+    hold.release();
+    const observations = await read;
+    expect(observations.filter(({ reads }) => reads.connection?.ok)).toHaveLength(20);
+  });
+});
+
+interface Listening extends AsyncDisposable {
+  readonly url: string;
+}
+
+async function listen(listener: RequestListener): Promise<Listening> {
+  const server = createServer(listener).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  return {
+    url: `http://127.0.0.1:${port}`,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+interface Refusing extends AsyncDisposable {
+  readonly provider: Provider;
+  /** The fields of each request, in order of arrival. */
+  readonly asked: readonly (readonly string[])[];
+}
+
+/** A Graph API on a socket that refuses by the fields it is asked for, as the simulator's faults cannot. */
+async function openServer(
+  toRefused: (fields: readonly string[]) => string | undefined,
+  toRefusal: string | ((fields: readonly string[]) => string) = '',
+): Promise<Refusing> {
+  const asked: string[][] = [];
+  const toAnswer = (id: string | undefined, fields: readonly string[]): string => {
+    const refused = toRefused(fields);
+    if (refused === undefined) return JSON.stringify({ id, status: 'CONNECTED' });
+    const message = `(#100) Tried accessing nonexisting field (${refused})`;
+    if (toRefusal === '') return JSON.stringify({ error: { code: 100, message } });
+    return typeof toRefusal === 'string' ? toRefusal : toRefusal(fields);
+  };
+  const { url, ...disposable } = await listen((request, response) => {
+    const { pathname, searchParams } = new URL(request.url ?? '', 'http://loopback');
+    const fields = searchParams.get('fields')?.split(',') ?? [];
+    asked.push(fields);
+    response.end(toAnswer(pathname.split('/').at(-1), fields));
+  });
+  const telemetry = createTelemetry({ level: 'silent' });
+  const graph = createGraphClient({
+    url: new URL(url),
+    version: 'v26.0',
+    fetch: globalThis.fetch,
+    telemetry,
+  });
+  const provider = createMetaProvider({ graph, telemetry, retryDelayMs: 1 });
+  return { provider, asked, ...disposable };
+}

@@ -1,0 +1,327 @@
+// The OpenAPI document against what REST really answers, in both directions: nothing that is undocumented is answered,
+// and nothing is documented that is never answered.
+
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import addFormats from 'ajv-formats';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createKey } from '../../src/access/key.ts';
+import { readEnvironment, toConfig } from '../../src/config.ts';
+import { toFetchResponse, fromFetchRequest } from '../../src/http/message.ts';
+import { createGateway } from '../../src/gateway.ts';
+import type { Fault } from '../../src/simulator/simulator.ts';
+import { createTelemetry } from '../../src/telemetry.ts';
+import { openTestGateway, type Reply, type TestGateway, type TestTenant } from '../harness.ts';
+
+type Json = { readonly [member: string]: any };
+
+let gateway: TestGateway;
+let document: Json;
+let ajv: Ajv2020;
+
+beforeAll(async () => {
+  gateway = await openTestGateway({ deadlineMs: 1_000 });
+  document = (await (await gateway.addTenant()).rest<Json>('/v1/openapi.json')).body;
+  ajv = new Ajv2020({ strict: true, allowUnionTypes: true, strictRequired: false });
+  (addFormats as unknown as (ajv: Ajv2020) => void)(ajv);
+  ajv.addVocabulary(Object.keys(document));
+  ajv.addSchema(toClosed(document), 'document');
+});
+afterAll(() => gateway[Symbol.asyncDispose]());
+
+/** Answers may get more members one day; today they have no others. */
+function toClosed(value: unknown): Json {
+  if (Array.isArray(value)) return value.map(toClosed);
+  if (typeof value !== 'object' || value === null) return value as never;
+  const members = Object.entries(value).map(([name, member]) => [name, toClosed(member)]);
+  const closed = 'properties' in value && 'required' in value && { additionalProperties: false };
+  return { ...Object.fromEntries(members), ...closed };
+}
+
+function listOperations(): readonly { readonly path: string; readonly operation: Json }[] {
+  return Object.entries<Json>(document['paths']).flatMap(([path, item]) =>
+    Object.values<Json>(item).map((operation) => ({ path, operation })),
+  );
+}
+
+/** Every object and array of the document with the pointer to it. */
+function* walk(value: unknown, pointer = '#'): Generator<readonly [pointer: string, value: Json]> {
+  if (typeof value !== 'object' || value === null) return;
+  yield [pointer, value as Json];
+  for (const [name, member] of Object.entries(value)) {
+    yield* walk(member, `${pointer}/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`);
+  }
+}
+
+function resolve(pointer: string): Json | undefined {
+  const names = pointer
+    .split('/')
+    .slice(1)
+    .map((name) => name.replaceAll('~1', '/').replaceAll('~0', '~'));
+  return names.reduce<Json | undefined>((value, name) => value?.[name], document);
+}
+
+/** Why a value does not fit the schema at a pointer into the document; nothing when it does. */
+function listProblems(pointer: string, value: unknown): readonly string[] {
+  const validate = ajv.getSchema(`document${encodeURI(pointer)}`);
+  if (validate === undefined) return [`there is no schema at ${pointer}`];
+  if (validate(value)) return [];
+  return [`${pointer}: ${ajv.errorsText(validate.errors)} in ${JSON.stringify(value)}`];
+}
+
+test('every reference resolves, and every schema is one', () => {
+  const references = [...walk(document)].filter(([, value]) => typeof value['$ref'] === 'string');
+  expect(references.length).toBeGreaterThan(20);
+  expect(references.filter(([, value]) => resolve(value['$ref']) === undefined)).toEqual([]);
+  const pointers = [...walk(document)].map(([pointer]) => pointer);
+  const schemas = pointers.filter((pointer) => /\/(schema|schemas\/\w+)$/.test(pointer));
+  expect(schemas.length).toBeGreaterThan(20);
+  // In strict mode: an unknown keyword or format, or one that cannot apply, throws here.
+  for (const pointer of schemas) {
+    expect(ajv.getSchema(`document${encodeURI(pointer)}`)).toBeTypeOf('function');
+  }
+});
+
+test('operations have names of their own, and every parameter of a path is declared', () => {
+  const ids = listOperations().map(({ operation }) => operation['operationId']);
+  expect(new Set(ids).size).toBe(ids.length);
+  for (const { path, operation } of listOperations()) {
+    const declared = operation['parameters']
+      .map((parameter: Json) => (parameter['$ref'] ? resolve(parameter['$ref']) : parameter))
+      .filter((parameter: Json) => parameter['in'] === 'path')
+      .map((parameter: Json) => `{${parameter['name']}}`);
+    expect(declared).toEqual(path.match(/\{\w+\}/g) ?? []);
+  }
+});
+
+test('everything needs the key in the x-api-key header', () => {
+  expect(document['openapi']).toMatch(/^3\.1\.\d$/);
+  expect(document['security']).toEqual([{ apiKey: [] }]);
+  expect(document['components'].securitySchemes.apiKey).toMatchObject({
+    type: 'apiKey',
+    in: 'header',
+    name: 'x-api-key',
+  });
+  expect(listOperations().filter(({ operation }) => 'security' in operation)).toEqual([]);
+});
+
+test('every route may refuse a key, a tenant and everybody, and says with 429 and 503 when to come back', () => {
+  for (const { operation } of listOperations()) {
+    expect(operation['responses']).toMatchObject({ 401: {}, 429: {}, 503: {} });
+    for (const status of [429, 503]) {
+      const retryAfter = operation['responses'][status].headers['Retry-After'];
+      expect(resolve(retryAfter['$ref'])?.['required']).toBe(true);
+    }
+  }
+});
+
+test('what is closed is an enum; the words of Meta are open, with examples', () => {
+  const { NumberDetail, NumberHealth, MetaWaba, Error } = document['components'].schemas;
+  expect(NumberDetail.properties.provider.enum).toEqual(['META', 'PILOT_STATUS']);
+  expect(NumberDetail.properties.state.enum).toEqual(['OPEN', 'CONNECTING', 'CLOSE']);
+  expect(Error.properties.code.enum).toContain('META_TIMEOUT');
+  expect(NumberHealth.properties.qualityRating).toMatchObject({
+    type: ['string', 'null'],
+    examples: ['GREEN', 'YELLOW', 'RED', 'UNKNOWN', 'NA'],
+  });
+  expect(NumberHealth.properties.qualityRating).not.toHaveProperty('enum');
+  expect(MetaWaba.properties.businessVerificationStatus.examples).toContain('verified');
+});
+
+test('every example fits its schema', () => {
+  const media = [...walk(document)].filter(([pointer]) => pointer.endsWith('/application~1json'));
+  const examples = media.flatMap(([pointer, { examples: all = {} }]) =>
+    Object.values<Json>(all).map(({ value }) => ({ pointer, value })),
+  );
+  expect(examples.length).toBeGreaterThan(3);
+  expect(
+    examples.flatMap(({ pointer, value }) => listProblems(`${pointer}/schema`, value)),
+  ).toEqual([]);
+});
+
+test('a member that is not documented, or missing, would be noticed', async () => {
+  const { body } = await askDetail(await gateway.addTenant());
+  const pointer = '#/components/schemas/NumberDetail';
+  expect(listProblems(pointer, body)).toEqual([]);
+  const { health, meta } = body;
+  const { name: _, ...nameless } = body;
+  const spoilt = [
+    nameless,
+    { ...body, accessToken: 'EAA' },
+    { ...body, health: { ...health, freshness: null } },
+    { ...body, meta: { ...meta, phone: { ...meta['phone'], status: null } } },
+    { ...body, createdAt: 'yesterday' },
+  ];
+  for (const value of spoilt) expect(listProblems(pointer, value)).not.toEqual([]);
+});
+
+/** What has been seen, as `operationId status code`. */
+const seen = new Set<string>();
+
+async function listDifferencesOf(path: string, response: Response): Promise<readonly string[]> {
+  const { status, headers } = response;
+  const text = await response.text();
+  return listDifferences(path, { status, headers, text, body: JSON.parse(text) });
+}
+
+/** How a reply differs from what is documented for the GET of a path. */
+function listDifferences(path: string, reply: Reply<unknown>): readonly string[] {
+  const { operationId, responses } = document['paths'][path].get;
+  const { status, text, headers, body } = reply;
+  const code = status < 400 ? '' : ` ${(body as Json)['code']}`;
+  seen.add(`${operationId} ${status}${code}`);
+  if (!(status in responses)) return [`${operationId} ${status} is not documented: ${text}`];
+  const documented = responses[status].headers;
+  const differences = Object.entries<Json>(documented).flatMap(([name, { $ref }]) =>
+    listHeaderProblems($ref, name, headers.get(name)),
+  );
+  const known = new Set(
+    ['content-type', 'content-length', ...Object.keys(documented)].map(toLower),
+  );
+  differences.push(...[...headers.keys()].filter((name) => !known.has(name)));
+  if (status === 304) return text === '' ? differences : [...differences, `304 has ${text}`];
+  const [type = ''] = Object.keys(responses[status].content);
+  if (headers.get('content-type') !== `${type}; charset=utf-8`) differences.push('content-type');
+  const pointer = `#/paths/${path.replaceAll('/', '~1')}/get/responses/${status}`;
+  return [...differences, ...listProblems(`${pointer}/content/application~1json/schema`, body)];
+}
+
+const toLower = (name: string): string => name.toLowerCase();
+
+function listHeaderProblems(pointer: string, name: string, value: string | null): string[] {
+  if (value !== null) return [...listProblems(`${pointer}/schema`, value)];
+  return resolve(pointer)?.['required'] ? [`header ${name} is missing`] : [];
+}
+
+async function askDetail(tenant: TestTenant): Promise<Reply<Json>> {
+  const { id } = await tenant.addNumber();
+  return await tenant.rest<Json>(`/v1/numbers/${id}?refresh=1`);
+}
+
+const detail = '/v1/numbers/{id}';
+const status = '/v1/numbers/{id}/status';
+
+test('good answers of every route are as documented', async () => {
+  const tenant = await gateway.addTenant();
+  const official = await tenant.addNumber();
+  const unofficial = await tenant.addNumber({ provider: 'PILOT_STATUS' });
+  const bare = await tenant.addNumber({
+    phone: { verified_name: null, status: 'HIBERNATING', quality_rating: null },
+    profile: null,
+  });
+  gateway.simulator.setFault(bare.wabaId, { kind: 'error', code: 368 });
+  await tenant.addKey({ numberId: official.id });
+  const asked = [official, unofficial, bare].flatMap(({ id }) => [
+    [detail, `/v1/numbers/${id}`],
+    [detail, `/v1/numbers/${id}?refresh=1`],
+    [detail, `/v1/numbers/${id}`],
+    [status, `/v1/numbers/${id}/status`],
+  ]);
+  asked.push(...listOperations().map(({ path }) => [path, path.replace('{id}', official.id)]));
+  for (const [path = '', url = ''] of asked) {
+    // oxlint-disable-next-line no-await-in-loop -- one after the other
+    expect(listDifferences(path, await tenant.rest(url))).toEqual([]);
+    const again = { headers: { 'if-none-match': '*' } };
+    // oxlint-disable-next-line no-await-in-loop -- see above
+    expect(listDifferences(path, await tenant.rest(url, again))).toEqual([]);
+  }
+});
+
+test('refusals at the door are as documented', async () => {
+  const tenant = await gateway.addTenant();
+  for (const { path } of listOperations()) {
+    // oxlint-disable-next-line no-await-in-loop -- one after the other
+    expect(listDifferences(path, await gateway.rest(path.replace('{id}', 'x')))).toEqual([]);
+  }
+  const refused = [
+    ...listDifferences(detail, await tenant.rest('/v1/numbers/x')),
+    ...listDifferences(detail, await tenant.rest('/v1/numbers/x?refresh=0')),
+    ...listDifferences(status, await tenant.rest('/v1/numbers/x/status')),
+  ];
+  expect(refused).toEqual([]);
+  for (const reply of [
+    await tenant.rest('/v1/nowhere'),
+    await tenant.rest('/v1/numbers', { method: 'POST' }),
+  ]) {
+    expect(listProblems('#/components/schemas/Error', reply.body)).toEqual([]);
+  }
+});
+
+test('every failure of a live reading is as documented', async () => {
+  const tenant = await gateway.addTenant();
+  const faults: readonly Fault[] = [
+    { kind: 'error', code: 2, transient: true },
+    { kind: 'html' },
+    { kind: 'throttled' },
+    { kind: 'error', code: 190, subcode: 463, status: 401 },
+    { kind: 'error', code: 100, subcode: 33 },
+    { kind: 'hang' },
+  ];
+  const ask = async (fault: Fault): Promise<readonly string[]> => {
+    const { id, phoneNumberId, wabaId } = await tenant.addNumber();
+    for (const node of [phoneNumberId, wabaId]) gateway.simulator.setFault(node, fault);
+    return [
+      ...listDifferences(detail, await tenant.rest(`/v1/numbers/${id}?refresh=1`)),
+      ...listDifferences(status, await tenant.rest(`/v1/numbers/${id}/status`)),
+    ];
+  };
+  expect((await Promise.all(faults.map(ask))).flat()).toEqual([]);
+  const { id, instanceName } = await tenant.addNumber({ provider: 'PILOT_STATUS' });
+  gateway.simulator.setFault(instanceName, { kind: 'reset' });
+  expect(listDifferences(status, await tenant.rest(`/v1/numbers/${id}/status`))).toEqual([]);
+});
+
+test('a database that is down, and a defect, are as documented on every route', async () => {
+  const config = toConfig(
+    readEnvironment({
+      DATABASE_URL: 'postgres://127.0.0.1:1/nothing',
+      ENCRYPTION_KEYS: `test:${Buffer.alloc(32).toString('base64')}`,
+      API_KEY_PEPPER: 'x'.repeat(32),
+    }),
+  );
+  const broken = await createGateway(config, { telemetry: createTelemetry({ level: 'silent' }) });
+  const headers = { 'x-api-key': createKey() };
+  const ask = async (path: string): Promise<readonly string[]> => {
+    const request = new Request(`http://gateway.test${path}`, { headers });
+    return await listDifferencesOf(path, await broken.fetch(request));
+  };
+  const paths = listOperations().map(({ path }) => path);
+  expect((await Promise.all(paths.map(ask))).flat()).toEqual([]);
+  await broken[Symbol.asyncDispose]();
+  expect((await Promise.all(paths.map(ask))).flat()).toEqual([]);
+});
+
+test('a tenant that has spent its points is told so on every route, as documented', async () => {
+  const { database } = gateway;
+  const environment = { RATE_LIMIT: '1/3600' };
+  await using spent = await openTestGateway({ database, environment });
+  const tenant = await spent.addTenant();
+  await tenant.rest('/v1/openapi.json');
+  const paths = listOperations().map(({ path }) => path);
+  const ask = async (path: string) => listDifferences(path, await tenant.rest(path));
+  expect((await Promise.all(paths.map(ask))).flat()).toEqual([]);
+});
+
+test('a refusal for want of room is as documented on every route', async () => {
+  const { database } = gateway;
+  await using narrow = await openTestGateway({ database, environment: { MAX_REQUESTS: '1' } });
+  const tenant = await narrow.addTenant();
+  const waiting = tenant.rest('/v1/numbers');
+  const asked = listOperations().map(async ({ path }) => {
+    const request = fromFetchRequest(new Request(`http://gateway.test${path}`));
+    const refusal = narrow.gateway.shed(request);
+    if (refusal === null) return [`there is room at ${path}`];
+    return await listDifferencesOf(path, toFetchResponse(refusal));
+  });
+  expect((await Promise.all(asked)).flat()).toEqual([]);
+  await waiting;
+});
+
+test('nothing is documented that the tests above have not seen', () => {
+  const documented = listOperations().flatMap(({ operation: { operationId, responses } }) =>
+    Object.entries<Json>(responses).flatMap(([code, { content }]) => {
+      const refined = content?.['application/json'].schema.allOf?.[1].properties.code.enum ?? [''];
+      return refined.map((word: string) => `${operationId} ${code} ${word}`.trimEnd());
+    }),
+  );
+  expect([...seen].toSorted()).toEqual(documented.toSorted());
+});

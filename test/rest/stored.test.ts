@@ -1,0 +1,366 @@
+// What REST answers from what is stored, and what it refuses at the door. Live readings are in rest-live.test.ts.
+
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createKey } from '../../src/access/key.ts';
+import { databases, openTestGateway, type Reply, type TestGateway } from '../harness.ts';
+
+/** The same in two requests whose answers are compared as a whole. */
+const requestId = { 'x-request-id': 'the-same' };
+
+const time = expect.stringMatching(/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$/);
+
+function toWhole({ status, headers, text }: Reply<unknown>) {
+  // What is left of the tenant's points changes with each request.
+  return { status, headers: [...headers].filter(([name]) => name !== 'ratelimit'), text };
+}
+
+describe.each(databases)('on %s', (database) => {
+  let gateway: TestGateway;
+  beforeAll(async () => {
+    gateway = await openTestGateway({ database });
+  });
+  afterAll(() => gateway[Symbol.asyncDispose]());
+
+  test('the list has the documented members in their order, and the hints of the keys of each number', async () => {
+    const tenant = await gateway.addTenant();
+    const unofficial = await tenant.addNumber({ provider: 'PILOT_STATUS', name: 'Suporte' });
+    const official = await tenant.addNumber({ name: 'Vendas', state: 'CONNECTING' });
+    const { key } = await tenant.addKey({ name: 'Default', numberId: unofficial.id });
+
+    const { status, text, body } =
+      await tenant.rest<readonly Record<string, unknown>[]>('/v1/numbers');
+
+    expect(status).toBe(200);
+    expect(body).toEqual([
+      {
+        id: unofficial.id,
+        instanceName: unofficial.instanceName,
+        number: unofficial.number,
+        name: 'Suporte',
+        provider: 'PILOT_STATUS',
+        apiKeys: [{ name: 'Default', keyPrefix: key.slice(0, 7), keyLast4: key.slice(-4) }],
+        state: 'OPEN',
+        isFullyConnected: true,
+        createdAt: time,
+        updatedAt: time,
+      },
+      {
+        id: official.id,
+        instanceName: null,
+        number: official.number,
+        name: 'Vendas',
+        provider: 'META',
+        apiKeys: [],
+        state: 'CONNECTING',
+        isFullyConnected: false,
+        createdAt: time,
+        updatedAt: time,
+      },
+    ]);
+    const order =
+      'id instanceName number name provider apiKeys state isFullyConnected createdAt updatedAt';
+    expect(body.map((item) => Object.keys(item).join(' '))).toEqual([order, order]);
+    expect(text).toContain('{"name":"Default","keyPrefix":"ps_');
+  });
+
+  test('a tenant without numbers has an empty list', async () => {
+    const tenant = await gateway.addTenant();
+    expect((await tenant.rest('/v1/numbers')).text).toBe('[]');
+  });
+
+  test('a list of 25 numbers takes one statement beside that of the key, as a list of one does', async () => {
+    const tenant = await gateway.addTenant();
+    const countStatements = async (): Promise<number> => {
+      gateway.clearStatements();
+      expect((await tenant.rest('/v1/numbers')).status).toBe(200);
+      return gateway.statements.filter((statement) => !statement.includes('set_config')).length;
+    };
+    const first = await tenant.addNumber();
+    expect(await countStatements()).toBe(2);
+    for (const _ of Array.from({ length: 24 })) {
+      // oxlint-disable-next-line no-await-in-loop -- PGlite has one connection
+      const { id } = await tenant.addNumber();
+      // oxlint-disable-next-line no-await-in-loop -- see above
+      await tenant.addKey({ numberId: id });
+    }
+    expect(await countStatements()).toBe(2);
+    expect((await tenant.rest<readonly { id: string }[]>('/v1/numbers')).body[0]?.id).toBe(
+      first.id,
+    );
+  });
+
+  test('a number that was never read has its health in nulls and no meta, whoever its provider is', async () => {
+    const tenant = await gateway.addTenant();
+    const official = await tenant.addNumber({ state: 'CLOSE' });
+    const unofficial = await tenant.addNumber({ provider: 'PILOT_STATUS', name: 'Suporte' });
+
+    const { text } = await tenant.rest(`/v1/numbers/${official.id}`);
+    expect(JSON.parse(text)).toMatchObject({ provider: 'META', state: 'CLOSE', meta: null });
+    const { body } = await tenant.rest(`/v1/numbers/${unofficial.id}`);
+    expect(JSON.stringify(body)).toBe(
+      JSON.stringify({
+        id: unofficial.id,
+        number: unofficial.number,
+        name: 'Suporte',
+        provider: 'PILOT_STATUS',
+        state: 'OPEN',
+        isFullyConnected: true,
+        createdAt: body['createdAt'],
+        updatedAt: body['updatedAt'],
+        health: { qualityRating: null, messagingLimitTier: null, metaStatus: null, sendable: true },
+        meta: null,
+      }),
+    );
+    expect(gateway.simulator.calls).toEqual([]);
+  });
+
+  test('a key of a number sees all numbers of its tenant on every route', async () => {
+    const tenant = await gateway.addTenant();
+    const [one, other] = [await tenant.addNumber(), await tenant.addNumber()];
+    const { key } = await tenant.addKey({ numberId: one.id });
+    const ask = (path: string) => gateway.rest<readonly { id: string }[]>(path, { key });
+    expect((await ask('/v1/numbers')).body.map(({ id }) => id)).toEqual([one.id, other.id]);
+    for (const path of [`/v1/numbers/${other.id}`, `/v1/numbers/${other.id}/status`]) {
+      // oxlint-disable-next-line no-await-in-loop -- PGlite has one connection
+      expect(await ask(path)).toMatchObject({ status: 200, body: { id: other.id } });
+    }
+    expect(await ask('/v1/openapi.json')).toMatchObject({
+      status: 200,
+      body: { openapi: '3.1.1' },
+    });
+  });
+
+  test("another tenant's number answers like one that does not exist, byte for byte", async () => {
+    const [owner, stranger] = [await gateway.addTenant(), await gateway.addTenant()];
+    const { id } = await owner.addNumber();
+    const random = `wa_${'0'.repeat(id.length - 3)}`;
+    for (const rest of ['', '?refresh=1', '/status']) {
+      const ask = async (number: string) =>
+        toWhole(await stranger.rest(`/v1/numbers/${number}${rest}`, { headers: requestId }));
+      // oxlint-disable-next-line no-await-in-loop -- PGlite has one connection
+      const answer = await ask(id);
+      // oxlint-disable-next-line no-await-in-loop -- see above
+      expect(answer).toEqual(await ask(random));
+      expect(JSON.parse(answer.text)).toEqual({
+        error: 'There is no number with this id.',
+        code: 'NUMBER_NOT_FOUND',
+        requestId: 'the-same',
+      });
+    }
+  });
+
+  test.each([
+    ['an escape that is cut off', '%'],
+    ['an escape that is none', '%zz'],
+    ['bytes that are no UTF-8', '%ff%fe'],
+    ['half of a surrogate pair', '%ED%A0%80'],
+    ['a NUL', '%00'],
+    ['a NUL in the middle', 'wa_%00abc'],
+    ['an encoded slash', 'wa%2Fstatus'],
+    ['a member of every object', '__proto__'],
+    ['SQL', "'%20or%201=1--"],
+    ['an emoji', '%F0%9F%98%80'],
+    ['a text of 4,000 characters', 'x'.repeat(4_000)],
+  ])('an id that is %s is a missing number', async (_, id) => {
+    const tenant = await gateway.addTenant();
+    for (const rest of ['', '?refresh=1', '/status']) {
+      // oxlint-disable-next-line no-await-in-loop -- PGlite has one connection
+      const { status, body } = await tenant.rest(`/v1/numbers/${id}${rest}`);
+      expect({ status, code: body['code'] }).toEqual({ status: 404, code: 'NUMBER_NOT_FOUND' });
+    }
+  });
+
+  test('missing, malformed, unknown, expired and revoked keys get one and the same 401', async () => {
+    const tenant = await gateway.addTenant();
+    const expired = await tenant.addKey({ expiresAt: new Date(Date.now() - 1_000) });
+    const revoked = await tenant.addKey();
+    await gateway.access.revokeKey(revoked.id);
+    const keys = ['ps_abc', `${tenant.key.slice(0, -1)}!`, createKey(), expired.key, revoked.key];
+    const ask = async (path: string, key?: string) =>
+      toWhole(
+        await gateway.rest(path, {
+          ...(key && { key }),
+          // A match would be a 304: a stranger may not even learn that.
+          headers: { ...requestId, 'if-none-match': '*' },
+        }),
+      );
+    const missing = await ask('/v1/numbers');
+    expect(missing.status).toBe(401);
+    expect(JSON.parse(missing.text)).toMatchObject({ code: 'UNAUTHENTICATED' });
+    expect(missing.headers.map(([name]) => name)).not.toContain('etag');
+    for (const path of ['/v1/numbers', '/v1/numbers/x?refresh=9', '/v1/openapi.json']) {
+      for (const key of keys) {
+        // oxlint-disable-next-line no-await-in-loop -- PGlite has one connection
+        expect(await ask(path, key)).toEqual(missing);
+      }
+    }
+  });
+
+  test('an ETag brings a 304 without a body until the content changes', async () => {
+    const tenant = await gateway.addTenant();
+    const { id } = await tenant.addNumber();
+    const path = `/v1/numbers/${id}`;
+    const first = await tenant.rest(path);
+    const etag = first.headers.get('etag') ?? '';
+    expect(etag).toMatch(/^"[\w-]{43}"$/);
+    const ask = (given: string) => tenant.rest(path, { headers: { 'if-none-match': given } });
+    for (const given of [etag, `W/${etag}`, `"other" , W/"more",${etag}`, '*', ' * ']) {
+      // oxlint-disable-next-line no-await-in-loop -- PGlite has one connection
+      const { status, text, headers } = await ask(given);
+      expect({ status, text }).toEqual({ status: 304, text: '' });
+      for (const name of ['etag', 'cache-control', 'vary']) {
+        expect(headers.get(name)).toBe(first.headers.get(name));
+      }
+      expect(headers.has('x-request-id')).toBe(true);
+    }
+    for (const given of ['"other"', etag.slice(1, -1), `"${etag}"`, '']) {
+      // oxlint-disable-next-line no-await-in-loop -- PGlite has one connection
+      expect(await ask(given)).toMatchObject({ status: 200, text: first.text });
+    }
+    await gateway.numbers.setState(id, 'CLOSE');
+    const changed = await ask(etag);
+    expect(changed).toMatchObject({ status: 200, body: { state: 'CLOSE' } });
+    expect(changed.headers.get('etag')).not.toBe(etag);
+  });
+
+  test("one tenant's ETag never stands for another tenant's content", async () => {
+    const [one, other] = [await gateway.addTenant(), await gateway.addTenant()];
+    await one.addNumber();
+    const { id } = await other.addNumber();
+    const headers = { 'if-none-match': (await one.rest('/v1/numbers')).headers.get('etag') ?? '' };
+    const { status, body } = await other.rest('/v1/numbers', { headers });
+    expect(status).toBe(200);
+    expect(body).toMatchObject([{ id }]);
+  });
+});
+
+describe('at the door', () => {
+  let gateway: TestGateway;
+  beforeAll(async () => {
+    gateway = await openTestGateway();
+  });
+  afterAll(() => gateway[Symbol.asyncDispose]());
+
+  test('every reply is for the caller alone and says what it is', async () => {
+    const tenant = await gateway.addTenant();
+    const { id } = await tenant.addNumber();
+    const paths = ['/v1/numbers', `/v1/numbers/${id}`, `/v1/numbers/${id}/status`];
+    for (const path of [...paths, '/v1/openapi.json', '/v1/numbers/x', '/nowhere']) {
+      // oxlint-disable-next-line no-await-in-loop -- PGlite has one connection
+      const { headers, text } = await tenant.rest(path, { headers: requestId });
+      expect(headers.get('cache-control')).toBe('private, no-cache');
+      expect(headers.get('vary')).toBe('x-api-key');
+      expect(headers.get('content-type')).toBe('application/json; charset=utf-8');
+      expect(headers.get('content-length')).toBe(String(Buffer.byteLength(text)));
+      expect(headers.get('x-request-id')).toBe('the-same');
+    }
+  });
+
+  test('HEAD answers as GET does, without the body', async () => {
+    const tenant = await gateway.addTenant();
+    const { id } = await tenant.addNumber({ name: 'Ação' });
+    const paths = ['/v1/numbers', `/v1/numbers/${id}`, '/v1/numbers/x', '/v1/numbers?', '/nowhere'];
+    for (const path of paths) {
+      // oxlint-disable-next-line no-await-in-loop -- PGlite has one connection
+      const get = toWhole(await tenant.rest(path, { headers: requestId }));
+      // oxlint-disable-next-line no-await-in-loop -- see above
+      const head = toWhole(await tenant.rest(path, { method: 'HEAD', headers: requestId }));
+      expect(get.text).not.toBe('');
+      expect(head).toEqual({ ...get, text: '' });
+    }
+  });
+
+  test.each(['POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])(
+    '%s on a route is a 405 that says what is allowed, key or not',
+    async (method) => {
+      const paths = ['/v1/numbers', '/v1/numbers/x', '/v1/numbers/x/status', '/v1/openapi.json'];
+      for (const path of paths) {
+        // oxlint-disable-next-line no-await-in-loop -- PGlite has one connection
+        const { status, headers, body } = await gateway.rest(path, { method });
+        expect(status).toBe(405);
+        expect(headers.get('allow')).toBe('GET, HEAD');
+        expect(body['code']).toBe('METHOD_NOT_ALLOWED');
+      }
+    },
+  );
+
+  test.each(
+    [
+      '/ /v1 /v1/ /v1/numbers/ //v1/numbers /v1//numbers /v1/numbers// /V1/numbers /v1/Numbers',
+      '/v1%2Fnumbers /v1/n%75mbers /v1/numbers;v=1 /v1/numbers.json /v1/numbers%2Fx /v1/numbers/x/',
+      '/v1/numbers/x//status /v1/numbers//status /v1/numbers/x/Status /v1/numbers/x/status/',
+      '/v1/numbers/x/y /v1/openapi.json/ /v1/openapiXjson /v2/numbers /numbers /v1/numbers%20',
+    ].flatMap((paths) => paths.split(' ')),
+  )('%s is no route, key or not', async (path) => {
+    const tenant = await gateway.addTenant();
+    gateway.clearStatements();
+    for (const ask of [gateway.rest, tenant.rest]) {
+      // oxlint-disable-next-line no-await-in-loop -- PGlite has one connection
+      const { status, body } = await ask(path);
+      expect({ status, code: body['code'] }).toEqual({ status: 404, code: 'NOT_FOUND' });
+    }
+    expect(gateway.statements).toEqual([]);
+  });
+
+  test.each(['refresh', 'refresh=', 'refresh=0', 'refresh=false', 'refresh=2', 'refresh=TRUE'])(
+    '?%s is a 400 that says what is allowed',
+    async (query) => {
+      const tenant = await gateway.addTenant();
+      const { id } = await tenant.addNumber();
+      const { status, body } = await tenant.rest(`/v1/numbers/${id}?${query}`);
+      expect({ status, code: body['code'] }).toEqual({ status: 400, code: 'INVALID_REQUEST' });
+      expect(body['error']).toMatch(/refresh=1 or refresh=true/);
+    },
+  );
+
+  test('a repeated refresh is a 400, even if both are the same, and no number is looked for', async () => {
+    const tenant = await gateway.addTenant();
+    expect(await tenant.rest('/v1/numbers/x?refresh=1&refresh=1')).toMatchObject({ status: 400 });
+    expect(await tenant.rest('/v1/numbers/x?refresh=1&refresh=')).toMatchObject({ status: 400 });
+    expect(await tenant.rest('/v1/numbers/x?refresh=1')).toMatchObject({ status: 404 });
+  });
+
+  test('a query parameter that a route does not have is ignored', async () => {
+    const tenant = await gateway.addTenant();
+    const { id } = await tenant.addNumber();
+    const paths = [
+      '/v1/numbers?refresh=9&page=2',
+      `/v1/numbers/${id}?Refresh=9&%`,
+      `/v1/numbers/${id}/status?refresh=9`,
+    ];
+    for (const path of paths) {
+      // oxlint-disable-next-line no-await-in-loop -- PGlite has one connection
+      expect(await tenant.rest(path)).toMatchObject({ status: 200 });
+    }
+  });
+
+  test('the log knows the tenant of a request whose key is good', async () => {
+    const tenant = await gateway.addTenant();
+    gateway.clearLogLines();
+    await gateway.rest('/v1/numbers');
+    await tenant.rest('/v1/numbers/x');
+    expect(gateway.logLines.map((line) => JSON.parse(line))).toMatchObject([
+      { status: 401, tenantId: null },
+      { status: 404, tenantId: tenant.id },
+    ]);
+  });
+});
+
+test('a defect is told to the log with its cause, and to the caller with nothing but the request id', async () => {
+  await using gateway = await openTestGateway();
+  const tenant = await gateway.addTenant();
+  await gateway.database[Symbol.asyncDispose]();
+  gateway.clearLogLines();
+  const { status, headers, text } = await tenant.rest('/v1/numbers', { headers: requestId });
+  expect(status).toBe(500);
+  expect(headers.has('etag')).toBe(false);
+  expect(text).toBe(
+    '{"error":"Something went wrong on our side.","code":"INTERNAL","requestId":"the-same"}',
+  );
+  expect(JSON.parse(gateway.logLines[0] ?? '')).toMatchObject({
+    msg: 'request failed',
+    requestId: 'the-same',
+    code: 'INTERNAL',
+    cause: expect.stringContaining('driver has already been destroyed'),
+  });
+});

@@ -20,7 +20,6 @@ import type { LimitedFetchOptions } from './providers/meta/limited-fetch.ts';
 import { createMetaProvider } from './providers/meta/meta.ts';
 import { createPilotStatusProvider } from './providers/pilot-status.ts';
 import { createRestRouter, toErrorResponse } from './rest/routes.ts';
-import { createRequestRuns, type RequestRuns } from './request-run.ts';
 import { createVault } from './secrets.ts';
 import { createTelemetry, type Telemetry } from './telemetry.ts';
 
@@ -90,20 +89,18 @@ interface Ground {
   readonly overrides: GatewayOverrides;
   readonly now: () => Date;
   readonly metrics: Metrics;
-  readonly requests: RequestRuns;
   readonly telemetry: Telemetry;
   readonly database: Database;
 }
 
 async function openGround(config: Config, overrides: GatewayOverrides): Promise<Ground> {
   const metrics = createMetrics();
-  const requests = createRequestRuns();
-  const telemetry = requests.observeTelemetry(
-    metrics.observeTelemetry(overrides.telemetry ?? createTelemetry({ level: config.logLevel })),
+  const telemetry = metrics.observeTelemetry(
+    overrides.telemetry ?? createTelemetry({ level: config.logLevel }),
   );
   const database = overrides.database ?? (await openConfiguredDatabase(config, telemetry, metrics));
   const now = overrides.now ?? (() => new Date());
-  return { config, overrides, now, metrics, requests, telemetry, database };
+  return { config, overrides, now, metrics, telemetry, database };
 }
 
 type Core = ReturnType<typeof createCore>;
@@ -132,16 +129,15 @@ function createCore(ground: Ground) {
 }
 
 function createDoors(
-  { config, overrides, metrics, requests, telemetry }: Ground,
+  { config, overrides, metrics, telemetry }: Ground,
   { counters, memory, access, numbers }: Core,
 ): Pick<PipelineOptions, 'doors' | 'rest'> {
   const shared = {
     access,
     rateLimiter: createRateLimiter({ ...config, counters, onRefusal: metrics.requestLimited }),
     answers: memory.answers,
-    numbers: requests.observeNumbers(metrics.observeNumbers(numbers)),
+    numbers: metrics.observeNumbers(numbers),
     telemetry,
-    runFor: requests.run,
   };
   const graphql = createGraphQLServer({
     ...shared,

@@ -1,78 +1,7 @@
 // Owns what the program says about itself: log lines, one function for each event that matters, and their redaction.
 
-import { randomUUID } from 'node:crypto';
 import { type LevelWithSilent, type Logger, pino } from 'pino';
 import { type GatewayError, toGatewayError } from './errors.ts';
-
-/** What is known of a request from its first moment on. */
-export interface RequestContext {
-  /** Shown in every answer and log line of the request. */
-  readonly requestId: string;
-  /** `performance.now()` at which it arrived. */
-  readonly receivedAt: number;
-  /** The address it comes from; `unknown` when it came over no socket. */
-  readonly source: string;
-  /** Written by the door once the key was verified, for the log. */
-  tenantId: string | null;
-  /** As `tenantId`; the id under which `key list` shows the key. */
-  keyId: string | null;
-  /** Written by the door: one of few names for what was asked, never a word of the caller's. */
-  operation: string | null;
-  /** Reads upstream that this request has caused; those of a batch count one by one, as they do at Meta. */
-  upstreamCalls: number;
-  /** Written by the gateway: whether a live reading was asked for, here or by whoever had asked for the same before. */
-  isLive: boolean;
-  /** Written by the gateway: the first moment at which what was shown is something else by itself; null for none. */
-  validUntil: Date | null;
-  /** Written by the door once the tenant was let in. */
-  admission: RequestAdmission | null;
-  /** Gives its place among those under way to others while it waits for somebody else; see load.ts. */
-  readonly releaseWhile: ReleaseWhile;
-}
-
-export type ReleaseWhile = <T>(work: () => Promise<T>) => Promise<T>;
-
-/** Where the tenant of a request stands; see access/allowance.ts. */
-export interface RequestAdmission {
-  /** Null when there is no limit. */
-  readonly standing: {
-    readonly limit: number;
-    readonly remaining: number;
-    readonly resetAt: Date;
-    /** Of the window. */
-    readonly seconds: number;
-  } | null;
-  /** The request was answered. */
-  leave(): void;
-}
-
-export function createRequestContext(
-  headers: Pick<Headers, 'get'>,
-  source = 'unknown',
-  releaseWhile: ReleaseWhile = (work) => work(),
-): RequestContext {
-  return {
-    requestId: readRequestId(headers),
-    receivedAt: performance.now(),
-    source,
-    tenantId: null,
-    keyId: null,
-    operation: null,
-    upstreamCalls: 0,
-    isLive: false,
-    validUntil: null,
-    admission: null,
-    releaseWhile,
-  };
-}
-
-/** The caller's x-request-id if it is harmless, else a new one. */
-export function readRequestId(headers: Pick<Headers, 'get'>): string {
-  const given = headers.get('x-request-id') ?? '';
-  // One that looks like a key would stand in every line of the log.
-  const isHarmless = /^[\w.-]{1,64}$/.test(given) && redact(given) === given;
-  return isHarmless ? given : randomUUID();
-}
 
 /** One request that was answered. */
 export interface AnsweredRequest {

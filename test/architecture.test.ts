@@ -31,8 +31,8 @@ interface Layer {
   readonly types?: Readonly<Record<string, string>>;
 }
 
-const foundation =
-  /^src\/(errors|config|telemetry|secrets|json|maybe-promise|http\/message|http\/request-context)\.ts$/;
+const foundation = /^src\/(errors|config|telemetry|secrets|json|maybe-promise|http\/message)\.ts$/;
+const requestContext = /^src\/http\/request-context\.ts$/;
 const errors = /^src\/errors\.ts$/;
 const storage = /^src\/database\//;
 const coreWithoutStores = /^src\/(access|numbers)\/(?!(([a-z]+-)?store|number-queries)\.ts$)/;
@@ -40,27 +40,32 @@ const responseCache = /^src\/http\/response-cache\.ts$/;
 const port = /^src\/numbers\/(provider|meta|vocabulary|number)\.ts$/;
 const process = /^src\/(main|http\/server|http\/node-request|http\/write-batching)\.ts$/;
 const composition =
-  /^src\/(gateway\.ts|http\/pipeline\.ts|http\/load-shedding\.ts|request-run\.ts|metrics\.ts|admin\.ts|demo\.ts|admin\/|demo\/)/;
+  /^src\/(gateway\.ts|http\/pipeline\.ts|http\/load-shedding\.ts|metrics\.ts|admin\.ts|demo\.ts|admin\/|demo\/)/;
 
 const layers: readonly Layer[] = [
   { name: 'foundation', files: foundation, imports: [errors] },
+  { name: 'request context', files: requestContext, imports: [foundation] },
   { name: 'storage', files: storage, imports: [foundation] },
-  { name: 'access', files: /^src\/access\//, imports: [foundation, storage] },
+  { name: 'access', files: /^src\/access\//, imports: [foundation, requestContext, storage] },
   {
     name: 'numbers',
     files: /^src\/numbers\//,
-    imports: [foundation, storage],
+    imports: [foundation, requestContext, storage],
     types: { 'src/access/access.ts': 'Access', 'src/access/key.ts': 'KeyHint' },
   },
-  { name: 'response cache', files: responseCache, imports: [foundation, storage] },
+  { name: 'response cache', files: responseCache, imports: [foundation, requestContext, storage] },
   { name: 'providers', files: /^src\/providers\//, imports: [foundation, port] },
   { name: 'simulator', files: /^src\/simulator\//, imports: [foundation, port] },
   {
     name: 'graphql',
     files: /^src\/graphql\//,
-    imports: [foundation, responseCache, coreWithoutStores],
+    imports: [foundation, requestContext, responseCache, coreWithoutStores],
   },
-  { name: 'rest', files: /^src\/rest\//, imports: [foundation, responseCache, coreWithoutStores] },
+  {
+    name: 'rest',
+    files: /^src\/rest\//,
+    imports: [foundation, requestContext, responseCache, coreWithoutStores],
+  },
   {
     name: 'composition',
     files: composition,

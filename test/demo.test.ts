@@ -2,6 +2,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createMeter } from '../src/http/request-context.ts';
 import { readEnvironment, toConfig } from '../src/config.ts';
 import { type DemoAnnouncement, openDemo } from '../src/demo.ts';
 import { type DemoMetaNumber, demoNumbers, demoTenants, demoWabas } from '../src/demo/fleet.ts';
@@ -348,7 +349,8 @@ describe('the fleet', () => {
       access.authenticate({
         headers: new Headers({ 'x-api-key': key }),
         receivedAt: performance.now(),
-        source: 'unknown',
+        clientAddress: 'unknown',
+        meter: createMeter(),
       });
     expect(await identify(tenantKey)).toMatchObject({ tenantId, numberId: null });
     const access2 = await identify(numberKey);

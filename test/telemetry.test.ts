@@ -7,7 +7,8 @@ import { createKey } from '../src/access/key.ts';
 import type { LogLevel } from '../src/config.ts';
 import { GatewayError } from '../src/errors.ts';
 import { createVault } from '../src/secrets.ts';
-import { createTelemetry, redact, type Telemetry, createRequestContext } from '../src/telemetry.ts';
+import { createRequestContext } from '../src/http/request-context.ts';
+import { createTelemetry, redact, type Telemetry } from '../src/telemetry.ts';
 
 interface Recorder extends Telemetry {
   readonly lines: readonly string[];

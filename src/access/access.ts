@@ -4,6 +4,7 @@ import { randomUUID } from 'node:crypto';
 import type { Database } from '../database/database.ts';
 import { GatewayError } from '../errors.ts';
 import type { MaybePromise } from '../maybe-promise.ts';
+import type { RequestMeter } from '../http/request-context.ts';
 import { createAuthThrottle } from './auth-throttle.ts';
 import { type Counters, createLocalCounters } from './counters.ts';
 import { createKey, isKey, type KeyHint, toFingerprint, toKeyHash, toKeyHint } from './key.ts';
@@ -18,6 +19,8 @@ export interface Access {
   readonly numberId: string | null;
   /** `performance.now()` at which the request arrived. */
   readonly receivedAt: number;
+  /** Counts what the request causes. */
+  readonly meter: RequestMeter;
 }
 
 export interface Tenant {
@@ -67,11 +70,12 @@ export interface AuditEntry {
 
 /** A request that has yet to show who sends it. */
 export interface AuthenticationRequest {
+  readonly meter: RequestMeter;
   readonly headers: Pick<Headers, 'get'>;
   /** `performance.now()` at which it arrived. */
   readonly receivedAt: number;
   /** The address it comes from; see source.ts. */
-  readonly source: string;
+  readonly clientAddress: string;
 }
 
 export interface AccessControl {
@@ -191,31 +195,35 @@ function createAuthenticate({
   clock,
 }: AccessOptions): AccessControl['authenticate'] {
   const attempts = createAuthThrottle({ failuresPerMinute, counters, ...(clock && { clock }) });
-  const refuse = async (source: string, fingerprint: string | null): Promise<never> => {
-    await attempts.recordFailure(source, fingerprint);
+  const refuse = async (clientAddress: string, fingerprint: string | null): Promise<never> => {
+    await attempts.recordFailure(clientAddress, fingerprint);
     throw toUnauthenticated();
   };
-  return ({ headers, receivedAt, source }) => {
+  return ({ headers, receivedAt, clientAddress, meter }) => {
     const text = headers.get('x-api-key');
     // Whoever sends none has guessed nothing.
     if (text === null) throw toUnauthenticated();
     const fingerprint = isKey(text) ? toFingerprint(text) : null;
-    attempts.assertAllowed(source, fingerprint);
-    if (fingerprint === null) return refuse(source, null);
+    attempts.assertAllowed(clientAddress, fingerprint);
+    if (fingerprint === null) return refuse(clientAddress, null);
     const noting = attempts.isUseDue(fingerprint);
     const remembered = noting ? undefined : verified.find(fingerprint);
-    if (remembered !== undefined) return toAccess(remembered, receivedAt);
+    if (remembered !== undefined) return toAccess(remembered, receivedAt, meter);
     const ask = () => store.findKeyAcrossTenants(database, toKeyHash(text, pepper), noting);
     return verified.verify(fingerprint, ask).then((key) => {
-      if (key === undefined) return refuse(source, fingerprint);
+      if (key === undefined) return refuse(clientAddress, fingerprint);
       attempts.recordVerified(fingerprint, noting);
-      return toAccess(key, receivedAt);
+      return toAccess(key, receivedAt, meter);
     });
   };
 }
 
-function toAccess({ tenantId, id: keyId, numberId }: CachedKey, receivedAt: number): Access {
-  return { tenantId, keyId, numberId, receivedAt };
+function toAccess(
+  { tenantId, id: keyId, numberId }: CachedKey,
+  receivedAt: number,
+  meter: RequestMeter,
+): Access {
+  return { tenantId, keyId, numberId, receivedAt, meter };
 }
 
 function toUnauthenticated(): GatewayError {

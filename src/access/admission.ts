@@ -2,7 +2,7 @@
 
 import type { HttpRequest } from '../http/message.ts';
 import { chain, type MaybePromise } from '../maybe-promise.ts';
-import type { RequestContext } from '../telemetry.ts';
+import type { RequestContext } from '../http/request-context.ts';
 import type { Access, AccessControl } from './access.ts';
 import type { RateLimiter, Admission } from './rate-limit.ts';
 
@@ -22,8 +22,8 @@ export function enter(
   { headers }: Pick<HttpRequest, 'headers'>,
   context: RequestContext,
 ): MaybePromise<Entry> {
-  const { receivedAt, source } = context;
-  return chain(control.authenticate({ headers, receivedAt, source }), (access) => {
+  const { receivedAt, clientAddress, meter } = context;
+  return chain(control.authenticate({ headers, receivedAt, clientAddress, meter }), (access) => {
     context.tenantId = access.tenantId;
     context.keyId = access.keyId;
     return chain(rateLimiter.enter(access.tenantId, context), (admission) => ({

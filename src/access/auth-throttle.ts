@@ -20,12 +20,12 @@ export interface AuthThrottle {
    * is no key. A source that is not known is never throttled: it would be everybody. Costs no statement: where failures
    * are counted across processes, each learns that a source has had enough with the next failure that it counts.
    */
-  assertAllowed(source: string, fingerprint: string | null): void;
+  assertAllowed(clientAddress: string, fingerprint: string | null): void;
   /** Whether the use of this key is to be noted, which is once a minute. */
   isUseDue(fingerprint: string): boolean;
   /** `noted`: its use was. */
   recordVerified(fingerprint: string, noted: boolean): void;
-  recordFailure(source: string, fingerprint: string | null): Promise<void>;
+  recordFailure(clientAddress: string, fingerprint: string | null): Promise<void>;
 }
 
 const windowSeconds = 60;
@@ -42,11 +42,12 @@ export function createAuthThrottle({
   /** Until when, on the clock of `Date.now()`. */
   const throttled = new Map<string, number>();
   const failures = counters('failures', windowSeconds);
-  const isCounted = (source: string) => failuresPerMinute > 0 && source !== unknownAddress;
+  const isCounted = (clientAddress: string) =>
+    failuresPerMinute > 0 && clientAddress !== unknownAddress;
   return {
-    assertAllowed(source, fingerprint) {
-      if (!isCounted(source) || (fingerprint !== null && notedAt.has(fingerprint))) return;
-      const remainingMs = (throttled.get(toNetwork(source)) ?? 0) - Date.now();
+    assertAllowed(clientAddress, fingerprint) {
+      if (!isCounted(clientAddress) || (fingerprint !== null && notedAt.has(fingerprint))) return;
+      const remainingMs = (throttled.get(toNetwork(clientAddress)) ?? 0) - Date.now();
       if (remainingMs <= 0) return;
       throw new GatewayError(
         'RATE_LIMITED',
@@ -61,10 +62,10 @@ export function createAuthThrottle({
     recordVerified(fingerprint, noted) {
       if (noted || !notedAt.has(fingerprint)) remember(notedAt, fingerprint, clock());
     },
-    async recordFailure(source, fingerprint) {
+    async recordFailure(clientAddress, fingerprint) {
       if (fingerprint !== null) notedAt.delete(fingerprint);
-      if (!isCounted(source)) return;
-      const network = toNetwork(source);
+      if (!isCounted(clientAddress)) return;
+      const network = toNetwork(clientAddress);
       // What is no key has not cost the database anything, and is not to begin with it here.
       const count = fingerprint === null ? failures.addHere : failures.add;
       const { total, endsAt } = await count(network, 1);

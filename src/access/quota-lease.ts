@@ -3,7 +3,7 @@
 
 import type { Config } from '../config.ts';
 import { GatewayError } from '../errors.ts';
-import type { RequestAdmission } from '../telemetry.ts';
+import type { RequestAdmission } from '../http/request-context.ts';
 import type { Counters } from './counters.ts';
 
 export type Standing = NonNullable<RequestAdmission['standing']>;

@@ -4,7 +4,7 @@
 import type { Config } from '../config.ts';
 import { GatewayError } from '../errors.ts';
 import type { MaybePromise } from '../maybe-promise.ts';
-import type { RequestAdmission } from '../telemetry.ts';
+import type { RequestAdmission } from '../http/request-context.ts';
 import { type Counters, createLocalCounters } from './counters.ts';
 import { createQuotaLeases, type QuotaLeases, type Standing } from './quota-lease.ts';
 

@@ -17,9 +17,14 @@ export interface ChangeFeed {
    */
   isCurrent(): boolean;
   /**
-   * The first subscription opens the feed, which stays open until it is disposed of. The listener must not throw. Answers
-   * how to leave.
+   * The version of a tenant's numbers, or of its API keys. It increases with every change that is announced, and two
+   * different states never have the same version: a cached value is valid as long as its version is the current one. Read it
+   * before reading what is to be cached. Null while the feed is not current; then nothing may be served from a cache.
    */
+  versionOf(tenantId: string, subject: 'numbers' | 'keys'): number | null;
+  /** Starts listening. The first subscription does so too. The feed stays open until it is disposed of. */
+  open(): void;
+  /** Calls `listener`, which must not throw, with each change. Returns a function that unsubscribes. */
   subscribe(listener: (change: Change) => void): () => void;
   /**
    * Resolves once all has been told that was committed before this call; at once while the feed was never opened. Waits
@@ -64,21 +69,71 @@ export function createChangeFeed(
   const listeners = new Set<(change: Change) => void>();
   const heartbeat = createHeartbeat(clock);
   let listening: Promise<void> | null = null;
+  const versions = createVersions();
   const tell = (change: Change): void => {
+    versions.bump(change);
     for (const listener of listeners) listener(change);
+  };
+  const open = (): void => {
+    listening ??= listen({ openChannel, heartbeat, tell, onLost });
   };
   return {
     tell,
+    open,
     isCurrent: heartbeat.isCurrent,
+    versionOf: (tenantId, subject) =>
+      heartbeat.isCurrent() ? versions.of(tenantId, subject) : null,
     subscribe(listener) {
       listeners.add(listener);
-      listening ??= listen({ openChannel, heartbeat, tell, onLost });
+      open();
       return () => void listeners.delete(listener);
     },
     catchUp: async () => void (listening === null || (await heartbeat.untilNextBeat())),
     async [Symbol.asyncDispose]() {
       heartbeat.stop();
       await listening;
+    },
+  };
+}
+
+/** Tenants whose version is remembered by itself; about 100 bytes each. */
+const maxTenants = 100_000;
+
+/**
+ * Versions are values of one counter. A tenant that is not remembered has the version `floor`, which is at least the
+ * version of every tenant that was forgotten: forgetting a tenant invalidates its cached values and can never revive one.
+ */
+function createVersions() {
+  let counter = 0;
+  const create = () => {
+    const byTenant = new Map<string, number>();
+    let floor = 0;
+    return {
+      of: (tenantId: string): number => byTenant.get(tenantId) ?? floor,
+      bump(tenantId: string | null): void {
+        counter += 1;
+        if (tenantId === null) {
+          byTenant.clear();
+          floor = counter;
+          return;
+        }
+        // Deleted first, so that the map stays in the order of the changes.
+        byTenant.delete(tenantId);
+        byTenant.set(tenantId, counter);
+        if (byTenant.size <= maxTenants) return;
+        const [[oldest, version] = ['', 0]] = byTenant;
+        byTenant.delete(oldest);
+        floor = version;
+      },
+    };
+  };
+  const [numbers, keys] = [create(), create()];
+  return {
+    of: (tenantId: string, subject: 'numbers' | 'keys') =>
+      (subject === 'keys' ? keys : numbers).of(tenantId),
+    bump(change: Change): void {
+      numbers.bump(change.tenantId);
+      if (change.keys) keys.bump(change.tenantId);
     },
   };
 }

@@ -13,7 +13,7 @@ import {
 import type { Admission } from '../access/rate-limit.ts';
 import { GatewayError } from '../errors.ts';
 import type { HttpRequest } from '../http/message.ts';
-import type { RequestContext } from '../telemetry.ts';
+import type { RequestContext } from '../http/request-context.ts';
 import { type Price, toPrice } from './cost.ts';
 import { createPlanCache } from './plan-cache.ts';
 
@@ -54,7 +54,7 @@ export function createExecute(
       await admission.charge(price.requested - 1);
       const execute = findCompiled(validated) ?? executeRootSelectionSet;
       const result = await execute(validated);
-      const actual = price.toActual(result, asked.upstreamCalls);
+      const actual = price.toActual(result, asked.meter.upstreamCalls);
       admission.settle(price.requested - actual);
       return isCostWanted(context.request) ? withCost(result, price, actual, context) : result;
     } catch (error) {
@@ -83,7 +83,12 @@ function withCost(
   result: ExecutionResult,
   { requested }: Price,
   actual: number,
-  { asked: { upstreamCalls }, admission: { standing } }: ExecutionContext,
+  {
+    asked: {
+      meter: { upstreamCalls },
+    },
+    admission: { standing },
+  }: ExecutionContext,
 ): ExecutionResult {
   const { limit = null, remaining = null, resetAt = null } = standing ?? {};
   const cost = { requested, actual, upstreamCalls, limit, remaining, resetAt };

@@ -23,7 +23,8 @@ import {
 import { type JsonObject, parseJson, toObject } from '../json.ts';
 import type { Numbers } from '../numbers/numbers.ts';
 import { chain, recover, type MaybePromise } from '../maybe-promise.ts';
-import type { RequestContext, Telemetry } from '../telemetry.ts';
+import type { RequestContext } from '../http/request-context.ts';
+import type { Telemetry } from '../telemetry.ts';
 import type { GraphQLContext } from './builder.ts';
 import { createExecute, isCostWanted } from './execution.ts';
 import { createGraphiql } from './graphiql.ts';
@@ -38,8 +39,6 @@ export interface GraphQLServerOptions {
   readonly answers: ResponseCache;
   readonly limits: GraphQLLimits;
   readonly numbers: Numbers;
-  /** Ties what is done in `work`, and what comes of it, to the request. */
-  readonly runFor: <T>(request: RequestContext, work: () => T) => T;
   readonly telemetry: Telemetry;
   /** Null: no page. `apiKey` is put into its header editor; null in production. */
   readonly graphiql: { readonly apiKey: string | null } | null;
@@ -65,10 +64,15 @@ export function createGraphQLServer(
         if (graphiql !== null && isForPage(request)) return graphiql(request);
         assertExecutable(request, methods);
         return chain(enter(options, request, context), async (entry) => {
-          const text = await context.releaseWhile(() => request.text());
-          const { receivedAt, source } = context;
+          const text = await context.meter.releaseWhile(() => request.text());
+          const { receivedAt, clientAddress } = context;
           if (performance.now() - receivedAt > bodyWithinMs) {
-            await options.access.authenticate({ headers: request.headers, receivedAt, source });
+            await options.access.authenticate({
+              headers: request.headers,
+              receivedAt,
+              clientAddress,
+              meter: context.meter,
+            });
           }
           return ask(text, { ...entry, request, context, answer });
         });
@@ -87,7 +91,7 @@ interface Asked extends Entry {
 
 /** Answers what a body asks. */
 function createAsk(options: GraphQLServerOptions) {
-  const { answers, numbers, runFor } = options;
+  const { answers, numbers } = options;
   const steps = createSteps(options);
   let yoga: Promise<Yoga> | undefined;
   const forgetYoga = (error: unknown): never => {
@@ -116,9 +120,7 @@ function createAsk(options: GraphQLServerOptions) {
     return { response: toResponse(result, answer), isLasting: isLasting(result, params) };
   };
   return (text: string, it: Asked): MaybePromise<HttpResponse> =>
-    getOrCompute(answers, toQuestion(it.request, text, it.access), it, () =>
-      runFor(it.context, () => read(text, it)),
-    );
+    getOrCompute(answers, toQuestion(it.request, text, it.access), it, () => read(text, it));
 }
 
 function isForPage({ method, headers }: HttpRequest): boolean {

@@ -4,7 +4,7 @@ import type { EventEmitter } from 'node:events';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { Config } from '../config.ts';
 import { GatewayError } from '../errors.ts';
-import type { ReleaseWhile } from '../telemetry.ts';
+import type { ReleaseWhile } from './request-context.ts';
 
 export interface LoadShedder extends Disposable {
   /** Why nothing more is begun; null when there is room. */

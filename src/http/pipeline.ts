@@ -14,12 +14,8 @@ import {
 import type { LoadShedder } from './load-shedding.ts';
 import type { Metrics } from '../metrics.ts';
 import { chain, recover, type MaybePromise } from '../maybe-promise.ts';
-import {
-  type RequestContext,
-  type Telemetry,
-  createRequestContext,
-  readRequestId,
-} from '../telemetry.ts';
+import { type RequestContext, createRequestContext, readRequestId } from './request-context.ts';
+import type { Telemetry } from '../telemetry.ts';
 
 /** Who answers at a path. */
 export interface Endpoint {

@@ -4,7 +4,7 @@
 import type { ChangeFeed } from '../database/change-feed.ts';
 import type { HttpResponse } from './message.ts';
 import type { MaybePromise } from '../maybe-promise.ts';
-import type { RequestContext } from '../telemetry.ts';
+import type { RequestContext } from './request-context.ts';
 
 export interface Question {
   readonly tenantId: string;
@@ -208,7 +208,10 @@ async function readAndKeep(
   try {
     const { response, isLasting } = await read();
     const { status, headers, body } = response;
-    const { operation, validUntil, isLive } = context;
+    const {
+      operation,
+      meter: { validUntil, isLive },
+    } = context;
     const isKept = recollection.keep !== doNothing && isLasting && !isLive && status === 200;
     if (!isKept || typeof body !== 'string') return response;
     const answer = { headers, body: toOwnBytes(body), points: admission.spent - 1, operation };

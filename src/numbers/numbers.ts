@@ -1,6 +1,7 @@
 // Owns the use cases: what may be asked and told about the numbers of a tenant. The one place that says "not found".
 
 import type { Access } from '../access/access.ts';
+import { createMeter, limitValidity, type RequestMeter } from '../http/request-context.ts';
 import type { Database } from '../database/database.ts';
 import { GatewayError } from '../errors.ts';
 import type { Vault } from '../secrets.ts';
@@ -98,7 +99,13 @@ export interface NumbersOptions {
 
 /** What an operator's command acts as: the tenant itself, with no key. */
 export function toOperatorAccess(tenantId: string): Access {
-  return { tenantId, keyId: 'operator', numberId: null, receivedAt: performance.now() };
+  return {
+    tenantId,
+    keyId: 'operator',
+    numberId: null,
+    receivedAt: performance.now(),
+    meter: createMeter(),
+  };
 }
 
 export function createNumbers(options: NumbersOptions): Numbers {
@@ -199,14 +206,17 @@ function createReading(
     async list(access, projection = fullProjection) {
       const stored = await read(access, projection, null);
       const at = now();
-      return stored.map((number) => toNumber(number, projection, at));
+      return stored.map((number) => noteValidity(access.meter, toNumber(number, projection, at)));
     },
     async getMany(access, requests, signal) {
       // No stored id has a NUL, and PostgreSQL refuses to be asked for one.
       const asked = requests.filter(({ id }) => !id.includes('\0'));
       const live = toIds(asked.filter((request) => request.refresh !== null));
+      if (live.length > 0) access.meter.isLive = true;
       const outcomes =
-        live.length === 0 ? nobodysOutcomes : await observe(access, asked, live, signal);
+        live.length === 0
+          ? nobodysOutcomes
+          : await access.meter.releaseWhile(() => observe(access, asked, live, signal));
       const projection = unionOf(requests.map((request) => request.projection ?? fullProjection));
       const found = new Map(
         (await read(access, projection, toIds(asked))).map((stored) => [stored.id, stored]),
@@ -215,10 +225,16 @@ function createReading(
       return requests.map(({ id, refresh }) => {
         const stored = found.get(id);
         if (stored === undefined) return toNotFound();
-        return toNumber(stored, projection, at, refresh === null ? noOutcomes : outcomes.get(id));
+        const outcome = refresh === null ? noOutcomes : outcomes.get(id);
+        return noteValidity(access.meter, toNumber(stored, projection, at, outcome));
       });
     },
   };
+}
+
+function noteValidity(meter: RequestMeter, number: WhatsAppNumber): WhatsAppNumber {
+  if (number.validUntil !== null) limitValidity(meter, number.validUntil);
+  return number;
 }
 
 const noOutcomes: Outcomes = new Map();

@@ -86,6 +86,8 @@ export interface Observation {
 /** On whose behalf targets are read, and until when. */
 export interface ReadOptions {
   readonly tenantId: string;
+  /** Called for each request to the upstream, with how many operations it carried. */
+  readonly onUpstreamCall: (operations: number) => void;
   /** Of whoever waits; aborted once nobody does. */
   readonly signal: AbortSignal;
   /** On the clock of `performance.now()`. What could not be read by then is answered as META_TIMEOUT, beside what could. */

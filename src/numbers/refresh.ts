@@ -4,6 +4,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Access } from '../access/access.ts';
+import type { RequestMeter } from '../http/request-context.ts';
 import type { Database } from '../database/database.ts';
 import type { Vault } from '../secrets.ts';
 import type { Telemetry } from '../telemetry.ts';
@@ -69,6 +70,7 @@ interface Group {
   readonly reader: string;
   readonly tenantId: string;
   readonly receivedAt: number;
+  readonly meter: RequestMeter;
   readonly provider: Provider;
   readonly wishes: readonly RefreshRequest[];
   readonly subjects: readonly leases.Subject[];
@@ -223,7 +225,14 @@ async function readLeased(
       pauses: toLearned(pauses, lease.pauses),
     });
   try {
-    const reading = { tenantId, signal: called, deadlineAt, pauses };
+    const reading = {
+      tenantId,
+      signal: called,
+      deadlineAt,
+      pauses,
+      // Whoever joins later does not cause the call.
+      onUpstreamCall: (operations: number) => void (group.meter.upstreamCalls += operations),
+    };
     const reads = toReads(targets, await group.provider.read(targets, reading));
     await record(
       [...reads.values()]

@@ -66,7 +66,7 @@ function createConnectionReader(
     pauseMs: circuitPauseMs,
   });
   const headers = { accept: 'application/json', apikey: key };
-  return async ({ instanceName }, { tenantId, signal, deadlineAt }) => {
+  return async ({ instanceName }, { tenantId, signal, deadlineAt, onUpstreamCall }) => {
     if (instanceName === null || !isPathSegment(instanceName)) return toUnsent(noInstance);
     if (deadlineAt - performance.now() < 1) return toUnsent(noTime);
     const url = toConnectionStateUrl(base, instanceName);
@@ -75,6 +75,7 @@ function createConnectionReader(
         readHttp(url, { fetch, headers, timeoutMs, deadlineAt, signal }),
       );
       const read = toConnectionRead(reading, instanceName);
+      onUpstreamCall(1);
       report(telemetry, reading, read);
       return read;
     } catch (error) {

@@ -10,7 +10,8 @@ import { type ErrorCode, GatewayError, toGatewayError } from '../errors.ts';
 import type { HttpRequest, HttpResponse } from '../http/message.ts';
 import type { Numbers } from '../numbers/numbers.ts';
 import { chain, recover, type MaybePromise } from '../maybe-promise.ts';
-import type { RequestContext, Telemetry } from '../telemetry.ts';
+import type { RequestContext } from '../http/request-context.ts';
+import type { Telemetry } from '../telemetry.ts';
 import { createNumberHandlers, type Handler, type Question } from './numbers.ts';
 import { type QueryParameter, type RouteDescription, toOpenApi } from './openapi.ts';
 
@@ -21,8 +22,6 @@ export interface RestOptions {
   readonly answers: ResponseCache;
   readonly numbers: Numbers;
   readonly telemetry: Telemetry;
-  /** Ties what is done in `work`, and what comes of it, to the request. */
-  readonly runFor: <T>(request: RequestContext, work: () => T) => T;
 }
 
 /** A row of the route table. A GET is answered to HEAD too. */
@@ -181,7 +180,7 @@ function answer(
       options.answers,
       isStored ? question : null,
       { admission, context },
-      () => options.runFor(context, read),
+      read,
     );
     return chain(answered, (response) => toConditional(request, response));
   });
@@ -212,7 +211,11 @@ async function answerForPoints(
 }
 
 /** What it has cost beside the request's own point. */
-function toActual(requested: number, body: unknown, { upstreamCalls }: RequestContext): number {
+function toActual(
+  requested: number,
+  body: unknown,
+  { meter: { upstreamCalls } }: RequestContext,
+): number {
   if (requested === 0) return 0;
   const listed = Array.isArray(body) ? body.length * prices.listedNumber : 0;
   return Math.ceil(prices.number + listed + upstreamCalls * prices.read);

@@ -1,6 +1,7 @@
 // Keys as a caller meets them: judged by the database at each request, noted when used, audited when changed.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createMeter } from '../../src/http/request-context.ts';
 import { createAccessControl } from '../../src/access/access.ts';
 import { createKey } from '../../src/access/key.ts';
 import { createKeyCache } from '../../src/access/key-cache.ts';
@@ -9,10 +10,11 @@ import { databases, openTestDatabase, openTestGateway, type TestDatabase } from 
 const pepper = 'a pepper of at least thirty-two characters';
 const refused = expect.objectContaining({ code: 'UNAUTHENTICATED' });
 
-const attemptOf = (key: string | null, source = '203.0.113.7') => ({
+const attemptOf = (key: string | null, clientAddress = '203.0.113.7') => ({
   headers: new Headers(key === null ? {} : { 'x-api-key': key }),
   receivedAt: 0,
-  source,
+  clientAddress,
+  meter: createMeter(),
 });
 
 describe.each(databases)('on %s', (kind) => {

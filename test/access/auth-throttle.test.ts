@@ -6,7 +6,7 @@ import { createAuthThrottle } from '../../src/access/auth-throttle.ts';
 import type { Counters } from '../../src/access/counters.ts';
 
 const printOf = (index: number) => `fingerprint ${index}`;
-const source = '192.0.2.1';
+const clientAddress = '192.0.2.1';
 
 const toSource = (index: number) => `10.0.${index >> 8}.${index & 255}`;
 
@@ -33,7 +33,11 @@ function open(failuresPerMinute: number) {
   return { ...attempts, asked, time };
 }
 
-async function fail({ recordFailure }: ReturnType<typeof open>, times: number, from = source) {
+async function fail(
+  { recordFailure }: ReturnType<typeof open>,
+  times: number,
+  from = clientAddress,
+) {
   for (let time = 0; time < times; time += 1) {
     // oxlint-disable-next-line no-await-in-loop -- one after the other
     await recordFailure(from, printOf(time));
@@ -51,10 +55,10 @@ describe('a source', () => {
   test('has to wait from its last allowed failure to the end of the window', async () => {
     const attempts = open(3);
     await fail(attempts, 2);
-    expect(() => attempts.assertAllowed(source, printOf(9))).not.toThrow();
+    expect(() => attempts.assertAllowed(clientAddress, printOf(9))).not.toThrow();
     await fail(attempts, 1);
     for (const fingerprint of [printOf(9), null]) {
-      expect(() => attempts.assertAllowed(source, fingerprint)).toThrow(
+      expect(() => attempts.assertAllowed(clientAddress, fingerprint)).toThrow(
         expect.objectContaining({
           code: 'RATE_LIMITED',
           message: expect.stringContaining('wrong API keys'),
@@ -64,7 +68,7 @@ describe('a source', () => {
     }
     expect(() => attempts.assertAllowed('192.0.2.2', null)).not.toThrow();
     vi.setSystemTime(Date.now() + 29_500);
-    expect(() => attempts.assertAllowed(source, printOf(9))).not.toThrow();
+    expect(() => attempts.assertAllowed(clientAddress, printOf(9))).not.toThrow();
   });
 
   test('is counted by its network: where all see it for a key, here alone for what is none', async () => {
@@ -79,7 +83,7 @@ describe('a source', () => {
 
   test.each([
     ['that is not known', 1, 'unknown'],
-    ['whatever it does where there is no limit', 0, source],
+    ['whatever it does where there is no limit', 0, clientAddress],
   ])('never waits and is not counted: one %s', async (_, failuresPerMinute, from) => {
     const attempts = open(failuresPerMinute);
     await fail(attempts, 3, from);
@@ -90,10 +94,10 @@ describe('a source', () => {
   test('does not keep a key waiting that was verified here, until that one fails', async () => {
     const attempts = open(1);
     attempts.recordVerified(printOf(1), true);
-    await attempts.recordFailure(source, printOf(2));
-    expect(() => attempts.assertAllowed(source, printOf(1))).not.toThrow();
-    await attempts.recordFailure(source, printOf(1));
-    expect(() => attempts.assertAllowed(source, printOf(1))).toThrow('Too many');
+    await attempts.recordFailure(clientAddress, printOf(2));
+    expect(() => attempts.assertAllowed(clientAddress, printOf(1))).not.toThrow();
+    await attempts.recordFailure(clientAddress, printOf(1));
+    expect(() => attempts.assertAllowed(clientAddress, printOf(1))).toThrow('Too many');
   });
 });
 

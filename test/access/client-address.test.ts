@@ -33,9 +33,9 @@ describe('the source of a request', () => {
     ['a network of IPv6', ['fd00::/8'], 'fd12::1', '198.51.100.1', '198.51.100.1'],
     ['a stranger', ['10.0.0.0/8'], '192.0.2.1', '198.51.100.1', '192.0.2.1'],
     ['proxies all the way', ['10.0.0.0/8'], '10.0.0.1', '10.0.0.3, 10.0.0.2', '10.0.0.3'],
-  ] as const)('%s', (_, trusted, socket, header, source) => {
+  ] as const)('%s', (_, trusted, socket, header, clientAddress) => {
     const find = createClientAddressResolver(trusted);
-    expect(find(socket, header === '' ? new Headers() : forwarded(header))).toBe(source);
+    expect(find(socket, header === '' ? new Headers() : forwarded(header))).toBe(clientAddress);
   });
 
   test('without a socket is not known, whatever is claimed', () => {

@@ -1,6 +1,7 @@
 // What operators do with tenants and keys: what they are shown, what they are refused, and what is left of it.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createMeter } from '../../src/http/request-context.ts';
 import { type AccessControl, createAccessControl } from '../../src/access/access.ts';
 import { createKey, isKey } from '../../src/access/key.ts';
 import { databases, openTestDatabase, type TestDatabase } from '../harness.ts';
@@ -20,7 +21,8 @@ describe.each(databases)('on %s', (kind) => {
     access.authenticate({
       headers: new Headers({ 'x-api-key': key }),
       receivedAt: 7,
-      source: 'unknown',
+      clientAddress: 'unknown',
+      meter: createMeter(),
     });
   const addTenant = async () => (await access.createTenant('Tenant')).id;
   const addKey = async (tenantId: string, expiresAt: Date | null = null) =>
@@ -116,7 +118,12 @@ describe.each(databases)('on %s', (kind) => {
       const others = createAccessControl({ database, pepper: `${pepper}!` });
       const headers = new Headers({ 'x-api-key': key });
       await expect(
-        others.authenticate({ headers, receivedAt: 0, source: 'unknown' }),
+        others.authenticate({
+          headers,
+          receivedAt: 0,
+          clientAddress: 'unknown',
+          meter: createMeter(),
+        }),
       ).rejects.toMatchObject({
         code: 'UNAUTHENTICATED',
         message:

@@ -6,7 +6,7 @@ import { createRateLimiter } from '../../src/access/rate-limit.ts';
 import type { Counters } from '../../src/access/counters.ts';
 import { enter } from '../../src/access/admission.ts';
 import { GatewayError } from '../../src/errors.ts';
-import { createRequestContext } from '../../src/telemetry.ts';
+import { createMeter, createRequestContext } from '../../src/http/request-context.ts';
 
 const seconds = 100;
 
@@ -275,7 +275,13 @@ describe('requests under way', () => {
 
 describe('the way in', () => {
   const headers = new Headers({ 'x-api-key': 'key' });
-  const access: Access = { tenantId: 'a', keyId: 'key_a', numberId: null, receivedAt: 0 };
+  const access: Access = {
+    tenantId: 'a',
+    keyId: 'key_a',
+    numberId: null,
+    receivedAt: 0,
+    meter: createMeter(),
+  };
 
   test('is the key first, then the allowance of its tenant, and the request is known by both', async () => {
     const context = createRequestContext(headers, '192.0.2.1');
@@ -289,7 +295,9 @@ describe('the way in', () => {
       { headers },
       context,
     );
-    expect(attempts).toEqual([{ headers, receivedAt: context.receivedAt, source: '192.0.2.1' }]);
+    expect(attempts).toEqual([
+      { headers, receivedAt: context.receivedAt, clientAddress: '192.0.2.1', meter: context.meter },
+    ]);
     expect(entered.access).toBe(access);
     expect(context).toMatchObject({ tenantId: 'a', keyId: 'key_a' });
     expect(context.admission).toBe(entered.admission);

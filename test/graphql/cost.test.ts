@@ -7,7 +7,7 @@ import { describe, expect, test } from 'vitest';
 import { type Price, toPrice } from '../../src/graphql/cost.ts';
 import { createExecute } from '../../src/graphql/execution.ts';
 import { schema } from '../../src/graphql/schema.ts';
-import { createRequestContext } from '../../src/telemetry.ts';
+import { createRequestContext } from '../../src/http/request-context.ts';
 
 /** The prices of one document, with any variables. */
 function toPrices(text: string): (variableValues?: Readonly<Record<string, unknown>>) => Price {

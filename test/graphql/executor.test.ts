@@ -23,7 +23,7 @@ import { createExecute } from '../../src/graphql/execution.ts';
 import { createPlan } from '../../src/graphql/plan.ts';
 import { createPlanCache } from '../../src/graphql/plan-cache.ts';
 import { schema } from '../../src/graphql/schema.ts';
-import { createRequestContext } from '../../src/telemetry.ts';
+import { createRequestContext } from '../../src/http/request-context.ts';
 import { openTestGateway, type TestGateway, type TestTenant } from '../harness.ts';
 import {
   type Call,
@@ -310,7 +310,12 @@ describe('a compiled operation that waits', () => {
       document: parse('{ slow }'),
       contextValue: {
         request: new Request('http://gateway.test/graphql', { signal }),
-        admission: { charge: async () => {}, settle: async () => {}, leave: () => {}, standing: null },
+        admission: {
+          charge: async () => {},
+          settle: async () => {},
+          leave: () => {},
+          standing: null,
+        },
         asked: createRequestContext(new Headers()),
       },
     };

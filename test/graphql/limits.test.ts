@@ -20,7 +20,7 @@ import { createExecute } from '../../src/graphql/execution.ts';
 import { createDocumentCache, createParse } from '../../src/graphql/limits.ts';
 import { schema } from '../../src/graphql/schema.ts';
 import { createLoadShedder } from '../../src/http/load-shedding.ts';
-import { createRequestContext } from '../../src/telemetry.ts';
+import { createRequestContext } from '../../src/http/request-context.ts';
 import { openTestGateway, type TestGateway, type TestTenant } from '../harness.ts';
 import { createChance, createHostileRequest } from '../http/hostile-requests.ts';
 

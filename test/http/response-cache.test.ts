@@ -9,7 +9,7 @@ import {
   type Question,
   getOrCompute,
 } from '../../src/http/response-cache.ts';
-import { createRequestContext } from '../../src/telemetry.ts';
+import { createRequestContext } from '../../src/http/request-context.ts';
 import { createLocalFeed } from '../database/local-feed.ts';
 
 const question: Question = { tenantId: 'a', numberId: null, request: 'GET /v1/numbers' };

@@ -51,6 +51,7 @@ const profile: GraphOperation = { block: 'profile', id: phoneId, wabaId, fields:
 const unhurried: ReadOptions = {
   tenantId: 'tenant',
   signal: new AbortController().signal,
+  onUpstreamCall: () => {},
   get deadlineAt() {
     return performance.now() + 60_000;
   },

@@ -30,6 +30,7 @@ const engineKey = 'canary engine key';
 const unhurried: ReadOptions = {
   tenantId: 'tenant',
   signal: new AbortController().signal,
+  onUpstreamCall: () => {},
   get deadlineAt() {
     return performance.now() + 60_000;
   },

@@ -78,6 +78,7 @@ function open(options: Partial<GraphClientOptions> = {}) {
     const reading = { tenantId: 'a', signal, deadlineAt: performance.now() + 8_000, ...more };
     const { results } = await graph.get({ ...phone, id }, credentials, {
       pauses: new Map(),
+      onUpstreamCall: () => {},
       ...reading,
     });
     return results[0]!;
@@ -274,7 +275,14 @@ function openEngine(options: Pick<PilotStatusProviderOptions, 'attemptTimeoutMs'
   });
   const ask = async (more: Partial<ReadOptions> = {}, count = 1) => {
     const deadlineAt = performance.now() + 8_000;
-    const reading = { tenantId: 'a', signal, deadlineAt, pauses: new Map(), ...more };
+    const reading = {
+      tenantId: 'a',
+      signal,
+      deadlineAt,
+      pauses: new Map(),
+      onUpstreamCall: () => {},
+      ...more,
+    };
     const observations = await provider.read(targets.slice(0, count), reading);
     return observations.map(({ reads }) => reads.connection);
   };
@@ -327,7 +335,13 @@ async function openBudget(hourlyCalls: number) {
   const pauses: ReadOptions['pauses'] = new Map();
   const read = async (count: number) => {
     const deadlineAt = performance.now() + 8_000;
-    const reading = { tenantId: 'a', signal, deadlineAt, pauses };
+    const reading = {
+      tenantId: 'a',
+      signal,
+      deadlineAt,
+      pauses,
+      onUpstreamCall: () => {},
+    };
     simulator.clearCalls();
     const observations = await provider.read(toTargets(count), reading);
     return {

@@ -136,6 +136,7 @@ function createExchange(options: GraphClientOptions): Exchange {
     if (answer.outcome === 'unsent') {
       return toUnsentReply(operations.map(() => toUnsent(answer.failure)));
     }
+    reading.onUpstreamCall(operations.length);
     if (answer.outcome !== 'answered') {
       const failed = toFailed(toReadingFailure(answer.outcome));
       const results = operations.map(() => failed);

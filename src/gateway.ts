@@ -76,7 +76,7 @@ export async function createGateway(
     telemetry,
     async [Symbol.asyncDispose]() {
       load[Symbol.dispose]();
-      memory.answers[Symbol.dispose]();
+      memory.responseCache[Symbol.dispose]();
       memory.verified[Symbol.dispose]();
       await database[Symbol.asyncDispose]();
     },
@@ -135,7 +135,7 @@ function createDoors(
   const shared = {
     access,
     rateLimiter: createRateLimiter({ ...config, counters, onRefusal: metrics.requestLimited }),
-    answers: memory.answers,
+    responseCache: memory.responseCache,
     numbers: metrics.observeNumbers(numbers),
     telemetry,
   };
@@ -185,10 +185,11 @@ function createCounters({ config, database, telemetry }: Ground) {
 
 /** What is kept as long as the database tells of each change. */
 function createMemory({ config: { answerCacheMb }, database: { changes }, metrics, now }: Ground) {
-  if (answerCacheMb === 0) return { answers: disabledResponseCache, verified: disabledKeyCache };
+  if (answerCacheMb === 0)
+    return { responseCache: disabledResponseCache, verified: disabledKeyCache };
   metrics.observeFeed(changes);
   return {
-    answers: createResponseCache({
+    responseCache: createResponseCache({
       changes,
       maxBytes: answerCacheMb * 2 ** 20,
       now,

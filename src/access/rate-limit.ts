@@ -37,7 +37,7 @@ export interface RateLimiter {
    * refusal has cost that; what a process as a whole has too much of, load.ts refuses before. `context` has the visit from
    * the first moment on: a refusal tells where the tenant stands too.
    */
-  enter(
+  admit(
     tenantId: string,
     context?: { admission: RequestAdmission | null },
   ): MaybePromise<Admission>;
@@ -60,7 +60,7 @@ export function createRateLimiter(options: RateLimiterOptions): RateLimiter {
     if (underWay.size > maxIdle) forgetIdle(underWay);
   };
   return {
-    enter(tenantId, context) {
+    admit(tenantId, context) {
       let isHere = false;
       const admission = createVisit(tenantId, quotaLeases, () => {
         if (isHere) leave(tenantId);

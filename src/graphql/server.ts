@@ -5,11 +5,11 @@ import { type DocumentNode, getOperationAST, GraphQLError, type Source, validate
 import type { GraphQLParams, Plugin } from 'graphql-yoga';
 import type { Access, AccessControl } from '../access/access.ts';
 import type { RateLimiter, Admission } from '../access/rate-limit.ts';
-import { enter, type Entry } from '../access/admission.ts';
+import { admit, type Admitted } from '../access/admission.ts';
 import {
   type ResponseCache,
-  type Question,
-  type Reading,
+  type CacheKey,
+  type ComputedResponse,
   getOrCompute,
 } from '../http/response-cache.ts';
 import type { GraphQLLimits } from '../config.ts';
@@ -36,7 +36,7 @@ export interface GraphQLServerOptions {
   readonly access: AccessControl;
   readonly rateLimiter: RateLimiter;
   /** Those that are kept in memory. */
-  readonly answers: ResponseCache;
+  readonly responseCache: ResponseCache;
   readonly limits: GraphQLLimits;
   readonly numbers: Numbers;
   readonly telemetry: Telemetry;
@@ -63,7 +63,7 @@ export function createGraphQLServer(
       () => {
         if (graphiql !== null && isForPage(request)) return graphiql(request);
         assertExecutable(request, methods);
-        return chain(enter(options, request, context), async (entry) => {
+        return chain(admit(options, request, context), async (entry) => {
           const text = await context.meter.releaseWhile(() => request.text());
           const { receivedAt, clientAddress } = context;
           if (performance.now() - receivedAt > bodyWithinMs) {
@@ -83,7 +83,7 @@ export function createGraphQLServer(
 }
 
 /** A request that was let in. */
-interface Asked extends Entry {
+interface Asked extends Admitted {
   readonly request: HttpRequest;
   readonly context: RequestContext;
   readonly answer: AnswerContext;
@@ -91,7 +91,7 @@ interface Asked extends Entry {
 
 /** Answers what a body asks. */
 function createAsk(options: GraphQLServerOptions) {
-  const { answers, numbers } = options;
+  const { responseCache, numbers } = options;
   const steps = createSteps(options);
   let yoga: Promise<Yoga> | undefined;
   const forgetYoga = (error: unknown): never => {
@@ -99,7 +99,7 @@ function createAsk(options: GraphQLServerOptions) {
     yoga = undefined;
     throw error;
   };
-  const read = async (text: string, it: Asked): Promise<Reading> => {
+  const read = async (text: string, it: Asked): Promise<ComputedResponse> => {
     const { access, admission, request, context, answer } = it;
     const params = parseBody(text);
     const asked = {
@@ -114,13 +114,13 @@ function createAsk(options: GraphQLServerOptions) {
     };
     if (!isPlain(request)) {
       yoga ??= createEngine(steps).catch(forgetYoga);
-      return { response: await askYoga(await yoga, request, asked), isLasting: false };
+      return { response: await askYoga(await yoga, request, asked), isCacheable: false };
     }
     const result = await run(steps, { ...asked, request });
-    return { response: toResponse(result, answer), isLasting: isLasting(result, params) };
+    return { response: toResponse(result, answer), isCacheable: isCacheable(result, params) };
   };
   return (text: string, it: Asked): MaybePromise<HttpResponse> =>
-    getOrCompute(answers, toQuestion(it.request, text, it.access), it, () => read(text, it));
+    getOrCompute(responseCache, toCacheKey(it.request, text, it.access), it, () => read(text, it));
 }
 
 function isForPage({ method, headers }: HttpRequest): boolean {
@@ -157,11 +157,11 @@ function isPlain({ headers }: HttpRequest): boolean {
 }
 
 /** Null for what is not to be kept in memory. */
-function toQuestion(
+function toCacheKey(
   request: HttpRequest,
   text: string,
   { tenantId, numberId }: Access,
-): Question | null {
+): CacheKey | null {
   if (!isPlain(request) || isCostWanted(request)) return null;
   const mediaType = toMediaType(request.headers.get('accept'));
   // What is read live may take seconds, and an age is not kept.
@@ -170,7 +170,7 @@ function toQuestion(
 }
 
 /** An age is another one each second, and an error names its request. */
-function isLasting({ errors }: Result, { query = '' }: GraphQLParams): boolean {
+function isCacheable({ errors }: Result, { query = '' }: GraphQLParams): boolean {
   return errors === undefined && !/\bageSeconds\b/.test(query);
 }
 

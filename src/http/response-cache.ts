@@ -6,7 +6,7 @@ import type { HttpResponse } from './message.ts';
 import type { MaybePromise } from '../maybe-promise.ts';
 import type { RequestContext } from './request-context.ts';
 
-export interface Question {
+export interface CacheKey {
   readonly tenantId: string;
   /** The number that the key is bound to; null for a tenant-scoped key. */
   readonly numberId: string | null;
@@ -17,7 +17,7 @@ export interface Question {
 }
 
 /** A 200, without what the gateway adds to each answer. */
-export interface Answer extends Pick<HttpResponse, 'headers'> {
+export interface CachedResponse extends Pick<HttpResponse, 'headers'> {
   /** Its bytes, made once: to write a text means to encode it each time. */
   readonly body: Buffer<ArrayBuffer>;
   /** What it has cost beside the request's own point, to be charged each time. */
@@ -27,19 +27,19 @@ export interface Answer extends Pick<HttpResponse, 'headers'> {
 }
 
 export interface CacheEntry {
-  readonly answer: Answer;
+  readonly answer: CachedResponse;
   /** The first moment at which it would be another one although nothing was written; null for none. */
   readonly until: Date | null;
 }
 
 export interface Recollection {
   /** Null: it is to be read. */
-  readonly answer: Answer | null;
+  readonly answer: CachedResponse | null;
   /**
    * Waits for what somebody else is reading for the same question, nothing having changed since. Resolves to null when that
    * cannot be kept, is good no longer by the time it is there, or takes too long. Null: nobody is.
    */
-  readonly join: (() => Promise<Answer | null>) | null;
+  readonly join: (() => Promise<CachedResponse | null>) | null;
   /** Lets others wait for what is read from now on; to be called with what was kept of it, also when it failed. */
   begin(): (kept: CacheEntry | null) => void;
   /** Keeps what was read since, unless something has changed meanwhile. */
@@ -48,17 +48,17 @@ export interface Recollection {
 
 export interface ResponseCache extends Disposable {
   /** To be asked before anything is read. */
-  recall(question: Question): Recollection;
+  recall(question: CacheKey): Recollection;
 }
 
 /** What was read, and whether it may be given again as far as its door knows. */
-export interface Reading {
+export interface ComputedResponse {
   readonly response: HttpResponse;
-  readonly isLasting: boolean;
+  readonly isCacheable: boolean;
 }
 
 /** Whoever asks, and what is known of the request. */
-export interface Asker {
+export interface Caller {
   readonly admission: {
     spend(points: number): boolean;
     charge(points: number): Promise<void>;
@@ -129,7 +129,7 @@ export function createResponseCache({
         join: underWay === undefined ? null : () => waitFor(underWay, onRecall),
         begin() {
           onRecall?.('read');
-          const { promise, resolve } = Promise.withResolvers<Answer | null>();
+          const { promise, resolve } = Promise.withResolvers<CachedResponse | null>();
           shelf.underWay.set(name, promise);
           return (read) => {
             if (shelf.underWay.get(name) === promise) shelf.underWay.delete(name);
@@ -154,9 +154,9 @@ const patienceMs = 1_000;
 
 /** Null as well when it takes too long. */
 async function waitFor(
-  underWay: Promise<Answer | null>,
+  underWay: Promise<CachedResponse | null>,
   onRecall: ResponseCacheOptions['onRecall'],
-): Promise<Answer | null> {
+): Promise<CachedResponse | null> {
   const late = Promise.withResolvers<null>();
   const timer = setTimeout(late.resolve, patienceMs, null);
   try {
@@ -175,9 +175,9 @@ async function waitFor(
  */
 export function getOrCompute(
   answers: ResponseCache,
-  question: Question | null,
-  asker: Asker,
-  read: () => Promise<Reading>,
+  question: CacheKey | null,
+  asker: Caller,
+  read: () => Promise<ComputedResponse>,
 ): MaybePromise<HttpResponse> {
   if (question === null) return read().then(({ response }) => response);
   const recollection = answers.recall(question);
@@ -190,7 +190,10 @@ export function getOrCompute(
   );
 }
 
-function serveCached(kept: Answer, { admission, context }: Asker): MaybePromise<HttpResponse> {
+function serveCached(
+  kept: CachedResponse,
+  { admission, context }: Caller,
+): MaybePromise<HttpResponse> {
   context.operation = kept.operation;
   const response = { status: 200, headers: kept.headers, body: kept.body };
   return admission.spend(kept.points)
@@ -200,19 +203,19 @@ function serveCached(kept: Answer, { admission, context }: Asker): MaybePromise<
 
 async function readAndKeep(
   recollection: Recollection,
-  { admission, context }: Asker,
-  read: () => Promise<Reading>,
+  { admission, context }: Caller,
+  read: () => Promise<ComputedResponse>,
 ): Promise<HttpResponse> {
   const end = recollection.begin();
   let kept: CacheEntry | null = null;
   try {
-    const { response, isLasting } = await read();
+    const { response, isCacheable } = await read();
     const { status, headers, body } = response;
     const {
       operation,
       meter: { validUntil, isLive },
     } = context;
-    const isKept = recollection.keep !== doNothing && isLasting && !isLive && status === 200;
+    const isKept = recollection.keep !== doNothing && isCacheable && !isLive && status === 200;
     if (!isKept || typeof body !== 'string') return response;
     const answer = { headers, body: toOwnBytes(body), points: admission.spent - 1, operation };
     kept = { answer, until: validUntil };
@@ -236,7 +239,7 @@ interface Shelf {
   /** The one that was used last stands last. */
   readonly kept: Map<string, CacheEntry>;
   /** What is read for it right now. */
-  readonly underWay: Map<string, Promise<Answer | null>>;
+  readonly underWay: Map<string, Promise<CachedResponse | null>>;
   bytes: number;
 }
 

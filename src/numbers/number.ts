@@ -89,6 +89,8 @@ export interface Projection {
   readonly health: 'nothing' | 'summary' | 'everything';
   /** The blocks of `meta`; null when not even its `fetchedAt` is looked at. */
   readonly meta: readonly MetaBlock[] | null;
+  /** Whether `ageSeconds` is selected anywhere: the result then changes every second, so it is never cached. */
+  readonly ages?: boolean;
 }
 
 export const fullProjection: Projection = {
@@ -109,6 +111,7 @@ export function unionOf(projection: readonly Projection[]): Projection {
     apiKeys: projection.some(({ apiKeys }) => apiKeys),
     health: (['everything', 'summary'] as const).find((health) => healths.has(health)) ?? 'nothing',
     meta: metas.length === 0 ? null : [...new Set(metas.flat())],
+    ages: projection.some(({ ages }) => ages === true),
   };
 }
 

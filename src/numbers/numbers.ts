@@ -206,6 +206,7 @@ function createReading(
     async list(access, projection = fullProjection) {
       const stored = await read(access, projection, null);
       const at = now();
+      if (projection.ages === true) limitValidity(access.meter, at);
       return stored.map((number) => noteValidity(access.meter, toNumber(number, projection, at)));
     },
     async getMany(access, requests, signal) {
@@ -222,6 +223,7 @@ function createReading(
         (await read(access, projection, toIds(asked))).map((stored) => [stored.id, stored]),
       );
       const at = now();
+      if (projection.ages === true) limitValidity(access.meter, at);
       return requests.map(({ id, refresh }) => {
         const stored = found.get(id);
         if (stored === undefined) return toNotFound();

@@ -4,8 +4,8 @@
 import { hash } from 'node:crypto';
 import type { AccessControl } from '../access/access.ts';
 import { type RateLimiter, prices, type Admission } from '../access/rate-limit.ts';
-import { enter } from '../access/admission.ts';
-import { type ResponseCache, type Reading, getOrCompute } from '../http/response-cache.ts';
+import { admit } from '../access/admission.ts';
+import { type ResponseCache, type ComputedResponse, getOrCompute } from '../http/response-cache.ts';
 import { type ErrorCode, GatewayError, toGatewayError } from '../errors.ts';
 import type { HttpRequest, HttpResponse } from '../http/message.ts';
 import type { Numbers } from '../numbers/numbers.ts';
@@ -19,7 +19,7 @@ export interface RestOptions {
   readonly access: AccessControl;
   readonly rateLimiter: RateLimiter;
   /** Those that are kept in memory. */
-  readonly answers: ResponseCache;
+  readonly responseCache: ResponseCache;
   readonly numbers: Numbers;
   readonly telemetry: Telemetry;
 }
@@ -161,7 +161,7 @@ function answer(
 ): MaybePromise<HttpResponse> {
   const { route, id } = getRoute(places, request);
   context.operation = route.operationId;
-  return chain(enter(options, request, context), ({ access, admission }) => {
+  return chain(admit(options, request, context), ({ access, admission }) => {
     const query = parseQuery(route, request.search);
     const { tenantId, numberId } = access;
     const isStored = route.isStored?.(query) === true;
@@ -171,13 +171,13 @@ function answer(
       request: `${route.operationId} ${id}`,
       isShared: always,
     };
-    const read = async (): Promise<Reading> => {
+    const read = async (): Promise<ComputedResponse> => {
       const asked = { access, id, query, signal: request.signal };
       const body = await answerForPoints(route, asked, admission, context);
-      return { response: toResponse(JSON.stringify(body)), isLasting: true };
+      return { response: toResponse(JSON.stringify(body)), isCacheable: true };
     };
     const answered = getOrCompute(
-      options.answers,
+      options.responseCache,
       isStored ? question : null,
       { admission, context },
       read,

@@ -89,7 +89,7 @@ describe('the points of a tenant', () => {
       });
     const processes = [open(), open(), open()];
     const visits = Array.from({ length: 240 }, async (_, index) => {
-      const admission = await processes[index % 3]!.enter('a');
+      const admission = await processes[index % 3]!.admit('a');
       const price = 5 + (index % 40);
       await admission.charge(price);
       // A third is not spent after all.
@@ -116,7 +116,7 @@ describe('the points of a tenant', () => {
           counters: createLocalCounters(),
         });
         let left = points;
-        const admission = await rateLimiter.enter('a');
+        const admission = await rateLimiter.admit('a');
         left -= 1;
         for (const { charge, unspent } of steps) {
           // oxlint-disable-next-line no-await-in-loop -- one after the other
@@ -144,10 +144,10 @@ describe('the points of a tenant', () => {
         tenantMaxRequests: 9,
         counters: createSharedCounters(database, (error) => expect.fail(String(error))),
       });
-    await (await open().enter('a')).charge(9);
-    await expect(async () => open().enter('a')).rejects.toMatchObject({ code: 'RATE_LIMITED' });
+    await (await open().admit('a')).charge(9);
+    await expect(async () => open().admit('a')).rejects.toMatchObject({ code: 'RATE_LIMITED' });
     await database.query('update rate_count set expire = expire - 3600000');
-    expect((await open().enter('a')).standing?.remaining).toBe(9);
+    expect((await open().admit('a')).standing?.remaining).toBe(9);
   });
 });
 
@@ -164,9 +164,9 @@ test('limits hold in this process while no database answers at all', async () =>
   });
   for (let time = 0; time < 5; time += 1) {
     // oxlint-disable-next-line no-await-in-loop -- one after the other
-    await rateLimiter.enter('a');
+    await rateLimiter.admit('a');
   }
-  await expect(async () => rateLimiter.enter('a')).rejects.toMatchObject({ code: 'RATE_LIMITED' });
+  await expect(async () => rateLimiter.admit('a')).rejects.toMatchObject({ code: 'RATE_LIMITED' });
   expect(failures).toMatchObject([{ code: 'UNAVAILABLE' }]);
 });
 

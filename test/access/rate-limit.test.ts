@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Access } from '../../src/access/access.ts';
 import { createRateLimiter } from '../../src/access/rate-limit.ts';
 import type { Counters } from '../../src/access/counters.ts';
-import { enter } from '../../src/access/admission.ts';
+import { admit } from '../../src/access/admission.ts';
 import { GatewayError } from '../../src/errors.ts';
 import { createMeter, createRequestContext } from '../../src/http/request-context.ts';
 
@@ -58,7 +58,7 @@ afterEach(() => {
 
 describe('points', () => {
   test('are taken a fiftieth of the limit at a time, or as many as are wanted', async () => {
-    const { enter: enterAs, count } = open(1_000);
+    const { admit: enterAs, count } = open(1_000);
     const admission = await enterAs('a');
     await admission.charge(19);
     expect(count.asked).toEqual([['a', 20]]);
@@ -74,7 +74,7 @@ describe('points', () => {
   });
 
   test('are known with each charge: how many are left, and until when', async () => {
-    const { enter: enterAs, count } = open(1_000);
+    const { admit: enterAs, count } = open(1_000);
     const admission = await enterAs('a');
     const resetAt = new Date(count.endsAt);
     expect(admission.standing).toEqual({ limit: 1_000, remaining: 999, resetAt, seconds });
@@ -84,7 +84,7 @@ describe('points', () => {
   });
 
   test('that are in hand are spent at once, and others are not', async () => {
-    const { enter: enterAs, count } = open(1_000);
+    const { admit: enterAs, count } = open(1_000);
     const admission = await enterAs('a');
     expect(admission.spend(19)).toBe(true);
     expect(admission.standing?.remaining).toBe(980);
@@ -93,14 +93,14 @@ describe('points', () => {
     expect(admission.standing?.remaining).toBe(980);
     expect(admission.spent).toBe(20);
     expect(count.asked).toEqual([['a', 20]]);
-    const unlimited = await open(null).enter('a');
+    const unlimited = await open(null).admit('a');
     expect(unlimited.spend(5)).toBe(true);
     expect(unlimited.standing).toBeNull();
     expect(unlimited.spent).toBe(6);
   });
 
   test('are refused when there are not enough, and none is taken', async () => {
-    const { enter: enterAs, refusals } = open(30);
+    const { admit: enterAs, refusals } = open(30);
     const admission = await enterAs('a');
     vi.setSystemTime(Date.now() + 58_500);
     await expect(admission.charge(30)).rejects.toEqual(
@@ -114,7 +114,7 @@ describe('points', () => {
   });
 
   test('that other processes have taken are not had here', async () => {
-    const { enter: enterAs, count } = open(1_000);
+    const { admit: enterAs, count } = open(1_000);
     const admission = await enterAs('a');
     count.totals.set('a', 975);
     // Nineteen are in hand; of the next sixty-one five are left.
@@ -126,7 +126,7 @@ describe('points', () => {
   });
 
   test('that are owed by all together are no points in hand', async () => {
-    const { enter: enterAs, count } = open(100);
+    const { admit: enterAs, count } = open(100);
     count.totals.set('a', 500);
     await expect(async () => enterAs('a')).rejects.toEqual(refusal(100, /takes 1 of the 100/));
     expect(count.asked).toEqual([['a', 2]]);
@@ -135,7 +135,7 @@ describe('points', () => {
   });
 
   test('that were not spent are given back, and more can be taken than there are', async () => {
-    const { enter: enterAs } = open(50);
+    const { admit: enterAs } = open(50);
     const admission = await enterAs('a');
     await admission.charge(40);
     admission.settle(30);
@@ -152,7 +152,7 @@ describe('points', () => {
   });
 
   test('begin anew when the window is over, and what was charged before is not given back', async () => {
-    const { enter: enterAs, count } = open(50);
+    const { admit: enterAs, count } = open(50);
     const admission = await enterAs('a');
     await admission.charge(40);
     vi.setSystemTime(count.endsAt - 1);
@@ -175,21 +175,21 @@ describe('points', () => {
   });
 
   test('are each tenant’s own', async () => {
-    const { enter: enterAs } = open(20);
+    const { admit: enterAs } = open(20);
     await (await enterAs('a')).charge(19);
     expect((await enterAs('b')).standing?.remaining).toBe(19);
     await expect(async () => enterAs('a')).rejects.toEqual(refusal(100, /takes 1/));
   });
 
   test('are taken once for all who wait for them', async () => {
-    const { enter: enterAs, count } = open(1_000);
+    const { admit: enterAs, count } = open(1_000);
     const visits = await Promise.all([enterAs('a'), enterAs('a'), enterAs('a')]);
     expect(count.asked).toEqual([['a', 20]]);
     expect(visits.map(({ standing }) => standing?.remaining)).toEqual([999, 998, 997]);
   });
 
   test('can be had after a count that has failed', async () => {
-    const { enter: enterAs, count, failing } = open(1_000);
+    const { admit: enterAs, count, failing } = open(1_000);
     failing.push(new Error('no count'));
     await expect(async () => enterAs('a')).rejects.toThrow('no count');
     expect((await enterAs('a')).standing?.remaining).toBe(999);
@@ -197,7 +197,7 @@ describe('points', () => {
   });
 
   test('in hand are kept for the 10,000 tenants that came last', async () => {
-    const { enter: enterAs, count } = open(1_000_000);
+    const { admit: enterAs, count } = open(1_000_000);
     for (let tenant = 0; tenant <= 10_000; tenant += 1) {
       // oxlint-disable-next-line no-await-in-loop -- in this order
       (await enterAs(`tenant ${tenant}`)).leave();
@@ -210,7 +210,7 @@ describe('points', () => {
   });
 
   test('are not counted where there is no limit', async () => {
-    const { enter: enterAs, count } = open(null);
+    const { admit: enterAs, count } = open(null);
     const admission = await enterAs('a');
     await admission.charge(1_000_000);
     admission.settle(10);
@@ -224,10 +224,10 @@ describe('points', () => {
       rateLimit: { points: 2, seconds },
       tenantMaxRequests: 2,
     });
-    await rateLimiter.enter('a');
-    await rateLimiter.enter('a');
-    await expect(async () => rateLimiter.enter('a')).rejects.toThrow('under way');
-    await expect((await rateLimiter.enter('b')).charge(5)).rejects.toMatchObject({
+    await rateLimiter.admit('a');
+    await rateLimiter.admit('a');
+    await expect(async () => rateLimiter.admit('a')).rejects.toThrow('under way');
+    await expect((await rateLimiter.admit('b')).charge(5)).rejects.toMatchObject({
       code: 'RATE_LIMITED',
     });
   });
@@ -235,7 +235,7 @@ describe('points', () => {
 
 describe('requests under way', () => {
   test('are so many of a tenant, until one has ended', async () => {
-    const { enter: enterAs, refusals } = open(1_000, 2);
+    const { admit: enterAs, refusals } = open(1_000, 2);
     const [first] = [await enterAs('a'), await enterAs('a')];
     await expect(async () => enterAs('a')).rejects.toEqual(
       refusal(1, /^More than 2 requests of this tenant are under way\.$/),
@@ -250,7 +250,7 @@ describe('requests under way', () => {
   });
 
   test('stay counted while thousands of others come and go', async () => {
-    const { enter: enterAs } = open(null, 1);
+    const { admit: enterAs } = open(null, 1);
     const [admission] = [await enterAs('a'), await enterAs('b')];
     for (let tenant = 0; tenant <= 10_001; tenant += 1) {
       // oxlint-disable-next-line no-await-in-loop -- in this order
@@ -263,7 +263,7 @@ describe('requests under way', () => {
   });
 
   test('are one less when its first point is refused', async () => {
-    const { enter: enterAs, refusals } = open(1, 1);
+    const { admit: enterAs, refusals } = open(1, 1);
     (await enterAs('a')).leave();
     for (const _ of [1, 2, 3]) {
       // oxlint-disable-next-line no-await-in-loop -- one after the other
@@ -290,7 +290,7 @@ describe('the way in', () => {
       attempts.push(attempt);
       return access;
     };
-    const entered = await enter(
+    const entered = await admit(
       { access: { authenticate }, rateLimiter: open(9) },
       { headers },
       context,
@@ -306,12 +306,12 @@ describe('the way in', () => {
   test('ends at a key that is none, or where the tenant may ask for no more', async () => {
     const unknown = createRequestContext(headers);
     const stranger = { access: { authenticate: refuse }, rateLimiter: open(9) };
-    const refused = enter(stranger, { headers }, unknown);
+    const refused = admit(stranger, { headers }, unknown);
     await expect(refused).rejects.toMatchObject({ code: 'UNAUTHENTICATED' });
     expect(unknown).toMatchObject({ tenantId: null, keyId: null, admission: null });
     const known = createRequestContext(headers);
     const options = { access: { authenticate: async () => access }, rateLimiter: open(9, 0) };
-    await expect(async () => enter(options, { headers }, known)).rejects.toMatchObject({
+    await expect(async () => admit(options, { headers }, known)).rejects.toMatchObject({
       code: 'RATE_LIMITED',
     });
     expect(known).toMatchObject({ tenantId: 'a', keyId: 'key_a' });

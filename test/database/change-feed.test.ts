@@ -13,7 +13,7 @@ import { hasPgBouncer, startPgBouncer } from './pgbouncer.ts';
 const listeners = `select pid from pg_stat_activity
   where application_name = 'numbers-gateway changes' and datname = current_database()`;
 
-const fullProjection: Change = { tenantId: null, keys: true };
+const everything: Change = { tenantId: null, keys: true };
 
 /** Collects what is told, and opens the feed by that. */
 function listenTo(database: Database): Change[] {
@@ -64,10 +64,10 @@ describe.each(databases)('on %s', (kind) => {
     await addTenant(database, 'a');
     const heard = listenTo(database);
     await database.changes.catchUp();
-    expect(heard).toEqual([fullProjection]);
+    expect(heard).toEqual([everything]);
     await database.query(change);
     await database.changes.catchUp();
-    expect(heard).toEqual([fullProjection, { tenantId: 'a', keys: false }]);
+    expect(heard).toEqual([everything, { tenantId: 'a', keys: false }]);
   });
 
   test('a transaction of a tenant is told before its promise is settled, whether or not it worked', async () => {
@@ -97,7 +97,7 @@ describe.each(databases)('on %s', (kind) => {
     // oxlint-disable-next-line no-await-in-loop -- one connection
     for (const message of strange) await send(message);
     await database.changes.catchUp();
-    expect(heard).toEqual(strange.map(() => fullProjection));
+    expect(heard).toEqual(strange.map(() => everything));
   });
 
   test('who has left is told nothing more', async () => {
@@ -183,10 +183,10 @@ describe('on PostgreSQL', () => {
     feed.heard.length = 0;
     await feed.changes.catchUp();
     expect(feed.changes.isCurrent()).toBe(true);
-    expect(feed.heard).toEqual([fullProjection]);
+    expect(feed.heard).toEqual([everything]);
     await observer.query(change);
     await feed.changes.catchUp();
-    expect(feed.heard).toEqual([fullProjection, { tenantId: 'a', keys: false }]);
+    expect(feed.heard).toEqual([everything, { tenantId: 'a', keys: false }]);
     expect(feed.losses).toHaveLength(1);
   });
 
@@ -216,7 +216,7 @@ describe('on PostgreSQL', () => {
     feed.heard.length = 0;
     proxy.setFault('beat ', null);
     await feed.changes.catchUp();
-    expect(feed.heard).toContainEqual(fullProjection);
+    expect(feed.heard).toContainEqual(everything);
     expect(feed.changes.isCurrent()).toBe(true);
   });
 

@@ -322,13 +322,13 @@ describe('a tenant', () => {
 
 test('a tenant with too many requests under way is refused until one has ended', async () => {
   const rateLimiter = createRateLimiter({ rateLimit: null, tenantMaxRequests: 2 });
-  const [first] = [await rateLimiter.enter('a'), await rateLimiter.enter('a')];
-  await expect(async () => rateLimiter.enter('a')).rejects.toMatchObject({ code: 'RATE_LIMITED' });
-  await rateLimiter.enter('b');
+  const [first] = [await rateLimiter.admit('a'), await rateLimiter.admit('a')];
+  await expect(async () => rateLimiter.admit('a')).rejects.toMatchObject({ code: 'RATE_LIMITED' });
+  await rateLimiter.admit('b');
   first.leave();
   first.leave();
-  await rateLimiter.enter('a');
-  await expect(async () => rateLimiter.enter('a')).rejects.toMatchObject({ code: 'RATE_LIMITED' });
+  await rateLimiter.admit('a');
+  await expect(async () => rateLimiter.admit('a')).rejects.toMatchObject({ code: 'RATE_LIMITED' });
 });
 
 test('points charged in a window that is over are not given back in the next one', async () => {
@@ -336,10 +336,10 @@ test('points charged in a window that is over are not given back in the next one
     rateLimit: { points: 10, seconds: 60 },
     tenantMaxRequests: 9,
   });
-  const admission = await rateLimiter.enter('a');
+  const admission = await rateLimiter.admit('a');
   await admission.charge(8);
   await expect(admission.charge(2)).rejects.toMatchObject({ code: 'RATE_LIMITED' });
-  expect((await rateLimiter.enter('a')).standing?.remaining).toBe(0);
+  expect((await rateLimiter.admit('a')).standing?.remaining).toBe(0);
   await admission.settle(8);
   expect(admission.standing?.remaining).toBe(8);
 });

@@ -2,18 +2,18 @@
 
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import {
-  type Answer,
+  type CachedResponse,
   createResponseCache,
   type CacheEntry,
   disabledResponseCache,
-  type Question,
+  type CacheKey,
   getOrCompute,
 } from '../../src/http/response-cache.ts';
 import { createRequestContext } from '../../src/http/request-context.ts';
 import { createLocalFeed } from '../database/local-feed.ts';
 
-const question: Question = { tenantId: 'a', numberId: null, request: 'GET /v1/numbers' };
-const toAnswer = (text: string): Answer => ({
+const question: CacheKey = { tenantId: 'a', numberId: null, request: 'GET /v1/numbers' };
+const toAnswer = (text: string): CachedResponse => ({
   headers: {},
   body: Buffer.from(text),
   points: 1,
@@ -36,9 +36,9 @@ async function openAnswers({ maxBytes = 1_000_000 } = {}) {
     }),
   );
   await changes.catchUp();
-  const find = (asked: Partial<Question> = {}) =>
+  const find = (asked: Partial<CacheKey> = {}) =>
     answers.recall({ ...question, ...asked }).answer?.body.toString();
-  const keep = (body: string, asked: Partial<Question> = {}, until: Date | null = null) =>
+  const keep = (body: string, asked: Partial<CacheKey> = {}, until: Date | null = null) =>
     answers.recall({ ...question, ...asked }).keep({ answer: toAnswer(body), until });
   return {
     answers,
@@ -59,7 +59,7 @@ describe('an answer', () => {
     expect(it.answers.recall({ ...question }).answer).toEqual(answer);
   });
 
-  test.each<[string, Partial<Question>]>([
+  test.each<[string, Partial<CacheKey>]>([
     ['another tenant', { tenantId: 'b' }],
     ['a key bound to a number', { numberId: 'wa_1' }],
     ['another request', { request: 'GET /v1/numbers/wa_1' }],
@@ -158,8 +158,8 @@ describe('is not kept', () => {
 describe('an answer that is being read', () => {
   afterEach(() => void vi.useRealTimers());
 
-  const shared: Question = { ...question, isShared: () => true };
-  const good = { response: { status: 200, headers: {}, body: 'read' }, isLasting: true };
+  const shared: CacheKey = { ...question, isShared: () => true };
+  const good = { response: { status: 200, headers: {}, body: 'read' }, isCacheable: true };
 
   /** Each question is read by what `releases` then lets go, in their order. */
   function openReader(answers: Awaited<ReturnType<typeof openAnswers>>['answers']) {
@@ -167,7 +167,7 @@ describe('an answer that is being read', () => {
     const charged: number[] = [];
     const read = () => new Promise<typeof good>((resolve) => void releases.push(resolve));
     const spend = (points: number) => charged.push(points) > 0;
-    const ask = async (asked: Question = shared, validUntil: Date | null = null) => {
+    const ask = async (asked: CacheKey = shared, validUntil: Date | null = null) => {
       const admission = { spend, charge: async () => undefined, spent: 3 };
       const context = { ...createRequestContext(new Headers()), validUntil };
       return (await getOrCompute(answers, asked, { admission, context }, read)).body?.toString();
@@ -244,7 +244,7 @@ describe('an answer that is being read', () => {
     await using it = await openAnswers();
     const { ask, releases } = openReader(it.answers);
     const asked = [ask(), ask()];
-    releases[0]!({ ...good, isLasting: false });
+    releases[0]!({ ...good, isCacheable: false });
     await expect.poll(() => releases).toHaveLength(2);
     expect(it.sources).toEqual(['read', 'read']);
     it.changes.clock.ms += 751;
@@ -286,7 +286,7 @@ describe('an answer that is being read', () => {
     await using it = await openAnswers();
     const { ask, releases } = openReader(it.answers);
     const asked = [ask(), ask()];
-    releases[0]!({ response: { status: 404, headers: {}, body: 'none' }, isLasting: true });
+    releases[0]!({ response: { status: 404, headers: {}, body: 'none' }, isCacheable: true });
     expect(await asked[0]).toBe('none');
     await expect.poll(() => releases).toHaveLength(2);
     releases[1]!(good);
@@ -300,7 +300,7 @@ describe('memory', () => {
     const admission = { spend: () => true, charge: async () => undefined, spent: 1 };
     const context = createRequestContext(new Headers());
     const response = { status: 200, headers: {}, body: 'läng' };
-    const read = async () => ({ response, isLasting: true });
+    const read = async () => ({ response, isCacheable: true });
     await getOrCompute(answers, question, { admission, context }, read);
     const { body } = answers.recall(question).answer!;
     expect(body.toString()).toBe('läng');

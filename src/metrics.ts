@@ -18,7 +18,7 @@ export interface Metrics {
   /** These are looked at when somebody asks. */
   observeLoad(load: LoadShedder): void;
   observeFeed(changes: Pick<ChangeFeed, 'isCurrent'>): void;
-  answerFound: NonNullable<ResponseCacheOptions['onRecall']>;
+  answerFound: NonNullable<ResponseCacheOptions['onLookup']>;
   observePool: NonNullable<DatabaseOptions['onPool']>;
   requestShed(reason: Overload['reason']): void;
   requestLimited(reason: 'points' | 'under way'): void;
@@ -244,7 +244,7 @@ function observeLoad(registers: Registry[], load: LoadShedder): void {
     name: 'gateway_requests_under_way',
     help: 'Requests that were begun and not answered yet.',
     registers,
-    collect: () => underWay.set(load.underWay),
+    collect: () => underWay.set(load.inFlight),
   });
   const delay: Gauge = new Gauge({
     name: 'gateway_event_loop_delay_seconds',

@@ -36,11 +36,11 @@ const requestContext = /^src\/http\/request-context\.ts$/;
 const errors = /^src\/errors\.ts$/;
 const storage = /^src\/database\//;
 const coreWithoutStores = /^src\/(access|numbers)\/(?!(([a-z]+-)?store|number-queries)\.ts$)/;
-const responseCache = /^src\/http\/response-cache\.ts$/;
+const endpoint = /^src\/http\/(response-cache|endpoint)\.ts$/;
 const port = /^src\/numbers\/(provider|meta|vocabulary|number)\.ts$/;
-const process = /^src\/(main|http\/server|http\/node-request|http\/write-batching)\.ts$/;
+const process = /^src\/(main|http\/server|http\/write-batching)\.ts$/;
 const composition =
-  /^src\/(gateway\.ts|http\/pipeline\.ts|http\/load-shedding\.ts|metrics\.ts|admin\.ts|demo\.ts|admin\/|demo\/)/;
+  /^src\/(gateway\.ts|http\/(pipeline|cors|load-shedding)\.ts|metrics\.ts|admin\.ts|demo\.ts|admin\/|demo\/)/;
 
 const layers: readonly Layer[] = [
   { name: 'foundation', files: foundation, imports: [errors] },
@@ -53,23 +53,28 @@ const layers: readonly Layer[] = [
     imports: [foundation, requestContext, storage],
     types: { 'src/access/access.ts': 'Access', 'src/access/key.ts': 'KeyHint' },
   },
-  { name: 'response cache', files: responseCache, imports: [foundation, requestContext, storage] },
+  {
+    name: 'endpoint',
+    files: endpoint,
+    imports: [foundation, requestContext, storage],
+    types: { 'src/access/access.ts': 'Access', 'src/access/rate-limit.ts': 'Admission' },
+  },
   { name: 'providers', files: /^src\/providers\//, imports: [foundation, port] },
   { name: 'simulator', files: /^src\/simulator\//, imports: [foundation, port] },
   {
     name: 'graphql',
     files: /^src\/graphql\//,
-    imports: [foundation, requestContext, responseCache, coreWithoutStores],
+    imports: [foundation, requestContext, endpoint, coreWithoutStores],
   },
   {
     name: 'rest',
     files: /^src\/rest\//,
-    imports: [foundation, requestContext, responseCache, coreWithoutStores],
+    imports: [foundation, requestContext, endpoint, coreWithoutStores],
   },
   {
     name: 'composition',
     files: composition,
-    imports: [/^src\/(?!(main|http\/server|http\/node-request|http\/write-batching)\.ts$)/],
+    imports: [/^src\/(?!(main|http\/server|http\/write-batching)\.ts$)/],
   },
   { name: 'process', files: process, imports: [foundation, composition] },
 ];
@@ -89,6 +94,7 @@ const packages: readonly (readonly [name: RegExp, files: RegExp])[] = [
   [/^(pg|@electric-sql\/pglite)$/, storage],
   [/^(graphql|graphql-yoga|@graphql-yoga\/.*|@pothos\/.*|dataloader)$/, /^src\/graphql\//],
   [/^cockatiel$/, /^src\/providers\//],
+  [/^lru-cache$/, /^src\//],
   [/^rate-limiter-flexible$/, /^src\/access\/counters\.ts$/],
   [/^prom-client$/, /^src\/metrics\.ts$/],
   [/^(commander|@commander-js\/extra-typings|cli-table3|cli-progress)$/, commandLine],

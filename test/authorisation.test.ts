@@ -455,8 +455,8 @@ describe.each(Object.entries(types))('the fields of %s', (typeName, { shows, fie
 });
 
 describe('the routes outside of the route table', () => {
-  test('are those that the source of the server and of the gateway names', () => {
-    const sources = ['http/server', 'gateway'].map((name) =>
+  test('are those that the sources of the server and of the pipeline name', () => {
+    const sources = ['http/server', 'http/pipeline'].map((name) =>
       readFileSync(new URL(`../src/${name}.ts`, import.meta.url), 'utf8'),
     );
     const named = new Set(sources.join('\n').match(/(?<=')\/[a-z][\w/.-]*(?=')/g));

@@ -3,40 +3,36 @@
 
 import { type DocumentNode, getOperationAST, GraphQLError, type Source, validate } from 'graphql';
 import type { GraphQLParams, Plugin } from 'graphql-yoga';
-import type { Access, AccessControl } from '../access/access.ts';
-import type { RateLimiter, Admission } from '../access/rate-limit.ts';
-import { admit, type Admitted } from '../access/admission.ts';
-import {
-  type ResponseCache,
-  type CacheKey,
-  type ComputedResponse,
-  getOrCompute,
-} from '../http/response-cache.ts';
+import type { Admission } from '../access/rate-limit.ts';
 import type { GraphQLLimits } from '../config.ts';
 import { GatewayError } from '../errors.ts';
+import type { Call, Endpoint, KeyedRoute } from '../http/endpoint.ts';
 import {
   type HttpRequest,
   type HttpResponse,
   toFetchResponse,
   fromFetchResponse,
 } from '../http/message.ts';
+import type { ComputedResponse } from '../http/response-cache.ts';
 import { type JsonObject, parseJson, toObject } from '../json.ts';
 import type { Numbers } from '../numbers/numbers.ts';
-import { chain, recover, type MaybePromise } from '../maybe-promise.ts';
 import type { RequestContext } from '../http/request-context.ts';
 import type { Telemetry } from '../telemetry.ts';
 import type { GraphQLContext } from './builder.ts';
 import { createExecute, isCostWanted } from './execution.ts';
 import { createGraphiql } from './graphiql.ts';
 import { createDocumentCache, createParse } from './limits.ts';
-import { type AnswerContext, negotiate, type Result, toMediaType, toResponse } from './response.ts';
+import {
+  type AnswerContext,
+  negotiate,
+  type Result,
+  toMediaType,
+  toRefusal,
+  toResponse,
+} from './response.ts';
 import { schema } from './schema.ts';
 
-export interface GraphQLServerOptions {
-  readonly access: AccessControl;
-  readonly rateLimiter: RateLimiter;
-  /** Those that are kept in memory. */
-  readonly responseCache: ResponseCache;
+export interface GraphQLEndpointOptions {
   readonly limits: GraphQLLimits;
   readonly numbers: Numbers;
   readonly telemetry: Telemetry;
@@ -46,52 +42,29 @@ export interface GraphQLServerOptions {
   readonly suggestions: boolean;
 }
 
-/** Whoever takes longer over the body shows the key once more: it may have ended meanwhile. */
-const bodyWithinMs = 500;
-
-/** Answers a request to /graphql. Sets the context's `tenantId`; what else a reply needs is the gateway's. */
-export function createGraphQLServer(
-  options: GraphQLServerOptions,
-): (request: HttpRequest, context: RequestContext) => MaybePromise<HttpResponse> {
-  const { telemetry } = options;
-  const ask = createAsk(options);
+export function createGraphQLEndpoint(options: GraphQLEndpointOptions): Endpoint {
+  const compute = createCompute(options);
   const graphiql = options.graphiql === null ? null : createGraphiql(options.graphiql.apiKey);
   const methods = graphiql === null ? ['POST'] : ['GET', 'POST'];
-  return (request, context) => {
-    const answer = { request, requestId: context.requestId, telemetry };
-    return recover<HttpResponse>(
-      () => {
-        if (graphiql !== null && isForPage(request)) return graphiql(request);
-        assertExecutable(request, methods);
-        return chain(admit(options, request, context), async (entry) => {
-          const text = await context.meter.releaseWhile(() => request.text());
-          const { receivedAt, clientAddress } = context;
-          if (performance.now() - receivedAt > bodyWithinMs) {
-            await options.access.authenticate({
-              headers: request.headers,
-              receivedAt,
-              clientAddress,
-              meter: context.meter,
-            });
-          }
-          return ask(text, { ...entry, request, context, answer });
-        });
-      },
-      (thrown) => toResponse({ errors: [thrown] }, answer),
-    );
+  const route: KeyedRoute = {
+    needsKey: true,
+    operation: null,
+    readsBody: true,
+    prepare: (call) => ({ cacheKey: toCacheKey(call), compute: () => compute(call) }),
+  };
+  return {
+    match(request) {
+      if (graphiql !== null && isForPage(request)) {
+        return { needsKey: false, operation: null, respond: async (it) => graphiql(it) };
+      }
+      assertExecutable(request, methods);
+      return route;
+    },
+    toErrorResponse: toRefusal,
   };
 }
 
-/** A request that was let in. */
-interface Asked extends Admitted {
-  readonly request: HttpRequest;
-  readonly context: RequestContext;
-  readonly answer: AnswerContext;
-}
-
-/** Answers what a body asks. */
-function createAsk(options: GraphQLServerOptions) {
-  const { responseCache, numbers } = options;
+function createCompute({ numbers, telemetry, ...options }: GraphQLEndpointOptions) {
   const steps = createSteps(options);
   let yoga: Promise<Yoga> | undefined;
   const forgetYoga = (error: unknown): never => {
@@ -99,9 +72,9 @@ function createAsk(options: GraphQLServerOptions) {
     yoga = undefined;
     throw error;
   };
-  const read = async (text: string, it: Asked): Promise<ComputedResponse> => {
-    const { access, admission, request, context, answer } = it;
-    const params = parseBody(text);
+  return async ({ request, context, access, admission, body }: Call): Promise<ComputedResponse> => {
+    const answer = { request, requestId: context.requestId, telemetry };
+    const params = parseBody(body);
     const asked = {
       access,
       numbers,
@@ -116,11 +89,11 @@ function createAsk(options: GraphQLServerOptions) {
       yoga ??= createEngine(steps).catch(forgetYoga);
       return { response: await askYoga(await yoga, request, asked), isCacheable: false };
     }
-    const result = await run(steps, { ...asked, request });
-    return { response: toResponse(result, answer), isCacheable: isCacheable(result, params) };
+    const result = await run(steps, { ...asked, request }).catch((thrown: unknown) => ({
+      errors: [thrown],
+    }));
+    return { response: toResponse(result, answer), isCacheable: result.errors === undefined };
   };
-  return (text: string, it: Asked): MaybePromise<HttpResponse> =>
-    getOrCompute(responseCache, toCacheKey(it.request, text, it.access), it, () => read(text, it));
 }
 
 function isForPage({ method, headers }: HttpRequest): boolean {
@@ -157,21 +130,9 @@ function isPlain({ headers }: HttpRequest): boolean {
 }
 
 /** Null for what is not to be kept in memory. */
-function toCacheKey(
-  request: HttpRequest,
-  text: string,
-  { tenantId, numberId }: Access,
-): CacheKey | null {
+function toCacheKey({ request, body }: Call): string | null {
   if (!isPlain(request) || isCostWanted(request)) return null;
-  const mediaType = toMediaType(request.headers.get('accept'));
-  // What is read live may take seconds, and an age is not kept.
-  const isShared = () => !/\b(?:refresh|ageSeconds)\b/.test(text);
-  return { tenantId, numberId, request: `${mediaType} ${text}`, isShared };
-}
-
-/** An age is another one each second, and an error names its request. */
-function isCacheable({ errors }: Result, { query = '' }: GraphQLParams): boolean {
-  return errors === undefined && !/\bageSeconds\b/.test(query);
+  return `${toMediaType(request.headers.get('accept'))} ${body}`;
 }
 
 type ServerContext = Omit<GraphQLContext, 'request'> & {
@@ -216,7 +177,7 @@ const noOperation = 'Could not determine what operation to execute.';
 function createSteps({
   limits,
   suggestions,
-}: Pick<GraphQLServerOptions, 'limits' | 'suggestions'>) {
+}: Pick<GraphQLEndpointOptions, 'limits' | 'suggestions'>) {
   const documents = createDocumentCache();
   const parseWithinLimits = createParse(limits);
   // Those without an error: errors would take more memory than all that is counted of their document.

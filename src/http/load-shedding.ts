@@ -1,4 +1,4 @@
-// Owns the question how busy the process is, whether it is too busy to begin anything more, and how fast it then refuses.
+// Decides whether the process is too busy to begin another request, and at what rate it then refuses.
 
 import type { EventEmitter } from 'node:events';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
@@ -7,23 +7,22 @@ import { GatewayError } from '../errors.ts';
 import type { ReleaseWhile } from './request-context.ts';
 
 export interface LoadShedder extends Disposable {
-  /** Why nothing more is begun; null when there is room. */
+  /** Why no further request may begin; null when one may. */
   findOverload(): Overload | null;
-  /** A request begins. */
+  /** Takes a slot for a request that begins. */
   begin(): InFlightSlot;
-  /** Requests that were begun and not answered, but for those that wait. */
-  readonly underWay: number;
-  /** The mean of the last quarter of a second. */
+  /** Requests that have begun and have not been answered, except those that released their slot. */
+  readonly inFlight: number;
+  /** Mean delay over the last quarter of a second. */
   readonly eventLoopDelayMs: number;
 }
 
-/** The place of a request among those that are under way. */
 export interface InFlightSlot {
-  /** The request was answered. Ending it twice does nothing. */
+  /** To be called once the request has been answered. Calling it twice has no effect. */
   end(): void;
   /**
-   * Gives the place away while something is awaited that costs this process nothing: the caller's own body, or an
-   * upstream. A Meta that hangs must not keep anybody from what is stored.
+   * Frees the slot while `work` waits for the client's body or for an upstream, which costs this process nothing: a slow
+   * upstream must not use up the capacity for stored numbers.
    */
   readonly releaseWhile: ReleaseWhile;
 }
@@ -35,8 +34,8 @@ export interface Overload {
 
 const windowMs = 250;
 const resolutionMs = 10;
-/** A late event loop is the fault of requests when there are many; a fifth of what may be under way is many. */
-const many = 0.2;
+/** Event-loop delay counts as overload only when at least this share of `maxRequests` is in flight. */
+const minInFlightShare = 0.2;
 
 export function createLoadShedder({
   maxRequests,
@@ -44,8 +43,8 @@ export function createLoadShedder({
 }: Pick<Config, 'maxRequests' | 'maxEventLoopDelayMs'>): LoadShedder {
   const histogram = monitorEventLoopDelay({ resolution: resolutionMs });
   histogram.enable();
-  let underWay = 0;
-  // Of two windows, so that one long step of something else is not taken for overload.
+  let inFlight = 0;
+  // Two windows have to be late, so that a single long task is not taken for overload.
   let delays: readonly [previous: number, last: number] = [0, 0];
   const timer = setInterval(() => {
     const { count, mean } = histogram;
@@ -53,18 +52,19 @@ export function createLoadShedder({
     delays = [delays[1], count === 0 ? 0 : Math.max(0, mean / 1e6 - resolutionMs)];
   }, windowMs);
   timer.unref();
-  const isLate = () => Math.min(...delays) > maxEventLoopDelayMs && underWay >= many * maxRequests;
+  const isLate = () =>
+    Math.min(...delays) > maxEventLoopDelayMs && inFlight >= minInFlightShare * maxRequests;
   return {
     findOverload() {
-      if (underWay >= maxRequests) return toOverload('requests under way');
-      return isLate() ? toOverload('event loop delay') : null;
+      if (inFlight >= maxRequests) return createOverload('requests under way');
+      return isLate() ? createOverload('event loop delay') : null;
     },
     begin: () =>
       createSlot((change) => {
-        underWay += change;
+        inFlight += change;
       }),
-    get underWay() {
-      return underWay;
+    get inFlight() {
+      return inFlight;
     },
     get eventLoopDelayMs() {
       return delays[1];
@@ -87,20 +87,20 @@ function createSlot(count: (change: 1 | -1) => void): InFlightSlot {
     releaseWhile(work) {
       waits += 1;
       if (waits === 1 && !hasEnded) count(-1);
-      const comeBack = () => {
+      const takeBack = () => {
         waits -= 1;
         if (waits === 0 && !hasEnded) count(1);
       };
-      const done = toPromise(work);
-      // The first to hear of it, so that whoever waits goes on in its place.
-      done.then(comeBack, comeBack);
+      const done = callAsync(work);
+      // Registered first, so that the slot is taken back before the request continues.
+      done.then(takeBack, takeBack);
       return done;
     },
   };
 }
 
-/** An `async` function would answer a turn later. */
-function toPromise<T>(work: () => Promise<T>): Promise<T> {
+/** Unlike an `async` function, settles in the same microtask as the promise of `work`. */
+function callAsync<T>(work: () => Promise<T>): Promise<T> {
   try {
     return work();
   } catch (error) {
@@ -108,35 +108,38 @@ function toPromise<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** Resolves when it is the turn of whoever waits there; one who leaves before gives the turn back. */
-export type RefusalPacer = (waiting: Pick<EventEmitter, 'once' | 'off'>) => Promise<void>;
+/** Resolves when the refusal may be sent. The turn of a connection that closes before is given to the next one. */
+export type RefusalPacer = (connection: Pick<EventEmitter, 'once' | 'off'>) => Promise<void>;
 
-/** An even pace, however many ask; nobody waits longer than `mostMs`, and then it is not kept. `close` means leaving. */
+/**
+ * Spaces refusals evenly, at most `perSecond`. Clients that are refused often retry at once, and a refusal costs half as
+ * much as a cached response: unpaced, the process would do little else. A refusal waits at most `maxMs`; when more are
+ * waiting than fit, the pace is exceeded.
+ */
 export function createRefusalPacer(perSecond: number, maxMs: number): RefusalPacer {
   const stepMs = 1_000 / perSecond;
   let nextAt = 0;
-  const giveBack = () => {
+  const giveTurnBack = () => {
     nextAt -= stepMs;
   };
-  return async (waiting) => {
+  return async (connection) => {
     const now = performance.now();
     const waitMs = Math.max(0, nextAt - now);
     const { promise, resolve } = Promise.withResolvers<void>();
     if (waitMs > maxMs) {
-      // No turn of its own, and none to give back.
       setTimeout(resolve, maxMs);
       return await promise;
     }
     nextAt = now + waitMs + stepMs;
     if (waitMs === 0) return;
     setTimeout(resolve, waitMs);
-    waiting.once('close', giveBack);
+    connection.once('close', giveTurnBack);
     await promise;
-    waiting.off('close', giveBack);
+    connection.off('close', giveTurnBack);
   };
 }
 
-function toOverload(reason: Overload['reason']): Overload {
-  const message = 'The gateway has more to do than it can; try again in a moment.';
+function createOverload(reason: Overload['reason']): Overload {
+  const message = 'The gateway is overloaded; retry in a moment.';
   return { reason, error: new GatewayError('UNAVAILABLE', message, { retryAfterSeconds: 1 }) };
 }

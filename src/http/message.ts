@@ -1,40 +1,39 @@
-// Owns the form in which requests and answers pass between the server edge and the doors. A Request and a Response of
-// fetch cost more than the work of most requests; whoever has or wants these converts them here.
+// Requests and responses as the pipeline and the endpoints exchange them, and their conversion from and to those of Node
+// and of fetch.
 
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import { GatewayError } from '../errors.ts';
 
-/** The part of fetch's Headers that is needed. Names are in lower case, those that are asked for too. */
+/** The part of fetch's Headers that is needed. All names are in lower case. */
 export interface HttpHeaders extends Iterable<[name: string, value: string]> {
   get(name: string): string | null;
 }
 
+/** Cheaper than a Request of fetch, which costs more than most requests take to answer. */
 export interface HttpRequest {
   readonly method: string;
-  /** To the letter as it was sent: one that would have to be tidied up first is refused by the edge. */
+  /** Exactly as it was sent, without the query string. */
   readonly path: string;
-  /** With its question mark; '' when there is none. */
+  /** The query string with its question mark; '' when there is none. */
   readonly search: string;
   readonly headers: HttpHeaders;
-  /** Aborted when the caller has gone. Made when it is first looked at. */
+  /** Aborted when the client disconnects. Created on first use. */
   readonly signal: AbortSignal;
-  /**
-   * The body, read when it is asked for, which is once at most. Rejects with INVALID_REQUEST when it is too large or no
-   * UTF-8.
-   */
+  /** Reads the body, once at most. Rejects with INVALID_REQUEST when it is too large or is not UTF-8. */
   text(): Promise<string>;
 }
 
-/**
- * The names of headers are in lower case. A text or its bytes need no more than one write, and the length is the edge's to
- * tell.
- */
+/** All header names are in lower case. `content-length` is added when the response is sent. */
 export interface HttpResponse {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string | Buffer<ArrayBuffer> | ReadableStream<Uint8Array> | null;
 }
 
-/** The host is not looked at: it is the caller's to choose. */
+/** The largest body that is read. */
+export const maxBodyBytes = 100_000;
+
+/** The host is ignored, because the client chooses it. */
 export function fromFetchRequest(request: Request): HttpRequest {
   const { pathname: path, search } = new URL(request.url);
   const { method, headers, signal } = request;
@@ -44,22 +43,12 @@ export function fromFetchRequest(request: Request): HttpRequest {
     search,
     headers,
     signal,
-    text: async () => toText(await request.arrayBuffer()),
+    text: async () => decodeBody(await request.arrayBuffer()),
   };
 }
 
-/** The same as on the wire, with the length of a text. */
 export function toFetchResponse({ status, headers, body }: HttpResponse): Response {
   return new Response(body, { status, headers: withContentLength(headers, body) });
-}
-
-/** The headers with the length of the body, where that is known. */
-export function withContentLength(
-  headers: HttpResponse['headers'],
-  body: HttpResponse['body'],
-): HttpResponse['headers'] {
-  if (body === null || body instanceof ReadableStream) return headers;
-  return { ...headers, 'content-length': String(Buffer.byteLength(body)) };
 }
 
 /** Reads the body to its end. */
@@ -72,10 +61,121 @@ export async function fromFetchResponse(response: Response): Promise<HttpRespons
   };
 }
 
+/** Adds the length of the body where it is known. */
+export function withContentLength(
+  headers: HttpResponse['headers'],
+  body: HttpResponse['body'],
+): HttpResponse['headers'] {
+  if (body === null || body instanceof ReadableStream) return headers;
+  return { ...headers, 'content-length': String(Buffer.byteLength(body)) };
+}
+
+/** A class for its lazy getter: see "Object shapes" in test/bench/README.md. */
+export class NodeRequest implements HttpRequest {
+  readonly method: string;
+  readonly path: string;
+  readonly search: string;
+  readonly headers: HttpHeaders;
+  readonly #incoming: IncomingMessage;
+  readonly #outgoing: ServerResponse;
+  #disconnected: AbortController | undefined;
+
+  constructor(incoming: IncomingMessage, outgoing: ServerResponse) {
+    const { url = '', method = 'GET' } = incoming;
+    const end = url.indexOf('?');
+    this.method = method;
+    this.path = end === -1 ? url : url.slice(0, end);
+    this.search = end === -1 ? '' : url.slice(end);
+    this.headers = new NodeHeaders(incoming.headers);
+    this.#incoming = incoming;
+    this.#outgoing = outgoing;
+  }
+
+  get signal(): AbortSignal {
+    this.#disconnected ??= abortOnDisconnect(this.#outgoing);
+    return this.#disconnected.signal;
+  }
+
+  text(): Promise<string> {
+    return readBody(this.#incoming, this.#outgoing);
+  }
+}
+
+class NodeHeaders implements HttpHeaders {
+  readonly #headers: IncomingHttpHeaders;
+
+  constructor(headers: IncomingHttpHeaders) {
+    this.#headers = headers;
+  }
+
+  get(name: string): string | null {
+    return toHeaderValue(this.#headers[name]);
+  }
+
+  *[Symbol.iterator](): Iterator<[name: string, value: string]> {
+    for (const [name, values] of Object.entries(this.#headers)) {
+      const value = toHeaderValue(values);
+      if (value !== null) yield [name, value];
+    }
+  }
+}
+
+function toHeaderValue(values: string | readonly string[] | undefined): string | null {
+  return typeof values === 'string' ? values : (values?.join(', ') ?? null);
+}
+
+function abortOnDisconnect(outgoing: ServerResponse): AbortController {
+  const controller = new AbortController();
+  const abort = () => {
+    if (hasDisconnected(outgoing)) controller.abort(new Error('The client disconnected.'));
+  };
+  if (outgoing.destroyed) abort();
+  else outgoing.once('close', abort);
+  return controller;
+}
+
+/** Whether the client disconnected before the whole response was sent. */
+export function hasDisconnected(outgoing: ServerResponse): boolean {
+  return outgoing.destroyed && !outgoing.writableFinished;
+}
+
+function readBody(incoming: IncomingMessage, outgoing: ServerResponse): Promise<string> {
+  const announcedBytes = Number(incoming.headers['content-length'] ?? 0);
+  if (announcedBytes > maxBodyBytes) return Promise.reject(createTooLargeError());
+  // A client that sent `Expect: 100-continue` holds its body back until then. HTTP/1.0 has no such header.
+  if (incoming.headers.expect !== undefined && incoming.httpVersion === '1.1') {
+    outgoing.writeContinue();
+  }
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  incoming.on('data', (chunk: Buffer) => {
+    bytes += chunk.length;
+    if (bytes <= maxBodyBytes) return chunks.push(chunk);
+    incoming.pause();
+    return reject(createTooLargeError());
+  });
+  incoming.once('end', () => {
+    try {
+      resolve(decodeBody(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)));
+    } catch (error) {
+      reject(error);
+    }
+  });
+  incoming.once('error', reject);
+  // A destroyed message emits no further event.
+  if (incoming.destroyed) reject(new Error('The client disconnected.'));
+  return promise;
+}
+
+function createTooLargeError(): GatewayError {
+  const message = `The body is larger than ${maxBodyBytes} bytes.`;
+  return new GatewayError('INVALID_REQUEST', message);
+}
+
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
-/** The text of a body, without a byte order mark. Throws INVALID_REQUEST for what is no UTF-8. */
-export function toText(bytes: ArrayBuffer | Uint8Array): string {
+function decodeBody(bytes: ArrayBuffer | Uint8Array): string {
   try {
     return utf8.decode(bytes);
   } catch (cause) {

@@ -1,164 +1,223 @@
-// Owns the way of every request to its door and back: its id, its place among those under way, CORS, the rate headers and
-// its line in the log. What a request means is its door's.
+// What happens to every request, in this order, from its arrival to its line in the log. Read this file first.
 
 import { randomUUID } from 'node:crypto';
+import type { AccessControl } from '../access/access.ts';
 import { createClientAddressResolver } from '../access/client-address.ts';
+import type { RateLimiter } from '../access/rate-limit.ts';
 import type { Config } from '../config.ts';
-import { GatewayError } from '../errors.ts';
-import {
-  type HttpHeaders,
-  type HttpRequest,
-  type HttpResponse,
-  withContentLength,
-} from './message.ts';
-import type { LoadShedder } from './load-shedding.ts';
+import { GatewayError, toGatewayError } from '../errors.ts';
+import { chain, type MaybePromise, recover } from '../maybe-promise.ts';
 import type { Metrics } from '../metrics.ts';
-import { chain, recover, type MaybePromise } from '../maybe-promise.ts';
-import { type RequestContext, createRequestContext, readRequestId } from './request-context.ts';
 import type { Telemetry } from '../telemetry.ts';
-
-/** Who answers at a path. */
-export interface Endpoint {
-  answer(request: HttpRequest, context: RequestContext): MaybePromise<HttpResponse>;
-  /**
-   * Its answer to this error, for a request of which nothing more is known than its header `accept`. Without
-   * x-request-id, as `answer`.
-   */
-  refuse(error: GatewayError, requestId: string, accept: string | null): HttpResponse;
-}
+import { addCorsHeaders, isPreflight, toPreflightResponse } from './cors.ts';
+import type { Call, Endpoint, KeyedRoute } from './endpoint.ts';
+import type { LoadShedder } from './load-shedding.ts';
+import { type HttpRequest, type HttpResponse, withContentLength } from './message.ts';
+import { createRequestContext, readRequestId, type RequestContext } from './request-context.ts';
+import type { ResponseCache } from './response-cache.ts';
 
 export interface PipelineOptions {
-  /** By their exact path. */
-  readonly doors: ReadonlyMap<string, Endpoint>;
-  /** Answers at all other paths. */
+  readonly graphql: Endpoint;
+  /** Also responds at unknown paths. */
   readonly rest: Endpoint;
+  readonly access: Pick<AccessControl, 'authenticate'>;
+  readonly rateLimiter: RateLimiter;
+  readonly responseCache: ResponseCache;
+  readonly load: LoadShedder;
   readonly config: Pick<Config, 'corsOrigins' | 'trustedProxies'>;
   readonly telemetry: Telemetry;
-  readonly metrics: Metrics;
-  readonly load: LoadShedder;
+  readonly metrics: Pick<Metrics, 'requestShed'>;
 }
 
 export interface Pipeline {
-  /** Answers a request to any of the doors; never throws. `address` is that of the socket it came over. */
-  answer(request: HttpRequest, address?: string): MaybePromise<HttpResponse>;
-  /** Answers with this error what no door should see, like any other request. */
-  refuse(error: GatewayError, request: HttpRequest, address?: string): MaybePromise<HttpResponse>;
-  /** The answer, with this status, to what is too broken to be a request. */
-  refuseBroken(error: GatewayError, status: number): HttpResponse;
-  /** The refusal of what would be too much right now, made at next to no cost; null when there is room. */
+  /** Never throws. `address` is that of the socket. */
+  handle(request: HttpRequest, address?: string): MaybePromise<HttpResponse>;
+  /** Responds with an error that the server has found, and otherwise as `handle`. */
+  reject(error: GatewayError, request: HttpRequest, address?: string): MaybePromise<HttpResponse>;
+  /** The response to bytes that are no HTTP request. */
+  rejectMalformed(error: GatewayError, status: number): HttpResponse;
+  /** The refusal of a request that the process is too busy for; null when it may begin. Costs next to nothing. */
   shed(request: Pick<HttpRequest, 'path' | 'headers'>): HttpResponse | null;
 }
 
 export function createPipeline(options: PipelineOptions): Pipeline {
-  const { doors, rest } = options;
-  const findDoor = (path: string) => doors.get(path) ?? rest;
-  const pass = createPass(options);
-  return {
-    answer: (request, address) => pass(findDoor(request.path), request, address),
-    refuse(error, request, address) {
-      const door = findDoor(request.path);
-      const answer: Endpoint['answer'] = (_, { requestId }) =>
-        door.refuse(error, requestId, request.headers.get('accept'));
-      return pass({ ...door, answer }, request, address);
-    },
-    refuseBroken(error, status) {
-      const requestId = randomUUID();
-      // None of what was sent: whatever could not be taken apart may hold a key in any place.
-      const asked = { method: null, path: null, tenantId: null, keyId: null };
-      options.telemetry.requestAnswered({ requestId, ...asked, status, durationMs: 0 });
-      const { headers, body } = rest.refuse(error, requestId, null);
-      return { status, headers: { ...headers, 'x-request-id': requestId }, body };
-    },
-    shed: (request) => shed(options, findDoor(request.path), request),
-  };
-}
+  const { graphql, rest, load, config, telemetry } = options;
+  const resolveAddress = createClientAddressResolver(config.trustedProxies);
+  const findEndpoint = (path: string): Endpoint => (path === '/graphql' ? graphql : rest);
 
-type Pass = (door: Endpoint, request: HttpRequest, address?: string) => MaybePromise<HttpResponse>;
-
-function createPass({ config, telemetry, load }: PipelineOptions): Pass {
-  const { corsOrigins, trustedProxies } = config;
-  const findSource = createClientAddressResolver(trustedProxies);
-  const ask = (
-    door: Endpoint,
+  const run = (
     request: HttpRequest,
-    context: RequestContext,
-  ): MaybePromise<HttpResponse> =>
-    corsOrigins.length > 0 && isPreflight(request)
-      ? toPreflight(request, corsOrigins)
-      : door.answer(request, context);
-  const conclude = (
-    request: HttpRequest,
-    context: RequestContext,
-    response: HttpResponse,
-  ): HttpResponse => {
-    context.admission?.leave();
-    telemetry.requestAnswered({
-      requestId: context.requestId,
-      method: request.method,
-      path: request.path,
-      status: response.status,
-      durationMs: Math.round(performance.now() - context.receivedAt),
-      tenantId: context.tenantId,
-      keyId: context.keyId,
-      operation: context.operation,
-    });
-    const { status, headers, body } = request.method === 'HEAD' ? withoutBody(response) : response;
-    const sent = { ...headers, 'x-request-id': context.requestId };
-    addRateHeaders(sent, context);
-    if (corsOrigins.length > 0) addCorsHeaders(sent, request.headers, corsOrigins);
-    return { status, headers: sent, body };
-  };
-  return (door, request, address) => {
-    const { headers } = request;
+    address: string | undefined,
+    respond: (endpoint: Endpoint, context: RequestContext) => MaybePromise<HttpResponse>,
+  ): MaybePromise<HttpResponse> => {
+    // 1. The server has already called `shed`. The request takes a slot, and gets an id, the client's address and a meter.
     const slot = load.begin();
-    const context = createRequestContext(headers, findSource(address, headers), slot.releaseWhile);
-    const answered = recover(
-      () => ask(door, request, context),
-      (thrown) => {
-        telemetry.requestFailed(context.requestId, thrown);
-        return toDefect(door, request, context);
-      },
+    const clientAddress = resolveAddress(address, request.headers);
+    const context = createRequestContext(request.headers, clientAddress, slot.releaseWhile);
+    const endpoint = findEndpoint(request.path);
+    const responded = recover(
+      // 2. to 9. See `respond` below.
+      () => respond(endpoint, context),
+      // An error of any step becomes a response in the form of the API.
+      (thrown) => respondWithError(endpoint, thrown, request, context, telemetry),
     );
-    return chain(answered, (response) => {
+    return chain(responded, (response) => {
+      // 10. The slot is freed, the line is logged, and the headers that every response has are added.
       slot.end();
-      return conclude(request, context, response);
+      context.admission?.leave();
+      logRequest(telemetry, request, context, response.status);
+      return addCommonHeaders(response, request, context, config.corsOrigins);
     });
+  };
+
+  return {
+    handle: (request, address) =>
+      run(request, address, (endpoint, context) => respond(options, endpoint, request, context)),
+    reject: (error, request, address) =>
+      run(request, address, () => {
+        throw error;
+      }),
+    rejectMalformed: (error, status) => rejectMalformed(options, error, status),
+    shed: ({ path, headers }) => shed(options, findEndpoint(path), headers),
   };
 }
 
-// Each door answers its own errors; this is for a defect in a door itself.
-function toDefect(
-  door: Endpoint,
+function respond(
+  options: PipelineOptions,
+  endpoint: Endpoint,
   request: HttpRequest,
+  context: RequestContext,
+): MaybePromise<HttpResponse> {
+  const { access: accessControl, rateLimiter, responseCache, config } = options;
+  const { receivedAt, clientAddress, meter } = context;
+  // 2. CORS preflights carry no key.
+  if (config.corsOrigins.length > 0 && isPreflight(request)) {
+    return toPreflightResponse(request, config.corsOrigins);
+  }
+  // 3. The path, the method and the content type.
+  const route = endpoint.match(request);
+  context.operation = route.operation;
+  if (!route.needsKey) return route.respond(request);
+
+  // 4. The API key: its form, then the key cache, then the database.
+  const { headers } = request;
+  const authenticate = () =>
+    accessControl.authenticate({ headers, receivedAt, clientAddress, meter });
+  return chain(authenticate(), (access) => {
+    context.tenantId = access.tenantId;
+    context.keyId = access.keyId;
+    // 5. The tenant's limits: requests in flight, and points in the current window.
+    return chain(rateLimiter.admit(access.tenantId, context), (admission) =>
+      // 6. The body, at most 100 kB.
+      chain(readBody(route, request, context, authenticate), (body) => {
+        const call: Call = { request, context, access, admission, body };
+        const { cacheKey, compute } = route.prepare(call);
+        // 7. The response cache.
+        // 8. What the API does: GraphQL parses, validates, limits, charges and executes; REST charges and calls the core.
+        const computed =
+          cacheKey === null
+            ? compute().then(({ response }) => response)
+            : responseCache.getOrCompute({ ...toScope(access), request: cacheKey }, call, compute);
+        // 9. A response that the client already has is answered with 304.
+        return chain(computed, (response) => toConditional(request, response));
+      }),
+    );
+  });
+}
+
+const toScope = ({ tenantId, numberId }: Call['access']) => ({ tenantId, numberId });
+
+/** A key may be revoked while a slow body arrives, so it is verified again after this time. */
+const maxBodyMs = 500;
+
+function readBody(
+  { readsBody }: KeyedRoute,
+  request: HttpRequest,
+  { receivedAt, meter }: RequestContext,
+  authenticate: () => MaybePromise<unknown>,
+): MaybePromise<string> {
+  if (!readsBody) return '';
+  return meter
+    .releaseWhile(() => request.text())
+    .then((body) =>
+      performance.now() - receivedAt > maxBodyMs ? chain(authenticate(), () => body) : body,
+    );
+}
+
+// https://www.rfc-editor.org/rfc/rfc9110#section-13.1.2
+function toConditional(request: HttpRequest, response: HttpResponse): HttpResponse {
+  const { etag } = response.headers;
+  const ifNoneMatch = request.headers.get('if-none-match');
+  if (etag === undefined || ifNoneMatch === null || !matchesEtag(ifNoneMatch, etag))
+    return response;
+  const { 'content-type': _, ...headers } = response.headers;
+  return { status: 304, headers, body: null };
+}
+
+/** A list or `*`, compared without regard to weakness. */
+function matchesEtag(ifNoneMatch: string, etag: string): boolean {
+  if (ifNoneMatch.trim() === '*') return true;
+  const given: readonly string[] = ifNoneMatch.match(/"[^"]*"/g) ?? [];
+  return given.includes(etag);
+}
+
+/** Logs defects, and the causes of UNAVAILABLE. Tells the caller nothing of an error that is not ours. */
+function respondWithError(
+  endpoint: Endpoint,
+  thrown: unknown,
+  { headers, signal }: HttpRequest,
   { requestId }: RequestContext,
+  telemetry: Telemetry,
 ): HttpResponse {
-  const error = new GatewayError('INTERNAL', 'Something went wrong on our side.');
-  return door.refuse(error, requestId, request.headers.get('accept'));
+  const error = signal.aborted
+    ? new GatewayError('UNAVAILABLE', 'The client disconnected.', { retryAfterSeconds: 1 })
+    : toGatewayError(thrown);
+  const isDefect = error.code === 'INTERNAL';
+  if (isDefect || (error.code === 'UNAVAILABLE' && error.cause !== undefined)) {
+    telemetry.requestFailed(requestId, thrown);
+  }
+  return endpoint.toErrorResponse(error, requestId, headers.get('accept'));
+}
+
+function logRequest(
+  telemetry: Telemetry,
+  { method, path }: HttpRequest,
+  { requestId, receivedAt, tenantId, keyId, operation }: RequestContext,
+  status: number,
+): void {
+  const durationMs = Math.round(performance.now() - receivedAt);
+  telemetry.requestAnswered({
+    requestId,
+    method,
+    path,
+    status,
+    durationMs,
+    tenantId,
+    keyId,
+    operation,
+  });
+}
+
+function addCommonHeaders(
+  response: HttpResponse,
+  request: HttpRequest,
+  context: RequestContext,
+  corsOrigins: readonly string[],
+): HttpResponse {
+  const isHead = request.method === 'HEAD';
+  const { status, headers, body } = isHead ? withoutBody(response) : response;
+  const sent = { ...headers, 'x-request-id': context.requestId };
+  addRateLimitHeaders(sent, context);
+  if (corsOrigins.length > 0) addCorsHeaders(sent, request.headers, corsOrigins);
+  return { status, headers: sent, body };
 }
 
 function withoutBody({ status, headers, body }: HttpResponse): HttpResponse {
   return { status, headers: withContentLength(headers, body), body: null };
 }
 
-function shed(
-  { config, load, metrics }: PipelineOptions,
-  door: Endpoint,
-  { headers: asked }: Pick<HttpRequest, 'headers'>,
-): HttpResponse | null {
-  const overload = load.findOverload();
-  if (overload === null) return null;
-  metrics.requestShed(overload.reason);
-  const requestId = readRequestId(asked);
-  const { status, headers, body } = door.refuse(overload.error, requestId, asked.get('accept'));
-  const sent = { ...headers, 'x-request-id': requestId };
-  if (config.corsOrigins.length > 0) addCorsHeaders(sent, asked, config.corsOrigins);
-  return { status, headers: sent, body };
-}
-
-type Headers = Record<string, string>;
-
 // https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-10
-function addRateHeaders(headers: Headers, { admission }: RequestContext): void {
+function addRateLimitHeaders(headers: Record<string, string>, { admission }: RequestContext): void {
   const standing = admission?.standing ?? null;
   if (standing === null) return;
   const { limit, remaining, resetAt, seconds } = standing;
@@ -167,35 +226,31 @@ function addRateHeaders(headers: Headers, { admission }: RequestContext): void {
   headers['ratelimit'] = `"points";r=${remaining};t=${resetSeconds}`;
 }
 
-function isPreflight({ method, headers }: HttpRequest): boolean {
-  return method === 'OPTIONS' && headers.get('access-control-request-method') !== null;
+function shed(
+  { config, load, metrics }: PipelineOptions,
+  endpoint: Endpoint,
+  requestHeaders: HttpRequest['headers'],
+): HttpResponse | null {
+  const overload = load.findOverload();
+  if (overload === null) return null;
+  metrics.requestShed(overload.reason);
+  const requestId = readRequestId(requestHeaders);
+  const accept = requestHeaders.get('accept');
+  const { status, headers, body } = endpoint.toErrorResponse(overload.error, requestId, accept);
+  const sent = { ...headers, 'x-request-id': requestId };
+  if (config.corsOrigins.length > 0) addCorsHeaders(sent, requestHeaders, config.corsOrigins);
+  return { status, headers: sent, body };
 }
 
-function toPreflight({ headers }: HttpRequest, origins: readonly string[]): HttpResponse {
-  const allowed = findOrigin(headers, origins) !== null;
-  return { status: 204, headers: allowed ? preflightHeaders : {}, body: null };
-}
-
-const preflightHeaders = {
-  'access-control-allow-methods': 'GET, HEAD, POST',
-  'access-control-allow-headers':
-    'content-type, if-none-match, x-api-key, x-include-cost, x-request-id',
-  'access-control-max-age': '600',
-};
-
-// Keys travel in a header that a page sets itself, so no cookies and no credentials are allowed.
-function addCorsHeaders(headers: Headers, asked: HttpHeaders, origins: readonly string[]): void {
-  const origin = findOrigin(asked, origins);
-  if (origin !== null) {
-    headers['access-control-allow-origin'] = origin;
-    headers['access-control-expose-headers'] =
-      'etag, ratelimit, ratelimit-policy, retry-after, x-request-id';
-  }
-  const { vary } = headers;
-  headers['vary'] = vary === undefined ? 'origin' : `${vary}, origin`;
-}
-
-function findOrigin(headers: HttpHeaders, origins: readonly string[]): string | null {
-  const origin = headers.get('origin');
-  return origin !== null && origins.includes(origin) ? origin : null;
+function rejectMalformed(
+  { rest, telemetry }: PipelineOptions,
+  error: GatewayError,
+  status: number,
+): HttpResponse {
+  const requestId = randomUUID();
+  // Nothing of what was sent is logged: any part of a malformed request may hold a key.
+  const unknown = { method: null, path: null, tenantId: null, keyId: null };
+  telemetry.requestAnswered({ requestId, ...unknown, status, durationMs: 0 });
+  const { headers, body } = rest.toErrorResponse(error, requestId, null);
+  return { status, headers: { ...headers, 'x-request-id': requestId }, body };
 }

@@ -1,335 +1,228 @@
-// Owns the answers that are kept in memory: an answer is given again until the database tells that something of its tenant
-// has changed, or the moment comes at which it would say something else by itself. What may be kept is the doors' to say.
+// Responses kept in memory. One is served again until the database announces a change of its tenant's data, or until the
+// moment at which it would differ by itself. The endpoints decide what may be kept.
 
+import { LRUCache } from 'lru-cache';
 import type { ChangeFeed } from '../database/change-feed.ts';
-import type { HttpResponse } from './message.ts';
 import type { MaybePromise } from '../maybe-promise.ts';
+import type { HttpResponse } from './message.ts';
 import type { RequestContext } from './request-context.ts';
 
 export interface CacheKey {
   readonly tenantId: string;
-  /** The number that the key is bound to; null for a tenant-scoped key. */
+  /** The number that the API key is bound to; null for a tenant-scoped key. */
   readonly numberId: string | null;
-  /** Everything else that the answer depends on; the same text for what is asked in the same way. */
+  /** Everything else that the response depends on. */
   readonly request: string;
-  /** Whether an answer to it can nearly always be kept, so that who asks the same meanwhile may as well wait for it. */
-  readonly isShared?: () => boolean;
 }
 
-/** A 200, without what the gateway adds to each answer. */
-export interface CachedResponse extends Pick<HttpResponse, 'headers'> {
-  /** Its bytes, made once: to write a text means to encode it each time. */
-  readonly body: Buffer<ArrayBuffer>;
-  /** What it has cost beside the request's own point, to be charged each time. */
-  readonly points: number;
-  /** The name of what was asked, for metrics. */
-  readonly operation: string | null;
-}
-
-export interface CacheEntry {
-  readonly answer: CachedResponse;
-  /** The first moment at which it would be another one although nothing was written; null for none. */
-  readonly until: Date | null;
-}
-
-export interface Recollection {
-  /** Null: it is to be read. */
-  readonly answer: CachedResponse | null;
-  /**
-   * Waits for what somebody else is reading for the same question, nothing having changed since. Resolves to null when that
-   * cannot be kept, is good no longer by the time it is there, or takes too long. Null: nobody is.
-   */
-  readonly join: (() => Promise<CachedResponse | null>) | null;
-  /** Lets others wait for what is read from now on; to be called with what was kept of it, also when it failed. */
-  begin(): (kept: CacheEntry | null) => void;
-  /** Keeps what was read since, unless something has changed meanwhile. */
-  keep(kept: CacheEntry): void;
-}
-
-export interface ResponseCache extends Disposable {
-  /** To be asked before anything is read. */
-  recall(question: CacheKey): Recollection;
-}
-
-/** What was read, and whether it may be given again as far as its door knows. */
 export interface ComputedResponse {
   readonly response: HttpResponse;
+  /** Whether the endpoint allows it to be served again. A live read is never kept, whatever the endpoint says. */
   readonly isCacheable: boolean;
 }
 
-/** Whoever asks, and what is known of the request. */
+/** The request for which a response is looked up. */
 export interface Caller {
   readonly admission: {
+    /** Takes points that this process holds; false when they have to be charged. */
     spend(points: number): boolean;
     charge(points: number): Promise<void>;
-    /** With the request's own point. */
+    /** Including the point that every request costs. */
     readonly spent: number;
   };
   readonly context: RequestContext;
 }
 
+export interface ResponseCache {
+  /**
+   * The cached response, charged like a computed one, or else what `compute` returns. When an entry has expired, one request
+   * recomputes it; concurrent ones wait for the result, at most one second.
+   */
+  getOrCompute(
+    key: CacheKey,
+    caller: Caller,
+    compute: () => Promise<ComputedResponse>,
+  ): MaybePromise<HttpResponse>;
+}
+
 export interface ResponseCacheOptions {
-  readonly changes: ChangeFeed;
-  /** Most bytes in memory, estimated from above; half of them for one tenant. */
+  readonly changes: Pick<ChangeFeed, 'versionOf'>;
+  /** Bound in bytes, estimated from above. One tenant takes at most half of it. */
   readonly maxBytes: number;
   readonly now: () => Date;
-  /** Where the answer to a question comes from; `shared`: from somebody else's reading. */
-  readonly onRecall?: (source: 'memory' | 'shared' | 'read') => void;
+  /** Called for each response with where it came from; `shared`: from another request's computation. */
+  readonly onLookup?: (source: 'memory' | 'shared' | 'read') => void;
 }
 
-/** For a gateway that keeps nothing. */
+/** Computes every response. */
 export const disabledResponseCache: ResponseCache = {
-  recall: () => unknown,
-  [Symbol.dispose]: () => undefined,
+  getOrCompute: (_key, _caller, compute) => compute().then(({ response }) => response),
 };
 
-const doNothing = (): void => undefined;
+interface CacheEntry {
+  readonly tenantId: string;
+  /** See `ChangeFeed.versionOf`. */
+  readonly version: number;
+  /** See `RequestMeter.validUntil`. */
+  readonly validUntil: Date | null;
+  readonly headers: HttpResponse['headers'];
+  /** Encoded once: writing a string encodes it each time. */
+  readonly body: Buffer<ArrayBuffer>;
+  /** What computing it cost beside the point of the request. */
+  readonly points: number;
+  readonly operation: string | null;
+  readonly size: number;
+}
 
-const unknown: Recollection = {
-  answer: null,
-  join: null,
-  begin: () => doNothing,
-  keep: doNothing,
-};
+interface Computation {
+  readonly version: number;
+  /** Null when the result cannot be served again. */
+  readonly entry: Promise<CacheEntry | null>;
+}
 
-export function createResponseCache({
-  changes,
-  maxBytes,
-  now,
-  onRecall,
-}: ResponseCacheOptions): ResponseCache {
-  const memory = createMemory(maxBytes);
-  const leave = changes.subscribe(({ tenantId }) => {
-    if (tenantId === null) memory.dropAll();
-    else memory.drop(tenantId);
-  });
-  const isGood = ({ until }: CacheEntry): boolean => until === null || now() < until;
-  // What is read while changes may go unheard is counted all the same.
-  const unkept: Recollection = {
-    ...unknown,
-    begin() {
-      onRecall?.('read');
-      return doNothing;
-    },
+export function createResponseCache(options: ResponseCacheOptions): ResponseCache {
+  const { changes, now, onLookup } = options;
+  const entries = createEntries(options.maxBytes);
+  const computations = new Map<string, Computation>();
+  const hasExpired = ({ validUntil }: CacheEntry): boolean =>
+    validUntil !== null && now() >= validUntil;
+
+  const computeAndStore = async (
+    { id, key, version }: { id: string; key: CacheKey; version: number },
+    caller: Caller,
+    compute: () => Promise<ComputedResponse>,
+  ): Promise<HttpResponse> => {
+    onLookup?.('read');
+    const { promise, resolve } = Promise.withResolvers<CacheEntry | null>();
+    const computation = { version, entry: promise };
+    computations.set(id, computation);
+    let entry: CacheEntry | null = null;
+    try {
+      const { response, isCacheable } = await compute();
+      entry = isCacheable ? createEntry(id, key, version, response, caller) : null;
+      if (entry === null) return response;
+      const isCurrent = changes.versionOf(key.tenantId, 'numbers') === version;
+      if (isCurrent && !hasExpired(entry)) entries.set(id, entry);
+      return { ...response, body: entry.body };
+    } finally {
+      if (computations.get(id) === computation) computations.delete(id);
+      resolve(entry !== null && !hasExpired(entry) ? entry : null);
+    }
   };
+
   return {
-    recall({ tenantId, numberId, request }) {
-      if (!changes.isCurrent()) return unkept;
-      const shelf = memory.get(tenantId);
-      const name = `${numberId ?? ''}\0${request}`;
-      const kept = shelf.kept.get(name);
-      if (kept !== undefined && isGood(kept)) {
-        memory.touch(shelf, name, kept);
-        onRecall?.('memory');
-        return { ...unknown, answer: kept.answer };
+    getOrCompute(key, caller, compute) {
+      const version = changes.versionOf(key.tenantId, 'numbers');
+      if (version === null) {
+        onLookup?.('read');
+        return compute().then(({ response }) => response);
       }
-      const underWay = shelf.underWay.get(name);
-      return {
-        answer: null,
-        join: underWay === undefined ? null : () => waitFor(underWay, onRecall),
-        begin() {
-          onRecall?.('read');
-          const { promise, resolve } = Promise.withResolvers<CachedResponse | null>();
-          shelf.underWay.set(name, promise);
-          return (read) => {
-            if (shelf.underWay.get(name) === promise) shelf.underWay.delete(name);
-            resolve(read !== null && isGood(read) ? read.answer : null);
-          };
-        },
-        keep: (read) => memory.put(shelf, name, read),
-      };
-    },
-    [Symbol.dispose]() {
-      leave();
-      memory.dropAll();
+      const id = `${key.tenantId}\0${key.numberId ?? ''}\0${key.request}`;
+      const entry = entries.get(id);
+      if (entry?.version === version && !hasExpired(entry)) {
+        onLookup?.('memory');
+        return serveCached(entry, caller);
+      }
+      const keyed = { id, key, version };
+      const running = computations.get(id);
+      // Only what has been cached before is worth waiting for: it is known to be cacheable and quick to compute.
+      if (entry === undefined || running?.version !== version) {
+        return computeAndStore(keyed, caller, compute);
+      }
+      return waitFor(running.entry).then((shared) => {
+        if (shared === null) return computeAndStore(keyed, caller, compute);
+        onLookup?.('shared');
+        return serveCached(shared, caller);
+      });
     },
   };
-}
-
-/**
- * Milliseconds. A reading takes a few. One that takes longer may take until its deadline, and who had waited for all of it
- * in vain would only then begin to read, with a deadline of his own, whether his caller is still there or not.
- */
-const patienceMs = 1_000;
-
-/** Null as well when it takes too long. */
-async function waitFor(
-  underWay: Promise<CachedResponse | null>,
-  onRecall: ResponseCacheOptions['onRecall'],
-): Promise<CachedResponse | null> {
-  const late = Promise.withResolvers<null>();
-  const timer = setTimeout(late.resolve, patienceMs, null);
-  try {
-    const answer = await Promise.race([underWay, late.promise]);
-    if (answer !== null) onRecall?.('shared');
-    return answer;
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-/**
- * The answer that was kept, charged as if it were read, or else the one that is read now, which is kept if it can be:
- * never an error, nor what was read live. `question`: null for what is not to be kept at all. When an answer is good no
- * longer, one of all who ask for it reads it for them: a process with much to do would else read it for hundreds.
- */
-export function getOrCompute(
-  answers: ResponseCache,
-  question: CacheKey | null,
-  asker: Caller,
-  read: () => Promise<ComputedResponse>,
-): MaybePromise<HttpResponse> {
-  if (question === null) return read().then(({ response }) => response);
-  const recollection = answers.recall(question);
-  const { answer: kept, join } = recollection;
-  if (kept !== null) return serveCached(kept, asker);
-  if (join === null || question.isShared?.() !== true)
-    return readAndKeep(recollection, asker, read);
-  return join().then((answer) =>
-    answer === null ? readAndKeep(recollection, asker, read) : serveCached(answer, asker),
-  );
 }
 
 function serveCached(
-  kept: CachedResponse,
+  { headers, body, points, operation }: CacheEntry,
   { admission, context }: Caller,
 ): MaybePromise<HttpResponse> {
-  context.operation = kept.operation;
-  const response = { status: 200, headers: kept.headers, body: kept.body };
-  return admission.spend(kept.points)
-    ? response
-    : admission.charge(kept.points).then(() => response);
+  context.operation = operation;
+  const response = { status: 200, headers, body };
+  return admission.spend(points) ? response : admission.charge(points).then(() => response);
 }
 
-async function readAndKeep(
-  recollection: Recollection,
+/** Null for what is never kept: errors, live reads, streams. */
+function createEntry(
+  id: string,
+  { tenantId }: CacheKey,
+  version: number,
+  { status, headers, body }: HttpResponse,
   { admission, context }: Caller,
-  read: () => Promise<ComputedResponse>,
-): Promise<HttpResponse> {
-  const end = recollection.begin();
-  let kept: CacheEntry | null = null;
-  try {
-    const { response, isCacheable } = await read();
-    const { status, headers, body } = response;
-    const {
-      operation,
-      meter: { validUntil, isLive },
-    } = context;
-    const isKept = recollection.keep !== doNothing && isCacheable && !isLive && status === 200;
-    if (!isKept || typeof body !== 'string') return response;
-    const answer = { headers, body: toOwnBytes(body), points: admission.spent - 1, operation };
-    kept = { answer, until: validUntil };
-    recollection.keep(kept);
-    return { status, headers, body: answer.body };
-  } finally {
-    end(kept);
-  }
+): CacheEntry | null {
+  const { operation, meter } = context;
+  if (status !== 200 || meter.isLive || typeof body !== 'string') return null;
+  const bytes = encode(body);
+  return {
+    tenantId,
+    version,
+    validUntil: meter.validUntil,
+    headers,
+    body: bytes,
+    points: admission.spent - 1,
+    operation,
+    size: entryOverheadBytes + 2 * id.length + bytes.length,
+  };
 }
 
-/** In memory of their own: small buffers share a block, and one that is kept would keep all of it. */
-function toOwnBytes(text: string): Buffer<ArrayBuffer> {
+/** Not from Node's buffer pool, whose blocks would be kept as a whole. */
+function encode(text: string): Buffer<ArrayBuffer> {
   const bytes = Buffer.allocUnsafeSlow(Buffer.byteLength(text));
   bytes.write(text);
   return bytes;
 }
 
-/** All that is kept for a tenant. A change puts another one in its place, so that it is known by itself. */
-interface Shelf {
-  readonly tenantId: string;
-  /** The one that was used last stands last. */
-  readonly kept: Map<string, CacheEntry>;
-  /** What is read for it right now. */
-  readonly underWay: Map<string, Promise<CachedResponse | null>>;
-  bytes: number;
+/** Beyond that, whoever waits computes the response itself, so that its own deadline still holds. */
+const maxWaitMs = 1_000;
+
+async function waitFor(entry: Promise<CacheEntry | null>): Promise<CacheEntry | null> {
+  const late = Promise.withResolvers<null>();
+  const timer = setTimeout(late.resolve, maxWaitMs, null);
+  try {
+    return await Promise.race([entry, late.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
-/** An empty shelf, and an answer beside its texts, take about so many bytes. */
-const shelfBytes = 400;
-const answerBytes = 1_000;
+/** What an entry takes beside its body and its key. */
+const entryOverheadBytes = 1_000;
 
-interface Memory {
-  get(tenantId: string): Shelf;
-  touch(shelf: Shelf, name: string, kept: CacheEntry): void;
-  /** Nothing happens when the shelf is there no more. */
-  put(shelf: Shelf, name: string, kept: CacheEntry): void;
-  drop(tenantId: string): void;
-  dropAll(): void;
-}
-
-/**
- * Forgets what was not used for the longest time: first of the tenants, then of a tenant's answers. What is used is moved
- * to the end of its line only once half of the memory is taken, since moving costs more than all else about an answer.
- */
-function createMemory(maxBytes: number): Memory {
-  // The one that was asked last stands last.
-  const shelves = new Map<string, Shelf>();
-  let bytes = 0;
-  const isRoomy = () => bytes <= maxBytes / 2;
-  const drop = (tenantId: string): void => {
-    bytes -= shelves.get(tenantId)?.bytes ?? 0;
-    shelves.delete(tenantId);
+/** The least recently used entries are evicted first: of all, or of a tenant that would take more than half. */
+function createEntries(maxBytes: number) {
+  const maxTenantBytes = maxBytes / 2;
+  const bytesOf = new Map<string, number>();
+  const count = (tenantId: string, bytes: number): void => {
+    const total = (bytesOf.get(tenantId) ?? 0) + bytes;
+    if (total === 0) bytesOf.delete(tenantId);
+    else bytesOf.set(tenantId, total);
   };
-  const makeRoom = (): void => {
-    for (const shelf of shelves.values()) {
-      if (bytes <= maxBytes) return;
-      bytes -= trim(shelf, shelf.bytes - (bytes - maxBytes));
-      if (bytes > maxBytes) drop(shelf.tenantId);
+  const cache = new LRUCache<string, CacheEntry>({
+    maxSize: maxBytes,
+    maxEntrySize: maxTenantBytes,
+    sizeCalculation: ({ size }) => size,
+    dispose: ({ tenantId, size }) => count(tenantId, -size),
+  });
+  /** Down to half of the tenant's bound, so that the scan is rare. */
+  const evictTenant = (tenantId: string): void => {
+    for (const id of [...cache.rkeys()]) {
+      if ((bytesOf.get(tenantId) ?? 0) <= maxTenantBytes / 2) return;
+      if (cache.peek(id)?.tenantId === tenantId) cache.delete(id);
     }
   };
   return {
-    get(tenantId) {
-      const found = shelves.get(tenantId);
-      if (found !== undefined && isRoomy()) return found;
-      const shelf = found ?? { tenantId, kept: new Map(), underWay: new Map(), bytes: shelfBytes };
-      if (!shelves.delete(tenantId)) bytes += shelfBytes;
-      shelves.set(tenantId, shelf);
-      makeRoom();
-      return shelf;
-    },
-    touch(shelf, name, kept) {
-      if (isRoomy()) return;
-      shelf.kept.delete(name);
-      shelf.kept.set(name, kept);
-    },
-    put(shelf, name, kept) {
-      const size = toBytes(name, kept);
-      const maxEntryBytes = maxBytes / 2;
-      if (shelves.get(shelf.tenantId) !== shelf || size + shelfBytes > maxEntryBytes) return;
-      bytes -= remove(shelf, name) + trim(shelf, maxEntryBytes - size);
-      shelf.kept.set(name, kept);
-      shelf.bytes += size;
-      bytes += size;
-      makeRoom();
-    },
-    drop,
-    dropAll() {
-      shelves.clear();
-      bytes = 0;
+    get: (id: string) => cache.get(id),
+    set(id: string, entry: CacheEntry): void {
+      const { tenantId, size } = entry;
+      if (size > maxTenantBytes) return;
+      if ((bytesOf.get(tenantId) ?? 0) + size > maxTenantBytes) evictTenant(tenantId);
+      cache.set(id, entry);
+      count(tenantId, size);
     },
   };
-}
-
-/** Answers how many bytes that frees. */
-function remove(shelf: Shelf, name: string): number {
-  const kept = shelf.kept.get(name);
-  if (kept === undefined) return 0;
-  const size = toBytes(name, kept);
-  shelf.kept.delete(name);
-  shelf.bytes -= size;
-  return size;
-}
-
-/** Takes the oldest away until no more than so many bytes are left, or none. Answers how many bytes that frees. */
-function trim(shelf: Shelf, bytes: number): number {
-  let freed = 0;
-  for (const oldest of shelf.kept.keys()) {
-    if (shelf.bytes <= bytes) break;
-    freed += remove(shelf, oldest);
-  }
-  return freed;
-}
-
-// A character of the name takes two bytes at most.
-function toBytes(name: string, { answer }: CacheEntry): number {
-  return answerBytes + 2 * name.length + answer.body.length;
 }

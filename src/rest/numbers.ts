@@ -1,5 +1,5 @@
-// Owns what REST says about numbers: its handlers, and the JSON members in their order. Which of Meta's fields are
-// shown is said by the tables of numbers/meta.ts.
+// The handlers of the number routes, and the JSON members of numbers in their documented order. Which of Meta's fields are
+// included is decided by the tables of numbers/meta.ts.
 
 import type { Access } from '../access/access.ts';
 import { type Field, type MetaBlock, metaBlocks } from '../numbers/meta.ts';
@@ -12,19 +12,18 @@ import type {
 } from '../numbers/number.ts';
 import type { Numbers } from '../numbers/numbers.ts';
 
-/** A request whose key was verified and whose parameters were checked. */
-export interface Question {
+export interface HandlerInput {
   readonly access: Access;
   /** The id in the path; '' for a route without one. */
   readonly id: string;
-  /** The query parameters of the route that were given. */
-  readonly query: Readonly<Record<string, string | undefined>>;
-  /** Aborted when the caller has gone. */
+  /** The query parameters that were sent, of those that the route has. */
+  readonly query: Readonly<Record<string, string>>;
+  /** Aborted when the client disconnects. */
   readonly signal: AbortSignal;
 }
 
-/** Makes the JSON of a 200; throws a GatewayError for any other answer. */
-export type Handler = (question: Question) => Promise<unknown>;
+/** Returns the JSON value of a 200; throws a GatewayError for any other status. */
+export type Handler = (input: HandlerInput) => Promise<unknown>;
 
 export function createNumberHandlers(numbers: Numbers): {
   readonly listNumbers: Handler;
@@ -49,7 +48,7 @@ export function createNumberHandlers(numbers: Numbers): {
   };
 }
 
-/** What `toListItem` looks at. */
+/** The members that `toListItem` reads. */
 export const listProjection: Projection = {
   details: true,
   apiKeys: true,
@@ -57,7 +56,7 @@ export const listProjection: Projection = {
   meta: null,
 };
 
-/** What `toDetail` looks at. */
+/** The members that `toDetail` reads. */
 const detailProjection: Projection = {
   details: true,
   apiKeys: false,
@@ -65,7 +64,7 @@ const detailProjection: Projection = {
   meta: ['phone', 'profile', 'waba'],
 };
 
-/** The fields of a block that REST shows, in its order. */
+/** The fields of a block that REST includes, in order. */
 export function listRestFields(block: MetaBlock): readonly Field[] {
   const fields: readonly Field[] = metaBlocks[block];
   return fields.filter((field) => field.rest);
@@ -78,7 +77,7 @@ export function toListItem(number: WhatsAppNumber) {
     number: number.number,
     name: number.name,
     provider: number.provider,
-    // Member by member: what is added to a hint one day is not shown by accident.
+    // Member by member, so that a member added to the hint later is not published by accident.
     apiKeys: number.apiKeys.map(({ name, keyPrefix, keyLast4 }) => ({ name, keyPrefix, keyLast4 })),
     state: number.state,
     isFullyConnected: number.isFullyConnected,
@@ -127,7 +126,7 @@ function toBlock(
 ): Readonly<Record<string, unknown>> | null {
   const value = snapshot?.value ?? null;
   if (value === null) return null;
-  // The core has put null for what Meta did not give.
+  // The core has set null for what Meta did not return.
   const members = new Map<string, unknown>(Object.entries(value));
   return Object.fromEntries(restNames[block].map((name) => [name, members.get(name)]));
 }

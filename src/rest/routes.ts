@@ -1,59 +1,86 @@
-// Owns the REST edge: the route table, and what all routes share, which is dispatch, query parsing, ETags and the error
-// reply. What a route answers is its handler's; how the table is documented is openapi.ts's.
+// The REST endpoint: the route table, and what all routes share: dispatch, query parameters, prices and the error reply.
 
 import { hash } from 'node:crypto';
-import type { AccessControl } from '../access/access.ts';
-import { type RateLimiter, prices, type Admission } from '../access/rate-limit.ts';
-import { admit } from '../access/admission.ts';
-import { type ResponseCache, type ComputedResponse, getOrCompute } from '../http/response-cache.ts';
-import { type ErrorCode, GatewayError, toGatewayError } from '../errors.ts';
+import { prices } from '../access/rate-limit.ts';
+import { type ErrorCode, GatewayError } from '../errors.ts';
+import type { Call, Endpoint, KeyedRoute } from '../http/endpoint.ts';
 import type { HttpRequest, HttpResponse } from '../http/message.ts';
+import type { RequestMeter } from '../http/request-context.ts';
 import type { Numbers } from '../numbers/numbers.ts';
-import { chain, recover, type MaybePromise } from '../maybe-promise.ts';
-import type { RequestContext } from '../http/request-context.ts';
-import type { Telemetry } from '../telemetry.ts';
-import { createNumberHandlers, type Handler, type Question } from './numbers.ts';
+import { createNumberHandlers, type Handler, type HandlerInput } from './numbers.ts';
 import { type QueryParameter, type RouteDescription, toOpenApi } from './openapi.ts';
 
-export interface RestOptions {
-  readonly access: AccessControl;
-  readonly rateLimiter: RateLimiter;
-  /** Those that are kept in memory. */
-  readonly responseCache: ResponseCache;
-  readonly numbers: Numbers;
-  readonly telemetry: Telemetry;
+/** A row of the route table. A GET row also responds to HEAD. */
+export interface RestRoute extends RouteDescription {
+  readonly handler: Handler;
+  /** What it may cost beside the point of the request; nothing if absent. */
+  readonly maxPrice?: (query: HandlerInput['query'], access: Call['access']) => number;
+  /** Whether it only reads what is stored, so that the response may be cached; no if absent. */
+  readonly isStored?: (query: HandlerInput['query']) => boolean;
 }
 
-/** A row of the route table. A GET is answered to HEAD too. */
-export interface Route extends RouteDescription {
-  readonly answer: Handler;
-  /** What it costs at most beside the request's own point; nothing unless told. */
-  readonly price?: (query: Question['query']) => number;
-  /** Whether it only shows what is stored, so that its answer may be kept until that changes; no unless told. */
-  readonly isStored?: (query: Readonly<Record<string, string>>) => boolean;
+export function createRestEndpoint(options: { readonly numbers: Numbers }): Endpoint {
+  const paths = groupByPath(createRoutes(options));
+  return {
+    match(request) {
+      const { route, id } = findRoute(paths, request);
+      return toKeyedRoute(route, id);
+    },
+    toErrorResponse,
+  };
 }
 
-/**
- * Answers what is not GraphQL's. At the door, in this order: the exact path, the method, the key, the allowance, the query;
- * then the handler. Never throws; what is thrown becomes an error reply, and a defect is logged with the request id.
- */
-export function createRestRouter(
-  options: RestOptions,
-): (request: HttpRequest, context: RequestContext) => MaybePromise<HttpResponse> {
-  const places = toPlaces(createRoutes(options));
-  return (request, context) =>
-    recover(
-      () => answer(options, places, request, context),
-      (thrown) => {
-        const error = toFailure(options.telemetry, request, context, thrown);
-        return toErrorResponse(error, context.requestId);
-      },
-    );
+function toKeyedRoute(route: RestRoute, id: string): KeyedRoute {
+  const { operationId } = route;
+  return {
+    needsKey: true,
+    operation: operationId,
+    readsBody: false,
+    prepare(call) {
+      const query = parseQuery(route, call.request.search);
+      const isStored = route.isStored?.(query) === true;
+      return {
+        cacheKey: isStored ? `${operationId} ${id}` : null,
+        async compute() {
+          const input = { access: call.access, id, query, signal: call.request.signal };
+          const value = await chargeAndHandle(route, input, call);
+          return { response: toJsonResponse(value), isCacheable: true };
+        },
+      };
+    },
+  };
 }
 
-function createRoutes(options: RestOptions): readonly Route[] {
-  const routes: readonly Route[] = [
-    ...createNumberRoutes(options),
+/** Charges the highest price first, and gives back what was not used: also after an error, which may have read nothing. */
+async function chargeAndHandle(
+  { handler, maxPrice }: RestRoute,
+  input: HandlerInput,
+  { admission, context: { meter } }: Call,
+): Promise<unknown> {
+  const requested = maxPrice?.(input.query, input.access) ?? 0;
+  await admission.charge(requested);
+  const settle = (value: unknown) =>
+    admission.settle(requested - toActualPrice(requested, value, meter));
+  try {
+    const value = await handler(input);
+    settle(value);
+    return value;
+  } catch (error) {
+    // Reads of a client that has disconnected may still be running, and are counted only when they end.
+    if (!input.signal.aborted) settle(null);
+    throw error;
+  }
+}
+
+function toActualPrice(requested: number, value: unknown, { upstreamCalls }: RequestMeter): number {
+  if (requested === 0) return 0;
+  const listed = Array.isArray(value) ? value.length * prices.listedNumber : 0;
+  return Math.ceil(prices.number + listed + upstreamCalls * prices.read);
+}
+
+function createRoutes({ numbers }: { readonly numbers: Numbers }): readonly RestRoute[] {
+  const routes: readonly RestRoute[] = [
+    ...createNumberRoutes(numbers),
     {
       method: 'GET',
       path: '/v1/openapi.json',
@@ -62,14 +89,14 @@ function createRoutes(options: RestOptions): readonly Route[] {
       description: 'The OpenAPI 3.1 description of this API.',
       reply: 'OpenApiDocument',
       errors: [],
-      answer: async () => document,
+      handler: async () => document,
     },
   ];
   const document = toOpenApi(routes);
   return routes;
 }
 
-function createNumberRoutes({ numbers }: Pick<RestOptions, 'numbers'>): readonly Route[] {
+function createNumberRoutes(numbers: Numbers): readonly RestRoute[] {
   const { listNumbers, getNumber, getNumberStatus } = createNumberHandlers(numbers);
   return [
     {
@@ -78,11 +105,11 @@ function createNumberRoutes({ numbers }: Pick<RestOptions, 'numbers'>): readonly
       operationId: 'listNumbers',
       summary: 'List all numbers',
       description:
-        "The numbers of the key's tenant, by creation, then id. Nothing is read live; ask for the status of a number to check its connection.",
+        "All numbers of the key's tenant, ordered by creation, then by id. Nothing is read live; request the status of a number to check its connection.",
       reply: 'NumberList',
       errors: [],
-      answer: listNumbers,
-      price: () => prices.list,
+      handler: listNumbers,
+      maxPrice: () => prices.list,
       isStored: () => true,
     },
     {
@@ -91,12 +118,12 @@ function createNumberRoutes({ numbers }: Pick<RestOptions, 'numbers'>): readonly
       operationId: 'getNumber',
       summary: 'Full detail of one number',
       description:
-        "What is known of a number, its health, and for one of Meta's what the Graph API said last. A live reading answers 200 when at least one part could be read; the others keep their last good values.",
+        "A number, its health, and for a Meta number the last snapshot from Meta's Graph API. With `refresh`, responds with 200 when at least one part could be read; the other parts keep their last good values.",
       query: [refresh],
       reply: 'NumberDetail',
-      errors: ofLiveReading,
-      answer: getNumber,
-      price: (query) => prices.number + (query['refresh'] === undefined ? 0 : 3 * prices.read),
+      errors: liveReadErrors,
+      handler: getNumber,
+      maxPrice: (query) => prices.number + (query['refresh'] === undefined ? 0 : 3 * prices.read),
       isStored: (query) => query['refresh'] === undefined,
     },
     {
@@ -105,11 +132,11 @@ function createNumberRoutes({ numbers }: Pick<RestOptions, 'numbers'>): readonly
       operationId: 'getNumberStatus',
       summary: 'Live connection state of one number',
       description:
-        'The connection state as it is now: from Meta, or from the session engine where there is one, otherwise as stored.',
+        'The current connection state: read from Meta, or from the session engine if one is configured, otherwise the stored state.',
       reply: 'NumberStatus',
-      errors: ofLiveReading,
-      answer: getNumberStatus,
-      price: () => prices.number + prices.read,
+      errors: liveReadErrors,
+      handler: getNumberStatus,
+      maxPrice: () => prices.number + prices.read,
     },
   ];
 }
@@ -117,10 +144,11 @@ function createNumberRoutes({ numbers }: Pick<RestOptions, 'numbers'>): readonly
 const refresh: QueryParameter = {
   name: 'refresh',
   values: ['1', 'true'],
-  description: 'Reads the number live and stores what was read. Left out: the last snapshot.',
+  description:
+    'Reads the number live and stores the result. If absent, the last snapshot is returned.',
 };
 
-const ofLiveReading: readonly ErrorCode[] = [
+const liveReadErrors: readonly ErrorCode[] = [
   'NUMBER_NOT_FOUND',
   'META_UNAVAILABLE',
   'META_ACCESS_DENIED',
@@ -128,23 +156,23 @@ const ofLiveReading: readonly ErrorCode[] = [
   'META_RATE_LIMITED',
 ];
 
-/** The routes of one path by their method, and what a path must look like to be theirs. */
-interface Place {
-  readonly routes: ReadonlyMap<string, Route>;
+/** The rows of one path by method, and the pattern of the path. */
+interface PathRoutes {
+  readonly routes: ReadonlyMap<string, RestRoute>;
   readonly pattern: RegExp;
   readonly allow: readonly string[];
 }
 
-function toPlaces(routes: readonly Route[]): readonly Place[] {
+function groupByPath(routes: readonly RestRoute[]): readonly PathRoutes[] {
   return [...Map.groupBy(routes, ({ path }) => path)].map(([path, ofPath]) => {
-    const byMethod = new Map<string, Route>(ofPath.map((route) => [route.method, route]));
+    const byMethod = new Map<string, RestRoute>(ofPath.map((route) => [route.method, route]));
     const get = byMethod.get('GET');
     if (get !== undefined) byMethod.set('HEAD', get);
     return { routes: byMethod, pattern: toPattern(path), allow: [...byMethod.keys()] };
   });
 }
 
-/** One segment for each `{name}`, everything else to the letter. */
+/** Each `{name}` matches one segment, everything else matches exactly. */
 function toPattern(path: string): RegExp {
   const source = path
     .split(/\{\w+\}/)
@@ -153,91 +181,23 @@ function toPattern(path: string): RegExp {
   return new RegExp(`^${source}$`);
 }
 
-function answer(
-  options: RestOptions,
-  places: readonly Place[],
-  request: HttpRequest,
-  context: RequestContext,
-): MaybePromise<HttpResponse> {
-  const { route, id } = getRoute(places, request);
-  context.operation = route.operationId;
-  return chain(admit(options, request, context), ({ access, admission }) => {
-    const query = parseQuery(route, request.search);
-    const { tenantId, numberId } = access;
-    const isStored = route.isStored?.(query) === true;
-    const question = {
-      tenantId,
-      numberId,
-      request: `${route.operationId} ${id}`,
-      isShared: always,
-    };
-    const read = async (): Promise<ComputedResponse> => {
-      const asked = { access, id, query, signal: request.signal };
-      const body = await answerForPoints(route, asked, admission, context);
-      return { response: toResponse(JSON.stringify(body)), isCacheable: true };
-    };
-    const answered = getOrCompute(
-      options.responseCache,
-      isStored ? question : null,
-      { admission, context },
-      read,
-    );
-    return chain(answered, (response) => toConditional(request, response));
-  });
-}
-
-const always = () => true;
-
-/** What comes of it, for what that costs: also when it fails, since a refusal may have read nothing. */
-async function answerForPoints(
-  route: Route,
-  asked: Question,
-  admission: Admission,
-  context: RequestContext,
-): Promise<unknown> {
-  const requested = route.price?.(asked.query) ?? 0;
-  await admission.charge(requested);
-  const settle = (body: unknown) =>
-    admission.settle(requested - toActual(requested, body, context));
-  try {
-    const body = await route.answer(asked);
-    settle(body);
-    return body;
-  } catch (error) {
-    // A read is counted when it ends: what is still read for a caller who has gone would otherwise be free.
-    if (!asked.signal.aborted) settle(null);
-    throw error;
-  }
-}
-
-/** What it has cost beside the request's own point. */
-function toActual(
-  requested: number,
-  body: unknown,
-  { meter: { upstreamCalls } }: RequestContext,
-): number {
-  if (requested === 0) return 0;
-  const listed = Array.isArray(body) ? body.length * prices.listedNumber : 0;
-  return Math.ceil(prices.number + listed + upstreamCalls * prices.read);
-}
-
-function getRoute(
-  places: readonly Place[],
+function findRoute(
+  paths: readonly PathRoutes[],
   { path, method }: HttpRequest,
-): { readonly route: Route; readonly id: string } {
-  for (const { routes, pattern, allow } of places) {
-    const found = pattern.exec(path);
-    if (found === null) continue;
+): { readonly route: RestRoute; readonly id: string } {
+  for (const { routes, pattern, allow } of paths) {
+    const match = pattern.exec(path);
+    if (match === null) continue;
     const route = routes.get(method);
-    if (route !== undefined) return { route, id: toId(found[1] ?? '') };
-    const message = `This route answers ${allow.join(' and ')}.`;
+    if (route !== undefined) return { route, id: decodeSegment(match[1] ?? '') };
+    const message = `The methods of this route are ${allow.join(' and ')}.`;
     throw new GatewayError('METHOD_NOT_ALLOWED', message, { allow });
   }
   throw new GatewayError('NOT_FOUND', 'There is no such route; GET /v1/openapi.json lists all.');
 }
 
-// What is no percent-encoding is the id of a missing number as it stands.
-function toId(segment: string): string {
+/** A segment that is not valid percent-encoding is kept as it is: it is the id of no number. */
+function decodeSegment(segment: string): string {
   try {
     return decodeURIComponent(segment);
   } catch {
@@ -245,7 +205,7 @@ function toId(segment: string): string {
   }
 }
 
-function parseQuery({ query = [] }: Route, search: string): Readonly<Record<string, string>> {
+function parseQuery({ query = [] }: RestRoute, search: string): Readonly<Record<string, string>> {
   if (search === '' || query.length === 0) return {};
   const given = new URLSearchParams(search);
   const entries = query.flatMap(({ name, values }) => {
@@ -253,56 +213,27 @@ function parseQuery({ query = [] }: Route, search: string): Readonly<Record<stri
     if (value === undefined) return [];
     if (values.includes(value) && others.length === 0) return [[name, value]];
     const allowed = values.map((it) => `${name}=${it}`).join(' or ');
-    throw new GatewayError(
-      'INVALID_REQUEST',
-      `The query parameter ${name} is given once, as ${allowed}, or left out.`,
-    );
+    const message = `Send the query parameter ${name} once, as ${allowed}, or omit it.`;
+    throw new GatewayError('INVALID_REQUEST', message);
   });
   return Object.fromEntries(entries);
 }
 
-/** An answer belongs to a key, and is asked for again before it is used again. */
-const cacheHeaders = { 'cache-control': 'private, no-cache', vary: 'x-api-key' };
-const jsonHeaders = { ...cacheHeaders, 'content-type': 'application/json; charset=utf-8' };
+const jsonHeaders = {
+  // A response belongs to a key, and has to be revalidated before it is reused.
+  'cache-control': 'private, no-cache',
+  vary: 'x-api-key',
+  'content-type': 'application/json; charset=utf-8',
+};
 
-function toResponse(body: string): HttpResponse {
+function toJsonResponse(value: unknown): HttpResponse {
+  const body = JSON.stringify(value);
   const etag = `"${hash('sha256', body, 'base64url')}"`;
   return { status: 200, headers: { ...jsonHeaders, etag }, body };
 }
 
-function toConditional(request: HttpRequest, response: HttpResponse): HttpResponse {
-  const { etag = '' } = response.headers;
-  if (!hasEtag(request.headers.get('if-none-match') ?? '', etag)) return response;
-  return { status: 304, headers: { ...cacheHeaders, etag }, body: null };
-}
-
-// https://www.rfc-editor.org/rfc/rfc9110#section-13.1.2: a list or `*`, compared without regard to weakness.
-function hasEtag(ifNoneMatch: string, etag: string): boolean {
-  if (ifNoneMatch === '') return false;
-  if (ifNoneMatch.trim() === '*') return true;
-  const given: readonly string[] = ifNoneMatch.match(/"[^"]*"/g) ?? [];
-  return given.includes(etag);
-}
-
-/** The caller's view of what was thrown. Logs a defect, and the cause of what is not available. */
-function toFailure(
-  telemetry: Telemetry,
-  request: HttpRequest,
-  { requestId }: RequestContext,
-  thrown: unknown,
-): GatewayError {
-  if (request.signal.aborted) {
-    return new GatewayError('UNAVAILABLE', 'The caller has gone.', { retryAfterSeconds: 1 });
-  }
-  const error = toGatewayError(thrown);
-  if (error.code === 'INTERNAL' || (error.code === 'UNAVAILABLE' && error.cause !== undefined)) {
-    telemetry.requestFailed(requestId, thrown);
-  }
-  return error;
-}
-
-/** The reply of REST to an error, for all routes and for none. Without x-request-id, which the gateway adds. */
-export function toErrorResponse(error: GatewayError, requestId: string): HttpResponse {
+/** The form of all errors of REST. */
+function toErrorResponse(error: GatewayError, requestId: string): HttpResponse {
   const { code, details, retryAfterSeconds: wait, allow } = error;
   const body = JSON.stringify({
     error: error.message,

@@ -51,7 +51,7 @@ async function ask(
     'content-type': type,
   });
   const sent = new Request('http://gateway.test/graphql', { method: 'POST', headers, body });
-  const answer = await gateway.gateway.answer({
+  const answer = await gateway.gateway.handle({
     ...fromFetchRequest(sent),
     headers: {
       get: (name) => headers.get(name),

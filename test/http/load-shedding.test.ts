@@ -54,11 +54,11 @@ test('a place that was given away is taken again, however the work ends', async 
   const wait = (work: () => Promise<unknown>) =>
     slot
       .releaseWhile(() => {
-        places.push(load.underWay);
+        places.push(load.inFlight);
         return work();
       })
       .catch(String)
-      .then((result) => places.push(load.underWay) && result);
+      .then((result) => places.push(load.inFlight) && result);
   expect(await wait(async () => 'done')).toBe('done');
   expect(await wait(() => Promise.reject(new Error('later')))).toBe('Error: later');
   expect(
@@ -68,5 +68,5 @@ test('a place that was given away is taken again, however the work ends', async 
   ).toBe('Error: at once');
   expect(places).toEqual([0, 1, 0, 1, 0, 1]);
   slot.end();
-  expect(load.underWay).toBe(0);
+  expect(load.inFlight).toBe(0);
 });

@@ -1,13 +1,12 @@
 // The server edge over real sockets: what is no HTTP, clients that take their time, too much at once, and those who leave.
 
 import { once } from 'node:events';
-import { connect, Socket } from 'node:net';
+import { connect, Server, Socket } from 'node:net';
 import { text as readText } from 'node:stream/consumers';
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
 import { GatewayError } from '../../src/errors.ts';
-import { type HttpRequest, fromFetchRequest } from '../../src/http/message.ts';
+import { fromFetchRequest, type HttpRequest, maxBodyBytes } from '../../src/http/message.ts';
 import { type HttpServer, listen } from '../../src/http/server.ts';
-import { maxBodyBytes } from '../../src/http/node-request.ts';
 import { openTestGateway, type TestGateway, type TestTenant } from '../harness.ts';
 
 let gateway: TestGateway;
@@ -21,8 +20,8 @@ beforeAll(async () => {
   tenant = await gateway.addTenant();
   const local = { host: '127.0.0.1', port: 0, noticeMs: 0 };
   server = await listen(gateway.gateway, local);
-  const patience = { headersMs: 300, requestMs: 400, checkMs: 50 };
-  hasty = await listen(gateway.gateway, { ...local, patience });
+  const timeouts = { headersMs: 300, requestMs: 400, checkMs: 50 };
+  hasty = await listen(gateway.gateway, { ...local, timeouts });
 });
 
 afterAll(async () => {
@@ -59,8 +58,8 @@ test('what is no HTTP ends an answer that has begun, and is not written into it'
   const body = new ReadableStream<Uint8Array>({
     start: (controller) => controller.enqueue(Buffer.from('the beginning')),
   });
-  const answer = async () => ({ status: 200, headers: {}, body });
-  const streaming = await listen({ ...gateway.gateway, answer }, { host: '127.0.0.1', port: 0 });
+  const handle = async () => ({ status: 200, headers: {}, body });
+  const streaming = await listen({ ...gateway.gateway, handle }, { host: '127.0.0.1', port: 0 });
   const socket = connect({ host: '127.0.0.1', port: Number(new URL(streaming.url).port) });
   socket.write('GET /v1/numbers HTTP/1.1\r\n\r\n');
   const [beginning] = await once(socket, 'data');
@@ -75,14 +74,14 @@ test('of answers that leave together each finds its way, and one that cannot lea
   const [broken = ''] = paths;
   const asked = Promise.withResolvers<void>();
   let count = 0;
-  const answer = async ({ path }: HttpRequest) => {
+  const handle = async ({ path }: HttpRequest) => {
     count += 1;
     if (count === paths.length) asked.resolve();
     await asked.promise;
     return { status: 200, headers: { 'x-path': path === broken ? '\0' : path }, body: path };
   };
   const crowded = await listen(
-    { ...gateway.gateway, answer },
+    { ...gateway.gateway, handle },
     { host: '127.0.0.1', port: 0, noticeMs: 0 },
   );
   const answers = await Promise.all(
@@ -97,7 +96,7 @@ const toSame = () => ({ status: 200, headers: {}, body: '(answer)' });
 
 test('when more ask than a turn may begin, those who are put off are heard again', async () => {
   const options = { host: '127.0.0.1', port: 0, noticeMs: 0 };
-  const pressed = await listen({ ...gateway.gateway, answer: toSame }, options);
+  const pressed = await listen({ ...gateway.gateway, handle: toSame }, options);
   const { port } = new URL(pressed.url);
   const sockets = Array.from({ length: 2_000 }, () => connect(Number(port), '127.0.0.1'));
   const ask = async () => {
@@ -114,6 +113,18 @@ test('when more ask than a turn may begin, those who are put off are heard again
   await ask();
   for (const socket of sockets) socket.destroy();
   await pressed.drain();
+});
+
+test('errors of the listening server, such as too many open files, are logged and end nothing', async () => {
+  const listening = vi.spyOn(Server.prototype, 'listen');
+  onTestFinished(() => void listening.mockRestore());
+  const listened = await listen(gateway.gateway, { host: '127.0.0.1', port: 0, noticeMs: 0 });
+  const [node] = listening.mock.contexts as Server[];
+  gateway.clearLogLines();
+  for (const code of ['EMFILE', 'ENFILE']) node?.emit('error', new Error(`accept ${code}`));
+  expect(gateway.logLines.filter((line) => /accept E[MN]FILE/.test(line))).toHaveLength(2);
+  expect(await tell(listened, 'GET /livez HTTP/1.1\r\nconnection: close\r\n\r\n')).toContain('200');
+  await listened.drain();
 });
 
 test('headers that never end are given up, in the form of the contract', async () => {
@@ -500,7 +511,7 @@ test.each([
     return { status: response.status, headers: ofAnswer, text: await response.text() };
   };
   // In the words of the refusal, so that nothing at all may differ.
-  const message = 'The gateway has more to do than it can; try again in a moment.';
+  const message = 'The gateway is overloaded; retry in a moment.';
   door.verify = () =>
     Promise.reject(new GatewayError('UNAVAILABLE', message, { retryAfterSeconds: 1 }));
   const ordinary = await ask();

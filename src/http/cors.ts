@@ -1,0 +1,45 @@
+// Cross-origin requests of browsers. Keys are sent in a header that the page sets itself, so credentials are not allowed.
+// https://fetch.spec.whatwg.org/#http-cors-protocol
+
+import type { HttpHeaders, HttpRequest, HttpResponse } from './message.ts';
+
+export function isPreflight({ method, headers }: HttpRequest): boolean {
+  return method === 'OPTIONS' && headers.get('access-control-request-method') !== null;
+}
+
+export function toPreflightResponse(
+  { headers }: HttpRequest,
+  origins: readonly string[],
+): HttpResponse {
+  const isAllowed = findOrigin(headers, origins) !== null;
+  return { status: 204, headers: isAllowed ? preflightHeaders : {}, body: null };
+}
+
+const preflightHeaders = {
+  'access-control-allow-methods': 'GET, HEAD, POST',
+  'access-control-allow-headers':
+    'content-type, if-none-match, x-api-key, x-include-cost, x-request-id',
+  'access-control-max-age': '600',
+};
+
+const exposedHeaders = 'etag, ratelimit, ratelimit-policy, retry-after, x-request-id';
+
+/** Changes `headers`, those of the response. */
+export function addCorsHeaders(
+  headers: Record<string, string>,
+  requestHeaders: HttpHeaders,
+  origins: readonly string[],
+): void {
+  const origin = findOrigin(requestHeaders, origins);
+  if (origin !== null) {
+    headers['access-control-allow-origin'] = origin;
+    headers['access-control-expose-headers'] = exposedHeaders;
+  }
+  const { vary } = headers;
+  headers['vary'] = vary === undefined ? 'origin' : `${vary}, origin`;
+}
+
+function findOrigin(headers: HttpHeaders, origins: readonly string[]): string | null {
+  const origin = headers.get('origin');
+  return origin !== null && origins.includes(origin) ? origin : null;
+}

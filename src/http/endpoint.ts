@@ -1,0 +1,56 @@
+// What the pipeline expects of an API: GraphQL and REST each provide one endpoint.
+
+import type { Access } from '../access/access.ts';
+import type { Admission } from '../access/rate-limit.ts';
+import type { GatewayError } from '../errors.ts';
+import type { MaybePromise } from '../maybe-promise.ts';
+import type { HttpRequest, HttpResponse } from './message.ts';
+import type { RequestContext } from './request-context.ts';
+import type { ComputedResponse } from './response-cache.ts';
+
+export interface Endpoint {
+  /**
+   * Checks the path, the method and the content type, without I/O. Throws NOT_FOUND, METHOD_NOT_ALLOWED or
+   * INVALID_REQUEST.
+   */
+  match(request: HttpRequest): Route;
+  /** The response to an error in the form of this API. `accept` is the request's header. */
+  toErrorResponse(error: GatewayError, requestId: string, accept: string | null): HttpResponse;
+}
+
+export type Route = PublicRoute | KeyedRoute;
+
+/** Responds without an API key. */
+export interface PublicRoute {
+  readonly needsKey: false;
+  /** See `RequestContext.operation`. */
+  readonly operation: string | null;
+  respond(request: HttpRequest): MaybePromise<HttpResponse>;
+}
+
+/** Responds once the key has been verified and the tenant's limits have been checked. */
+export interface KeyedRoute {
+  readonly needsKey: true;
+  readonly operation: string | null;
+  /** Whether the pipeline reads the body before it calls `prepare`. */
+  readonly readsBody: boolean;
+  /** Parses what was sent. Throws INVALID_REQUEST. */
+  prepare(call: Call): PreparedCall;
+}
+
+/** An admitted request. */
+export interface Call {
+  readonly request: HttpRequest;
+  readonly context: RequestContext;
+  readonly access: Access;
+  readonly admission: Admission;
+  /** '' unless the route reads the body. */
+  readonly body: string;
+}
+
+export interface PreparedCall {
+  /** What the response depends on besides the tenant and the key's scope; null when it is never cached. */
+  readonly cacheKey: string | null;
+  /** May throw; the error is answered in the form of the API. */
+  compute(): Promise<ComputedResponse>;
+}

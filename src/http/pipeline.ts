@@ -48,7 +48,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
   const run = (
     request: HttpRequest,
     address: string | undefined,
-    respond: (endpoint: Endpoint, context: RequestContext) => MaybePromise<HttpResponse>,
+    work: (endpoint: Endpoint, context: RequestContext) => MaybePromise<HttpResponse>,
   ): MaybePromise<HttpResponse> => {
     // 1. The server has already called `shed`. The request takes a slot, and gets an id, the client's address and a meter.
     const slot = load.begin();
@@ -57,7 +57,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     const endpoint = findEndpoint(request.path);
     const responded = recover(
       // 2. to 9. See `respond` below.
-      () => respond(endpoint, context),
+      () => work(endpoint, context),
       // An error of any step becomes a response in the form of the API.
       (thrown) => respondWithError(endpoint, thrown, request, context, telemetry),
     );

@@ -210,9 +210,10 @@ function createEntries(maxBytes: number) {
   });
   /** Down to half of the tenant's bound, so that the scan is rare. */
   const evictTenant = (tenantId: string): void => {
-    for (const id of [...cache.rkeys()]) {
+    const ids = cache.rkeys().filter((id) => cache.peek(id)?.tenantId === tenantId);
+    for (const id of ids.toArray()) {
       if ((bytesOf.get(tenantId) ?? 0) <= maxTenantBytes / 2) return;
-      if (cache.peek(id)?.tenantId === tenantId) cache.delete(id);
+      cache.delete(id);
     }
   };
   return {

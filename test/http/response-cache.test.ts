@@ -43,8 +43,11 @@ async function openCache({ maxBytes = 1_000_000 } = {}) {
     { key: changed, validUntil = null, isLive = false }: Request = {},
     from: ResponseCache = cache,
   ) => {
-    const spend = (points: number) => charged.push(points) > 0;
-    const admission = { spend, charge: async () => undefined, spent: 3 };
+    const admission = {
+      spend: (points: number) => charged.push(points) > 0,
+      charge: async () => undefined,
+      spent: 3,
+    };
     const context = createRequestContext(new Headers());
     Object.assign(context.meter, { validUntil, isLive });
     context.operation = 'list';
@@ -212,17 +215,17 @@ describe('a response is not stored', () => {
   });
 });
 
+async function openExpired() {
+  const it = await openCache();
+  await it.store('expired');
+  await it.store('expired', { request: 'another' });
+  it.changes.tell({ tenantId: 'a', keys: false });
+  it.sources.length = 0;
+  return it;
+}
+
 describe('a cached response that has expired', () => {
   afterEach(() => void vi.useRealTimers());
-
-  async function openExpired() {
-    const it = await openCache();
-    await it.store('expired');
-    await it.store('expired', { request: 'another' });
-    it.changes.tell({ tenantId: 'a', keys: false });
-    it.sources.length = 0;
-    return it;
-  }
 
   test('is recomputed once for concurrent requests, and each of them is charged', async () => {
     await using it = await openExpired();

@@ -82,34 +82,12 @@ interface Computation {
 
 export function createResponseCache(options: ResponseCacheOptions): ResponseCache {
   const { changes, now, onLookup } = options;
-  const entries = createEntries(options.maxBytes);
-  const computations = new Map<string, Computation>();
-  const hasExpired = ({ validUntil }: CacheEntry): boolean =>
-    validUntil !== null && now() >= validUntil;
-
-  const computeAndStore = async (
-    { id, key, version }: { id: string; key: CacheKey; version: number },
-    caller: Caller,
-    compute: () => Promise<ComputedResponse>,
-  ): Promise<HttpResponse> => {
-    onLookup?.('read');
-    const { promise, resolve } = Promise.withResolvers<CacheEntry | null>();
-    const computation = { version, entry: promise };
-    computations.set(id, computation);
-    let entry: CacheEntry | null = null;
-    try {
-      const { response, isCacheable } = await compute();
-      entry = isCacheable ? createEntry(id, key, version, response, caller) : null;
-      if (entry === null) return response;
-      const isCurrent = changes.versionOf(key.tenantId, 'numbers') === version;
-      if (isCurrent && !hasExpired(entry)) entries.set(id, entry);
-      return { ...response, body: entry.body };
-    } finally {
-      if (computations.get(id) === computation) computations.delete(id);
-      resolve(entry !== null && !hasExpired(entry) ? entry : null);
-    }
+  const state: State = {
+    options,
+    entries: createEntries(options.maxBytes),
+    computations: new Map(),
+    hasExpired: ({ validUntil }) => validUntil !== null && now() >= validUntil,
   };
-
   return {
     getOrCompute(key, caller, compute) {
       const version = changes.versionOf(key.tenantId, 'numbers');
@@ -117,25 +95,69 @@ export function createResponseCache(options: ResponseCacheOptions): ResponseCach
         onLookup?.('read');
         return compute().then(({ response }) => response);
       }
-      const id = `${key.tenantId}\0${key.numberId ?? ''}\0${key.request}`;
-      const entry = entries.get(id);
-      if (entry?.version === version && !hasExpired(entry)) {
+      const lookup = { id: toId(key), tenantId: key.tenantId, version };
+      const entry = state.entries.get(lookup.id);
+      if (entry?.version === version && !state.hasExpired(entry)) {
         onLookup?.('memory');
         return serveCached(entry, caller);
       }
-      const keyed = { id, key, version };
-      const running = computations.get(id);
+      const running = state.computations.get(lookup.id);
       // Only what has been cached before is worth waiting for: it is known to be cacheable and quick to compute.
       if (entry === undefined || running?.version !== version) {
-        return computeAndStore(keyed, caller, compute);
+        return computeAndStore(state, lookup, caller, compute);
       }
       return waitFor(running.entry).then((shared) => {
-        if (shared === null) return computeAndStore(keyed, caller, compute);
+        if (shared === null) return computeAndStore(state, lookup, caller, compute);
         onLookup?.('shared');
         return serveCached(shared, caller);
       });
     },
   };
+}
+
+interface State {
+  readonly options: ResponseCacheOptions;
+  readonly entries: ReturnType<typeof createEntries>;
+  readonly computations: Map<string, Computation>;
+  readonly hasExpired: (entry: CacheEntry) => boolean;
+}
+
+interface Lookup {
+  readonly id: string;
+  readonly tenantId: string;
+  /** Read before the computation begins. */
+  readonly version: number;
+}
+
+function toId({ tenantId, numberId, request }: CacheKey): string {
+  return `${tenantId}\0${numberId ?? ''}\0${request}`;
+}
+
+async function computeAndStore(
+  { options: { changes, onLookup }, entries, computations, hasExpired }: State,
+  lookup: Lookup,
+  caller: Caller,
+  compute: () => Promise<ComputedResponse>,
+): Promise<HttpResponse> {
+  onLookup?.('read');
+  const { id, tenantId, version } = lookup;
+  const { promise, resolve } = Promise.withResolvers<CacheEntry | null>();
+  const computation = { version, entry: promise };
+  computations.set(id, computation);
+  let shared: CacheEntry | null = null;
+  try {
+    const { response, isCacheable } = await compute();
+    const entry = isCacheable ? createEntry(lookup, response, caller) : null;
+    if (entry === null) return response;
+    if (!hasExpired(entry)) {
+      shared = entry;
+      if (changes.versionOf(tenantId, 'numbers') === version) entries.set(id, entry);
+    }
+    return { ...response, body: entry.body };
+  } finally {
+    if (computations.get(id) === computation) computations.delete(id);
+    resolve(shared);
+  }
 }
 
 function serveCached(
@@ -149,9 +171,7 @@ function serveCached(
 
 /** Null for what is never kept: errors, live reads, streams. */
 function createEntry(
-  id: string,
-  { tenantId }: CacheKey,
-  version: number,
+  { id, tenantId, version }: Lookup,
   { status, headers, body }: HttpResponse,
   { admission, context }: Caller,
 ): CacheEntry | null {

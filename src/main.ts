@@ -1,6 +1,5 @@
 #!/usr/bin/env node
-// Owns the process: arguments, signals and the exit code. The only file that does something when it is imported; what
-// needs a recent Node is loaded after the version was checked.
+// The process: arguments, signals and the exit code. Everything that needs a recent Node is imported after the version check.
 
 import { enableCompileCache, flushCompileCache } from 'node:module';
 import { fileURLToPath } from 'node:url';
@@ -10,7 +9,7 @@ const minNodeVersion = 24;
 
 if (Number.parseInt(process.versions.node, 10) < minNodeVersion) {
   process.stderr.write(
-    `This program needs Node ${minNodeVersion} or newer, and this is ${process.version}. Its npm scripts bring their own: npm ci && npm start\n`,
+    `This program needs Node ${minNodeVersion} or newer; this is ${process.version}. Start it with npm, which brings its own Node: npm ci && npm start\n`,
   );
   process.exitCode = 1;
 } else {
@@ -27,11 +26,11 @@ async function main(): Promise<void> {
     process.on(event, (thrown: unknown) => {
       const text = thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown);
       process.stderr.write(redact(`INTERNAL: ${text}\n`));
-      // What state the rest is in is unknown, so nothing more is done with it.
+      // The state of the rest of the process is unknown, so it does not continue.
       process.exit(1);
     });
   }
-  // Whoever reads what we write may have read enough: `… | head`, or a reader of the log that has ended.
+  // The reader of our output may have ended, as in `… | head`.
   for (const stream of [process.stdout, process.stderr]) {
     stream.on('error', (error: NodeJS.ErrnoException) => {
       if (error.code !== 'EPIPE') throw error;
@@ -43,14 +42,14 @@ async function main(): Promise<void> {
     async listen(gateway, options) {
       const { listen } = await import('./http/server.ts');
       const server = await listen(gateway, options);
-      // Left to its end, a process that is killed would keep nothing of it.
+      // Node writes the cache when the process exits, which a killed process never does.
       flushCompileCache();
       return server;
     },
   });
 }
 
-/** Aborted by the first request to stop; a second one ends the process at once. */
+/** Aborted by the first signal; the second one ends the process at once. */
 function listenForSignals(): AbortSignal {
   const stopping = new AbortController();
   for (const [name, code] of [

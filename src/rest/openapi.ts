@@ -1,5 +1,4 @@
-// Owns the OpenAPI document: made from the route table and the error catalogue, so that it cannot say anything else than
-// they do. The schemas of good answers stand in schemas.ts.
+// The OpenAPI document, generated from the route table and the error catalogue so that it cannot differ from them.
 
 import { type ErrorCode, errorCatalogue } from '../errors.ts';
 import {
@@ -11,30 +10,29 @@ import {
   toText,
 } from './schemas.ts';
 
-/** A query parameter that takes one of a few words; any other value is INVALID_REQUEST. */
+/** A query parameter with a fixed set of values; any other value is INVALID_REQUEST. */
 export interface QueryParameter {
   readonly name: string;
   readonly values: readonly string[];
   readonly description: string;
 }
 
-/** What is told of a route. */
 export interface RouteDescription {
   readonly method: 'GET';
-  /** With `{id}` for the id of a number. */
+  /** `{id}` stands for the id of a number. */
   readonly path: string;
   readonly operationId: string;
   readonly summary: string;
   readonly description: string;
-  /** Others are ignored. */
+  /** Other query parameters are ignored. */
   readonly query?: readonly QueryParameter[];
   /** The schema of a 200. */
   readonly reply: ReplyName;
-  /** Beside those that every route has. */
+  /** In addition to those of every route. */
   readonly errors: readonly ErrorCode[];
 }
 
-/** Plain JSON, OpenAPI 3.1. Objects are open in it, as members may be added to answers. */
+/** OpenAPI 3.1. Its object schemas are open, because members may be added to responses. */
 export function toOpenApi(routes: readonly RouteDescription[]): Json {
   const byPath = Map.groupBy(routes, (route) => route.path);
   return {
@@ -43,7 +41,7 @@ export function toOpenApi(routes: readonly RouteDescription[]): Json {
       title: 'Numbers gateway',
       version: '1.0.0',
       description:
-        'The WhatsApp numbers of a tenant: connection, health, and what the Graph API of Meta knows about them. Every GET is answered to HEAD too. A member that is not known is null, never missing. The same is asked, several numbers at once, at POST /graphql.',
+        "The WhatsApp numbers of a tenant: connection state, health, and the last snapshot from Meta's Graph API. Every GET route also responds to HEAD. A member whose value is unknown is null, never missing. POST /graphql answers the same questions, for several numbers at once.",
     },
     servers: [{ url: '/' }],
     security: [{ apiKey: [] }],
@@ -60,7 +58,7 @@ export function toOpenApi(routes: readonly RouteDescription[]): Json {
           in: 'header',
           name: 'x-api-key',
           description:
-            'A key of the tenant or of one of its numbers, `ps_…`; both see all numbers.',
+            'An API key (`ps_…`) of the tenant or of one of its numbers. Both see all numbers of the tenant.',
         },
       },
       parameters: { Id: idParameter, IfNoneMatch: ifNoneMatchParameter },
@@ -74,7 +72,7 @@ const idParameter = {
   name: 'id',
   in: 'path',
   required: true,
-  description: 'The `id` of a number, as the list shows it.',
+  description: 'The `id` of a number, from the list.',
   schema: { type: 'string' },
   example: 'wa_abc',
 };
@@ -82,7 +80,8 @@ const idParameter = {
 const ifNoneMatchParameter = {
   name: 'If-None-Match',
   in: 'header',
-  description: 'The `ETag` of an earlier answer: if nothing has changed, the reply is a 304.',
+  description:
+    'The `ETag` of an earlier response. If the content is the same, the response is a 304.',
   schema: { type: 'string' },
 };
 
@@ -90,45 +89,48 @@ const retrySeconds = { type: 'string', pattern: '^[1-9][0-9]*$' };
 
 const headers = {
   ETag: {
-    description: 'Names this very content.',
+    description: 'Identifies this version of the content.',
     required: true,
     schema: { type: 'string', pattern: '^"[^"]+"$' },
   },
   CacheControl: {
-    description: 'To be asked for again before each use, and for the caller alone.',
+    description:
+      'The response has to be revalidated before each reuse, and only the caller may store it.',
     required: true,
     schema: { const: 'private, no-cache' },
   },
   Vary: {
-    description: 'The answer depends on the key.',
+    description: 'The response depends on the API key.',
     required: true,
     schema: { type: 'string' },
   },
   RequestId: {
-    description: 'Finds the request in the log; the one that the caller sent, if it is harmless.',
+    description:
+      'Identifies the request in the log. The value that the caller sent is kept if it is safe to log.',
     required: true,
     schema: { type: 'string' },
   },
   RateLimit: {
-    description: "What is left of the tenant's points, and in how many seconds all are back.",
+    description: "The tenant's remaining points, and the seconds until the window ends.",
     schema: { type: 'string', pattern: '^"points";r=[0-9]+;t=[0-9]+$' },
   },
   RateLimitPolicy: {
-    description: 'How many points the tenant may spend in how many seconds.',
+    description: 'The points that the tenant may spend per window, and its length in seconds.',
     schema: { type: 'string', pattern: '^"points";q=[0-9]+;w=[0-9]+$' },
   },
   RetryAfter: {
-    description: 'Seconds after which the same request may succeed.',
+    description: 'Seconds to wait before the same request may succeed.',
     required: true,
     schema: retrySeconds,
   },
   RetryAfterIfAny: {
-    description: 'The same, where waiting may help.',
+    description:
+      'Seconds to wait before the same request may succeed; absent if waiting does not help.',
     schema: retrySeconds,
   },
 };
 
-const everyReply = {
+const commonHeaders = {
   'Cache-Control': { $ref: '#/components/headers/CacheControl' },
   Vary: { $ref: '#/components/headers/Vary' },
   RateLimit: { $ref: '#/components/headers/RateLimit' },
@@ -138,7 +140,7 @@ const everyReply = {
 
 function toOperation(route: RouteDescription): Json {
   const { operationId, summary, description, query = [] } = route;
-  const goodReply = { ...everyReply, ETag: { $ref: '#/components/headers/ETag' } };
+  const okHeaders = { ...commonHeaders, ETag: { $ref: '#/components/headers/ETag' } };
   const failures = Map.groupBy(toErrorCodes(route), (code) => errorCatalogue[code].status);
   return {
     operationId,
@@ -152,7 +154,7 @@ function toOperation(route: RouteDescription): Json {
     responses: {
       200: {
         description: summary,
-        headers: goodReply,
+        headers: okHeaders,
         content: {
           'application/json': {
             schema: { $ref: `#/components/schemas/${route.reply}` },
@@ -160,7 +162,10 @@ function toOperation(route: RouteDescription): Json {
           },
         },
       },
-      304: { description: 'Nothing has changed since the ETag was given.', headers: goodReply },
+      304: {
+        description: 'The content is that of the ETag in `If-None-Match`.',
+        headers: okHeaders,
+      },
       ...Object.fromEntries(
         [...failures].map(([status, codes]) => [status, toFailure(status, codes)]),
       ),
@@ -178,13 +183,13 @@ function toErrorCodes({ query, errors }: RouteDescription): readonly ErrorCode[]
 }
 
 function toFailure(status: number, codes: readonly ErrorCode[]): Json {
-  const mayPass = codes.some((code) => errorCatalogue[code].retryable);
+  const isRetryable = codes.some((code) => errorCatalogue[code].retryable);
   const retryAfter = status === 429 || status === 503 ? 'RetryAfter' : 'RetryAfterIfAny';
   return {
     description: codes.map((code) => `${code}: ${errorCatalogue[code].meaning}`).join('\n\n'),
     headers: {
-      ...everyReply,
-      ...(mayPass && { 'Retry-After': { $ref: `#/components/headers/${retryAfter}` } }),
+      ...commonHeaders,
+      ...(isRetryable && { 'Retry-After': { $ref: `#/components/headers/${retryAfter}` } }),
     },
     content: {
       'application/json': {
@@ -200,21 +205,24 @@ function toFailure(status: number, codes: readonly ErrorCode[]): Json {
 }
 
 function toErrorSchema(routes: readonly RouteDescription[]): Json {
-  const codes = new Set<ErrorCode>([...routes.flatMap(toErrorCodes), ...ofNoRoute]);
+  const codes = new Set<ErrorCode>([...routes.flatMap(toErrorCodes), ...unmatchedErrors]);
   return {
-    ...toObject('Why there is no answer.', {
-      error: toText('A sentence for people.'),
-      code: { type: 'string', description: 'A word for programs.', enum: [...codes] },
-      requestId: toText('The same as in the header x-request-id.'),
-      details: toObject('What Meta, or the session engine, said about the failure.', {
+    ...toObject('Why the request failed.', {
+      error: toText('What happened and what to do, in English.'),
+      code: { type: 'string', description: 'The error code, for programs.', enum: [...codes] },
+      requestId: toText('As in the header x-request-id.'),
+      details: toObject('What the upstream (Meta or the session engine) reported.', {
         metaCode: { type: ['integer', 'null'], description: "Meta's error code." },
         metaSubcode: { type: ['integer', 'null'], description: "Meta's error subcode." },
-        fbtraceId: { type: ['string', 'null'], description: "Meta's trace id, for its support." },
-        transient: { type: 'boolean', description: 'Whether the same may succeed later.' },
+        fbtraceId: {
+          type: ['string', 'null'],
+          description: "Meta's trace id, to be given to Meta's support.",
+        },
+        transient: { type: 'boolean', description: 'Whether the same request may succeed later.' },
         retryAt: {
           type: ['string', 'null'],
           format: 'date-time',
-          description: 'When the upstream said to come back.',
+          description: 'When the upstream allows the next attempt.',
         },
       }),
     }),
@@ -222,5 +230,5 @@ function toErrorSchema(routes: readonly RouteDescription[]): Json {
   };
 }
 
-/** For a path or a method that no route has. */
-const ofNoRoute: readonly ErrorCode[] = ['NOT_FOUND', 'METHOD_NOT_ALLOWED'];
+/** Of a path or a method that matches no route. */
+const unmatchedErrors: readonly ErrorCode[] = ['NOT_FOUND', 'METHOD_NOT_ALLOWED'];

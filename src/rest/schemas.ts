@@ -1,4 +1,4 @@
-// Owns the JSON schemas of REST's good answers and their examples, made from the tables of Meta's fields and words.
+// The JSON schemas and examples of successful REST responses, generated from the tables of Meta's fields and words.
 
 import { type Field, type MetaBlock, metaBlocks } from '../numbers/meta.ts';
 import { connectionStates, providers } from '../numbers/provider.ts';
@@ -8,16 +8,15 @@ import { listRestFields } from './numbers.ts';
 /** The schema of a 200. */
 export type ReplyName = 'NumberList' | 'NumberDetail' | 'NumberStatus' | 'OpenApiDocument';
 
-/** A JSON object. */
 export type Json = Readonly<Record<string, unknown>>;
 
-/** By name, as they stand under `components`. */
+/** By name, for `components.schemas`. */
 export function toNumberSchemas(): Json {
   const { instanceName, apiKeys, ...common } = toNumberMembers();
   const { id, number, name, provider, state, isFullyConnected, createdAt, updatedAt } = common;
   return {
     NumberList: { type: 'array', items: { $ref: '#/components/schemas/NumberListItem' } },
-    NumberListItem: toObject('A number, without health and without what Meta knows.', {
+    NumberListItem: toObject('A number, without its health and its Meta snapshot.', {
       id,
       instanceName,
       number,
@@ -29,27 +28,39 @@ export function toNumberSchemas(): Json {
       createdAt,
       updatedAt,
     }),
-    ApiKeyHint: toObject('A key that is bound to the number; enough to recognise it.', {
-      name: toText('What the key is called.'),
-      keyPrefix: { ...toText('How the key begins.'), pattern: '^ps_[0-9A-Za-z]{4}$' },
-      keyLast4: { ...toText('How the key ends.'), pattern: '^[0-9A-Za-z]{4}$' },
-    }),
-    NumberDetail: toObject('A number with its health and what Meta knows.', {
+    ApiKeyHint: toObject(
+      'An API key that is bound to the number: enough to recognise it, too little to use it.',
+      {
+        name: toText('The name of the key.'),
+        keyPrefix: {
+          ...toText('The first characters of the key.'),
+          pattern: '^ps_[0-9A-Za-z]{4}$',
+        },
+        keyLast4: {
+          ...toText('The last four characters of the key.'),
+          pattern: '^[0-9A-Za-z]{4}$',
+        },
+      },
+    ),
+    NumberDetail: toObject('A number with its health and its Meta snapshot.', {
       ...common,
       health: { $ref: '#/components/schemas/NumberHealth' },
       meta: toNullable('MetaDetails'),
     }),
-    NumberStatus: toObject('Whether a number is connected.', { id, state, isFullyConnected }),
-    NumberHealth: toObject("How well a number does. Meta's words are null for other numbers.", {
-      qualityRating: toFieldSchema(getField('phone', 'qualityRating')),
-      messagingLimitTier: toFieldSchema(getField('phone', 'messagingLimitTier')),
-      metaStatus: toFieldSchema(getField('phone', 'status')),
-      sendable: {
-        type: 'boolean',
-        description:
-          'Whether messages can be sent, as far as the last evidence tells; true only for a clear yes.',
+    NumberStatus: toObject('The connection state of a number.', { id, state, isFullyConnected }),
+    NumberHealth: toObject(
+      'Whether the number works. The members from Meta are null for a non-Meta number.',
+      {
+        qualityRating: toFieldSchema(getField('phone', 'qualityRating')),
+        messagingLimitTier: toFieldSchema(getField('phone', 'messagingLimitTier')),
+        metaStatus: toFieldSchema(getField('phone', 'status')),
+        sendable: {
+          type: 'boolean',
+          description:
+            'Whether the number may send messages according to the latest evidence; false when that is unknown.',
+        },
       },
-    }),
+    ),
     ...toMetaSchemas(),
     OpenApiDocument: { type: 'object', description: 'https://spec.openapis.org/oas/v3.1.1' },
   };
@@ -58,44 +69,48 @@ export function toNumberSchemas(): Json {
 function toMetaSchemas(): Json {
   return {
     MetaDetails: toObject(
-      "What the Graph API said last. Null for a number that is not Meta's, or that was never read; a part that was never read is null.",
+      "The last snapshot from Meta's Graph API. Null for a non-Meta number and for a number that was never read; a part that was never read is null.",
       {
-        fetchedAt: toTime('When the oldest of the parts was read.'),
+        fetchedAt: toTime('When the oldest part of the snapshot was read.'),
         phone: toNullable('MetaPhone'),
         profile: toNullable('MetaProfile'),
         waba: toNullable('MetaWaba'),
       },
     ),
-    MetaPhone: toBlockSchema("Meta's node of the number.", 'phone'),
-    MetaProfile: toBlockSchema('The business profile that people see.', 'profile'),
+    MetaPhone: toBlockSchema('The number as Meta describes it.', 'phone'),
+    MetaProfile: toBlockSchema('The business profile that WhatsApp users see.', 'profile'),
     MetaWaba: toBlockSchema('The WhatsApp Business account that the number belongs to.', 'waba'),
   };
 }
 
 function toNumberMembers() {
   return {
-    id: toText('Opaque.'),
+    id: toText('Opaque identifier.'),
     instanceName: {
       type: ['string', 'null'],
-      description: 'The name of the number at the session engine.',
+      description: 'The name of the instance at the session engine.',
     },
     number: { ...toText('Digits only, with the country code.'), pattern: '^[0-9]{5,20}$' },
-    name: toText('What the tenant calls the number.'),
+    name: toText('The name that the tenant gave the number.'),
     provider: {
       type: 'string',
       enum: providers,
-      description: 'META: official, through the Cloud API. PILOT_STATUS: connected by QR code.',
+      description:
+        'META: official, through the Cloud API. PILOT_STATUS: unofficial, connected by QR code.',
     },
     apiKeys: { type: 'array', items: { $ref: '#/components/schemas/ApiKeyHint' } },
     state: {
       type: 'string',
       enum: connectionStates,
-      description: 'OPEN: connected. CONNECTING: not yet. CLOSE: disconnected.',
+      description: 'OPEN: connected. CONNECTING: being connected. CLOSE: disconnected.',
     },
-    isFullyConnected: { type: 'boolean', description: 'Connected, with nothing left to do.' },
+    isFullyConnected: {
+      type: 'boolean',
+      description: 'Whether the number is connected and fully set up.',
+    },
     createdAt: toTime('When the number was added.'),
     updatedAt: toTime(
-      'When the number was last changed, or its state, health or profile last read successfully.',
+      'When the number was last changed, or its state, health or profile was last read successfully.',
     ),
   };
 }
@@ -123,10 +138,10 @@ function toFieldSchema(field: Field): Json {
   }
 }
 
-/** Meta spells these in lower case; the tables have them in upper case. */
+/** Meta writes these in lower case; our tables have them in upper case. */
 const lowerCaseVocabularies: ReadonlySet<VocabularyName> = new Set(['BusinessVerificationStatus']);
 
-// Not an enum: Meta adds words, and they are shown as they come.
+// Not an enum, because Meta adds words, and REST returns them as they are.
 function toWordSchema(meaning: string, vocabulary: VocabularyName): Json {
   const words = Object.entries(vocabularies[vocabulary].words).map(([word, text]) => ({
     word: lowerCaseVocabularies.has(vocabulary) ? word.toLowerCase() : word,
@@ -135,7 +150,7 @@ function toWordSchema(meaning: string, vocabulary: VocabularyName): Json {
   const list = words.map(({ word, text }) => `- \`${word}\`: ${text}`).join('\n');
   return {
     type: ['string', 'null'],
-    description: `${meaning} A word of Meta's, as it came; there may be others one day:\n\n${list}`,
+    description: `${meaning} Meta's own word, unchanged. Known words (Meta may add others):\n\n${list}`,
     examples: words.map(({ word }) => word),
   };
 }
@@ -147,7 +162,7 @@ function getField(block: MetaBlock, name: string): Field {
   return field;
 }
 
-/** All of the members are there. Open, as members may be added to answers. */
+/** All members are required. Further ones may be added to responses. */
 export function toObject(description: string, properties: Json): Json {
   return { type: 'object', description, properties, required: Object.keys(properties) };
 }
@@ -204,7 +219,7 @@ const metaNumber = {
   },
 };
 
-/** As the product's page has them, by the schema of the answer. */
+/** The examples of the product's page, by the schema of the response. */
 export const examples: Readonly<Partial<Record<ReplyName, Json>>> = {
   NumberList: {
     PILOT_STATUS: {

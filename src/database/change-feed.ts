@@ -27,10 +27,21 @@ export interface ChangeFeed {
   /** Calls `listener`, which must not throw, with each change. Returns a function that unsubscribes. */
   subscribe(listener: (change: Change) => void): () => void;
   /**
+   * Resolves at the next change of this tenant, or of all tenants, that is announced after the call, or after `timeoutMs`.
+   * Rejects with the signal's reason. Call it before reading what is waited for, so that no change is missed in between; it
+   * need not be awaited.
+   */
+  waitForChange(tenantId: string, options: WaitOptions): Promise<void>;
+  /**
    * Resolves once all has been told that was committed before this call; at once while the feed was never opened. Waits
    * for a database that does not answer, without asking it more often.
    */
   catchUp(): Promise<void>;
+}
+
+export interface WaitOptions {
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** A feed that also hears of changes from those who make them, before the database tells. */
@@ -70,8 +81,10 @@ export function createChangeFeed(
   const heartbeat = createHeartbeat(clock);
   let listening: Promise<void> | null = null;
   const versions = createVersions();
+  const waiters = createChangeWaiters();
   const tell = (change: Change): void => {
     versions.bump(change);
+    waiters.wake(change.tenantId);
     for (const listener of listeners) listener(change);
   };
   const open = (): void => {
@@ -88,9 +101,14 @@ export function createChangeFeed(
       open();
       return () => void listeners.delete(listener);
     },
+    waitForChange(tenantId, options) {
+      open();
+      return waiters.wait(tenantId, options);
+    },
     catchUp: async () => void (listening === null || (await heartbeat.untilNextBeat())),
     async [Symbol.asyncDispose]() {
       heartbeat.stop();
+      waiters.wake(null);
       await listening;
     },
   };
@@ -134,6 +152,41 @@ function createVersions() {
     bump(change: Change): void {
       numbers.bump(change.tenantId);
       if (change.keys) keys.bump(change.tenantId);
+    },
+  };
+}
+
+/** Callers that wait for the next change of a tenant. Keeps nothing of a tenant that nobody waits for. */
+function createChangeWaiters() {
+  const byTenant = new Map<string, Set<() => void>>();
+  const remove = (tenantId: string, resolve: () => void): void => {
+    const waiting = byTenant.get(tenantId);
+    waiting?.delete(resolve);
+    if (waiting?.size === 0) byTenant.delete(tenantId);
+  };
+  return {
+    wait(tenantId: string, { timeoutMs, signal }: WaitOptions): Promise<void> {
+      const { promise, resolve, reject } = Promise.withResolvers<void>();
+      // A caller that found what it waited for does not await it.
+      promise.catch(() => undefined);
+      const abort = (): void => reject(signal?.reason);
+      if (signal?.aborted) abort();
+      signal?.addEventListener('abort', abort);
+      const timer = setTimeout(resolve, timeoutMs);
+      const waiting = byTenant.get(tenantId) ?? new Set();
+      byTenant.set(tenantId, waiting.add(resolve));
+      const end = (): void => {
+        clearTimeout(timer);
+        signal?.removeEventListener('abort', abort);
+        remove(tenantId, resolve);
+      };
+      promise.then(end, end);
+      return promise;
+    },
+    /** Null: of all tenants. */
+    wake(tenantId: string | null): void {
+      const woken = tenantId === null ? byTenant.values() : [byTenant.get(tenantId) ?? []];
+      for (const waiting of woken) for (const resolve of waiting) resolve();
     },
   };
 }

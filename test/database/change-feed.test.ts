@@ -111,6 +111,47 @@ describe.each(databases)('on %s', (kind) => {
     expect(heard).toEqual([]);
   });
 
+  test('waiting for a change ends with the next change of the tenant or of all tenants', async () => {
+    await using database = await open();
+    await addTenant(database, 'a');
+    listenTo(database);
+    await database.changes.catchUp();
+    const resolved: string[] = [];
+    const wait = (tenantId: string) =>
+      database.changes
+        .waitForChange(tenantId, { timeoutMs: 60_000 })
+        .then(() => resolved.push(tenantId));
+    const [a, b] = [wait('a'), wait('b')];
+    await database.query(change);
+    await a;
+    await database.changes.catchUp();
+    expect(resolved).toEqual(['a']);
+    await database.query('truncate waba_snapshot');
+    await b;
+    const again = wait('a');
+    await database.withTenant('b', async () => undefined);
+    expect(resolved).toEqual(['a', 'b']);
+    await database.withTenant('a', async () => undefined);
+    await again;
+  });
+
+  test('waiting for a change ends after the time limit, when it is aborted and when the feed is closed', async () => {
+    const database = await open();
+    const wait = (timeoutMs: number, signal?: AbortSignal) =>
+      database.changes.waitForChange('a', { timeoutMs, signal });
+    await wait(60_000);
+    await database.changes.catchUp();
+    await wait(1);
+    const controller = new AbortController();
+    const waiting = wait(60_000, controller.signal);
+    controller.abort(new RangeError('left'));
+    await expect(waiting).rejects.toThrow(RangeError);
+    await expect(wait(60_000, controller.signal)).rejects.toThrow(RangeError);
+    const last = wait(60_000);
+    await database[Symbol.asyncDispose]();
+    await last;
+  });
+
   test('whoever waits when it is closed waits no longer, and nothing is current', async () => {
     const database = made.use(await open());
     listenTo(database);

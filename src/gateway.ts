@@ -160,6 +160,10 @@ async function openConfiguredDatabase(
       onPool: metrics.observePool,
       onConnectionLost: (error) =>
         telemetry.warned('a database connection was lost', { cause: error.message }),
+      onPreparedStatementsOff: (cause) =>
+        telemetry.warned('prepared statements are off for one minute, so reads are slower', {
+          cause: cause.message,
+        }),
       changeFeed: {
         onLost: (cause) =>
           telemetry.warned('the change feed is lost; caches are off until it is back', {

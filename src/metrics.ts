@@ -237,6 +237,12 @@ function observePool(registers: Registry[], pool: Parameters<Metrics['observePoo
       connections.set({ state: 'waiting' }, pool.waitingCount);
     },
   });
+  const prepared: Gauge = new Gauge({
+    name: 'gateway_prepared_statements',
+    help: '1 while reads use prepared statements, 0 for a minute after the database did not know one.',
+    registers,
+    collect: () => prepared.set(pool.usesPreparedStatements ? 1 : 0),
+  });
 }
 
 function observeLoad(registers: Registry[], load: LoadShedder): void {

@@ -249,7 +249,7 @@ function toImports(files: readonly SourceFile[]): readonly Import[] {
       [...withoutComments(text).matchAll(importPattern)].flatMap((match) => {
         const specifier = match[2] ?? match[3] ?? match[4] ?? match[5];
         // The migrations are found by listing their folder.
-        if (specifier === undefined && path === 'src/database/database.ts') return [];
+        if (specifier === undefined && path === 'src/database/migrate.ts') return [];
         const target = toTarget(path, specifier ?? 'something that only a run can tell');
         return [{ from: path, clause: match[1] ?? '', target }];
       }),
@@ -537,7 +537,7 @@ const legal: readonly SourceFile[] = [
   { path: 'src/config.ts', text: `import { x } from './errors.ts'\nexport const e = process.env` },
   { path: 'src/telemetry.ts', text: `import { pino } from 'pino'\nconsole.error('x')` },
   {
-    path: 'src/database/database.ts',
+    path: 'src/database/migrate.ts',
     text: `import pg from 'pg'\nawait import(new URL(file).href)`,
   },
   {

@@ -141,7 +141,12 @@ describe('what is mentioned', () => {
     const metrics = createMetrics();
     using load = createLoadShedder(toConfig(readEnvironment({})));
     metrics.observeLoad(load);
-    metrics.observePool({ totalCount: 0, idleCount: 0, waitingCount: 0 });
+    metrics.observePool({
+      totalCount: 0,
+      idleCount: 0,
+      waitingCount: 0,
+      usesPreparedStatements: true,
+    });
     metrics.observeFeed({ isCurrent: () => true });
     const { text } = await metrics.render();
     const named = new Set(

@@ -132,9 +132,9 @@ async function checkRole(
   return `${role.name}, neither superuser nor owner`;
 }
 
-function checkPolicies({ tables, openings }: DatabaseInspection): string {
-  const open = tables.filter((table) => !table.isolated).map((table) => table.name);
-  const problems = [...openings];
+function checkPolicies({ tables, rlsBypasses }: DatabaseInspection): string {
+  const open = tables.filter((table) => !table.isIsolated).map((table) => table.name);
+  const problems = [...rlsBypasses];
   if (open.length > 0) {
     problems.push(
       `row-level security must be forced, with the policy tenant_isolation of the migrations alone, to keep tenants apart in: ${open.join(', ')}`,
@@ -146,10 +146,13 @@ function checkPolicies({ tables, openings }: DatabaseInspection): string {
 }
 
 /** Without announcements all is well and slower; with some of them missing, answers would be old. */
-async function checkChanges({ gateway }: Opened, { silent }: DatabaseInspection): Promise<string> {
-  if (silent.length > 0) {
+async function checkChanges(
+  { gateway }: Opened,
+  { unannouncedTables }: DatabaseInspection,
+): Promise<string> {
+  if (unannouncedTables.length > 0) {
     throw new Error(
-      `changes are not announced by: ${silent.join(', ')}; enable its triggers announce_… always, or set ANSWER_CACHE_MB=0`,
+      `changes are not announced by: ${unannouncedTables.join(', ')}; enable its triggers announce_… always, or set ANSWER_CACHE_MB=0`,
     );
   }
   const { changes } = gateway.database;

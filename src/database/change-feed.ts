@@ -49,6 +49,9 @@ export interface OwnedChangeFeed extends ChangeFeed, AsyncDisposable {
   tell(change: Change): void;
 }
 
+/** The triggers of the migrations send to this channel. */
+export const changesChannel = 'gateway_changes';
+
 /** A way for messages through the database, which come in the order of the commits that sent them. */
 export interface Channel extends AsyncDisposable {
   /** Sends a message, to this very listener too. Rejects when the channel does not work any more. */

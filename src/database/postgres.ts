@@ -1,22 +1,51 @@
-// Owns the connections to a PostgreSQL server, and what is read through them.
+// Connects to a PostgreSQL server: a pool of connections for statements, and one connection that listens to notifications.
 
 import { Socket } from 'node:net';
-import { PostgresDialect } from 'kysely';
-import { Pool, type PoolClient } from 'pg';
-import { toPostgresChannel } from './change-channel.ts';
+import { type Dialect, PostgresDialect } from 'kysely';
+import { Client, Pool, type PoolClient } from 'pg';
+import { changesChannel, type OpenChannel } from './change-feed.ts';
+import {
+  createPipelinedReads,
+  type PipelinedReadOptions,
+  type PipelinedReads,
+  type Read,
+} from './pipelined-reads.ts';
 import { limits } from './tenant-transaction.ts';
-import type { Driver, Read } from './driver.ts';
-import { createReadQueue } from './read-queue.ts';
 
-export interface PostgresOptions {
+/** What each kind of database provides. */
+export interface Driver {
+  /** For everything but `read`. */
+  readonly dialect: Dialect;
+  readonly read: Read;
+  /** Runs `work` without the time limit after which a connection that does not answer is closed. */
+  withoutTimeLimit<T>(work: () => Promise<T>): Promise<T>;
+  /** Opens all connections of the pool. Never rejects. */
+  warm(): Promise<void>;
+  readonly openChannel: OpenChannel;
+  release(): Promise<void>;
+}
+
+export interface PostgresOptions extends PipelinedReadOptions {
   /** Called with each statement that is executed. */
   readonly onStatement?: (sql: string) => void;
-  /** An idle connection was lost. The pool replaces it. */
+  /** Called when an idle connection is lost. The pool replaces it. */
   readonly onConnectionLost?: (error: Error) => void;
-  readonly onPool?: (pool: Pick<Pool, 'totalCount' | 'idleCount' | 'waitingCount'>) => void;
-  /** Most connections to PostgreSQL at once. */
+  /** Called once, with an object whose members always have their present values. */
+  readonly onPool?: (pool: PoolState) => void;
+  /** The size of the pool. */
   readonly connections?: number;
 }
+
+export interface PoolState extends Pick<Pool, 'totalCount' | 'idleCount' | 'waitingCount'> {
+  /** False for a minute after `onPreparedStatementsOff`. */
+  readonly usesPreparedStatements: boolean;
+}
+
+const keepAlive = {
+  keepAlive: true,
+  // Firewalls and NATs forget connections that are idle.
+  keepAliveInitialDelayMillis: 10_000,
+};
 
 /** Connects lazily. */
 export function openPostgres(url: string, options: PostgresOptions): Driver {
@@ -25,89 +54,170 @@ export function openPostgres(url: string, options: PostgresOptions): Driver {
     connectionString: url,
     application_name: 'numbers-gateway',
     max: connections,
-    keepAlive: true,
-    // What stands in between forgets connections that are idle.
-    keepAliveInitialDelayMillis: 10_000,
-    // The pool's own default is to wait for ever.
+    ...keepAlive,
+    // The default is to wait forever.
     connectionTimeoutMillis: 500,
-    // One that is logged in and has its statements prepared is worth more than the little that it holds.
+    // A new connection has to log in and to prepare its statements; an idle one costs little.
     idleTimeoutMillis: 300_000,
     ...limits,
   });
-  options.onPool?.(pool);
-  // Without a listener an idle connection that the server ends takes the process with it.
+  const reads = createPipelinedReads(pool, options);
+  options.onPool?.(toPoolState(pool, reads));
+  // Without a listener, an error of an idle connection ends the process.
   pool.on('error', (error) => options.onConnectionLost?.(error));
-  // The same for one that is in use: its next statement tells.
+  // An error of a connection in use makes its statement fail, which is enough.
   pool.on('connect', (client) => client.on('error', () => undefined));
-  const { waitFor, destroy } = giveUpSilent(pool);
+  const { withoutTimeLimit, destroy } = closeUnresponsive(pool);
   return {
     dialect: new PostgresDialect({ pool }),
-    read: createRead(pool, options),
-    waitFor,
+    read: logStatements(reads.read, options),
+    withoutTimeLimit,
     async warm() {
       const clients = Array.from({ length: connections }, () => pool.connect());
       await Promise.allSettled(clients.map(async (client) => (await client).release()));
     },
-    openChannel: toPostgresChannel(url),
+    openChannel: createPostgresChannel(url),
     async release() {
       if (!pool.ended) await pool.end();
-      // A server that has vanished does not answer a farewell.
-      setTimeout(destroy, leaveWithinMs).unref();
+      // A server that has vanished does not close its side.
+      setTimeout(destroy, closeTimeoutMs).unref();
     },
   };
 }
 
-function createRead(pool: Pool, { onStatement }: PostgresOptions): Read {
-  const read = createReadQueue(pool);
-  if (onStatement === undefined) return (_kysely, ...asked) => read(...asked);
-  return (_kysely, statements, onSend) =>
+const closeTimeoutMs = 1_000;
+
+function toPoolState(pool: Pool, reads: PipelinedReads): PoolState {
+  return {
+    get totalCount() {
+      return pool.totalCount;
+    },
+    get idleCount() {
+      return pool.idleCount;
+    },
+    get waitingCount() {
+      return pool.waitingCount;
+    },
+    get usesPreparedStatements() {
+      return reads.usesPreparedStatements;
+    },
+  };
+}
+
+function logStatements(read: Read, { onStatement }: PostgresOptions): Read {
+  if (onStatement === undefined) return read;
+  return (statements, onSend) =>
     read(statements, () => {
       onSend();
       for (const { sql } of statements) onStatement(sql);
     });
 }
 
-/** By then the server has ended every statement, so whoever is silent still is not there any more. */
-const silentAfterMs = limits.statement_timeout + 1_000;
-
-const leaveWithinMs = 1_000;
+/** The server ends every statement before that, so a connection that is still silent has lost its server. */
+const unresponsiveAfterMs = limits.statement_timeout + 1_000;
 
 /**
- * Ends connections from which somebody awaits an answer that does not come. TCP would wait for a quarter of an hour, and
- * all who ask for the same would wait with it.
+ * Closes connections in use from which nothing is received. TCP would wait for a quarter of an hour, and so would every
+ * caller that shares the read.
  */
-function giveUpSilent(pool: Pool): Pick<Driver, 'waitFor'> & { destroy(): void } {
+function closeUnresponsive(pool: Pool): Pick<Driver, 'withoutTimeLimit'> & { destroy(): void } {
   const open = new Set<PoolClient>();
-  const taken = new Set<PoolClient>();
-  let patient = 0;
+  const inUse = new Set<PoolClient>();
+  let unlimited = 0;
   pool.on('connect', (client) => {
     const { stream } = client.connection;
     open.add(client);
     stream.once('close', () => open.delete(client));
     if (!(stream instanceof Socket)) return;
-    stream.setTimeout(silentAfterMs);
+    stream.setTimeout(unresponsiveAfterMs);
     stream.on('timeout', () => {
       const { bytesRead } = stream;
-      // Once it has fired, as it does while nobody asks, nothing that is written sets it again.
-      stream.setTimeout(silentAfterMs);
-      // What came while the event loop stood still is read first.
+      // The timer of an idle socket fires once and is not restarted by the next write.
+      stream.setTimeout(unresponsiveAfterMs);
+      // If the event loop was blocked, an answer may be waiting in the socket, and is read first.
       setImmediate(() => {
-        if (patient > 0 || !taken.has(client) || stream.bytesRead > bytesRead) return;
-        stream.destroy(new Error(`Connection terminated: silent for ${silentAfterMs} ms`));
+        if (unlimited > 0 || !inUse.has(client) || stream.bytesRead > bytesRead) return;
+        stream.destroy(
+          new Error(`Connection terminated: no answer within ${unresponsiveAfterMs} ms`),
+        );
       });
     });
   });
-  pool.on('acquire', (client) => taken.add(client));
-  pool.on('release', (_error, client) => taken.delete(client));
+  pool.on('acquire', (client) => inUse.add(client));
+  pool.on('release', (_error, client) => inUse.delete(client));
   return {
     destroy: () => open.forEach(({ connection }) => connection.stream.destroy()),
-    async waitFor(work) {
-      patient += 1;
+    async withoutTimeLimit(work) {
+      unlimited += 1;
       try {
         return await work();
       } finally {
-        patient -= 1;
+        unlimited -= 1;
       }
     },
   };
+}
+
+/** Rejects when a connection pooler stands between the gateway and PostgreSQL, as that loses notifications. */
+export function createPostgresChannel(url: string): OpenChannel {
+  return async ({ heard, lost }) => {
+    await using failed = new AsyncDisposableStack();
+    const client = failed.adopt(createListeningClient(url), closeClient);
+    let isClosed = false;
+    const reportLoss = (cause = new Error('The connection has ended.')): void => {
+      if (!isClosed) lost(cause);
+    };
+    client.on('error', reportLoss).on('end', reportLoss);
+    client.on('notification', ({ payload = '' }) => heard(payload));
+    await client.connect();
+    assertNoPooler(client, (await client.query('select pg_backend_pid() as process')).rows);
+    // Heartbeats need not be written to disk.
+    await client.query(`set synchronous_commit = off; listen ${changesChannel}`);
+    failed.move();
+    return {
+      async send(message) {
+        const query = {
+          name: 'send',
+          text: `select pg_notify('${changesChannel}', $1), pg_backend_pid() as process`,
+          values: [message],
+        };
+        assertNoPooler(client, (await client.query(query)).rows);
+      },
+      async [Symbol.asyncDispose]() {
+        isClosed = true;
+        await closeClient(client);
+      },
+    };
+  };
+}
+
+function createListeningClient(url: string): Client {
+  return new Client({
+    connectionString: url,
+    application_name: 'numbers-gateway changes',
+    ...keepAlive,
+    connectionTimeoutMillis: 2_000,
+    // Longer than the time limit of a heartbeat, whose error says more.
+    query_timeout: 2_500,
+  });
+}
+
+/**
+ * Behind a pooler that shares connections, notifications reach the client that has the connection at that moment, and a
+ * client that hears itself has missed those that came while it was idle. A pooler tells its clients a process id of its own.
+ */
+function assertNoPooler(client: Client, rows: readonly { readonly process: number }[]): void {
+  // A member of the class that its types leave out.
+  const { processID } = client as Client & { readonly processID: number | null };
+  if (rows[0]?.process === processID) return;
+  throw new Error(
+    'DATABASE_URL leads to a connection pooler, which does not pass on notifications; connect to PostgreSQL directly.',
+  );
+}
+
+async function closeClient(client: Client): Promise<void> {
+  // A server that has vanished does not close its side.
+  const timer = setTimeout(() => client.connection.stream.destroy(), closeTimeoutMs);
+  await client.end();
+  clearTimeout(timer);
 }

@@ -219,6 +219,61 @@ describe('on PostgreSQL', () => {
     }
   });
 
+  test.each([
+    ['a statement that the connection does not know', 'deallocate all'],
+    [
+      'a statement whose result has changed',
+      'alter table tenant alter column name type varchar(100)',
+    ],
+  ])('prepared statements are off for one minute after %s', async (_, spoil) => {
+    const clock = { ms: 0 };
+    const causes: Error[] = [];
+    const pools: { readonly usesPreparedStatements: boolean }[] = [];
+    await using database = await openWithTenants('PostgreSQL', {
+      connections: 1,
+      clock: () => clock.ms,
+      onPreparedStatementsOff: (cause) => causes.push(cause),
+      onPool: (pool) => pools.push(pool),
+    });
+    const read = toStatement(
+      'select name, (select count(*)::text from pg_prepared_statements) from tenant',
+    );
+    const readPrepared = async () => Number((await database.readTenant('a', read))[0]?.[1]);
+    expect(await readPrepared()).toBe(2);
+    if (spoil.startsWith('alter')) await database.query(spoil);
+    else await database.acrossTenants((it) => sql.raw(spoil).execute(it));
+    const before = await readPrepared();
+    expect(causes).toHaveLength(1);
+    expect(pools[0]?.usesPreparedStatements).toBe(false);
+    clock.ms = 59_999;
+    await database.readTenant('a', toStatement('select id from tenant'));
+    expect(await readPrepared()).toBe(before);
+    clock.ms = 60_000;
+    expect(pools[0]?.usesPreparedStatements).toBe(true);
+    await database.readTenant('a', toStatement('select id from tenant'));
+    expect(await readPrepared()).toBe(3);
+    expect(causes).toHaveLength(1);
+  });
+
+  test.each([
+    ['that succeed', (index: number) => `select ${index}::text`, 'fulfilled'],
+    ['that fail', (index: number) => `select (${index} / 0)::text`, 'rejected'],
+  ])(
+    'a connection keeps at most 200 prepared statements, of reads %s',
+    async (_, toText, status) => {
+      await using database = await openWithTenants('PostgreSQL', { connections: 1 });
+      const read = (index: number) => database.readTenant('a', toStatement(toText(index)));
+      const indexes = Array.from({ length: 220 }, (__, index) => index);
+      for (const asked of [indexes, [0]]) {
+        // oxlint-disable-next-line no-await-in-loop -- first all, then the first one again
+        const found = await Promise.allSettled(asked.map(read));
+        expect(new Set(found.map((result) => result.status))).toEqual(new Set([status]));
+      }
+      const count = toStatement('select count(*)::text from pg_prepared_statements');
+      expect(await database.readTenant('a', count)).toEqual([['200']]);
+    },
+  );
+
   test('a statement that fails costs no connection', async () => {
     await using database = await openWithTenants('PostgreSQL', { connections: 1 });
     const who = toStatement('select pg_backend_pid()::text');

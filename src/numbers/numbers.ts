@@ -1,5 +1,6 @@
 // Owns the use cases: what may be asked and told about the numbers of a tenant. The one place that says "not found".
 
+import { LRUCache } from 'lru-cache';
 import type { Access } from '../access/access.ts';
 import { createMeter, limitValidity, type RequestMeter } from '../http/request-context.ts';
 import type { Database } from '../database/database.ts';
@@ -57,6 +58,8 @@ export interface NewNumber {
 export interface Numbers {
   /** All numbers of the tenant, by creation, then id; all of them unless told what is shown. Fetches nothing. */
   list(access: Access, projection?: Projection): Promise<readonly WhatsAppNumber[]>;
+  /** How many numbers the tenant's last list had; null when this process does not remember one. */
+  estimateListSize(tenantId: string): number | null;
   /**
    * One answer for each request, in order: the number, or NUMBER_NOT_FOUND. They are read together, with all that is
    * shown of one of them. Live readings travel together too; trouble upstream is told by the number's freshness. `signal` is that of the caller: see `Refresher.observe`.
@@ -110,7 +113,7 @@ export function toOperatorAccess(tenantId: string): Access {
 
 export function createNumbers(options: NumbersOptions): Numbers {
   const { now } = options;
-  const { list, getMany } = createReading(options, createRefresher(options));
+  const { list, estimateListSize, getMany } = createReading(options, createRefresher(options));
   const get: Numbers['get'] = async (access, request, signal) => {
     const [found] = await getMany(access, [request], signal);
     if (found === undefined || found instanceof GatewayError) throw found ?? toNotFound();
@@ -126,6 +129,7 @@ export function createNumbers(options: NumbersOptions): Numbers {
     get(toOperatorAccess(tenantId), { id, refresh: null }, AbortSignal.any([]));
   return {
     list,
+    estimateListSize,
     getMany,
     get,
     getLive,
@@ -176,7 +180,8 @@ function createUpkeep(
 function createReading(
   { database, providers, now }: NumbersOptions,
   refresher: ReturnType<typeof createRefresher>,
-): Pick<Numbers, 'list' | 'getMany'> {
+): Pick<Numbers, 'list' | 'estimateListSize' | 'getMany'> {
+  const listSizes = new LRUCache<string, number>({ max: maxListSizes });
   const read = (
     { tenantId }: Access,
     projection: Projection,
@@ -205,10 +210,12 @@ function createReading(
   return {
     async list(access, projection = fullProjection) {
       const stored = await read(access, projection, null);
+      listSizes.set(access.tenantId, stored.length);
       const at = now();
       if (projection.ages === true) limitValidity(access.meter, at);
       return stored.map((number) => noteValidity(access.meter, toNumber(number, projection, at)));
     },
+    estimateListSize: (tenantId) => listSizes.get(tenantId) ?? null,
     async getMany(access, requests, signal) {
       // No stored id has a NUL, and PostgreSQL refuses to be asked for one.
       const asked = requests.filter(({ id }) => !id.includes('\0'));
@@ -233,6 +240,9 @@ function createReading(
     },
   };
 }
+
+/** Tenants whose list size is remembered; about 100 bytes each. */
+const maxListSizes = 100_000;
 
 function noteValidity(meter: RequestMeter, number: WhatsAppNumber): WhatsAppNumber {
   if (number.validUntil !== null) limitValidity(meter, number.validUntil);

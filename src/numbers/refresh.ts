@@ -234,15 +234,16 @@ async function readLeased(
       onUpstreamCall: (operations: number) => void (group.meter.upstreamCalls += operations),
     };
     const reads = toReads(targets, await group.provider.read(targets, reading));
-    await record(
+    const recorded = await record(
       [...reads.values()]
         .filter(({ read }) => read.ok || read.attempted)
         .map(({ subject, read }) => toReading(subject, read)),
     );
     return new Map(
-      reads
-        .entries()
-        .map(([key, { read }]) => [key, read.ok || read.attempted ? 'LIVE' : read.failure]),
+      reads.entries().map(([key, { read }]) => {
+        if (!read.ok && !read.attempted) return [key, read.failure];
+        return [key, recorded.has(key) ? 'LIVE' : deleted];
+      }),
     );
   } catch (error) {
     // Called off, or a defect, or the database is down: the next one need not wait for the lease to end if it can be
@@ -251,6 +252,12 @@ async function readLeased(
     throw error;
   }
 }
+
+const deleted = toPlainFailure(
+  'UNAVAILABLE',
+  false,
+  'The number was deleted while it was read, so nothing was stored.',
+);
 
 /** Without what was known before. */
 function toLearned(

@@ -3,7 +3,7 @@
 
 import { sql } from 'kysely';
 import type { Database, TenantTransaction } from '../database/database.ts';
-import { deleteLeases, recordBudgets, type Subject } from './lease-store.ts';
+import { deleteLeases, recordBudgets, type Subject, toSubjectKey } from './lease-store.ts';
 import type { ConnectionState, Pause, ProviderName, UpstreamFailure } from './provider.ts';
 
 export async function findTenantOfNumberAcrossTenants(
@@ -85,136 +85,148 @@ export async function updateState(
   );
 }
 
-/** What was read of one subject; `data` null means that the reading failed. */
+/** What was read of one subject, to be stored. `data` is null when the read failed. */
 export interface Reading extends Subject {
   readonly data: object | null;
   readonly failure: UpstreamFailure | null;
-  /** The connection state that follows from the data, if it does. */
+  /** The connection state that follows from the data, if any. */
   readonly state: ConnectionState | null;
-  /** The verdict on sending that follows from the data of a phone, if it does. */
+  /** The verdict on sending that the data of a phone supports, if any. */
   readonly verdict?: 'YES' | 'NO' | null;
 }
 
 export interface ReadingsToRecord {
   readonly tenantId: string;
   readonly holder: string;
-  /** When the readings were sent. */
+  /** When the reads were sent. */
   readonly observedAt: Date;
   readonly readings: readonly Reading[];
-  /** The lease to give back, whether or not there is a reading. */
+  /** The leases to release, whether or not there is a reading. */
   readonly leased: readonly Subject[];
-  /** Accounts that are not to be read, and until when. */
+  /** Accounts whose budget is spent, and until when. */
   readonly pauses?: ReadonlyMap<string, Pause>;
 }
 
 /**
- * Stores what was read and gives the lease back. A good block replaces an older one and never a newer one; a failure
- * leaves the last good value where it is. A state that somebody else has changed since the reading was sent stays. Of a
- * number or a tenant that has gone meanwhile nothing is stored.
+ * Stores readings and releases their leases. A good block replaces an older one and never a newer one; a failure leaves
+ * the last good value where it is. A state that was changed after the read was sent stays. Returns the keys of the
+ * subjects that were stored: nothing is stored for a number or a tenant that was deleted meanwhile.
  */
-export async function recordReadings(database: Database, request: ReadingsToRecord): Promise<void> {
+export async function recordReadings(
+  database: Database,
+  request: ReadingsToRecord,
+): Promise<ReadonlySet<string>> {
   const { tenantId, readings } = request;
-  const record = async (transaction: TenantTransaction): Promise<void> => {
-    const ofNumbers = readings.filter((reading) => reading.block !== 'waba');
-    const ofWabas = readings.filter((reading) => reading.block === 'waba');
-    if (ofNumbers.length > 0) {
-      await updateNumbers(transaction, { ...request, readings: ofNumbers });
-      await upsertSnapshots(transaction, { ...request, readings: ofNumbers }, 'number_snapshot');
-    }
-    if (ofWabas.length > 0) {
-      await upsertSnapshots(transaction, { ...request, readings: ofWabas }, 'waba_snapshot');
-    }
+  const record = async (transaction: TenantTransaction): Promise<readonly Subject[]> => {
+    const [ofWabas, ofNumbers] = partition(readings);
+    const present = await lockNumbers(transaction, { ...request, readings: ofNumbers });
+    const stored = ofNumbers.filter(({ id }) => present.has(id));
+    await upsertNumberSnapshots(transaction, { ...request, readings: stored });
+    await upsertWabaSnapshots(transaction, { ...request, readings: ofWabas });
     await recordBudgets(transaction, tenantId, request.pauses ?? new Map());
     await deleteLeases(transaction, tenantId, request.holder, request.leased);
+    return [...stored, ...ofWabas];
   };
   try {
-    await database.withTenant(tenantId, record, 'numbers');
+    const stored = await database.withTenant(tenantId, record, 'numbers');
+    return new Set(stored.map(toSubjectKey));
   } catch (error) {
-    if (!isOfNobody(error)) throw error;
+    if (!isTenantDeleted(error)) throw error;
+    return new Set();
   }
 }
 
-// A tenant, or in this very moment a number, that is not there any more: foreign_key_violation.
+// 23503 is foreign_key_violation. The numbers are locked, so it is the tenant that is gone, and all its numbers with it.
 // https://www.postgresql.org/docs/current/errcodes-appendix.html
-function isOfNobody(error: unknown): boolean {
+function isTenantDeleted(error: unknown): boolean {
   return (error as { code?: unknown } | null)?.code === '23503';
 }
 
-const snapshotKeys = {
-  number_snapshot: { columns: sql`number_id, block`, values: sql`read.id, read.block` },
-  waba_snapshot: { columns: sql`waba_id`, values: sql`read.id` },
-};
-
-const isPresent = {
-  number_snapshot: (tenantId: string) =>
-    sql`where exists (select from whatsapp_number n where n.id = read.id and n.tenant_id = ${tenantId})`,
-  waba_snapshot: () => sql``,
-};
-
-// A reading without the evidence for a verdict leaves the last one that had it.
-const verdict = {
-  number_snapshot: {
-    column: sql`, verdict`,
-    value: sql`, read.verdict`,
-    change: sql`,
-      verdict = case when excluded.observed_at >= coalesce(number_snapshot.observed_at, '-infinity')
-        then coalesce(excluded.verdict, number_snapshot.verdict) else number_snapshot.verdict end`,
-  },
-  waba_snapshot: { column: sql``, value: sql``, change: sql`` },
-};
-
-async function upsertSnapshots(
+async function upsertNumberSnapshots(
   transaction: TenantTransaction,
   { tenantId, observedAt, readings }: ReadingsToRecord,
-  table: keyof typeof snapshotKeys,
 ): Promise<void> {
-  const { columns, values } = snapshotKeys[table];
-  const old = sql.table(table);
+  if (readings.length === 0) return;
   await sql`
-    insert into ${old} (tenant_id, ${columns}, data, observed_at, attempted_at, recorded_at, failure${verdict[table].column})
-    select ${tenantId}, ${values}, read.data,
-      case when read.data is not null then ${observedAt}::timestamptz(3) end,
-      ${observedAt}::timestamptz(3), clock_timestamp(), read.failure${verdict[table].value}
-    from jsonb_to_recordset(${toJson(readings)}::jsonb)
+    insert into number_snapshot as old
+      (tenant_id, number_id, block, data, observed_at, attempted_at, recorded_at, failure, verdict)
+    select ${tenantId}, read.id, read.block, read.data, ${observedAtOf(observedAt)}, read.failure, read.verdict
+    from jsonb_to_recordset(${JSON.stringify(readings)}::jsonb)
       as read(block text, id text, data jsonb, failure jsonb, verdict text)
-    ${isPresent[table](tenantId)}
     order by read.id, read.block
-    on conflict (tenant_id, ${columns}) do update set
-      data = case when excluded.observed_at >= coalesce(${old}.observed_at, '-infinity')
-        then excluded.data else ${old}.data end,
-      observed_at = greatest(${old}.observed_at, excluded.observed_at),
-      attempted_at = greatest(${old}.attempted_at, excluded.attempted_at),
-      recorded_at = excluded.recorded_at,
-      failure = case when excluded.attempted_at >= ${old}.attempted_at
-        then excluded.failure else ${old}.failure end${verdict[table].change}`.execute(transaction);
+    on conflict (tenant_id, number_id, block) do update set ${merge},
+      -- A reading without the evidence for a verdict keeps the last one that was supported.
+      verdict = case when excluded.observed_at >= coalesce(old.observed_at, '-infinity')
+        then coalesce(excluded.verdict, old.verdict) else old.verdict end`.execute(transaction);
 }
 
-// A number changes with each good reading of one of its blocks, and its state with those that tell it.
-async function updateNumbers(
+async function upsertWabaSnapshots(
   transaction: TenantTransaction,
   { tenantId, observedAt, readings }: ReadingsToRecord,
 ): Promise<void> {
-  const good = readings.filter((reading) => reading.data !== null);
+  if (readings.length === 0) return;
   await sql`
+    insert into waba_snapshot as old
+      (tenant_id, waba_id, data, observed_at, attempted_at, recorded_at, failure)
+    select ${tenantId}, read.id, read.data, ${observedAtOf(observedAt)}, read.failure
+    from jsonb_to_recordset(${JSON.stringify(readings)}::jsonb)
+      as read(id text, data jsonb, failure jsonb)
+    order by read.id
+    on conflict (tenant_id, waba_id) do update set ${merge}`.execute(transaction);
+}
+
+/** The values of `observed_at`, `attempted_at` and `recorded_at`. */
+function observedAtOf(observedAt: Date) {
+  return sql`case when read.data is not null then ${observedAt}::timestamptz(3) end,
+    ${observedAt}::timestamptz(3), clock_timestamp()`;
+}
+
+/** Readings may arrive in any order: the newest good value and the newest attempt stay. */
+const merge = sql`
+  data = case when excluded.observed_at >= coalesce(old.observed_at, '-infinity')
+    then excluded.data else old.data end,
+  observed_at = greatest(old.observed_at, excluded.observed_at),
+  attempted_at = greatest(old.attempted_at, excluded.attempted_at),
+  recorded_at = excluded.recorded_at,
+  failure = case when excluded.attempted_at >= old.attempted_at
+    then excluded.failure else old.failure end`;
+
+/**
+ * Locks the numbers, so that none is deleted before the foreign keys of its snapshots are checked, and returns the ids of
+ * those that exist. A good reading of a block changes the number, and its state if the block tells it.
+ */
+async function lockNumbers(
+  transaction: TenantTransaction,
+  { tenantId, observedAt, readings }: ReadingsToRecord,
+): Promise<ReadonlySet<string>> {
+  if (readings.length === 0) return new Set();
+  const { rows } = await sql<{ id: string }>`
     with read as (
-      select id, max(state) as state
-      from jsonb_to_recordset(${toJson(good)}::jsonb) as read(id text, state text) group by id
-    ), locked as (
-      -- In the order of the key, so that two processes can never wait for each other.
+      select id, max(state) as state, bool_or(data is not null) as good
+      from jsonb_to_recordset(${JSON.stringify(readings)}::jsonb) as read(id text, state text, data jsonb)
+      group by id
+    ), locked as materialized (
+      -- In the order of the key, so that two processes cannot deadlock.
       select n.id from whatsapp_number n
       where n.tenant_id = ${tenantId} and n.id in (select id from read)
       order by n.id for no key update
+    ), updated as (
+      update whatsapp_number n set
+        updated_at = greatest(n.updated_at, ${observedAt}::timestamptz(3)),
+        state = case when read.state is not null and n.state_observed_at <= ${observedAt}::timestamptz(3)
+          then read.state else n.state end,
+        state_observed_at = case when read.state is not null
+          then greatest(n.state_observed_at, ${observedAt}::timestamptz(3)) else n.state_observed_at end
+      from read join locked on locked.id = read.id
+      where n.tenant_id = ${tenantId} and n.id = read.id and read.good
     )
-    update whatsapp_number n set
-      updated_at = greatest(n.updated_at, ${observedAt}::timestamptz(3)),
-      state = case when read.state is not null and n.state_observed_at <= ${observedAt}::timestamptz(3)
-        then read.state else n.state end,
-      state_observed_at = case when read.state is not null
-        then greatest(n.state_observed_at, ${observedAt}::timestamptz(3)) else n.state_observed_at end
-    from read join locked on locked.id = read.id
-    where n.tenant_id = ${tenantId} and n.id = read.id`.execute(transaction);
+    select id from locked`.execute(transaction);
+  return new Set(rows.map(({ id }) => id));
 }
 
-function toJson(value: unknown): string {
-  return JSON.stringify(value);
+function partition(readings: readonly Reading[]) {
+  return [
+    readings.filter(({ block }) => block === 'waba'),
+    readings.filter(({ block }) => block !== 'waba'),
+  ] as const;
 }

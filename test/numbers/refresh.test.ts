@@ -327,6 +327,30 @@ describe('several processes on one PostgreSQL', () => {
     expect(await read(other, id)).toMatchObject([live]);
   });
 
+  test('a number that is deleted while a batch is recorded costs no other number its reading', async () => {
+    const tenant = await one.addTenant();
+    const [gone, kept] = [await tenant.addNumber(), await tenant.addNumber()];
+    const readings = [toReading(gone.id, 0), toReading(kept.id, 1)];
+    await database.query('begin');
+    await database.query('delete from whatsapp_number where id = $1', [gone.id]);
+    const recording = recordReadings(one.database, {
+      tenantId: tenant.id,
+      holder: 'test',
+      observedAt: new Date(),
+      readings,
+      leased: [],
+    });
+    await untilBlocked(database);
+    await database.query('commit');
+    const recorded = await recording;
+    const rows = await database.query<{ number_id: string }>(
+      'select number_id from number_snapshot where tenant_id = $1',
+      [tenant.id],
+    );
+    expect(rows).toEqual([{ number_id: kept.id }]);
+    expect([...recorded]).toEqual([`profile:${kept.id}`]);
+  });
+
   const readAttempts = (id: string) =>
     database.query('select attempted_at, recorded_at from number_snapshot where number_id = $1', [
       id,
@@ -480,6 +504,18 @@ test('a state that nobody has confirmed for an hour says nothing about sending, 
     },
   ]);
 });
+
+/** Resolves once a session of this database waits for a lock. */
+async function untilBlocked(database: TestDatabase): Promise<void> {
+  for (;;) {
+    // oxlint-disable-next-line no-await-in-loop -- asked again until it is so
+    const [row] = await database.query<{ blocked: number }>(
+      `select count(*)::int as blocked from pg_locks l join pg_stat_activity a on a.pid = l.pid
+       where not l.granted and a.datname = current_database()`,
+    );
+    if (row?.blocked !== 0) return;
+  }
+}
 
 async function refresh(
   gateway: TestGateway,

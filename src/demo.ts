@@ -1,5 +1,4 @@
-// Owns the demo: its secrets, its place in the configuration, and how its data comes into the database. What the data is stands in
-// demo/fleet.ts, what the simulated upstreams make of it in demo/upstreams.ts.
+// The demo mode: completes the configuration with generated secrets and simulated upstreams, and seeds the database.
 
 import { hkdfSync, randomBytes, randomUUID } from 'node:crypto';
 import { link, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
@@ -24,10 +23,10 @@ import {
 } from './demo/fleet.ts';
 import {
   createDemoSimulator,
+  findFault,
   getWaba,
   isMetaNumber,
   toDisplayNumber,
-  toFault,
   toPhoneId,
   toSimulatedPhone,
   toSimulatedWaba,
@@ -44,25 +43,25 @@ import { listAddresses, listNumbers } from './numbers/number-queries.ts';
 import { type Reading, recordReadings } from './numbers/store.ts';
 import { createTelemetry } from './telemetry.ts';
 
-/** What a person needs for a first query. */
+/** What a user needs for a first query. */
 export interface DemoAnnouncement {
   readonly tenantName: string;
   readonly tenantId: string;
   readonly tenantKey: string;
   readonly numberKey: string;
-  /** A healthy number at Meta. */
+  /** A healthy Meta number. */
   readonly numberId: string;
 }
 
 export interface Demo {
-  /** Complete: with both secrets, and with the simulator in the place of each upstream that was not configured. */
+  /** The given configuration with both secrets, and the simulator in place of each upstream that is not configured. */
   readonly config: Config;
   readonly overrides: GatewayOverrides;
-  /** Migrates, and makes what is missing of the demo's data; what is there is left as it is. */
+  /** Migrates the database and adds the demo data that is missing. Existing data is left unchanged. */
   seed(gateway: Gateway): Promise<DemoAnnouncement>;
 }
 
-/** Reads the demo's secrets from DATA_DIR, or makes them there at the first start. Changes nothing else. */
+/** Reads the demo's secrets from DATA_DIR; the first start generates them. Changes nothing else. */
 export async function openDemo(config: Config): Promise<Demo> {
   const simulated = {
     META: config.metaGraphUrl.href === new URL(environmentVariables.META_GRAPH_URL.default).href,
@@ -80,7 +79,7 @@ export async function openDemo(config: Config): Promise<Demo> {
       new URL(input instanceof Request ? input.url : input).host === simulatorUrl.host
         ? simulator.fetch(input, init)
         : globalThis.fetch(input, init),
-    graphiqlKey: toDemoKey(complete.apiKeyPepper, 'acme', 'Demo tenant key'),
+    graphiqlKey: deriveDemoKey(complete.apiKeyPepper, 'acme', 'Demo tenant key'),
   };
   return {
     config: complete,
@@ -89,7 +88,7 @@ export async function openDemo(config: Config): Promise<Demo> {
   };
 }
 
-/** A name that no network has (RFC 2606): what is meant for the simulator goes nowhere else. */
+/** A host name that never resolves (RFC 2606), so a request meant for the simulator can never reach the network. */
 const simulatorUrl = new URL('http://simulator.invalid');
 
 type Secrets = Pick<Config, 'encryptionKeys' | 'apiKeyPepper'>;
@@ -101,14 +100,14 @@ async function completeSecrets({
 }: Config): Promise<Secrets> {
   if (encryptionKeys.length > 0 && apiKeyPepper !== '') return { encryptionKeys, apiKeyPepper };
   const path = join(dataDirectory, 'demo-secrets.json');
-  const secrets = parseSecrets(path, (await readIfThere(path)) ?? (await createSecrets(path)));
+  const secrets = parseSecrets(path, (await readFileIfExists(path)) ?? (await createSecrets(path)));
   return {
     encryptionKeys: encryptionKeys.length > 0 ? encryptionKeys : secrets.encryptionKeys,
     apiKeyPepper: apiKeyPepper === '' ? secrets.apiKeyPepper : apiKeyPepper,
   };
 }
 
-async function readIfThere(path: string): Promise<string | undefined> {
+async function readFileIfExists(path: string): Promise<string | undefined> {
   try {
     return await readFile(path, 'utf8');
   } catch (error) {
@@ -117,7 +116,7 @@ async function readIfThere(path: string): Promise<string | undefined> {
   }
 }
 
-/** Answers what the file holds in the end: of two processes that start at once, one makes it for both. */
+/** Returns the content of the file. When two processes start at once, both end up with the file that one of them made. */
 async function createSecrets(path: string): Promise<string> {
   const directory = join(path, '..');
   await mkdir(directory, { recursive: true, mode: 0o700 });
@@ -129,7 +128,7 @@ async function createSecrets(path: string): Promise<string> {
   const text = `${JSON.stringify(secrets, null, 2)}\n`;
   try {
     await writeFile(draft, text, { mode: 0o600, flag: 'wx', flush: true });
-    // Unlike a rename, a link does not replace a file that has come into being meanwhile.
+    // Unlike a rename, a link does not replace a file that another process created in the meantime.
     await link(draft, path);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
@@ -146,15 +145,15 @@ function parseSecrets(path: string, text: string): Secrets {
     const { encryptionKeys, apiKeyPepper } = toConfig(environment);
     if (encryptionKeys.length > 0 && apiKeyPepper !== '') return { encryptionKeys, apiKeyPepper };
   } catch {
-    // Told below, without what the file holds.
+    // Reported below, without the content of the file.
   }
   throw new ConfigurationError([
-    `DATA_DIR has a file ${path} that does not hold the demo's secrets; restore it, or delete the folder and start anew`,
+    `DATA_DIR contains ${path}, which does not hold the demo's secrets; restore the file, or delete the whole directory to start over`,
   ]);
 }
 
-/** The same at each start, without being stored: derived from the pepper. */
-function toDemoKey(pepper: string, tenant: DemoTenant, name: string): string {
+/** Derived from the pepper, so that each start prints the same keys without storing them. */
+function deriveDemoKey(pepper: string, tenant: DemoTenant, name: string): string {
   const bytes = hkdfSync('sha256', pepper, 'numbers-gateway demo', `${tenant} ${name}`, 32);
   return createKey(Buffer.from(bytes));
 }
@@ -163,19 +162,19 @@ interface Seeding {
   readonly gateway: Gateway;
   readonly config: Config;
   readonly overrides: GatewayOverrides;
-  /** Which upstreams are not the real ones. */
+  /** Which upstreams are simulated. */
   readonly simulated: Readonly<Record<ProviderName, boolean>>;
 }
 
-// Each step makes what it does not find, so that a start which was killed in the middle is completed by the next one.
+// Each step adds only what is missing, so that the next start completes one that was interrupted.
 async function seed(seeding: Seeding): Promise<DemoAnnouncement> {
   const { gateway, config } = seeding;
   await gateway.database.migrate();
   const known = new Set((await gateway.access.listTenants()).map((tenant) => tenant.id));
   for (const tenant of Object.keys(demoTenants) as DemoTenant[]) {
     const { id, name } = demoTenants[tenant];
-    const numbers = Object.entries(demoNumbers).filter(([, it]) => toTenant(it) === tenant);
-    // oxlint-disable no-await-in-loop -- in order, so that the lists have the order of the tables
+    const numbers = Object.entries(demoNumbers).filter(([, it]) => getTenant(it) === tenant);
+    // oxlint-disable no-await-in-loop -- lists are in order of creation
     if (!known.has(id)) await gateway.access.createTenant(name, id);
     await seedNumbers(gateway, id, numbers);
     await seedAttempts(seeding, id, numbers);
@@ -186,22 +185,22 @@ async function seed(seeding: Seeding): Promise<DemoAnnouncement> {
   return {
     tenantName: demoTenants.acme.name,
     tenantId: demoTenants.acme.id,
-    tenantKey: toDemoKey(config.apiKeyPepper, 'acme', 'Demo tenant key'),
-    numberKey: toDemoKey(config.apiKeyPepper, 'acme', 'Sales CRM'),
+    tenantKey: deriveDemoKey(config.apiKeyPepper, 'acme', 'Demo tenant key'),
+    numberKey: deriveDemoKey(config.apiKeyPepper, 'acme', 'Sales CRM'),
     numberId: 'wa_acme_sales',
   };
 }
 
 type Entries = readonly (readonly [id: string, number: DemoNumber])[];
 
-function toTenant(number: DemoNumber): DemoTenant {
+function getTenant(number: DemoNumber): DemoTenant {
   return isMetaNumber(number) ? getWaba(number).tenant : number.tenant;
 }
 
 async function seedNumbers(gateway: Gateway, tenantId: string, numbers: Entries): Promise<void> {
   const known = new Set((await listStored(gateway, tenantId)).map(({ id }) => id));
   for (const [id, number] of numbers) {
-    // oxlint-disable-next-line no-await-in-loop -- a list is in order of creation
+    // oxlint-disable-next-line no-await-in-loop -- lists are in order of creation
     if (!known.has(id)) await gateway.numbers.create(toNewNumber(tenantId, id, number));
   }
 }
@@ -246,7 +245,10 @@ function toDigits(text: string): string {
   return text.replaceAll(/\D/g, '');
 }
 
-/** Live readings of what was never tried, before any snapshot is there: an older value is merged into a failure. */
+/**
+ * Refreshes the numbers whose demo row asks for it, unless anything is stored for them. So it runs before the snapshots
+ * are seeded; their older values are then merged into the recorded failures.
+ */
 async function seedAttempts(
   { gateway, config, overrides, simulated }: Seeding,
   tenantId: string,
@@ -254,38 +256,41 @@ async function seedAttempts(
 ): Promise<void> {
   const { database } = gateway;
   const stored = new Map((await listStored(gateway, tenantId)).map((it) => [it.id, it]));
-  const untried = numbers.filter(([id, number]) => isUntried(number, stored.get(id)));
-  const hanging = untried.filter(([, number]) => isHanging(number));
+  const unattempted = numbers.filter(([id, number]) => isUnattempted(number, stored.get(id)));
+  const hanging = unattempted.filter(([, number]) => isHanging(number));
   if (hanging.length > 0) {
     const readings = hanging.flatMap(([id, number]) => toTimeouts(id, number as DemoMetaNumber));
     const observedAt = minutesAgo(20);
     await recordReadings(database, { tenantId, holder: 'demo', observedAt, readings, leased: [] });
   }
-  const requests = untried
+  const requests = unattempted
     .filter(([, number]) => simulated[isMetaNumber(number) ? 'META' : 'PILOT_STATUS'])
     .filter(([, number]) => !isHanging(number))
     .map(([id, { refresh = [] }]) => ({ id, refresh }));
   if (requests.length === 0) return;
-  // The failures are the story; in the log of a first start they would look like trouble. Nothing of its own to dispose.
-  const telemetry = createTelemetry({ level: 'silent' });
-  const quiet = await createGateway(config, { ...overrides, database, telemetry });
-  await quiet.numbers.getMany(toOperatorAccess(tenantId), requests, AbortSignal.any([]));
+  // These reads fail by design. In the log of a first start their failures would look like real problems.
+  await using silent = await createGateway(config, {
+    ...overrides,
+    database: { ...database, [Symbol.asyncDispose]: async () => undefined },
+    telemetry: createTelemetry({ level: 'silent' }),
+  });
+  await silent.numbers.getMany(toOperatorAccess(tenantId), requests, AbortSignal.any([]));
 }
 
-function isUntried(number: DemoNumber, stored: StoredNumber | undefined): boolean {
+function isUnattempted(number: DemoNumber, stored: StoredNumber | undefined): boolean {
   if (number.refresh === undefined) return false;
   const all: readonly Block[] = isMetaNumber(number) ? metaBlockNames : ['connection'];
-  const wanted: readonly Block[] = number.refresh.length === 0 ? all : number.refresh;
-  return !wanted.some((block) => stored?.blocks[block]);
+  const blocks: readonly Block[] = number.refresh.length === 0 ? all : number.refresh;
+  return !blocks.some((block) => stored?.blocks[block]);
 }
 
 const metaBlockNames = ['phone', 'profile', 'waba'] as const;
 
 function isHanging(number: DemoNumber): boolean {
-  return isMetaNumber(number) && toFault(number)?.kind === 'hang';
+  return isMetaNumber(number) && findFault(number)?.kind === 'hang';
 }
 
-// Recorded, not lived through: the start need not wait for what takes three seconds.
+// A timeout takes three seconds; it is recorded directly so that the start does not wait for it.
 function toTimeouts(id: string, number: DemoMetaNumber): readonly Reading[] {
   const message = "Meta's Graph API did not answer in time; try again later.";
   const failure = toPlainFailure('META_TIMEOUT', true, message);
@@ -321,7 +326,7 @@ async function seedSnapshots(
   );
   for (const [ageMinutes, readings] of Map.groupBy(missing, (it) => it.ageMinutes)) {
     const observedAt = minutesAgo(ageMinutes);
-    // oxlint-disable-next-line no-await-in-loop -- one statement for all that is equally old
+    // oxlint-disable-next-line no-await-in-loop -- one transaction for all snapshots of the same age
     await recordReadings(database, { tenantId, holder: 'demo', observedAt, readings, leased: [] });
   }
 }
@@ -362,10 +367,10 @@ async function seedKeys({ access }: Gateway, pepper: string, tenant: DemoTenant)
   for (const { name, number, expiresAt, revoked } of demoKeys.filter(
     (it) => it.tenant === tenant,
   )) {
-    const key = toDemoKey(pepper, tenant, name);
+    const key = deriveDemoKey(pepper, tenant, name);
     const { keyPrefix, keyLast4 } = toKeyHint(key);
     const same = known.find((it) => it.keyPrefix === keyPrefix && it.keyLast4 === keyLast4);
-    // oxlint-disable no-await-in-loop -- a list is in order of creation
+    // oxlint-disable no-await-in-loop -- lists are in order of creation
     const { id, revokedAt } =
       same ??
       (await access.createKey({

@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { createMeter } from '../src/http/request-context.ts';
 import { readEnvironment, toConfig } from '../src/config.ts';
 import { type DemoAnnouncement, openDemo } from '../src/demo.ts';
@@ -21,7 +21,7 @@ interface Started extends AsyncDisposable {
   readonly announcement: DemoAnnouncement;
 }
 
-const patience = new AbortController().signal;
+const neverAborted = new AbortController().signal;
 
 async function start(
   environment: Readonly<Record<string, string>>,
@@ -34,7 +34,7 @@ async function start(
   return { gateway, announcement, [Symbol.asyncDispose]: () => gateway[Symbol.asyncDispose]() };
 }
 
-/** A demo on a database that is quick to have. */
+/** A demo on the prepared test database, which opens faster. */
 async function startQuickly(environment: Readonly<Record<string, string>> = {}): Promise<Started> {
   const database = await openTestDatabase('PGlite');
   return await start({ DATA_DIR: directory, ...environment }, { database });
@@ -53,10 +53,10 @@ async function listKeys({ access }: Gateway) {
 
 async function refresh({ numbers }: Gateway, id: string): Promise<WhatsAppNumber> {
   const access = toOperatorAccess(demoTenants.acme.id);
-  return await numbers.get(access, { id, refresh: [] }, patience);
+  return await numbers.get(access, { id, refresh: [] }, neverAborted);
 }
 
-// Ages go on; everything else is to stay.
+// Everything but the ages has to stay the same.
 function withoutAges(value: unknown): unknown {
   return JSON.parse(
     JSON.stringify(value, (name, it: unknown) => (name === 'ageSeconds' ? undefined : it)),
@@ -74,23 +74,39 @@ afterAll(async () => {
 });
 
 describe('a start', () => {
-  test('finds at the second time the same keys, ids and data, and stores no key in clear text', async () => {
+  afterEach(() => void vi.useRealTimers());
+
+  test('disposes of everything that only seeding needed', async () => {
+    const database = await openTestDatabase('PGlite');
+    const { config, overrides, seed } = await openDemo(
+      toConfig(readEnvironment({ DATA_DIR: directory, LOG_LEVEL: 'silent' })),
+    );
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+    await using gateway = await createGateway(config, { ...overrides, database });
+    const before = vi.getTimerCount();
+    expect(before).toBeGreaterThan(0);
+    await seed(gateway);
+    expect(vi.getTimerCount()).toBe(before);
+    await expect(gateway.ready()).resolves.toBeUndefined();
+  });
+
+  test('keeps keys, ids and data across restarts, and stores no key in plain text', async () => {
     const folder = join(directory, 'first');
-    const seen: { readonly announcement: DemoAnnouncement; readonly fleet: unknown }[] = [];
+    const starts: { readonly announcement: DemoAnnouncement; readonly fleet: unknown }[] = [];
     for (let round = 0; round < 2; round += 1) {
-      // oxlint-disable-next-line no-await-in-loop -- one after the other is the point
+      // oxlint-disable-next-line no-await-in-loop -- the second start has to find what the first one left
       await using started = await start({ DATA_DIR: folder });
       const { gateway, announcement } = started;
       // oxlint-disable-next-line no-await-in-loop -- see above
       const [fleet, keys] = await Promise.all([listFleet(gateway), listKeys(gateway)]);
-      seen.push({ announcement, fleet: withoutAges({ fleet, keys }) });
+      starts.push({ announcement, fleet: withoutAges({ fleet, keys }) });
       expect(fleet).toHaveLength(Object.keys(demoNumbers).length);
     }
-    expect(seen[1]).toEqual(seen[0]);
+    expect(starts[1]).toEqual(starts[0]);
 
     const secrets = [
-      seen[0]?.announcement.tenantKey,
-      seen[0]?.announcement.numberKey,
+      starts[0]?.announcement.tenantKey,
+      starts[0]?.announcement.numberKey,
       'demo-token-retail',
     ].filter((secret) => secret !== undefined);
     expect(secrets).toHaveLength(3);
@@ -103,7 +119,7 @@ describe('a start', () => {
     }
   }, 40_000);
 
-  test('completes what one before it has left undone', async () => {
+  test('completes a seeding that was interrupted', async () => {
     await using database = await openTestDatabase('PGlite');
     const first = await start({ DATA_DIR: directory }, { database });
     const whole = toConditions(await listFleet(first.gateway));
@@ -113,7 +129,7 @@ describe('a start', () => {
     await database.query(`delete from waba_snapshot where waba_id > '200000000015'`);
     await database.query(`delete from api_key where name = 'Demo tenant key'`);
     await database.query(`update api_key set revoked_at = null`);
-    // The hour in which Meta does not want to be asked has passed.
+    // The account that Meta rate-limits may be read again.
     await database.query('delete from graph_budget');
 
     const second = await start({ DATA_DIR: directory }, { database });
@@ -123,7 +139,7 @@ describe('a start', () => {
     expect(second.announcement).toEqual(first.announcement);
   });
 
-  test('leaves alone what somebody has changed', async () => {
+  test('keeps what was changed since the first start', async () => {
     await using database = await openTestDatabase('PGlite');
     const first = await start({ DATA_DIR: directory }, { database });
     await first.gateway.numbers.setState('wa_acme_shop', 'CLOSE');
@@ -133,12 +149,12 @@ describe('a start', () => {
     expect(withoutAges(await listFleet(second.gateway))).toEqual(before);
   });
 
-  test('asks nothing of an upstream that was configured, which is then the one that is read', async () => {
+  test('sends no request to a configured Meta while seeding, and reads from it afterwards', async () => {
     await using real = createSimulator();
     const { url } = await real.listen();
     await using started = await startQuickly({ META_GRAPH_URL: url });
     expect(real.calls).toEqual([]);
-    // Nobody there knows the demo's numbers.
+    // It does not have the demo's numbers.
     const number = await refresh(started.gateway, 'wa_acme_sales');
     expect(number.health.freshness?.error).toMatchObject({ metaCode: 100, metaSubcode: 33 });
     expect(real.calls.length).toBeGreaterThan(0);
@@ -146,7 +162,7 @@ describe('a start', () => {
     expect(lost?.health.freshness?.error).toMatchObject({ code: 'UNAVAILABLE' });
   });
 
-  test('does the same for a session engine that was configured', async () => {
+  test('sends no request to a configured session engine while seeding, and reads from it afterwards', async () => {
     await using engine = createSimulator({
       sessionEngineKey: 'engine-key',
       instances: [{ instanceName: 'acme-54', state: 'connecting' }],
@@ -163,7 +179,7 @@ describe('a start', () => {
 });
 
 describe('the secrets', () => {
-  test('are made once, in a file and a folder for their owner alone', async () => {
+  test('are generated once, in a file and directory that only their owner can access', async () => {
     const folder = join(directory, 'deep', 'secrets');
     const { config } = await openDemo(toConfig(readEnvironment({ DATA_DIR: folder })));
     const path = join(folder, 'demo-secrets.json');
@@ -175,7 +191,7 @@ describe('the secrets', () => {
     expect(await readFile(path, 'utf8')).toBe(text);
   });
 
-  test('are the same for all who start at once', async () => {
+  test('are the same in processes that start at the same time', async () => {
     const config = toConfig(readEnvironment({ DATA_DIR: join(directory, 'at-once') }));
     const demos = await Promise.all(Array.from({ length: 20 }, () => openDemo(config)));
     const keys = demos.map(({ overrides }) => overrides.graphiqlKey);
@@ -187,7 +203,7 @@ describe('the secrets', () => {
     expect(await readdir(join(directory, 'at-once'))).toEqual(['demo-secrets.json']);
   });
 
-  test('are those of the environment where it has them', async () => {
+  test('come from the environment where it sets them', async () => {
     const folder = join(directory, 'given');
     const given = {
       DATA_DIR: folder,
@@ -200,7 +216,7 @@ describe('the secrets', () => {
     await expect(stat(folder)).rejects.toThrow('ENOENT');
   });
 
-  test('that cannot be read are told and not replaced', async () => {
+  test('that are unreadable are reported, not replaced', async () => {
     const folder = join(directory, 'broken');
     await mkdir(folder);
     const path = join(folder, 'demo-secrets.json');
@@ -227,14 +243,14 @@ describe('the fleet', () => {
 
   afterAll(() => started?.[Symbol.asyncDispose]());
 
-  test('has each connection state, provider and verdict', () => {
+  test('includes each connection state, provider and verdict', () => {
     expect(new Set(fleet.map((it) => it.state))).toEqual(new Set(connectionStates));
     expect(new Set(fleet.map((it) => it.provider))).toEqual(new Set(providers));
     const found = fleet.map((it) => it.health.sendability.verdict);
     expect(new Set(found)).toEqual(new Set(verdicts));
   });
 
-  const shown: readonly (readonly [
+  const healthFields: readonly (readonly [
     VocabularyName,
     (number: WhatsAppNumber) => string | null | undefined,
   ])[] = [
@@ -243,30 +259,33 @@ describe('the fleet', () => {
     ['MetaStatus', ({ health }) => health.metaStatus],
   ];
 
-  test.each(shown)('has each word of %s, none, and one that is new', (vocabulary, read) => {
-    const found = new Set(fleet.map((it) => toWord(vocabulary, read(it) ?? null)));
-    const words = Object.keys(vocabularies[vocabulary].words);
-    expect(found).toEqual(new Set([...words, 'UNRECOGNIZED', null]));
-  });
+  test.each(healthFields)(
+    'includes each value of %s, null, and an unrecognized one',
+    (vocabulary, read) => {
+      const found = new Set(fleet.map((it) => toWord(vocabulary, read(it) ?? null)));
+      const words = Object.keys(vocabularies[vocabulary].words);
+      expect(found).toEqual(new Set([...words, 'UNRECOGNIZED', null]));
+    },
+  );
 
   test.each<readonly [VocabularyName, (number: WhatsAppNumber) => string | null | undefined]>([
     ['NameStatus', ({ meta }) => meta?.phone?.value?.nameStatus],
     ['PlatformType', ({ meta }) => meta?.phone?.value?.platformType],
     ['AccountMode', ({ meta }) => meta?.phone?.value?.accountMode],
     ['ThroughputLevel', ({ meta }) => meta?.phone?.value?.throughputLevel],
-  ])('has each word of %s', (vocabulary, read) => {
+  ])('includes each value of %s', (vocabulary, read) => {
     const found = new Set(fleet.map((it) => toWord(vocabulary, read(it) ?? null)));
     expect([...found]).toEqual(expect.arrayContaining(Object.keys(vocabularies[vocabulary].words)));
   });
 
-  test('has each failure that a reading can end with', () => {
+  test('includes each error a refresh can end with', () => {
     const found = fleet.flatMap(({ health, meta }) =>
       [health.freshness, meta?.phone, meta?.profile, meta?.waba]
         .map((it) => (it && 'freshness' in it ? it.freshness : it)?.error?.code)
         .filter((code) => code !== undefined),
     );
-    // About a request, never about a reading of a number.
-    const elsewhere: readonly ErrorCode[] = [
+    // These are errors of a request, never of the refresh of a number.
+    const ofRequests: readonly ErrorCode[] = [
       'UNAUTHENTICATED',
       'NUMBER_NOT_FOUND',
       'NOT_FOUND',
@@ -279,31 +298,31 @@ describe('the fleet', () => {
       'CONFLICT',
       'INTERNAL',
     ];
-    expect(new Set([...found, ...elsewhere])).toEqual(new Set(Object.keys(errorCatalogue)));
-    expect(found.filter((code) => (elsewhere as readonly string[]).includes(code))).toEqual([]);
+    expect(new Set([...found, ...ofRequests])).toEqual(new Set(Object.keys(errorCatalogue)));
+    expect(found.filter((code) => (ofRequests as readonly string[]).includes(code))).toEqual([]);
   });
 
-  test('has each age of a reading: never, fresh, old, and old with a failure', () => {
+  test('includes each freshness: never fetched, fresh and stale, each with and without an error', () => {
     const facts = new Set(
       fleet.map(({ health: { freshness } }) =>
         freshness === null
-          ? 'never asked'
-          : `${freshness.observedAt === null ? 'never read' : freshness.stale ? 'old' : 'fresh'} ${freshness.error === null ? 'well' : 'failed'}`,
+          ? 'never fetched'
+          : `${freshness.observedAt === null ? 'no value' : freshness.stale ? 'stale' : 'fresh'}, ${freshness.error === null ? 'no error' : 'error'}`,
       ),
     );
     expect(facts).toEqual(
       new Set([
-        'never asked',
-        'never read failed',
-        'fresh well',
-        'fresh failed',
-        'old well',
-        'old failed',
+        'never fetched',
+        'no value, error',
+        'fresh, no error',
+        'fresh, error',
+        'stale, no error',
+        'stale, error',
       ]),
     );
   });
 
-  test('tells at a refresh that a token has expired, and keeps the old value', async () => {
+  test('reports an expired token on refresh, and keeps the old value', async () => {
     const before = fleet.find(({ id }) => id === 'wa_acme_school');
     const after = await refresh(started.gateway, 'wa_acme_school');
     expect(after.health.freshness?.error).toMatchObject({
@@ -316,14 +335,14 @@ describe('the fleet', () => {
     expect(after.health.freshness?.ageSeconds).toBeGreaterThan(26 * 3_600 - 1);
   });
 
-  test('says nothing stored that Meta does not say live, but where the story is that it has changed', async () => {
+  test('stores what the simulated Meta returns, except where a row demonstrates a change', async () => {
     const steady = Object.entries(demoNumbers)
-      .filter(([, it]) => 'waba' in it && toTenant(it) === 'acme')
+      .filter(([, it]) => 'waba' in it && getTenant(it) === 'acme')
       .filter(([, it]) => it.refresh === undefined && !('was' in it))
       .map(([id]) => id);
     const access = toOperatorAccess(demoTenants.acme.id);
     const requests = steady.map((id) => ({ id, refresh: [] }));
-    const live = await started.gateway.numbers.getMany(access, requests, patience);
+    const live = await started.gateway.numbers.getMany(access, requests, neverAborted);
     const compared = live.map((after) => {
       if (after instanceof Error) throw after;
       const before = fleet.find(({ id }) => id === after.id);
@@ -342,7 +361,7 @@ describe('the fleet', () => {
     });
   });
 
-  test('gives keys that open the doors to their tenant, and hints of those alone that can be used', async () => {
+  test('announces keys of the right scope, and hints at usable keys only', async () => {
     const { access, numbers } = started.gateway;
     const { tenantKey, numberKey, tenantId, numberId } = started.announcement;
     const identify = (key: string) =>
@@ -353,16 +372,16 @@ describe('the fleet', () => {
         meter: createMeter(),
       });
     expect(await identify(tenantKey)).toMatchObject({ tenantId, numberId: null });
-    const access2 = await identify(numberKey);
-    expect(access2).toMatchObject({ tenantId, numberId });
+    const numberAccess = await identify(numberKey);
+    expect(numberAccess).toMatchObject({ tenantId, numberId });
     const [number, foreign] = await numbers.getMany(
-      access2,
+      numberAccess,
       [numberId, 'wa_borealis_booking'].map((id) => ({ id, refresh: null })),
-      patience,
+      neverAborted,
     );
     expect(number).toMatchObject({ provider: 'META', health: { sendable: true } });
     expect(foreign).toMatchObject({ code: 'NUMBER_NOT_FOUND' });
-    const hinted = (await numbers.list(access2))
+    const hinted = (await numbers.list(numberAccess))
       .filter(({ id }) => ['wa_acme_sales', 'wa_acme_support'].includes(id))
       .map(({ id, apiKeys }) => [id, apiKeys.map(({ name }) => name)] as const);
     expect(Object.fromEntries(hinted)).toEqual({
@@ -371,20 +390,20 @@ describe('the fleet', () => {
     });
   });
 
-  test('has a story, a name and a telephone number of its own in each row', () => {
+  test('has a description and a unique phone number in each row', () => {
     const rows = Object.values(demoNumbers);
     expect(rows.length).toBeGreaterThanOrEqual(24);
-    for (const { story } of rows) expect(story).toMatch(/^[A-Z].{20,}\.$/);
+    for (const { description } of rows) expect(description).toMatch(/^[A-Z].{20,}\.$/);
     expect(new Set(rows.map(({ line }) => line)).size).toBe(rows.length);
     expect(new Set(fleet.map(({ number }) => number)).size).toBe(rows.length);
   });
 });
 
-function toTenant(number: (typeof demoNumbers)[string]): string {
+function getTenant(number: (typeof demoNumbers)[string]): string {
   return 'waba' in number ? demoWabas[(number as DemoMetaNumber).waba].tenant : number.tenant;
 }
 
-/** What somebody who looks at the fleet would see, without times. */
+/** What a client sees of the fleet, without times. */
 function toConditions(fleet: readonly WhatsAppNumber[]) {
   return Object.fromEntries(
     fleet.map(({ id, state, health, meta }) => [

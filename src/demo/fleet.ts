@@ -1,5 +1,5 @@
-// Owns what the demo shows: two tenants, their accounts, one row for each number, and the keys. The simulated upstreams
-// and the database are both filled from these rows, so that they agree; how that is done is left to demo.ts.
+// The demo data: two tenants, their accounts, one row per number, and the API keys. Both the simulated upstreams and the
+// database are filled from these rows.
 
 import type { MetaBlock } from '../numbers/meta.ts';
 import type { ConnectionState } from '../numbers/provider.ts';
@@ -13,8 +13,8 @@ export const demoTenants = {
 export type DemoTenant = keyof typeof demoTenants;
 
 /**
- * Numbers that are nobody's: the ranges that regulators keep for films and books, each with two digits to come. Brazil
- * keeps none; its numbers are a plain pattern.
+ * Phone number prefixes, completed by two digits. They are from the ranges that regulators reserve for fiction; Brazil
+ * reserves none, so its numbers are merely an unlikely pattern.
  */
 export const countries = {
   BR: { phone: '+55 11 90000-01', currency: 'BRL', hours: 'Seg-sex 8h-18h', city: 'São Paulo' },
@@ -24,60 +24,60 @@ export const countries = {
   SE: { phone: '+46 70 174 06 ', currency: 'SEK', hours: 'Mån-fre 8-17', city: 'Stockholm' },
 } as const;
 
-/** What the stored access token may do; `none`: no token is stored. */
+/** The state of the stored access token; `none` means that no token is stored. */
 export type DemoToken = 'valid' | 'expired' | 'messaging only' | 'no permission' | 'none';
 
-/** A WhatsApp Business account. What differs from a verified one in good order is said, the rest is left out. */
+/** A WhatsApp Business account. Members that are left out are those of a verified, healthy account. */
 export interface DemoWaba {
   readonly tenant: DemoTenant;
-  /** Two digits of its id, never used for another one. */
+  /** The last two digits of its id; unique. */
   readonly line: number;
   readonly name: string;
   readonly country: keyof typeof countries;
-  /** Meta's word; all numbers of the account share the limit. */
+  /** Meta's name of the messaging limit, which all numbers of the account share. */
   readonly limit: string;
   readonly vertical: string;
   readonly token?: DemoToken;
-  /** Graph's names. */
+  /** By Graph's field names. */
   readonly fields?: Readonly<Record<string, unknown>>;
-  /** Befalls the account and all of its numbers. */
+  /** Applies to the account and all of its numbers. */
   readonly fault?: Fault;
-  /** Null: nothing was ever stored for it. */
+  /** Age of the stored snapshot; null: nothing is stored. */
   readonly ageMinutes?: number | null;
 }
 
 interface DemoNumberBase {
-  /** What is to be seen here, and why. */
-  readonly story: string;
-  /** The last two digits, never used for another number. */
+  /** What this row demonstrates, and why. */
+  readonly description: string;
+  /** The last two digits of the number; unique. */
   readonly line: number;
   readonly name: string;
-  /** Read live when the demo is made, because how that goes is the story; `[]` means all blocks. */
+  /** Blocks to refresh when the demo is seeded, where the result of the refresh is the point; `[]` means all blocks. */
   readonly refresh?: readonly MetaBlock[];
 }
 
-/** A number at Meta. What differs from a healthy one is said, the rest is left out. */
+/** A Meta number. Members that are left out are those of a healthy number. */
 export interface DemoMetaNumber extends DemoNumberBase {
   readonly waba: keyof typeof demoWabas;
-  /** Graph's names and words: what Meta says now. */
+  /** What Meta returns now, by Graph's field names. */
   readonly phone?: Readonly<Record<string, unknown>>;
-  /** Members of the entities of Meta's health status. */
+  /** By entity type of Meta's health status: members that differ. */
   readonly health?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
-  /** What Meta said when the stored reading was made, where that differs from now. */
+  /** What Meta returned when the snapshot was stored, where that differs from now. */
   readonly was?: Readonly<Record<string, unknown>>;
-  /** Null: the business never filled it in. */
+  /** Null: the business profile is empty. */
   readonly profile?: Readonly<Record<string, unknown>> | null;
   readonly fault?: Fault;
-  /** Age of the stored reading; null: there is none. */
+  /** Age of the stored snapshot; null: nothing is stored. */
   readonly ageMinutes?: number | null;
 }
 
-/** A number that was connected by QR code. */
+/** A number connected by QR code. */
 export interface DemoSessionNumber extends DemoNumberBase {
   readonly tenant: DemoTenant;
-  /** Its name at the session engine, if one is stored. */
+  /** The stored instance name at the session engine, if any. */
   readonly instance: string | null;
-  /** What the session engine says; null: it knows no such instance. */
+  /** The state that the session engine returns; null: it has no such instance. */
   readonly engine: 'open' | 'connecting' | 'close' | null;
   readonly state: ConnectionState;
 }
@@ -150,45 +150,48 @@ export const demoWabas = {
 
 export const demoNumbers: Readonly<Record<string, DemoNumber>> = {
   wa_acme_sales: meta(11, 'retail', 'Acme Vendas', {
-    story: 'Healthy, with all that Meta can give: the badge, high throughput, a full profile.',
+    description:
+      'Healthy, with everything Meta offers: verified badge, high throughput, complete profile.',
     phone: { is_official_business_account: true, throughput: { level: 'HIGH' } },
   }),
   wa_acme_support: meta(12, 'retail', 'Acme Atendimento', {
-    story: 'Quality has fallen to YELLOW: it still sends, but somebody should look.',
+    description: 'Quality has dropped to YELLOW: it can still send, but needs attention.',
     phone: { quality_rating: 'YELLOW' },
   }),
   wa_acme_offers: meta(13, 'retail', 'Acme Ofertas', {
-    story: 'FLAGGED: the quality is RED, and without improvement Meta lowers the limit.',
+    description: 'FLAGGED: quality is RED, and Meta lowers the limit unless it improves.',
     phone: { quality_rating: 'RED', status: 'FLAGGED' },
   }),
   wa_acme_club: meta(14, 'retail', 'Clube Acme', {
-    story: 'RESTRICTED: the limit is used up, no new conversations for now.',
+    description: 'RESTRICTED: the messaging limit is used up, so no new conversations for now.',
     phone: { quality_rating: 'RED', status: 'RESTRICTED' },
   }),
   wa_acme_delivery: meta(15, 'retail', 'Acme Entregas', {
-    story: 'RATE_LIMITED: it sends faster than it may.',
+    description: 'RATE_LIMITED: it sends faster than Meta allows.',
     phone: { status: 'RATE_LIMITED' },
   }),
   wa_acme_outlet: meta(16, 'retail', 'Acme Outlet', {
-    story: 'BANNED by Meta; the connection is CLOSE.',
+    description: 'BANNED by Meta; the connection state is CLOSE.',
     phone: { quality_rating: 'RED', status: 'BANNED' },
   }),
   wa_acme_calls: meta(17, 'retail', 'Acme Central', {
-    story: 'Meta says BLOCKED for the whole, though only calls by SIP are (138024): it may send.',
+    description:
+      'Meta reports BLOCKED overall, but only SIP calls are blocked (138024): it can send.',
     health: { PHONE_NUMBER: { can_receive_call_sip: 'BLOCKED', errors: [healthErrors.noSip] } },
   }),
   wa_acme_warehouse: meta(18, 'retail', 'Acme Depósito', {
-    story: 'Still registered on the retired On-Premises API, so nothing can be sent by the cloud.',
+    description: 'Still registered on the retired On-Premises API, so the Cloud API cannot send.',
     phone: { platform_type: 'ON_PREMISE', throughput: { level: 'NOT_APPLICABLE' } },
   }),
   wa_acme_garden: meta(19, 'retail', 'Acme Jardim', {
-    story: 'The stored reading is three days old and says GREEN; a refresh finds YELLOW.',
+    description: 'The snapshot is three days old and says GREEN; a refresh finds YELLOW.',
     phone: { quality_rating: 'YELLOW' },
     was: { quality_rating: 'GREEN' },
     ageMinutes: 3 * 24 * 60,
   }),
   wa_acme_lyon: meta(21, 'europe', 'Acme Lyon', {
-    story: 'PENDING: registration has not finished, the profile is empty, the name is in review.',
+    description:
+      'PENDING: registration is incomplete, the profile is empty, the name is in review.',
     phone: {
       quality_rating: 'UNKNOWN',
       status: 'PENDING',
@@ -200,42 +203,45 @@ export const demoNumbers: Readonly<Record<string, DemoNumber>> = {
     profile: null,
   }),
   wa_acme_paris: meta(22, 'europe', 'Acme Paris', {
-    story: 'DISCONNECTED from the WhatsApp network; the approval of its name has expired.',
+    description: 'DISCONNECTED from the WhatsApp network; the approval of its name has expired.',
     phone: { status: 'DISCONNECTED', name_status: 'EXPIRED' },
   }),
   wa_acme_nantes: meta(23, 'europe', 'Acme Nantes', {
-    story: 'MIGRATED: the number lives in another account now.',
+    description: 'MIGRATED: the number has moved to another account.',
     phone: { status: 'MIGRATED', platform_type: 'NOT_APPLICABLE' },
   }),
   wa_acme_lille: meta(24, 'europe', 'Acme Lille', {
-    story: 'DELETED from its account, and its name with it.',
+    description: 'DELETED from its account, together with its name.',
     phone: { status: 'DELETED', name_status: 'NONE', verified_name: null },
   }),
   wa_acme_nice: meta(25, 'europe', 'Acme Nice', {
-    story: 'UNVERIFIED: the code that proves ownership has expired.',
+    description: 'UNVERIFIED: the verification code has expired.',
     phone: { status: 'UNVERIFIED', code_verification_status: 'EXPIRED' },
   }),
   wa_acme_metz: meta(26, 'europe', 'Acme Metz !!!', {
-    story: 'Meta answers UNKNOWN and the name was declined: nobody can say whether it sends.',
+    description:
+      'Meta returns UNKNOWN and the name was declined: it is unknown whether it can send.',
     phone: { status: 'UNKNOWN', quality_rating: 'UNKNOWN', name_status: 'DECLINED' },
   }),
   wa_acme_rennes: meta(27, 'europe', 'Acme Rennes', {
-    story:
-      'Meta refuses the health status of this number, so there is no verdict; the rest is read.',
+    description:
+      'Meta rejects the health_status field of this number, so there is no verdict; the rest is read.',
     was: { health_status: null, is_official_business_account: null, is_on_biz_app: null },
     fault: { kind: 'unknown-field', field: 'health_status' },
   }),
   wa_acme_pharmacy: meta(31, 'pharmacy', 'Boa Saúde', {
-    story: 'The business is not verified (141010), which limits it and does not stop it.',
+    description:
+      'The business is not verified (141010), which limits sending but does not block it.',
     health: { BUSINESS: { can_send_message: 'LIMITED', errors: [healthErrors.notVerified] } },
   }),
   wa_acme_hotel: meta(32, 'hotel', 'Hotel Miramar', {
-    story:
-      'CONNECTED and GREEN, and still it may not send: the account has no way to pay (141006).',
+    description:
+      'CONNECTED and GREEN but unable to send: the account has no valid payment method (141006).',
     health: { WABA: { can_send_message: 'BLOCKED', errors: [healthErrors.noPayment] } },
   }),
   wa_acme_kids: meta(33, 'kids', 'Acme Kids', {
-    story: 'New: not rated yet, the name not reviewed, LIMITED until it is. Also used in the app.',
+    description:
+      'New: no quality rating yet, LIMITED until its name is reviewed. Also used in the app.',
     phone: {
       quality_rating: 'UNKNOWN',
       name_status: 'AVAILABLE_WITHOUT_REVIEW',
@@ -249,54 +255,57 @@ export const demoNumbers: Readonly<Record<string, DemoNumber>> = {
     },
   }),
   wa_acme_school: meta(34, 'school', 'Sprachschule Ahorn', {
-    story: 'The access token has expired; what was read 26 hours ago is kept and shown.',
+    description: 'The access token has expired; the values read 26 hours ago are kept.',
     ageMinutes: 26 * 60,
     refresh: [],
   }),
   wa_acme_restaurant: meta(35, 'restaurant', 'Cantina da Praça', {
-    story: 'The access token never had a permission for WhatsApp, so nothing was ever read.',
+    description: 'The access token lacks the WhatsApp permissions, so nothing was ever read.',
     ageMinutes: null,
     refresh: [],
   }),
   wa_acme_bank: meta(36, 'bank', 'Banco Exemplo', {
-    story: 'The access token was taken away nine days ago; a refresh cannot even be tried.',
+    description: 'The access token was removed nine days ago, so a refresh cannot be attempted.',
     ageMinutes: 9 * 24 * 60,
   }),
   wa_acme_bets: meta(37, 'bets', 'Aposta Feliz', {
-    story: 'Meta has disabled the account for its policies (368): the refusal itself says NO.',
+    description:
+      'Meta has disabled the account for a policy violation (368); that error alone makes the verdict NO.',
     ageMinutes: 2 * 60,
     refresh: [],
   }),
   wa_acme_events: meta(38, 'events', 'Festa Certa', {
-    story: 'Meta throttles the account; the last reading stands, and it says when to come back.',
+    description: 'Meta rate-limits the account; the last values are kept, with the time to retry.',
     ageMinutes: 50,
     refresh: [],
   }),
   wa_acme_gifts: meta(39, 'gifts', 'Acme Presentes', {
-    story: 'Never fetched: `meta` is null. A refresh finds a healthy number.',
+    description: 'Never fetched, so `meta` is null; a refresh finds a healthy number.',
     ageMinutes: null,
   }),
   wa_acme_bakery: meta(41, 'bakery', 'Boulangerie Martin', {
-    story: 'Meta has a passing trouble with this number: the last good values are kept.',
+    description: 'Meta returns a transient error for this number; the last good values are kept.',
     fault: { kind: 'error', code: 2, transient: true },
     ageMinutes: 40,
     refresh: [],
   }),
   wa_acme_clinic: meta(42, 'clinic', 'Clínica Vida', {
-    story: 'The access token may send but not manage: the number is readable, its account is not.',
+    description:
+      'The access token may message but not manage: the number is readable, its account is not.',
     refresh: ['waba'],
   }),
   wa_acme_beauty: meta(43, 'beauty', 'Salon Lumière', {
-    story: 'Meta does not answer for this number: a refresh gives up after three seconds.',
+    description: 'Meta does not respond for this number; a refresh times out after three seconds.',
     ageMinutes: 3 * 60,
     refresh: [],
   }),
   wa_acme_lab: meta(44, 'lab', 'Acme Lab', {
-    story: 'A test number: SANDBOX, not rated (NA), and its account has no limit assigned.',
+    description: 'A test number: SANDBOX, quality NA, and no messaging limit assigned.',
     phone: { quality_rating: 'NA', account_mode: 'SANDBOX', is_pin_enabled: false },
   }),
   wa_acme_future: meta(45, 'lab', 'Acme Next', {
-    story: 'Meta uses words that no version of ours knows: UNRECOGNIZED, and the raw ones beside.',
+    description:
+      'Meta returns values the gateway does not know: UNRECOGNIZED, with the raw values beside them.',
     phone: {
       quality_rating: 'TURQUOISE',
       status: 'HIBERNATING',
@@ -304,37 +313,37 @@ export const demoNumbers: Readonly<Record<string, DemoNumber>> = {
     },
   }),
   wa_acme_shop: session('acme', 51, 'Loja do Centro', 'open', 'OPEN', {
-    story: 'Connected by QR code, and open: the session engine was asked.',
+    description: 'Connected by QR code; the session engine reports it open.',
     refresh: [],
   }),
   wa_acme_courier: session('acme', 52, 'Acme Motoboys', 'connecting', 'CONNECTING', {
-    story: 'Connecting: somebody has to scan the QR code.',
+    description: 'Connecting: the QR code has to be scanned.',
     refresh: [],
   }),
   wa_acme_night: session('acme', 53, 'Plantão Noturno', 'close', 'CLOSE', {
-    story: 'Closed: the phone has been logged out.',
+    description: 'Closed: the phone was logged out.',
     refresh: [],
   }),
   wa_acme_kiosk: session('acme', 54, 'Quiosque da Praia', 'close', 'OPEN', {
-    story: 'Stored as OPEN and never asked since; its status, read live, is CLOSE.',
+    description: 'Stored as OPEN and never refreshed; its live status is CLOSE.',
   }),
   wa_acme_lost: session('acme', 55, 'Feira de Domingo', null, 'OPEN', {
-    story: 'The session engine knows no such instance; the stored state is kept.',
+    description: 'The session engine has no such instance; the stored state is kept.',
     refresh: [],
   }),
   wa_acme_legacy: session('acme', 56, 'Acme Antigo', null, 'CLOSE', {
-    story: 'No instance name is stored, so there is nothing to ask.',
+    description: 'No instance name is stored, so it cannot be refreshed.',
     instance: null,
   }),
   wa_borealis_booking: meta(61, 'travel', 'Borealis Bokning', {
-    story: "Another tenant's: with a key of Acme it does not exist.",
+    description: 'Belongs to another tenant: with an Acme key it is not found.',
   }),
   wa_borealis_desk: meta(62, 'travel', 'Borealis Kundtjänst', {
-    story: "Another tenant's, on the same account as its neighbour.",
+    description: 'Belongs to another tenant, on the same account as the number above.',
     phone: { quality_rating: 'YELLOW' },
   }),
   wa_borealis_night: session('borealis', 63, 'Borealis Jour', 'open', 'OPEN', {
-    story: "Another tenant's, connected by QR code.",
+    description: 'Belongs to another tenant, connected by QR code.',
     refresh: [],
   }),
 };
@@ -367,7 +376,7 @@ function meta(
   line: number,
   account: DemoMetaNumber['waba'],
   name: string,
-  more: Pick<DemoMetaNumber, 'story'> & Partial<DemoMetaNumber>,
+  more: Pick<DemoMetaNumber, 'description'> & Partial<DemoMetaNumber>,
 ): DemoMetaNumber {
   return { line, waba: account, name, ...more };
 }
@@ -378,7 +387,7 @@ function session(
   name: string,
   engine: DemoSessionNumber['engine'],
   state: ConnectionState,
-  more: Pick<DemoSessionNumber, 'story'> & Partial<DemoSessionNumber>,
+  more: Pick<DemoSessionNumber, 'description'> & Partial<DemoSessionNumber>,
 ): DemoSessionNumber {
   return { tenant, line, name, instance: `${tenant}-${line}`, engine, state, ...more };
 }

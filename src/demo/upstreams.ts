@@ -1,5 +1,4 @@
-// Owns the simulated upstreams of the demo: the rows of demo/fleet.ts as Graph's nodes and as sessions. The database is
-// filled from the same nodes, by demo.ts.
+// The simulated upstreams of the demo: turns the rows of demo/fleet.ts into Graph nodes and session engine instances.
 
 import {
   type DemoMetaNumber,
@@ -29,7 +28,7 @@ export function createDemoSimulator(graphVersion: string): Simulator {
     wabas: wabas.map(({ waba }) => toSimulatedWaba(waba)),
     phones: metaNumbers.map(toSimulatedPhone),
     tokens: [
-      // For numbers that somebody adds to the demo.
+      // For numbers that a user adds to the demo.
       { token: 'demo-token', wabaIds: 'all' },
       ...wabas.map(({ name, waba }) => ({
         token: toToken(name),
@@ -44,7 +43,7 @@ export function createDemoSimulator(graphVersion: string): Simulator {
     ),
   });
   for (const { waba } of wabas) simulator.setFault(toWabaId(waba), waba.fault ?? null);
-  for (const number of metaNumbers) simulator.setFault(toPhoneId(number), toFault(number));
+  for (const number of metaNumbers) simulator.setFault(toPhoneId(number), findFault(number));
   return simulator;
 }
 
@@ -64,7 +63,7 @@ export function getWaba({ waba }: DemoMetaNumber): DemoWaba {
   return demoWabas[waba];
 }
 
-export function toFault(number: DemoMetaNumber): Fault | null {
+export function findFault(number: DemoMetaNumber): Fault | null {
   return number.fault ?? getWaba(number).fault ?? null;
 }
 
@@ -143,7 +142,7 @@ export function toSimulatedWaba(waba: DemoWaba): SimulatedWaba {
   };
 }
 
-// The sum is Meta's: BLOCKED as soon as anything is, calls included.
+// Meta aggregates the entities: BLOCKED as soon as any capability of any of them is blocked, calls included.
 function toHealthStatus(number: DemoMetaNumber, waba: DemoWaba): unknown {
   const ids = {
     PHONE_NUMBER: toPhoneId(number),
@@ -154,9 +153,9 @@ function toHealthStatus(number: DemoMetaNumber, waba: DemoWaba): unknown {
   const entities = Object.entries(ids).map(([entity_type, id]) =>
     Object.assign({ entity_type, id, can_send_message: 'AVAILABLE' }, number.health?.[entity_type]),
   );
-  const words = new Set(entities.flatMap((entity) => Object.values(entity)));
-  const sum = ['BLOCKED', 'LIMITED'].find((word) => words.has(word)) ?? 'AVAILABLE';
-  return { can_send_message: sum, entities };
+  const values = new Set(entities.flatMap((entity) => Object.values(entity)));
+  const overall = ['BLOCKED', 'LIMITED'].find((value) => values.has(value)) ?? 'AVAILABLE';
+  return { can_send_message: overall, entities };
 }
 
 export function toDisplayNumber(number: DemoNumber): string {

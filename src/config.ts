@@ -1,113 +1,124 @@
-// Owns every environment variable: its name, its default, its meaning and its check. Nobody else reads process.env.
+// The environment variables: names, defaults, meanings and checks. No other file reads process.env.
 
 import { createSecretKey, type KeyObject } from 'node:crypto';
 import { isIP } from 'node:net';
 
-/** One row for each variable; the README's table is held against it. */
+/** One row for each variable; README.md has the same table. */
 export const environmentVariables = {
-  PORT: { default: '4000', meaning: 'TCP port to listen on; 0 picks a free one.' },
+  PORT: { default: '4000', meaning: 'TCP port to listen on; 0 for any free port.' },
   HOST: { default: '127.0.0.1', meaning: 'Address to listen on.' },
   DATABASE_URL: {
     default: '',
-    meaning: 'PostgreSQL to use, `postgres://…`. Unset: the embedded database and demo mode.',
+    meaning:
+      'PostgreSQL database to use, `postgres://…`. If unset, the gateway runs the demo on an embedded database.',
   },
   DATA_DIR: {
     default: '.data',
-    meaning: 'Folder of the embedded database and of the demo secrets.',
+    meaning: 'Directory of the embedded database and the demo secrets.',
   },
   META_GRAPH_URL: {
     default: 'https://graph.facebook.com',
-    meaning: "Meta's Graph API; https, or http on a loopback address.",
+    meaning: "URL of Meta's Graph API: https, or http on a loopback address.",
   },
-  META_GRAPH_VERSION: { default: 'v26.0', meaning: 'Graph API version, v24.0 or newer.' },
+  META_GRAPH_VERSION: { default: 'v26.0', meaning: 'Version of the Graph API, v24.0 or later.' },
   SESSION_ENGINE_URL: {
     default: '',
-    meaning: 'Engine that holds the QR sessions. Unset: the stored state is the answer.',
+    meaning:
+      'URL of the engine that holds the QR sessions. If unset, the stored connection state is returned.',
   },
-  SESSION_ENGINE_KEY: { default: '', meaning: 'Its key, sent in the `apikey` header.' },
+  SESSION_ENGINE_KEY: {
+    default: '',
+    meaning:
+      'API key of the session engine, sent in the `apikey` header. Required with SESSION_ENGINE_URL.',
+  },
   ENCRYPTION_KEYS: {
     default: '',
     meaning:
-      'Keys for credentials at rest, `id:base64key,…` of 32 bytes each; the first one encrypts, all decrypt. Required with DATABASE_URL.',
+      'Keys that encrypt stored credentials, `id:base64key,…`, 32 bytes each. The first one encrypts; all of them decrypt. Required with DATABASE_URL.',
   },
   API_KEY_PEPPER: {
     default: '',
     meaning:
-      'Secret of at least 32 characters mixed into API key hashes. Required with DATABASE_URL.',
+      'Secret mixed into the hashes of API keys, at least 32 characters. Required with DATABASE_URL.',
   },
   KEY_FAILURES_PER_MINUTE: {
     default: '20',
     meaning:
-      'Wrong API keys that one address may send in a minute before it gets 429; 0 for no limit. Keys that were right lately are let through.',
+      'Maximum number of wrong API keys per client address and minute; further keys get 429, except those verified recently. 0 for no limit.',
   },
   TRUSTED_PROXIES: {
     default: '',
     meaning:
-      'Proxies whose `x-forwarded-for` is believed: how many stand in front, or their addresses and networks, `10.0.0.0/8,…`. Unset: the address of the socket counts.',
+      'Reverse proxies whose `x-forwarded-for` header is trusted: their number, or their addresses and networks, `10.0.0.0/8,…`. If unset, the client address is that of the socket.',
   },
-  GRAPHIQL: { default: 'on', meaning: 'Show the GraphiQL page at GET /graphql: `on` or `off`.' },
+  GRAPHIQL: { default: 'on', meaning: 'Serve the GraphiQL page at GET /graphql: `on` or `off`.' },
   CORS_ORIGINS: {
     default: '',
-    meaning: 'Origins, separated by commas, whose pages may call the doors.',
+    meaning: 'Origins whose web pages may call the APIs, separated by commas.',
   },
   LOG_LEVEL: {
     default: 'info',
-    meaning: '`trace` `debug` `info` `warn` `error` `fatal` or `silent`.',
+    meaning:
+      'Minimum level of log lines: `trace`, `debug`, `info`, `warn`, `error`, `fatal` or `silent`.',
   },
   ANSWER_CACHE_MB: {
     default: '32',
     meaning:
-      'Memory for answers and verified keys, kept until the database tells of a change; 0 asks it each time.',
+      'Memory for cached responses in MB. 0 turns off this cache and that of verified API keys.',
   },
-  METRICS: { default: 'on', meaning: 'Answer Prometheus at GET /metrics: `on` or `off`.' },
-  GRAPHQL_MAX_TOKENS: { default: '2000', meaning: 'Most tokens of a GraphQL document.' },
-  GRAPHQL_MAX_DEPTH: { default: '8', meaning: 'Most fields within fields.' },
+  METRICS: { default: 'on', meaning: 'Serve Prometheus metrics at GET /metrics: `on` or `off`.' },
+  GRAPHQL_MAX_TOKENS: {
+    default: '2000',
+    meaning: 'Maximum number of tokens in a GraphQL document.',
+  },
+  GRAPHQL_MAX_DEPTH: { default: '8', meaning: 'Maximum nesting depth of fields.' },
   GRAPHQL_MAX_ALIASES: {
     default: '30',
-    meaning: 'Most fields with an alias, counted wherever a fragment puts them.',
+    meaning: 'Maximum number of aliased fields; those of a fragment count at each use.',
   },
   GRAPHQL_MAX_ROOT_FIELDS: {
     default: '30',
-    meaning: 'Most fields at the root, repeated ones and `__typename` included.',
+    meaning: 'Maximum number of root fields, including repeated ones and `__typename`.',
   },
-  GRAPHQL_MAX_DIRECTIVES: { default: '10', meaning: 'Most directives in a document.' },
+  GRAPHQL_MAX_DIRECTIVES: { default: '10', meaning: 'Maximum number of directives in a document.' },
   GRAPHQL_MAX_COST: {
     default: '1000',
-    meaning: 'Most points that one operation may cost; see Limits.',
+    meaning: 'Maximum cost of one operation in points; see Limits.',
   },
   RATE_LIMIT: {
     default: '20000/10',
-    meaning: 'Points that a tenant may spend, and in how many seconds; or `off`.',
+    meaning: 'Points that a tenant may spend per window, `points/seconds`, or `off`.',
   },
   RATE_LIMIT_STORE: {
     default: 'memory',
     meaning:
-      'Where points and wrong API keys are counted: `memory`, each process by itself, or `database`, all processes together.',
+      'Where points and wrong API keys are counted: `memory` (by each process) or `database` (across all processes).',
   },
   TENANT_MAX_REQUESTS: {
     default: '400',
-    meaning: 'Most requests of one tenant under way in this process.',
+    meaning: 'Maximum number of concurrent requests per tenant in one process.',
   },
   MAX_REQUESTS: {
     default: '1000',
-    meaning: 'Most requests under way in this process, but for those that wait for an upstream.',
+    meaning:
+      'Maximum number of concurrent requests in one process, not counting those that wait for an upstream.',
   },
   MAX_EVENT_LOOP_DELAY_MS: {
     default: '250',
-    meaning: 'Longer delays of the event loop, while much is under way, count as overload.',
+    meaning: 'Event loop delay above which a busy process sheds load with 503.',
   },
 } as const satisfies Record<string, { default: string; meaning: string }>;
 
 export type EnvironmentVariable = keyof typeof environmentVariables;
 
-/** The variables as text; an empty one counts as unset and has its default. */
+/** The variables as text. An empty variable counts as unset and gets its default. */
 export type Environment = Readonly<Record<EnvironmentVariable, string>>;
 
 export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
 export type LogLevel = (typeof logLevels)[number];
 
 export interface Config {
-  /** `demo`: no DATABASE_URL, so embedded database, simulated upstreams, secrets generated into `dataDirectory`. */
+  /** `demo` without DATABASE_URL: embedded database, simulated upstreams, and secrets generated in `dataDirectory`. */
   readonly mode: 'demo' | 'production';
   readonly port: number;
   readonly host: string;
@@ -116,22 +127,22 @@ export interface Config {
   readonly metaGraphUrl: URL;
   readonly metaGraphVersion: string;
   readonly sessionEngine: { readonly url: URL; readonly key: string } | null;
-  /** Never empty in production; empty in demo mode until the demo has put its generated one in. */
+  /** Never empty in production. Empty in demo mode until the demo adds its generated key. */
   readonly encryptionKeys: readonly { readonly id: string; readonly key: KeyObject }[];
-  /** '' in demo mode until the demo has put its generated one in. */
+  /** Empty in demo mode until the demo adds its generated pepper. */
   readonly apiKeyPepper: string;
-  /** Wrong API keys that one address may send in a minute; 0: as many as it likes. */
+  /** Wrong API keys per client address and minute; 0 for no limit. */
   readonly keyFailuresPerMinute: number;
-  /** How many proxies stand in front, or their addresses and networks. */
+  /** The number of reverse proxies in front of the gateway, or their addresses and networks. */
   readonly trustedProxies: number | readonly string[];
   readonly graphiql: boolean;
   readonly corsOrigins: readonly string[];
   readonly logLevel: LogLevel;
-  /** 0: nothing is kept. */
+  /** 0 turns the cache off. */
   readonly answerCacheMb: number;
   readonly metrics: boolean;
   readonly graphqlLimits: GraphQLLimits;
-  /** Null: no limit. */
+  /** Null for no limit. */
   readonly rateLimit: { readonly points: number; readonly seconds: number } | null;
   readonly rateLimitStore: 'memory' | 'database';
   readonly tenantMaxRequests: number;
@@ -139,7 +150,7 @@ export interface Config {
   readonly maxEventLoopDelayMs: number;
 }
 
-/** The largest document and operation that the GraphQL door takes. */
+/** Upper limits of a GraphQL document and of one operation. */
 export interface GraphQLLimits {
   readonly tokens: number;
   readonly depth: number;
@@ -149,18 +160,18 @@ export interface GraphQLLimits {
   readonly cost: number;
 }
 
-/** All that is wrong with the environment, at once. The messages name variables, never their values if secret. */
+/** Every problem of the environment. A problem names its variable and never contains a value that may be secret. */
 export class ConfigurationError extends Error {
   override readonly name = 'ConfigurationError';
   readonly problems: readonly string[];
 
   constructor(problems: readonly string[]) {
-    super(`The configuration has ${problems.length} problem(s):\n- ${problems.join('\n- ')}`);
+    super(`The configuration is invalid:\n- ${problems.join('\n- ')}`);
     this.problems = problems;
   }
 }
 
-/** First step: names and defaults. `source` is process.env unless a test says otherwise. */
+/** First step: the known variables, with their defaults. */
 export function readEnvironment(
   source: Readonly<Record<string, string | undefined>> = process.env,
 ): Environment {
@@ -170,7 +181,7 @@ export function readEnvironment(
   ) as Environment;
 }
 
-/** Second step: checks and types. Throws one ConfigurationError that lists every problem. */
+/** Second step: checks and types. Throws one ConfigurationError with every problem. */
 export function toConfig(environment: Environment): Config {
   const problems: string[] = [];
   const check = <T>(name: EnvironmentVariable, parse: (text: string) => T): T => {
@@ -178,7 +189,7 @@ export function toConfig(environment: Environment): Config {
       return parse(environment[name]);
     } catch (error) {
       problems.push(`${name} ${(error as Error).message}`);
-      // Never used: a config with problems is thrown, not returned.
+      // Never used: with a problem, this function throws.
       return undefined as T;
     }
   };
@@ -204,7 +215,7 @@ export function toConfig(environment: Environment): Config {
     logLevel: check('LOG_LEVEL', (text) => oneOf(logLevels, text)),
     answerCacheMb: check('ANSWER_CACHE_MB', parseMegabytes),
     metrics: check('METRICS', (text) => oneOf(['on', 'off'], text) === 'on'),
-    graphqlLimits: toGraphQLLimits((name) => check(name, parseCount)),
+    graphqlLimits: parseGraphQLLimits((name) => check(name, parseCount)),
     rateLimit: check('RATE_LIMIT', parseRateLimit),
     rateLimitStore: check('RATE_LIMIT_STORE', (text) => oneOf(['memory', 'database'], text)),
     tenantMaxRequests: check('TENANT_MAX_REQUESTS', parseCount),
@@ -212,13 +223,13 @@ export function toConfig(environment: Environment): Config {
     maxEventLoopDelayMs: check('MAX_EVENT_LOOP_DELAY_MS', parseCount),
   };
   if (sessionEngineUrl && environment.SESSION_ENGINE_KEY === '') {
-    problems.push('SESSION_ENGINE_KEY is missing; SESSION_ENGINE_URL needs it');
+    problems.push('SESSION_ENGINE_KEY is missing; it is required with SESSION_ENGINE_URL');
   }
   if (problems.length > 0) throw new ConfigurationError(problems);
   return Object.freeze(config);
 }
 
-function toGraphQLLimits(count: (name: EnvironmentVariable) => number): GraphQLLimits {
+function parseGraphQLLimits(count: (name: EnvironmentVariable) => number): GraphQLLimits {
   return {
     tokens: count('GRAPHQL_MAX_TOKENS'),
     depth: count('GRAPHQL_MAX_DEPTH'),
@@ -231,12 +242,13 @@ function toGraphQLLimits(count: (name: EnvironmentVariable) => number): GraphQLL
 
 function parsePort(text: string): number {
   const port = Number(text);
-  if (!/^\d{1,5}$/.test(text) || port > 65_535) throw new Error('must be a number from 0 to 65535');
+  if (!/^\d{1,5}$/.test(text) || port > 65_535)
+    throw new Error('must be a port number from 0 to 65535');
   return port;
 }
 
 function parseCount(text: string): number {
-  if (!/^[1-9]\d{0,7}$/.test(text)) throw new Error('must be a whole number from 1 to 99999999');
+  if (!/^[1-9]\d{0,7}$/.test(text)) throw new Error('must be an integer from 1 to 99999999');
   return Number(text);
 }
 
@@ -244,19 +256,19 @@ function parseRateLimit(text: string): Config['rateLimit'] {
   if (text === 'off') return null;
   const [, points, seconds] = /^([1-9]\d{0,8})\/([1-9]\d{0,4})$/.exec(text) ?? [];
   if (points === undefined || seconds === undefined) {
-    throw new Error('must be points/seconds such as 1000/60, or off');
+    throw new Error('must be points/seconds, for example 1000/60, or off');
   }
   return { points: Number(points), seconds: Number(seconds) };
 }
 
 function parseDatabaseUrl(text: string): string {
   if (!/^postgres(ql)?:\/\//.test(text) || !URL.canParse(text)) {
-    throw new Error('must look like postgres://user@host:5432/database');
+    throw new Error('must be a PostgreSQL URL, for example postgres://user@host:5432/database');
   }
   return text;
 }
 
-// Tokens travel to these addresses, so plain http is for this machine alone.
+// Tokens are sent to these URLs, so plain http is allowed on this machine only.
 function parseUpstreamUrl(text: string): URL {
   const url = URL.canParse(text) ? new URL(text) : null;
   const loopback = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/.test(url?.hostname ?? '');
@@ -264,7 +276,7 @@ function parseUpstreamUrl(text: string): URL {
     throw new Error('must be an https URL, or an http URL on a loopback address');
   }
   if (url.username || url.password || url.search || url.hash) {
-    throw new Error('must have no user, password, query or fragment');
+    throw new Error('must not contain a user, password, query or fragment');
   }
   return url;
 }
@@ -272,7 +284,7 @@ function parseUpstreamUrl(text: string): URL {
 function parseGraphVersion(text: string): string {
   const major = /^v(\d{1,3})\.\d$/.exec(text)?.[1];
   if (major === undefined || Number(major) < 24) {
-    throw new Error('must look like v26.0 and be v24.0 or newer');
+    throw new Error('must be v24.0 or later, for example v26.0');
   }
   return text;
 }
@@ -281,18 +293,18 @@ function parseEncryptionKeys(text: string, required: boolean): Config['encryptio
   if (text === '') {
     if (!required) return [];
     throw new Error(
-      'is missing; make one with: echo "k1:$(head -c 32 /dev/urandom | base64)" and keep it safe',
+      'is missing; generate one and keep it safe: echo "k1:$(head -c 32 /dev/urandom | base64)"',
     );
   }
   const keys = text.split(',').map((entry, index) => {
     const [, id, encoded] = /^\s*([A-Za-z0-9_-]{1,32}):([A-Za-z0-9+/]{43}=?)\s*$/.exec(entry) ?? [];
     if (id === undefined || encoded === undefined) {
-      throw new Error(`entry ${index + 1} must be id:base64key with a key of 32 bytes`);
+      throw new Error(`entry ${index + 1} must be id:base64key, with a key of 32 bytes`);
     }
     return { id, key: createSecretKey(Buffer.from(encoded, 'base64')) };
   });
   if (new Set(keys.map((key) => key.id)).size < keys.length) {
-    throw new Error('names the same key id twice');
+    throw new Error('must not use the same key id twice');
   }
   return keys;
 }
@@ -300,21 +312,19 @@ function parseEncryptionKeys(text: string, required: boolean): Config['encryptio
 function parsePepper(text: string, required: boolean): string {
   if (text === '' && !required) return text;
   if (text === '') {
-    throw new Error(
-      'is missing; make one with: head -c 32 /dev/urandom | base64, and keep it safe',
-    );
+    throw new Error('is missing; generate one and keep it safe: head -c 32 /dev/urandom | base64');
   }
   if (text.length < 32) throw new Error('must have at least 32 characters');
   return text;
 }
 
 function parseFailures(text: string): number {
-  if (!/^\d{1,6}$/.test(text)) throw new Error('must be a number from 0 to 999999');
+  if (!/^\d{1,6}$/.test(text)) throw new Error('must be an integer from 0 to 999999');
   return Number(text);
 }
 
 function parseMegabytes(text: string): number {
-  if (!/^\d{1,5}$/.test(text)) throw new Error('must be a number from 0 to 99999');
+  if (!/^\d{1,5}$/.test(text)) throw new Error('must be an integer from 0 to 99999');
   return Number(text);
 }
 
@@ -326,9 +336,11 @@ function parseProxies(text: string): Config['trustedProxies'] {
     .filter((entry) => entry !== '');
   for (const entry of entries) {
     const [, address = '', prefix = '0'] = /^([^/]*)(?:\/(\d{1,3}))?$/.exec(entry) ?? [];
-    const longest = isIP(address) === 6 ? 128 : 32;
-    if (isIP(address) === 0 || Number(prefix) > longest) {
-      throw new Error('must be a number of proxies, or addresses such as 10.0.0.0/8,::1');
+    const maxPrefix = isIP(address) === 6 ? 128 : 32;
+    if (isIP(address) === 0 || Number(prefix) > maxPrefix) {
+      throw new Error(
+        'must be the number of proxies, or their addresses and networks, for example 10.0.0.0/8,::1',
+      );
     }
   }
   return entries;
@@ -341,7 +353,7 @@ function parseOrigins(text: string): readonly string[] {
     .filter((origin) => origin !== '');
   for (const origin of origins) {
     if (!URL.canParse(origin) || new URL(origin).origin !== origin) {
-      throw new Error('must be origins such as https://app.example.com, separated by commas');
+      throw new Error('must be origins separated by commas, for example https://app.example.com');
     }
   }
   return origins;

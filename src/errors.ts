@@ -1,22 +1,25 @@
-// Owns the catalogue of everything that can go wrong, and the one error class that may leave the program.
-// The doors decide how an error looks on their wire; nobody else invents a code or a status.
+// The error codes that callers see, and the one error class that carries them. Each API formats errors in its own way.
 
-/** One row for each code: the HTTP status, what it means to a caller, and whether the same request may succeed later. */
+/**
+ * One row for each code: the HTTP status, what it means to a caller, and whether the same request may succeed later.
+ * README.md has the same table.
+ */
 export const errorCatalogue = {
   UNAUTHENTICATED: {
     status: 401,
-    meaning: 'The x-api-key header is missing, malformed, unknown, expired or revoked.',
+    meaning:
+      'The x-api-key header is missing, or its key is malformed, unknown, expired or revoked.',
     retryable: false,
   },
   NUMBER_NOT_FOUND: {
     status: 404,
-    meaning: 'No number with this id belongs to the tenant of the key.',
+    meaning: 'The tenant of the API key has no number with this id.',
     retryable: false,
   },
-  NOT_FOUND: { status: 404, meaning: 'There is no such route.', retryable: false },
+  NOT_FOUND: { status: 404, meaning: 'No route has this path.', retryable: false },
   METHOD_NOT_ALLOWED: {
     status: 405,
-    meaning: 'The route exists, the method does not; the Allow header lists what does.',
+    meaning: 'The route does not support this method; the Allow header lists those it supports.',
     retryable: false,
   },
   INVALID_REQUEST: {
@@ -26,39 +29,39 @@ export const errorCatalogue = {
   },
   QUERY_TOO_COMPLEX: {
     status: 400,
-    meaning: 'The GraphQL operation is larger than the limits allow.',
+    meaning: 'The GraphQL operation exceeds a limit; the message says which one.',
     retryable: false,
   },
   RATE_LIMITED: {
     status: 429,
-    meaning: 'Too many requests; Retry-After says when to come back.',
+    meaning: 'Too many requests; retry after the time in the Retry-After header.',
     retryable: true,
   },
   META_UNAVAILABLE: {
     status: 502,
-    meaning: "Meta's Graph API could not be reached or answered with something unusable.",
+    meaning: "Meta's Graph API could not be reached or sent an unusable response.",
     retryable: true,
   },
   META_ACCESS_DENIED: {
     status: 502,
     meaning:
-      'Meta refused: the access token is dead, or it lacks a permission or access to this number. Store a new token.',
+      'Meta refused the access token: it is invalid, or it lacks a permission or access to this number. Store a new token.',
     retryable: false,
   },
   META_TIMEOUT: {
     status: 504,
-    meaning: "Meta's Graph API did not answer before the deadline.",
+    meaning: "Meta's Graph API did not respond before the deadline.",
     retryable: true,
   },
   META_RATE_LIMITED: {
     status: 503,
-    meaning: 'Meta throttles this account; Retry-After says when it will read again.',
+    meaning: 'Meta is rate limiting this account; retry after the time in the Retry-After header.',
     retryable: true,
   },
   UNAVAILABLE: {
     status: 503,
     meaning:
-      'The database or the session engine is down, or the program is overloaded or stopping; Retry-After says when to come back.',
+      'The database or the session engine is unavailable, or the process is overloaded or stopping; retry after the time in the Retry-After header.',
     retryable: true,
   },
   TENANT_NOT_FOUND: {
@@ -68,24 +71,25 @@ export const errorCatalogue = {
   },
   KEY_NOT_FOUND: {
     status: 404,
-    meaning: 'Command line only: no usable key has this id.',
+    meaning: 'Command line only: no active key has this id.',
     retryable: false,
   },
   CONFLICT: {
     status: 409,
-    meaning: 'Command line only: the tenant has such a number already.',
+    meaning:
+      'Command line only: the tenant already has a number with this phone number id or instance name.',
     retryable: false,
   },
   INTERNAL: {
     status: 500,
-    meaning: 'A defect of the gateway; the request id finds it in the log.',
+    meaning: 'A defect in the gateway; search the log for the request id.',
     retryable: false,
   },
 } as const satisfies Record<string, { status: number; meaning: string; retryable: boolean }>;
 
 export type ErrorCode = keyof typeof errorCatalogue;
 
-/** JSON that an answer may show beside the code; never secrets, never another tenant's data. */
+/** JSON sent to the caller beside the code. It must never contain a secret or another tenant's data. */
 export type ErrorDetails = Readonly<Record<string, unknown>>;
 
 export interface GatewayErrorOptions {
@@ -94,11 +98,11 @@ export interface GatewayErrorOptions {
   readonly retryAfterSeconds?: number;
   /** Methods, for the Allow header of METHOD_NOT_ALLOWED. */
   readonly allow?: readonly string[];
-  /** What really happened, for the log alone. */
+  /** The underlying error. It is logged and never sent to the caller. */
   readonly cause?: unknown;
 }
 
-/** The only error whose message is shown to a caller. Everything else that is thrown becomes INTERNAL. */
+/** The only error whose message is sent to a caller. Anything else that is thrown becomes INTERNAL. */
 export class GatewayError extends Error {
   override readonly name = 'GatewayError';
   readonly code: ErrorCode;
@@ -119,8 +123,10 @@ export class GatewayError extends Error {
   }
 }
 
-/** What a caller may see of anything thrown: a GatewayError as it is, all else as INTERNAL with the truth in `cause`. */
+/** A GatewayError as it is; anything else as INTERNAL, with the thrown value as its `cause`. */
 export function toGatewayError(thrown: unknown): GatewayError {
   if (thrown instanceof GatewayError) return thrown;
-  return new GatewayError('INTERNAL', 'Something went wrong on our side.', { cause: thrown });
+  return new GatewayError('INTERNAL', 'Internal error; report it with the request id.', {
+    cause: thrown,
+  });
 }

@@ -1,8 +1,8 @@
-// Owns the reading of JSON that nobody vouches for: it never throws, and what is an object is told from what is not.
+// Reading JSON from untrusted sources without exceptions.
 
 export type JsonObject = Readonly<Record<string, unknown>>;
 
-/** Undefined for what is not JSON: the error of V8 would repeat the text. */
+/** Undefined for invalid JSON. It does not throw, because the error of JSON.parse repeats the text, which may be secret. */
 export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
@@ -11,12 +11,12 @@ export function parseJson(text: string): unknown {
   }
 }
 
-/** Null for what is no integer of 32 bits, which is all that GraphQL has. https://spec.graphql.org/draft/#sec-Int */
+/** Null for anything but a 32-bit integer, the only integers of GraphQL: https://spec.graphql.org/draft/#sec-Int */
 export function toInt(value: unknown): number | null {
   return typeof value === 'number' && (value | 0) === value ? value : null;
 }
 
-/** Null for what is not a JSON object; a list is none. */
+/** Null for anything but a JSON object; an array is not one. */
 export function toObject(value: unknown): JsonObject | null {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
     ? (value as JsonObject)

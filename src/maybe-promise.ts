@@ -1,9 +1,9 @@
-// Owns what is there at once most of the time and takes a while otherwise. To await what is there costs a turn and several
-// objects, which on the way of every request adds up to a good part of an answer from memory.
+// A value, or a promise of one. Awaiting a value that is already there costs a microtask and allocations, about a tenth
+// of a cached response.
 
 export type MaybePromise<T> = T | Promise<T>;
 
-/** What `use` makes of the value; at once, and throwing what `use` throws, when the value is there. */
+/** Passes the value to `use`: synchronously if it is there, otherwise when the promise is fulfilled. Rethrows. */
 export function chain<T, U>(
   value: MaybePromise<T>,
   use: (value: T) => MaybePromise<U>,
@@ -11,15 +11,15 @@ export function chain<T, U>(
   return value instanceof Promise ? value.then(use) : use(value);
 }
 
-/** The value of `work`, or what `mend` makes of what it throws or rejects with. */
+/** Returns the value of `work`, or that of `handle` when `work` throws or rejects. */
 export function recover<T>(
   work: () => MaybePromise<T>,
-  mend: (thrown: unknown) => MaybePromise<T>,
+  handle: (thrown: unknown) => MaybePromise<T>,
 ): MaybePromise<T> {
   try {
     const value = work();
-    return value instanceof Promise ? value.catch(mend) : value;
+    return value instanceof Promise ? value.catch(handle) : value;
   } catch (thrown) {
-    return mend(thrown);
+    return handle(thrown);
   }
 }

@@ -1,4 +1,4 @@
-// Owns how a secret is kept in the database: sealed under a key from the environment, bound to the place it is kept in.
+// Envelope encryption of secrets in the database: each value is bound to the row and column that hold it.
 
 import {
   createCipheriv,
@@ -8,21 +8,21 @@ import {
   type KeyObject,
 } from 'node:crypto';
 
-// NIST SP 800-38D: 96-bit nonces and full tags; Node would accept tags of 4 bytes without authTagLength.
+// NIST SP 800-38D: 96-bit nonces and full tags. Without authTagLength Node accepts tags of 4 bytes.
 const algorithm = 'aes-256-gcm';
 const nonceLength = 12;
 const tagLength = 16;
-// Stryker disable next-line ObjectLiteral: decrypt cuts out a full tag by itself; two locks, and one of them holds
+// Stryker disable next-line ObjectLiteral: decrypt extracts a full tag as well, so one of the two checks remains
 const cipherOptions = { authTagLength: tagLength };
 
-/** A key of 32 bytes and the name that sealed values carry. */
+/** A key of 32 bytes and the id that is written into each sealed value. */
 export interface EncryptionKey {
   readonly id: string;
   readonly key: KeyObject;
 }
 
-/** Where a sealed value stands. It opens at no other place, so rows cannot be swapped in the database. */
-export interface SealedPlace {
+/** The location of a sealed value. It opens at no other location, so values cannot be swapped between rows. */
+export interface SealedLocation {
   readonly table: string;
   readonly column: string;
   readonly tenantId: string;
@@ -30,49 +30,56 @@ export interface SealedPlace {
 }
 
 export interface Vault {
-  /** `v1.<key id>.<sealed data key>.<sealed text>`, the last two in base64url; a fresh data key each time. */
-  seal(text: string, place: SealedPlace): string;
-  /** Throws when the key is not configured, the place differs or a bit was changed. The message never holds the text. */
-  open(sealed: string, place: SealedPlace): string;
-  /** Whether the first key sealed it, or wrapped it last. */
+  /** Encrypts with a new data key: `v1.<key id>.<wrapped data key>.<encrypted text>`, the last two in base64url. */
+  seal(text: string, location: SealedLocation): string;
+  /**
+   * Throws when the key is not configured, the location differs, or the value was altered. The message never contains
+   * the value.
+   */
+  open(sealed: string, location: SealedLocation): string;
+  /** Whether the data key is wrapped by the first key. */
   isCurrent(sealed: string): boolean;
   /**
-   * The same value with its data key wrapped by the first key; the text is not decrypted and its sealed part stays as it
-   * is. Throws as `open`, but for a bit that was changed in that part, which the next `open` notices.
+   * Wraps the data key by the first key. The encrypted text stays as it is and is not decrypted. Throws like `open`,
+   * except for an altered text, which the next `open` detects.
    */
-  rewrap(sealed: string, place: SealedPlace): string;
+  rewrap(sealed: string, location: SealedLocation): string;
 }
 
-/** `keys`: the first one seals, all of them open. Throws when there is none. */
+/** The first key encrypts; all keys decrypt. Throws without a key. */
 export function createVault(keys: readonly EncryptionKey[]): Vault {
   const [sealing] = keys;
   if (sealing === undefined) throw new Error('A vault needs at least one encryption key.');
-  const wrap = (dataKey: Buffer, place: SealedPlace): string =>
-    encrypt(sealing.key, dataKey, toAdditionalData(place)).toString('base64url');
-  const unwrap = ({ keyId, wrapped }: Envelope, place: SealedPlace): Buffer => {
+  const wrap = (dataKey: Buffer, location: SealedLocation): string =>
+    encrypt(sealing.key, dataKey, toAdditionalData(location)).toString('base64url');
+  const unwrap = ({ keyId, wrapped }: Envelope, location: SealedLocation): Buffer => {
     const opening = keys.find((key) => key.id === keyId);
     if (opening === undefined) {
-      throw new Error('The encryption key that sealed this value is not in ENCRYPTION_KEYS.');
+      throw new Error('The key that encrypted this value is not in ENCRYPTION_KEYS.');
     }
-    return decrypt(opening.key, Buffer.from(wrapped, 'base64url'), toAdditionalData(place));
+    return decrypt(opening.key, Buffer.from(wrapped, 'base64url'), toAdditionalData(location));
   };
   return {
-    seal(text, place) {
+    seal(text, location) {
       const dataKey = randomBytes(32);
-      const sealed = encrypt(createSecretKey(dataKey), Buffer.from(text), toAdditionalData(place));
-      return ['v1', sealing.id, wrap(dataKey, place), sealed.toString('base64url')].join('.');
+      const sealed = encrypt(
+        createSecretKey(dataKey),
+        Buffer.from(text),
+        toAdditionalData(location),
+      );
+      return ['v1', sealing.id, wrap(dataKey, location), sealed.toString('base64url')].join('.');
     },
-    open(value, place) {
+    open(value, location) {
       const envelope = parseEnvelope(value);
-      const dataKey = createSecretKey(unwrap(envelope, place));
+      const dataKey = createSecretKey(unwrap(envelope, location));
       const sealed = Buffer.from(envelope.sealed, 'base64url');
-      return decrypt(dataKey, sealed, toAdditionalData(place)).toString();
+      return decrypt(dataKey, sealed, toAdditionalData(location)).toString();
     },
     isCurrent: (value) => value.startsWith(`v1.${sealing.id}.`),
-    rewrap(value, place) {
+    rewrap(value, location) {
       const envelope = parseEnvelope(value);
-      const dataKey = unwrap(envelope, place);
-      return ['v1', sealing.id, wrap(dataKey, place), envelope.sealed].join('.');
+      const dataKey = unwrap(envelope, location);
+      return ['v1', sealing.id, wrap(dataKey, location), envelope.sealed].join('.');
     },
   };
 }
@@ -88,13 +95,13 @@ function parseEnvelope(value: string): Envelope {
   if (parts[0] !== 'v1' || parts.length !== 4) {
     throw new Error('This is not a sealed value of version 1.');
   }
-  // There are four, as the line above says.
+  // The length was checked above.
   const [, keyId, wrapped, sealed] = parts as [string, string, string, string];
   return { keyId, wrapped, sealed };
 }
 
-// Encoded, so that a separator in a name cannot make two places look the same.
-function toAdditionalData({ table, column, tenantId, rowId }: SealedPlace): Buffer {
+// Encoded, so that a separator within a name cannot make two locations equal.
+function toAdditionalData({ table, column, tenantId, rowId }: SealedLocation): Buffer {
   return Buffer.from([table, column, tenantId, rowId].map(encodeURIComponent).join('|'));
 }
 

@@ -1,4 +1,4 @@
-// What the environment means, and that a wrong one is told as a whole and without its secrets.
+// The configuration: defaults, checks, and that every problem is reported without a secret.
 
 import { expect, test } from 'vitest';
 import {
@@ -32,7 +32,7 @@ function problemsOf(variables: Variables): readonly string[] {
   }
 }
 
-test('with no environment at all it is the demo on a loopback port', () => {
+test('an empty environment configures the demo on a loopback address', () => {
   const config = configOf({});
   expect(config).toMatchObject({
     mode: 'demo',
@@ -51,7 +51,7 @@ test('with no environment at all it is the demo on a loopback port', () => {
   expect(config.metaGraphUrl.href).toBe('https://graph.facebook.com/');
 });
 
-test('the configuration cannot be changed', () => {
+test('the configuration is immutable', () => {
   expect(Object.isFrozen(configOf({}))).toBe(true);
 });
 
@@ -61,13 +61,13 @@ test('an empty variable counts as unset', () => {
   expect(readEnvironment(empty)).toEqual(readEnvironment({}));
 });
 
-test('variables of others are not read', () => {
+test('unknown variables are ignored', () => {
   expect(Object.keys(readEnvironment({ PATH: '/bin', NODE_OPTIONS: 'x' }))).toEqual(
     Object.keys(environmentVariables),
   );
 });
 
-test('a database makes it production, with both secrets', () => {
+test('DATABASE_URL and both secrets configure production', () => {
   const config = configOf(production);
   expect(config).toMatchObject({ mode: 'production', apiKeyPepper: pepper });
   expect(config.encryptionKeys.map(({ id, key: { symmetricKeySize } }) => [id, symmetricKeySize]))
@@ -75,10 +75,10 @@ test('a database makes it production, with both secrets', () => {
     .toEqual([['k1', 32]]);
 });
 
-test('production without its secrets is refused with both names and the way to make them', () => {
+test('production without secrets reports both variables and how to generate them', () => {
   expect(problemsOf({ DATABASE_URL: 'postgres://db.example.com/numbers' })).toEqual([
-    expect.stringMatching(/^ENCRYPTION_KEYS is missing; make one with: /),
-    expect.stringMatching(/^API_KEY_PEPPER is missing; make one with: /),
+    expect.stringMatching(/^ENCRYPTION_KEYS is missing; generate one and keep it safe: /),
+    expect.stringMatching(/^API_KEY_PEPPER is missing; generate one and keep it safe: /),
   ]);
 });
 
@@ -95,26 +95,26 @@ const wrong: Variables = {
   LOG_LEVEL: 'loud',
 };
 
-test('every problem is told at once, each with the name of its variable', () => {
+test('all problems are reported at once, each with the name of its variable', () => {
   const names = problemsOf(wrong).map((problem) => problem.split(' ')[0]);
   expect(names.toSorted()).toEqual(Object.keys(wrong).toSorted());
 });
 
-test('a problem never repeats what may be a secret', () => {
+test('a problem never contains a value that may be secret', () => {
   expect(problemsOf(wrong).join('\n')).not.toContain('canary');
 });
 
-test('an error shows all of its problems in its message', () => {
+test('the message of the error lists all problems', () => {
   expect(() => configOf(wrong)).toThrow(
-    /^The configuration has 10 problem\(s\):\n- (.|\n)*PORT(.|\n)*LOG_LEVEL/,
+    /^The configuration is invalid:\n- (.|\n)*PORT(.|\n)*LOG_LEVEL/,
   );
 });
 
-test.each(['-1', '65536', '4000x', '4e3', ' ', '0x50'])('%o is no port', (PORT) => {
+test.each(['-1', '65536', '4000x', '4e3', ' ', '0x50'])('%o is refused as a port', (PORT) => {
   expect(problemsOf({ PORT })).toHaveLength(1);
 });
 
-test.each(['0', '1', '65535'])('%s is a port', (PORT) => {
+test.each(['0', '1', '65535'])('%s is accepted as a port', (PORT) => {
   expect(configOf({ PORT }).port).toBe(Number(PORT));
 });
 
@@ -124,7 +124,7 @@ test.each([
   'http://127.1.2.3',
   'http://[::1]:4001',
   'https://graph.example.com',
-])('tokens may travel to %s', (META_GRAPH_URL) => {
+])('tokens may be sent to %s', (META_GRAPH_URL) => {
   expect(configOf({ META_GRAPH_URL }).metaGraphUrl.origin).toBe(META_GRAPH_URL);
 });
 
@@ -139,18 +139,18 @@ test.each([
   'https://graph.example.com#x',
   'file:///etc/passwd',
   'graph.facebook.com',
-])('tokens never travel to %s', (META_GRAPH_URL) => {
+])('%s is refused as the URL of an upstream', (META_GRAPH_URL) => {
   expect(problemsOf({ META_GRAPH_URL })).toHaveLength(1);
 });
 
 test.each(['26.0', 'v26', 'v23.0', 'v26.0/..', 'v026.0x', 'latest'])(
-  '%s is no version that we can read',
+  '%s is refused as a version of the Graph API',
   (META_GRAPH_VERSION) => {
     expect(problemsOf({ META_GRAPH_VERSION })).toHaveLength(1);
   },
 );
 
-test('the first of several encryption keys comes first', () => {
+test('encryption keys keep their order', () => {
   const other = Buffer.alloc(32, 8).toString('base64');
   const config = configOf({ ...production, ENCRYPTION_KEYS: `new:${key}, old:${other}` });
   expect(config.encryptionKeys.map(({ id }) => id)).toEqual(['new', 'old']);
@@ -167,7 +167,7 @@ test.each([
   expect(problemsOf({ ENCRYPTION_KEYS })).toHaveLength(1);
 });
 
-test('a session engine needs its key', () => {
+test('SESSION_ENGINE_URL requires SESSION_ENGINE_KEY', () => {
   const SESSION_ENGINE_URL = 'https://engine.example.com';
   expect(problemsOf({ SESSION_ENGINE_URL })).toEqual([
     expect.stringMatching(/^SESSION_ENGINE_KEY is missing/),
@@ -177,7 +177,7 @@ test('a session engine needs its key', () => {
   });
 });
 
-test('origins are split at commas and must be origins', () => {
+test('CORS_ORIGINS is split at commas, and each entry must be an origin', () => {
   const CORS_ORIGINS = 'https://a.example.com, http://localhost:3000,';
   expect(configOf({ CORS_ORIGINS }).corsOrigins).toEqual([
     'https://a.example.com',

@@ -608,7 +608,7 @@ describe('when something breaks', () => {
     expect(reply.body.data).toEqual({ a: null, b: null });
     expect(reply.body.errors?.map(({ message, extensions }) => ({ message, extensions }))).toEqual(
       Array.from({ length: 2 }, () => ({
-        message: 'Something went wrong on our side.',
+        message: 'Internal error; report it with the request id.',
         extensions: { code: 'INTERNAL', requestId: requestIdOfReply },
       })),
     );

@@ -355,7 +355,7 @@ test('a defect is told to the log with its cause, and to the caller with nothing
   expect(status).toBe(500);
   expect(headers.has('etag')).toBe(false);
   expect(text).toBe(
-    '{"error":"Something went wrong on our side.","code":"INTERNAL","requestId":"the-same"}',
+    '{"error":"Internal error; report it with the request id.","code":"INTERNAL","requestId":"the-same"}',
   );
   expect(JSON.parse(gateway.logLines[0] ?? '')).toMatchObject({
     msg: 'request failed',

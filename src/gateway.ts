@@ -96,9 +96,8 @@ interface Foundation {
 
 async function createFoundation(config: Config, overrides: GatewayOverrides): Promise<Foundation> {
   const metrics = createMetrics();
-  const telemetry = metrics.observeTelemetry(
-    overrides.telemetry ?? createTelemetry({ level: config.logLevel }),
-  );
+  const telemetry = overrides.telemetry ?? createTelemetry({ level: config.logLevel });
+  telemetry.subscribe(metrics.listener);
   const database = overrides.database ?? (await openConfiguredDatabase(config, telemetry, metrics));
   const now = overrides.now ?? (() => new Date());
   // Caches are valid only while changes are announced.
@@ -135,8 +134,7 @@ function createCore(foundation: Foundation) {
   return { access, rateLimiter, numbers };
 }
 
-function createEndpoints({ config, overrides, metrics, telemetry }: Foundation, core: Numbers) {
-  const numbers = metrics.observeNumbers(core);
+function createEndpoints({ config, overrides, telemetry }: Foundation, numbers: Numbers) {
   const graphql = createGraphQLEndpoint({
     numbers,
     telemetry,
@@ -159,14 +157,14 @@ async function openConfiguredDatabase(
     {
       onPool: metrics.observePool,
       onConnectionLost: (error) =>
-        telemetry.warned('a database connection was lost', { cause: error.message }),
+        telemetry.warn('a database connection was lost', { cause: error.message }),
       onPreparedStatementsOff: (cause) =>
-        telemetry.warned('prepared statements are off for one minute, so reads are slower', {
+        telemetry.warn('prepared statements are off for one minute, so reads are slower', {
           cause: cause.message,
         }),
       changeFeed: {
         onLost: (cause) =>
-          telemetry.warned('the change feed is lost; caches are off until it is back', {
+          telemetry.warn('the change feed is lost; caches are off until it is back', {
             cause: cause.message,
           }),
       },
@@ -177,7 +175,7 @@ async function openConfiguredDatabase(
 function createCounters({ config, database, telemetry }: Foundation) {
   if (config.rateLimitStore === 'memory') return createLocalCounters();
   return createSharedCounters(database, (error) =>
-    telemetry.warned(
+    telemetry.warn(
       'the database does not count rate limits; this process counts them by itself until it does',
       { cause: String(error) },
     ),
@@ -192,7 +190,7 @@ function createConfiguredResponseCache({
 }: Foundation) {
   if (answerCacheMb === 0) return disabledResponseCache;
   const maxBytes = answerCacheMb * 2 ** 20;
-  return createResponseCache({ changes, maxBytes, now, onLookup: metrics.answerFound });
+  return createResponseCache({ changes, maxBytes, now, onLookup: metrics.responseServed });
 }
 
 function createProviders({ config, overrides, telemetry }: Foundation) {

@@ -1,269 +1,281 @@
-// Owns what Prometheus is told: numbers about the process, labelled with words of ours alone. No tenant, no number, no
-// name that a caller chose ever becomes a label.
+// The Prometheus metrics. Label values come from fixed sets: never a tenant, a number or text that a caller chose.
 
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
-import type { ResponseCacheOptions } from './http/response-cache.ts';
-import type { DatabaseOptions } from './database/database.ts';
 import type { ChangeFeed } from './database/change-feed.ts';
 import type { LoadShedder, Overload } from './http/load-shedding.ts';
-import type { WhatsAppNumber } from './numbers/number.ts';
-import type { Numbers } from './numbers/numbers.ts';
-import type { AnsweredRequest, Telemetry, UpstreamCall } from './telemetry.ts';
+import type { CompletedRequest, TelemetryListener, UpstreamCall } from './telemetry.ts';
+
+/** One row for each metric; README.md says which ones to alert on. */
+const metricTable = {
+  requestDuration: {
+    type: 'histogram',
+    name: 'gateway_request_duration_seconds',
+    help: 'Duration of requests, by API (door), operation and HTTP status.',
+    labels: ['door', 'operation', 'status'],
+    buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+  },
+  requestsUnderWay: {
+    type: 'gauge',
+    name: 'gateway_requests_under_way',
+    help: 'Requests in flight.',
+    labels: [],
+  },
+  requestsShed: {
+    type: 'counter',
+    name: 'gateway_requests_shed_total',
+    help: 'Requests refused with 503 because the process was overloaded.',
+    labels: ['reason'],
+  },
+  requestsLimited: {
+    type: 'counter',
+    name: 'gateway_requests_limited_total',
+    help: 'Requests refused with 429 because their tenant exceeded a limit.',
+    labels: ['reason'],
+  },
+  responses: {
+    type: 'counter',
+    name: 'gateway_answers_total',
+    help: 'Cacheable responses, by source: memory (cached), read (computed), or shared (computed by a concurrent request).',
+    labels: ['source'],
+  },
+  snapshotAge: {
+    type: 'histogram',
+    name: 'gateway_snapshot_age_seconds',
+    help: 'Age of the oldest health data in a response that selects its freshness, observed once per computed response.',
+    labels: [],
+    buckets: [1, 10, 60, 300, 900, 3_600, 21_600, 86_400, 604_800],
+  },
+  upstreamCalls: {
+    type: 'counter',
+    name: 'gateway_upstream_calls_total',
+    help: 'HTTP requests sent to upstreams, by outcome: ok, or an error code.',
+    labels: ['upstream', 'outcome'],
+  },
+  upstreamCallDuration: {
+    type: 'histogram',
+    name: 'gateway_upstream_call_duration_seconds',
+    help: 'Duration of HTTP requests sent to upstreams.',
+    labels: ['upstream'],
+    buckets: [0.05, 0.1, 0.25, 0.5, 1, 2, 3, 8],
+  },
+  upstreamRetries: {
+    type: 'counter',
+    name: 'gateway_upstream_retries_total',
+    help: 'Operations retried at an upstream.',
+    labels: ['upstream'],
+  },
+  circuitOpen: {
+    type: 'gauge',
+    name: 'gateway_upstream_circuit_open',
+    help: '1 while the circuit breaker of an upstream is open for all tenants, otherwise 0.',
+    labels: ['upstream'],
+  },
+  circuitOpenings: {
+    type: 'counter',
+    name: 'gateway_upstream_circuit_openings_total',
+    help: 'Times that a circuit breaker opened, for all tenants or for one.',
+    labels: ['upstream', 'of'],
+  },
+  tokenQuarantines: {
+    type: 'counter',
+    name: 'gateway_token_quarantines_total',
+    help: 'Times that an access token was quarantined because Meta kept refusing it.',
+    labels: [],
+  },
+  metaUsage: {
+    type: 'gauge',
+    name: 'gateway_meta_usage_percent',
+    help: 'Highest share of a rate limit budget that Meta reported as used in the last 5 to 10 minutes.',
+    labels: [],
+  },
+  feedCurrent: {
+    type: 'gauge',
+    name: 'gateway_change_feed_current',
+    help: '1 while change notifications arrive from the database, 0 while they do not and caches are bypassed.',
+    labels: [],
+  },
+  databaseConnections: {
+    type: 'gauge',
+    name: 'gateway_database_connections',
+    help: 'Database connections in the pool (total, idle), and requests waiting for one (waiting).',
+    labels: ['state'],
+  },
+  preparedStatements: {
+    type: 'gauge',
+    name: 'gateway_prepared_statements',
+    help: '1 while reads use prepared statements, 0 for one minute after the database did not know one.',
+    labels: [],
+  },
+  eventLoopDelay: {
+    type: 'gauge',
+    name: 'gateway_event_loop_delay_seconds',
+    help: 'Mean event loop delay over the last 250 ms.',
+    labels: [],
+  },
+} as const satisfies Record<string, MetricRow>;
+
+interface MetricRow {
+  readonly type: 'counter' | 'gauge' | 'histogram';
+  readonly name: string;
+  readonly help: string;
+  readonly labels: readonly string[];
+  /** Upper bounds of the buckets of a histogram. */
+  readonly buckets?: readonly number[];
+}
 
 export interface Metrics {
-  /** The same telemetry, counted. */
-  observeTelemetry(telemetry: Telemetry): Telemetry;
-  /** The same numbers, with the age of what was read noted. */
-  observeNumbers(numbers: Numbers): Numbers;
-  /** These are looked at when somebody asks. */
-  observeLoad(load: LoadShedder): void;
+  /** Counts the events of telemetry that it is subscribed to. */
+  readonly listener: TelemetryListener;
+  /** The `observe…` functions register what is sampled at each scrape. */
+  observeLoad(load: Pick<LoadShedder, 'inFlight' | 'eventLoopDelayMs'>): void;
   observeFeed(changes: Pick<ChangeFeed, 'isCurrent'>): void;
-  answerFound: NonNullable<ResponseCacheOptions['onLookup']>;
-  observePool: NonNullable<DatabaseOptions['onPool']>;
+  observePool(pool: ConnectionPool): void;
+  /** See the help text of `gateway_answers_total`. */
+  responseServed(source: 'memory' | 'shared' | 'read'): void;
+  /** To be called at most once per response. */
+  snapshotReturned(ageSeconds: number): void;
   requestShed(reason: Overload['reason']): void;
   requestLimited(reason: 'points' | 'under way'): void;
   /** In the text format of Prometheus. */
   render(): Promise<{ readonly contentType: string; readonly text: string }>;
 }
 
+interface ConnectionPool {
+  readonly totalCount: number;
+  readonly idleCount: number;
+  readonly waitingCount: number;
+  readonly usesPreparedStatements: boolean;
+}
+
 export function createMetrics(): Metrics {
   const registry = new Registry();
-  const registers = [registry];
-  const counts: Counts = {
-    ...createTraffic(registers),
-    ...createTroubles(registers),
-    noteUsage: observeUsage(registers),
-  };
-  const ages = new Histogram({
-    name: 'gateway_snapshot_age_seconds',
-    help: 'Age of the evidence of a number when it was shown with its freshness.',
-    buckets: [1, 10, 60, 300, 900, 3_600, 21_600, 86_400, 604_800],
-    registers,
-  });
-  const [shed, limited] = createRefusals(registers);
-  const answers = createAnswerCounter(registers);
-  const observeAges = (shown: readonly unknown[]): void => {
-    for (const number of shown) {
-      const age = toAge(number);
-      if (age !== null) ages.observe(age);
-    }
-  };
+  const metrics = registerMetrics(registry);
+  const usage = createRecentMaximum();
+  const samplers = [() => metrics.metaUsage.set(usage.read())];
   return {
-    observeTelemetry: (telemetry) => observeTelemetry(counts, telemetry),
-    observeNumbers: (numbers) => ({
-      ...numbers,
-      ...observeReading(numbers, observeAges),
-    }),
-    observeLoad: (load) => observeLoad(registers, load),
-    observeFeed: (changes) => observeFeed(registers, changes),
-    answerFound: (source) => answers.inc({ source }),
-    observePool: (pool) => observePool(registers, pool),
-    requestShed: (reason) => shed.inc({ reason }),
-    requestLimited: (reason) => limited.inc({ reason }),
+    listener: createListener(metrics, usage.note),
+    observeLoad(load) {
+      samplers.push(() => {
+        metrics.requestsUnderWay.set(load.inFlight);
+        metrics.eventLoopDelay.set(load.eventLoopDelayMs / 1_000);
+      });
+    },
+    observeFeed(changes) {
+      samplers.push(() => metrics.feedCurrent.set(changes.isCurrent() ? 1 : 0));
+    },
+    observePool(pool) {
+      samplers.push(() => {
+        metrics.databaseConnections.set({ state: 'total' }, pool.totalCount);
+        metrics.databaseConnections.set({ state: 'idle' }, pool.idleCount);
+        metrics.databaseConnections.set({ state: 'waiting' }, pool.waitingCount);
+        metrics.preparedStatements.set(pool.usesPreparedStatements ? 1 : 0);
+      });
+    },
+    responseServed: (source) => metrics.responses.inc({ source }),
+    snapshotReturned: (ageSeconds) => metrics.snapshotAge.observe(ageSeconds),
+    requestShed: (reason) => metrics.requestsShed.inc({ reason }),
+    requestLimited: (reason) => metrics.requestsLimited.inc({ reason }),
     async render() {
-      const [ours, process] = await Promise.all([registry.metrics(), toProcessText()]);
+      for (const sample of samplers) sample();
+      const [ours, process] = await Promise.all([registry.metrics(), renderProcessMetrics()]);
       return { contentType: registry.contentType, text: `${ours}\n${process}` };
     },
   };
 }
 
-type Counts = ReturnType<typeof createTraffic> &
-  ReturnType<typeof createTroubles> & { readonly noteUsage: ReturnType<typeof observeUsage> };
+type Rows = typeof metricTable;
+type Label<Key extends keyof Rows> = Rows[Key]['labels'][number];
+type RegisteredMetrics = {
+  readonly [Key in keyof Rows]: {
+    readonly counter: Counter<Label<Key>>;
+    readonly gauge: Gauge<Label<Key>>;
+    readonly histogram: Histogram<Label<Key>>;
+  }[Rows[Key]['type']];
+};
 
-function observeTelemetry(counts: Counts, telemetry: Telemetry): Telemetry {
-  const { circuitOpen, openings } = counts;
+function registerMetrics(registry: Registry): RegisteredMetrics {
+  const entries = Object.entries<MetricRow>(metricTable).map(([key, row]) => [
+    key,
+    registerMetric(row, registry),
+  ]);
+  const metrics = Object.fromEntries(entries) as RegisteredMetrics;
+  // No value at all while no feed is observed: 0 raises an alert.
+  metrics.feedCurrent.remove();
+  // Series that exist before their first event, so that a rate can be computed over it.
+  for (const upstream of ['graph', 'session engine']) metrics.circuitOpen.set({ upstream }, 0);
+  for (const source of ['memory', 'shared', 'read']) metrics.responses.inc({ source }, 0);
+  return metrics;
+}
+
+function registerMetric({ type, name, help, labels, buckets }: MetricRow, registry: Registry) {
+  const options = { name, help, labelNames: labels, registers: [registry] };
+  switch (type) {
+    case 'counter':
+      return new Counter(options);
+    case 'gauge':
+      return new Gauge(options);
+    case 'histogram':
+      return new Histogram({ ...options, buckets: [...(buckets ?? [])] });
+  }
+}
+
+function createListener(
+  metrics: RegisteredMetrics,
+  noteUsage: (percent: number) => void,
+): TelemetryListener {
   return {
-    ...telemetry,
-    requestAnswered(request) {
-      counts.requests.observe(toRequestLabels(request), request.durationMs / 1_000);
-      telemetry.requestAnswered(request);
+    requestCompleted(request) {
+      metrics.requestDuration.observe(toRequestLabels(request), request.durationMs / 1_000);
     },
-    upstreamCalled(call) {
-      const { upstream, outcome, durationMs, usagePercent } = call;
-      counts.calls.inc({ upstream, outcome: toOutcome(outcome) });
-      counts.callDurations.observe({ upstream }, durationMs / 1_000);
-      if (usagePercent !== null) counts.noteUsage(usagePercent);
-      telemetry.upstreamCalled(call);
+    upstreamCalled({ upstream, outcome, durationMs, usagePercent }) {
+      metrics.upstreamCalls.inc({ upstream, outcome: toOutcomeLabel(outcome) });
+      metrics.upstreamCallDuration.observe({ upstream }, durationMs / 1_000);
+      if (usagePercent !== null) noteUsage(usagePercent);
     },
     upstreamRetried(upstream, operations) {
-      counts.retries.inc({ upstream }, operations);
-      telemetry.upstreamRetried(upstream, operations);
+      metrics.upstreamRetries.inc({ upstream }, operations);
     },
-    circuitChanged(change) {
-      const { upstream, state, tenantId } = change;
-      if (tenantId === null) circuitOpen.set({ upstream }, state === 'open' ? 1 : 0);
-      if (state === 'open') openings.inc({ upstream, of: tenantId === null ? 'all' : 'tenant' });
-      telemetry.circuitChanged(change);
+    circuitChanged({ upstream, state, tenantId }) {
+      if (tenantId === null) metrics.circuitOpen.set({ upstream }, state === 'open' ? 1 : 0);
+      if (state === 'closed') return;
+      metrics.circuitOpenings.inc({ upstream, of: tenantId === null ? 'all' : 'tenant' });
     },
-    tokenQuarantined(refusal) {
-      counts.quarantines.inc();
-      telemetry.tokenQuarantined(refusal);
+    tokenQuarantined() {
+      metrics.tokenQuarantines.inc();
     },
   };
 }
 
-function createTraffic(registers: Registry[]) {
+const windowMs = 300_000;
+
+/**
+ * The maximum of the current and the previous window. Each call to Meta reports the usage of one account, so the last
+ * value alone would hide an account that is close to its limit.
+ */
+function createRecentMaximum() {
+  let recent = { window: 0, previous: 0, current: 0 };
+  const advance = (): void => {
+    const window = Math.floor(performance.now() / windowMs);
+    if (window === recent.window) return;
+    const previous = window === recent.window + 1 ? recent.current : 0;
+    recent = { window, previous, current: 0 };
+  };
   return {
-    requests: new Histogram({
-      name: 'gateway_request_duration_seconds',
-      help: 'Time to answer, by door, operation and status.',
-      labelNames: ['door', 'operation', 'status'] as const,
-      buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
-      registers,
-    }),
-    calls: new Counter({
-      name: 'gateway_upstream_calls_total',
-      help: 'HTTP requests to upstreams, by outcome: ok, or the code of the failure.',
-      labelNames: ['upstream', 'outcome'] as const,
-      registers,
-    }),
-    callDurations: new Histogram({
-      name: 'gateway_upstream_call_duration_seconds',
-      help: 'Time that an HTTP request to an upstream took.',
-      labelNames: ['upstream'] as const,
-      buckets: [0.05, 0.1, 0.25, 0.5, 1, 2, 3, 8],
-      registers,
-    }),
-    retries: new Counter({
-      name: 'gateway_upstream_retries_total',
-      help: 'Operations that were asked of an upstream again after they had failed.',
-      labelNames: ['upstream'] as const,
-      registers,
-    }),
-  };
-}
-
-function createTroubles(registers: Registry[]) {
-  const circuitOpen = new Gauge({
-    name: 'gateway_upstream_circuit_open',
-    help: '1 while an upstream is not asked for anybody, as it answers nobody.',
-    labelNames: ['upstream'] as const,
-    registers,
-  });
-  circuitOpen.set({ upstream: 'graph' }, 0);
-  circuitOpen.set({ upstream: 'session engine' }, 0);
-  return {
-    circuitOpen,
-    openings: new Counter({
-      name: 'gateway_upstream_circuit_openings_total',
-      help: 'Times that an upstream was given up for a while, for all or for one tenant.',
-      labelNames: ['upstream', 'of'] as const,
-      registers,
-    }),
-    quarantines: new Counter({
-      name: 'gateway_token_quarantines_total',
-      help: 'Times that Meta refused a token, or what it may do, so often that it was not asked for a while.',
-      registers,
-    }),
-  };
-}
-
-/** Answers what notes the part of a budget that an answer of Meta's told. */
-function observeUsage(registers: Registry[]): (percent: number) => void {
-  // Of two windows: each answer speaks of some account, and the highest is to be seen for a while.
-  let told = { windowAt: 0, previous: 0, last: 0 };
-  const turn = (): void => {
-    const windowAt = Math.floor(performance.now() / usageWindowMs);
-    if (windowAt === told.windowAt) return;
-    const previous = windowAt === told.windowAt + 1 ? told.last : 0;
-    told = { windowAt, previous, last: 0 };
-  };
-  const usage: Gauge = new Gauge({
-    name: 'gateway_meta_usage_percent',
-    help: 'Of the budgets that Meta gives to accounts, the highest part used up that was told in the last five to ten minutes.',
-    registers,
-    collect() {
-      turn();
-      usage.set(Math.max(told.previous, told.last));
+    note(value: number): void {
+      advance();
+      recent.current = Math.max(recent.current, value);
     },
-  });
-  return (percent) => {
-    turn();
-    told.last = Math.max(told.last, percent);
+    read(): number {
+      advance();
+      return Math.max(recent.previous, recent.current);
+    },
   };
 }
 
-const usageWindowMs = 300_000;
-
-function createRefusals(registers: Registry[]) {
-  const labelNames = ['reason'] as const;
-  return [
-    new Counter({
-      name: 'gateway_requests_shed_total',
-      help: 'Requests refused with 503 because the process was too busy.',
-      labelNames,
-      registers,
-    }),
-    new Counter({
-      name: 'gateway_requests_limited_total',
-      help: 'Requests refused with 429 because of what their tenant had asked for.',
-      labelNames,
-      registers,
-    }),
-  ] as const;
-}
-
-function createAnswerCounter(registers: Registry[]): Counter<'source'> {
-  const answers = new Counter({
-    name: 'gateway_answers_total',
-    help: 'Answers that may be kept in memory, by where they came from; shared: read for somebody else who asked the same.',
-    labelNames: ['source'] as const,
-    registers,
-  });
-  answers.inc({ source: 'memory' }, 0);
-  answers.inc({ source: 'shared' }, 0);
-  answers.inc({ source: 'read' }, 0);
-  return answers;
-}
-
-function observeFeed(registers: Registry[], changes: Pick<ChangeFeed, 'isCurrent'>): void {
-  const current: Gauge = new Gauge({
-    name: 'gateway_change_feed_current',
-    help: '1 while the database tells of each change, 0 while it does not and every answer is read.',
-    registers,
-    collect: () => current.set(changes.isCurrent() ? 1 : 0),
-  });
-}
-
-function observePool(registers: Registry[], pool: Parameters<Metrics['observePool']>[0]): void {
-  const connections: Gauge<'state'> = new Gauge({
-    name: 'gateway_database_connections',
-    help: 'Connections of the pool, and those who wait for one.',
-    labelNames: ['state'] as const,
-    registers,
-    collect() {
-      connections.set({ state: 'total' }, pool.totalCount);
-      connections.set({ state: 'idle' }, pool.idleCount);
-      connections.set({ state: 'waiting' }, pool.waitingCount);
-    },
-  });
-  const prepared: Gauge = new Gauge({
-    name: 'gateway_prepared_statements',
-    help: '1 while reads use prepared statements, 0 for a minute after the database did not know one.',
-    registers,
-    collect: () => prepared.set(pool.usesPreparedStatements ? 1 : 0),
-  });
-}
-
-function observeLoad(registers: Registry[], load: LoadShedder): void {
-  const underWay: Gauge = new Gauge({
-    name: 'gateway_requests_under_way',
-    help: 'Requests that were begun and not answered yet.',
-    registers,
-    collect: () => underWay.set(load.inFlight),
-  });
-  const delay: Gauge = new Gauge({
-    name: 'gateway_event_loop_delay_seconds',
-    help: 'Mean delay of the event loop in the last quarter of a second.',
-    registers,
-    collect: () => delay.set(load.eventLoopDelayMs / 1_000),
-  });
-}
-
-// What is about the process is the same for each gateway in it, and its observers are never taken down.
+// Shared by all gateways of the process: the default metrics describe the process, and cannot stop observing it.
 let processRegistry: Registry | undefined;
 
-async function toProcessText(): Promise<string> {
+async function renderProcessMetrics(): Promise<string> {
   if (processRegistry === undefined) {
     processRegistry = new Registry();
     collectDefaultMetrics({ register: processRegistry });
@@ -271,36 +283,11 @@ async function toProcessText(): Promise<string> {
   return await processRegistry.metrics();
 }
 
-function observeReading(
-  numbers: Numbers,
-  observeAges: (shown: readonly unknown[]) => void,
-): Pick<Numbers, 'list' | 'get' | 'getMany' | 'getLive' | 'getStatus'> {
-  const observed = <T>(shown: Promise<T>): Promise<T> =>
-    shown.then((result) => {
-      observeAges(Array.isArray(result) ? result : [result]);
-      return result;
-    });
-  return {
-    list: (...asked) => observed(numbers.list(...asked)),
-    get: (...asked) => observed(numbers.get(...asked)),
-    getMany: (...asked) => observed(numbers.getMany(...asked)),
-    getLive: (...asked) => observed(numbers.getLive(...asked)),
-    getStatus: (...asked) => observed(numbers.getStatus(...asked)),
-  };
-}
-
-function toAge(shown: unknown): number | null {
-  // Only numbers have a health, and only if it was asked for; what is missing is an error.
-  if (typeof shown !== 'object' || shown === null || !Object.hasOwn(shown, 'health')) return null;
-  const { health } = shown as WhatsAppNumber;
-  return Object.hasOwn(health, 'freshness') ? (health.freshness?.ageSeconds ?? null) : null;
-}
-
-function toRequestLabels({ path, operation, status }: AnsweredRequest) {
+function toRequestLabels({ path, operation, status }: CompletedRequest) {
   const door = path === '/graphql' ? 'graphql' : path?.startsWith('/v1/') ? 'rest' : 'none';
   return { door, operation: operation ?? 'none', status };
 }
 
-function toOutcome(outcome: UpstreamCall['outcome']): string {
+function toOutcomeLabel(outcome: UpstreamCall['outcome']): string {
   return /^[A-Za-z_]{1,40}$/.test(outcome) ? outcome : 'other';
 }

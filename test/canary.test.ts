@@ -231,7 +231,7 @@ async function openLeaking(options: TestGatewayOptions): Promise<TestGateway> {
   const tenant = await gateway.addTenant();
   await tenant.addNumber({ credentials: { accessToken: `EAA${appSecret}`, appSecret } });
   // In a form that is not taken out of a line.
-  gateway.gateway.telemetry.warned('planted', { cause: btoa(`app:${appSecret}`) });
+  gateway.gateway.telemetry.warn('planted', { cause: btoa(`app:${appSecret}`) });
   // Nor does this take it out of what was logged.
   gateway.clearLogLines();
   return gateway;

@@ -1,4 +1,4 @@
-// That what the program says about itself is there, is JSON, and never holds a secret.
+// The log: its lines are complete, are JSON, and never contain a secret.
 
 import { createSecretKey, randomBytes } from 'node:crypto';
 import * as fc from 'fast-check';
@@ -40,23 +40,23 @@ const call = {
   usagePercent: 7,
 } as const;
 
-describe('what is said', () => {
-  test('each event is one line of JSON with its time, its level and its fields', () => {
+describe('log lines', () => {
+  test('each event is one line of JSON with a time, a level and its fields', () => {
     const recorder = openRecorder();
-    recorder.requestAnswered(request);
+    recorder.requestCompleted(request);
     recorder.upstreamCalled(call);
-    recorder.warned('lost a connection', { attempt: 2 });
-    recorder.noted('started');
+    recorder.warn('lost a connection', { attempt: 2 });
+    recorder.info('started');
     expect(recorder.lines.every((line) => line.endsWith('}\n'))).toBe(true);
     expect(recorder.entries()).toEqual([
-      { level: 30, time: expect.any(String), ...request, msg: 'request answered' },
+      { level: 30, time: expect.any(String), ...request, msg: 'request completed' },
       { level: 20, time: expect.any(String), ...call, msg: 'upstream called' },
       { level: 40, time: expect.any(String), attempt: 2, msg: 'lost a connection' },
       { level: 30, time: expect.any(String), msg: 'started' },
     ]);
   });
 
-  test('a defect is an error with its stack, an expected refusal a warning with its code', () => {
+  test('a defect is an error with its stack; any other failure is a warning with its code', () => {
     const recorder = openRecorder();
     recorder.requestFailed('r1', new RangeError('broken'));
     recorder.requestFailed('r2', new GatewayError('UNAVAILABLE', 'Later.', { cause: 'no route' }));
@@ -73,30 +73,36 @@ describe('what is said', () => {
     ]);
   });
 
-  test('a failed call upstream is a warning', () => {
+  test('a failed upstream call is a warning', () => {
     const recorder = openRecorder();
     recorder.upstreamCalled({ ...call, outcome: 'META_TIMEOUT', status: null });
     expect(recorder.entries()).toMatchObject([{ level: 40, outcome: 'META_TIMEOUT' }]);
   });
 
-  test('an upstream that is given up, for all or for one token, is a warning; a retry is a detail', () => {
+  test('an open circuit breaker and a quarantined token are warnings; a retry is logged at debug level', () => {
     const recorder = openRecorder();
     recorder.circuitChanged({ upstream: 'graph', state: 'open', tenantId: null });
     recorder.tokenQuarantined({ tenantId: 'ten_1', metaCode: 190 });
     recorder.upstreamRetried('graph', 2);
     expect(recorder.entries()).toMatchObject([
-      { level: 40, upstream: 'graph', state: 'open', tenantId: null, msg: 'circuit changed' },
+      {
+        level: 40,
+        upstream: 'graph',
+        state: 'open',
+        tenantId: null,
+        msg: 'circuit breaker changed',
+      },
       { level: 40, tenantId: 'ten_1', metaCode: 190, msg: 'token quarantined' },
       { level: 20, upstream: 'graph', operations: 2, msg: 'upstream retried' },
     ]);
   });
 
-  test('nothing below the level is said, and silent says nothing at all', () => {
+  test('lines below the level are not written, and silent writes none', () => {
     const [warn, silent] = [openRecorder('warn'), openRecorder('silent')];
     for (const recorder of [warn, silent]) {
-      recorder.requestAnswered(request);
+      recorder.requestCompleted(request);
       recorder.upstreamCalled(call);
-      recorder.warned('heard');
+      recorder.warn('heard');
       recorder.requestFailed('r1', new Error('heard'));
     }
     expect(warn.entries().map(({ level }) => level)).toEqual([40, 50]);
@@ -119,7 +125,7 @@ const sealed = createVault([{ id: 'k1', key: createSecretKey(randomBytes(32)) }]
   rowId: 'r',
 });
 
-/** Title, secret, and the texts in which it might come along. */
+/** Title, secret, and texts that contain it. */
 const leaks: readonly (readonly [title: string, secret: string, texts: readonly string[]])[] = [
   [
     'an API key',
@@ -143,7 +149,7 @@ const leaks: readonly (readonly [title: string, secret: string, texts: readonly 
     ],
   ],
   [
-    'a token without the shape of one',
+    'a token without a recognizable form',
     canary.plainToken,
     [
       `Authorization: Bearer ${canary.plainToken}`,
@@ -197,7 +203,7 @@ const leaks: readonly (readonly [title: string, secret: string, texts: readonly 
   ],
 ];
 
-/** Every way by which a text can come into a line. */
+/** Every way by which text can get into a line. */
 const ways: Readonly<Record<string, (recorder: Recorder, text: string) => void>> = {
   'as the message of a defect': (it, text) => it.requestFailed('r', new Error(text)),
   'as something thrown': (it, text) => it.requestFailed('r', text),
@@ -210,20 +216,20 @@ const ways: Readonly<Record<string, (recorder: Recorder, text: string) => void>>
   'in a stack': (it, text) =>
     it.requestFailed('r', Object.assign(new Error('x'), { stack: `Error: x\n    at ${text}` })),
   'in a property of an error': (it, text) =>
-    it.warned('x', { err: Object.assign(new Error('x'), { config: { headers: text } }) }),
-  'in a path': (it, text) => it.requestAnswered({ ...request, path: text }),
+    it.warn('x', { err: Object.assign(new Error('x'), { config: { headers: text } }) }),
+  'in a path': (it, text) => it.requestCompleted({ ...request, path: text }),
   'in an outcome': (it, text) => it.upstreamCalled({ ...call, outcome: text }),
-  'in a message': (it, text) => it.warned(text),
-  'deep in a field': (it, text) => it.noted('x', { a: [{ b: text }] }),
+  'in a message': (it, text) => it.warn(text),
+  'deep in a field': (it, text) => it.info('x', { a: [{ b: text }] }),
 };
 
-describe.each(leaks)('%s never leaves', (_, secret, texts) => {
+describe.each(leaks)('%s is never logged', (_, secret, texts) => {
   test.each(Object.entries(ways))('%s', (_way, say) => {
     for (const text of texts) {
       const recorder = openRecorder();
       say(recorder, text);
       expect(recorder.lines).toHaveLength(1);
-      // Not even its greater part.
+      // Nor the beginning or end of it.
       expect(recorder.lines[0]).not.toContain(secret.slice(0, 12));
       expect(recorder.lines[0]).not.toContain(secret.slice(-12));
       expect(() => recorder.entries()).not.toThrow();
@@ -231,12 +237,12 @@ describe.each(leaks)('%s never leaves', (_, secret, texts) => {
   });
 });
 
-test('nine leaks are planted', () => {
+test('nine kinds of secrets are planted', () => {
   expect(leaks).toHaveLength(9);
 });
 
 describe('redaction', () => {
-  test('leaves what people need', () => {
+  test('keeps what operators need', () => {
     const line = JSON.stringify({
       requestId: '7f0c7f7a-2b66-4f4c-9be6-0d5b62d4fd84',
       path: '/v1/numbers/wa_0123456789abcdef0123456789abcdef/status',
@@ -249,7 +255,7 @@ describe('redaction', () => {
     expect(redact(line)).toBe(line);
   });
 
-  test('leaves a line JSON', () => {
+  test('keeps a line valid JSON', () => {
     fc.assert(
       fc.property(fc.json(), fc.constantFrom(...leaks.flatMap(([, , texts]) => texts)), (a, b) => {
         expect(() => JSON.parse(redact(JSON.stringify({ a, b: `${a}${b}` })))).not.toThrow();
@@ -257,7 +263,7 @@ describe('redaction', () => {
     );
   });
 
-  test('takes a time that grows with the line and not with its square', () => {
+  test('takes time linear in the length of the line', () => {
     const pieces = [
       'a',
       'A',
@@ -272,7 +278,7 @@ describe('redaction', () => {
     ];
     const started = performance.now();
     for (const piece of pieces) redact(piece.repeat(100_000 / piece.length));
-    // Quadratic patterns took three seconds for the second piece alone.
+    // A quadratic pattern takes three seconds for the second piece alone.
     expect(performance.now() - started).toBeLessThan(1_000);
   });
 });
@@ -280,12 +286,15 @@ describe('redaction', () => {
 const idOf = (given: string) =>
   createRequestContext(new Headers({ 'x-request-id': given })).requestId;
 
-describe('the id of a request', () => {
-  test('is the one of the caller where it is harmless', () => {
+describe('the request id', () => {
+  test('is that of the caller when it is safe to log', () => {
     expect(idOf('trace-1.2_x')).toBe('trace-1.2_x');
   });
 
-  test.each(['', 'a b', '<script>', 'x'.repeat(65), '"'])('is a new one for %o', (given) => {
-    expect(idOf(given)).toMatch(/^[0-9a-f-]{36}$/);
-  });
+  test.each(['', 'a b', '<script>', 'x'.repeat(65), '"'])(
+    'is generated when the caller sends %o',
+    (given) => {
+      expect(idOf(given)).toMatch(/^[0-9a-f-]{36}$/);
+    },
+  );
 });

@@ -43,19 +43,19 @@ async function serve(session: Session, listen: Listen): Promise<void> {
     throw toAddressError(error, config);
   });
   void gateway.database.warm();
-  gateway.telemetry.noted('listening', { url: server.url, mode: config.mode });
+  gateway.telemetry.info('listening', { url: server.url, mode: config.mode });
   announce(session, server.url, config, announcement);
   await untilAborted(terminal.signal);
-  gateway.telemetry.noted('draining');
+  gateway.telemetry.info('draining');
   await server.drain();
-  gateway.telemetry.noted('stopped');
+  gateway.telemetry.info('stopped');
 }
 
 // The filters on the tenant still hold, but the belt to these braces is off.
 async function warnOfPower({ database, telemetry }: Gateway): Promise<void> {
   const { role } = await database.inspect();
   if (!role.superuser && !role.bypassesRowSecurity) return;
-  telemetry.warned('the login role is above row-level security; run doctor', { role: role.name });
+  telemetry.warn('the login role is above row-level security; run doctor', { role: role.name });
 }
 
 const addressProblems: Readonly<Record<string, string>> = {

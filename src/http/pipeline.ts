@@ -26,7 +26,7 @@ export interface PipelineOptions {
   readonly load: LoadShedder;
   readonly config: Pick<Config, 'corsOrigins' | 'trustedProxies'>;
   readonly telemetry: Telemetry;
-  readonly metrics: Pick<Metrics, 'requestShed'>;
+  readonly metrics: Pick<Metrics, 'requestShed' | 'snapshotReturned'>;
 }
 
 export interface Pipeline {
@@ -62,10 +62,10 @@ export function createPipeline(options: PipelineOptions): Pipeline {
       (thrown) => respondWithError(endpoint, thrown, request, context, telemetry),
     );
     return chain(responded, (response) => {
-      // 10. The slot is freed, the line is logged, and the headers that every response has are added.
+      // 10. The slot is freed, the request is logged and counted, and the headers that every response has are added.
       slot.end();
       context.admission?.leave();
-      logRequest(telemetry, request, context, response.status);
+      reportRequest(options, request, context, response.status);
       return addCommonHeaders(response, request, context, config.corsOrigins);
     });
   };
@@ -179,14 +179,15 @@ function respondWithError(
   return endpoint.toErrorResponse(error, requestId, headers.get('accept'));
 }
 
-function logRequest(
-  telemetry: Telemetry,
+function reportRequest(
+  { telemetry, metrics }: PipelineOptions,
   { method, path }: HttpRequest,
-  { requestId, receivedAt, tenantId, keyId, operation }: RequestContext,
+  { requestId, receivedAt, tenantId, keyId, operation, meter }: RequestContext,
   status: number,
 ): void {
+  if (meter.snapshotAgeSeconds !== null) metrics.snapshotReturned(meter.snapshotAgeSeconds);
   const durationMs = Math.round(performance.now() - receivedAt);
-  telemetry.requestAnswered({
+  telemetry.requestCompleted({
     requestId,
     method,
     path,
@@ -250,7 +251,7 @@ function rejectMalformed(
   const requestId = randomUUID();
   // Nothing of what was sent is logged: any part of a malformed request may hold a key.
   const unknown = { method: null, path: null, tenantId: null, keyId: null };
-  telemetry.requestAnswered({ requestId, ...unknown, status, durationMs: 0 });
+  telemetry.requestCompleted({ requestId, ...unknown, status, durationMs: 0 });
   const { headers, body } = rest.toErrorResponse(error, requestId, null);
   return { status, headers: { ...headers, 'x-request-id': requestId }, body };
 }

@@ -32,6 +32,8 @@ export interface RequestMeter {
   isLive: boolean;
   /** When the response would first differ although nothing was written; null for never. */
   validUntil: Date | null;
+  /** Age of the oldest health data in the response; null when no freshness is selected. */
+  snapshotAgeSeconds: number | null;
   /** Releases the request's slot among those in flight while `work` is pending; see load-shedding.ts. */
   readonly releaseWhile: ReleaseWhile;
 }
@@ -71,7 +73,7 @@ export function createRequestContext(
 
 /** Unless told otherwise, for work that holds no slot, such as a command of an operator. */
 export function createMeter(releaseWhile: ReleaseWhile = (work) => work()): RequestMeter {
-  return { upstreamCalls: 0, isLive: false, validUntil: null, releaseWhile };
+  return { upstreamCalls: 0, isLive: false, validUntil: null, snapshotAgeSeconds: null, releaseWhile };
 }
 
 /** Notes that the response is to be recomputed from this moment on; the earliest one counts. */

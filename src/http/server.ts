@@ -78,7 +78,7 @@ export async function listen(gateway: Gateway, options: HttpOptions): Promise<Ht
   server.off('error', reject);
   // For example too many open files while accepting: the connections that exist go on.
   server.on('error', (error: Error) =>
-    gateway.telemetry.warned('the HTTP server reported an error', { cause: error.message }),
+    gateway.telemetry.warn('the HTTP server reported an error', { cause: error.message }),
   );
   return {
     url: toUrl(server),

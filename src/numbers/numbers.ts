@@ -213,7 +213,9 @@ function createReading(
       listSizes.set(access.tenantId, stored.length);
       const at = now();
       if (projection.ages === true) limitValidity(access.meter, at);
-      return stored.map((number) => noteValidity(access.meter, toNumber(number, projection, at)));
+      return stored.map((number) =>
+        noteFreshness(access.meter, projection, toNumber(number, projection, at)),
+      );
     },
     estimateListSize: (tenantId) => listSizes.get(tenantId) ?? null,
     async getMany(access, requests, signal) {
@@ -235,7 +237,7 @@ function createReading(
         const stored = found.get(id);
         if (stored === undefined) return toNotFound();
         const outcome = refresh === null ? noOutcomes : outcomes.get(id);
-        return noteValidity(access.meter, toNumber(stored, projection, at, outcome));
+        return noteFreshness(access.meter, projection, toNumber(stored, projection, at, outcome));
       });
     },
   };
@@ -244,8 +246,16 @@ function createReading(
 /** Tenants whose list size is remembered; about 100 bytes each. */
 const maxListSizes = 100_000;
 
-function noteValidity(meter: RequestMeter, number: WhatsAppNumber): WhatsAppNumber {
+function noteFreshness(
+  meter: RequestMeter,
+  projection: Projection,
+  number: WhatsAppNumber,
+): WhatsAppNumber {
   if (number.validUntil !== null) limitValidity(meter, number.validUntil);
+  const freshness = projection.health === 'everything' ? number.health.freshness : null;
+  const ageSeconds = freshness?.ageSeconds ?? null;
+  if (ageSeconds !== null && ageSeconds > (meter.snapshotAgeSeconds ?? -1))
+    meter.snapshotAgeSeconds = ageSeconds;
   return number;
 }
 

@@ -321,7 +321,7 @@ function toTarget(
       credentials = parseCredentials(text);
     } catch (error) {
       const cause = String(error);
-      telemetry.warned('credentials cannot be opened', { numberId: number.id, cause });
+      telemetry.warn('credentials cannot be opened', { numberId: number.id, cause });
     }
   }
   return {

@@ -152,7 +152,7 @@ test.each([
     {
       level: 30,
       time: expect.any(String),
-      msg: 'request answered',
+      msg: 'request completed',
       requestId,
       method: null,
       path: null,
@@ -182,7 +182,7 @@ test('a body that never ends is given up, and nobody calls it a defect', async (
   // This client does not hang up either.
   const answer = await tell(hasty, `${head(50)}{"query"`);
   expect(answer).toMatch(/^(HTTP\/1.1 4\d\d |$)/);
-  const wasAnswered = () => expect(gateway.logLines.join()).toContain('request answered');
+  const wasAnswered = () => expect(gateway.logLines.join()).toContain('request completed');
   await vi.waitFor(wasAnswered, { timeout: 5_000 });
   expect(gateway.logLines.filter((line) => line.includes('"level":50'))).toEqual([]);
 });
@@ -211,7 +211,7 @@ test.each([
   const answer = await tell(server, toRequest(line, headers));
   expect(answer).toMatch(/^HTTP\/1.1 400 .*x-request-id: odd-1\r\n/s);
   expect(answer).toMatch(form);
-  expect(gateway.logLines.filter((it) => it.includes('request answered'))).toHaveLength(1);
+  expect(gateway.logLines.filter((it) => it.includes('request completed'))).toHaveLength(1);
 });
 
 test.each([
@@ -363,7 +363,7 @@ test.each([
   expect(answer).toMatch(new RegExp(`^HTTP/1.1 ${status} .*x-request-id: odd-1\r\n`, 's'));
   expect(answer).toContain(`"code":"${code}","requestId":"odd-1"`);
   const [method, path] = line.split(' ');
-  const logged = gateway.logLines.find((it) => it.includes('request answered')) ?? '';
+  const logged = gateway.logLines.find((it) => it.includes('request completed')) ?? '';
   expect(JSON.parse(logged)).toMatchObject({ requestId: 'odd-1', method, path, status });
 });
 

@@ -179,7 +179,7 @@ function createVersionWarning({ version, telemetry }: GraphClientOptions) {
     if (answered === null || answered === version || warned.has(answered)) return;
     if (!/^v\d{1,3}\.\d$/.test(answered)) return;
     warned.add(answered);
-    telemetry.warned('Graph answers with another version than the one asked for', {
+    telemetry.warn('Graph answers with another version than the one asked for', {
       asked: version,
       answered,
     });

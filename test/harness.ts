@@ -1,5 +1,4 @@
-// The verbs that tests are written in: databases to work on, and gateways to ask. What is opened here is disposed of by
-// the one who opened it, or with `await using` at the end of the test.
+// Opens databases and gateways for tests. The caller disposes of what it opened, for example with `await using`.
 
 import { randomBytes, randomInt } from 'node:crypto';
 import { openAsBlob } from 'node:fs';
@@ -20,18 +19,18 @@ import {
 import { createTelemetry } from '../src/telemetry.ts';
 import { findLeaks, findLeaksInLog } from './leaks.ts';
 
-/** Both kinds of database that the gateway runs on, for `describe.each(databases)('on %s', …)`. */
+/** The supported kinds of database, for `describe.each(databases)('on %s', …)`. */
 export const databases = ['PGlite', 'PostgreSQL'] as const;
 export type DatabaseKind = (typeof databases)[number];
 
 export interface TestDatabase extends Database {
   readonly kind: DatabaseKind;
-  /** The SQL that was executed, oldest first, but for begin, commit and the like. */
+  /** The SQL statements that were executed, oldest first, without begin, commit and rollback. */
   readonly statements: readonly string[];
   clearStatements(): void;
   /**
-   * One statement past the gateway, with all rights and in no tenant: what other software, an operator or a thief of
-   * the disk would do. A gateway that listens to changes has heard of it afterwards.
+   * Executes one statement as the owner of the tables, across tenants, as other software or an operator would. The
+   * change feed has received its notifications when the promise is fulfilled.
    */
   query<Row = Record<string, unknown>>(
     text: string,
@@ -40,13 +39,13 @@ export interface TestDatabase extends Database {
 }
 
 export interface TestDatabaseOptions extends Omit<DatabaseOptions, 'onStatement'> {
-  /** The PostgreSQL database to connect to once more, as another process would; one of its own unless told. */
+  /** An existing PostgreSQL database, to connect as another process would. By default a new one is created. */
   readonly of?: TestPostgresUrl;
-  /** True unless told: with all tables. */
+  /** Whether the tables exist; true by default. */
   readonly migrated?: boolean;
 }
 
-/** A database of its own, gone with its disposal. On PostgreSQL the gateway is neither superuser nor owner. */
+/** A new database, dropped when it is disposed of. On PostgreSQL the gateway is neither superuser nor owner. */
 export async function openTestDatabase(
   kind: DatabaseKind,
   options: TestDatabaseOptions = {},
@@ -76,7 +75,7 @@ async function openTestPostgres(options: TestDatabaseOptions): Promise<TestDatab
   const owner = made.adopt(new Client({ connectionString: ownerUrl }), (it) => it.end());
   await owner.connect();
   const { statements, ...log } = createStatementLog();
-  // Somebody has to make the tables.
+  // Only the owner can migrate.
   const source = { kind: 'postgres', url: options.migrated === false ? ownerUrl : url } as const;
   const database = made.use(await openDatabase(source, { ...options, ...log }));
   return {
@@ -100,20 +99,20 @@ function createStatementLog(): Required<Pick<DatabaseOptions, 'onStatement'>> & 
   return {
     statements,
     onStatement(statement) {
-      // PGlite has a call for transactions, PostgreSQL has statements; the count is to be the same.
+      // Transactions are statements on PostgreSQL only; the count must be the same on both.
       if (!/^(begin|commit|rollback)\b/.test(statement)) statements.push(statement);
     },
   };
 }
 
 export interface TestPostgresUrl extends AsyncDisposable {
-  /** As the role that the gateway should log in with. */
+  /** With the role that the gateway logs in with. */
   readonly url: string;
-  /** As the role that made the tables and may do everything. */
+  /** With the role that owns the tables. */
   readonly ownerUrl: string;
 }
 
-/** A PostgreSQL database of its own, for tests that start processes or open their own connections. */
+/** A new PostgreSQL database, for tests that start processes or open connections themselves. */
 export async function openTestPostgresUrl(
   options: Pick<TestDatabaseOptions, 'migrated'> = {},
 ): Promise<TestPostgresUrl> {
@@ -144,12 +143,12 @@ export interface TestGatewayOptions extends Pick<
   GatewayOverrides,
   'now' | 'deadlineMs' | 'graphiqlKey'
 > {
-  /** A kind for a database of its own, or one that is shared and stays. PGlite unless told. */
+  /** A kind, for a new database, or an existing database, which is not disposed of. PGlite by default. */
   readonly database?: DatabaseKind | TestDatabase;
   readonly simulator?: SimulatorOptions;
-  /** Variables that differ from those of a production gateway with both upstreams simulated. */
+  /** Environment variables that differ from those of a production gateway with both upstreams simulated. */
   readonly environment?: Readonly<Record<string, string>>;
-  /** Only for a test that writes a secret into the log itself: what was logged is then not searched at the end. */
+  /** Skips the search for secrets at the end, for a test that writes a secret into the log itself. */
   readonly plantsLeaks?: boolean;
 }
 
@@ -157,35 +156,35 @@ export interface TestGateway extends Pick<Gateway, 'access' | 'numbers' | 'ready
   readonly gateway: Gateway;
   readonly simulator: Simulator;
   readonly database: TestDatabase;
-  /** Those of the database: what was executed, oldest first, but for begin, commit and the like. */
+  /** As `TestDatabase.statements`. */
   readonly statements: readonly string[];
   clearStatements(): void;
-  /** Every line that the gateway has logged, at all levels. */
+  /** Every line that the gateway logged, at all levels. */
   readonly logLines: readonly string[];
   clearLogLines(): void;
-  /** Everything that must never be seen in an answer, a log line or a dump: keys, tokens, pepper, encryption key. */
+  /** Keys, tokens, pepper and encryption keys, which must never appear in a response, a log line or a dump. */
   readonly secrets: readonly string[];
-  /** A path with a query, or a whole request. */
+  /** `target`: a path with its query string, or a request. */
   fetch(target: string | Request, init?: RequestInit): Promise<Response>;
-  /** GET unless told. */
-  rest<Body = Json>(path: string, options?: AskOptions): Promise<Reply<Body>>;
+  /** Sends a GET request by default. */
+  rest<Body = Json>(path: string, options?: SendOptions): Promise<Reply<Body>>;
   graphql<Data = Json>(
     query: string,
-    options?: AskOptions & { readonly variables?: Json; readonly operationName?: string },
+    options?: SendOptions & { readonly variables?: Json; readonly operationName?: string },
   ): Promise<Reply<GraphQLBody<Data>>>;
-  /** A fresh tenant with a fresh tenant-scoped key. Tests need no other cleaning. */
+  /** Creates a tenant with a tenant-scoped key. A test that uses its own tenant needs no clean-up. */
   addTenant(name?: string): Promise<TestTenant>;
   /**
-   * The gateway; the simulator; the database too if it was not given. Throws if a secret was ever logged or is in the
-   * metrics, so that each test is one for leaks too.
+   * Disposes of the gateway, the simulator, and the database unless it was passed in. Throws if a secret was logged or
+   * is in the metrics, so that every test looks for leaks.
    */
   [Symbol.asyncDispose](): Promise<void>;
 }
 
 type Json = Readonly<Record<string, unknown>>;
 
-export interface AskOptions {
-  /** For the `x-api-key` header; none unless told. */
+export interface SendOptions {
+  /** For the `x-api-key` header, which is left out by default. */
   readonly key?: string;
   readonly method?: string;
   readonly headers?: Readonly<Record<string, string>>;
@@ -197,7 +196,7 @@ export interface Reply<Body> {
   readonly status: number;
   readonly headers: Headers;
   readonly text: string;
-  /** The JSON of `text`; undefined when it is none. */
+  /** `text` parsed as JSON; undefined when it is not JSON. */
   readonly body: Body;
 }
 
@@ -213,7 +212,7 @@ export interface GraphQLBody<Data> {
 
 export interface TestTenant {
   readonly id: string;
-  /** Its tenant-scoped key, that `rest` and `graphql` send unless told. */
+  /** The tenant-scoped key, which `rest` and `graphql` send by default. */
   readonly key: string;
   readonly keyId: string;
   readonly rest: TestGateway['rest'];
@@ -223,7 +222,7 @@ export interface TestTenant {
     readonly numberId?: string;
     readonly expiresAt?: Date;
   }): Promise<{ readonly id: string; readonly key: string }>;
-  /** A healthy Meta number that the simulator knows, unless told. Answers its id and what it was made of. */
+  /** Adds a number, by default a healthy one of Meta that the simulator knows. */
   addNumber(options?: TestNumberOptions): Promise<TestNumber>;
 }
 
@@ -231,7 +230,7 @@ export type TestNumberOptions = StoredOptions & GraphOptions;
 
 type StoredOptions = Partial<Omit<NewNumber, 'tenantId' | 'id'>>;
 
-/** What differs from what is healthy at Meta, in Graph's names. */
+/** Values at Meta that differ from those of a healthy number, by the names of the Graph API. */
 interface GraphOptions {
   readonly phone?: Json | undefined;
   readonly profile?: SimulatedPhone['profile'] | undefined;
@@ -241,17 +240,17 @@ interface GraphOptions {
 export interface TestNumber {
   readonly id: string;
   readonly number: string;
-  /** '' for a number that is not Meta's. */
+  /** Empty unless the provider is META. */
   readonly phoneNumberId: string;
-  /** '' for a number that is not Meta's. */
+  /** Empty unless the provider is META. */
   readonly wabaId: string;
-  /** '' for a Meta number, unless told. */
+  /** By default empty when the provider is META. */
   readonly instanceName: string;
 }
 
-/** A whole gateway on a real database, with Meta and the session engine simulated. */
+/** A gateway on a real database, with Meta and the session engine simulated. */
 export async function openTestGateway(options: TestGatewayOptions = {}): Promise<TestGateway> {
-  // Loaded here because tests of the database alone need nothing of it.
+  // Imported here because tests of the database alone do not need it.
   const { createGateway } = await import('../src/gateway.ts');
   const made = new AsyncDisposableStack();
   const { database: given = 'PGlite' } = options;
@@ -259,33 +258,33 @@ export async function openTestGateway(options: TestGatewayOptions = {}): Promise
   const sessionEngineKey = createSecret('session');
   const simulator = made.use(createSimulator({ sessionEngineKey, ...options.simulator }));
   const environment = {
-    // Names the mode; the database is the one above.
+    // Selects production mode; the database is the one above.
     DATABASE_URL: 'postgres://localhost/unused',
     ENCRYPTION_KEYS: `test:${randomBytes(32).toString('base64')}`,
     API_KEY_PEPPER: createSecret('pepper'),
     SESSION_ENGINE_URL: 'http://127.0.0.1:1',
     SESSION_ENGINE_KEY: sessionEngineKey,
-    // Whoever runs the tests may turn the memory of answers off.
+    // Set by `npm run test:uncached`.
     ANSWER_CACHE_MB: process.env['ANSWER_CACHE_MB'],
     ...options.environment,
   };
   const config = toConfig(readEnvironment(environment));
   const logLines: string[] = [];
-  // A test that clears what it looks at clears no leak.
+  // Not cleared by `clearLogLines`: every line is searched for secrets.
   const everLogged: string[] = [];
   const write = (line: string) => void [logLines, everLogged].forEach((lines) => lines.push(line));
   const gateway = made.use(
     await createGateway(config, {
       ...options,
-      database: typeof given === 'string' ? database : toShared(database),
+      database: typeof given === 'string' ? database : withoutDisposal(database),
       fetch: simulator.fetch,
       telemetry: createTelemetry({ level: 'trace', write }),
     }),
   );
   const secrets = listSecrets(environment);
-  const doors = createDoors(gateway);
+  const senders = createSenders(gateway);
   return {
-    ...doors,
+    ...senders,
     gateway,
     access: gateway.access,
     numbers: gateway.numbers,
@@ -297,9 +296,9 @@ export async function openTestGateway(options: TestGatewayOptions = {}): Promise
     logLines,
     clearLogLines: () => void logLines.splice(0),
     secrets,
-    addTenant: (name) => addTenant({ gateway, simulator, doors, secrets }, name),
+    addTenant: (name) => addTenant({ gateway, simulator, senders, secrets }, name),
     async [Symbol.asyncDispose]() {
-      // The log is searched after the end, which may have something to say; the metrics are gone by then.
+      // Disposal may write to the log, so that is searched afterwards; the metrics must be read before.
       const metrics = made.disposed ? undefined : await gateway.metrics?.render();
       await made.disposeAsync();
       if (options.plantsLeaks !== true) assertNothingLeaked(secrets, everLogged, metrics?.text);
@@ -328,43 +327,43 @@ function assertNothingLeaked(
   if (leaks.length > 0) throw new Error(`a secret leaked: ${leaks.join('; ')}`);
 }
 
-type Doors = Pick<TestGateway, 'fetch' | 'rest' | 'graphql'>;
+type Senders = Pick<TestGateway, 'fetch' | 'rest' | 'graphql'>;
 
-interface Workshop {
+interface TestParts {
   readonly gateway: Gateway;
   readonly simulator: Simulator;
-  readonly doors: Doors;
+  readonly senders: Senders;
   readonly secrets: string[];
 }
 
-// A gateway disposes of its database; this one belongs to somebody else.
-function toShared(database: TestDatabase): TestDatabase {
+// A gateway disposes of its database, but this one belongs to the test.
+function withoutDisposal(database: TestDatabase): TestDatabase {
   return { ...database, [Symbol.asyncDispose]: async () => undefined };
 }
 
-function createDoors(gateway: Gateway): Doors {
+function createSenders(gateway: Gateway): Senders {
   const fetch: TestGateway['fetch'] = (target, init) =>
     gateway.fetch(
       typeof target === 'string' ? new Request(`http://gateway.test${target}`, init) : target,
     );
   const rest: TestGateway['rest'] = async (path, { key, headers, ...init } = {}) =>
-    await toReply(
+    await readReply(
       await fetch(path, { ...init, headers: { ...(key && { 'x-api-key': key }), ...headers } }),
     );
   return {
     fetch,
     rest,
-    graphql: (query, { variables, operationName, headers, ...ask } = {}) =>
+    graphql: (query, { variables, operationName, headers, ...options } = {}) =>
       rest('/graphql', {
         method: 'POST',
         body: JSON.stringify({ query, variables, operationName }),
-        ...ask,
+        ...options,
         headers: { 'content-type': 'application/json', ...headers },
       }),
   };
 }
 
-async function toReply<Body>(response: Response): Promise<Reply<Body>> {
+async function readReply<Body>(response: Response): Promise<Reply<Body>> {
   const text = await response.text();
   const { status, headers } = response;
   return { status, headers, text, body: parseJson(text) as Body };
@@ -378,8 +377,8 @@ function parseJson(text: string): unknown {
   }
 }
 
-async function addTenant(workshop: Workshop, name = 'Test tenant'): Promise<TestTenant> {
-  const { gateway, doors, secrets } = workshop;
+async function addTenant(parts: TestParts, name = 'Test tenant'): Promise<TestTenant> {
+  const { gateway, senders, secrets } = parts;
   const { id } = await gateway.access.createTenant(name);
   const addKey: TestTenant['addKey'] = async (options = {}) => {
     const { numberId = null, expiresAt = null } = options;
@@ -393,21 +392,21 @@ async function addTenant(workshop: Workshop, name = 'Test tenant'): Promise<Test
     id,
     key,
     keyId,
-    rest: (path, ask) => doors.rest(path, { key, ...ask }),
-    graphql: (query, ask) => doors.graphql(query, { key, ...ask }),
+    rest: (path, options) => senders.rest(path, { key, ...options }),
+    graphql: (query, options) => senders.graphql(query, { key, ...options }),
     addKey,
-    addNumber: (options) => addNumber(workshop, id, options),
+    addNumber: (options) => addNumber(parts, id, options),
   };
 }
 
 async function addNumber(
-  { gateway, simulator, secrets }: Workshop,
+  { gateway, simulator, secrets }: TestParts,
   tenantId: string,
-  { phone, profile, waba, ...told }: TestNumberOptions = {},
+  { phone, profile, waba, ...given }: TestNumberOptions = {},
 ): Promise<TestNumber> {
-  const number = toNewNumber(tenantId, told);
+  const number = createNewNumber(tenantId, given);
   secrets.push(...Object.values(number.credentials ?? {}).filter((secret) => secret !== null));
-  introduce(simulator, number, told, { phone, profile, waba });
+  addToSimulator(simulator, number, given, { phone, profile, waba });
   const { id } = await gateway.numbers.create(number);
   const { phoneNumberId, wabaId, instanceName } = number;
   return {
@@ -419,8 +418,8 @@ async function addNumber(
   };
 }
 
-function toNewNumber(tenantId: string, told: StoredOptions): NewNumber {
-  const isMeta = (told.provider ?? 'META') === 'META';
+function createNewNumber(tenantId: string, given: StoredOptions): NewNumber {
+  const isMeta = (given.provider ?? 'META') === 'META';
   return {
     tenantId,
     name: 'Test number',
@@ -431,30 +430,30 @@ function toNewNumber(tenantId: string, told: StoredOptions): NewNumber {
     phoneNumberId: isMeta ? createDigits() : null,
     wabaId: isMeta ? createDigits() : null,
     credentials: isMeta ? { accessToken: createSecret('EAA'), appSecret: null } : null,
-    ...told,
+    ...given,
   };
 }
 
-// Ids that were told may be sentinels or known to the simulator already; they stay as they are.
-function introduce(
+// An id that was given may be a sentinel or known to the simulator already, so it is not overwritten.
+function addToSimulator(
   simulator: Simulator,
   { phoneNumberId, wabaId, instanceName, state }: NewNumber,
-  told: StoredOptions,
+  given: StoredOptions,
   { phone, profile, waba }: GraphOptions,
 ): void {
-  if (wabaId !== null && (waba !== undefined || told.wabaId === undefined)) {
+  if (wabaId !== null && (waba !== undefined || given.wabaId === undefined)) {
     simulator.setWaba(toHealthyWaba(wabaId, waba));
   }
-  const isNewPhone = phone !== undefined || profile !== undefined || !told.phoneNumberId;
+  const isNewPhone = phone !== undefined || profile !== undefined || !given.phoneNumberId;
   if (phoneNumberId !== null && wabaId !== null && isNewPhone) {
     simulator.setPhone(toHealthyPhone(phoneNumberId, wabaId, phone, profile));
   }
-  if (instanceName !== null && told.instanceName === undefined) {
+  if (instanceName !== null && given.instanceName === undefined) {
     simulator.setInstance({ instanceName, state: state.toLowerCase() });
   }
 }
 
-/** A phone as Meta shows one that can send; `fields` differ from that. */
+/** A phone that can send, as the Graph API returns it, with the given differences. */
 export function toHealthyPhone(
   id: string,
   wabaId: string,
@@ -502,7 +501,7 @@ function toHealthyWaba(id: string, fields: Json = {}): SimulatedWaba {
   return { id, fields: { ...healthy, ...fields } };
 }
 
-/** Eleven of them: a Brazilian number without its country, or an id at Meta. */
+/** Eleven digits: a Brazilian number without its country code, or an id at Meta. */
 export function createDigits(): string {
   return String(randomInt(10_000_000_000, 99_999_999_999));
 }

@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type FaultProxy, openFaultProxy } from '../providers/fault-proxy.ts';
 import {
-  type AskOptions,
+  type SendOptions,
   databases,
   openTestDatabase,
   openTestGateway,
@@ -22,7 +22,7 @@ const start = Date.now();
 
 /** What is asked; `id` is that of a number. */
 const questions: Readonly<
-  Record<string, (id: string) => readonly [path: string, ask: AskOptions]>
+  Record<string, (id: string) => readonly [path: string, ask: SendOptions]>
 > = {
   'the list of REST': () => ['/v1/numbers', {}],
   'a number of REST': (id) => [`/v1/numbers/${id}`, {}],
@@ -45,7 +45,7 @@ function toOperation(
   query: string,
   variables?: Readonly<Record<string, unknown>>,
   headers: Readonly<Record<string, string>> = {},
-): readonly [string, AskOptions] {
+): readonly [string, SendOptions] {
   return [
     '/graphql',
     {
@@ -210,7 +210,7 @@ describe.each(databases)('on %s', (kind) => {
   });
 
   describe('is read each time', () => {
-    const unkept: Readonly<Record<string, (id: string) => readonly [string, AskOptions]>> = {
+    const unkept: Readonly<Record<string, (id: string) => readonly [string, SendOptions]>> = {
       'a live reading of REST': (id) => [`/v1/numbers/${id}?refresh=1`, {}],
       'a status': (id) => [`/v1/numbers/${id}/status`, {}],
       'a live reading of GraphQL': (id) =>

@@ -10,7 +10,7 @@ const metricTable = {
   requestDuration: {
     type: 'histogram',
     name: 'gateway_request_duration_seconds',
-    help: 'Duration of requests, by API (door), operation and HTTP status.',
+    help: 'Duration of requests, by API, operation and HTTP status.',
     labels: ['door', 'operation', 'status'],
     buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
   },
@@ -284,8 +284,8 @@ async function renderProcessMetrics(): Promise<string> {
 }
 
 function toRequestLabels({ path, operation, status }: CompletedRequest) {
-  const door = path === '/graphql' ? 'graphql' : path?.startsWith('/v1/') ? 'rest' : 'none';
-  return { door, operation: operation ?? 'none', status };
+  const api = path === '/graphql' ? 'graphql' : path?.startsWith('/v1/') ? 'rest' : 'none';
+  return { door: api, operation: operation ?? 'none', status };
 }
 
 function toOutcomeLabel(outcome: UpstreamCall['outcome']): string {

@@ -73,7 +73,13 @@ export function createRequestContext(
 
 /** Unless told otherwise, for work that holds no slot, such as a command of an operator. */
 export function createMeter(releaseWhile: ReleaseWhile = (work) => work()): RequestMeter {
-  return { upstreamCalls: 0, isLive: false, validUntil: null, snapshotAgeSeconds: null, releaseWhile };
+  return {
+    upstreamCalls: 0,
+    isLive: false,
+    validUntil: null,
+    snapshotAgeSeconds: null,
+    releaseWhile,
+  };
 }
 
 /** Notes that the response is to be recomputed from this moment on; the earliest one counts. */

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, globSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -78,6 +78,63 @@ describe('the tables', () => {
   test('list each command of the command line, and no other', async () => {
     const listed = readTable('command').map(([name = '']) => name.replaceAll('`', ''));
     expect(listed.toSorted()).toEqual([...(await listCommands([]))].toSorted());
+  });
+
+  test('list each file and folder at the top of src, and each file of src/http, once', () => {
+    const listed = readTable('layer').flatMap(([, where = '']) => readQuoted(where));
+    const toPaths = (folder: string) =>
+      readdirSync(new URL(folder, root), { withFileTypes: true }).map(
+        (entry) => `${folder}${entry.name}${entry.isDirectory() ? '/' : ''}`,
+      );
+    const expected = [
+      ...toPaths('src/').filter((path) => path !== 'src/http/'),
+      ...toPaths('src/http/'),
+    ];
+    expect(listed.toSorted()).toEqual(expected.toSorted());
+  });
+
+  test('name files of a layer that exist in one of its folders', () => {
+    const missing = readTable('layer').flatMap(([, where = '', what = '']) => {
+      const folders = readQuoted(where).filter((path) => path.endsWith('/'));
+      const files = readQuoted(what).filter((path) => !path.startsWith('src/'));
+      return files.filter(
+        (file) => !folders.some((folder) => existsSync(new URL(`${folder}${file}`, root))),
+      );
+    });
+    expect(missing).toEqual([]);
+  });
+});
+
+function readQuoted(text: string): readonly string[] {
+  return [...text.matchAll(/`([^`]+)`/g)].map(([, quoted = '']) => quoted);
+}
+
+describe('the text', () => {
+  const prose = readme.replaceAll(/^```.*?^```$/gms, '');
+
+  test('has at most 350 lines', () => {
+    expect(readme.trimEnd().split('\n').length).toBeLessThanOrEqual(350);
+  });
+
+  test('has no paragraph and no list item of more than five lines of 100 characters', () => {
+    const paragraphs = prose.split('\n').filter((line) => !line.startsWith('|'));
+    expect(paragraphs.filter((line) => line.length > 500)).toEqual([]);
+  });
+
+  test('quotes log messages that the program writes', () => {
+    const quoted = [...prose.matchAll(/`([a-z]+(?: [a-z]+)+)` in the log|the log for `([^`]+)`/g)];
+    const messages = quoted.map(([, before, after]) => before ?? after ?? '');
+    expect(messages.length).toBeGreaterThan(2);
+    const sources = globSync('src/**/*.ts', { cwd: fileURLToPath(root) })
+      .map((path) => readFileSync(new URL(path, root), 'utf8'))
+      .join('');
+    expect(messages.filter((message) => !sources.includes(`'${message}'`))).toEqual([]);
+  });
+
+  test('links to files that exist', () => {
+    const links = [...prose.matchAll(/\]\((?!https?:)([^)#]+)\)/g)].map(([, path = '']) => path);
+    expect(links.length).toBeGreaterThan(0);
+    expect(links.filter((path) => !existsSync(new URL(path, root)))).toEqual([]);
   });
 });
 

@@ -18,6 +18,8 @@ import { openTestDatabase } from './harness.ts';
 
 const root = new URL('../', import.meta.url);
 const readme = readFileSync(new URL('README.md', root), 'utf8');
+/** Without code blocks. */
+const prose = readme.replaceAll(/^```.*?^```$/gms, '');
 const scripts = Object.keys(
   (
     JSON.parse(readFileSync(new URL('package.json', root), 'utf8')) as {
@@ -26,7 +28,7 @@ const scripts = Object.keys(
   ).scripts,
 );
 
-/** The rows of the table whose head begins with this word, as trimmed cells. */
+/** The rows of the table whose first column has this head, as trimmed cells. */
 function readTable(head: string): readonly (readonly string[])[] {
   const lines = readme.split('\n');
   const start = lines.findIndex((line) => new RegExp(`^\\| ${head} +\\|`).test(line));
@@ -56,7 +58,7 @@ function quote(text: string): string {
 }
 
 describe('the tables', () => {
-  test('list each environment variable with its default and meaning, and no other', () => {
+  test('list every environment variable with its default and meaning, and no other', () => {
     const rows = Object.entries(environmentVariables).map(([name, variable]) => [
       quote(name),
       quote(variable.default),
@@ -65,7 +67,7 @@ describe('the tables', () => {
     expect(readTable('variable')).toEqual(rows);
   });
 
-  test('list each error code with its status and meaning, and no other', () => {
+  test('list every error code with its status and meaning, and no other', () => {
     const rows = Object.entries(errorCatalogue).map(([code, { status, meaning, retryable }]) => [
       quote(code),
       String(status),
@@ -75,25 +77,21 @@ describe('the tables', () => {
     expect(readTable('code')).toEqual(rows);
   });
 
-  test('list each command of the command line, and no other', async () => {
+  test('list every command of the command line, and no other', async () => {
     const listed = readTable('command').map(([name = '']) => name.replaceAll('`', ''));
     expect(listed.toSorted()).toEqual([...(await listCommands([]))].toSorted());
   });
 
-  test('list each file and folder at the top of src, and each file of src/http, once', () => {
+  test('list every file and folder at the top of src, and every file of src/http, once', () => {
     const listed = readTable('layer').flatMap(([, where = '']) => readQuoted(where));
-    const toPaths = (folder: string) =>
-      readdirSync(new URL(folder, root), { withFileTypes: true }).map(
-        (entry) => `${folder}${entry.name}${entry.isDirectory() ? '/' : ''}`,
-      );
     const expected = [
-      ...toPaths('src/').filter((path) => path !== 'src/http/'),
-      ...toPaths('src/http/'),
+      ...listFolder('src/').filter((path) => path !== 'src/http/'),
+      ...listFolder('src/http/'),
     ];
     expect(listed.toSorted()).toEqual(expected.toSorted());
   });
 
-  test('name files of a layer that exist in one of its folders', () => {
+  test('name only files that exist in a folder of their layer', () => {
     const missing = readTable('layer').flatMap(([, where = '', what = '']) => {
       const folders = readQuoted(where).filter((path) => path.endsWith('/'));
       const files = readQuoted(what).filter((path) => !path.startsWith('src/'));
@@ -105,13 +103,19 @@ describe('the tables', () => {
   });
 });
 
+/** Paths from the root of the project; those of folders end with a slash. */
+function listFolder(folder: string): readonly string[] {
+  return readdirSync(new URL(folder, root), { withFileTypes: true }).map(
+    (entry) => `${folder}${entry.name}${entry.isDirectory() ? '/' : ''}`,
+  );
+}
+
+/** What stands in backticks. */
 function readQuoted(text: string): readonly string[] {
   return [...text.matchAll(/`([^`]+)`/g)].map(([, quoted = '']) => quoted);
 }
 
 describe('the text', () => {
-  const prose = readme.replaceAll(/^```.*?^```$/gms, '');
-
   test('has at most 350 lines', () => {
     expect(readme.trimEnd().split('\n').length).toBeLessThanOrEqual(350);
   });
@@ -120,25 +124,9 @@ describe('the text', () => {
     const paragraphs = prose.split('\n').filter((line) => !line.startsWith('|'));
     expect(paragraphs.filter((line) => line.length > 500)).toEqual([]);
   });
-
-  test('quotes log messages that the program writes', () => {
-    const quoted = [...prose.matchAll(/`([a-z]+(?: [a-z]+)+)` in the log|the log for `([^`]+)`/g)];
-    const messages = quoted.map(([, before, after]) => before ?? after ?? '');
-    expect(messages.length).toBeGreaterThan(2);
-    const sources = globSync('src/**/*.ts', { cwd: fileURLToPath(root) })
-      .map((path) => readFileSync(new URL(path, root), 'utf8'))
-      .join('');
-    expect(messages.filter((message) => !sources.includes(`'${message}'`))).toEqual([]);
-  });
-
-  test('links to files that exist', () => {
-    const links = [...prose.matchAll(/\]\((?!https?:)([^)#]+)\)/g)].map(([, path = '']) => path);
-    expect(links.length).toBeGreaterThan(0);
-    expect(links.filter((path) => !existsSync(new URL(path, root)))).toEqual([]);
-  });
 });
 
-/** The commands that do something: those that have none below them. */
+/** The full names of all commands without subcommands. */
 async function listCommands(group: readonly string[]): Promise<readonly string[]> {
   const [, list = ''] = /^Commands:\n((?: {2}.*\n)+)/m.exec(await readHelp(group)) ?? [];
   const names = [...list.matchAll(/^ {2}([a-z][a-z-]*)/gm)]
@@ -169,11 +157,11 @@ async function readHelp(command: readonly string[]): Promise<string> {
 }
 
 function refuseToListen(): Promise<never> {
-  return Promise.reject(new Error('Help listens to nobody.'));
+  return Promise.reject(new Error('--help must not start the server.'));
 }
 
-describe('what is mentioned', () => {
-  test('is an npm script that exists', () => {
+describe('everything that the README names exists:', () => {
+  test('npm scripts', () => {
     const named = [...readme.matchAll(/npm run ([\w:-]+)/g)].map(([, name]) => name);
     const direct = [...readme.matchAll(/npm (start|test)\b/g)].map(([, name]) => name);
     expect(named.length).toBeGreaterThan(3);
@@ -181,7 +169,7 @@ describe('what is mentioned', () => {
     expect(wanted.filter((name) => !scripts.includes(name ?? ''))).toEqual([]);
   });
 
-  test('is a command that exists, with options that it has', async () => {
+  test('commands and their options', async () => {
     const shell = readBlocks('sh').join('').replaceAll('\\\n', ' ');
     const lines = [...shell.matchAll(/npm run gateway -- (.*)$/gm)].map(([, words = '']) => words);
     expect(lines.length).toBeGreaterThan(3);
@@ -194,7 +182,7 @@ describe('what is mentioned', () => {
     }
   });
 
-  test('is a metric that exists', async () => {
+  test('metrics', async () => {
     const metrics = createMetrics();
     using load = createLoadShedder(toConfig(readEnvironment({})));
     metrics.observeLoad(load);
@@ -213,15 +201,31 @@ describe('what is mentioned', () => {
     expect([...named].filter((name) => !text.includes(`# TYPE ${name} `))).toEqual([]);
   });
 
-  test('is a file or folder that exists', () => {
+  test('files and folders', () => {
     const paths = [...readme.matchAll(/`((?:src|test|migrations)\/[\w./-]*|\w+\.graphql)`/g)];
     const named = new Set(paths.map(([, path = '']) => path));
     expect(named.size).toBeGreaterThan(20);
     expect([...named].filter((path) => !existsSync(new URL(path, root)))).toEqual([]);
   });
+
+  test('log messages', () => {
+    const quoted = [...prose.matchAll(/`([a-z]+(?: [a-z]+)+)` in the log|the log for `([^`]+)`/g)];
+    const messages = quoted.map(([, before, after]) => before ?? after ?? '');
+    expect(messages.length).toBeGreaterThan(2);
+    const sources = globSync('src/**/*.ts', { cwd: fileURLToPath(root) })
+      .map((path) => readFileSync(new URL(path, root), 'utf8'))
+      .join('');
+    expect(messages.filter((message) => !sources.includes(`'${message}'`))).toEqual([]);
+  });
+
+  test('link targets', () => {
+    const links = [...prose.matchAll(/\]\((?!https?:)([^)#]+)\)/g)].map(([, path = '']) => path);
+    expect(links.length).toBeGreaterThan(0);
+    expect(links.filter((path) => !existsSync(new URL(path, root)))).toEqual([]);
+  });
 });
 
-describe('on the demo', () => {
+describe('the examples on the demo', () => {
   const made = new AsyncDisposableStack();
   let directory: string;
   let gateway: Gateway;
@@ -246,21 +250,21 @@ describe('on the demo', () => {
     return await gateway.fetch(new Request(`http://gateway${path}`, { method, headers, body }));
   }
 
-  test('the first query has the answer that is shown', async () => {
+  test('the query returns the response in the README', async () => {
     const [query] = readBlocks('graphql');
     const [answer = ''] = readBlocks('json');
     const response = await ask('/graphql', JSON.stringify({ query }));
     expect(await response.json()).toEqual(JSON.parse(answer));
   });
 
-  test('each curl is answered without an error', async () => {
+  test('every curl is answered without an error', async () => {
     const shell = readBlocks('sh').join('').replaceAll('\\\n', ' ');
     const lines = shell.split('\n').filter((line) => line.startsWith('curl '));
     expect(lines.length).toBeGreaterThan(4);
     for (const line of lines) {
       const [, path = ''] = /http:\/\/localhost:4000([^'\s]*)/.exec(line) ?? [];
       const [, body = null] = /-d '(.*)'/.exec(line) ?? [];
-      // oxlint-disable-next-line no-await-in-loop -- a handful, as a person would send them
+      // oxlint-disable-next-line no-await-in-loop -- a handful, in order
       const response = await ask(path, body);
       // oxlint-disable-next-line no-await-in-loop -- see above
       expect([path, response.status, await response.json()]).toEqual([
@@ -271,20 +275,20 @@ describe('on the demo', () => {
     }
   });
 
-  test('each number that is named is there', async () => {
+  test('every number that is named exists', async () => {
     const named = new Set([...readme.matchAll(/\bwa_[a-z]+_[a-z]+\b/g)].map(([id]) => id));
     expect(named.size).toBeGreaterThan(5);
     const owners = [...named].map((id) => gateway.numbers.getTenantOf(id));
     expect(new Set(await Promise.all(owners))).toEqual(new Set(['ten_acme', 'ten_borealis']));
   });
 
-  test('the example with the simulator prints what is shown', async () => {
+  test('the example with the simulator prints the output in the README', async () => {
     const [code = ''] = readBlocks('ts');
-    const [shown] = readBlocks('text');
+    const [expected] = readBlocks('text');
     const path = join(directory, 'example.mts');
     const source = fileURLToPath(new URL('src/', root));
     await writeFile(path, code.replaceAll("'./src/", `'${source}`));
     const { stdout } = await promisify(execFile)(process.execPath, [path]);
-    expect(stdout).toBe(shown);
+    expect(stdout).toBe(expected);
   });
 });

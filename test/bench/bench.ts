@@ -1,5 +1,4 @@
-// The bench: starts what it measures on a real PostgreSQL, checks that all contestants answer the same, measures, and
-// reports which bars hold. `--help` says how to ask for less.
+// The bench's command line: runs the selected sections on a real PostgreSQL and reports which bars hold. See README.md.
 
 import { loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
@@ -8,13 +7,14 @@ import type { Section, Workbench } from './sections/section.ts';
 
 const help = `Usage: npm run bench -- [options]
 
-  --quick      under two minutes: short rounds, no database of 1,000,000 numbers
-  --only NAME  one section, may be repeated: changing, unchanged, feed, growth, statements, economy, latency, footprint
-  --json       one JSON value on standard output
-  --help       this text
+  --quick      short rounds and no database of 1,000,000 numbers; takes under two minutes
+  --only NAME  run one section; may be repeated:
+               changing, unchanged, feed, growth, statements, economy, latency, footprint
+  --json       print one JSON value on standard output
+  --help       print this text
 
-Measures on the PostgreSQL of TEST_DATABASE_URL, or on one that it starts. Exits with 0 whether or not the bars hold, with
-1 when something could not be measured, with 2 for wrong usage.
+Uses the PostgreSQL server of TEST_DATABASE_URL, or starts one. The exit code is 0 whether or not the bars hold, 1 if
+something could not be measured, and 2 for wrong usage.
 `;
 
 interface Options {
@@ -47,10 +47,10 @@ async function main(): Promise<void> {
   }
   const made = new AsyncDisposableStack();
   stopOnSignals(made);
-  // A bench that hangs ends too.
+  // A limit, in case the bench hangs.
   const minutes = options.quick ? 6 : 60;
-  const late = setTimeout(
-    () => void stop(made, `not done after ${minutes} minutes`, 1),
+  const timeout = setTimeout(
+    () => void stop(made, `timed out after ${minutes} minutes`, 1),
     minutes * 60_000,
   );
   try {
@@ -59,12 +59,12 @@ async function main(): Promise<void> {
     process.stderr.write(`Could not measure: ${String(error)}\n`);
     process.exitCode = 1;
   } finally {
-    clearTimeout(late);
+    clearTimeout(timeout);
     await made.disposeAsync();
   }
 }
 
-/** Null when the usage was wrong, which was told. */
+/** Null for wrong usage, after printing what is wrong. */
 function readOptions(args: readonly string[]): Options | null {
   try {
     const { values } = parseArgs({
@@ -76,11 +76,13 @@ function readOptions(args: readonly string[]): Options | null {
         only: { type: 'string', multiple: true, default: [] },
       },
     });
-    const { quick, json, help: wantsHelp, only: wanted } = values;
-    const unknown = wanted.find((name) => !(sectionNames as readonly string[]).includes(name));
-    if (unknown !== undefined) throw new Error(`There is no section ${unknown}.`);
-    const sections = sectionNames.filter((name) => wanted.length === 0 || wanted.includes(name));
-    return { quick, json, help: wantsHelp, sections };
+    const { quick, json, help: showHelp, only: selected } = values;
+    const unknown = selected.find((name) => !(sectionNames as readonly string[]).includes(name));
+    if (unknown !== undefined) throw new Error(`Unknown section: ${unknown}.`);
+    const sections = sectionNames.filter(
+      (name) => selected.length === 0 || selected.includes(name),
+    );
+    return { quick, json, help: showHelp, sections };
   } catch (error) {
     process.stderr.write(`${(error as Error).message}\n\n${help}`);
     process.exitCode = 2;
@@ -91,7 +93,7 @@ function readOptions(args: readonly string[]): Options | null {
 async function run({ quick, json, sections }: Options, made: AsyncDisposableStack): Promise<void> {
   const [loadBefore = 0] = loadavg();
   await installPackages();
-  // What needs the packages is loaded once they are there.
+  // These modules need the packages.
   const { inTurn } = await import('./in-turn.ts');
   const { toJson, toReport, toText } = await import('./report.ts');
   const { attempt } = await import('./sections/section.ts');
@@ -121,20 +123,20 @@ async function openWorkbench(quick: boolean, made: AsyncDisposableStack): Promis
   const { openBenchServer } = await import('./databases.ts');
   const { toRange } = await import('./in-turn.ts');
   const { seed } = await import('./seed.ts');
-  tell('starting PostgreSQL');
+  log('starting PostgreSQL');
   const server = made.use(await openBenchServer());
   let fleet: ReturnType<Workbench['openFleet']> | undefined;
   const openFleet = async () => {
-    tell('seeding 35,000 numbers');
+    log('seeding 35,000 numbers');
     const database = await server.createDatabase();
     const keyed = toRange(1_000).map((index) => index + 1);
     await seed(database, { tenants: 1_000, keyed, large: true });
     return database;
   };
-  return { server, quick, tell, openFleet: () => (fleet ??= openFleet()) };
+  return { server, quick, log, openFleet: () => (fleet ??= openFleet()) };
 }
 
-function tell(text: string): void {
+function log(text: string): void {
   const seconds = Math.round(process.uptime());
   process.stderr.write(`${String(seconds).padStart(4)} s  ${text}\n`);
 }
@@ -148,8 +150,8 @@ function stopOnSignals(made: AsyncDisposableStack): void {
   }
 }
 
-async function stop(made: AsyncDisposableStack, why: string, code: number): Promise<void> {
-  process.stderr.write(`Could not measure: ${why}\n`);
+async function stop(made: AsyncDisposableStack, reason: string, code: number): Promise<void> {
+  process.stderr.write(`Could not measure: ${reason}\n`);
   await made.disposeAsync().catch(() => undefined);
   process.exit(code);
 }

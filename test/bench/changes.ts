@@ -1,18 +1,18 @@
-// Owns changing the data under the contestants, and the proof that their answers follow.
+// Changes the data while contestants are measured, and proves that their responses follow.
 
 import { type BenchDatabase, withOwner } from './databases.ts';
 import { toNumberId } from './fleet.ts';
 import { toRange } from './in-turn.ts';
-import { ask, toQuestion } from './shapes.ts';
+import { send, toRequest } from './shapes.ts';
 import { startProcess, type StartedProcess } from './started-process.ts';
 import type { WriterWork } from './writer.ts';
 
 export interface Writer extends AsyncDisposable {
-  /** Changes of every tenant a second; 0 pauses. Answers how many there were until now. */
+  /** Changes per second of every tenant; 0 pauses. Resolves to the number of changes so far. */
   setPace(perSecond: number): Promise<number>;
 }
 
-/** `parts`: in so many equal steps, one after the other. */
+/** Changes one number of each tenant; `parts` spreads the tenants over that many equal steps. */
 export async function startWriter(
   { ownerUrl }: BenchDatabase,
   places: readonly number[],
@@ -38,13 +38,13 @@ export async function startWriter(
   };
 }
 
-const patienceMs = 1_000;
+const maxLagMs = 1_000;
 
 /**
- * Changes a number of the tenant and asks until the answer shows it. Answers the milliseconds between the commit and
- * the first question that was answered with it; throws when that takes over a second.
+ * Changes a number of the tenant and polls until the response shows it. Resolves to the milliseconds between the commit
+ * and the first request that was answered with the change; throws if that takes over a second.
  */
-export async function toLagMs(
+export async function measureLagMs(
   database: BenchDatabase,
   contestant: StartedProcess,
   place: number,
@@ -58,12 +58,14 @@ export async function toLagMs(
   });
   const changedAt = performance.now();
   for (;;) {
-    const receivedAt = performance.now();
-    // oxlint-disable-next-line no-await-in-loop -- asks until it is there
-    const { text } = await ask(contestant.url, toQuestion('list', place));
-    if (text.includes(name)) return receivedAt - changedAt;
-    if (receivedAt - changedAt > patienceMs) {
-      throw new Error(`${contestant.name} showed an old value ${patienceMs} ms after its change.`);
+    const sentAt = performance.now();
+    // oxlint-disable-next-line no-await-in-loop -- polls
+    const { text } = await send(contestant.url, toRequest('list', place));
+    if (text.includes(name)) return sentAt - changedAt;
+    if (sentAt - changedAt > maxLagMs) {
+      throw new Error(
+        `${contestant.name} still returned the old value ${maxLagMs} ms after a change.`,
+      );
     }
   }
 }

@@ -1,28 +1,28 @@
-// Owns who is measured: how each contestant is started, on which database, and that all of them answer the same.
+// The contestants: how each is started, and the check that all of them give the same responses.
 
 import { isDeepStrictEqual } from 'node:util';
 import { type BenchDatabase, encryptionKeys, pepper } from './databases.ts';
 import { tenantSize } from './fleet.ts';
 import { inTurn, toRange } from './in-turn.ts';
 import {
-  type Answer,
-  ask,
+  type BenchResponse,
   type GraphQLShape,
   graphqlShapes,
-  type Question,
-  toQuestion,
+  type BenchRequest,
+  send,
+  toRequest,
 } from './shapes.ts';
 import { startProcess, type StartedProcess } from './started-process.ts';
 import { startArgs, startEnvironment } from '../npm-start.ts';
 
-/** As shipped: verified keys and whole answers stay in memory until the change feed tells of a change. */
+/** As shipped: verified keys and responses are cached until the change feed reports a change. */
 export const gatewayName = 'this gateway';
-/** The same process without that memory: each request is authenticated and answered in PostgreSQL. */
-export const uncachedName = 'this gateway, memory off';
+/** Without the cache: each request is authenticated and answered in PostgreSQL. */
+export const uncachedName = 'this gateway, cache off';
 export type GatewayName = typeof gatewayName | typeof uncachedName;
 
 interface PeerProgram {
-  /** From this folder. */
+  /** Relative to this folder. */
   readonly path: string;
   readonly environment?: Readonly<Record<string, string>>;
 }
@@ -40,8 +40,8 @@ export type PeerName = keyof typeof peerPrograms;
 export const peerNames = Object.keys(peerPrograms) as readonly PeerName[];
 
 /**
- * The gateway as it runs in production, but for the log line of each request, which no contestant writes, and for the
- * points of a tenant: they are counted, and more than one tenant could ever spend.
+ * The gateway as it runs in production, with two exceptions: no log line per request, since no contestant writes one, and
+ * a rate limit that no load reaches.
  */
 export async function startGateway(
   { url }: Pick<BenchDatabase, 'url'>,
@@ -80,58 +80,55 @@ export async function startPeer(
   });
 }
 
-/**
- * The question as this contestant has to be asked: PostGraphile makes its schema from the database, where an id is a
- * text.
- */
-export function toDialect(name: string, question: Question): Question {
-  if (name !== ('PostGraphile 5' satisfies PeerName)) return question;
-  return { ...question, body: question.body.replace('$id: ID!', '$id: String!') };
+/** The request in the form that this contestant accepts: PostGraphile derives its schema from the database, where ids are text. */
+export function toDialect(name: string, request: BenchRequest): BenchRequest {
+  if (name !== ('PostGraphile 5' satisfies PeerName)) return request;
+  return { ...request, body: request.body.replace('$id: ID!', '$id: String!') };
 }
 
-/** Throws at the first answer that differs from the gateway's. Asks for every number of these tenants. */
+/** Compares every number of these tenants; throws at the first response that differs from the gateway's. Returns the count. */
 export async function assertAgreement(
   contestants: readonly StartedProcess[],
   places: readonly number[],
 ): Promise<number> {
-  const questions = places.flatMap((place) =>
+  const requests = places.flatMap((place) =>
     graphqlShapes.flatMap((shape) =>
       toRange(shape === 'detail' ? tenantSize : 1).map((index) => ({
         shape,
-        question: toQuestion(shape, place, index + 1),
+        request: toRequest(shape, place, index + 1),
       })),
     ),
   );
-  await inTurn(questions, async ({ shape, question }) => {
-    const answers = await inTurn(contestants, async (contestant) => ({
+  await inTurn(requests, async ({ shape, request }) => {
+    const responses = await inTurn(contestants, async (contestant) => ({
       name: contestant.name,
-      answer: await ask(contestant.url, toDialect(contestant.name, question)),
+      response: await send(contestant.url, toDialect(contestant.name, request)),
     }));
-    const [first, ...others] = answers;
+    const [first, ...others] = responses;
     for (const other of others) assertSame(shape, first, other);
   });
-  return questions.length;
+  return requests.length;
 }
 
-interface NamedAnswer {
+interface NamedResponse {
   readonly name: string;
-  readonly answer: Answer;
+  readonly response: BenchResponse;
 }
 
 function assertSame(
   shape: GraphQLShape,
-  expected: NamedAnswer | undefined,
-  { name, answer }: NamedAnswer,
+  expected: NamedResponse | undefined,
+  { name, response }: NamedResponse,
 ): void {
   if (expected === undefined) return;
-  const bodies = [expected.answer, answer].map(({ status, text }) => {
+  const bodies = [expected.response, response].map(({ status, text }) => {
     const body: unknown = status === 200 ? JSON.parse(text) : undefined;
     const data = (body as { data?: unknown } | undefined)?.data;
     return body === undefined || data === undefined || 'errors' in (body as object) ? null : data;
   });
   if (bodies[0] !== null && isDeepStrictEqual(bodies[0], bodies[1])) return;
-  const texts = [expected, { name, answer }].map(
-    (said) => `${said.name}: ${said.answer.status} ${said.answer.text.slice(0, 3_000)}`,
+  const texts = [expected, { name, response }].map(
+    (given) => `${given.name}: ${given.response.status} ${given.response.text.slice(0, 3_000)}`,
   );
-  throw new Error(`Answers to ${shape} differ, nothing was measured.\n${texts.join('\n')}`);
+  throw new Error(`Responses to ${shape} differ; nothing was measured.\n${texts.join('\n')}`);
 }

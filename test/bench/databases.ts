@@ -1,33 +1,30 @@
-// Owns the databases of the bench: a PostgreSQL server, and on it migrated databases that go with the bench.
+// The databases of the bench: a PostgreSQL server, and migrated databases on it that are dropped at the end.
 
 import { randomBytes } from 'node:crypto';
 import { Client } from 'pg';
 import { openDatabase } from '../../src/database/database.ts';
 import { openPostgresServer } from '../setup-postgres.ts';
 
-/** What all processes that are measured share. */
+/** Shared by all contestants. */
 export const pepper = 'the pepper of the bench, which is no secret';
 export const encryptionKeys = `bench:${Buffer.alloc(32, 7).toString('base64')}`;
 
 export interface BenchDatabase {
-  /** As the gateway should log in: neither superuser nor owner. */
+  /** For the gateway: a role that is neither superuser nor owner. */
   readonly url: string;
-  /** With all rights: for the seed, for the writer, and for the peers, who see all rows and filter by tenant. */
+  /** A superuser: for the seed, the writer, and the peers, which see all rows and filter by tenant. */
   readonly ownerUrl: string;
 }
 
-/** A server whose settings are its owner's. */
+/** The server to use; its settings are not changed. */
 export const givenServer = process.env['TEST_DATABASE_URL'];
 
 export interface BenchServer extends AsyncDisposable {
-  /** Migrated and empty. */
+  /** A migrated, empty database. */
   createDatabase(): Promise<BenchDatabase>;
 }
 
-/**
- * The server of TEST_DATABASE_URL, whose role must be a superuser, or one that is started for the bench, with these
- * settings (`name=value`) if there are any.
- */
+/** The server of TEST_DATABASE_URL, whose role must be a superuser, or a new one with these settings (`name=value`). */
 export async function openBenchServer(settings: readonly string[] = []): Promise<BenchServer> {
   const made = new AsyncDisposableStack();
   const url = givenServer || made.use(await openPostgresServer(settings)).url;
@@ -48,7 +45,7 @@ export async function openBenchServer(settings: readonly string[] = []): Promise
   return { createDatabase, [Symbol.asyncDispose]: () => made.disposeAsync() };
 }
 
-/** One connection with all rights, for as long as `work` takes. */
+/** Runs `work` with a connection as superuser. */
 export async function withOwner<T>(
   { ownerUrl }: BenchDatabase,
   work: (owner: Client) => Promise<T>,
@@ -67,7 +64,7 @@ async function migrate(url: string): Promise<void> {
   await database.migrate();
 }
 
-// gateway_login is there once a database of the server was migrated. The role owns nothing, so it may leave at any time.
+// gateway_login exists once a database of the server was migrated. The role owns nothing, so it can be dropped at any time.
 async function ensureLogin(
   admin: Client,
   login: string,

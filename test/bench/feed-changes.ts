@@ -1,26 +1,25 @@
-// Owns the changes that another writer makes by raw SQL, of every kind that shows in answers, and the questions whose
-// answers show them.
+// The changes that the section `feed` makes by raw SQL, of every kind that responses show, each with a request that shows it.
 
 import type { Client } from 'pg';
 import { createKey, toKeyHash, toKeyHint } from '../../src/access/key.ts';
 import { pepper } from './databases.ts';
 import { toNumberId, toTenantId } from './fleet.ts';
-import type { ChangeToFollow } from './follow.ts';
-import { type Shape, toGraphQLQuestion, toQuestion } from './shapes.ts';
+import type { ChangeToFollow } from './follow-change.ts';
+import { type Shape, toGraphQLRequest, toRequest } from './shapes.ts';
 
-/** The tenants whose data changes; no change is followed by one of the same tenant before all others had theirs. */
+/** The tenants whose data changes, in rotation. */
 const places = 50;
 
 interface Kind {
   readonly shape: Shape;
-  /** Of the tenant, its first number and the new text. */
+  /** Parameters: the tenant, its first number, the new text. */
   readonly statement: string;
 }
 
 const nameOfNumber = `update whatsapp_number set name = $3, updated_at = clock_timestamp()
   where tenant_id = $1 and id = $2`;
 
-/** Every table that answers are made of, through both doors. */
+/** Every table that responses depend on, through both APIs. */
 const kinds: readonly Kind[] = [
   { shape: 'list', statement: nameOfNumber },
   { shape: 'REST list', statement: nameOfNumber },
@@ -41,7 +40,7 @@ const kinds: readonly Kind[] = [
   },
 ];
 
-/** The change at this index, made and ready to be committed. `series` keeps its texts apart from those of others. */
+/** Makes the change at this index and leaves it uncommitted. `series` makes its text unique. */
 export async function prepareChange(
   writer: Client,
   series: string,
@@ -49,7 +48,7 @@ export async function prepareChange(
 ): Promise<ChangeToFollow> {
   const place = 1 + (index % places);
   const kind = kinds[index % kinds.length];
-  if (kind === undefined) throw new Error('There are no kinds of changes.');
+  if (kind === undefined) throw new Error('No kind of change is defined.');
   const text = `${series} ${index}`;
   await writer.query('begin');
   const { rowCount } = await writer.query(kind.statement, [
@@ -57,15 +56,15 @@ export async function prepareChange(
     toNumberId(place, 1),
     text,
   ]);
-  if (rowCount === 0) throw new Error(`Nothing was changed by: ${kind.statement}`);
+  if (rowCount === 0) throw new Error(`No row was changed by: ${kind.statement}`);
   return {
-    question: toQuestion(kind.shape, place),
+    request: toRequest(kind.shape, place),
     commit: () => writer.query('commit'),
-    isFresh: (answer) => answer.status === 200 && answer.text.includes(`"${text}"`),
+    isFresh: (response) => response.status === 200 && response.text.includes(`"${text}"`),
   };
 }
 
-/** A new key of a tenant, and its revocation, ready to be committed. */
+/** Creates a key of a tenant, revokes it, and leaves the revocation uncommitted. */
 export async function prepareRevocation(writer: Client, index: number): Promise<ChangeToFollow> {
   const key = createKey();
   const { keyPrefix, keyLast4 } = toKeyHint(key);
@@ -78,13 +77,13 @@ export async function prepareRevocation(writer: Client, index: number): Promise<
   await writer.query('begin');
   await writer.query('update api_key set revoked_at = clock_timestamp() where hash = $1', [hash]);
   return {
-    question: toGraphQLQuestion('{ numbers { id state } }', { 'x-api-key': key }),
+    request: toGraphQLRequest('{ numbers { id state } }', { 'x-api-key': key }),
     commit: () => writer.query('commit'),
     isFresh: ({ status }) => status === 401,
   };
 }
 
-/** Ends the connections that listen; answers how many there were. */
+/** Terminates the listening connections; resolves to their number. */
 export async function cutListeners(writer: Client): Promise<number> {
   const { rowCount } = await writer.query(
     `select pg_terminate_backend(pid) from pg_stat_activity

@@ -1,5 +1,5 @@
-// Owns tenants whose numbers a simulated Graph API knows, made by the gateway's own use cases, so that their credentials
-// are sealed as they are in production.
+// Tenants whose numbers exist in a simulated Graph API, created through the gateway, so that their credentials are encrypted
+// as in production.
 
 import { readEnvironment, toConfig } from '../../src/config.ts';
 import { openDatabase } from '../../src/database/database.ts';
@@ -10,18 +10,18 @@ import { type BenchDatabase, encryptionKeys, pepper } from './databases.ts';
 import { inTurn, toRange } from './in-turn.ts';
 
 export interface GraphFleet extends AsyncDisposable {
-  addTenant(wanted: WantedTenant): Promise<GraphTenant>;
+  addTenant(options: NewTenant): Promise<GraphTenant>;
 }
 
-export interface WantedTenant {
+export interface NewTenant {
   readonly numbers: number;
-  /** The numbers are dealt out to them in turn. */
+  /** Numbers are assigned to them in rotation. */
   readonly wabas: number;
 }
 
 export interface GraphTenant {
   readonly key: string;
-  /** Of the numbers, in the order in which they were made. */
+  /** Ids of the numbers, in the order of their creation. */
   readonly ids: readonly string[];
   readonly phoneNumberIds: readonly string[];
   readonly wabaIds: readonly string[];
@@ -45,16 +45,16 @@ export async function openGraphFleet(
   const gateway = await createGateway(config, { database, telemetry });
   let tenants = 0;
   return {
-    addTenant: (wanted) => addTenant(gateway, simulator, wanted, (tenants += 1)),
+    addTenant: (options) => addTenant(gateway, simulator, options, (tenants += 1)),
     [Symbol.asyncDispose]: () => gateway[Symbol.asyncDispose](),
   };
 }
 
-/** `place` tells the ids of tenants apart. */
+/** `place` makes the ids of tenants different. */
 async function addTenant(
   { access, numbers }: Gateway,
   simulator: Simulator,
-  wanted: WantedTenant,
+  options: NewTenant,
   place: number,
 ): Promise<GraphTenant> {
   const { id: tenantId } = await access.createTenant(`Graph ${place}`);
@@ -65,14 +65,14 @@ async function addTenant(
     expiresAt: null,
   });
   const first = 70_000_000_000 + place * 10_000;
-  const wabaIds = toRange(wanted.wabas).map((index) => String(first + 5_000 + index));
+  const wabaIds = toRange(options.wabas).map((index) => String(first + 5_000 + index));
   for (const id of wabaIds) {
     const fields = { name: `Account ${id}`, currency: 'BRL' };
     simulator.setWaba({ id, fields, hourlyCalls: 1_000_000 });
   }
-  const phoneNumberIds = toRange(wanted.numbers).map((index) => String(first + index));
+  const phoneNumberIds = toRange(options.numbers).map((index) => String(first + index));
   const ids = await inTurn(phoneNumberIds, async (phoneNumberId, index) => {
-    // There are as many places as wabaIds.
+    // The index is always valid.
     const wabaId = wabaIds[index % wabaIds.length] ?? '';
     simulator.setPhone(toPhone(phoneNumberId, wabaId));
     const number = await numbers.create({

@@ -1,20 +1,20 @@
-// Owns looking into the memory of a process from outside, through its inspector, which is opened for that alone.
+// Reads the memory of another process through its inspector.
 
 import { once } from 'node:events';
 
 export interface MemoryParts {
-  /** MB of a million bytes, all of them. */
+  /** All in MB of a million bytes. */
   readonly resident: number;
   readonly young: number;
   readonly old: number;
-  /** What is left of the heap after a collection. */
+  /** Of the heap, after a garbage collection. */
   readonly live: number;
-  /** Buffers and the like. */
+  /** Buffers and other memory outside the heap. */
   readonly external: number;
 }
 
-// Runs in the process; a text, because it has to travel.
-const toParts = `(() => {
+// Evaluated in the other process.
+const readParts = `(() => {
   const { getHeapSpaceStatistics } = process.getBuiltinModule('v8');
   const { rss, external } = process.memoryUsage();
   const spaces = getHeapSpaceStatistics().map((space) => [space.space_name, space.physical_space_size]);
@@ -23,28 +23,28 @@ const toParts = `(() => {
   return { rss, external, young: sum(true), old: sum(false) };
 })()`;
 
-/** `url` is that of the inspector. */
+/** `url`: the address of the inspector. */
 export async function readMemoryParts(url: string): Promise<MemoryParts> {
   const socket = new WebSocket(url);
   await once(socket, 'open');
   try {
-    let last = 0;
+    let lastId = 0;
     const send = async (method: string, params: object = {}): Promise<unknown> => {
-      last += 1;
-      const id = last;
+      lastId += 1;
+      const id = lastId;
       socket.send(JSON.stringify({ id, method, params }));
       for (;;) {
-        // oxlint-disable-next-line no-await-in-loop -- until it is the answer
+        // oxlint-disable-next-line no-await-in-loop -- until the response with this id arrives
         const [{ data }] = (await once(socket, 'message')) as [MessageEvent<string>];
         const message = JSON.parse(data) as { id?: number; result?: unknown };
         if (message.id === id) return message.result;
       }
     };
     const evaluate = async (expression: string): Promise<unknown> => {
-      const answer = await send('Runtime.evaluate', { expression, returnByValue: true });
-      return (answer as { result: { value: unknown } }).result.value;
+      const response = await send('Runtime.evaluate', { expression, returnByValue: true });
+      return (response as { result: { value: unknown } }).result.value;
     };
-    const before = (await evaluate(toParts)) as Record<
+    const before = (await evaluate(readParts)) as Record<
       'rss' | 'external' | 'young' | 'old',
       number
     >;

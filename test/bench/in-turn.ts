@@ -1,4 +1,4 @@
-// Owns doing one thing after the other, which is what measuring needs: what runs at the same time is measured too.
+// Runs asynchronous steps one after the other, since whatever runs at the same time would be measured too.
 
 /** The results in order. Stops at the first rejection. */
 export async function inTurn<Item, Result>(
@@ -7,7 +7,7 @@ export async function inTurn<Item, Result>(
 ): Promise<Result[]> {
   const results: Result[] = [];
   for (const item of items) {
-    // oxlint-disable-next-line no-await-in-loop -- that is the point
+    // oxlint-disable-next-line no-await-in-loop -- sequential on purpose
     results.push(await work(item, results.length));
   }
   return results;

@@ -1,5 +1,4 @@
-// Owns the bench's own packages: they are installed here when they are missing or older than their lock file, so that
-// they never weigh on the project's own installation.
+// Installs the bench's packages in this folder if they are missing or older than their lock file.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -8,27 +7,28 @@ import { fileURLToPath } from 'node:url';
 
 const here = new URL('./', import.meta.url);
 
-/** What npm says goes to standard error. Throws when the packages cannot be had. */
+/** The output of npm goes to standard error. Throws if the installation fails. */
 export async function installPackages(): Promise<void> {
-  // npm writes its own copy of the lock file last.
+  // npm writes this copy of the lock file last.
   const [installed, locked] = await Promise.all([
-    toChangeTime('node_modules/.package-lock.json'),
-    toChangeTime('package-lock.json'),
+    readModifiedTime('node_modules/.package-lock.json'),
+    readModifiedTime('package-lock.json'),
   ]);
   if (installed > 0 && installed >= locked) return;
   process.stderr.write('Installing the packages of the bench …\n');
   const npm = spawn('npm', [locked > 0 ? 'ci' : 'install', '--no-audit', '--no-fund'], {
     cwd: fileURLToPath(here),
     stdio: ['ignore', process.stderr, process.stderr],
-    // A command of Windows needs a shell to be found.
+    // On Windows npm is a command file, which needs a shell.
     shell: process.platform === 'win32',
   });
   const [code] = await once(npm, 'close');
-  if (code !== 0) throw new Error(`npm could not install the packages of the bench: ${code}`);
+  if (code !== 0)
+    throw new Error(`npm could not install the packages of the bench: exit code ${code}`);
 }
 
-/** 0 for a file that is not there. */
-async function toChangeTime(path: string): Promise<number> {
+/** In milliseconds; 0 for a file that does not exist. */
+async function readModifiedTime(path: string): Promise<number> {
   const found = await stat(new URL(path, here)).catch(() => null);
   return found?.mtimeMs ?? 0;
 }

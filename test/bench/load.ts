@@ -1,31 +1,30 @@
-// Owns putting a server under load: by wrk where it is installed, otherwise by autocannon. Both run in a process of
-// their own and go through a list of requests again and again.
+// Puts a server under load with wrk, or with autocannon where wrk is not installed. Both repeat a list of requests.
 
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { writeScratch } from './scratch.ts';
-import type { Question } from './shapes.ts';
+import type { BenchRequest } from './shapes.ts';
 import { endWithBench } from './started-process.ts';
 
-export interface LoadShedder {
+export interface Load {
   readonly url: string;
-  readonly questions: readonly Question[];
+  readonly requests: readonly BenchRequest[];
   readonly connections: number;
   readonly seconds: number;
 }
 
 export interface Sample {
-  /** Good answers a second. */
+  /** Responses with 200 per second. */
   readonly requestsPerSecond: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
-  /** Other answers than 200, timeouts and broken connections. */
+  /** Responses with another status, timeouts and broken connections. */
   readonly failures: number;
 }
 
-/** What a generator prints as its last line. */
+/** The last line that a generator prints, as JSON. */
 export interface GeneratorReport {
   readonly requests: number;
   readonly failures: number;
@@ -36,12 +35,13 @@ export interface GeneratorReport {
 
 export const generator = hasWrk() ? 'wrk' : 'autocannon';
 
-/** Throws when the generator fails, when nothing is answered, or when more than one answer in a hundred is none. */
-export async function putUnderLoad(load: LoadShedder): Promise<Sample> {
+/** Throws if the generator fails, if nothing is answered, or if more than one request in a hundred fails. */
+export async function putUnderLoad(load: Load): Promise<Sample> {
   const report = (await (generator === 'wrk'
     ? runWrk(load)
     : runAutocannon(load))) as GeneratorReport;
-  if (report.requests === 0) throw new Error(`No answer came within ${load.seconds} seconds.`);
+  if (report.requests === 0)
+    throw new Error(`No request was answered within ${load.seconds} seconds.`);
   if (report.failures > report.requests / 100) {
     throw new Error(`${report.failures} of ${report.requests} requests failed under load.`);
   }
@@ -55,7 +55,7 @@ export async function putUnderLoad(load: LoadShedder): Promise<Sample> {
 
 function hasWrk(): boolean {
   try {
-    // wrk says its version and ends with 1.
+    // wrk prints its version and exits with 1.
     execFileSync('wrk', ['-v'], { stdio: 'ignore' });
     return true;
   } catch (error) {
@@ -63,16 +63,16 @@ function hasWrk(): boolean {
   }
 }
 
-/** `script` is given the path of a file with the requests, then `args`. Answers the JSON that it prints at its end. */
+/** Passes `script` the path of a file with the requests, then `args`. Resolves to the JSON that it prints at its end. */
 export async function runWrk(
-  { url, questions, connections, seconds }: LoadShedder,
+  { url, requests, connections, seconds }: Load,
   script: 'wrk.lua' | 'pace.lua' = 'wrk.lua',
   args: readonly string[] = [],
 ): Promise<unknown> {
   const { host, port } = new URL(url);
-  const requests = questions.map((question) => toWire(question, host));
-  // Several servers may be under load at once.
-  const path = await writeScratch(`requests-${port}`, requests.join('\0'));
+  const texts = requests.map((request) => toWire(request, host));
+  // The port makes the name unique: several servers may be under load at once.
+  const path = await writeScratch(`requests-${port}`, texts.join('\0'));
   return await runGenerator('wrk', [
     '--threads=1',
     `--connections=${connections}`,
@@ -86,7 +86,7 @@ export async function runWrk(
   ]);
 }
 
-async function runAutocannon(load: LoadShedder): Promise<unknown> {
+async function runAutocannon(load: Load): Promise<unknown> {
   const { port } = new URL(load.url);
   const path = await writeScratch(`load-${port}.json`, JSON.stringify(load));
   const program = fileURLToPath(new URL('peers/autocannon.ts', import.meta.url));
@@ -96,13 +96,13 @@ async function runAutocannon(load: LoadShedder): Promise<unknown> {
 async function runGenerator(command: string, args: readonly string[]): Promise<unknown> {
   const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   endWithBench(child);
-  const [said, [code]] = await Promise.all([text(child.stdout), once(child, 'close')]);
-  if (code !== 0) throw new Error(`${command} ended with ${code}: ${said}`);
+  const [output, [code]] = await Promise.all([text(child.stdout), once(child, 'close')]);
+  if (code !== 0) throw new Error(`${command} exited with ${code}: ${output}`);
   // wrk prints its own summary first.
-  return JSON.parse(said.trimEnd().split('\n').at(-1) ?? '') as unknown;
+  return JSON.parse(output.trimEnd().split('\n').at(-1) ?? '') as unknown;
 }
 
-function toWire({ method, path, headers, body }: Question, host: string): string {
+function toWire({ method, path, headers, body }: BenchRequest, host: string): string {
   const all = {
     host,
     ...headers,

@@ -1,5 +1,5 @@
--- The script of wrk for an open loop: sends the requests of a file, separated by NUL, one after the other and again, at
--- fixed times, and prints one line of JSON at the end. See pace.ts.
+-- A script of wrk for an open loop: repeats the requests of a file, separated by NUL, at fixed times, and prints one line of
+-- JSON at the end. See pace.ts.
 
 local ffi = require("ffi")
 ffi.cdef [[
@@ -18,11 +18,11 @@ end
 local requests = {}
 local stepMs, total
 local startedAt = nil
--- Times that a connection waits for, and requests that have left.
-local awaited, sent = 0, 0
--- When each request should have left, by its number, until it is answered.
+-- Send times given to connections, and requests sent.
+local scheduled, sent = 0, 0
+-- When each request was due, by its number, until it is answered.
 local due = {}
--- Microseconds of good answers. Read by `done`, which is another state of Lua.
+-- Microseconds of responses with 200. Global, because `done` runs in another Lua state and reads it.
 durations = {}
 refused = 0
 
@@ -37,20 +37,20 @@ function init(args)
   total = tonumber(args[3])
 end
 
--- Asked by each connection that is free, before its next request.
+-- wrk calls this for each free connection before its next request.
 function delay()
   startedAt = startedAt or nowMs()
-  awaited = awaited + 1
-  if awaited > total then return 3600 * 1e3 end
-  return math.max(0, math.floor(startedAt + awaited * stepMs - nowMs()))
+  scheduled = scheduled + 1
+  if scheduled > total then return 3600 * 1e3 end
+  return math.max(0, math.floor(startedAt + scheduled * stepMs - nowMs()))
 end
 
 function request()
   local parts = requests[sent % #requests + 1]
-  -- wrk looks at one request before it begins.
+  -- wrk calls this once before it starts.
   if startedAt == nil then return parts[1] .. "0" .. parts[2] end
   sent = sent + 1
-  -- wrk waits for whole milliseconds: whoever leaves a little early counts from then.
+  -- wrk waits for whole milliseconds, so a request may be sent slightly early; it is timed from then.
   due[sent] = math.min(startedAt + sent * stepMs, nowMs())
   return parts[1] .. sent .. parts[2]
 end

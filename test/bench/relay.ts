@@ -1,20 +1,20 @@
-// Owns a relay in front of PostgreSQL that can hold back what the connections say that have asked to be notified: a
-// network that has fallen silent without closing anything.
+// A TCP relay in front of PostgreSQL that can stop forwarding on listening connections: a network that falls silent without
+// closing anything.
 
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 
 export interface Relay extends AsyncDisposable {
-  /** The given address, through the relay. */
+  /** The address of PostgreSQL through the relay. */
   readonly url: string;
-  /** From now on nothing passes over the connections that listen, neither way; answers how many these are. */
+  /** Stops forwarding on the listening connections, both ways; returns their number. */
   silence(): number;
-  /** Ends those that were silenced, as a network does in the end. */
+  /** Closes the silenced connections. */
   cut(): void;
 }
 
 /** One connection through the relay. */
-interface Line {
+interface RelayedConnection {
   readonly near: Socket;
   readonly far: Socket;
   listens: boolean;
@@ -22,31 +22,31 @@ interface Line {
 
 export async function openRelay(url: string): Promise<Relay> {
   const target = new URL(url);
-  const lines = new Set<Line>();
-  const silent = new Set<Line>();
+  const connections = new Set<RelayedConnection>();
+  const silent = new Set<RelayedConnection>();
   const server = createServer((near) => {
-    const line = {
+    const connection = {
       near,
       far: connect(Number(target.port || 5432), target.hostname),
       listens: false,
     };
-    lines.add(line);
-    join(line, () => {
-      lines.delete(line);
-      silent.delete(line);
+    connections.add(connection);
+    forward(connection, () => {
+      connections.delete(connection);
+      silent.delete(connection);
     });
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
-  // It listens on a port.
+  // The address of a TCP server is an AddressInfo.
   const { port } = server.address() as AddressInfo;
   return {
     url: Object.assign(new URL(url), { hostname: '127.0.0.1', port: String(port) }).href,
     silence() {
-      for (const line of [...lines].filter(({ listens }) => listens)) {
-        line.near.unpipe(line.far).pause();
-        line.far.unpipe(line.near).pause();
-        silent.add(line);
+      for (const connection of [...connections].filter(({ listens }) => listens)) {
+        connection.near.unpipe(connection.far).pause();
+        connection.far.unpipe(connection.near).pause();
+        silent.add(connection);
       }
       return silent.size;
     },
@@ -56,27 +56,27 @@ export async function openRelay(url: string): Promise<Relay> {
     async [Symbol.asyncDispose]() {
       const closed = once(server, 'close');
       server.close();
-      for (const { near } of lines) near.destroy();
+      for (const { near } of connections) near.destroy();
       await closed;
     },
   };
 }
 
-function join(line: Line, left: () => void): void {
-  const { near, far } = line;
+function forward(connection: RelayedConnection, onEnd: () => void): void {
+  const { near, far } = connection;
   near.on('data', (bytes: Buffer) => {
-    line.listens ||= /\blisten\b/i.test(bytes.toString('latin1'));
+    connection.listens ||= /\blisten\b/i.test(bytes.toString('latin1'));
   });
   near.pipe(far);
   far.pipe(near);
   const end = (): void => {
     near.destroy();
     far.destroy();
-    left();
+    onEnd();
   };
   for (const socket of [near, far]) {
     socket.setNoDelay(true);
-    // The close that follows is what counts.
+    // `close` follows.
     socket.on('error', () => undefined);
     socket.once('close', end);
   }

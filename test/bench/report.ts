@@ -1,4 +1,4 @@
-// Owns how findings are shown: tables for people, one JSON value for machines.
+// Formats findings: tables for people, one JSON value for programs.
 
 import { availableParallelism, cpus } from 'node:os';
 import CliTable from 'cli-table3';
@@ -14,7 +14,7 @@ import {
 
 export interface Report {
   readonly bars: readonly Bar[];
-  /** By the name of a bar: lowest and highest of its rounds. */
+  /** Lowest and highest round, by the name of the bar. */
   readonly spreads: Readonly<Record<string, readonly [number, number]>>;
   readonly tables: readonly Table[];
   readonly notes: readonly string[];
@@ -26,7 +26,7 @@ export interface Measured {
   readonly findings: Findings;
 }
 
-/** `loadBefore`: that of the last minute before the run began. */
+/** `loadBefore`: the load average of the minute before the run. */
 export function toReport(
   sections: readonly Measured[],
   quick: boolean,
@@ -44,9 +44,7 @@ export function toReport(
       ...findings.flatMap(({ notes }) => notes),
       ...measurements.flatMap(toFlaw),
       ...(loadBefore > availableParallelism() / 2
-        ? [
-            'The machine was busy before the bench began: times and ratios are no more than indications.',
-          ]
+        ? ['The machine was busy before the bench started: times and ratios are only indications.']
         : []),
     ],
     machine: {
@@ -65,7 +63,7 @@ export function toJson(report: Report): string {
 }
 
 export function toText({ bars, spreads, tables, notes, machine }: Report): string {
-  const ofBars: Table = {
+  const barTable: Table = {
     title: 'Bars',
     columns: ['what', 'measured', 'bar', 'holds', 'rounds'],
     rows: bars.map(({ name, measured, bar, holds }) => [
@@ -76,17 +74,17 @@ export function toText({ bars, spreads, tables, notes, machine }: Report): strin
       spreads[name]?.join(' to ') ?? '',
     ]),
   };
-  const about = Object.entries(machine).map(([name, value]) => `${name}: ${value}`);
+  const facts = Object.entries(machine).map(([name, value]) => `${name}: ${value}`);
   return [
-    ...[...tables, ofBars].map(toTableText),
+    ...[...tables, barTable].map(toTableText),
     ...notes.map((note) => `- ${note}`),
-    `\n${about.join(', ')}`,
+    `\n${facts.join(', ')}`,
     '',
   ].join('\n');
 }
 
 function toFlaw({ name, flaw }: Measurement): readonly string[] {
-  return flaw === undefined ? [] : [`${name} does not hold, whatever the figure: ${flaw}.`];
+  return flaw === undefined ? [] : [`${name} does not hold whatever the figure, because ${flaw}.`];
 }
 
 function toTableText({ title, columns, rows }: Table): string {

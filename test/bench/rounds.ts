@@ -1,12 +1,12 @@
-// Owns interleaved rounds: every contestant is measured once a round, in an order that turns, so that whatever else the
-// machine does falls on all of them.
+// Interleaved rounds: each round measures every contestant once, in rotating order, so that other load on the machine affects
+// all of them.
 
 import { inTurn, toRange } from './in-turn.ts';
 import type { Sample } from './load.ts';
 import type { Cell } from './sections/section.ts';
 import { toMedian, toRounded } from './statistics.ts';
 
-/** The samples of each contestant, by round. */
+/** The samples of each contestant, in the order of the rounds. */
 export async function measureInRounds<Contestant extends { readonly name: string }>(
   contestants: readonly Contestant[],
   rounds: number,
@@ -14,9 +14,11 @@ export async function measureInRounds<Contestant extends { readonly name: string
 ): Promise<ReadonlyMap<string, readonly Sample[]>> {
   const samples = new Map<string, Sample[]>(contestants.map(({ name }) => [name, []]));
   await inTurn(toRange(rounds), async (round) => {
-    const turned = contestants.map((_, index) => contestants[(index + round) % contestants.length]);
+    const rotated = contestants.map(
+      (_, index) => contestants[(index + round) % contestants.length],
+    );
     await inTurn(
-      turned.filter((contestant) => contestant !== undefined),
+      rotated.filter((contestant) => contestant !== undefined),
       async (contestant) => {
         samples.get(contestant.name)?.push(await measure(contestant));
       },
@@ -31,7 +33,7 @@ export function toThroughputs(samples: readonly Sample[] = []): readonly number[
 
 export const sampleColumns = ['req/s', 'p50 ms', 'p99 ms', 'failures'] as const;
 
-/** A row of a table with the medians of the rounds between what stands before and after them. */
+/** A table row: `before`, the medians of the rounds, `after`. */
 export function toRow(
   before: readonly Cell[],
   samples: readonly Sample[],

@@ -1,4 +1,4 @@
-// Owns the files that the bench writes for the processes that it starts; they go with it, however it ends.
+// Temporary files for the processes that the bench starts; they are removed when it ends.
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
@@ -7,7 +7,7 @@ import { join } from 'node:path';
 
 let directory: string | undefined;
 
-/** Answers the path; an older file of this name is replaced. */
+/** Resolves to the path; replaces an existing file of this name. */
 export async function writeScratch(name: string, text: string): Promise<string> {
   directory ??= openDirectory();
   const path = join(directory, name);

@@ -1,4 +1,4 @@
-// Owns the seeded data: tenants whose numbers are in many conditions, written by a few statements over generate_series.
+// The seeded data: tenants whose numbers are in many conditions, inserted by a few statements over generate_series.
 
 import type { Client } from 'pg';
 import { toKeyHash, toKeyHint } from '../../src/access/key.ts';
@@ -8,15 +8,15 @@ import { largeTenant, largeTenantSize, tenantSize, toTenantId, toTenantKey } fro
 export interface Seed {
   /** Tenants of 25 numbers, at the places from 1. */
   readonly tenants: number;
-  /** Places of the tenants that get a key of their own. */
+  /** Places of the tenants that get a key. */
   readonly keyed: readonly number[];
-  /** Whether the tenant of 10,000 numbers is there too. */
+  /** Whether to add the tenant of 10,000 numbers. */
   readonly large: boolean;
 }
 
 export async function seed(database: BenchDatabase, what: Seed): Promise<void> {
   await withOwner(database, async (owner) => {
-    // Spares a million lookups of rows that are there for certain.
+    // Skips the foreign-key checks of rows that certainly exist.
     await owner.query(`set session_replication_role = replica`);
     await seedTenants(owner, 1, what.tenants, tenantSize);
     if (what.large) await seedTenants(owner, largeTenant, largeTenant, largeTenantSize);
@@ -52,7 +52,7 @@ async function seedTenantKeys(owner: Client, places: readonly number[]): Promise
 const tenantId = `'ten_' || lpad(t::text, 6, '0')`;
 const numberId = `'wa_' || lpad(t::text, 6, '0') || '_' || lpad(i::text, 5, '0')`;
 const wabaId = `(20000000000 + t * 100 + i % 2)::text`;
-// Every fifth number is not Meta's.
+// Every fifth number belongs to another provider.
 const isMeta = `i % 5 <> 0`;
 // One in 25 was never read.
 const wasRead = `${isMeta} and i % 25 <> 24`;
@@ -72,7 +72,7 @@ const numbers = (series: string): string => `
     timestamptz '2026-01-01 00:00:00Z' + i * interval '1 minute 7 milliseconds',
     timestamptz '2026-06-01 00:00:00Z' + i * interval '1 minute 7 milliseconds' ${series}`;
 
-// Most numbers have a key that is bound to them, some none and some two. Nobody asks with these.
+// Most numbers have a key bound to them, some none and some two. No request uses these keys.
 const numberKeys = (series: string): string => `
   insert into api_key (tenant_id, id, name, key_prefix, key_last4, hash, number_id, created_at)
   select ${tenantId}, 'key_' || t || '_' || i || '_' || k, 'Key ' || k, 'ps_' || lpad(k::text, 4, 'a'),

@@ -1,9 +1,9 @@
-// Owns the questions that are measured, and how they look as HTTP requests.
+// The requests that are measured.
 
 import { toNumberId, toTenantKey } from './fleet.ts';
 
-/** One HTTP request to any of the contestants. */
-export interface Question {
+/** An HTTP request to any contestant. */
+export interface BenchRequest {
   readonly method: 'GET' | 'POST';
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
@@ -17,7 +17,7 @@ export const shapes = [...graphqlShapes, ...restShapes] as const;
 export type GraphQLShape = (typeof graphqlShapes)[number];
 export type Shape = (typeof shapes)[number];
 
-/** The documents, on one line each, as a frontend's build tool sends them. */
+/** The documents on one line each, as the build tool of a frontend sends them. */
 export const documents: Readonly<Record<GraphQLShape, string>> = {
   list: toLine(`query List { numbers {
     id instanceName number name provider state isFullyConnected createdAt updatedAt
@@ -37,8 +37,8 @@ export const documents: Readonly<Record<GraphQLShape, string>> = {
   } }`),
 };
 
-/** The question of the tenant at this place; of its number at `index`, which counts from 1, if it is about one. */
-export function toQuestion(shape: Shape, place: number, index = 1): Question {
+/** The request of the tenant at this place; `index`, from 1, is the number that `detail` shapes ask for. */
+export function toRequest(shape: Shape, place: number, index = 1): BenchRequest {
   const key = { 'x-api-key': toTenantKey(place) };
   const id = toNumberId(place, index);
   switch (shape) {
@@ -50,16 +50,16 @@ export function toQuestion(shape: Shape, place: number, index = 1): Question {
     case 'thin':
     case 'detail': {
       const variables = shape === 'detail' ? { variables: { id } } : {};
-      return toGraphQLQuestion(documents[shape], key, variables);
+      return toGraphQLRequest(documents[shape], key, variables);
     }
   }
 }
 
-export function toGraphQLQuestion(
+export function toGraphQLRequest(
   query: string,
   key: Readonly<Record<string, string>>,
   more: Readonly<Record<string, unknown>> = {},
-): Question {
+): BenchRequest {
   return {
     method: 'POST',
     path: '/graphql',
@@ -68,15 +68,15 @@ export function toGraphQLQuestion(
   };
 }
 
-export interface Answer {
+export interface BenchResponse {
   readonly status: number;
   readonly headers: Headers;
   readonly text: string;
 }
 
-/** Waits at most ten seconds. */
-export async function ask(url: string, question: Question): Promise<Answer> {
-  const { method, path, headers, body } = question;
+/** Rejects after ten seconds. */
+export async function send(url: string, request: BenchRequest): Promise<BenchResponse> {
+  const { method, path, headers, body } = request;
   const response = await fetch(new URL(path, url), {
     method,
     headers,

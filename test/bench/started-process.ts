@@ -1,4 +1,4 @@
-// Owns the processes that the bench starts: each says on standard output where it listens, and ends with the bench.
+// The processes that the bench starts: each prints its URL on standard output, and ends with the bench.
 
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -10,17 +10,17 @@ import { fileURLToPath } from 'node:url';
 export interface StartedProcess extends AsyncDisposable {
   readonly name: string;
   readonly url: string;
-  /** Milliseconds from the start to the announcement. */
+  /** Milliseconds from the start until it printed its URL. */
   readonly startMs: number;
-  /** Resident memory now, in MB of a million bytes. */
-  toMemoryMb(): number;
-  /** Has the process open its inspector; answers the address. It is not the same process after that. */
+  /** Resident memory, in MB of a million bytes. */
+  readMemoryMb(): number;
+  /** Opens the inspector of the process and resolves to its address. Measure nothing else afterwards. */
   openInspector(): Promise<string>;
 }
 
 export interface ProcessToStart {
   readonly name: string;
-  /** Of a TypeScript file, from this folder. */
+  /** A TypeScript file, relative to this folder. */
   readonly path: string;
   readonly args?: readonly string[];
   /** For Node itself. */
@@ -28,12 +28,8 @@ export interface ProcessToStart {
   readonly environment: Readonly<Record<string, string>>;
 }
 
-/**
- * V8 may take it that what a server allocates for a request lives long, and then all of it lives until the next major
- * collection. That halves one run of any contestant and not the next, so all are spared it, as `npm start` is; and the
- * threads that help to collect, which cost more than they help on two cores.
- */
-const nodeArgsOfAll = [
+/** The flags of `npm start` that would otherwise make one run differ from the next; see README.md. */
+const commonNodeArgs = [
   '--no-allocation-site-pretenuring',
   '--no-parallel-scavenge',
   '--inspect-port=0',
@@ -41,12 +37,12 @@ const nodeArgsOfAll = [
 
 const running = new Set<number>();
 
-// However the bench ends, nothing of it stays behind.
+// However the bench ends, no process is left.
 process.once('exit', () => {
   for (const id of running) end(id);
 });
 
-/** Answers a promise of its end. */
+/** Resolves when the process has ended. */
 export async function endWithBench(child: ChildProcess): Promise<void> {
   const { pid } = child;
   if (pid === undefined) return;
@@ -55,23 +51,23 @@ export async function endWithBench(child: ChildProcess): Promise<void> {
   running.delete(pid);
 }
 
-/** Waits for a line of JSON with `url`. Throws with what the process said when it ends before, or after 30 seconds. */
+/** Waits for a line of JSON with `url`. Throws with the output of the process if it ends first, or after 30 seconds. */
 export async function startProcess(what: ProcessToStart): Promise<StartedProcess> {
   const startedAt = performance.now();
   const path = fileURLToPath(new URL(what.path, import.meta.url));
   const child = spawn(
     process.execPath,
-    [...nodeArgsOfAll, ...(what.nodeArgs ?? []), path, ...(what.args ?? [])],
+    [...commonNodeArgs, ...(what.nodeArgs ?? []), path, ...(what.args ?? [])],
     {
-      env: { ...toOwnEnvironment(), NODE_ENV: 'production', ...what.environment },
+      env: { ...readOwnEnvironment(), NODE_ENV: 'production', ...what.environment },
       stdio: ['ignore', 'pipe', 'pipe'],
     },
   );
   const id = child.pid;
   if (id === undefined) throw new Error(`${what.name} could not be started.`);
   const exit = endWithBench(child);
-  const complaints = listen(child.stderr);
-  // At once: nothing that it holds is worth the time of a proper ending.
+  const stderr = watchStderr(child.stderr);
+  // Killed: it holds nothing that needs a clean shutdown.
   const stop = async (): Promise<void> => {
     if (running.has(id)) end(id);
     await exit;
@@ -89,36 +85,36 @@ export async function startProcess(what: ProcessToStart): Promise<StartedProcess
   const startMs = performance.now() - startedAt;
   if (url === null) {
     await stop();
-    throw new Error(`${what.name} did not start: ${complaints.text()}`);
+    throw new Error(`${what.name} did not start: ${stderr.text()}`);
   }
   return {
     name: what.name,
     url,
     startMs,
-    toMemoryMb: () =>
+    readMemoryMb: () =>
       Number(execFileSync('ps', ['-o', 'rss=', '-p', String(id)]).toString()) * 0.001024,
     async openInspector() {
       child.kill('SIGUSR1');
-      return await complaints.inspector;
+      return await stderr.inspector;
     },
     [Symbol.asyncDispose]: stop,
   };
 }
 
-/** What a process says on standard error, where it also announces its inspector. */
-function listen(stderr: Readable): { text(): string; readonly inspector: Promise<string> } {
-  let said = '';
+/** Node also prints the address of the inspector on standard error. */
+function watchStderr(stderr: Readable): { text(): string; readonly inspector: Promise<string> } {
+  let output = '';
   const inspector = Promise.withResolvers<string>();
   stderr.on('data', (chunk: Buffer) => {
-    said = (said + chunk.toString()).slice(-4_000);
-    const [, address] = /listening on (ws:\S+)/.exec(said) ?? [];
+    output = (output + chunk.toString()).slice(-4_000);
+    const [, address] = /listening on (ws:\S+)/.exec(output) ?? [];
     if (address !== undefined) inspector.resolve(address);
   });
-  return { text: () => said, inspector: inspector.promise };
+  return { text: () => output, inspector: inspector.promise };
 }
 
-// What configures the gateway in the caller's shell is not to configure what is measured.
-function toOwnEnvironment(): Readonly<Record<string, string>> {
+// Variables of the caller's shell must not configure the contestants.
+function readOwnEnvironment(): Readonly<Record<string, string>> {
   const kept = ['PATH', 'HOME', 'TMPDIR', 'TEMP', 'SystemRoot', 'LANG'];
   return Object.fromEntries(
     kept.flatMap((name) => {
@@ -137,6 +133,6 @@ function end(id: number): void {
   try {
     process.kill(id, 'SIGKILL');
   } catch {
-    // It has ended by itself.
+    // It has already ended.
   }
 }

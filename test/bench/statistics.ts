@@ -1,6 +1,6 @@
-// Owns the arithmetic of measurements.
+// Statistics of measurements.
 
-/** The value below which this share (0 to 1) of the values lies; NaN of none. */
+/** The value below which this share (0 to 1) of the values lies; NaN without values. */
 export function toPercentile(values: readonly number[], share: number): number {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? Number.NaN;
@@ -13,7 +13,7 @@ export function toMedian(values: readonly number[]): number {
   return ((low ?? Number.NaN) + (high ?? Number.NaN)) / 2;
 }
 
-/** A median and how far the values lie apart. */
+/** The median and the range of the values. */
 export interface Spread {
   readonly median: number;
   readonly lowest: number;
@@ -24,12 +24,12 @@ export function toSpread(values: readonly number[]): Spread {
   return { median: toMedian(values), lowest: Math.min(...values), highest: Math.max(...values) };
 }
 
-/** Round by round, so that what disturbed a whole round disturbs its ratio little. */
+/** Ratios round by round: what disturbs a whole round has little effect on its ratio. */
 export function toRatios(above: readonly number[], below: readonly number[]): Spread {
   return toSpread(above.map((value, index) => value / (below[index] ?? Number.NaN)));
 }
 
-/** Three figures that mean something. */
+/** Three significant digits. */
 export function toRounded(value: number): number {
   return Number(value.toPrecision(3));
 }

@@ -1,6 +1,5 @@
-// The process that changes the data while contestants are measured: at each tick one statement changes a number of
-// every tenant of one part, and after as many ticks as there are parts one of every tenant that is asked, so that no
-// answer is good for two questions.
+// The process that changes the data while contestants are measured, so that no response is valid for two requests. Each tick
+// changes one number of every tenant of the next part, with one statement.
 
 import { once } from 'node:events';
 import { createServer } from 'node:http';
@@ -9,7 +8,7 @@ import { Client } from 'pg';
 
 export interface WriterWork {
   readonly ownerUrl: string;
-  /** One of each tenant that is asked, in the parts that are changed one after the other. */
+  /** Ids of numbers, one per tenant, divided into the parts that are changed one after the other. */
   readonly parts: readonly (readonly string[])[];
 }
 
@@ -18,26 +17,26 @@ const client = new Client({ connectionString: ownerUrl });
 await client.connect();
 let changed = 0;
 let ticking: NodeJS.Timeout | undefined;
-let underWay: Promise<void> = Promise.resolve();
+let changing: Promise<void> = Promise.resolve();
 
-// `GET /?perSecond=N` sets the pace, 0 pauses; the answer is the number of changes so far, once none is under way.
+// `GET /?perSecond=N` sets the rate, 0 pauses. Responds with the number of changes so far, once none is in progress.
 const server = createServer((incoming, outgoing) => {
   const perSecond = Number(
     new URL(incoming.url ?? '/', 'http://writer').searchParams.get('perSecond'),
   );
   clearInterval(ticking);
   if (perSecond > 0) ticking = setInterval(tick, 1_000 / perSecond / parts.length);
-  void underWay.then(() => outgoing.end(String(Math.floor(changed / parts.length))));
+  void changing.then(() => outgoing.end(String(Math.floor(changed / parts.length))));
 });
 server.listen(0, '127.0.0.1');
 await once(server, 'listening');
-// It listens on a port.
+// The address of a TCP server is an AddressInfo.
 const { port } = server.address() as AddressInfo;
 process.stdout.write(`${JSON.stringify({ url: `http://127.0.0.1:${port}` })}\n`);
 
-// A tick that comes before the last change has ended waits for it, so the count stays true.
+// Changes run one after the other, so the count is exact.
 function tick(): void {
-  underWay = underWay.then(change);
+  changing = changing.then(change);
 }
 
 async function change(): Promise<void> {

@@ -1,5 +1,4 @@
--- The script of wrk: sends the requests of a file, separated by NUL, one after the other and again, and prints one line
--- of JSON at the end. See load.ts.
+-- A script of wrk: repeats the requests of a file, separated by NUL, and prints one line of JSON at the end. See load.ts.
 
 local requests = {}
 local last = 0

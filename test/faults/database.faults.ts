@@ -1,9 +1,9 @@
-// What a gateway answers while its database restarts, is away, or loses connections.
+// A gateway under load while its database restarts, is down, or loses connections.
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { report } from './figures.ts';
-import { type Answer, startCallers, toTally } from './load.ts';
+import { type LoadResponse, startCallers, toTally } from './load.ts';
 import { openStage, type Stage, type StagedGateway } from './stage.ts';
 
 let stage: Stage;
@@ -18,11 +18,11 @@ afterAll(async () => {
   await stage[Symbol.asyncDispose]();
 });
 
-const isRight = ({ status, body }: Answer) =>
+const isAllowed = ({ status, body }: LoadResponse) =>
   status === 200 || (status === 503 && /"code":"UNAVAILABLE"/.test(body));
 
-/** Load on reads and refreshes; `fault` answers when the database was back. */
-async function runUnderLoad(bar: string, fault: () => Promise<number>): Promise<boolean> {
+/** Puts reads and refreshes under load. `fault` resolves to the time at which the database was back. */
+async function meetsBarDuring(bar: string, fault: () => Promise<number>): Promise<boolean> {
   const [tenant] = stage.tenants;
   const [number] = tenant!.numbers;
   const paths = ['/v1/numbers', `/v1/numbers/${number!.id}`, `/v1/numbers/${number!.id}?refresh=1`];
@@ -34,29 +34,29 @@ async function runUnderLoad(bar: string, fault: () => Promise<number>): Promise<
   await delay(1_000);
   const backAt = await fault();
   await delay(2_500);
-  const answers = await load.stop();
-  const wrong = answers.filter((answer) => !isRight(answer));
-  const firstGood = answers
+  const responses = await load.stop();
+  const wrong = responses.filter((response) => !isAllowed(response));
+  const firstSuccess = responses
     .filter(({ status, sentAt, durationMs }) => status === 200 && sentAt + durationMs > backAt)
     .map(({ sentAt, durationMs }) => sentAt + durationMs - backAt)
-    .reduce((least, ms) => Math.min(least, ms), Infinity);
-  const slowest = answers.reduce((most, { durationMs }) => Math.max(most, durationMs), 0);
+    .reduce((min, ms) => Math.min(min, ms), Infinity);
+  const slowest = responses.reduce((max, { durationMs }) => Math.max(max, durationMs), 0);
   for (const { status, body, problem } of wrong.slice(0, 3)) {
-    process.stdout.write(`       wrong: ${status} ${problem ?? body.slice(0, 200)}\n`);
+    process.stdout.write(`       other response: ${status} ${problem ?? body.slice(0, 200)}\n`);
   }
-  expect(answers.length).toBeGreaterThan(100);
+  expect(responses.length).toBeGreaterThan(100);
   return report(
     bar,
-    `${wrong.length} wrong of ${answers.length} (${toTally(answers)}), first success after ${Math.round(firstGood)} ms, slowest ${Math.round(slowest)} ms, alive: ${gateway.isAlive()}`,
-    wrong.length === 0 && firstGood <= 2_000 && gateway.isAlive(),
+    `${wrong.length} other responses of ${responses.length} (${toTally(responses)}), first success after ${Math.round(firstSuccess)} ms, slowest ${Math.round(slowest)} ms, alive: ${gateway.isAlive()}`,
+    wrong.length === 0 && firstSuccess <= 2_000 && gateway.isAlive(),
   );
 }
 
-const promised = 'only 200 or 503 UNAVAILABLE, first success within 2,000 ms, process alive';
+const condition = 'only 200 or 503 UNAVAILABLE, first success within 2,000 ms, process alive';
 
-test.each(['fast', 'immediate'] as const)('restarted %s', async (how) => {
+test.each(['fast', 'immediate'] as const)('survives a %s restart of PostgreSQL', async (how) => {
   expect(
-    await runUnderLoad(`PostgreSQL restarted ${how}: ${promised}`, async () => {
+    await meetsBarDuring(`PostgreSQL restarted ${how}: ${condition}`, async () => {
       await stage.postgres.stop(how);
       await stage.postgres.start();
       return performance.now();
@@ -64,9 +64,9 @@ test.each(['fast', 'immediate'] as const)('restarted %s', async (how) => {
   ).toBe(true);
 });
 
-test('stopped for five seconds', async () => {
+test('survives PostgreSQL being down for five seconds', async () => {
   expect(
-    await runUnderLoad(`PostgreSQL stopped for 5 s: ${promised}`, async () => {
+    await meetsBarDuring(`PostgreSQL stopped for 5 s: ${condition}`, async () => {
       await stage.postgres.stop('fast');
       await delay(5_000);
       await stage.postgres.start();
@@ -75,9 +75,9 @@ test('stopped for five seconds', async () => {
   ).toBe(true);
 });
 
-test('connections killed every 200 ms', async () => {
+test('survives its connections being terminated every 200 ms', async () => {
   expect(
-    await runUnderLoad(`connections killed every 200 ms for 5 s: ${promised}`, async () => {
+    await meetsBarDuring(`connections terminated every 200 ms for 5 s: ${condition}`, async () => {
       for (let round = 0; round < 25; round++) {
         // oxlint-disable no-await-in-loop -- one round after the other
         await stage.query(
@@ -91,16 +91,16 @@ test('connections killed every 200 ms', async () => {
   ).toBe(true);
 });
 
-test('nothing that was acknowledged is lost in an immediate restart', async () => {
+test('an immediate restart loses no acknowledged read', async () => {
   const [tenant] = stage.tenants;
   const [number] = tenant!.numbers;
   const url = `${gateway.url}/v1/numbers/${number!.id}?refresh=1`;
   const load = startCallers(1, () => ({ url, key: tenant!.key }));
   await delay(1_000);
   await stage.postgres.stop('immediate');
-  const answers = await load.stop();
+  const responses = await load.stop();
   await stage.postgres.start();
-  const acknowledged = answers
+  const acknowledged = responses
     .filter(({ status }) => status === 200)
     .map(({ body }) =>
       Date.parse((JSON.parse(body) as { meta: { fetchedAt: string } }).meta.fetchedAt),
@@ -110,12 +110,12 @@ test('nothing that was acknowledged is lost in an immediate restart', async () =
     `select min(observed_at) as observed_at from number_snapshot where number_id = $1`,
     [number!.id],
   );
-  const kept = rows[0]?.observed_at.getTime() ?? 0;
+  const stored = rows[0]?.observed_at.getTime() ?? 0;
   expect(
     report(
-      'immediate restart: the last acknowledged reading is still there',
-      `${kept >= acknowledged ? 0 : 1} lost of ${answers.length}`,
-      acknowledged > 0 && kept >= acknowledged,
+      'immediate restart: the last acknowledged live read is still stored',
+      `${stored >= acknowledged ? 0 : 1} lost of ${responses.length}`,
+      acknowledged > 0 && stored >= acknowledged,
     ),
   ).toBe(true);
 });

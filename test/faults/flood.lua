@@ -1,5 +1,4 @@
--- The script of wrk for a flood: sends the requests of a file, separated by NUL, one after the other and again, and
--- prints one line of JSON at the end. See flood.ts.
+-- A script of wrk: repeats the requests of a file, separated by NUL, and prints one line of JSON at the end. See flood.ts.
 
 local ffi = require("ffi")
 ffi.cdef [[
@@ -19,9 +18,9 @@ local requests = {}
 local warmUpMs, measureMs
 local countedFrom, countedUntil
 local sent = 0
--- When each request has left, by its number, until it is answered.
+-- When each request was sent, by its number, until it is answered.
 local sentAt = {}
--- Both are read by `done`, which is another state of Lua. Good answers are counted by whole milliseconds.
+-- Both are global, because `done` runs in another Lua state and reads them. Responses with 200 are counted by whole milliseconds.
 statuses = {}
 durations = {}
 

@@ -1,5 +1,5 @@
-// Load from wrk, which costs next to nothing itself: it shares its processors with the gateway, and every millisecond that
-// it takes is one in which the gateway cannot answer. Says so loudly where there is no wrk.
+// Load from wrk, which uses little CPU itself: it shares the cores with the gateway. Warns on standard error if wrk is not
+// installed.
 
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -11,45 +11,43 @@ import { fileURLToPath } from 'node:url';
 
 export interface FloodOptions {
   readonly url: string;
-  /** One for each request, in turn. */
+  /** Used in rotation, one per request. */
   readonly keys: readonly string[];
-  /** Each asks again as soon as it has its answer. */
+  /** Each sends its next request when the last one is answered. */
   readonly connections: number;
-  /** For which nothing is counted, and then for which it is. */
+  /** Responses of the warm-up are not counted. */
   readonly warmUpMs: number;
   readonly measureMs: number;
 }
 
 export interface FloodFigures {
-  /** Answers a second, by status. */
+  /** Responses per second, by status. */
   readonly perSecond: Readonly<Record<number, number>>;
-  /** Connections that broke, and questions without an answer for ten seconds. */
+  /** Broken connections, and requests without a response for ten seconds. */
   readonly broken: number;
-  /** Of the answers with 200, in milliseconds. */
+  /** Of the responses with 200. */
   readonly p95Ms: number;
 }
 
-/** Whether the program is there. `subject`: what is not tested where it is not. */
+/** Whether wrk is installed. `subject`: what is not tested without it. */
 export function hasWrk(subject: string): boolean {
   try {
-    // It says its version and ends with 1.
+    // It prints its version and exits with 1.
     execFileSync('wrk', ['-v'], { stdio: 'ignore' });
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') {
-      process.stderr.write(
-        `\n*** NOT TESTED: ${subject}, because there is no program \`wrk\` here. ***\n\n`,
-      );
+      process.stderr.write(`\n*** NOT TESTED: ${subject}, because wrk is not installed. ***\n\n`);
       return false;
     }
   }
   return true;
 }
 
-/** What flood.lua prints. */
+/** The output of flood.lua. */
 interface FloodReport {
   readonly broken: number;
   readonly statuses: Readonly<Record<string, number>>;
-  /** Good answers, by whole milliseconds. */
+  /** Counts of responses with 200, by whole milliseconds. */
   readonly durations: Readonly<Record<string, number>>;
 }
 
@@ -65,7 +63,7 @@ async function runWrk(options: FloodOptions): Promise<FloodReport> {
   const { host, pathname } = new URL(url);
   const directory = mkdtempSync(join(tmpdir(), 'numbers-gateway-flood-'));
   try {
-    // The keys are in a file: everybody sees arguments.
+    // The keys are in a file, because other users can read arguments.
     const path = join(directory, 'requests');
     const requests = keys.map(
       (key) => `GET ${pathname} HTTP/1.1\r\nhost: ${host}\r\nx-api-key: ${key}\r\n\r\n`,
@@ -87,12 +85,12 @@ async function runWrk(options: FloodOptions): Promise<FloodReport> {
       ],
       { stdio: ['ignore', 'pipe', 'inherit'] },
     );
-    // It would be on other machines: here it gets what the gateway and its database leave.
+    // In production callers run on other machines: here wrk gets only the CPU that the gateway and its database leave.
     if (child.pid !== undefined) setPriority(child.pid, constants.priority.PRIORITY_BELOW_NORMAL);
-    const [said, [code]] = await Promise.all([text(child.stdout), once(child, 'close')]);
-    if (code !== 0) throw new Error(`wrk ended with ${code}: ${said}`);
-    // It prints its own summary first.
-    return JSON.parse(said.trimEnd().split('\n').at(-1) ?? '') as FloodReport;
+    const [output, [code]] = await Promise.all([text(child.stdout), once(child, 'close')]);
+    if (code !== 0) throw new Error(`wrk exited with ${code}: ${output}`);
+    // wrk prints its own summary first.
+    return JSON.parse(output.trimEnd().split('\n').at(-1) ?? '') as FloodReport;
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }

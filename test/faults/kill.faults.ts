@@ -1,10 +1,9 @@
-// That a gateway which is killed in the middle of its work loses nothing that it has told anybody, and stands in
-// nobody's way afterwards.
+// A gateway killed during refreshes loses nothing that it has acknowledged, and does not block other processes.
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { report } from './figures.ts';
-import { type Answer, startCallers, toTally } from './load.ts';
+import { type LoadResponse, startCallers, toTally } from './load.ts';
 import { openStage, type Stage, type StagedGateway } from './stage.ts';
 
 const kills = Number(process.env['KILLS'] ?? 80);
@@ -17,16 +16,16 @@ let survivor: StagedGateway;
 beforeAll(async () => {
   stage = await openStage({ numbers: [10] });
   stage.simulator.setFault('*', { kind: 'latency', ms: 20 });
-  // Told by the database itself, for each single write.
+  // A trigger records every write that replaces a newer value.
   for (const statement of [
-    'create table gone_back (number_id text, at timestamptz default clock_timestamp())',
-    `create function note_gone_back() returns trigger language plpgsql security definer as $$
+    'create table older_write (number_id text, at timestamptz default clock_timestamp())',
+    `create function record_older_write() returns trigger language plpgsql security definer as $$
      begin
-       insert into gone_back (number_id) values (new.number_id);
+       insert into older_write (number_id) values (new.number_id);
        return null;
      end $$`,
-    `create trigger note_gone_back after update on number_snapshot for each row
-     when (new.observed_at < old.observed_at) execute function note_gone_back()`,
+    `create trigger record_older_write after update on number_snapshot for each row
+     when (new.observed_at < old.observed_at) execute function record_older_write()`,
   ]) {
     // oxlint-disable-next-line no-await-in-loop -- one after the other
     await stage.query(statement);
@@ -43,10 +42,10 @@ interface Detail {
   readonly meta: { readonly fetchedAt: string } | null;
 }
 
-/** The latest time that was told to anybody, by number. */
-function toAcknowledged(answers: readonly Answer[]): ReadonlyMap<string, number> {
+/** The latest acknowledged time of each number. */
+function toAcknowledged(responses: readonly LoadResponse[]): ReadonlyMap<string, number> {
   const latest = new Map<string, number>();
-  for (const { status, body } of answers) {
+  for (const { status, body } of responses) {
     if (status !== 200) continue;
     const { id, meta } = JSON.parse(body) as Detail;
     const at = Date.parse(meta?.fetchedAt ?? '');
@@ -55,11 +54,11 @@ function toAcknowledged(answers: readonly Answer[]): ReadonlyMap<string, number>
   return latest;
 }
 
-test(`${kills} times kill -9 of one of two gateways during refreshes`, async () => {
+test(`${kills} times kill -9 of one of two gateways during refreshes loses nothing`, async () => {
   const tenant = stage.tenants[0]!;
-  const answers: Answer[] = [];
+  const responses: LoadResponse[] = [];
   let [lost, overdue] = [0, 0];
-  // Started while the one before is at work, so that a kill does not wait for a start.
+  // Started while the previous one is under load, so that a kill does not wait for a start.
   let next = stage.startGateway();
   for (let round = 0; round < kills; round++) {
     // oxlint-disable no-await-in-loop -- one kill after the other
@@ -72,15 +71,15 @@ test(`${kills} times kill -9 of one of two gateways during refreshes`, async () 
     }));
     await delay(100 + (round % 20) * 10);
     await victim.end('SIGKILL');
-    const told = await load.stop();
-    answers.push(...told);
+    const received = await load.stop();
+    responses.push(...received);
     const rows = await stage.query<{ id: string; at: Date }>(
       `select number_id as id, min(observed_at) as at from number_snapshot group by 1`,
     );
-    const acknowledged = toAcknowledged(told);
+    const acknowledged = toAcknowledged(received);
     for (const { id, at } of rows) {
       const stored = at.getTime();
-      // What is shown is the oldest block, the account's among them.
+      // `fetchedAt` is the time of the oldest block, which may be the account's.
       if (stored < (acknowledged.get(id) ?? 0)) lost++;
     }
     const leases = await stage.query<{ ms: number }>(
@@ -90,28 +89,28 @@ test(`${kills} times kill -9 of one of two gateways during refreshes`, async () 
     // oxlint-enable no-await-in-loop
   }
   await (await next).end('SIGKILL');
-  // Whatever lease a dead one has left, its time ends.
+  // Leases of killed processes expire.
   await delay(leaseMs);
   const [older] = await stage.query<{ count: number }>(
-    'select count(*)::int as count from gone_back',
+    'select count(*)::int as count from older_write',
   );
   const [left] = await stage.query<{ count: number }>(
     `select count(*)::int as count from refresh_lease where expires_at > clock_timestamp()`,
   );
-  const wrong = answers.filter(
+  const failures = responses.filter(
     ({ status, problem }) =>
       status !== 200 &&
       !['ECONNRESET', 'ECONNREFUSED'].includes(problem ?? '') &&
       !problem?.startsWith('cut'),
   );
-  process.stdout.write(`       answers: ${toTally(answers)}\n`);
+  process.stdout.write(`       responses: ${toTally(responses)}\n`);
   expect(survivor.isAlive()).toBe(true);
   expect(
     report(
-      `${kills} kill -9 during refreshes: no acknowledged write lost, no older value over a newer one, no lease past its time, none but the killed one fails`,
-      `${lost} lost, ${older?.count} older over newer, ${overdue} leases too long, ${left?.count} leases left after ${leaseMs} ms, ${wrong.length} other failures of ${answers.length}`,
-      lost + (older?.count ?? 1) + overdue + (left?.count ?? 1) + wrong.length === 0 &&
-        answers.length > kills,
+      `${kills} kill -9 during refreshes: no acknowledged write lost, no newer value overwritten by an older one, no lease past its time, only the killed process fails`,
+      `${lost} lost, ${older?.count} overwritten by older values, ${overdue} leases too long, ${left?.count} leases left after ${leaseMs} ms, ${failures.length} other failures of ${responses.length}`,
+      lost + (older?.count ?? 1) + overdue + (left?.count ?? 1) + failures.length === 0 &&
+        responses.length > kills,
     ),
   ).toBe(true);
 });

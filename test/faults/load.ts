@@ -1,38 +1,37 @@
-// The load of a fault run: requests at a rate or from a number of callers, for a time, with every answer kept.
+// The load of a fault run: requests at a fixed rate or from a number of callers. Every response is kept.
 
 import { Agent, request } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 
-export interface Answer {
-  /** 0 when there was none. */
+export interface LoadResponse {
+  /** 0 without a response. */
   readonly status: number;
   readonly body: string;
   /** `performance.now()` at which the request was sent. */
   readonly sentAt: number;
   readonly durationMs: number;
-  /** Why there was no answer. */
+  /** Why there was no response. */
   readonly problem: string | null;
 }
 
-export interface Ask {
+export interface LoadRequest {
   readonly url: string;
   readonly key: string;
 }
 
-export interface LoadShedder {
-  /** Ends with the requests that are under way, and answers all. */
-  stop(): Promise<readonly Answer[]>;
-  readonly answers: readonly Answer[];
+export interface RunningLoad {
+  /** Waits for open requests, and resolves to all responses. */
+  stop(): Promise<readonly LoadResponse[]>;
 }
 
 const timeoutMs = 20_000;
 
-export async function ask(agent: Agent, { url, key }: Ask): Promise<Answer> {
+async function send(agent: Agent, { url, key }: LoadRequest): Promise<LoadResponse> {
   const sentAt = performance.now();
-  const { promise, resolve } = Promise.withResolvers<Answer>();
+  const { promise, resolve } = Promise.withResolvers<LoadResponse>();
   const finish = (status: number, body: string, problem: string | null) =>
     resolve({ status, body, sentAt, durationMs: performance.now() - sentAt, problem });
-  const sent = request(url, { agent, headers: { 'x-api-key': key } }, (response) => {
+  const outgoing = request(url, { agent, headers: { 'x-api-key': key } }, (response) => {
     const chunks: Buffer[] = [];
     response.on('data', (chunk: Buffer) => chunks.push(chunk));
     response.once('end', () =>
@@ -40,73 +39,73 @@ export async function ask(agent: Agent, { url, key }: Ask): Promise<Answer> {
     );
     response.once('error', (error) => finish(0, '', `cut: ${error.message}`));
   });
-  sent.setTimeout(timeoutMs, () => sent.destroy(new Error('no answer in time')));
-  sent.once('error', (error: NodeJS.ErrnoException) => finish(0, '', error.code ?? error.message));
-  sent.end();
+  outgoing.setTimeout(timeoutMs, () => outgoing.destroy(new Error('no response in time')));
+  outgoing.once('error', (error: NodeJS.ErrnoException) =>
+    finish(0, '', error.code ?? error.message),
+  );
+  outgoing.end();
   return await promise;
 }
 
-/** So many callers, each with its next question as soon as the last one was answered. */
-export function startCallers(count: number, next: (index: number) => Ask): LoadShedder {
+/** Each caller sends its next request when the last one is answered. */
+export function startCallers(count: number, next: (index: number) => LoadRequest): RunningLoad {
   const agent = new Agent({ keepAlive: true, maxSockets: count });
-  const answers: Answer[] = [];
-  let [asked, stopped] = [0, false];
+  const responses: LoadResponse[] = [];
+  let [sent, stopped] = [0, false];
   const caller = async () => {
     for (;;) {
       if (stopped) return;
       // oxlint-disable-next-line no-await-in-loop -- one after the other
-      const answer = await ask(agent, next(asked++));
-      answers.push(answer);
-      // A caller that is refused waits a moment, as it is told to.
+      const response = await send(agent, next(sent++));
+      responses.push(response);
+      // A refused caller waits a moment, as Retry-After demands.
       // oxlint-disable-next-line no-await-in-loop -- one after the other
-      if (answer.status !== 200) await delay(10);
+      if (response.status !== 200) await delay(10);
     }
   };
   const callers = Promise.all(Array.from({ length: count }, caller));
   return {
-    answers,
     async stop() {
       stopped = true;
       await callers;
       agent.destroy();
-      return answers;
+      return responses;
     },
   };
 }
 
-/** So many requests a second, whether or not the earlier ones were answered; at most `maximum` at a time. */
+/** Sends at a fixed rate, whether or not earlier requests are answered; at most `maxOpen` are open at a time. */
 export function startRate(
   perSecond: number,
-  next: (index: number) => Ask,
-  maximum = 2_000,
-): LoadShedder {
-  const agent = new Agent({ keepAlive: true, maxSockets: maximum });
-  const answers: Answer[] = [];
-  const underWay = new Set<Promise<void>>();
+  next: (index: number) => LoadRequest,
+  maxOpen = 2_000,
+): RunningLoad {
+  const agent = new Agent({ keepAlive: true, maxSockets: maxOpen });
+  const responses: LoadResponse[] = [];
+  const open = new Set<Promise<void>>();
   const startedAt = performance.now();
-  let asked = 0;
-  const keep = async (question: Ask) => void answers.push(await ask(agent, question));
+  let sent = 0;
+  const sendAndKeep = async (what: LoadRequest) => void responses.push(await send(agent, what));
   const timer = setInterval(() => {
     const due = Math.floor(((performance.now() - startedAt) / 1_000) * perSecond);
-    while (asked < due && underWay.size < maximum) {
-      const one = keep(next(asked)).finally(() => underWay.delete(one));
-      asked++;
-      underWay.add(one);
+    while (sent < due && open.size < maxOpen) {
+      const one = sendAndKeep(next(sent)).finally(() => open.delete(one));
+      sent++;
+      open.add(one);
     }
   }, 5);
   return {
-    answers,
     async stop() {
       clearInterval(timer);
-      await Promise.all(underWay);
+      await Promise.all(open);
       agent.destroy();
-      return answers;
+      return responses;
     },
   };
 }
 
-/** How often each status, or each reason for having none, occurs: `200: 12, ECONNRESET: 1`. */
-export function toTally(answers: readonly Answer[]): string {
-  const tally = Map.groupBy(answers, (answer) => answer.problem ?? String(answer.status));
-  return [...tally].map(([what, them]) => `${what}: ${them.length}`).join(', ');
+/** Counts each status, or each reason for having none: `200: 12, ECONNRESET: 1`. */
+export function toTally(responses: readonly LoadResponse[]): string {
+  const tally = Map.groupBy(responses, ({ problem, status }) => problem ?? String(status));
+  return [...tally].map(([what, group]) => `${what}: ${group.length}`).join(', ');
 }

@@ -1,4 +1,4 @@
-// Loaded into a gateway that is watched: tells its memory and what keeps it alive, when it is asked.
+// Preloaded into a gateway under test: reports its memory and its active resources on request.
 
 process.on('message', () => {
   globalThis.gc?.();
@@ -7,5 +7,5 @@ process.on('message', () => {
   for (const name of process.getActiveResourcesInfo()) resources[name] = (resources[name] ?? 0) + 1;
   process.send?.({ heapUsed, rss, resources });
 });
-// Only the gateway decides how long it lives.
+// The channel must not keep the process alive.
 process.channel?.unref();

@@ -1,5 +1,5 @@
-// A PostgreSQL server that can be stopped and started again, and loses nothing that it has committed when it is stopped
-// hard. The server of the other tests can do neither: it ends with its folder, and commits without waiting.
+// A PostgreSQL server that can be stopped and started again, and keeps committed data in a crash. The server of the other
+// tests can do neither: it ends with its folder, and commits asynchronously.
 
 import { execFileSync, spawn, type ChildProcess, type SpawnOptions } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -13,16 +13,16 @@ import { createInterface } from 'node:readline';
 import { pathToFileURL } from 'node:url';
 
 export interface RestartablePostgres extends AsyncDisposable {
-  /** With all rights on the server, on its first database. */
+  /** As superuser, on the first database. */
   readonly url: string;
-  /** `fast` ends sessions in order, `immediate` is a crash with a recovery at the next start. */
+  /** `fast` terminates sessions cleanly; `immediate` is a crash with recovery at the next start. */
   stop(how: 'fast' | 'immediate'): Promise<void>;
   start(): Promise<void>;
 }
 
 const stopSignals = { fast: 'SIGINT', immediate: 'SIGQUIT' } as const;
 
-// Commits wait for the log, which need not survive the machine, only the server.
+// Commits wait for the log. It has to survive the server, but not the machine.
 const flags = [
   'fsync=off',
   'synchronous_commit=on',
@@ -45,7 +45,7 @@ export async function openRestartablePostgres(): Promise<RestartablePostgres> {
   const options: SpawnOptions = { cwd: directory, env: { ...process.env, LC_ALL: 'C' } };
   let { initdb, postgres } = binaries;
   if (process.getuid?.() === 0) {
-    // PostgreSQL refuses to run as root, and `nobody` may not be able to enter the folder of the packages.
+    // PostgreSQL refuses to run as root, and `nobody` may have no access to the folder of the packages.
     const [uid, gid] = ['-u', '-g'].map((flag) => Number(execFileSync('id', [flag, 'nobody'])));
     Object.assign(options, { uid, gid });
     const copy = join(directory, 'native');
@@ -75,7 +75,7 @@ export async function openRestartablePostgres(): Promise<RestartablePostgres> {
     await exit;
     server = null;
   };
-  // However this run ends, the server does not stay.
+  // However this run ends, no server is left.
   process.once('exit', () => server?.kill('SIGQUIT'));
   const start = async () => {
     server = spawn(postgres, ['-D', data, '-p', String(port), ...flags], {
@@ -95,15 +95,15 @@ export async function openRestartablePostgres(): Promise<RestartablePostgres> {
 }
 
 async function untilReady(server: ChildProcess): Promise<void> {
-  const said: string[] = [];
+  const output: string[] = [];
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  // Asked for as a pipe; it goes on being read, because a full one would stop the server.
+  // stderr is a pipe. It is read until the end, because a full pipe would block the server.
   createInterface({ input: server.stderr! }).on('line', (line) => {
-    if (said.length < 50) said.push(line);
+    if (output.length < 50) output.push(line);
     if (line.includes('ready to accept connections')) resolve();
   });
   server.once('exit', (code) =>
-    reject(new Error(`PostgreSQL ended with ${code}:\n${said.join('\n')}`)),
+    reject(new Error(`PostgreSQL exited with ${code}:\n${output.join('\n')}`)),
   );
   await promise;
 }
@@ -111,7 +111,7 @@ async function untilReady(server: ChildProcess): Promise<void> {
 export async function findFreePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
-  // A listening TCP server has an address with a port.
+  // The address of a TCP server is an AddressInfo.
   const { port } = server.address() as AddressInfo;
   server.close();
   await once(server, 'close');

@@ -1,4 +1,4 @@
-// That gateways can be replaced one after the other under load without a single failure.
+// Gateways are replaced one after the other under load without a failed request.
 
 import { once } from 'node:events';
 import { Agent, createServer, request, type Server } from 'node:http';
@@ -24,7 +24,7 @@ interface Balancer extends AsyncDisposable {
   readonly targets: Set<StagedGateway>;
 }
 
-/** Takes turns among those that are ready, asks that each 100 ms, keeps connections, and tries nothing twice. */
+/** Round robin over the targets that are ready, checked every 100 ms. Keeps connections open and never retries. */
 async function openBalancer(): Promise<Balancer> {
   const targets = new Set<StagedGateway>();
   const ready = new Set<StagedGateway>();
@@ -34,19 +34,19 @@ async function openBalancer(): Promise<Balancer> {
     const all = [...ready];
     const target = all[turn++ % all.length];
     if (target === undefined) return void outgoing.writeHead(502).end();
-    const passed = request(
+    const forwarded = request(
       `${target.url}${incoming.url}`,
       { agent, method: incoming.method, headers: incoming.headers },
-      (answer) => {
-        const { connection: _, ...headers } = answer.headers;
-        outgoing.writeHead(answer.statusCode ?? 502, headers);
-        answer.pipe(outgoing);
+      (response) => {
+        const { connection: _, ...headers } = response.headers;
+        outgoing.writeHead(response.statusCode ?? 502, headers);
+        response.pipe(outgoing);
       },
     );
-    passed.once('error', () =>
+    forwarded.once('error', () =>
       outgoing.headersSent ? outgoing.destroy() : outgoing.writeHead(502).end(),
     );
-    incoming.pipe(passed);
+    incoming.pipe(forwarded);
   });
   const check = setInterval(() => {
     for (const target of targets) {
@@ -58,7 +58,7 @@ async function openBalancer(): Promise<Balancer> {
   }, 100);
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
-  // A listening TCP server has an address with a port.
+  // The address of a TCP server is an AddressInfo.
   const { port } = server.address() as AddressInfo;
   return {
     url: `http://127.0.0.1:${port}`,
@@ -74,7 +74,7 @@ async function openBalancer(): Promise<Balancer> {
 
 const perSecond = Number(process.env['RATE'] ?? 300);
 
-test(`three gateways are replaced at ${perSecond} requests a second`, async () => {
+test(`replacing three gateways at ${perSecond} requests a second fails none of them`, async () => {
   await using balancer = await openBalancer();
   const tenant = stage.tenants[0]!;
   const first = await Promise.all([1, 2, 3].map(() => stage.startGateway()));
@@ -86,10 +86,10 @@ test(`three gateways are replaced at ${perSecond} requests a second`, async () =
       url: `${balancer.url}${paths[index % 2]}`,
       key: tenant.key,
     }));
-  // What this machine cannot take without any restart is no fault of one.
-  const calmLoad = startLoad();
+  // Printed for comparison: what the machine does without a restart.
+  const loadWithoutRestart = startLoad();
   await delay(5_000);
-  const calm = await calmLoad.stop();
+  const withoutRestart = await loadWithoutRestart.stop();
   const load = startLoad();
   await delay(1_000);
   const codes: (number | string)[] = [];
@@ -103,13 +103,13 @@ test(`three gateways are replaced at ${perSecond} requests a second`, async () =
     // oxlint-enable no-await-in-loop
   }
   await delay(500);
-  const answers = await load.stop();
-  const failed = answers.filter(({ status }) => status !== 200);
+  const responses = await load.stop();
+  const failed = responses.filter(({ status }) => status !== 200);
   expect(
     report(
       `rolling SIGTERM over three processes at ${perSecond} requests a second: 0 failures, exit code 0`,
-      `${failed.length} failed of ${answers.length} (${toTally(answers)}), exit codes ${codes.join(', ')}; without a restart: ${toTally(calm)}`,
-      failed.length === 0 && answers.length > perSecond * 3 && codes.every((code) => code === 0),
+      `${failed.length} failed of ${responses.length} (${toTally(responses)}), exit codes ${codes.join(', ')}; without a restart: ${toTally(withoutRestart)}`,
+      failed.length === 0 && responses.length > perSecond * 3 && codes.every((code) => code === 0),
     ),
   ).toBe(true);
 });

@@ -1,5 +1,5 @@
-// The stage of a fault run: a PostgreSQL server that can fail, simulated upstreams on a port, tenants with numbers, and
-// gateways as processes of their own.
+// The environment of a fault run: a restartable PostgreSQL server, simulated upstreams on a port, tenants with numbers, and
+// gateways as separate processes.
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -24,10 +24,10 @@ export interface StagedTenant {
 export interface StagedGateway extends AsyncDisposable {
   readonly url: string;
   readonly process: ChildProcess;
-  /** Everything it wrote, oldest first; the last 2,000 lines. */
+  /** The last 2,000 lines of its output, oldest first. */
   readonly lines: readonly string[];
   isAlive(): boolean;
-  /** Ends it, and answers its exit code, or the signal. */
+  /** Sends the signal and waits; resolves to the exit code, or to the signal that ended it. */
   end(signal: NodeJS.Signals): Promise<number | string>;
   observe(): Promise<Observed>;
 }
@@ -35,7 +35,7 @@ export interface StagedGateway extends AsyncDisposable {
 export interface Observed {
   readonly heapUsed: number;
   readonly rss: number;
-  /** What keeps the process alive, by kind. */
+  /** Counts of active resources, by kind. */
   readonly resources: Readonly<Record<string, number>>;
 }
 
@@ -43,15 +43,15 @@ export interface Stage extends AsyncDisposable {
   readonly postgres: RestartablePostgres;
   readonly simulator: Simulator;
   readonly tenants: readonly StagedTenant[];
-  /** With all rights, past the gateway; it fails while the server is down. */
+  /** As superuser, not through the gateway. Rejects while the server is down. */
   query<Row = Record<string, unknown>>(text: string, values?: unknown[]): Promise<readonly Row[]>;
   startGateway(environment?: Readonly<Record<string, string>>): Promise<StagedGateway>;
 }
 
 export interface StageOptions {
-  /** How many numbers each tenant has; one entry for each tenant. */
+  /** The number of numbers of each tenant; one entry per tenant. */
   readonly numbers: readonly number[];
-  /** What Meta lets an account ask in an hour; as many as it really does unless told. */
+  /** Meta's hourly limit of calls per account; by default the real one. */
   readonly hourlyCalls?: number;
 }
 
@@ -74,7 +74,7 @@ export async function openStage(options: StageOptions): Promise<Stage> {
     HOST: '127.0.0.1',
     PORT: '0',
     LOG_LEVEL: 'error',
-    // Points are counted, and are more than any load could spend: what is on trial is what the process can take.
+    // Out of reach of any load: these runs test what the process can take.
     RATE_LIMIT: '999999999/10',
   };
   const tenants = await addTenants(environment, simulator, options);
@@ -83,8 +83,8 @@ export async function openStage(options: StageOptions): Promise<Stage> {
     simulator,
     tenants,
     query: async (text, values = []) => (await admin.query(text, values)).rows as never,
-    async startGateway(told = {}) {
-      return made.use(await startGateway({ ...environment, ...told }));
+    async startGateway(overrides = {}) {
+      return made.use(await startGateway({ ...environment, ...overrides }));
     },
     [Symbol.asyncDispose]: () => made.disposeAsync(),
   };
@@ -109,8 +109,8 @@ async function addTenants(
   for (const [index, count] of numbers.entries()) {
     // oxlint-disable no-await-in-loop -- in this order
     const { id } = await gateway.access.createTenant(`Tenant ${index}`);
-    const asked = { tenantId: id, name: 'Key', numberId: null, expiresAt: null };
-    const { key } = await gateway.access.createKey(asked);
+    const newKey = { tenantId: id, name: 'Key', numberId: null, expiresAt: null };
+    const { key } = await gateway.access.createKey(newKey);
     const wabaId = String(700_000 + index);
     simulator.setWaba({
       id: wabaId,
@@ -158,7 +158,7 @@ async function startGateway(environment: Readonly<Record<string, string>>): Prom
     });
   }
   child.once('exit', (code) =>
-    reject(new Error(`The gateway ended with ${code}:\n${lines.join('\n')}`)),
+    reject(new Error(`The gateway exited with ${code}:\n${lines.join('\n')}`)),
   );
   const isAlive = () => child.exitCode === null && child.signalCode === null;
   const end: StagedGateway['end'] = async (signal) => {

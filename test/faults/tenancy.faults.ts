@@ -1,4 +1,4 @@
-// The leak test of tenancy.test.ts at full length.
+// The leak test of test/database/tenancy.test.ts at full length.
 
 import { randomInt } from 'node:crypto';
 import { expect, test } from 'vitest';
@@ -6,7 +6,7 @@ import { openTestDatabase } from '../harness.ts';
 import { addRows, inspectConnections, rowOf, runInterleaved } from '../database/tenancy-probe.ts';
 import { report } from './figures.ts';
 
-test('20,000 interleaved transactions over 8 connections', async () => {
+test('20,000 interleaved transactions over 8 connections see no row of another tenant', async () => {
   const connections = 8;
   await using database = await openTestDatabase('PostgreSQL', { connections });
   const tenants = Array.from({ length: 20 }, (_, index) => `t${index}`);
@@ -19,8 +19,8 @@ test('20,000 interleaved transactions over 8 connections', async () => {
   expect(after.connections).toBe(connections);
   expect(
     report(
-      '20,000 transactions over 8 connections, a tenth failing midway: 0 foreign rows, nothing left on any connection',
-      `${result.foreignRows} foreign of ${result.ownRows + result.foreignRows} rows, ${result.failed} failed, ${result.left + after.complaints.length} left on ${after.connections} connections (seed ${seed})`,
+      '20,000 transactions over 8 connections, a tenth failing midway: 0 rows of another tenant, no setting left on any connection',
+      `${result.foreignRows} of another tenant among ${result.ownRows + result.foreignRows} rows, ${result.failed} failed, ${result.left + after.complaints.length} settings left on ${after.connections} connections (seed ${seed})`,
       result.foreignRows === 0 &&
         result.ownRows > 20_000 &&
         result.failed === 2_000 &&

@@ -3,13 +3,13 @@ import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
   root: fileURLToPath(new URL('../..', import.meta.url)),
-  // As Node resolves them. Vite would load a second copy of graphql beside the one that Pothos and Yoga load.
+  // Resolved as in Node. Otherwise Vite would load a second copy of graphql beside that of Pothos and Yoga.
   ssr: { resolve: { conditions: ['module-sync', 'node'] } },
   test: {
     include: ['test/faults/*.faults.ts'],
     globalSetup: ['test/setup.ts'],
     pool: 'forks',
-    // A figure that another run has disturbed says nothing.
+    // Parallel runs would disturb each other's figures.
     fileParallelism: false,
     testTimeout: 900_000,
     hookTimeout: 60_000,

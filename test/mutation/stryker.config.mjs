@@ -1,5 +1,5 @@
-// Mutation tests of what keeps strangers out, tenants apart and readings in order: `npm run test:mutation`, or a part of
-// it with `npm run test:mutation -- --mutate src/secrets.ts`. https://stryker-mutator.io/docs/stryker-js/configuration
+// Mutation tests of authentication, limits, tenancy and the order of stored reads: `npm run test:mutation`, or one file with
+// `npm run test:mutation -- --mutate src/secrets.ts`. https://stryker-mutator.io/docs/stryker-js/configuration
 
 /** @type {import('@stryker-mutator/api/core').PartialStrykerOptions} */
 export default {
@@ -14,11 +14,11 @@ export default {
     'src/numbers/store.ts',
   ],
   testRunner: 'vitest',
-  // Which tests there are is said by their configuration; that a test has to do with a file Stryker finds by its coverage.
+  // The vitest configuration selects the tests; Stryker finds by coverage which of them concern a file.
   vitest: { configFile: 'test/mutation/vitest.config.ts', pool: 'forks', related: false },
   coverageAnalysis: 'perTest',
   concurrency: 2,
-  // A mutant that hangs is found by its time; see the configuration of the tests for why it is that long.
+  // Detects a mutant that hangs. As long as the timeouts in the configuration of the tests.
   timeoutMS: 90_000,
   thresholds: { high: 95, low: 90, break: 90 },
   reporters: ['clear-text', 'progress'],
@@ -26,7 +26,7 @@ export default {
   incremental: true,
   incrementalFile: 'node_modules/.cache/stryker/incremental.json',
   tempDirName: '.stryker-tmp',
-  // Types are not checked on the way, and TypeScript 7 has no functions for Stryker to rewrite its settings with.
+  // Types are not checked in this run, and TypeScript 7 has no API with which Stryker could rewrite its settings.
   disableTypeChecks: false,
   ignorePatterns: ['.ci', 'test/bench', 'test/faults', 'test/model', 'tsconfig.json'],
 };

@@ -1,12 +1,11 @@
-// The suite, but for the tests whose subject is something else than what is mutated: they would find some of the mutants
-// too, and take many times as long.
+// The tests whose subject is mutated. The other tests of the suite would find some mutants too, but take many times as long.
 
 import { sep } from 'node:path';
 import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 import suite from '../vitest.config.ts';
 
-/** The quick ones first, since a mutant is done with when the first test has failed. */
+/** The fast ones first, because a mutant is done when the first test fails. */
 const subjects = [
   'access/key',
   'access/client-address',
@@ -28,14 +27,14 @@ const subjects = [
   'graphql/limits',
 ];
 
-const toPlace = ({ moduleId }: TestSpecification) =>
+const toPosition = ({ moduleId }: TestSpecification) =>
   subjects.findIndex((subject) =>
     moduleId.replaceAll(sep, '/').endsWith(`/test/${subject}.test.ts`),
   );
 
 class InOrder extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
-    return files.toSorted((a, b) => toPlace(a) - toPlace(b));
+    return files.toSorted((a, b) => toPosition(a) - toPosition(b));
   }
 }
 
@@ -43,15 +42,15 @@ export default defineConfig({
   ...suite,
   test: {
     ...suite.test,
-    // A test that waits for a busy machine must not be taken for one that found a mutant.
+    // A timeout on a busy machine must not count as a detected mutant.
     testTimeout: 90_000,
     hookTimeout: 90_000,
     include: subjects.map((subject) => `test/${subject}.test.ts`),
     sequence: { sequencer: InOrder },
     tags: [
-      // In what Stryker makes of a source they do not find what they look for.
+      // They read source text, which Stryker rewrites.
       { name: 'source', skip: true },
-      // Nor would it be the mutant that they find on a machine that is busy with it.
+      // They depend on timing, and would fail without a mutant on a busy machine.
       { name: 'clock', skip: true },
     ],
   },

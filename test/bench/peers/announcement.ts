@@ -1,4 +1,4 @@
-// Owns how a peer meets the bench: what it is told by the environment, and how it says where it listens.
+// What the bench and a peer exchange: the environment, and the URL that the peer prints.
 
 import type { Server } from 'node:http';
 import { once } from 'node:events';
@@ -15,7 +15,7 @@ export function readPeerEnvironment(): PeerEnvironment {
   return { databaseUrl, pepper };
 }
 
-/** On a free port of this machine. */
+/** Listens on a free port of the loopback interface. */
 export async function listenAndAnnounce(server: Server): Promise<void> {
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -23,7 +23,7 @@ export async function listenAndAnnounce(server: Server): Promise<void> {
 }
 
 export function announce(server: Server): void {
-  // It listens on a port.
+  // The address of a TCP server is an AddressInfo.
   const { port } = server.address() as AddressInfo;
   process.stdout.write(`${JSON.stringify({ url: `http://127.0.0.1:${port}` })}\n`);
 }

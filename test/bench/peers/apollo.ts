@@ -1,4 +1,4 @@
-// Apollo Server with DataLoader on Fastify, in production mode: its document store is on, plugins that report are off.
+// Apollo Server with DataLoader on Fastify, in production mode: document store on, reporting plugins off.
 
 import { ApolloServer } from '@apollo/server';
 import {

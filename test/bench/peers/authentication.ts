@@ -1,5 +1,5 @@
-// Owns the authentication of the peers, the same as the gateway's with its memory off: the key's form, its HMAC, and a
-// look into the database with each request. One peer keeps what it found, to be held against the gateway as shipped.
+// The authentication of the peers, the same as the gateway's with its cache off: the form of the key, its HMAC, and a lookup
+// in the database for each request. One peer caches keys, for comparison with the gateway as shipped.
 
 import type { Pool } from 'pg';
 import { isKey, toKeyHash } from '../../../src/access/key.ts';
@@ -25,18 +25,18 @@ export async function authenticate(pool: Pool, pepper: string, key: KeyHeader): 
   return row.tenant_id;
 }
 
-const keptMs = 60_000;
-const maxKept = 10_000;
+const cacheMs = 60_000;
+const maxCached = 10_000;
 
-/** The same, but a key that was usable is asked for once a minute only. Nobody tells it of a revoked one. */
+/** Looks up a usable key once a minute only. It does not notice a revoked key before that. */
 export function createCachedAuthentication(pool: Pool, pepper: string) {
-  const kept = new Map<string, { readonly tenantId: string; readonly until: number }>();
+  const cache = new Map<string, { readonly tenantId: string; readonly until: number }>();
   return async (key: KeyHeader): Promise<string> => {
-    const known = typeof key === 'string' ? kept.get(key) : undefined;
+    const known = typeof key === 'string' ? cache.get(key) : undefined;
     if (known !== undefined && known.until > Date.now()) return known.tenantId;
     const tenantId = await authenticate(pool, pepper, key);
-    if (kept.size >= maxKept) kept.clear();
-    kept.set(String(key), { tenantId, until: Date.now() + keptMs });
+    if (cache.size >= maxCached) cache.clear();
+    cache.set(String(key), { tenantId, until: Date.now() + cacheMs });
     return tenantId;
   };
 }

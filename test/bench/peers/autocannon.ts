@@ -1,21 +1,16 @@
-// Puts a server under load with autocannon, for machines without wrk: reads a Load from the file that is named by the
-// argument, prints one GeneratorReport.
+// Puts a server under load with autocannon, for machines without wrk. The argument is a file with a Load; the output is a
+// GeneratorReport.
 
 import { readFile } from 'node:fs/promises';
 import autocannon from 'autocannon';
-import type { GeneratorReport, LoadShedder } from '../load.ts';
+import type { GeneratorReport, Load } from '../load.ts';
 import { toPercentile } from '../statistics.ts';
 
 const [path = ''] = process.argv.slice(2);
-const load = JSON.parse(await readFile(path, 'utf8')) as LoadShedder;
+const load = JSON.parse(await readFile(path, 'utf8')) as Load;
 process.stdout.write(`${JSON.stringify(await run(load))}\n`);
 
-async function run({
-  url,
-  questions,
-  connections,
-  seconds,
-}: LoadShedder): Promise<GeneratorReport> {
+async function run({ url, requests, connections, seconds }: Load): Promise<GeneratorReport> {
   const durations: number[] = [];
   let joined = 0;
   const { promise, resolve, reject } = Promise.withResolvers<autocannon.Result>();
@@ -24,10 +19,10 @@ async function run({
     connections,
     duration: seconds,
     timeout: 10,
-    // Each connection has its share of the questions, so that the same one is not asked by all at once.
+    // Each connection has its share of the requests, so that not all send the same one at once.
     setupClient(client) {
-      const share = questions.filter(
-        (_, index) => index % connections === joined % Math.min(connections, questions.length),
+      const share = requests.filter(
+        (_, index) => index % connections === joined % Math.min(connections, requests.length),
       );
       joined += 1;
       client.setRequests(
@@ -43,7 +38,7 @@ async function run({
   const running = autocannon(options, (error: unknown, result: autocannon.Result) =>
     error ? reject(error) : resolve(result),
   );
-  // Its own percentiles are whole milliseconds.
+  // autocannon's own percentiles are whole milliseconds.
   running.on('response', (_client, _status, _bytes, duration) => durations.push(duration));
   const result = await promise;
   return {

@@ -1,4 +1,4 @@
-// Owns the DataLoaders of the peers that use them: made for each request, one statement for a whole list.
+// The DataLoaders of the peers that use them: created for each request, one statement for a whole list.
 
 import DataLoader from 'dataloader';
 import type { Pool } from 'pg';
@@ -37,7 +37,7 @@ export function createLoaders(pool: Pool, tenantId: string): Loaders {
   };
 }
 
-/** The fields of a number that are loaded. */
+/** Resolvers of the fields that use a loader. */
 export const loadedFields = {
   health: async (number: NumberRow, _args: unknown, { health }: Loaders) =>
     toHealth(number, await health.load(number.id)),

@@ -1,7 +1,5 @@
-// Mercurius with its JIT and its loaders, as its documentation advises for speed: compiled with the second request,
-// loaders without their cache, which would be of no use to questions that ask for nothing twice, statements that are
-// prepared once a connection. With KEY_CACHE=on it keeps verified keys in the process, with DATA_LOADER=on DataLoader
-// takes the place of its loaders.
+// Mercurius with its JIT and its loaders, as its documentation advises for speed; see README.md. KEY_CACHE=on caches verified
+// keys in the process, DATA_LOADER=on replaces its loaders by DataLoader.
 
 import fastify from 'fastify';
 import mercurius, { type MercuriusContext } from 'mercurius';
@@ -22,7 +20,7 @@ import {
 import { sdl } from './sdl.ts';
 
 declare module 'mercurius' {
-  // Without DataLoader nobody asks for those of Loaders.
+  // The members of Loaders are only set with DATA_LOADER=on.
   interface MercuriusContext extends Loaders {
     tenantId: string;
   }
@@ -30,7 +28,7 @@ declare module 'mercurius' {
 
 const { databaseUrl, pepper } = readPeerEnvironment();
 const pool = new Pool({ connectionString: databaseUrl, max: 10 });
-const toTenant =
+const findTenant =
   process.env['KEY_CACHE'] === 'on'
     ? createCachedAuthentication(pool, pepper)
     : (key: string | string[] | undefined) => authenticate(pool, pepper, key);
@@ -72,7 +70,7 @@ await app.register(mercurius, {
   jit: 1,
   path: '/graphql',
   context: async (request) => {
-    const tenantId = await toTenant(request.headers['x-api-key']);
+    const tenantId = await findTenant(request.headers['x-api-key']);
     return hasDataLoader ? { tenantId, ...createLoaders(pool, tenantId) } : { tenantId };
   },
   resolvers: {

@@ -1,4 +1,4 @@
-// Owns what PostGraphile is shown: views of one tenant's rows in the shape of the answers, related by smart tags.
+// The views that PostGraphile serves: one tenant's rows in the shape of the responses, related by smart tags.
 
 import type { Pool } from 'pg';
 
@@ -60,7 +60,7 @@ const statements = [
     E'@primaryKey id\\n@foreignKey (id) references whatsapp_number (id)|@foreignSingleFieldName meta\\n@foreignKey (waba_id) references meta_waba (id)|@fieldName waba'`,
 ];
 
-/** Makes them once; a database that has them stays as it is. */
+/** Creates the views unless they exist. */
 export async function createViews(pool: Pool): Promise<void> {
   const { rowCount } = await pool.query(`select from pg_namespace where nspname = 'bench'`);
   if (rowCount !== 0) return;

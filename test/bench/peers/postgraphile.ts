@@ -1,5 +1,5 @@
-// PostGraphile with its own preset over views: the tenant is a setting of the transaction, as its documentation has it;
-// fields are lists, not connections, and nothing that the questions do not use is built.
+// PostGraphile with its own preset over views. The tenant is a setting of the transaction, as its documentation advises;
+// fields are lists, not connections, and nothing is built that the requests do not use.
 
 import { createServer } from 'node:http';
 import { Pool } from 'pg';
@@ -25,7 +25,7 @@ const names: GraphileConfig.Plugin = {
         details.resource.name === 'whatsapp_number'
           ? 'number'
           : (previous?.(details) ?? details.resource.name),
-      // Its own rule would call the column `id` rowId.
+      // By default the column `id` would be named rowId.
       attribute: (previous, _options, details) =>
         details.attributeName === 'id' ? 'id' : (previous?.(details) ?? details.attributeName),
     },

@@ -1,5 +1,5 @@
-// Owns the prepared statements of the peers that read with pg: only the columns that are shown, times as the text that
-// is shown, one statement for a whole list.
+// The prepared statements of the peers that use pg: only the needed columns, times as formatted text, one statement for a
+// whole list.
 
 import type { Pool } from 'pg';
 
@@ -19,8 +19,8 @@ export interface HealthRow {
   readonly qualityRating: string | null;
   readonly messagingLimitTier: string | null;
   readonly metaStatus: string | null;
-  /** What Meta's evidence says; the connection state speaks too. */
-  readonly mayPass: boolean;
+  /** Whether Meta's evidence allows sending; the connection state is checked separately. */
+  readonly maySend: boolean;
 }
 
 export interface KeyRow {
@@ -67,7 +67,7 @@ export async function listHealth(
   const text = `select number_id as id, data->>'qualityRating' as "qualityRating",
       data->>'messagingLimitTier' as "messagingLimitTier", data->>'status' as "metaStatus",
       data->>'status' = 'CONNECTED' and data->>'platformType' = 'CLOUD_API' and not jsonb_path_exists(data,
-        '$.healthStatus.entities[*] ? (@.canSendMessage == "BLOCKED")') as "mayPass"
+        '$.healthStatus.entities[*] ? (@.canSendMessage == "BLOCKED")') as "maySend"
     from number_snapshot where tenant_id = $1 and number_id = any($2::text[]) and block = 'phone'`;
   const { rows } = await pool.query<HealthRow>({ name: 'health', text, values: [tenantId, ids] });
   return new Map(rows.map((row) => [row.id, row]));
@@ -115,7 +115,7 @@ export function toHealth({ provider, state }: NumberRow, row: HealthRow | undefi
     qualityRating: row?.qualityRating ?? null,
     messagingLimitTier: row?.messagingLimitTier ?? null,
     metaStatus: row?.metaStatus ?? null,
-    sendable: state === 'OPEN' && (provider !== 'META' || row?.mayPass === true),
+    sendable: state === 'OPEN' && (provider !== 'META' || row?.maySend === true),
   };
 }
 

@@ -1,4 +1,4 @@
-// Owns the schema of the peers that are written schema first: the part of the gateway's that the questions use.
+// The schema of the schema-first peers: the part of the gateway's schema that the requests use.
 
 export const sdl = `
   enum Provider { META PILOT_STATUS }

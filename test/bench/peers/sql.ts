@@ -1,5 +1,5 @@
-// node:http with authentication and one statement that builds the whole answer in PostgreSQL: no GraphQL at all, the
-// three documents are known by their text.
+// node:http with authentication and one statement that builds the whole response in PostgreSQL. It has no GraphQL: the three
+// documents are recognised by their text.
 
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { text } from 'node:stream/consumers';
@@ -85,7 +85,7 @@ async function answer(incoming: IncomingMessage): Promise<string> {
     variables?: { id: string };
   };
   const shape = shapeOf.get(query);
-  if (shape === undefined) throw new Error('This document is not known here.');
+  if (shape === undefined) throw new Error('Unknown document.');
   const values = shape === 'detail' ? [tenantId, variables?.id] : [tenantId];
   const { rows } = await pool.query<{ answer: string }>({
     name: shape,

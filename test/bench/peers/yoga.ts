@@ -1,5 +1,5 @@
-// Yoga, Pothos, DataLoader and Kysely as one writes them at first, after the examples of each: all columns, a Date for
-// each time, a resolver for each field, nothing tuned.
+// Yoga, Pothos, DataLoader and Kysely as in the examples of each: all columns, a Date for each time, a resolver for each
+// field, nothing tuned.
 
 import { createServer } from 'node:http';
 import SchemaBuilder from '@pothos/core';

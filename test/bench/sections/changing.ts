@@ -1,6 +1,5 @@
-// Data that changes between any two questions of a tenant, so that each answer has to be read from PostgreSQL: the
-// gateway against its peers. Those are compared that authenticate alike: the gateway with its memory off against peers
-// that look into PostgreSQL for each key, the gateway as shipped against one that keeps keys in its process.
+// Compares the gateway with its peers on data that changes between any two requests of a tenant, so that each response has to
+// be read from PostgreSQL. A bar compares servers that authenticate alike: see README.md.
 
 import {
   assertAgreement,
@@ -13,12 +12,12 @@ import {
   toDialect,
   uncachedName,
 } from '../contestants.ts';
-import { startWriter, toLagMs, type Writer } from '../changes.ts';
+import { startWriter, measureLagMs, type Writer } from '../changes.ts';
 import type { BenchDatabase } from '../databases.ts';
 import { inTurn, toRange } from '../in-turn.ts';
 import { putUnderLoad, type Sample } from '../load.ts';
 import { measureInRounds, sampleColumns, toRow, toThroughputs } from '../rounds.ts';
-import { type GraphQLShape, graphqlShapes, toQuestion } from '../shapes.ts';
+import { type GraphQLShape, graphqlShapes, toRequest } from '../shapes.ts';
 import type { StartedProcess } from '../started-process.ts';
 import { type Spread, toRatios, toRounded } from '../statistics.ts';
 import {
@@ -36,7 +35,7 @@ import {
 
 type Limits = Readonly<Record<GraphQLShape, number>>;
 
-/** A bar: how many times as fast as the peer the gateway is to be, both authenticating in the same way. */
+/** A bar: how many times as fast as the peer the gateway must be. Both authenticate in the same way. */
 interface Pair {
   readonly gateway: GatewayName;
   readonly peer: PeerName;
@@ -54,11 +53,11 @@ const pairs: readonly Pair[] = [
 
 const gateways: readonly GatewayName[] = [uncachedName, gatewayName];
 const connections = 32;
-/** One tenant stays out of the load: with it the bench proves that answers follow changes. */
-const asked = toRange(999).map((index) => index + 1);
-const watched = 1_000;
+/** The tenants under load. One more is watched, to prove that responses follow changes. */
+const loadedTenants = toRange(999).map((index) => index + 1);
+const watchedTenant = 1_000;
 
-interface Race {
+interface ChangingRun {
   readonly database: BenchDatabase;
   readonly contestants: readonly StartedProcess[];
   readonly writer: Writer;
@@ -74,7 +73,7 @@ export const changing: Section = {
 };
 
 async function measureChanging(workbench: Workbench): Promise<Findings> {
-  const { openFleet, quick, tell } = workbench;
+  const { openFleet, quick, log } = workbench;
   await using made = new AsyncDisposableStack();
   const database = await openFleet();
   const peers = peerNames.filter((name) => !quick || pairs.some(({ peer }) => peer === name));
@@ -84,14 +83,14 @@ async function measureChanging(workbench: Workbench): Promise<Findings> {
     ...(await inTurn(peers, async (name) => made.use(await startPeer(name, database)))),
   ];
   const agreed = await assertAgreement(contestants, [1, 2, 500]);
-  tell(`changing data: ${contestants.length} contestants gave the same ${agreed} answers`);
-  const writer = made.use(await startWriter(database, asked));
-  const race = { database, contestants, writer, quick };
+  log(`changing data: ${contestants.length} contestants gave the same ${agreed} responses`);
+  const writer = made.use(await startWriter(database, loadedTenants));
+  const run = { database, contestants, writer, quick };
   const found: ShapeFindings[] = [];
   const ofShapes = await inTurn(graphqlShapes, (shape) =>
     attempt(`changing data, ${shape}`, workbench, async () => {
-      tell(`changing data: ${shape}`);
-      const ofShape = await measureShape(race, shape);
+      log(`changing data: ${shape}`);
+      const ofShape = await measureShape(run, shape);
       found.push(ofShape);
       return ofShape.findings;
     }),
@@ -104,9 +103,9 @@ async function measureChanging(workbench: Workbench): Promise<Findings> {
       notes: [
         ...peerNames
           .filter((name) => !peers.includes(name))
-          .map((name) => `${name} was left out: no bar is about it.`),
-        'The gateway reads under row-level security, in transactions; the peers read past it, which is less work.',
-        'p50 and p99 of these tables are those at full load, where they say how long the queue is.',
+          .map((name) => `${name} was left out: it has no bar.`),
+        'The gateway reads under row-level security, in transactions. The peers bypass it, which is less work.',
+        'p50 and p99 of these tables are at full load, where they measure the length of the queue.',
       ],
     },
   ]);
@@ -120,50 +119,50 @@ interface ShapeFindings {
   readonly findings: Findings;
 }
 
-/** What became of a contestant's rounds beside their samples. */
-interface Fate {
-  /** The fewest of a round. Below 1 an answer may have been good for two questions. */
-  readonly changesPerQuestion: number;
+/** Proof that the data changed often enough, and that responses followed. */
+interface RoundChecks {
+  /** The lowest of all rounds. Below 1 a response may have been valid for two requests. */
+  readonly changesPerRequest: number;
   readonly worstLagMs: number;
 }
 
-/** The rounds of all contestants at one pace of changes. */
+/** The rounds of all contestants at one rate of changes. */
 interface Rounds {
   readonly samples: Samples;
-  readonly fates: ReadonlyMap<string, Fate>;
+  readonly checks: ReadonlyMap<string, RoundChecks>;
 }
 
-async function measureRounds(race: Race, shape: GraphQLShape, pace: number): Promise<Rounds> {
-  const fates = new Map<string, Fate>();
-  const rounds = race.quick ? 1 : 5;
-  const samples = await measureInRounds(race.contestants, rounds, async (contestant) => {
-    const { sample, ...fate } = await measureRound(race, contestant, shape, pace);
-    const sofar = fates.get(contestant.name) ?? fate;
-    fates.set(contestant.name, {
-      changesPerQuestion: Math.min(sofar.changesPerQuestion, fate.changesPerQuestion),
-      worstLagMs: Math.max(sofar.worstLagMs, fate.worstLagMs),
+async function measureRounds(run: ChangingRun, shape: GraphQLShape, pace: number): Promise<Rounds> {
+  const checks = new Map<string, RoundChecks>();
+  const rounds = run.quick ? 1 : 5;
+  const samples = await measureInRounds(run.contestants, rounds, async (contestant) => {
+    const { sample, ...check } = await measureRound(run, contestant, shape, pace);
+    const soFar = checks.get(contestant.name) ?? check;
+    checks.set(contestant.name, {
+      changesPerRequest: Math.min(soFar.changesPerRequest, check.changesPerRequest),
+      worstLagMs: Math.max(soFar.worstLagMs, check.worstLagMs),
     });
     return sample;
   });
-  return { samples, fates };
+  return { samples, checks };
 }
 
-const isSlow = ({ changesPerQuestion }: Fate): boolean => changesPerQuestion < 1;
+const isSlow = ({ changesPerRequest }: RoundChecks): boolean => changesPerRequest < 1;
 
-/** Once more, with a pace after what was measured, when somebody was faster than the changes. */
-async function measureProven(race: Race, shape: GraphQLShape): Promise<Rounds> {
-  const rounds = await measureRounds(race, shape, await findPace(race, shape));
-  if (![...rounds.fates.values()].some(isSlow)) return rounds;
+/** Repeats the rounds with more changes if a contestant was faster than the changes. */
+async function measureProven(run: ChangingRun, shape: GraphQLShape): Promise<Rounds> {
+  const rounds = await measureRounds(run, shape, await findPace(run, shape));
+  if (![...rounds.checks.values()].some(isSlow)) return rounds;
   const fastest = Math.max(...[...rounds.samples.values()].flatMap(toThroughputs));
-  return await measureRounds(race, shape, toPace(fastest, 2));
+  return await measureRounds(run, shape, toPace(fastest, 2));
 }
 
-async function measureShape(race: Race, shape: GraphQLShape): Promise<ShapeFindings> {
-  const { samples, fates } = await measureProven(race, shape);
-  const rows = [...fates].map(([name, { changesPerQuestion, worstLagMs }]) =>
-    toRow([name], samples.get(name) ?? [], [toRounded(changesPerQuestion), Math.round(worstLagMs)]),
+async function measureShape(run: ChangingRun, shape: GraphQLShape): Promise<ShapeFindings> {
+  const { samples, checks } = await measureProven(run, shape);
+  const rows = [...checks].map(([name, { changesPerRequest, worstLagMs }]) =>
+    toRow([name], samples.get(name) ?? [], [toRounded(changesPerRequest), Math.round(worstLagMs)]),
   );
-  const slow = [...fates].filter(([, fate]) => isSlow(fate));
+  const slow = [...checks].filter(([, check]) => isSlow(check));
   return {
     shape,
     samples,
@@ -172,55 +171,60 @@ async function measureShape(race: Race, shape: GraphQLShape): Promise<ShapeFindi
       tables: [
         {
           title: `Changing data, ${shape}`,
-          columns: ['contestant', ...sampleColumns, 'changes per question', 'worst lag ms'],
+          columns: ['contestant', ...sampleColumns, 'changes per request', 'worst lag ms'],
           rows,
         },
       ],
-      notes: slow.map(([name]) => `${name} was faster than the changes: ${shape} is not proven.`),
+      notes: slow.map(
+        ([name]) => `${name} was faster than the changes, so ${shape} proves nothing.`,
+      ),
     },
   };
 }
 
 async function measureRound(
-  race: Race,
+  run: ChangingRun,
   contestant: StartedProcess,
   shape: GraphQLShape,
   pace: number,
-): Promise<Fate & { readonly sample: Sample }> {
-  const { database, writer, quick } = race;
+): Promise<RoundChecks & { readonly sample: Sample }> {
+  const { database, writer, quick } = run;
   const before = await writer.setPace(pace);
   const seconds = quick ? 1 : 4;
   const [sample, worstLagMs] = await Promise.all([
     load(contestant, shape, seconds),
-    toLagMs(database, contestant, watched),
+    measureLagMs(database, contestant, watchedTenant),
   ]);
   const changes = (await writer.setPace(0)) - before;
-  const questionsOfTenant = (sample.requestsPerSecond * seconds) / asked.length;
-  return { sample, worstLagMs, changesPerQuestion: changes / questionsOfTenant };
+  const requestsOfTenant = (sample.requestsPerSecond * seconds) / loadedTenants.length;
+  return { sample, worstLagMs, changesPerRequest: changes / requestsOfTenant };
 }
 
-// The fastest contestant decides how often the data changes, for all of them.
-async function findPace(race: Race, shape: GraphQLShape): Promise<number> {
-  const { writer, quick } = race;
+// The fastest contestant decides how often the data changes for all of them.
+async function findPace(run: ChangingRun, shape: GraphQLShape): Promise<number> {
+  const { writer, quick } = run;
   await writer.setPace(2);
-  const fastest = await findFastest(race, shape);
+  const fastest = await findFastest(run, shape);
   await writer.setPace(0);
   return toPace(fastest, quick ? 1.3 : 2);
 }
 
-/** Changes a second of each tenant, so that so many come to a question. */
-function toPace(requestsPerSecond: number, perQuestion: number): number {
-  return Math.ceil((perQuestion * requestsPerSecond) / asked.length) + 1;
+/** Changes per second of each tenant that give this many changes per request. */
+function toPace(requestsPerSecond: number, perRequest: number): number {
+  return Math.ceil((perRequest * requestsPerSecond) / loadedTenants.length) + 1;
 }
 
-/** Requests a second of the fastest contestant. Warms all of them up. */
-async function findFastest({ contestants, quick }: Race, shape: GraphQLShape): Promise<number> {
+/** Requests per second of the fastest contestant. Also warms up all of them. */
+async function findFastest(
+  { contestants, quick }: ChangingRun,
+  shape: GraphQLShape,
+): Promise<number> {
   if (!quick) {
     const alone = await inTurn(contestants, (contestant) => load(contestant, shape, 3));
     return Math.max(...alone.map((sample) => sample.requestsPerSecond));
   }
-  // Together they take less time, and each gets a share of the machine: alone it is faster, but seldom by so much as
-  // there are contestants. One that fails here is measured all the same.
+  // Together they take less time. Each gets a share of the CPU; alone it is faster, but rarely by the number of contestants.
+  // One that fails here is measured anyway.
   const together = await Promise.allSettled(
     contestants.map((contestant) => load(contestant, shape, 2)),
   );
@@ -235,9 +239,9 @@ async function load(
   shape: GraphQLShape,
   seconds: number,
 ): Promise<Sample> {
-  const questions = asked.map((place) => toDialect(name, toQuestion(shape, place)));
+  const requests = loadedTenants.map((place) => toDialect(name, toRequest(shape, place)));
   try {
-    return await putUnderLoad({ url, questions, connections, seconds });
+    return await putUnderLoad({ url, requests, connections, seconds });
   } catch (error) {
     throw new Error(`${name} failed under load: ${(error as Error).message}`, { cause: error });
   }
@@ -264,18 +268,17 @@ function toRatio(samples: Samples, gateway: GatewayName, peer: PeerName): Spread
   return toRatios(toThroughputs(samples.get(gateway)), toThroughputs(samples.get(peer)));
 }
 
-/** Both ratios to each peer, also those that compare different ways to authenticate. */
+/** Both ratios to each peer, including those that compare different ways to authenticate. */
 function toRatioTable(peers: readonly PeerName[], found: readonly ShapeFindings[]): Table {
   const columns = found.flatMap(({ shape, samples }) =>
     gateways.map((gateway) => ({ shape, samples, gateway })),
   );
   return {
-    title: `Changing data, times as fast as each; * is what the bar is about`,
+    title: 'Changing data, times as fast as each peer; * has a bar',
     columns: [
       'peer',
       ...columns.map(
-        ({ shape, gateway }) =>
-          `${shape}, ${gateway === gatewayName ? 'as shipped' : 'memory off'}`,
+        ({ shape, gateway }) => `${shape}, ${gateway === gatewayName ? 'as shipped' : 'cache off'}`,
       ),
     ],
     rows: peers.map((peer) => [

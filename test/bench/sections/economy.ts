@@ -1,11 +1,11 @@
-// What live readings cost at Meta: requests and operations that reach a simulated Graph API over HTTP.
+// Counts the requests and operations with which live reads reach a simulated Graph API over HTTP.
 
 import { createSimulator, type Simulator } from '../../../src/simulator/simulator.ts';
-import { askAtOnce } from '../at-once.ts';
+import { sendAtOnce } from '../simultaneous.ts';
 import { startGateway } from '../contestants.ts';
 import { type GraphTenant, openGraphFleet } from '../graph-fleet.ts';
 import { inTurn, toRange } from '../in-turn.ts';
-import { type Answer, ask, toGraphQLQuestion } from '../shapes.ts';
+import { type BenchResponse, send, toGraphQLRequest } from '../shapes.ts';
 import type { StartedProcess } from '../started-process.ts';
 import {
   atLeast,
@@ -16,7 +16,7 @@ import {
   type Workbench,
 } from './section.ts';
 
-/** Numbers in one question to the gateway: it takes at most 30 aliases. */
+/** Numbers in one request: the gateway accepts at most 30 aliases. */
 const maxAliases = 30;
 const sizes = [1, 25, 50, 200];
 const wabaCounts = [1, 5, 50];
@@ -27,7 +27,7 @@ const names = {
   all: 'economy, HTTP requests to Graph for 25 numbers of one WABA',
   alone: 'economy, Graph calls for health alone',
   more: 'economy, operations at Graph beyond the fewest, all fleets together',
-  crowd: `economy, upstream reads for ${simultaneous} simultaneous refreshes over ${processes} processes`,
+  simultaneous: `economy, upstream reads for ${simultaneous} simultaneous refreshes over ${processes} processes`,
   live: `economy, how many of these ${simultaneous} were answered live`,
 };
 
@@ -36,13 +36,13 @@ export const economy: Section = {
     atMost(2, names.all),
     atMost(1, names.alone),
     atMost(0, names.more),
-    atMost(1, names.crowd),
+    atMost(1, names.simultaneous),
     atLeast(simultaneous, names.live),
   ],
   measure: countGraphCalls,
 };
 
-async function countGraphCalls({ openFleet, tell }: Workbench): Promise<Findings> {
+async function countGraphCalls({ openFleet, log }: Workbench): Promise<Findings> {
   await using made = new AsyncDisposableStack();
   const database = await openFleet();
   const simulator = made.use(createSimulator());
@@ -54,30 +54,30 @@ async function countGraphCalls({ openFleet, tell }: Workbench): Promise<Findings
   const [gateway] = gateways;
   if (gateway === undefined) throw new Error('No gateway was started.');
   const counts = await inTurn(wabaCounts, async (wabas) => {
-    tell(`Graph economy: fleets over ${wabas} WABAs`);
+    log(`Graph economy: fleets over ${wabas} WABAs`);
     const tenant = await fleet.addTenant({ numbers: Math.max(...sizes), wabas });
     return await inTurn(sizes, (size) => refreshAll(gateway, simulator, tenant, size));
   });
   const all = counts.flat();
   const tenant = await fleet.addTenant({ numbers: 2, wabas: 1 });
   const alone = await refreshHealthAlone(gateway, simulator, tenant);
-  tell(`Graph economy: ${simultaneous} refreshes at once`);
-  const crowd = await refreshAtOnce(gateways, simulator, tenant);
+  log(`Graph economy: ${simultaneous} refreshes at once`);
+  const together = await refreshAtOnce(gateways, simulator, tenant);
   const contract = all.find(({ size, wabas }) => size === 25 && wabas === 1);
   return {
     measurements: [
       { name: names.all, value: contract?.requests ?? Number.NaN },
       { name: names.alone, value: alone.operations },
       { name: names.more, value: all.reduce((sum, it) => sum + it.operations - it.fewest, 0) },
-      { name: names.crowd, value: crowd.operations },
-      { name: names.live, value: crowd.live },
+      { name: names.simultaneous, value: together.operations },
+      { name: names.live, value: together.live },
     ],
-    tables: [toFleetTable(all), toHealthTable(alone, crowd)],
+    tables: [toFleetTable(all), toHealthTable(alone, together)],
     notes: [
-      'All numbers of a fleet have the same token: those with different ones cannot share a batch.',
-      `A question asks for at most ${maxAliases} numbers, the most aliases that the gateway takes; the next one starts when it is answered.`,
-      ...(crowd.live < simultaneous
-        ? [`The other simultaneous refreshes answered: ${crowd.others}.`]
+      'All numbers of a fleet have the same access token: numbers with different ones cannot share a batch.',
+      `A request asks for at most ${maxAliases} numbers, the limit of aliases; requests are sent one after the other.`,
+      ...(together.live < simultaneous
+        ? [`The other simultaneous refreshes were answered: ${together.others}.`]
         : []),
     ],
   };
@@ -92,12 +92,13 @@ interface Count {
 interface FleetCount extends Count {
   readonly size: number;
   readonly wabas: number;
-  readonly questions: number;
-  /** Operations: one for each phone and profile, and one for each WABA of a question. */
+  /** To the gateway. */
+  readonly queries: number;
+  /** Operations: one for each phone and profile, and one for each WABA of a query. */
   readonly fewest: number;
 }
 
-/** The first `size` numbers of the tenant, all blocks live. */
+/** Reads all blocks of the first `size` numbers of the tenant live. */
 async function refreshAll(
   gateway: StartedProcess,
   simulator: Simulator,
@@ -115,8 +116,8 @@ async function refreshAll(
     const fields = part.map(
       (id, index) => `n${index}: number(id: "${id}", refresh: true) { ...All }`,
     );
-    const question = toGraphQLQuestion(`{ ${fields.join(' ')} } ${fragment}`, { 'x-api-key': key });
-    const { text } = await ask(gateway.url, question);
+    const query = toGraphQLRequest(`{ ${fields.join(' ')} } ${fragment}`, { 'x-api-key': key });
+    const { text } = await send(gateway.url, query);
     assertLive(text, part.length * 3);
   });
   const wabasOf = (part: readonly string[]) => Math.min(part.length, wabaIds.length);
@@ -124,20 +125,20 @@ async function refreshAll(
     ...toCount(simulator),
     size,
     wabas: Math.min(size, wabaIds.length),
-    questions: parts.length,
+    queries: parts.length,
     fewest: parts.reduce((sum, part) => sum + part.length * 2 + wabasOf(part), 0),
   };
 }
 
 function toFleetTable(counts: readonly FleetCount[]): Table {
-  // A fleet that is smaller than its WABAs are many is the same as one with fewer of them.
+  // A fleet with fewer numbers than WABAs uses only as many WABAs as it has numbers.
   const different = new Map(counts.map((count) => [`${count.size} ${count.wabas}`, count]));
   return {
     title: 'Calls that reached Graph for all blocks of a fleet',
     columns: [
       'numbers',
       'WABAs',
-      'questions to the gateway',
+      'requests to the gateway',
       'HTTP requests',
       'operations in them',
       'fewest operations',
@@ -145,10 +146,10 @@ function toFleetTable(counts: readonly FleetCount[]): Table {
     ],
     rows: [...different.values()]
       .toSorted((one, other) => one.size - other.size || one.wabas - other.wabas)
-      .map(({ size, wabas, questions, requests, operations, fewest }) => [
+      .map(({ size, wabas, queries, requests, operations, fewest }) => [
         size,
         wabas,
-        questions,
+        queries,
         requests,
         operations,
         fewest,
@@ -157,14 +158,14 @@ function toFleetTable(counts: readonly FleetCount[]): Table {
   };
 }
 
-function toHealthTable(alone: Count, crowd: Count): Table {
-  const ofCrowd = `one number, ${simultaneous} requests, ${processes} processes`;
+function toHealthTable(alone: Count, together: Count): Table {
+  const title = `one number, ${simultaneous} requests, ${processes} processes`;
   return {
     title: 'Calls that reached Graph for health',
-    columns: ['live readings', 'HTTP requests', 'operations in them'],
+    columns: ['live reads', 'HTTP requests', 'operations in them'],
     rows: [
       ['one number, health alone', alone.requests, alone.operations],
-      [ofCrowd, crowd.requests, crowd.operations],
+      [title, together.requests, together.operations],
     ],
   };
 }
@@ -175,50 +176,50 @@ async function refreshHealthAlone(
   tenant: GraphTenant,
 ): Promise<Count> {
   simulator.clearCalls();
-  const { text } = await ask(gateway.url, toHealthQuestion(tenant, 0));
+  const { text } = await send(gateway.url, toHealthRequest(tenant, 0));
   assertLive(text, 1);
   return toCount(simulator);
 }
 
-interface Crowd extends Count {
+interface SimultaneousCount extends Count {
   readonly live: number;
-  /** The other answers, by status. */
+  /** The other responses, by status. */
   readonly others: string;
 }
 
-// Graph answers once all questions have been sent, so that they are simultaneous however slow the machine is.
+// The simulator responds only after all requests were sent, so they are simultaneous however slow the machine is.
 async function refreshAtOnce(
   gateways: readonly StartedProcess[],
   simulator: Simulator,
   tenant: GraphTenant,
-): Promise<Crowd> {
+): Promise<SimultaneousCount> {
   simulator.clearCalls();
   const hold = simulator.hold(tenant.phoneNumberIds[1] ?? '');
-  const crowd = askAtOnce(
+  const { sent, responses } = sendAtOnce(
     toRange(simultaneous).map((index) => gateways[index % gateways.length]?.url ?? ''),
-    toHealthQuestion(tenant, 1),
+    toHealthRequest(tenant, 1),
   );
-  await crowd.sent;
+  await sent;
   hold.release();
-  const answers = await crowd.answers;
+  const received = await responses;
   const others = Map.groupBy(
-    answers.filter((answer) => !isLive(answer)),
+    received.filter((response) => !isLive(response)),
     ({ status, text }) => `${status} ${/"code":"\w+"/.exec(text)?.[0] ?? text.slice(0, 100)}`,
   );
   return {
     ...toCount(simulator),
-    live: answers.filter(isLive).length,
+    live: received.filter(isLive).length,
     others: [...others].map(([what, ofThem]) => `${ofThem.length} times ${what}`).join('; '),
   };
 }
 
-function isLive({ text }: Pick<Answer, 'text'>): boolean {
+function isLive({ text }: Pick<BenchResponse, 'text'>): boolean {
   return text.includes('"source":"LIVE"');
 }
 
-function toHealthQuestion({ key, ids }: GraphTenant, index: number) {
+function toHealthRequest({ key, ids }: GraphTenant, index: number) {
   const query = `{ number(id: "${ids[index]}", refresh: true) { health { sendable freshness { source } } } }`;
-  return toGraphQLQuestion(query, { 'x-api-key': key });
+  return toGraphQLRequest(query, { 'x-api-key': key });
 }
 
 function assertLive(text: string, times: number): void {

@@ -1,4 +1,4 @@
-// What the process itself costs: the time from its start to its readiness, and its memory under load.
+// Measures the time from start to ready, and the memory under load.
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { startWriter } from '../changes.ts';
@@ -6,7 +6,7 @@ import { startGateway } from '../contestants.ts';
 import type { BenchDatabase } from '../databases.ts';
 import { inTurn, toRange } from '../in-turn.ts';
 import { putUnderLoad } from '../load.ts';
-import { shapes, toQuestion } from '../shapes.ts';
+import { shapes, toRequest } from '../shapes.ts';
 import { readMemoryParts, type MemoryParts } from '../heap.ts';
 import { toMedian, toRounded, toSpread } from '../statistics.ts';
 import {
@@ -18,7 +18,7 @@ import {
   type Workbench,
 } from './section.ts';
 
-const asked = toRange(999).map((index) => index + 1);
+const tenants = toRange(999).map((index) => index + 1);
 
 const startName = 'footprint, seconds from start to ready';
 const growthName = 'footprint, memory of the last third against the second';
@@ -35,14 +35,14 @@ export const footprint: Section = {
   measure: measureFootprint,
 };
 
-async function measureFootprint({ openFleet, quick, tell }: Workbench): Promise<Findings> {
+async function measureFootprint({ openFleet, quick, log }: Workbench): Promise<Findings> {
   const database = await openFleet();
-  tell('start to ready');
+  log('start to ready');
   const starts = await inTurn(
     toRange(quick ? 2 : 7),
-    async () => (await toReadyMs(database)) / 1_000,
+    async () => (await measureReadyMs(database)) / 1_000,
   );
-  const { course, parts } = await measureMemory(database, toSeconds(quick), tell);
+  const { course, parts } = await measureMemory(database, toSeconds(quick), log);
   return {
     measurements: [
       toMeasurement(startName, toSpread(starts)),
@@ -51,7 +51,7 @@ async function measureFootprint({ openFleet, quick, tell }: Workbench): Promise<
     ],
     tables: [
       {
-        title: 'Memory in the course of the load, MB',
+        title: 'Memory during the load, MB',
         columns: course.map((_, index) => String(index + 1)),
         rows: [course.map(toRounded)],
       },
@@ -61,12 +61,12 @@ async function measureFootprint({ openFleet, quick, tell }: Workbench): Promise<
   };
 }
 
-/** From the start of the process to the first good answer of /readyz. */
-async function toReadyMs(database: BenchDatabase): Promise<number> {
+/** From the start of the process to the first 200 of /readyz. */
+async function measureReadyMs(database: BenchDatabase): Promise<number> {
   await using gateway = await startGateway(database);
   const announcedAt = performance.now();
   for (;;) {
-    // oxlint-disable-next-line no-await-in-loop -- asks until it is ready
+    // oxlint-disable-next-line no-await-in-loop -- polls
     const response = await fetch(`${gateway.url}/readyz`);
     if (response.status === 200) return gateway.startMs + performance.now() - announcedAt;
     if (performance.now() - announcedAt > 10_000) throw new Error('The gateway is not ready.');
@@ -76,36 +76,36 @@ async function toReadyMs(database: BenchDatabase): Promise<number> {
 }
 
 interface Memory {
-  /** MB at the end of each of some equal parts of the load. */
+  /** MB at the end of each part of the load; the parts are equally long. */
   readonly course: readonly number[];
   /** At the end. */
   readonly parts: MemoryParts;
 }
 
-/** Under questions of all shapes, while the data changes. */
+/** Under requests of all shapes, while the data changes. */
 async function measureMemory(
   database: BenchDatabase,
   seconds: number,
-  tell: (text: string) => void,
+  log: (text: string) => void,
 ): Promise<Memory> {
   const parts = seconds < 60 ? 3 : 12;
-  tell(`memory: ${seconds} seconds of load`);
+  log(`memory: ${seconds} seconds of load`);
   await using made = new AsyncDisposableStack();
   const gateway = made.use(await startGateway(database));
-  const writer = made.use(await startWriter(database, asked));
+  const writer = made.use(await startWriter(database, tenants));
   await writer.setPace(2);
-  const questions = asked.flatMap((place) => shapes.map((shape) => toQuestion(shape, place)));
+  const requests = tenants.flatMap((place) => shapes.map((shape) => toRequest(shape, place)));
   const course = await inTurn(toRange(parts), async () => {
     const part = Math.max(1, Math.round(seconds / parts));
-    await putUnderLoad({ url: gateway.url, questions, connections: 32, seconds: part });
-    return gateway.toMemoryMb();
+    await putUnderLoad({ url: gateway.url, requests, connections: 32, seconds: part });
+    return gateway.readMemoryMb();
   });
   return { course, parts: await readMemoryParts(await gateway.openInspector()) };
 }
 
 function toPartsTable({ resident, young, old, live, external }: MemoryParts): Table {
   return {
-    title: 'Where the memory is after that, MB',
+    title: 'Memory after the load by kind, MB',
     columns: [
       'resident',
       'young generation',

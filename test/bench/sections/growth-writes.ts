@@ -1,38 +1,38 @@
-// What the change feed costs those who write: changes a second by several writers with the triggers that notify, and
-// without them. NOTIFY lets only one transaction at a time commit, so it matters how long a commit takes.
+// Measures what the change feed costs writers: changes per second with and without the triggers that notify. NOTIFY serialises
+// commits, so the duration of a commit matters.
 
 import { Client } from 'pg';
-import { withoutAnnouncers } from '../announcers.ts';
+import { withoutNotifyTriggers } from '../notify-triggers.ts';
 import { startGateway } from '../contestants.ts';
 import { type BenchDatabase, givenServer, openBenchServer, withOwner } from '../databases.ts';
 import { toNumberId } from '../fleet.ts';
 import { inTurn, toRange } from '../in-turn.ts';
 import { seed } from '../seed.ts';
-import { ask, toQuestion } from '../shapes.ts';
+import { send, toRequest } from '../shapes.ts';
 import { toMedian, toRounded } from '../statistics.ts';
 import type { Cell, Findings, Workbench } from './section.ts';
 
-/** Processes that listen. */
+/** Listening processes. */
 const gateways = 2;
 const tenants = 1_000;
 
 export async function measureWrites(workbench: Workbench): Promise<Findings> {
-  const { quick, tell, openFleet } = workbench;
-  tell('growth: writes with and without the change feed');
-  const waits = givenServer ? 'as the server is set up' : 'no';
+  const { quick, log, openFleet } = workbench;
+  log('growth: writes with and without the change feed');
+  const waits = givenServer ? 'as configured' : 'no';
   const rows = [...(await measureDatabase(await openFleet(), waits, quick))];
   if (!quick && !givenServer) rows.push(...(await measureWithFlush()));
   return {
     measurements: [],
     tables: [
       {
-        title: `Changes of one row a second by some writers, ${gateways} gateways listening`,
+        title: `Single-row changes per second, ${gateways} gateways listening`,
         columns: ['commits wait for the disk', 'writers', 'with the feed', 'without', 'ratio'],
         rows,
       },
     ],
     notes: [
-      'The writers run inside the bench, on the same cores as everything else: what they reach is no limit of PostgreSQL.',
+      'The writers run in the process of the bench, on the same cores as everything else; PostgreSQL alone can do more.',
     ],
   };
 }
@@ -53,14 +53,14 @@ async function measureDatabase(
   await using made = new AsyncDisposableStack();
   await inTurn(toRange(gateways), async () => {
     const { url } = made.use(await startGateway(database));
-    // So that it has begun to listen.
-    await ask(url, toQuestion('thin', 1));
+    // Waits until it listens.
+    await send(url, toRequest('thin', 1));
   });
   return await withOwner(database, async (owner) => {
     return await inTurn(quick ? [8] : [1, 8, 32], async (count) => {
       const rounds = await inTurn(toRange(quick ? 1 : 3), async () => {
         const withFeed = await write(database, count, seconds);
-        const without = await withoutAnnouncers(owner, () => write(database, count, seconds));
+        const without = await withoutNotifyTriggers(owner, () => write(database, count, seconds));
         return { withFeed, without };
       });
       const ratio = toMedian(rounds.map(({ withFeed, without }) => withFeed / without));
@@ -73,7 +73,7 @@ async function measureDatabase(
   });
 }
 
-/** Changes a second, each of one number and committed by itself. */
+/** Changes per second, each of one number in a transaction of its own. */
 async function write(
   { ownerUrl }: BenchDatabase,
   writers: number,
@@ -94,7 +94,7 @@ async function write(
   }
 }
 
-/** Each writer has tenants of its own, so that none waits for another's row. */
+/** Each writer has its own tenants, so that none waits for the row of another. */
 async function writeUntil(
   client: Client,
   index: number,

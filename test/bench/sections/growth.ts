@@ -1,6 +1,5 @@
-// What a larger neighbourhood and a larger tenant cost: the list of 25 numbers among few and among many, and the time
-// for each number of a large tenant. One question at a time, so that nothing waits in a queue, and each is answered in
-// PostgreSQL. What more tenants, processes and writers do stands in growth-crowd.ts and growth-writes.ts.
+// Measures what a larger fleet and a larger tenant cost: the list of 25 numbers among few and among many, and the time for
+// each number of a large tenant. Requests are sent one at a time, with the cache off.
 
 import { startWriter, type Writer } from '../changes.ts';
 import { startGateway, uncachedName } from '../contestants.ts';
@@ -10,10 +9,10 @@ import { inTurn, toRange } from '../in-turn.ts';
 import { putUnderLoad, type Sample } from '../load.ts';
 import { measureInRounds } from '../rounds.ts';
 import { seed } from '../seed.ts';
-import { toQuestion } from '../shapes.ts';
+import { toRequest } from '../shapes.ts';
 import type { StartedProcess } from '../started-process.ts';
 import { toMedian, toRatios, toRounded } from '../statistics.ts';
-import { measureCrowd } from './growth-crowd.ts';
+import { measureConcurrency } from './growth-concurrency.ts';
 import { measureWrites } from './growth-writes.ts';
 import {
   atMost,
@@ -27,9 +26,9 @@ import {
 } from './section.ts';
 
 const limit = 1.2;
-const askedTenants = 40;
-const fewNumbers = askedTenants * tenantSize;
-/** Without and with `quick`: 1,000,000 take minutes to be seeded. */
+const maxTenants = 40;
+const fewNumbers = maxTenants * tenantSize;
+/** Seeding 1,000,000 takes minutes. */
 const toManyNumbers = (quick: boolean): number => (quick ? 35_000 : 1_000_000);
 
 const toNeighboursName = (quick: boolean): string =>
@@ -43,9 +42,9 @@ export const growth: Section = {
 
 async function measureGrowth(workbench: Workbench): Promise<Findings> {
   const parts = {
-    'growth of the neighbourhood': measureNeighbours,
+    'growth of the fleet': measureNeighbours,
     'growth of a tenant': measureLargeTenant,
-    'growth of the crowd': measureCrowd,
+    'growth of tenants and processes': measureConcurrency,
     'the cost of the change feed': measureWrites,
   };
   return combine(
@@ -63,13 +62,13 @@ interface Subject {
 
 async function measureNeighbours(workbench: Workbench): Promise<Findings> {
   await using made = new AsyncDisposableStack();
-  const { quick, tell } = workbench;
+  const { quick, log } = workbench;
   const counts = [...(quick ? [] : [tenantSize, 35_000]), fewNumbers, toManyNumbers(quick)];
   const subjects = await inTurn(counts, (numbers) => openNeighbours(workbench, numbers, made));
-  tell('growth: neighbours');
+  log('growth: neighbours');
   const samples = await measureInRounds(subjects, quick ? 2 : 7, async (subject) => {
     await subject.writer.setPace(10);
-    const sample = await askOneByOne(subject, quick ? 1 : 3);
+    const sample = await loadSequentially(subject, quick ? 1 : 3);
     await subject.writer.setPace(0);
     return sample;
   });
@@ -78,16 +77,16 @@ async function measureNeighbours(workbench: Workbench): Promise<Findings> {
   const ratios = toRatios(p50(toManyNumbers(quick)), p50(fewNumbers));
   return {
     measurements: [toMeasurement(toNeighboursName(quick), ratios)],
-    tables: [toTable('Growth of the neighbourhood', samples, () => tenantSize)],
+    tables: [toTable('Growth of the fleet', samples, () => tenantSize)],
     notes: quick
-      ? ['Among 35,000 numbers instead of 1,000,000: the large database is seeded without --quick.']
+      ? ['Measured among 35,000 numbers instead of 1,000,000, which are seeded without --quick.']
       : [],
   };
 }
 
-/** A database of so many numbers, or the fleet, and a gateway that is asked for up to 40 of its tenants. */
+/** A database of this many numbers, and a gateway that serves up to 40 of its tenants. */
 async function openNeighbours(
-  { server, tell, openFleet }: Workbench,
+  { server, log, openFleet }: Workbench,
   numbers: number,
   made: AsyncDisposableStack,
 ): Promise<Subject & { readonly writer: Writer }> {
@@ -97,15 +96,15 @@ async function openNeighbours(
     return { name: toTitle(numbers), gateway, places, writer };
   };
   const tenants = numbers / tenantSize;
-  const asked = Math.min(tenants, askedTenants);
-  const places = toRange(asked).map((index) => (index + 1) * Math.floor(tenants / asked));
+  const used = Math.min(tenants, maxTenants);
+  const places = toRange(used).map((index) => (index + 1) * Math.floor(tenants / used));
   if (numbers === 35_000) {
     return await open(
       await openFleet(),
-      toRange(asked).map((index) => index + 1),
+      toRange(used).map((index) => index + 1),
     );
   }
-  tell(`growth: seeding ${numbers.toLocaleString('en')} numbers`);
+  log(`growth: seeding ${numbers.toLocaleString('en')} numbers`);
   const database = await server.createDatabase();
   await seed(database, { tenants, keyed: places, large: false });
   return await open(database, places);
@@ -115,9 +114,9 @@ function toTitle(numbers: number): string {
   return `25 among ${numbers.toLocaleString('en')}`;
 }
 
-async function measureLargeTenant({ openFleet, quick, tell }: Workbench): Promise<Findings> {
+async function measureLargeTenant({ openFleet, quick, log }: Workbench): Promise<Findings> {
   await using made = new AsyncDisposableStack();
-  tell('growth: a large tenant');
+  log('growth: a large tenant');
   const database = await openFleet();
   const places = { '25 numbers': 1, '10,000 numbers': largeTenant };
   const writer = made.use(await startWriter(database, Object.values(places)));
@@ -129,9 +128,9 @@ async function measureLargeTenant({ openFleet, quick, tell }: Workbench): Promis
     places: [place],
   }));
   const samples = await measureInRounds(subjects, quick ? 1 : 5, async (subject) => {
-    // Ten thousand take a while, and the first time longer.
+    // A list of 10,000 is slow, and slower at first.
     const seconds = toSize(subject.name) === tenantSize ? 1 : 4;
-    return await askOneByOne(subject, quick ? seconds : 2 * seconds);
+    return await loadSequentially(subject, quick ? seconds : 2 * seconds);
   });
   const each = (name: string) =>
     samples.get(name)?.map((sample) => sample.p50Ms / toSize(name)) ?? [];
@@ -147,9 +146,9 @@ function toSize(name: string): number {
   return name === '25 numbers' ? tenantSize : largeTenantSize;
 }
 
-async function askOneByOne({ gateway, places }: Subject, seconds: number): Promise<Sample> {
-  const questions = places.map((place) => toQuestion('list', place));
-  return await putUnderLoad({ url: gateway.url, questions, connections: 1, seconds });
+async function loadSequentially({ gateway, places }: Subject, seconds: number): Promise<Sample> {
+  const requests = places.map((place) => toRequest('list', place));
+  return await putUnderLoad({ url: gateway.url, requests, connections: 1, seconds });
 }
 
 function toTable(

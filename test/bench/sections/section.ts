@@ -1,42 +1,42 @@
-// Owns what a section of the bench is given and what it answers.
+// The interface of a section of the bench: what it gets and what it returns.
 
 import type { BenchDatabase, BenchServer } from '../databases.ts';
 import { type Spread, toRounded } from '../statistics.ts';
 
 export interface Workbench {
   readonly server: BenchServer;
-  /** Under two minutes for everything. */
+  /** All sections together take under two minutes. */
   readonly quick: boolean;
-  /** 1,000 tenants of 25 numbers and one of 10,000; seeded when it is first asked for. */
+  /** 1,000 tenants of 25 numbers and one of 10,000; seeded at the first call. */
   openFleet(): Promise<BenchDatabase>;
-  /** Tells a person what goes on. */
-  tell(text: string): void;
+  /** Prints progress to standard error. */
+  log(text: string): void;
 }
 
-/** What is to be reached. Declared before anything is measured, so that what could not be measured is missed. */
+/** A bar before it is measured. All goals are declared first, so that one without a measurement is reported as missing. */
 export interface Goal {
   readonly name: string;
   readonly comparison: '>=' | '<=';
   readonly limit: number;
 }
 
-/** The figure for the goal of this name. */
+/** The figure of the goal with this name. */
 export interface Measurement {
   readonly name: string;
   readonly value: number;
-  /** Lowest and highest of the rounds, where there are several. */
+  /** Lowest and highest round, if there are several. */
   readonly spread?: readonly [number, number];
-  /** Why the figure proves nothing, whatever it is. */
+  /** Why the figure proves nothing. */
   readonly flaw?: string;
 }
 
 export interface Bar {
   readonly name: string;
-  /** Null for what could not be measured. */
+  /** Null if it could not be measured. */
   readonly measured: number | null;
   /** A comparison with a number, for example `>= 1.25`. */
   readonly bar: string;
-  /** False for what could not be measured, or not without a flaw. */
+  /** False if it could not be measured, or has a flaw. */
   readonly holds: boolean;
 }
 
@@ -51,14 +51,14 @@ export interface Table {
 export interface Findings {
   readonly measurements: readonly Measurement[];
   readonly tables: readonly Table[];
-  /** What was left out, or should be known when the figures are read. */
+  /** What was left out, and what a reader of the figures should know. */
   readonly notes: readonly string[];
 }
 
 export interface Section {
-  /** With `quick`, goals that take too long are replaced by smaller ones, under names that say so. */
+  /** `quick` replaces goals that take too long by smaller ones, under names that say so. */
   toGoals(quick: boolean): readonly Goal[];
-  /** Throws when nothing could be measured. */
+  /** Throws if nothing could be measured. */
   measure(workbench: Workbench): Promise<Findings>;
 }
 
@@ -72,20 +72,17 @@ export function combine(findings: readonly Findings[]): Findings {
   };
 }
 
-/**
- * What goes wrong in one part of the bench is told, and ends the process with 1, but the other parts are still worth
- * their time; the bars of this one are shown as missing.
- */
+/** Runs one part. If it fails, its bars are reported as missing and the exit code becomes 1, but the bench goes on. */
 export async function attempt(
   name: string,
-  { tell }: Pick<Workbench, 'tell'>,
+  { log }: Pick<Workbench, 'log'>,
   work: () => Promise<Findings>,
 ): Promise<Findings> {
   try {
     return await work();
   } catch (error) {
     const note = `${name} could not be measured: ${String(error)}`;
-    tell(note);
+    log(note);
     process.exitCode = 1;
     return { ...nothingFound, notes: [note] };
   }
@@ -104,13 +101,13 @@ export function toMeasurement(name: string, { median, lowest, highest }: Spread)
   return { name, value: median, spread: [toRounded(lowest), toRounded(highest)] };
 }
 
-/** Throws for a measurement that no goal asks for: it would vanish. */
+/** Throws for a measurement without a goal. */
 export function toBars(
   goals: readonly Goal[],
   measurements: readonly Measurement[],
 ): readonly Bar[] {
   const stray = measurements.find(({ name }) => !goals.some((goal) => goal.name === name));
-  if (stray !== undefined) throw new Error(`Nothing is to be reached by ${stray.name}.`);
+  if (stray !== undefined) throw new Error(`There is no goal for the measurement ${stray.name}.`);
   return goals.map(({ name, comparison, limit }) => {
     const bar = `${comparison} ${limit}`;
     const found = measurements.find((measurement) => measurement.name === name);

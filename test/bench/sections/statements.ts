@@ -1,5 +1,4 @@
-// How many SQL statements a question costs, whatever it selects and however many numbers there are: counted in a gateway
-// inside this process.
+// Counts the SQL statements of each selection for a small and a large fleet, with a gateway inside this process.
 
 import { readEnvironment, toConfig } from '../../../src/config.ts';
 import { openDatabase } from '../../../src/database/database.ts';
@@ -8,7 +7,7 @@ import { createTelemetry } from '../../../src/telemetry.ts';
 import { encryptionKeys, pepper } from '../databases.ts';
 import { largeTenant, toNumberId, toTenantKey } from '../fleet.ts';
 import { inTurn, toRange } from '../in-turn.ts';
-import { type Question, shapes, toGraphQLQuestion, toQuestion } from '../shapes.ts';
+import { type BenchRequest, shapes, toGraphQLRequest, toRequest } from '../shapes.ts';
 import { atMost, type Findings, type Section, type Workbench } from './section.ts';
 
 const one = 1;
@@ -19,8 +18,8 @@ export const statements: Section = {
   measure: countStatements,
 };
 
-async function countStatements({ openFleet, tell }: Workbench): Promise<Findings> {
-  tell('statements');
+async function countStatements({ openFleet, log }: Workbench): Promise<Findings> {
+  log('statements');
   const { url } = await openFleet();
   let executed = 0;
   const telemetry = createTelemetry({ level: 'silent' });
@@ -33,18 +32,18 @@ async function countStatements({ openFleet, tell }: Workbench): Promise<Findings
       DATABASE_URL: url,
       ENCRYPTION_KEYS: encryptionKeys,
       API_KEY_PEPPER: pepper,
-      // What is answered from memory takes none.
+      // A cached response takes no statement.
       ANSWER_CACHE_MB: '0',
     }),
   );
   await using gateway = await createGateway(config, { database, telemetry });
-  const count = async (question: Question): Promise<number> => {
+  const count = async (request: BenchRequest): Promise<number> => {
     executed = 0;
-    await answer(gateway, question);
+    await send(gateway, request);
     return executed;
   };
-  // What a process does once in its life is not part of a question.
-  await count(toQuestion('thin', one));
+  // Excludes statements that a process runs only once.
+  await count(toRequest('thin', one));
   const rows = await inTurn(listSelections(), async ({ name, few, many }) => {
     return [name, await count(few), await count(many)] as const;
   });
@@ -53,21 +52,19 @@ async function countStatements({ openFleet, tell }: Workbench): Promise<Findings
     measurements: [{ name: grownName, value: grown }],
     tables: [
       {
-        title: 'SQL statements of a question, but for begin and commit',
+        title: 'SQL statements per request, without begin and commit',
         columns: ['selection', 'small fleet', 'large fleet'],
         rows,
       },
     ],
-    notes: [
-      'Authentication is one of the statements, and so is taking on the tenant and its role.',
-    ],
+    notes: ['Authentication is one of the statements, and so is setting tenant and role.'],
   };
 }
 
 interface Selection {
   readonly name: string;
-  readonly few: Question;
-  readonly many: Question;
+  readonly few: BenchRequest;
+  readonly many: BenchRequest;
 }
 
 function listSelections(): readonly Selection[] {
@@ -79,18 +76,18 @@ function listSelections(): readonly Selection[] {
         shape.endsWith('list') || shape === 'thin'
           ? `${shape}: 25, 10,000 numbers`
           : `${shape}: of 25, 10,000`,
-      few: toQuestion(shape, one),
-      many: toQuestion(shape, largeTenant),
+      few: toRequest(shape, one),
+      many: toRequest(shape, largeTenant),
     })),
     {
       name: 'all of meta: 25, 10,000 numbers',
-      few: toGraphQLQuestion(everything, toKey(one)),
-      many: toGraphQLQuestion(everything, toKey(largeTenant)),
+      few: toGraphQLRequest(everything, toKey(one)),
+      many: toGraphQLRequest(everything, toKey(largeTenant)),
     },
     {
       name: 'number(id) once, 25 times',
-      few: toGraphQLQuestion(toAliases(1), toKey(one)),
-      many: toGraphQLQuestion(toAliases(25), toKey(one)),
+      few: toGraphQLRequest(toAliases(1), toKey(one)),
+      many: toGraphQLRequest(toAliases(25), toKey(one)),
     },
   ];
 }
@@ -107,8 +104,11 @@ function toAliases(count: number): string {
   return `{ ${fields.join(' ')} }`;
 }
 
-/** Throws for anything but a good answer. */
-async function answer(gateway: Gateway, { method, path, headers, body }: Question): Promise<void> {
+/** Throws unless the response is 200 without errors. */
+async function send(
+  gateway: Gateway,
+  { method, path, headers, body }: BenchRequest,
+): Promise<void> {
   const request = new Request(new URL(path, 'http://gateway.bench'), {
     method,
     headers,

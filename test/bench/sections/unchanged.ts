@@ -1,12 +1,11 @@
-// The same question again and again while nothing changes: the gateway against node:http that has the answer's bytes in
-// memory.
+// Compares the gateway with node:http, which has the response's bytes in memory, on a repeated request while nothing changes.
 
 import { gatewayName, startGateway } from '../contestants.ts';
 import { inTurn } from '../in-turn.ts';
 import { putUnderLoad } from '../load.ts';
 import { measureInRounds, sampleColumns, toRow, toThroughputs } from '../rounds.ts';
 import { writeScratch } from '../scratch.ts';
-import { ask, type Question, type Shape, shapes, toQuestion } from '../shapes.ts';
+import { type BenchRequest, send, type Shape, shapes, toRequest } from '../shapes.ts';
 import { startProcess, type StartedProcess } from '../started-process.ts';
 import { toRatios } from '../statistics.ts';
 import { atLeast, type Findings, type Section, toMeasurement, type Workbench } from './section.ts';
@@ -20,16 +19,16 @@ export const unchanged: Section = {
   measure: measureUnchanged,
 };
 
-async function measureUnchanged({ openFleet, quick, tell }: Workbench): Promise<Findings> {
+async function measureUnchanged({ openFleet, quick, log }: Workbench): Promise<Findings> {
   await using made = new AsyncDisposableStack();
   const gateway = made.use(await startGateway(await openFleet()));
   const memory = made.use(await startMemory(gateway));
   const contestants = [gateway, memory];
   const found = await inTurn(shapes, async (shape) => {
-    tell(`unchanged data: ${shape}`);
-    const questions = [toQuestion(shape, 1)];
+    log(`unchanged data: ${shape}`);
+    const requests = [toRequest(shape, 1)];
     const run = async ({ url }: StartedProcess, seconds: number) =>
-      await putUnderLoad({ url, questions, connections, seconds });
+      await putUnderLoad({ url, requests, connections, seconds });
     if (!quick) await inTurn(contestants, (contestant) => run(contestant, 1));
     const samples = await measureInRounds(contestants, quick ? 1 : 5, (contestant) =>
       run(contestant, quick ? 1 : 3),
@@ -45,7 +44,7 @@ async function measureUnchanged({ openFleet, quick, tell }: Workbench): Promise<
     measurements: found.map(({ measurement }) => measurement),
     tables: [
       {
-        title: 'Unchanged data, one question repeated',
+        title: 'Unchanged data, one request repeated',
         columns: ['shape', 'contestant', ...sampleColumns],
         rows: found.flatMap(({ rows }) => rows),
       },
@@ -58,15 +57,15 @@ function toName(shape: Shape): string {
   return `unchanged data, ${shape}: against node:http`;
 }
 
-/** Throws when it does not answer with the gateway's bytes. */
+/** Throws if it does not respond with the gateway's bytes. */
 async function startMemory(gateway: StartedProcess): Promise<StartedProcess> {
-  const questions = shapes.map((shape) => [shape, toQuestion(shape, 1)] as const);
-  const answers = await inTurn(questions, async ([, question]) => {
-    const { status, headers, text } = await ask(gateway.url, question);
+  const requests = shapes.map((shape) => [shape, toRequest(shape, 1)] as const);
+  const responses = await inTurn(requests, async ([, request]) => {
+    const { status, headers, text } = await send(gateway.url, request);
     if (status !== 200) throw new Error(`The gateway answered ${status}: ${text}`);
-    return [toMemoryKey(question), { headers: toKept(headers), text }] as const;
+    return [toMemoryKey(request), { headers: withoutConnectionHeaders(headers), text }] as const;
   });
-  const path = await writeScratch('answers.json', JSON.stringify(Object.fromEntries(answers)));
+  const path = await writeScratch('responses.json', JSON.stringify(Object.fromEntries(responses)));
   const memory = await startProcess({
     name: memoryName,
     path: 'peers/memory.ts',
@@ -74,8 +73,8 @@ async function startMemory(gateway: StartedProcess): Promise<StartedProcess> {
     environment: {},
   });
   await inTurn(
-    questions,
-    async ([shape, question]) => await assertSameBytes(memory, shape, question, answers),
+    requests,
+    async ([shape, request]) => await assertSameBytes(memory, shape, request, responses),
   );
   return memory;
 }
@@ -83,23 +82,23 @@ async function startMemory(gateway: StartedProcess): Promise<StartedProcess> {
 async function assertSameBytes(
   memory: StartedProcess,
   shape: Shape,
-  question: Question,
-  answers: readonly (readonly [string, { readonly text: string }])[],
+  request: BenchRequest,
+  responses: readonly (readonly [string, { readonly text: string }])[],
 ): Promise<void> {
-  const { text } = await ask(memory.url, question);
-  const expected = answers.find(([key]) => key === toMemoryKey(question))?.[1].text;
+  const { text } = await send(memory.url, request);
+  const expected = responses.find(([key]) => key === toMemoryKey(request))?.[1].text;
   if (text === expected) return;
   await memory[Symbol.asyncDispose]();
-  throw new Error(`The answer from memory to ${shape} is not the gateway's: ${text}`);
+  throw new Error(`The response of node:http to ${shape} differs from the gateway's: ${text}`);
 }
 
-/** What tells questions apart. */
-function toMemoryKey({ method, path, headers, body }: Question): string {
+/** Identifies a request. */
+function toMemoryKey({ method, path, headers, body }: BenchRequest): string {
   return `${method} ${path} ${headers['x-api-key']} ${body}`;
 }
 
-// What belongs to a connection is its own; the rest is the same bytes too.
-function toKept(headers: Headers): Readonly<Record<string, string>> {
+// node:http sets these headers itself.
+function withoutConnectionHeaders(headers: Headers): Readonly<Record<string, string>> {
   const own = new Set(['connection', 'keep-alive', 'date', 'transfer-encoding', 'content-length']);
   return Object.fromEntries([...headers].filter(([name]) => !own.has(name)));
 }

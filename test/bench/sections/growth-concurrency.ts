@@ -1,12 +1,11 @@
-// What more tenants and more processes give: lists of tenants that are asked at once, by one process and by several on
-// one database.
+// Measures lists of several tenants at once, served by one process and by several processes on one database.
 
 import { availableParallelism } from 'node:os';
 import { type GatewayName, gatewayName, startGateway, uncachedName } from '../contestants.ts';
 import type { BenchDatabase } from '../databases.ts';
 import { inTurn, toRange } from '../in-turn.ts';
 import { putUnderLoad, type Sample } from '../load.ts';
-import { toQuestion } from '../shapes.ts';
+import { toRequest } from '../shapes.ts';
 import type { StartedProcess } from '../started-process.ts';
 import { toRounded } from '../statistics.ts';
 import { type Cell, type Findings, nothingFound, type Table, type Workbench } from './section.ts';
@@ -16,21 +15,21 @@ const processCounts = [1, 2, 4, 8];
 const connections = 32;
 const gateways: readonly GatewayName[] = [uncachedName, gatewayName];
 
-export async function measureCrowd({ openFleet, quick, tell }: Workbench): Promise<Findings> {
-  if (quick) return { ...nothingFound, notes: ['How tenants and processes add up was left out.'] };
+export async function measureConcurrency({ openFleet, quick, log }: Workbench): Promise<Findings> {
+  if (quick) return { ...nothingFound, notes: ['Several tenants and processes were left out.'] };
   const database = await openFleet();
-  tell('growth: tenants at once');
+  log('growth: tenants at once');
   const tenants = await inTurn(gateways, (name) => measureTenants(database, name));
-  tell('growth: processes on one database');
+  log('growth: processes on one database');
   const processes = await inTurn(gateways, (name) => measureProcesses(database, name));
   return {
     measurements: [],
     tables: [
-      toTable('Lists of tenants asked at once, one process', 'tenants', tenantCounts, tenants),
+      toTable('Lists of several tenants at once, one process', 'tenants', tenantCounts, tenants),
       toTable('Lists of 1,000 tenants, several processes', 'processes', processCounts, processes),
     ],
     notes: [
-      `The processes have the same ${availableParallelism()} cores, with PostgreSQL and the load generator on them too: where these are busy, more processes add nothing.`,
+      `All processes share ${availableParallelism()} cores with PostgreSQL and the load generator; while these are busy, more processes add nothing.`,
     ],
   };
 }
@@ -43,12 +42,12 @@ async function measureTenants(
   return await inTurn(tenantCounts, async (count) => {
     await load([gateway], count, 1);
     const [sample] = await load([gateway], count, 3);
-    if (sample === undefined) throw new Error('No gateway was asked.');
+    if (sample === undefined) throw new Error('No gateway was measured.');
     return sample;
   });
 }
 
-/** The sum of what they answer; the times are those of the slowest. */
+/** The sum of their throughputs; the times are those of the slowest. */
 async function measureProcesses(
   database: BenchDatabase,
   name: GatewayName,
@@ -75,10 +74,10 @@ async function load(
   tenants: number,
   seconds: number,
 ): Promise<readonly Sample[]> {
-  const questions = toRange(tenants).map((index) => toQuestion('list', index + 1));
+  const requests = toRange(tenants).map((index) => toRequest('list', index + 1));
   return await Promise.all(
     started.map(({ url }) =>
-      putUnderLoad({ url, questions, connections: connections / started.length, seconds }),
+      putUnderLoad({ url, requests, connections: connections / started.length, seconds }),
     ),
   );
 }
@@ -93,7 +92,7 @@ function toTable(
     title,
     columns: [
       counted,
-      ...['memory off', 'as shipped'].flatMap((how) => [`${how}, req/s`, 'p50 ms', 'p99 ms']),
+      ...['cache off', 'as shipped'].flatMap((how) => [`${how}, req/s`, 'p50 ms', 'p99 ms']),
     ],
     rows: counts.map((count, index): readonly Cell[] => [
       count,

@@ -7,7 +7,7 @@ import { type LoadResponse, startCallers, toTally } from './load.ts';
 import { openStage, type Stage, type StagedGateway } from './stage.ts';
 
 const kills = Number(process.env['KILLS'] ?? 80);
-// The deadline of a reading and the slack of its lease.
+// The deadline of a live read, and the slack of its lease.
 const leaseMs = 10_000;
 
 let stage: Stage;

@@ -68,7 +68,7 @@ test(
       return lowest(settled.slice(Math.ceil(half))) - lowest(settled.slice(0, Math.floor(half)));
     };
     const heap = growth(({ heapUsed }) => heapUsed) / megabyte;
-    const rss = growth(({ rss: resident }) => resident) / megabyte;
+    const rss = growth((sample) => sample.rss) / megabyte;
     const files = growth((sample) => sample.files);
     const timers = growth(({ resources }) => resources['Timeout'] ?? 0);
     expect(

@@ -14,7 +14,7 @@ import { createResponseCache, disabledResponseCache } from './http/response-cach
 import { createMetrics, type Metrics } from './metrics.ts';
 import { createNumbers, type Numbers } from './numbers/numbers.ts';
 import { createGraphClient } from './providers/meta/graph.ts';
-import type { LimitedFetchOptions } from './providers/meta/limited-fetch.ts';
+import type { LimitedFetchOptions } from './providers/limited-fetch.ts';
 import { createMetaProvider } from './providers/meta/meta.ts';
 import { createPilotStatusProvider } from './providers/pilot-status.ts';
 import { createRestEndpoint } from './rest/routes.ts';

@@ -1,39 +1,39 @@
-// Owns the circuit breakers in front of an upstream: when it is not worth asking at all, and when to try again.
-// What counts as trouble of the upstream is decided here too: no answer in time, none at all, or one of 5xx.
+// Stops requests to an upstream that does not respond, for one tenant or for all, and finds out when it responds again.
 
 import {
   circuitBreaker,
+  type CircuitBreakerPolicy,
   CircuitState,
   DelegateBackoff,
   handleWhenResult,
   isBrokenCircuitError,
 } from 'cockatiel';
+import { LRUCache } from 'lru-cache';
 import type { CircuitChange, Telemetry } from '../telemetry.ts';
-import type { HttpReading } from './http-read.ts';
+import type { HttpResult } from './http-read.ts';
 
 export interface CircuitBreaker {
   /**
-   * Throws CircuitOpen, and does nothing, while the circuit is open. Work that throws, or that our own deadline cut short,
-   * counts for nothing: a circuit whose trial ends so stays open, and the next request is the trial.
+   * Runs `work`, or throws a CircuitOpenError while the circuit is open. Work that throws, or that was ended by the
+   * caller's deadline, does not count: a trial that ends so leaves the circuit open, and the next request is the trial.
    */
-  execute(subject: string, work: () => Promise<HttpReading>): Promise<HttpReading>;
+  execute(subject: string, work: () => Promise<HttpResult>): Promise<HttpResult>;
 }
 
 export interface CircuitBreakerOptions {
   /**
-   * So many different witnesses have to meet trouble, with no good answer to anybody in between, before the circuit
-   * opens. One that meets it again and again, such as a number that Meta cannot read, proves nothing about the upstream.
+   * The circuit opens when requests for so many different subjects have failed and none has succeeded in between. Repeated
+   * failures for one subject, such as a number that Meta cannot read, do not prove that the upstream is down.
    */
-  readonly subjects: number;
-  /** For which it stays open, before one request is let through to see. */
+  readonly maxFailingSubjects: number;
+  /** How long the circuit stays open before one request is let through as a trial. */
   readonly pauseMs: number;
-  /** Called with each change. */
   readonly onChange?: (state: CircuitChange['state']) => void;
 }
 
-/** Nothing was sent, because nothing would have come back. */
-export class CircuitOpen extends Error {
-  override readonly name = 'CircuitOpen';
+/** The request was not sent. */
+export class CircuitOpenError extends Error {
+  override readonly name = 'CircuitOpenError';
   readonly retryAt: Date;
 
   constructor(retryAt: Date) {
@@ -42,129 +42,122 @@ export class CircuitOpen extends Error {
   }
 }
 
-export function createCircuitBreaker({
-  subjects,
-  pauseMs,
-  onChange,
-}: CircuitBreakerOptions): CircuitBreaker {
-  /** Empty unless the circuit is closed: what was sent before it opened, and ends late, says nothing new. */
-  const met = new Set<string>();
-  const policy = circuitBreaker(
-    handleWhenResult((attempt) => judge(attempt as Attempt) !== 'health'),
-    {
-      halfOpenAfter: new DelegateBackoff(({ result }: { readonly result: object }) =>
-        'value' in result && judge(result.value as Attempt) === 'trouble' ? pauseMs : 0,
-      ),
-      breaker: {
-        state: null,
-        success: () => met.clear(),
-        failure: (state) => state !== CircuitState.Closed || met.size >= subjects,
-      },
-    },
-  );
+export function createCircuitBreaker(options: CircuitBreakerOptions): CircuitBreaker {
+  const { pauseMs, onChange } = options;
+  /** Filled only while the circuit is closed: a request that was sent before it opened proves nothing when it ends. */
+  const failing = new Set<string>();
+  const policy = createPolicy(failing, options);
   let retryAt = new Date(0);
   let isOpen = false;
   const change = (state: CircuitChange['state']): void => {
-    // One whose trial has failed was open before.
+    // A circuit whose trial has failed was open already.
     if (isOpen !== (state === 'open')) onChange?.(state);
     isOpen = state === 'open';
   };
   policy.onBreak(() => {
-    met.clear();
+    failing.clear();
     retryAt = new Date(Date.now() + pauseMs);
     change('open');
   });
   policy.onReset(() => change('closed'));
   return {
     async execute(subject, work) {
-      // Others would wait for the one that tries, and it may take as long as any.
-      if (policy.state === CircuitState.HalfOpen) throw new CircuitOpen(toSoon());
+      // The policy would make this request wait for the trial to end.
+      if (policy.state === CircuitState.HalfOpen) throw new CircuitOpenError(inOneSecond());
       try {
-        // The policy would take a trial that throws for a good one.
-        const attempt = await policy.execute(async () => {
-          const [settled] = await Promise.allSettled([work()]);
+        // As a result, because the policy would take a trial that throws for a success.
+        const settled = await policy.execute(async () => {
+          const [result] = await Promise.allSettled([work()]);
           const isClosed = policy.state === CircuitState.Closed;
-          if (isClosed && judge(settled) === 'trouble') met.add(subject);
-          return settled;
+          if (isClosed && classify(result) === 'failure') failing.add(subject);
+          return result;
         });
-        if (attempt.status === 'rejected') throw attempt.reason;
-        return attempt.value;
+        if (settled.status === 'rejected') throw settled.reason;
+        return settled.value;
       } catch (error) {
-        throw isBrokenCircuitError(error) ? new CircuitOpen(retryAt) : error;
+        throw isBrokenCircuitError(error) ? new CircuitOpenError(retryAt) : error;
       }
     },
   };
 }
 
-/**
- * As `execute` of a circuit. `witness`: what of the tenant the request is about, such as a node of Meta's or an instance
- * of the session engine.
- */
-export type ThroughCircuits = (
+function createPolicy(
+  failing: Set<string>,
+  { maxFailingSubjects, pauseMs }: CircuitBreakerOptions,
+): CircuitBreakerPolicy {
+  return circuitBreaker(
+    handleWhenResult((settled) => classify(settled as Settled) !== 'success'),
+    {
+      halfOpenAfter: new DelegateBackoff(({ result }: { readonly result: object }) =>
+        'value' in result && classify(result.value as Settled) === 'failure' ? pauseMs : 0,
+      ),
+      breaker: {
+        state: null,
+        success: () => failing.clear(),
+        failure: (state) => state !== CircuitState.Closed || failing.size >= maxFailingSubjects,
+      },
+    },
+  );
+}
+
+/** `subject`: what the request is about within the tenant, such as a Graph node or an instance of the session engine. */
+export type CircuitBreakers = (
   tenantId: string,
   subject: string,
-  work: () => Promise<HttpReading>,
-) => Promise<HttpReading>;
+  work: () => Promise<HttpResult>,
+) => Promise<HttpResult>;
 
 export interface CircuitBreakersOptions {
   readonly upstream: CircuitChange['upstream'];
-  readonly telemetry: Telemetry;
-  /** For which an open circuit stays open; 5,000 unless told. */
+  readonly telemetry: Pick<Telemetry, 'circuitChanged'>;
+  /** 5,000 by default. */
   readonly pauseMs?: number | undefined;
 }
 
-/** Different witnesses of one tenant that get no answer before the tenant's own circuit opens. */
-const witnessesOfTenant = 8;
-/** Different tenants that get no answer before that of the host opens. */
-const witnessesOfHost = 5;
-/** Those that have not asked for the longest time are forgotten. */
+const maxFailingSubjectsOfTenant = 8;
+const maxFailingTenants = 5;
 const maxTenants = 10_000;
 
 /**
- * A circuit for the host, which opens when several tenants agree that it is down, and one for each tenant, which opens
- * when several of its witnesses do. So a tenant in trouble of its own keeps nobody else from reading.
+ * One circuit for the upstream, which opens when requests of several tenants fail, and one for each tenant, which opens
+ * when requests for several of its subjects fail: a tenant whose requests fail does not block the others.
  */
-export function createCircuitBreakers(options: CircuitBreakersOptions): ThroughCircuits {
+export function createCircuitBreakers(options: CircuitBreakersOptions): CircuitBreakers {
   const { upstream, telemetry, pauseMs = 5_000 } = options;
-  const create = (subjects: number, tenantId: string | null): CircuitBreaker =>
+  const create = (maxFailingSubjects: number, tenantId: string | null): CircuitBreaker =>
     createCircuitBreaker({
-      subjects,
+      maxFailingSubjects,
       pauseMs,
       onChange: (state) => telemetry.circuitChanged({ upstream, state, tenantId }),
     });
-  const ofHost = create(witnessesOfHost, null);
-  const ofTenants = new Map<string, CircuitBreaker>();
-  const findTenant = (tenantId: string): CircuitBreaker => {
-    const circuit = ofTenants.get(tenantId) ?? create(witnessesOfTenant, tenantId);
-    ofTenants.delete(tenantId);
-    ofTenants.set(tenantId, circuit);
-    const oldest = ofTenants.keys().next().value;
-    if (ofTenants.size > maxTenants && oldest !== undefined) ofTenants.delete(oldest);
-    return circuit;
-  };
+  const shared = create(maxFailingTenants, null);
+  const tenants = new LRUCache<string, CircuitBreaker>({
+    max: maxTenants,
+    memoMethod: (tenantId) => create(maxFailingSubjectsOfTenant, tenantId),
+  });
   return (tenantId, subject, work) =>
-    findTenant(tenantId).execute(subject, () => ofHost.execute(tenantId, work));
+    tenants.memo(tenantId).execute(subject, () => shared.execute(tenantId, work));
 }
 
-type Attempt = PromiseSettledResult<HttpReading>;
+type Settled = PromiseSettledResult<HttpResult>;
 
-/** What an attempt proves about the upstream. */
-function judge(attempt: Attempt): 'health' | 'trouble' | 'nothing' {
-  if (attempt.status === 'rejected') return 'nothing';
-  const { value: reading } = attempt;
-  switch (reading.outcome) {
+/** What the result of a request says about the upstream. */
+function classify(settled: Settled): 'success' | 'failure' | 'ignored' {
+  if (settled.status === 'rejected') return 'ignored';
+  const { value: result } = settled;
+  switch (result.outcome) {
     case 'answered':
-      return reading.status >= 500 ? 'trouble' : 'health';
+      return result.status >= 500 ? 'failure' : 'success';
     case 'timeout':
     case 'unreachable':
-      return 'trouble';
-    case 'cut short':
-      return 'nothing';
+      return 'failure';
+    case 'deadline':
+      return 'ignored';
     case 'too large':
-      return 'health';
+      return 'success';
   }
 }
 
-function toSoon(): Date {
+function inOneSecond(): Date {
   return new Date(Date.now() + 1_000);
 }

@@ -1,24 +1,23 @@
-// Owns one HTTP exchange with an upstream: bounded in time and in size, never redirected, told apart by how it ended.
-// What a status or a body means is left to the providers.
+// Sends one HTTP request to an upstream and reads the response, with a limit on time and size and without redirects.
 
 export interface ReadHttpOptions {
   readonly fetch: typeof globalThis.fetch;
   readonly headers: Readonly<Record<string, string>>;
-  /** Sent as a form with POST; without it the method is GET. */
-  readonly form?: URLSearchParams;
-  /** For the whole exchange, until the last byte of the reply. */
+  /** Sent with POST; without a form the method is GET. */
+  readonly form?: URLSearchParams | undefined;
+  /** Until the last byte of the response. */
   readonly timeoutMs: number;
-  /** When the caller needs it to have ended, which may be sooner; on the clock of `performance.now()`. */
+  /** The caller's deadline, on the clock of `performance.now()`; it may come before the timeout. */
   readonly deadlineAt: number;
-  /** The caller's; aborts the exchange. */
+  /** Ends the request when it is aborted. */
   readonly signal: AbortSignal;
 }
 
 /**
- * How an exchange ended: `timeout` when it had the whole time for one and `cut short` when the caller's deadline came
- * first, which proves nothing about the upstream. `status` is null when no reply had begun.
+ * `timeout`: no complete response within `timeoutMs`. `deadline`: the caller's deadline came before the timeout, which
+ * proves nothing about the upstream. `status` is null when no response had begun.
  */
-export type HttpReading = { readonly durationMs: number } & (
+export type HttpResult = { readonly durationMs: number } & (
   | {
       readonly outcome: 'answered';
       readonly status: number;
@@ -26,75 +25,68 @@ export type HttpReading = { readonly durationMs: number } & (
       readonly text: string;
     }
   | {
-      readonly outcome: 'timeout' | 'cut short' | 'unreachable' | 'too large';
+      readonly outcome: 'timeout' | 'deadline' | 'unreachable' | 'too large';
       readonly status: number | null;
     }
 );
 
-const maxReplyBytes = 1024 * 1024;
+const maxResponseBytes = 1024 * 1024;
 
-/**
- * Rejects only with the reason of the caller's signal; a timeout, a broken connection, a redirect and an endless reply
- * are outcomes.
- */
-export async function readHttp(url: URL, options: ReadHttpOptions): Promise<HttpReading> {
+/** Rejects only with the reason of the signal; every other failure is an outcome, and so is a redirect (`unreachable`). */
+export async function readHttp(url: URL, options: ReadHttpOptions): Promise<HttpResult> {
   const { fetch, headers, form, timeoutMs, deadlineAt, signal } = options;
   const startedAt = performance.now();
   const allowedMs = Math.max(1, Math.min(timeoutMs, Math.floor(deadlineAt - startedAt)));
   const timeout = AbortSignal.timeout(allowedMs);
   const ended = AbortSignal.any([signal, timeout]);
   const body = form === undefined ? {} : { method: 'POST', body: form };
-  const toDurationMs = (): number => Math.round(performance.now() - startedAt);
+  const measureMs = (): number => Math.round(performance.now() - startedAt);
   let status: number | null = null;
   try {
-    // A redirect would carry the credentials to wherever it points.
+    // A redirect would send the credentials to another host.
     const response = await fetch(url, { ...body, headers, redirect: 'error', signal: ended });
     status = response.status;
     const text = await readText(response, ended);
-    if (text === null) return { outcome: 'too large', status, durationMs: toDurationMs() };
+    if (text === null) return { outcome: 'too large', status, durationMs: measureMs() };
     return {
       outcome: 'answered',
       status,
       headers: response.headers,
       text,
-      durationMs: toDurationMs(),
+      durationMs: measureMs(),
     };
   } catch {
-    // What fetch throws may repeat a header, so nothing of it goes further than this.
+    // The error of fetch is dropped: its message may quote a header.
     signal.throwIfAborted();
-    const late = allowedMs < timeoutMs ? 'cut short' : 'timeout';
-    const outcome = timeout.aborted ? late : 'unreachable';
-    return { outcome, status, durationMs: toDurationMs() };
+    const timeoutOutcome = allowedMs < timeoutMs ? 'deadline' : 'timeout';
+    const outcome = timeout.aborted ? timeoutOutcome : 'unreachable';
+    return { outcome, status, durationMs: measureMs() };
   }
 }
 
-/** However long an upstream asks to be left alone. */
-const maxPauseMs = 24 * 3_600_000;
+const maxRetryAfterMs = 24 * 3_600_000;
 
-/**
- * The time at which a Retry-After header asks to come back, a day from now at most, ISO 8601; null when it is absent or
- * unreadable.
- */
-export function toRetryAt(headers: Headers, now: Date): string | null {
+/** The time that the Retry-After header names, at most a day from now, ISO 8601; null when it is absent or invalid. */
+export function parseRetryAfter(headers: Headers, now: Date): string | null {
   const text = headers.get('retry-after')?.trim() ?? '';
-  const time = toRetryTime(text, now.getTime());
+  const time = parseRetryTime(text, now.getTime());
   return Number.isNaN(time)
     ? null
-    : new Date(Math.min(time, now.getTime() + maxPauseMs)).toISOString();
+    : new Date(Math.min(time, now.getTime() + maxRetryAfterMs)).toISOString();
 }
 
-function toRetryTime(text: string, nowMs: number): number {
+function parseRetryTime(text: string, nowMs: number): number {
   if (/^\d{1,7}$/.test(text)) return nowMs + Number(text) * 1_000;
-  // Date.parse alone sees dates in texts such as -5.
+  // Date.parse alone would accept texts such as -5.
   return /^\w{3}, .{1,40} GMT$/.test(text) ? Date.parse(text) : Number.NaN;
 }
 
-/** Null when the reply is larger than we read; the rest of it is then not waited for. */
+/** Null when the body is larger than the limit; the rest of it is not read. */
 async function readText(response: Response, signal: AbortSignal): Promise<string | null> {
   if (response.body === null) return '';
   const reader = response.body.getReader();
   const cancel = (): void => void reader.cancel(signal.reason).catch(() => {});
-  // The signal given to fetch need not reach a body that has begun; cancelling the reader ends its wait for certain.
+  // The signal given to fetch may not end the read of a body; cancelling the reader does.
   signal.addEventListener('abort', cancel, { once: true });
   try {
     const chunks = await readChunks(reader);
@@ -112,11 +104,11 @@ async function readChunks(
   const chunks: Uint8Array[] = [];
   let bytes = 0;
   for (;;) {
-    // oxlint-disable-next-line no-await-in-loop -- a chunk comes after the one before it
+    // oxlint-disable-next-line no-await-in-loop -- chunks arrive in order
     const { done, value } = await reader.read();
     if (done) return chunks;
     bytes += value.byteLength;
-    if (bytes > maxReplyBytes) return null;
+    if (bytes > maxResponseBytes) return null;
     chunks.push(value);
   }
 }

@@ -1,16 +1,16 @@
-// When an upstream is not asked at all, and what makes it worth asking again.
+// When circuits open and close, and what happens to requests meanwhile.
 
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import {
-  CircuitOpen,
+  CircuitOpenError,
   createCircuitBreaker,
   createCircuitBreakers,
 } from '../../src/providers/circuit-breaker.ts';
-import type { HttpReading } from '../../src/providers/http-read.ts';
+import type { HttpResult } from '../../src/providers/http-read.ts';
 import { type CircuitChange, createTelemetry } from '../../src/telemetry.ts';
 
-const trouble: HttpReading = { outcome: 'timeout', status: null, durationMs: 1 };
-const answer = (status: number): HttpReading => ({
+const failure: HttpResult = { outcome: 'timeout', status: null, durationMs: 1 };
+const toResponse = (status: number): HttpResult => ({
   outcome: 'answered',
   status,
   headers: new Headers(),
@@ -22,137 +22,143 @@ describe('a circuit', () => {
   beforeEach(() => void vi.useFakeTimers({ toFake: ['Date'] }));
   afterEach(() => void vi.useRealTimers());
 
-  test('opens when enough witnesses agree, and tries one request after the pause', async () => {
-    const circuit = createCircuitBreaker({ subjects: 3, pauseMs: 10_000 });
+  test('opens after failures for enough subjects, and lets one trial through after the pause', async () => {
+    const circuit = createCircuitBreaker({ maxFailingSubjects: 3, pauseMs: 10_000 });
     for (const subject of ['a', 'b', 'c']) {
       // oxlint-disable-next-line no-await-in-loop -- one after the other
-      await circuit.execute(subject, async () => trouble);
+      await circuit.execute(subject, async () => failure);
     }
-    const work = vi.fn<() => Promise<HttpReading>>(async () => answer(200));
+    const work = vi.fn<() => Promise<HttpResult>>(async () => toResponse(200));
     const refused = circuit.execute('d', work);
-    await expect(refused).rejects.toBeInstanceOf(CircuitOpen);
+    await expect(refused).rejects.toBeInstanceOf(CircuitOpenError);
     await expect(refused).rejects.toMatchObject({ retryAt: new Date(Date.now() + 10_000) });
     expect(work).not.toHaveBeenCalled();
     vi.setSystemTime(Date.now() + 10_000);
-    const gate = Promise.withResolvers<HttpReading>();
+    const gate = Promise.withResolvers<HttpResult>();
     const trial = circuit.execute('d', () => gate.promise);
-    await expect(circuit.execute('e', work)).rejects.toBeInstanceOf(CircuitOpen);
-    gate.resolve(answer(200));
+    await expect(circuit.execute('e', work)).rejects.toBeInstanceOf(CircuitOpenError);
+    gate.resolve(toResponse(200));
     await trial;
     expect(await circuit.execute('e', work)).toMatchObject({ status: 200 });
   });
 
-  test('stays closed for one witness, and for refusals, and forgets with each good answer', async () => {
-    const circuit = createCircuitBreaker({ subjects: 3, pauseMs: 10_000 });
-    const meet = async (subject: string, reading: HttpReading) =>
-      void (await circuit.execute(subject, async () => reading));
+  test('stays closed for failures of one subject and for refusals, and starts over with each success', async () => {
+    const circuit = createCircuitBreaker({ maxFailingSubjects: 3, pauseMs: 10_000 });
+    const run = async (subject: string, result: HttpResult) =>
+      void (await circuit.execute(subject, async () => result));
     // oxlint-disable no-await-in-loop -- one after the other
-    for (let index = 0; index < 20; index += 1) await meet('a', trouble);
-    for (const subject of ['b', 'c', 'd', 'e']) await meet(subject, answer(401));
-    for (const subject of ['b', 'c']) await meet(subject, answer(503));
-    await meet('d', answer(200));
-    for (const subject of ['e', 'f']) await meet(subject, trouble);
+    for (let index = 0; index < 20; index += 1) await run('a', failure);
+    for (const subject of ['b', 'c', 'd', 'e']) await run(subject, toResponse(401));
+    for (const subject of ['b', 'c']) await run(subject, toResponse(503));
+    await run('d', toResponse(200));
+    for (const subject of ['e', 'f']) await run(subject, failure);
     // oxlint-enable no-await-in-loop
-    expect(await circuit.execute('g', async () => answer(200))).toMatchObject({ status: 200 });
+    expect(await circuit.execute('g', async () => toResponse(200))).toMatchObject({ status: 200 });
   });
 
-  test('stays open when the one that tries throws, and lets the next one try at once', async () => {
+  test('stays open when a trial throws, and the next request is the trial', async () => {
     const changes: CircuitChange['state'][] = [];
     const onChange = (state: CircuitChange['state']) => void changes.push(state);
-    const circuit = createCircuitBreaker({ subjects: 2, pauseMs: 10_000, onChange });
+    const circuit = createCircuitBreaker({ maxFailingSubjects: 2, pauseMs: 10_000, onChange });
     for (const subject of ['a', 'b']) {
       // oxlint-disable-next-line no-await-in-loop -- one after the other
-      await circuit.execute(subject, async () => trouble);
+      await circuit.execute(subject, async () => failure);
     }
     vi.setSystemTime(Date.now() + 10_000);
-    const gate = Promise.withResolvers<HttpReading>();
+    const gate = Promise.withResolvers<HttpResult>();
     const left = circuit.execute('c', () => gate.promise);
     gate.reject(new RangeError('the caller has left'));
     await expect(left).rejects.toThrow('the caller has left');
-    const next = Promise.withResolvers<HttpReading>();
+    const next = Promise.withResolvers<HttpResult>();
     const trial = circuit.execute('c', () => next.promise);
-    await expect(circuit.execute('d', async () => trouble)).rejects.toBeInstanceOf(CircuitOpen);
-    next.resolve(trouble);
+    await expect(circuit.execute('d', async () => failure)).rejects.toBeInstanceOf(
+      CircuitOpenError,
+    );
+    next.resolve(failure);
     await trial;
-    // This one has proved that the upstream is still in trouble.
-    await expect(circuit.execute('d', async () => answer(200))).rejects.toMatchObject({
+    // The failed trial starts the pause again.
+    await expect(circuit.execute('d', async () => toResponse(200))).rejects.toMatchObject({
       retryAt: new Date(Date.now() + 10_000),
     });
     expect(changes).toEqual(['open']);
     vi.setSystemTime(Date.now() + 10_000);
-    await circuit.execute('d', async () => answer(200));
+    await circuit.execute('d', async () => toResponse(200));
     expect(changes).toEqual(['open', 'closed']);
-    // What was met before it closed is forgotten.
-    await circuit.execute('e', async () => trouble);
-    expect(await circuit.execute('e', async () => answer(200))).toMatchObject({ status: 200 });
+    // Failures from before it closed do not count.
+    await circuit.execute('e', async () => failure);
+    expect(await circuit.execute('e', async () => toResponse(200))).toMatchObject({ status: 200 });
     expect(changes).toEqual(['open', 'closed']);
   });
 
-  test('learns nothing from what our own deadline cut short', async () => {
-    const cutShort: HttpReading = { outcome: 'cut short', status: null, durationMs: 1 };
-    const circuit = createCircuitBreaker({ subjects: 2, pauseMs: 10_000 });
-    const meet = async (subject: string, reading: HttpReading) =>
-      void (await circuit.execute(subject, async () => reading));
+  test('ignores requests that our own deadline ended', async () => {
+    const deadline: HttpResult = { outcome: 'deadline', status: null, durationMs: 1 };
+    const circuit = createCircuitBreaker({ maxFailingSubjects: 2, pauseMs: 10_000 });
+    const run = async (subject: string, result: HttpResult) =>
+      void (await circuit.execute(subject, async () => result));
     // oxlint-disable no-await-in-loop -- one after the other
-    for (const subject of ['a', 'b', 'c']) await meet(subject, cutShort);
-    await meet('a', trouble);
-    await meet('b', cutShort);
-    await meet('b', trouble);
+    for (const subject of ['a', 'b', 'c']) await run(subject, deadline);
+    await run('a', failure);
+    await run('b', deadline);
+    await run('b', failure);
     vi.setSystemTime(Date.now() + 9_999);
-    await expect(meet('c', answer(200))).rejects.toBeInstanceOf(CircuitOpen);
+    await expect(run('c', toResponse(200))).rejects.toBeInstanceOf(CircuitOpenError);
     vi.setSystemTime(Date.now() + 1);
-    // It is still open, for all that this trial has shown, but needs no pause.
-    await meet('c', cutShort);
-    await meet('c', trouble);
+    // A trial that proves nothing leaves it open, without another pause.
+    await run('c', deadline);
+    await run('c', failure);
     // oxlint-enable no-await-in-loop
-    await expect(meet('c', answer(200))).rejects.toBeInstanceOf(CircuitOpen);
+    await expect(run('c', toResponse(200))).rejects.toBeInstanceOf(CircuitOpenError);
   });
 
-  test('waits for the one that tries, whatever was sent before it opened and ends meanwhile', async () => {
-    const circuit = createCircuitBreaker({ subjects: 2, pauseMs: 10_000 });
+  test('is decided by the trial, not by requests sent before it opened', async () => {
+    const circuit = createCircuitBreaker({ maxFailingSubjects: 2, pauseMs: 10_000 });
     const late = ['a', 'b', 'c'].map((subject) => {
-      const { promise, resolve, reject } = Promise.withResolvers<HttpReading>();
+      const { promise, resolve, reject } = Promise.withResolvers<HttpResult>();
       return { resolve, reject, ended: circuit.execute(subject, () => promise) };
     });
     for (const subject of ['d', 'e']) {
       // oxlint-disable-next-line no-await-in-loop -- one after the other
-      await circuit.execute(subject, async () => trouble);
+      await circuit.execute(subject, async () => failure);
     }
     vi.setSystemTime(Date.now() + 10_000);
-    const gate = Promise.withResolvers<HttpReading>();
+    const gate = Promise.withResolvers<HttpResult>();
     const trial = circuit.execute('f', () => gate.promise);
-    const [left, ...troubled] = late;
+    const [left, ...failed] = late;
     left?.reject(new RangeError('the caller has left'));
-    for (const { resolve } of troubled) resolve(trouble);
+    for (const { resolve } of failed) resolve(failure);
     await Promise.allSettled(late.map(({ ended }) => ended));
-    await expect(circuit.execute('g', async () => trouble)).rejects.toBeInstanceOf(CircuitOpen);
-    gate.resolve(answer(200));
+    await expect(circuit.execute('g', async () => failure)).rejects.toBeInstanceOf(
+      CircuitOpenError,
+    );
+    gate.resolve(toResponse(200));
     await trial;
-    expect(await circuit.execute('g', async () => answer(200))).toMatchObject({ status: 200 });
+    expect(await circuit.execute('g', async () => toResponse(200))).toMatchObject({ status: 200 });
   });
 
-  test('does not open for work that throws', async () => {
-    const circuit = createCircuitBreaker({ subjects: 2, pauseMs: 10_000 });
+  test('ignores work that throws', async () => {
+    const circuit = createCircuitBreaker({ maxFailingSubjects: 2, pauseMs: 10_000 });
     for (const subject of ['a', 'b', 'c']) {
       const left = circuit.execute(subject, () => Promise.reject(new RangeError('left')));
       // oxlint-disable-next-line no-await-in-loop -- one after the other
       await expect(left).rejects.toThrow('left');
     }
-    await circuit.execute('a', async () => trouble);
-    // Nor is what was met forgotten for it.
+    await circuit.execute('a', async () => failure);
+    // It does not reset the failures either.
     await expect(
       circuit.execute('b', () => Promise.reject(new RangeError('left'))),
     ).rejects.toThrow('left');
-    await circuit.execute('b', async () => trouble);
-    await expect(circuit.execute('c', async () => trouble)).rejects.toBeInstanceOf(CircuitOpen);
+    await circuit.execute('b', async () => failure);
+    await expect(circuit.execute('c', async () => failure)).rejects.toBeInstanceOf(
+      CircuitOpenError,
+    );
   });
 });
 
-describe('the circuits of a host and its tenants', () => {
+describe('the circuits of an upstream and its tenants', () => {
   beforeEach(() => void vi.useFakeTimers({ toFake: ['Date'] }));
   afterEach(() => void vi.useRealTimers());
 
-  test('that of a tenant stays open when that of the host lets its trial not pass', async () => {
+  test('a tenant’s circuit stays open when the upstream’s circuit blocks its trial', async () => {
     const changes: CircuitChange[] = [];
     const through = createCircuitBreakers({
       upstream: 'graph',
@@ -162,12 +168,12 @@ describe('the circuits of a host and its tenants', () => {
       },
       pauseMs: 10_000,
     });
-    const meet = async (tenantId: string, subject: string) =>
-      void (await through(tenantId, subject, async () => trouble));
+    const run = async (tenantId: string, subject: string) =>
+      void (await through(tenantId, subject, async () => failure));
     // oxlint-disable no-await-in-loop -- one after the other
-    for (let index = 0; index < 8; index += 1) await meet('a', `number ${index}`);
+    for (let index = 0; index < 8; index += 1) await run('a', `number ${index}`);
     vi.setSystemTime(Date.now() + 9_000);
-    for (const tenantId of ['b', 'c', 'd', 'e']) await meet(tenantId, 'number');
+    for (const tenantId of ['b', 'c', 'd', 'e']) await run(tenantId, 'number');
     // oxlint-enable no-await-in-loop
     const opened = [
       { upstream: 'graph', state: 'open', tenantId: 'a' },
@@ -175,8 +181,8 @@ describe('the circuits of a host and its tenants', () => {
     ];
     expect(changes).toEqual(opened);
     vi.setSystemTime(Date.now() + 1_000);
-    const work = vi.fn<() => Promise<HttpReading>>(async () => answer(200));
-    await expect(through('a', 'number 0', work)).rejects.toBeInstanceOf(CircuitOpen);
+    const work = vi.fn<() => Promise<HttpResult>>(async () => toResponse(200));
+    await expect(through('a', 'number 0', work)).rejects.toBeInstanceOf(CircuitOpenError);
     expect(changes).toEqual(opened);
     vi.setSystemTime(Date.now() + 9_000);
     await through('a', 'number 0', work);

@@ -1,4 +1,4 @@
-// What every provider promises the core, and how each one reads its upstream: in how few requests, and what a refusal costs.
+// The contract of all providers, how many requests each sends, and what a refused field or token fails.
 
 import { once } from 'node:events';
 import { createServer, type RequestListener } from 'node:http';
@@ -27,7 +27,7 @@ import { createTelemetry } from '../../src/telemetry.ts';
 const wabaId = '102290129340398';
 const otherWabaId = '102290129340399';
 const engineKey = 'canary engine key';
-const unhurried: ReadOptions = {
+const readOptions: ReadOptions = {
   tenantId: 'tenant',
   signal: new AbortController().signal,
   onUpstreamCall: () => {},
@@ -84,7 +84,7 @@ function toTarget(index: number, more: Partial<Target> = {}): Target {
     phoneNumberId: toPhoneId(index),
     wabaId,
     instanceName: `shop ${index}`,
-    // An object of its own for each, as when each is opened from its own row.
+    // A new object for each target, as when each is decrypted from its own row.
     credentials: toCredentials('owner'),
     blocks: ['phone', 'profile', 'waba'],
     ...more,
@@ -95,8 +95,8 @@ function toTargets(count: number, more: Partial<Target> = {}): readonly Target[]
   return Array.from({ length: count }, (_, index) => toTarget(index, more));
 }
 
-/** Targets of which everything is asked that the provider can read. */
-function toAsked({ blocks }: Provider, count: number): readonly Target[] {
+/** Targets with all blocks of the provider. */
+function toTargetsOf({ blocks }: Provider, count: number): readonly Target[] {
   return toTargets(count, { blocks });
 }
 
@@ -183,10 +183,10 @@ describe.each(contract)('the provider $name', ({ openProvider, toIds }) => {
     { kind: 'stall' },
     { kind: 'null-item' },
   ];
-  test('answers one observation for each target, in their order, with each block asked for', async () => {
+  test('returns one observation for each target, in their order, with each requested block', async () => {
     await using upstream = openProvider();
-    const targets = toAsked(upstream.provider, 3).toReversed();
-    const observations = await upstream.provider.read(targets, unhurried);
+    const targets = toTargetsOf(upstream.provider, 3).toReversed();
+    const observations = await upstream.provider.read(targets, readOptions);
     expect(observations.map(({ numberId }) => numberId)).toEqual(['wa_2', 'wa_1', 'wa_0']);
     for (const { reads } of observations) {
       expect(Object.keys(reads).toSorted()).toEqual(upstream.provider.blocks.toSorted());
@@ -194,20 +194,20 @@ describe.each(contract)('the provider $name', ({ openProvider, toIds }) => {
     }
   });
 
-  test('answers nothing, and asks nothing, when there are no targets or no blocks', async () => {
+  test('sends nothing when there are no targets or no blocks', async () => {
     await using upstream = openProvider();
-    expect(await upstream.provider.read([], unhurried)).toEqual([]);
-    expect(await upstream.provider.read([toTarget(0, { blocks: [] })], unhurried)).toEqual([
+    expect(await upstream.provider.read([], readOptions)).toEqual([]);
+    expect(await upstream.provider.read([toTarget(0, { blocks: [] })], readOptions)).toEqual([
       { numberId: 'wa_0', reads: {} },
     ]);
     expect(upstream.simulator.calls).toEqual([]);
   });
 
-  test.each(faults)('answers in full during $kind', async (fault) => {
+  test.each(faults)('returns a result for each block during $kind', async (fault) => {
     await using upstream = openProvider({ attemptTimeoutMs: 20 });
     upstream.simulator.setFault('*', fault);
-    const targets = toAsked(upstream.provider, 4);
-    const observations = await upstream.provider.read(targets, unhurried);
+    const targets = toTargetsOf(upstream.provider, 4);
+    const observations = await upstream.provider.read(targets, readOptions);
     expect(observations.map(({ numberId }) => numberId)).toEqual(targets.map((it) => it.numberId));
     const reads = observations.flatMap((it) => Object.values(it.reads));
     expect(reads).toHaveLength(4 * upstream.provider.blocks.length);
@@ -219,13 +219,13 @@ describe.each(contract)('the provider $name', ({ openProvider, toIds }) => {
     }
   });
 
-  test('answers without an attempt what cannot be asked for', async () => {
+  test('returns a failure without an attempt when an id or a token is not stored', async () => {
     await using upstream = openProvider();
     const { blocks } = upstream.provider;
     const nothing = { phoneNumberId: null, wabaId: null, instanceName: null, credentials: null };
     const [observation] = await upstream.provider.read(
       [toTarget(0, { ...nothing, blocks })],
-      unhurried,
+      readOptions,
     );
     for (const block of blocks) {
       expect(observation?.reads[block]).toMatchObject({
@@ -237,31 +237,31 @@ describe.each(contract)('the provider $name', ({ openProvider, toIds }) => {
     expect(upstream.simulator.calls).toEqual([]);
   });
 
-  test("rejects with the signal's reason, before it asks and while it waits", async () => {
+  test("rejects with the signal's reason, before it sends a request and while it waits", async () => {
     await using upstream = openProvider();
-    const targets = toAsked(upstream.provider, 2);
+    const targets = toTargetsOf(upstream.provider, 2);
     const reason = new Error('the caller has gone');
     await expect(
-      upstream.provider.read(targets, { ...unhurried, signal: AbortSignal.abort(reason) }),
+      upstream.provider.read(targets, { ...readOptions, signal: AbortSignal.abort(reason) }),
     ).rejects.toBe(reason);
     expect(upstream.simulator.calls).toEqual([]);
     const caller = new AbortController();
     const holds = toIds(targets[1]!).map((id) => upstream.simulator.hold(id!));
-    const read = upstream.provider.read(targets, { ...unhurried, signal: caller.signal });
+    const read = upstream.provider.read(targets, { ...readOptions, signal: caller.signal });
     await holds[0]?.arrived;
     caller.abort(reason);
     await expect(read).rejects.toBe(reason);
   });
 
-  test('tells no secret in what it answers and logs', async () => {
+  test('puts no secret into results and logs', async () => {
     await using upstream = openProvider({ tokens: [] });
     upstream.simulator.setFault('*', {
       kind: 'error',
       code: 190,
       message: `EAAowner ${engineKey}`,
     });
-    const targets = toAsked(upstream.provider, 5);
-    const observations = await upstream.provider.read(targets, unhurried);
+    const targets = toTargetsOf(upstream.provider, 5);
+    const observations = await upstream.provider.read(targets, readOptions);
     const said = JSON.stringify([observations, upstream.lines]);
     expect(upstream.lines).not.toEqual([]);
     expect(said).not.toContain('EAAowner');
@@ -269,7 +269,7 @@ describe.each(contract)('the provider $name', ({ openProvider, toIds }) => {
   });
 });
 
-describe('META, in requests', () => {
+describe('META, requests', () => {
   test.each([
     { count: 1, blocks: ['phone'], requests: 1 },
     { count: 1, blocks: ['phone', 'profile', 'waba'], requests: 3 },
@@ -283,15 +283,15 @@ describe('META, in requests', () => {
   ] as const)('$count numbers of one WABA with $blocks cost $requests', async (row) => {
     await using upstream = openMeta();
     const targets = toTargets(row.count, { blocks: row.blocks });
-    const observations = await upstream.provider.read(targets, unhurried);
+    const observations = await upstream.provider.read(targets, readOptions);
     expect(upstream.simulator.calls).toHaveLength(row.requests);
     const reads = observations.flatMap(({ reads: it }) => Object.values(it));
     expect(reads.filter((read) => read.ok)).toHaveLength(row.count * row.blocks.length);
   });
 
-  test('each number gets its own answer back, however many travel together', async () => {
+  test('each number gets its own result, however many share a batch', async () => {
     await using upstream = openMeta();
-    const observations = await upstream.provider.read(toTargets(120), unhurried);
+    const observations = await upstream.provider.read(toTargets(120), readOptions);
     expect(observations).toMatchObject(
       Array.from({ length: 120 }, (_, index) => ({
         reads: {
@@ -302,7 +302,7 @@ describe('META, in requests', () => {
     );
   });
 
-  test('only what the blocks need is asked for', async () => {
+  test('only the requested blocks are read', async () => {
     await using upstream = openMeta();
     await upstream.provider.read(
       [
@@ -310,7 +310,7 @@ describe('META, in requests', () => {
         toTarget(1, { blocks: ['profile'] }),
         toTarget(2, { blocks: [] }),
       ],
-      unhurried,
+      readOptions,
     );
     expect(upstream.simulator.calls.flatMap((call) => call.operations).toSorted()).toEqual([
       `phone ${toPhoneId(0)}`,
@@ -322,7 +322,7 @@ describe('META, in requests', () => {
     await using upstream = openMeta();
     await upstream.provider.read(
       [...toTargets(60), toTarget(70, { wabaId: otherWabaId })],
-      unhurried,
+      readOptions,
     );
     const batches = upstream.simulator.calls.map((call) => call.operations.slice(0, 3));
     expect(batches).toContainEqual([
@@ -335,17 +335,17 @@ describe('META, in requests', () => {
   test('a number that is there twice is read once', async () => {
     await using upstream = openMeta();
     const twin = toTarget(0, { numberId: 'wa_twin' });
-    const [first, second] = await upstream.provider.read([toTarget(0), twin], unhurried);
+    const [first, second] = await upstream.provider.read([toTarget(0), twin], readOptions);
     expect(second?.reads).toEqual(first?.reads);
     expect(upstream.simulator.calls).toHaveLength(3);
   });
 
-  test('numbers with different tokens do not share a request', async () => {
+  test('numbers with different tokens do not share a batch', async () => {
     await using upstream = openMeta();
     const targets = Array.from({ length: 8 }, (_, index) =>
       toTarget(index, { credentials: toCredentials(index % 2 === 0 ? 'even' : 'odd') }),
     );
-    await upstream.provider.read(targets, unhurried);
+    await upstream.provider.read(targets, readOptions);
     const bearers = upstream.simulator.calls.map((call) => call.headers['authorization']);
     expect(bearers.toSorted()).toEqual(['Bearer EAAeven', 'Bearer EAAodd']);
   });
@@ -353,17 +353,17 @@ describe('META, in requests', () => {
 
 const risky = ['health_status', 'is_on_biz_app', 'is_official_business_account'];
 
-describe('META, with fields that are refused', () => {
+describe('META, refused fields', () => {
   test.each([
     ['health_status', { healthStatus: null }],
     ['is_on_biz_app', { isOnBusinessApp: null }],
     ['is_official_business_account', { isOfficialBusinessAccount: null }],
-  ])('a refused %s costs that member alone, in two more requests', async (field, lost) => {
+  ])('a refused %s makes only that member null, with two more requests', async (field, lost) => {
     await using upstream = openMeta();
     const target = toTarget(0, { blocks: ['phone'] });
-    const [healthy] = await upstream.provider.read([target], unhurried);
+    const [healthy] = await upstream.provider.read([target], readOptions);
     upstream.simulator.setFault(toPhoneId(0), { kind: 'unknown-field', field });
-    const [observation] = await upstream.provider.read([target], unhurried);
+    const [observation] = await upstream.provider.read([target], readOptions);
     const value = healthy?.reads.phone?.ok === true ? healthy.reads.phone.value : null;
     expect(observation?.reads.phone).toEqual({ ok: true, value: { ...value, ...lost } });
     expect(value).toMatchObject({ isOnBusinessApp: false, healthStatus: expect.any(Object) });
@@ -375,13 +375,13 @@ describe('META, with fields that are refused', () => {
     ['profile', toPhoneId(0), 'vertical', 'vertical', 'about'],
     ['waba', wabaId, 'currency', 'currency', 'name'],
   ] as const)(
-    'in %s, on %s, a refused %s costs %s, not %s',
+    'in %s, on %s, a refused %s makes %s null, not %s',
     async (block, id, field, lost, kept) => {
       await using upstream = openMeta();
       upstream.simulator.setFault(id, { kind: 'unknown-field', field });
       const [observation] = await upstream.provider.read(
         [toTarget(0, { blocks: [block] })],
-        unhurried,
+        readOptions,
       );
       expect(observation?.reads[block]).toMatchObject({
         ok: true,
@@ -390,24 +390,26 @@ describe('META, with fields that are refused', () => {
     },
   );
 
-  test('the second requests hold every field but the refused one, once', async () => {
+  test('the second requests have every field but the refused one, once', async () => {
     await using upstream = openMeta();
     const field = 'health_status';
     upstream.simulator.setFault(toPhoneId(0), { kind: 'unknown-field', field });
-    await upstream.provider.read([toTarget(0, { blocks: ['phone'] })], unhurried);
-    const asked = upstream.simulator.calls.map((call) => call.query['fields']?.split(',') ?? []);
-    expect(asked[0]).toEqual(toGraphFields('phone'));
-    expect(asked[1]).toEqual(toGraphFields('phone').filter((name) => !risky.includes(name)));
-    expect(asked[2]).toEqual(['is_official_business_account', 'is_on_biz_app']);
+    await upstream.provider.read([toTarget(0, { blocks: ['phone'] })], readOptions);
+    const requested = upstream.simulator.calls.map(
+      (call) => call.query['fields']?.split(',') ?? [],
+    );
+    expect(requested[0]).toEqual(toGraphFields('phone'));
+    expect(requested[1]).toEqual(toGraphFields('phone').filter((name) => !risky.includes(name)));
+    expect(requested[2]).toEqual(['is_official_business_account', 'is_on_biz_app']);
   });
 
-  test('two refused risky fields cost the risky ones, not the block', async () => {
+  test('two refused risky fields make the risky ones null, and do not fail the block', async () => {
     await using upstream = await openServer((fields) =>
       ['health_status', 'is_on_biz_app'].find((field) => fields.includes(field)),
     );
     const [observation] = await upstream.provider.read(
       [toTarget(0, { blocks: ['phone'] })],
-      unhurried,
+      readOptions,
     );
     expect(observation?.reads.phone).toMatchObject({
       ok: true,
@@ -419,42 +421,42 @@ describe('META, with fields that are refused', () => {
     ['another node', { id: '1234567890', status: 'BANNED' }],
     ['a node without an id', { status: 'BANNED' }],
     ['nothing', {}],
-  ])('an answer about %s is no reading', async (_, answer) => {
+  ])('a response with %s is a failure', async (_, answer) => {
     await using upstream = await openServer(
       () => 'none',
       () => JSON.stringify(answer),
     );
     const [observation] = await upstream.provider.read(
       [toTarget(0, { blocks: ['phone', 'waba'] })],
-      unhurried,
+      readOptions,
     );
     const failed = { ok: false, attempted: true, failure: { code: 'META_UNAVAILABLE' } };
     expect(observation?.reads).toMatchObject({ phone: failed, waba: failed });
   });
 
-  test('a block whose core is refused twice fails, and is not asked for a third time', async () => {
+  test('a block whose core fields are refused twice fails, and is not requested again', async () => {
     await using upstream = await openServer((fields) =>
       ['status', 'quality_rating'].find((field) => fields.includes(field)),
     );
     const [observation] = await upstream.provider.read(
       [toTarget(0, { blocks: ['phone'] })],
-      unhurried,
+      readOptions,
     );
     expect(observation?.reads.phone).toMatchObject({
       ok: false,
       failure: { code: 'META_UNAVAILABLE', transient: false, metaCode: 100 },
     });
-    expect(upstream.asked).toHaveLength(3);
+    expect(upstream.requested).toHaveLength(3);
   });
 
-  test('in a fleet, all second requests of a round travel together', async () => {
+  test('the second requests of several numbers share a batch', async () => {
     await using upstream = openMeta();
     for (const index of [3, 4, 5]) {
       upstream.simulator.setFault(toPhoneId(index), { kind: 'unknown-field', field: risky[0]! });
     }
-    const observations = await upstream.provider.read(toTargets(25), unhurried);
+    const observations = await upstream.provider.read(toTargets(25), readOptions);
     const sizes = upstream.simulator.calls.map((call) => call.operations.length);
-    // The two requests of the first round may arrive in either order.
+    // The first two requests may arrive in either order.
     expect([sizes.slice(0, 2).toSorted(), ...sizes.slice(2)]).toEqual([[1, 50], 6]);
     const reads = observations.flatMap(({ reads: it }) => Object.values(it));
     expect(reads.filter((read) => read.ok)).toHaveLength(75);
@@ -466,28 +468,28 @@ describe('META, with fields that are refused', () => {
     [294, ''],
     [100, '(#100) Need permission on either WhatsApp Business Account or owner/shared business'],
   ])(
-    'code %i on a phone that only the risky fields cause costs the risky fields: %s',
+    'code %i on a phone because of its risky fields makes only them null: %s',
     async (code, message) => {
       await using upstream = await openServer(
         (fields) => fields.find((field) => risky.includes(field)),
         JSON.stringify({ error: { code, message } }),
       );
       const target = toTarget(0, { blocks: ['phone'] });
-      const [observation] = await upstream.provider.read([target], unhurried);
+      const [observation] = await upstream.provider.read([target], readOptions);
       expect(observation?.reads.phone).toMatchObject({
         ok: true,
         value: { status: 'CONNECTED', healthStatus: null },
       });
-      expect(upstream.asked).toHaveLength(3);
+      expect(upstream.requested).toHaveLength(3);
     },
   );
 
-  test.each([10, 200])('code %i on the whole of a phone is a denial', async (code) => {
+  test.each([10, 200])('code %i for all fields of a phone is a denial', async (code) => {
     await using upstream = openMeta();
     upstream.simulator.setFault(toPhoneId(0), { kind: 'error', code });
     const [observation] = await upstream.provider.read(
       [toTarget(0, { blocks: ['phone'] })],
-      unhurried,
+      readOptions,
     );
     expect(observation?.reads.phone).toMatchObject({
       ok: false,
@@ -499,14 +501,14 @@ describe('META, with fields that are refused', () => {
   test.each([
     ['waba', wabaId],
     ['profile', toPhoneId(0)],
-  ] as const)('a denied %s, which has no risky fields, is asked for once', async (block, id) => {
+  ] as const)('a denied %s, which has no risky fields, is requested once', async (block, id) => {
     await using upstream = openMeta();
     upstream.simulator.setFault(id, { kind: 'error', code: 200 });
-    await upstream.provider.read([toTarget(0, { blocks: [block] })], unhurried);
+    await upstream.provider.read([toTarget(0, { blocks: [block] })], readOptions);
     expect(upstream.simulator.calls).toHaveLength(1);
   });
 
-  test('risky fields that could not be read just now fail the block rather than erase it', async () => {
+  test('a transient failure of the risky fields fails the block, and erases none of them', async () => {
     const refused = '{"error":{"code":100,"message":"Tried accessing nonexisting field (status)"}}';
     await using upstream = await openServer(
       (fields) => fields.find((field) => risky.includes(field)),
@@ -514,7 +516,7 @@ describe('META, with fields that are refused', () => {
     );
     const [observation] = await upstream.provider.read(
       [toTarget(0, { blocks: ['phone'] })],
-      unhurried,
+      readOptions,
     );
     expect(observation?.reads.phone).toMatchObject({
       ok: false,
@@ -524,14 +526,14 @@ describe('META, with fields that are refused', () => {
 });
 
 test.each(['{"id":{"toString":1}}', '{"id":["100000000001"]}', '{"id":null}', '{}'])(
-  'META: %s is no answer to any question',
+  'META: a response of %s is a failure',
   async (body) => {
     const telemetry = createTelemetry({ level: 'silent' });
     const fetch = async () => Response.json(JSON.parse(body));
     const url = new URL('https://graph.example');
     const graph = createGraphClient({ url, version: 'v26.0', fetch, telemetry });
     const provider = createMetaProvider({ retryDelayMs: 1, telemetry, graph });
-    const [observation] = await provider.read([toTarget(0, { blocks: ['phone'] })], unhurried);
+    const [observation] = await provider.read([toTarget(0, { blocks: ['phone'] })], readOptions);
     expect(observation?.reads.phone).toMatchObject({
       ok: false,
       failure: { code: 'META_UNAVAILABLE' },
@@ -539,14 +541,14 @@ test.each(['{"id":{"toString":1}}', '{"id":["100000000001"]}', '{"id":null}', '{
   },
 );
 
-describe('META, in part', () => {
-  test('items that come back null are asked for again, and only those', async () => {
+describe('META, partial failures', () => {
+  test('null items are retried, and only those', async () => {
     await using upstream = openMeta();
     for (const index of [1, 2]) {
       upstream.simulator.setFault(toPhoneId(index), { kind: 'null-item', times: 1 });
     }
     const targets = toTargets(10, { blocks: ['phone'] });
-    const observations = await upstream.provider.read(targets, unhurried);
+    const observations = await upstream.provider.read(targets, readOptions);
     expect(observations.filter(({ reads }) => reads.phone?.ok)).toHaveLength(10);
     expect(upstream.simulator.calls.flatMap((call) => call.operations).slice(10)).toEqual([
       `phone ${toPhoneId(1)}`,
@@ -554,14 +556,14 @@ describe('META, in part', () => {
     ]);
   });
 
-  test('items that stay null are META_UNAVAILABLE, and are asked for three times at most', async () => {
+  test('items that stay null are META_UNAVAILABLE after three attempts', async () => {
     await using upstream = openMeta();
     for (const { phoneNumberId } of toTargets(5)) {
       upstream.simulator.setFault(phoneNumberId!, { kind: 'null-item' });
     }
     const observations = await upstream.provider.read(
       toTargets(5, { blocks: ['phone'] }),
-      unhurried,
+      readOptions,
     );
     for (const { reads } of observations) {
       expect(reads.phone).toMatchObject({ failure: { code: 'META_UNAVAILABLE', transient: true } });
@@ -569,10 +571,10 @@ describe('META, in part', () => {
     expect(upstream.simulator.calls).toHaveLength(3);
   });
 
-  test('a number in trouble leaves the others of its batch alone', async () => {
+  test('a number that fails does not fail the others of its batch', async () => {
     await using upstream = openMeta();
     upstream.simulator.setFault(toPhoneId(2), { kind: 'error', code: 368 });
-    const observations = await upstream.provider.read(toTargets(5), unhurried);
+    const observations = await upstream.provider.read(toTargets(5), readOptions);
     const failed = observations.flatMap(({ numberId, reads }) =>
       Object.entries(reads)
         .filter(([, read]) => !read.ok)
@@ -582,12 +584,12 @@ describe('META, in part', () => {
   });
 
   test.each([{ kind: 'reset' }, { kind: 'hang' }, { kind: 'oversized' }] as const)(
-    'one operation with $kind spoils its batch, and after two retries itself alone',
+    'one operation with $kind breaks its batch, and after two retries fails alone',
     async (fault) => {
       await using upstream = openMeta({ attemptTimeoutMs: 50 });
       upstream.simulator.setFault(toPhoneId(20), fault);
       const targets = toTargets(80, { blocks: ['phone'] });
-      const observations = await upstream.provider.read(targets, unhurried);
+      const observations = await upstream.provider.read(targets, readOptions);
       const failed = observations.filter(({ reads }) => !reads.phone?.ok);
       expect(failed.map(({ numberId }) => numberId)).toEqual(['wa_20']);
       const sizes = upstream.simulator.calls.map((call) => call.operations.length);
@@ -597,7 +599,7 @@ describe('META, in part', () => {
     },
   );
 
-  test('the dead token of one number costs nothing to numbers with another', async () => {
+  test('the dead token of one number does not fail numbers with another', async () => {
     await using upstream = openMeta({
       tokens: [
         { token: 'EAAowner', wabaIds: [wabaId] },
@@ -607,14 +609,14 @@ describe('META, in part', () => {
     const blocks: readonly Block[] = ['phone'];
     const [dead, alive] = await upstream.provider.read(
       [toTarget(0, { blocks, credentials: toCredentials('dead') }), toTarget(1, { blocks })],
-      unhurried,
+      readOptions,
     );
     expect(dead?.reads.phone).toMatchObject({ failure: { metaCode: 190, metaSubcode: 463 } });
     expect(alive?.reads.phone).toMatchObject({ ok: true });
   });
 });
 
-describe('META, with a WABA that numbers share', () => {
+describe('META, a WABA that numbers share', () => {
   const tokens = [
     { token: 'EAAowner', wabaIds: [wabaId] },
     { token: 'EAAdead', wabaIds: [wabaId], state: 'expired' as const },
@@ -624,36 +626,36 @@ describe('META, with a WABA that numbers share', () => {
   const foreign = toCredentials('foreign');
   const good = { ok: true, value: { id: wabaId, name: 'Lucky Shrub' } };
 
-  test('it is read with the token that works, for all of them', async () => {
+  test('is read with the token that works, for all of them', async () => {
     await using upstream = openMeta({ tokens });
     const targets = [toTarget(0, { credentials: dead }), toTarget(1)];
-    const [first, second] = await upstream.provider.read(targets, unhurried);
+    const [first, second] = await upstream.provider.read(targets, readOptions);
     expect(first?.reads).toMatchObject({ phone: { ok: false }, waba: good });
     expect(second?.reads).toMatchObject({ phone: { ok: true }, waba: good });
   });
 
-  test('a token that has just worked for a number goes before one that has not', async () => {
+  test('is read again with a token that has just worked, before one that has not', async () => {
     await using upstream = openMeta({ tokens });
     const targets = [
       toTarget(0, { credentials: dead }),
       toTarget(1, { credentials: foreign }),
       toTarget(2),
     ];
-    const observations = await upstream.provider.read(targets, unhurried);
+    const observations = await upstream.provider.read(targets, readOptions);
     expect(observations.map(({ reads }) => reads.waba)).toMatchObject([good, good, good]);
   });
 
-  test('it is asked for once when the first token works, whatever the others are', async () => {
+  test('is read once when the first token works, whatever the others are', async () => {
     await using upstream = openMeta({ tokens });
-    await upstream.provider.read([toTarget(0), toTarget(1, { credentials: dead })], unhurried);
-    const asked = upstream.simulator.calls.flatMap((call) => call.operations);
-    expect(asked.filter((operation) => operation === `waba ${wabaId}`)).toHaveLength(1);
+    await upstream.provider.read([toTarget(0), toTarget(1, { credentials: dead })], readOptions);
+    const requested = upstream.simulator.calls.flatMap((call) => call.operations);
+    expect(requested.filter((operation) => operation === `waba ${wabaId}`)).toHaveLength(1);
   });
 
-  test('a number without a token has it too, and no more than it', async () => {
+  test('is returned for a number without a token, whose other blocks fail', async () => {
     await using upstream = openMeta({ tokens });
     const targets = [toTarget(0, { credentials: null }), toTarget(1, { blocks: ['phone'] })];
-    const [observation] = await upstream.provider.read(targets, unhurried);
+    const [observation] = await upstream.provider.read(targets, readOptions);
     const missing = {
       ok: false,
       attempted: false,
@@ -665,26 +667,26 @@ describe('META, with a WABA that numbers share', () => {
     expect(observation?.reads).toMatchObject({ phone: missing, profile: missing, waba: good });
   });
 
-  test('when no token works, the first refusal is the answer, after two attempts at most', async () => {
+  test('fails with the first refusal when no token works, after at most two attempts', async () => {
     await using upstream = openMeta({ tokens });
     const targets = ['dead', 'unknown', 'unknown too', 'and this'].map((name, index) =>
       toTarget(index, { blocks: ['waba'], credentials: toCredentials(name.replaceAll(' ', '')) }),
     );
-    const observations = await upstream.provider.read(targets, unhurried);
+    const observations = await upstream.provider.read(targets, readOptions);
     for (const { reads } of observations) {
       expect(reads.waba).toMatchObject({ ok: false, failure: { metaCode: 190, metaSubcode: 463 } });
     }
     expect(upstream.simulator.calls).toHaveLength(2);
   });
 
-  test('trouble other than a denial is not tried with another token', async () => {
+  test('is not read with another token after a failure that is not a denial', async () => {
     await using upstream = openMeta();
     upstream.simulator.setFault(wabaId, { kind: 'throttled' });
     const targets = [toTarget(0, { blocks: ['waba'] }), toTarget(1, { credentials: dead })];
-    const [observation] = await upstream.provider.read(targets, unhurried);
+    const [observation] = await upstream.provider.read(targets, readOptions);
     expect(observation?.reads.waba).toMatchObject({ failure: { code: 'META_RATE_LIMITED' } });
-    const asked = upstream.simulator.calls.flatMap((call) => call.operations);
-    expect(asked.filter((operation) => operation === `waba ${wabaId}`)).toHaveLength(1);
+    const requested = upstream.simulator.calls.flatMap((call) => call.operations);
+    expect(requested.filter((operation) => operation === `waba ${wabaId}`)).toHaveLength(1);
   });
 });
 
@@ -692,11 +694,11 @@ async function readProfile(options: SimulatorOptions, fault: Fault | null = null
   await using upstream = openMeta(options);
   upstream.simulator.setFault(toPhoneId(0), fault);
   const target = toTarget(0, { blocks: ['profile'] });
-  const [observation] = await upstream.provider.read([target], unhurried);
+  const [observation] = await upstream.provider.read([target], readOptions);
   return observation?.reads.profile;
 }
 
-describe('META, with the profile', () => {
+describe('META, the profile', () => {
   const nothing = {
     about: null,
     email: null,
@@ -713,7 +715,7 @@ describe('META, with the profile', () => {
     websites: ['https://shop.example/'],
   };
 
-  test('flat or nested, with nulls or without, it is the same profile', async () => {
+  test('is the same, flat or nested, with nulls or without', async () => {
     for (const profileShape of ['flat', 'nested'] as const) {
       for (const emitNulls of [false, true]) {
         // oxlint-disable-next-line no-await-in-loop -- one simulator after the other
@@ -722,7 +724,7 @@ describe('META, with the profile', () => {
     }
   });
 
-  test('one that was unhurried filled in is a good reading of nothing', async () => {
+  test('that was never filled in is read as empty', async () => {
     expect(await readProfile({ phones: [toPhone(0, { profile: null })] })).toEqual({
       ok: true,
       value: nothing,
@@ -738,7 +740,7 @@ describe('META, with the profile', () => {
     async (body) => {
       await using upstream = await openServer(() => 'always', body);
       const target = toTarget(0, { blocks: ['profile'] });
-      const [observation] = await upstream.provider.read([target], unhurried);
+      const [observation] = await upstream.provider.read([target], readOptions);
       expect(observation?.reads.profile).toMatchObject({
         ok: false,
         attempted: true,
@@ -751,9 +753,9 @@ describe('META, with the profile', () => {
 describe('PILOT_STATUS', () => {
   const connection: Partial<Target> = { blocks: ['connection'], credentials: null };
 
-  test("tells the engine's words in ours", async () => {
+  test("translates the engine's states", async () => {
     await using upstream = openPilotStatus();
-    const observations = await upstream.provider.read(toTargets(4, connection), unhurried);
+    const observations = await upstream.provider.read(toTargets(4, connection), readOptions);
     expect(observations.map(({ reads }) => reads.connection)).toEqual([
       { ok: true, value: { state: 'OPEN' } },
       { ok: true, value: { state: 'CONNECTING' } },
@@ -771,12 +773,12 @@ describe('PILOT_STATUS', () => {
     });
   });
 
-  test('has no blocks, asks nothing and answers nothing without an engine', async () => {
+  test('has no blocks and sends nothing without an engine', async () => {
     await using upstream = open({}, (fetch, telemetry) =>
       createPilotStatusProvider({ sessionEngine: null, fetch, telemetry }),
     );
     expect(upstream.provider.blocks).toEqual([]);
-    expect(await upstream.provider.read(toTargets(2, connection), unhurried)).toEqual([
+    expect(await upstream.provider.read(toTargets(2, connection), readOptions)).toEqual([
       { numberId: 'wa_0', reads: {} },
       { numberId: 'wa_1', reads: {} },
     ]);
@@ -784,11 +786,11 @@ describe('PILOT_STATUS', () => {
   });
 
   test.each([
-    [{ sessionEngineKey: 'another key' }, 'refuses the gateway', false],
-    [{ instances: [] }, 'knows no instance of this name', false],
-  ] as const)('with %j says that it %s', async (options, says, transient) => {
+    [{ sessionEngineKey: 'another key' }, 'rejected the gateway', false],
+    [{ instances: [] }, 'has no instance with this name', false],
+  ] as const)('with %j fails with: %s', async (options, says, transient) => {
     await using upstream = openPilotStatus(options);
-    const [observation] = await upstream.provider.read([toTarget(0, connection)], unhurried);
+    const [observation] = await upstream.provider.read([toTarget(0, connection)], readOptions);
     expect(observation?.reads.connection).toMatchObject({
       attempted: true,
       failure: { code: 'UNAVAILABLE', transient, message: expect.stringContaining(says) },
@@ -796,20 +798,20 @@ describe('PILOT_STATUS', () => {
   });
 
   test.each([
-    [{ kind: 'hang' }, 'in time'],
-    [{ kind: 'reset' }, 'could not be reached'],
-    [{ kind: 'redirect' }, 'could not be reached'],
-    [{ kind: 'oversized' }, 'more than'],
-    [{ kind: 'html', status: 503 }, 'trouble'],
-    [{ kind: 'throttled' }, 'trouble'],
-    [{ kind: 'truncated' }, 'unusable'],
-    [{ kind: 'wrong-types' }, 'unusable'],
-    [{ kind: 'empty-data' }, 'unusable'],
-  ] as [Fault, string][])('during %j says so, and that it may pass', async (fault, says) => {
+    [{ kind: 'hang' }, 'Timed out'],
+    [{ kind: 'reset' }, 'connection to the session engine failed'],
+    [{ kind: 'redirect' }, 'connection to the session engine failed'],
+    [{ kind: 'oversized' }, 'larger than'],
+    [{ kind: 'html', status: 503 }, 'returned an error'],
+    [{ kind: 'throttled' }, 'returned an error'],
+    [{ kind: 'truncated' }, 'invalid response'],
+    [{ kind: 'wrong-types' }, 'invalid response'],
+    [{ kind: 'empty-data' }, 'invalid response'],
+  ] as [Fault, string][])('during %j has a transient failure: %s', async (fault, says) => {
     await using upstream = openPilotStatus({ attemptTimeoutMs: 250 });
     upstream.simulator.setFault('shop 0', fault);
     const targets = [toTarget(0, connection), toTarget(1, connection)];
-    const [first, second] = await upstream.provider.read(targets, unhurried);
+    const [first, second] = await upstream.provider.read(targets, readOptions);
     expect(first?.reads.connection).toMatchObject({
       failure: { code: 'UNAVAILABLE', transient: true, message: expect.stringContaining(says) },
     });
@@ -817,17 +819,17 @@ describe('PILOT_STATUS', () => {
   });
 
   test.each(['.', '..', '', '\ud800'])(
-    'an instance named %j is unhurried sent',
+    'an instance named %j is never sent',
     async (instanceName) => {
       await using upstream = openPilotStatus();
       const target = toTarget(0, { ...connection, instanceName });
-      const [observation] = await upstream.provider.read([target], unhurried);
+      const [observation] = await upstream.provider.read([target], readOptions);
       expect(observation?.reads.connection).toMatchObject({ ok: false, attempted: false });
       expect(upstream.simulator.calls).toEqual([]);
     },
   );
 
-  test('a name with marks of its own stays one segment of the path, after that of the base', async () => {
+  test('an instance name with special characters stays one segment of the path, after the base path', async () => {
     const paths: (string | undefined)[] = [];
     await using upstream = await listen((request, response) => {
       paths.push(request.url);
@@ -839,17 +841,17 @@ describe('PILOT_STATUS', () => {
       telemetry: createTelemetry({ level: 'silent' }),
     });
     const target = toTarget(0, { ...connection, instanceName: 'a/../b?c#d é' });
-    const [observation] = await provider.read([target], unhurried);
+    const [observation] = await provider.read([target], readOptions);
     expect(observation?.reads.connection).toMatchObject({ ok: true });
     expect(paths).toEqual(['/base/instance/connectionState/a%2F..%2Fb%3Fc%23d%20%C3%A9']);
   });
 
-  test('eight requests at most are under way at once', async () => {
+  test('sends at most eight requests at once', async () => {
     await using upstream = openPilotStatus({
       instances: toTargets(20).map((it) => ({ instanceName: it.instanceName!, state: 'open' })),
     });
     const hold = upstream.simulator.hold('*');
-    const read = upstream.provider.read(toTargets(20, connection), unhurried);
+    const read = upstream.provider.read(toTargets(20, connection), readOptions);
     await hold.arrived;
     await expect.poll(() => upstream.simulator.calls.length, { interval: 1 }).toBe(8);
     hold.release();
@@ -878,17 +880,17 @@ async function listen(listener: RequestListener): Promise<Listening> {
 interface Refusing extends AsyncDisposable {
   readonly provider: Provider;
   /** The fields of each request, in order of arrival. */
-  readonly asked: readonly (readonly string[])[];
+  readonly requested: readonly (readonly string[])[];
 }
 
-/** A Graph API on a socket that refuses by the fields it is asked for, as the simulator's faults cannot. */
+/** A Graph API that refuses requests by their fields, which the simulator cannot. */
 async function openServer(
-  toRefused: (fields: readonly string[]) => string | undefined,
+  findRefused: (fields: readonly string[]) => string | undefined,
   toRefusal: string | ((fields: readonly string[]) => string) = '',
 ): Promise<Refusing> {
-  const asked: string[][] = [];
-  const toAnswer = (id: string | undefined, fields: readonly string[]): string => {
-    const refused = toRefused(fields);
+  const requested: string[][] = [];
+  const toBody = (id: string | undefined, fields: readonly string[]): string => {
+    const refused = findRefused(fields);
     if (refused === undefined) return JSON.stringify({ id, status: 'CONNECTED' });
     const message = `(#100) Tried accessing nonexisting field (${refused})`;
     if (toRefusal === '') return JSON.stringify({ error: { code: 100, message } });
@@ -897,8 +899,8 @@ async function openServer(
   const { url, ...disposable } = await listen((request, response) => {
     const { pathname, searchParams } = new URL(request.url ?? '', 'http://loopback');
     const fields = searchParams.get('fields')?.split(',') ?? [];
-    asked.push(fields);
-    response.end(toAnswer(pathname.split('/').at(-1), fields));
+    requested.push(fields);
+    response.end(toBody(pathname.split('/').at(-1), fields));
   });
   const telemetry = createTelemetry({ level: 'silent' });
   const graph = createGraphClient({
@@ -908,5 +910,5 @@ async function openServer(
     telemetry,
   });
   const provider = createMetaProvider({ graph, telemetry, retryDelayMs: 1 });
-  return { provider, asked, ...disposable };
+  return { provider, requested, ...disposable };
 }

@@ -1,4 +1,4 @@
-// What a broken network between the gateway and Meta costs: one reading, for a bounded time, and nobody else anything.
+// A broken network between the gateway and Meta fails one read within a bounded time, and none of another tenant.
 
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -17,7 +17,7 @@ const wabaIds = { sick: '102290129340001', well: '102290129340002' };
 
 type Name = keyof typeof ids;
 
-describe('behind a network with faults', () => {
+describe('a network with faults', () => {
   const made = new AsyncDisposableStack();
   let simulator: Simulator;
   let proxy: FaultProxy;
@@ -49,6 +49,8 @@ describe('behind a network with faults', () => {
       // oxlint-disable-next-line no-await-in-loop -- one database
       tenants.set(name, await addTenant(name));
     }
+    // The first request of a process is slower than the timeout allows on a busy machine.
+    await refresh('well');
   });
   afterAll(() => made.disposeAsync());
 
@@ -91,7 +93,7 @@ describe('behind a network with faults', () => {
   ];
 
   test.each(faults)(
-    '%j ends within the deadline and 250 ms, with the last good value and %s',
+    '%j ends within the deadline plus 250 ms, with the last good value and %s',
     async (fault, code) => {
       const before = await refresh('sick');
       expect(before.number.health).toMatchObject({

@@ -1,8 +1,7 @@
-// What keeps an upstream in trouble from costing more than it must: turns, circuits in use, quarantine and budgets.
+// How requests to an upstream in trouble are limited: circuits, bulkhead, quarantine and usage budgets.
 
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { ReadOptions, Target } from '../../src/numbers/provider.ts';
-import { createBulkhead } from '../../src/providers/bulkhead.ts';
 import { createGraphClient, type GraphClientOptions } from '../../src/providers/meta/graph.ts';
 import { createMetaProvider } from '../../src/providers/meta/meta.ts';
 import {
@@ -13,41 +12,6 @@ import { createSimulator } from '../../src/simulator/simulator.ts';
 import { type CircuitChange, createTelemetry } from '../../src/telemetry.ts';
 
 const signal = new AbortController().signal;
-
-describe('the room for requests', () => {
-  test('20 for the process, 4 for each tenant, and a quiet tenant does not wait for a noisy one', async () => {
-    const enter = createBulkhead();
-    const gate = Promise.withResolvers<void>();
-    const begun: string[] = [];
-    const work = (tenantId: string) =>
-      enter(tenantId, signal, async () => {
-        begun.push(tenantId);
-        await gate.promise;
-      });
-    const noisy = Array.from({ length: 1_000 }, () => work('noisy'));
-    const quiet = work('quiet');
-    await vi.waitFor(() => expect(begun).toContain('quiet'));
-    expect(begun.filter((tenant) => tenant === 'noisy')).toHaveLength(4);
-    const others = Array.from({ length: 40 }, (_, index) => work(`tenant ${index}`));
-    await vi.waitFor(() => expect(begun).toHaveLength(20));
-    gate.resolve();
-    await Promise.all([...noisy, quiet, ...others]);
-    expect(begun).toHaveLength(1_041);
-  });
-
-  test('who gives up while waiting leaves at once, and the next one takes the turn', async () => {
-    const enter = createBulkhead({ perProcess: 1 });
-    const gate = Promise.withResolvers<string>();
-    const first = enter('a', signal, () => gate.promise);
-    const caller = new AbortController();
-    const left = enter('b', caller.signal, async () => 'never begun');
-    const next = enter('c', signal, async () => 'next');
-    caller.abort();
-    await expect(left).rejects.toMatchObject({ isTaskCancelledError: true });
-    gate.resolve('first');
-    expect(await Promise.all([first, next])).toEqual(['first', 'next']);
-  });
-});
 
 const wabaId = '102290129340398';
 const phone = { block: 'phone', id: '106540352242922', wabaId, fields: ['status'] } as const;
@@ -86,12 +50,36 @@ function open(options: Partial<GraphClientOptions> = {}) {
   return { simulator, ask, [Symbol.asyncDispose]: () => simulator[Symbol.asyncDispose]() };
 }
 
-describe('a refused token', () => {
+test('a read without a free connection by its deadline, or beyond the queue of its tenant, is not sent', async () => {
+  await using upstream = open({ maxPerTenant: 1, maxQueuedPerTenant: 1 });
+  const hold = upstream.simulator.hold('*');
+  const first = upstream.ask();
+  await hold.arrived;
+  const queued = upstream.ask({ deadlineAt: performance.now() + 50 });
+  const unsent = { ok: false, attempted: false };
+  const code = 'META_TIMEOUT';
+  expect(await upstream.ask()).toMatchObject({
+    ...unsent,
+    failure: {
+      code,
+      message: 'Too many reads are waiting for a connection to Meta; try again later.',
+    },
+  });
+  expect(await queued).toMatchObject({
+    ...unsent,
+    failure: { code, message: 'Timed out waiting for a free connection to Meta; try again.' },
+  });
+  hold.release();
+  expect(await first).toMatchObject({ ok: true });
+  expect(upstream.simulator.calls).toHaveLength(1);
+});
+
+describe('the quarantine', () => {
   beforeEach(() => void vi.useFakeTimers({ toFake: ['Date'] }));
   afterEach(() => void vi.useRealTimers());
 
   test.each([190, 10, 200, 299])(
-    'with code %i three times is not sent again for half a minute, and another one is',
+    'does not send a token refused three times with code %i for 30 seconds; a new token is sent',
     async (code) => {
       await using upstream = open();
       upstream.simulator.setFault(phone.id, { kind: 'error', code });
@@ -109,7 +97,7 @@ describe('a refused token', () => {
     },
   );
 
-  test('never opens a circuit', async () => {
+  test('refused tokens never open a circuit', async () => {
     await using upstream = open();
     upstream.simulator.setFault('*', { kind: 'error', code: 190 });
     for (let index = 0; index < 50; index += 1) {
@@ -123,8 +111,8 @@ describe('a refused token', () => {
   });
 });
 
-describe('a host without answers', () => {
-  test('is not asked once several tenants agree, and says when to come back', async () => {
+describe('Meta without responses', () => {
+  test('is not sent requests after those of several tenants failed, and the failure says when to retry', async () => {
     await using upstream = open();
     upstream.simulator.setFault('*', { kind: 'reset' });
     for (const tenantId of ['a', 'b', 'c', 'd', 'e']) {
@@ -137,7 +125,7 @@ describe('a host without answers', () => {
     });
   });
 
-  test('is told from one whose answers our own deadline did not wait for', async () => {
+  test('opens no circuit when our own deadline ended the requests', async () => {
     await using upstream = open();
     upstream.simulator.setFault('*', { kind: 'hang' });
     const late = Array.from({ length: 10 }, (_, index) =>
@@ -149,7 +137,7 @@ describe('a host without answers', () => {
     expect(await upstream.ask({ tenantId: 'b' })).toMatchObject({ ok: true });
   });
 
-  test('for one tenant alone is there for the others', async () => {
+  test('for the requests of one tenant still serves the others', async () => {
     await using upstream = open();
     upstream.simulator.setFault('*', { kind: 'reset' });
     for (let index = 0; index < 12; index += 1) {
@@ -162,7 +150,7 @@ describe('a host without answers', () => {
   });
 });
 
-describe('a session engine without answers', () => {
+describe('the session engine', () => {
   beforeEach(() => void vi.useFakeTimers({ toFake: ['Date'] }));
   afterEach(() => void vi.useRealTimers());
 
@@ -172,11 +160,11 @@ describe('a session engine without answers', () => {
     failure: {
       code: 'UNAVAILABLE',
       transient: true,
-      message: expect.stringContaining('is not asked for a moment'),
+      message: expect.stringContaining('are paused'),
     },
   };
 
-  test('is not asked once several tenants agree, and is asked again when one request got through', async () => {
+  test('is not sent requests after those of several tenants failed, until a trial succeeds', async () => {
     await using engine = openEngine();
     const { simulator, changes, ask } = engine;
     simulator.setFault('*', { kind: 'reset' });
@@ -191,7 +179,7 @@ describe('a session engine without answers', () => {
     expect(await ask({ tenantId: 'f' })).toMatchObject([down]);
     expect(simulator.calls).toHaveLength(5);
 
-    // Still down: the one that tries is the only one that is sent.
+    // Still down: only the trial is sent.
     vi.setSystemTime(Date.now() + 5_000);
     expect(await ask({ tenantId: 'f' })).toMatchObject([{ attempted: true }]);
     expect(await ask({ tenantId: 'g' })).toMatchObject([down]);
@@ -209,11 +197,11 @@ describe('a session engine without answers', () => {
     expect(changes.at(-1)).toEqual({ upstream: 'session engine', state: 'closed', tenantId: null });
   });
 
-  test('keeps a tenant with many numbers waiting for few of them', async () => {
+  test('without responses, is sent few requests of a tenant with many numbers', async () => {
     await using engine = openEngine({ attemptTimeoutMs: 50 });
     engine.simulator.setFault('*', { kind: 'hang' });
     const reads = await engine.ask({}, 100);
-    // Eight prove it; as each of the first seven gave up, one more had begun.
+    // Eight failures open the circuit; each of the first seven had freed a slot for one more.
     expect(engine.simulator.calls.length).toBeLessThanOrEqual(15);
     const unsent = reads.filter((read) => read?.ok === false && !read.attempted);
     expect(unsent).toHaveLength(100 - engine.simulator.calls.length);
@@ -222,7 +210,21 @@ describe('a session engine without answers', () => {
     expect(await engine.ask({ tenantId: 'b' })).toMatchObject([{ ok: true }]);
   });
 
-  test('is told from one whose answers our own deadline did not wait for', async () => {
+  test('is sent at most 8 requests per tenant and 40 per process at once, of 1,000 reads', async () => {
+    await using engine = openEngine();
+    const { simulator, ask } = engine;
+    const hold = simulator.hold('*');
+    const reads = Array.from({ length: 900 }, () => ask());
+    await hold.arrived;
+    const others = Array.from({ length: 100 }, (_, index) => ask({ tenantId: `t${index % 10}` }));
+    await vi.waitFor(() => expect(simulator.calls.length).toBeGreaterThanOrEqual(40));
+    expect(simulator.calls).toHaveLength(40);
+    hold.release();
+    const results = (await Promise.all([...reads, ...others])).flat();
+    expect(results.filter((read) => read?.ok)).toHaveLength(1_000);
+  });
+
+  test('opens no circuit when our own deadline ended the requests', async () => {
     await using engine = openEngine();
     engine.simulator.setFault('*', { kind: 'hang' });
     const deadlineAt = performance.now() + 100;
@@ -230,14 +232,14 @@ describe('a session engine without answers', () => {
     const late = await Promise.all(
       tenants.map((tenantId) => engine.ask({ tenantId, deadlineAt }, 8)),
     );
-    const message = expect.stringContaining('did not answer in time');
+    const message = expect.stringContaining('Timed out waiting for a response');
     for (const read of late.flat()) {
       expect(read).toMatchObject({ attempted: true, failure: { message } });
     }
     expect(engine.changes).toEqual([]);
   });
 
-  test('is told from one that refuses, or that has trouble with one instance', async () => {
+  test('opens no circuit when it refuses requests or fails for one instance', async () => {
     await using engine = openEngine();
     engine.simulator.setFault('shop 0', { kind: 'error', code: 0 });
     for (let index = 0; index < 20; index += 1) {
@@ -289,8 +291,8 @@ function openEngine(options: Pick<PilotStatusProviderOptions, 'attemptTimeoutMs'
   return { simulator, changes, ask, [Symbol.asyncDispose]: () => simulator[Symbol.asyncDispose]() };
 }
 
-describe('a spent budget', () => {
-  test('keeps the account from being asked until the stated minute', async () => {
+describe('a usage budget that is spent', () => {
+  test('pauses reads of the account until the minute that Meta named', async () => {
     await using upstream = open();
     const pauses: ReadOptions['pauses'] = new Map();
     upstream.simulator.setFault(phone.id, { kind: 'throttled', minutes: 17 });
@@ -352,17 +354,17 @@ async function openBudget(hourlyCalls: number) {
   return { simulator, read, [Symbol.asyncDispose]: () => simulator[Symbol.asyncDispose]() };
 }
 
-describe('a budget that runs out', () => {
+describe('a usage budget that runs out', () => {
   const good = { ok: true };
-  const scarce = { ok: false, attempted: false, failure: { code: 'META_RATE_LIMITED' } };
+  const paused = { ok: false, attempted: false, failure: { code: 'META_RATE_LIMITED' } };
 
   test.each([
     [74, 3],
-    // The first retry reaches what ends the second.
+    // The first retry spends what the second would need.
     [75, 2],
     [76, 1],
   ])(
-    'with %i percent spent, what may succeed later is asked for %i times',
+    'with %i percent spent, a read with a transient failure is sent %i times',
     async (percent, times) => {
       await using budget = await openBudget(100);
       await budget.read(percent - 1);
@@ -373,19 +375,19 @@ describe('a budget that runs out', () => {
     },
   );
 
-  test('above 90 percent numbers are read one at a time, at 100 none', async () => {
+  test('above 90 percent only single numbers are read, at 100 percent none', async () => {
     await using budget = await openBudget(100);
     await budget.read(90);
     expect((await budget.read(2)).reads).toMatchObject([good, good]);
     const many = await budget.read(2);
-    expect(many.reads).toMatchObject([scarce, scarce]);
+    expect(many.reads).toMatchObject([paused, paused]);
     expect(many.operations).toBe(0);
     for (let percent = 93; percent <= 100; percent += 1) {
       // oxlint-disable-next-line no-await-in-loop -- one after the other
       expect((await budget.read(1)).reads).toMatchObject([good]);
     }
     const one = await budget.read(1);
-    expect(one.reads).toMatchObject([scarce]);
+    expect(one.reads).toMatchObject([paused]);
     expect(one.operations).toBe(0);
   });
 });

@@ -1,13 +1,21 @@
-// Owns how questions to Meta are put: which operations share a request, and what is asked a second time after a refusal.
-// What the questions are is left to meta.ts, the requests themselves to graph.ts.
+// Reads blocks from Graph: groups them into batches, retries failed operations, and splits those with a refused field.
 
+import { ExponentialBackoff, fullJitterGenerator, handleWhenResult, retry } from 'cockatiel';
+import type { JsonObject } from '../../json.ts';
 import { metaBlocks, toGraphFields, type Field, type MetaBlock } from '../../numbers/meta.ts';
 import type { Credentials, Read, ReadOptions } from '../../numbers/provider.ts';
-import { maxBatchOperations, type GraphClient } from './graph.ts';
-import type { GraphObject, GraphOperation, GraphResult } from './operation.ts';
+import type { Telemetry } from '../../telemetry.ts';
+import {
+  type GraphClient,
+  type GraphOperation,
+  type GraphReply,
+  type GraphResult,
+  maxBatchOperations,
+} from './graph.ts';
+import { findPauseFailure, maxSpentPercent } from './usage-budget.ts';
 
-/** One thing to learn, and on whose behalf. Questions with the same credentials object travel together. */
-export interface Question {
+/** A block of a node to read. Those with the same credentials object share batches. */
+export interface BlockQuery {
   readonly block: MetaBlock;
   readonly id: string;
   readonly wabaId: string | null;
@@ -15,111 +23,90 @@ export interface Question {
 }
 
 /**
- * An answer for each question, as Graph's JSON. A field that Graph refuses costs that field, and one that is known to be
- * refused at times costs those of its kind, not the block. Rejects only with the reason of the signal.
+ * Returns Graph's JSON for each query. A field that Graph refuses is left out, and so are all risky fields when Graph does
+ * not say which of them it refuses. Rejects only with the reason of the signal.
  */
-export async function askGraph(
-  graph: GraphClient,
-  questions: readonly Question[],
+export type BlockReader = (
+  queries: readonly BlockQuery[],
   options: ReadOptions,
-): Promise<ReadonlyMap<Question, Read<GraphObject>>> {
-  const answered = new Map<Question, Answered[]>(questions.map((question) => [question, []]));
-  let attempts: readonly Attempt[] = questions.map(toFirstAttempt);
-  while (attempts.length > 0) {
-    // oxlint-disable-next-line no-await-in-loop -- each round follows from the answers of the one before
-    const round = await sendRound(graph, attempts, options);
-    attempts = round.flatMap(([attempt, result]) => {
-      const next = toNextAttempts(attempt, result);
-      if (next.length === 0) answered.get(attempt.question)?.push({ attempt, result });
-      return next;
-    });
-  }
-  return new Map(answered.entries().map(([question, parts]) => [question, toRead(parts)]));
+) => Promise<ReadonlyMap<BlockQuery, Read<JsonObject>>>;
+
+export interface BlockReaderOptions {
+  readonly graph: GraphClient;
+  readonly telemetry: Pick<Telemetry, 'upstreamRetried'>;
+  /** The maximum delay before the first retry; 250 by default. */
+  readonly retryDelayMs?: number;
 }
 
-/** All fields of a block, or after a refusal a part of them. */
-interface Attempt {
-  readonly question: Question;
+export function createBlockReader(options: BlockReaderOptions): BlockReader {
+  const client = createRetryingClient(options);
+  return async (queries, reading) => {
+    const done = new Map<BlockQuery, PartResult[]>(queries.map((query) => [query, []]));
+    let parts: readonly QueryPart[] = queries.map((query) => ({
+      query,
+      fields: toGraphFields(query.block),
+      kind: 'whole',
+    }));
+    while (parts.length > 0) {
+      // oxlint-disable-next-line no-await-in-loop -- the next parts follow from these results
+      const results = await sendParts(client, parts, reading);
+      parts = results.flatMap(({ part, result }) => {
+        const next = toSmallerParts(part, result);
+        if (next.length === 0) done.get(part.query)?.push({ part, result });
+        return next;
+      });
+    }
+    return new Map(done.entries().map(([query, results]) => [query, mergeParts(results)]));
+  };
+}
+
+/** All fields of a block, or after a refusal some of them. */
+interface QueryPart {
+  readonly query: BlockQuery;
   readonly fields: readonly string[];
-  readonly part: 'whole' | 'core' | 'risky';
+  readonly kind: 'whole' | 'core' | 'risky';
 }
 
-/** An attempt with its last result. */
-interface Answered {
-  readonly attempt: Attempt;
+interface PartResult {
+  readonly part: QueryPart;
   readonly result: GraphResult;
 }
 
-/** From here on a batch is worth it: it saves round trips, but waits for the slowest of its items. */
-const smallestBatch = 4;
+/** A smaller batch saves little, and waits for the slowest of its operations. */
+const minBatchOperations = 4;
 
-async function sendRound(
-  graph: GraphClient,
-  attempts: readonly Attempt[],
+async function sendParts(
+  client: RetryingClient,
+  parts: readonly QueryPart[],
   options: ReadOptions,
-): Promise<readonly (readonly [Attempt, GraphResult])[]> {
-  const requests = Map.groupBy(attempts, ({ question }) => question.credentials)
-    .entries()
-    .flatMap(([credentials, group]) => toRequests(group).map((part) => ({ credentials, part })))
-    .toArray();
-  const replies = await Promise.all(
-    requests.map(async ({ credentials, part }) => {
-      const operations = part.map(toOperation);
-      const [operation, ...others] = operations;
-      if (operation === undefined) return [];
-      const { results } =
-        others.length === 0
-          ? await graph.get(operation, credentials, options)
-          : await graph.batch(operations, credentials, options);
-      return results;
-    }),
-  );
-  return requests.flatMap(({ part }, index) =>
-    part.map((attempt, position) => [attempt, replies[index]![position]!] as const),
-  );
+): Promise<readonly PartResult[]> {
+  const requests = Map.groupBy(parts, ({ query }) => query.credentials)
+    .values()
+    .flatMap((group) => {
+      const isBatch = group.length >= minBatchOperations;
+      return toChunks(group, isBatch ? maxBatchOperations : 1);
+    })
+    .map(async (chunk) => {
+      const operations = chunk.map(({ query: { block, id, wabaId }, fields }) => {
+        return { block, id, wabaId, fields };
+      });
+      const results = await client(operations, chunk[0]!.query.credentials, options);
+      return chunk.map((part, index) => ({ part, result: results[index]! }));
+    });
+  return (await Promise.all(requests)).flat();
 }
 
-function toOperation({ question: { block, id, wabaId }, fields }: Attempt): GraphOperation {
-  return { block, id, wabaId, fields };
-}
-
-function toRequests(attempts: readonly Attempt[]): readonly (readonly Attempt[])[] {
-  if (attempts.length < smallestBatch) return attempts.map((attempt) => [attempt]);
-  const requests: Attempt[][] = [];
-  for (let start = 0; start < attempts.length; start += maxBatchOperations) {
-    requests.push(attempts.slice(start, start + maxBatchOperations));
-  }
-  return requests;
-}
-
-function toFirstAttempt(question: Question): Attempt {
-  return { question, fields: toGraphFields(question.block), part: 'whole' };
-}
-
-/** What to ask because of a result; nothing when it is the last word. */
-function toNextAttempts(attempt: Attempt, result: GraphResult): readonly Attempt[] {
-  if (result.ok) return [];
-  if (attempt.part === 'whole' && isWorthSplitting(attempt.question.block, result)) {
-    return toParts(attempt, result.refusedField);
-  }
-  return [];
-}
-
-// One field that is refused, by name or for want of a permission, fails all that is asked beside it.
-function isWorthSplitting(
-  block: MetaBlock,
-  { refusedField, lacksPermission }: Extract<GraphResult, { ok: false }>,
-): boolean {
-  if (refusedField !== null) return true;
-  return block === 'phone' && lacksPermission;
-}
-
-function toParts({ question, fields }: Attempt, refusedField: string | null): readonly Attempt[] {
-  const risky = toRiskyFields(question.block);
+/** What to read next because of a result; nothing when it is final. */
+function toSmallerParts({ query, fields, kind }: QueryPart, result: GraphResult): QueryPart[] {
+  if (result.ok || kind !== 'whole') return [];
+  const { refusedField, lacksPermission } = result;
+  // Either makes Graph refuse all the fields of the operation.
+  if (refusedField === null && !(query.block === 'phone' && lacksPermission)) return [];
+  const isRisky = toRiskyFields(query.block);
   const allowed = fields.filter((field) => field !== refusedField);
-  const parts: readonly Attempt[] = [
-    { question, fields: allowed.filter((field) => !risky.has(field)), part: 'core' },
-    { question, fields: allowed.filter((field) => risky.has(field)), part: 'risky' },
+  const parts: readonly QueryPart[] = [
+    { query, fields: allowed.filter((field) => !isRisky.has(field)), kind: 'core' },
+    { query, fields: allowed.filter((field) => isRisky.has(field)), kind: 'risky' },
   ];
   return parts.filter((part) => part.fields.length > 0);
 }
@@ -130,17 +117,126 @@ function toRiskyFields(block: MetaBlock): ReadonlySet<string> {
 }
 
 /**
- * The parts as one. Risky fields that were refused are simply not there; that they could not be read just now says
- * nothing about them, so it fails the whole rather than pass for a refusal.
+ * Refused risky fields are left out. A transient failure of them fails the whole block: leaving them out would look like a
+ * refusal and erase their stored values.
  */
-function toRead(parts: readonly Answered[]): Read<GraphObject> {
+function mergeParts(results: readonly PartResult[]): Read<JsonObject> {
   const entries: (readonly [string, unknown])[] = [];
-  for (const { attempt, result } of parts) {
+  for (const { part, result } of results) {
     if (result.ok) entries.push(...Object.entries(result.json));
-    else if (attempt.part !== 'risky' || result.failure.transient) {
+    else if (part.kind !== 'risky' || result.failure.transient) {
       const { attempted, failure } = result;
       return { ok: false, attempted, failure };
     }
   }
   return { ok: true, value: Object.fromEntries(entries) };
+}
+
+/** One result for each operation. */
+type RetryingClient = (
+  operations: readonly GraphOperation[],
+  credentials: Credentials,
+  options: ReadOptions,
+) => Promise<readonly GraphResult[]>;
+
+/** Indexes of operations that share a request. */
+type Chunk = readonly number[];
+
+const maxRetries = 2;
+/** With less time left, a retry would hardly be answered. */
+const minRetryMs = 250;
+
+/**
+ * Retries operations that failed for a reason that may pass, while the deadline and the account's rate limit allow. A batch
+ * that brought no response is retried in smaller ones, because one of its operations may be the cause. An operation that
+ * cannot be retried keeps its failure.
+ */
+function createRetryingClient({
+  graph,
+  telemetry,
+  retryDelayMs = 250,
+}: BlockReaderOptions): RetryingClient {
+  const maxDelayMs = retryDelayMs * 2 ** (maxRetries - 1);
+  return async (operations, credentials, options) => {
+    const { signal, deadlineAt, pauses } = options;
+    const isWithinBudget = (index: number) =>
+      findPauseFailure(pauses, operations[index]!.wabaId, maxSpentPercent.retry) === null;
+    const results: GraphResult[] = [];
+    let chunks: readonly Chunk[] = [[...operations.keys()]];
+    const sendChunk = async (chunk: Chunk, attempt: number): Promise<readonly Chunk[]> => {
+      const sent = chunk.map((index) => operations[index]!);
+      const reply = await send(graph, sent, credentials, options);
+      if (attempt > 0) telemetry.upstreamRetried('graph', countAttempted(reply));
+      chunk.forEach((index, position) => {
+        const result = reply.results[position]!;
+        if (result.ok || result.attempted) results[index] = result;
+        else results[index] ??= result;
+      });
+      const failed = chunk.filter((_, position) => isRetryable(reply.results[position]!));
+      return toRetryChunks(failed.filter(isWithinBudget), reply.broken, attempt);
+    };
+    const canRetry = () =>
+      chunks.length > 0 && deadlineAt - performance.now() > maxDelayMs + minRetryMs;
+    const policy = retry(handleWhenResult(canRetry), {
+      maxAttempts: maxRetries,
+      backoff: new ExponentialBackoff({
+        generator: fullJitterGenerator,
+        initialDelay: retryDelayMs,
+        maxDelay: maxDelayMs,
+      }),
+    });
+    const attempts = policy.execute(async ({ attempt }) => {
+      signal.throwIfAborted();
+      chunks = (await Promise.all(chunks.map((chunk) => sendChunk(chunk, attempt)))).flat();
+    }, signal);
+    await untilAborted(attempts, signal);
+    return results;
+  };
+}
+
+async function send(
+  graph: GraphClient,
+  operations: readonly GraphOperation[],
+  credentials: Credentials,
+  options: ReadOptions,
+): Promise<GraphReply> {
+  const [operation, ...others] = operations;
+  return operation !== undefined && others.length === 0
+    ? await graph.get(operation, credentials, options)
+    : await graph.batch(operations, credentials, options);
+}
+
+function countAttempted({ results }: GraphReply): number {
+  return results.filter((result) => result.ok || result.attempted).length;
+}
+
+/** False for throttled and denied operations: a retry would prolong the one and not change the other. */
+function isRetryable(result: GraphResult): boolean {
+  if (result.ok || !result.attempted || !result.failure.transient) return false;
+  return result.failure.code === 'META_UNAVAILABLE' || result.failure.code === 'META_TIMEOUT';
+}
+
+/** A broken batch of 50 becomes batches of 8 in the first retry; the second sends each operation of a broken one alone. */
+function toRetryChunks(indexes: Chunk, broken: boolean, attempt: number): readonly Chunk[] {
+  if (indexes.length === 0) return [];
+  if (!broken) return [indexes];
+  return toChunks(indexes, attempt + 1 < maxRetries ? Math.ceil(Math.sqrt(indexes.length)) : 1);
+}
+
+function toChunks<T>(items: readonly T[], size: number): readonly (readonly T[])[] {
+  return Array.from({ length: Math.ceil(items.length / size) }, (_, index) =>
+    items.slice(index * size, (index + 1) * size),
+  );
+}
+
+/** The delay before a retry does not end when the signal is aborted; the caller's wait for it does. */
+async function untilAborted(work: Promise<unknown>, signal: AbortSignal): Promise<void> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const abort = () => reject(signal.reason);
+  signal.addEventListener('abort', abort, { once: true });
+  try {
+    await Promise.race([work, promise]);
+  } finally {
+    signal.removeEventListener('abort', abort);
+  }
 }

@@ -1,8 +1,8 @@
-// Owns the wire of the Graph API: one request, one batch, what comes back, and the token that goes only into a header.
-// What a code means is in graph-error.ts; which operations travel together, and what to ask next, in rounds.ts.
+// Sends one read, or one batch of reads, to the Graph API and parses the response.
 
 import { createHmac } from 'node:crypto';
-import { parseJson, toObject } from '../../json.ts';
+import { type JsonObject, parseJson, toObject } from '../../json.ts';
+import type { MetaBlock } from '../../numbers/meta.ts';
 import {
   type Credentials,
   type ReadOptions,
@@ -10,19 +10,62 @@ import {
   type UpstreamFailure,
 } from '../../numbers/provider.ts';
 import type { Telemetry } from '../../telemetry.ts';
-import type { HttpReading } from '../http-read.ts';
-import { createLimitedFetch, type LimitedFetchOptions } from './limited-fetch.ts';
 import {
+  createLimitedFetch,
+  type LimitedFetchOptions,
+  type LimitedResult,
+} from '../limited-fetch.ts';
+import {
+  type ReplyHead,
   isPermissionError,
   parseGraphError,
   toGraphFailure,
-  type FailedReply,
 } from './graph-error.ts';
-import type { GraphOperation, GraphResult } from './operation.ts';
-import { budgetFor, findPause, recordPauses } from './usage-budget.ts';
-import { createQuarantine } from './quarantine.ts';
-import { parseUsage, toHighestPercent, unknownUsage, type GraphUsage } from './usage.ts';
+import { createQuarantine, type Quarantine } from './quarantine.ts';
+import {
+  findPauseFailure,
+  type GraphUsage,
+  maxSpentPercent,
+  parseUsage,
+  recordPauses,
+  toHighestPercent,
+  unknownUsage,
+} from './usage-budget.ts';
 
+/** Reads some fields of a node, or of its profile edge. */
+export interface GraphOperation {
+  /** Chooses node or edge, and the words of a failure. */
+  readonly block: MetaBlock;
+  /** Of the phone number, or of the WABA. */
+  readonly id: string;
+  /** The account whose rate limit counts the operation; for a WABA its own id. */
+  readonly wabaId: string | null;
+  /** Graph's names, at least one. */
+  readonly fields: readonly string[];
+}
+
+export type GraphResult =
+  | { readonly ok: true; readonly json: JsonObject }
+  | {
+      readonly ok: false;
+      /** False when nothing was sent for it. */
+      readonly attempted: boolean;
+      readonly failure: UpstreamFailure;
+      /** The field that the node does not have, when that failed the whole operation. */
+      readonly refusedField: string | null;
+      /** The token lacks a permission for at least one of the fields. */
+      readonly lacksPermission: boolean;
+    };
+
+export interface GraphReply {
+  /** One for each operation, in their order. */
+  readonly results: readonly GraphResult[];
+  readonly usage: GraphUsage;
+  /** No complete response came; one operation of the batch may be the cause. */
+  readonly broken: boolean;
+}
+
+/** Its calls reject only with the reason of their signal; every other failure is a result. */
 export interface GraphClient {
   /** One GET. */
   get(
@@ -30,20 +73,12 @@ export interface GraphClient {
     credentials: Credentials,
     options: ReadOptions,
   ): Promise<GraphReply>;
-  /** One POST for at most `maximumBatchOperations`; Meta counts each of them, so it saves time and no budget. */
+  /** One POST for at most `maxBatchOperations`. Meta counts each of them, so a batch saves time but no rate limit. */
   batch(
     operations: readonly GraphOperation[],
     credentials: Credentials,
     options: ReadOptions,
   ): Promise<GraphReply>;
-}
-
-export interface GraphReply {
-  /** One for each operation, in their order. */
-  readonly results: readonly GraphResult[];
-  readonly usage: GraphUsage;
-  /** No reply came, or none that could be read: one operation may have spoiled it for the others. */
-  readonly broken: boolean;
 }
 
 export interface GraphClientOptions extends LimitedFetchOptions {
@@ -55,76 +90,64 @@ export interface GraphClientOptions extends LimitedFetchOptions {
 /** https://developers.facebook.com/docs/graph-api/batch-requests */
 export const maxBatchOperations = 50;
 
-/** Its calls reject only with the reason of their signal; every other trouble is a result. */
 export function createGraphClient(options: GraphClientOptions): GraphClient {
   const base = `${options.url.origin}${options.url.pathname.replace(/\/+$/, '')}/${options.version}/`;
-  const exchange = createExchange(options);
   const quarantine = createQuarantine();
-  const findObstacle = (
+  const send = createSender(options, quarantine);
+  const findUnsent = (
     operation: GraphOperation,
     credentials: Credentials,
     { pauses }: ReadOptions,
   ): GraphResult | null => {
-    const flaw = findFlaw(operation, credentials);
-    if (flaw !== null) return flaw;
     const failure =
-      findPause(pauses, operation, budgetFor.oneNumber) ?? quarantine.find(operation, credentials);
+      findInvalidInput(operation, credentials) ??
+      findPauseFailure(pauses, operation.wabaId, maxSpentPercent.oneNumber) ??
+      quarantine.find(operation, credentials);
     return failure === null ? null : toUnsent(failure);
-  };
-  const send = async (url: URL, sending: Sending, toResults: ReplyReader): Promise<GraphReply> => {
-    const { operations, credentials, options: reading } = sending;
-    const sentAt = Date.now();
-    const reply = await exchange(url, sending, toResults);
-    const { tenantId } = reading;
-    for (const metaCode of quarantine.record(operations, credentials, reply.results, sentAt)) {
-      options.telemetry.tokenQuarantined({ tenantId, metaCode });
-    }
-    recordPauses(reading.pauses, operations, reply.results, reply.usage);
-    return reply;
   };
   return {
     async get(operation, credentials, reading) {
-      const obstacle = findObstacle(operation, credentials, reading);
-      if (obstacle !== null) return toUnsentReply([obstacle]);
+      const unsent = findUnsent(operation, credentials, reading);
+      if (unsent !== null) return toUnsentReply([unsent]);
       const url = new URL(`${base}${toRelativeUrl(operation, credentials)}`);
-      const sending = { operations: [operation], credentials, options: reading };
-      return await send(url, sending, toSingleResults);
+      const request = { operations: [operation], credentials, options: reading };
+      return await send(url, request, toSingleResults);
     },
     async batch(operations, credentials, reading) {
-      const obstacles = operations.map((it) => findObstacle(it, credentials, reading));
-      const clear = operations.filter((_, index) => obstacles[index] === null);
-      if (clear.length === 0) return toUnsentReply(obstacles.filter(isPresent));
-      const form = toBatchForm(clear, credentials);
-      const sending = { operations: clear, credentials, options: reading, form };
-      const { results, ...reply } = await send(new URL(base), sending, toBatchResults);
-      const answered = results.values();
+      const unsent = operations.map((it) => findUnsent(it, credentials, reading));
+      const sent = operations.filter((_, index) => unsent[index] === null);
+      if (sent.length === 0) return toUnsentReply(unsent.filter((it) => it !== null));
+      const createForm = () => toBatchForm(sent, credentials);
+      const request = { operations: sent, credentials, options: reading, createForm };
+      const { results, ...reply } = await send(new URL(base), request, toBatchResults);
+      const remaining = results.values();
       return {
         ...reply,
-        results: obstacles.map((it) => it ?? answered.next().value ?? noResult),
+        results: unsent.map((it) => it ?? remaining.next().value ?? noResult),
       };
     },
   };
 }
 
-interface Sending {
+interface GraphRequest {
   readonly operations: readonly GraphOperation[];
   readonly credentials: Credentials;
   readonly options: ReadOptions;
-  readonly form?: URLSearchParams;
+  readonly createForm?: () => URLSearchParams;
 }
 
-type ReplyReader = (
+type ResultParser = (
   json: unknown,
   operations: readonly GraphOperation[],
-  reply: FailedReply,
+  reply: ReplyHead,
 ) => readonly GraphResult[];
 
-type Exchange = (url: URL, sending: Sending, toResults: ReplyReader) => Promise<GraphReply>;
+type Sender = (url: URL, request: GraphRequest, toResults: ResultParser) => Promise<GraphReply>;
 
-/** The one place through which every request goes to Meta. */
-function createExchange(options: GraphClientOptions): Exchange {
+/** Every request to Meta goes through this function. */
+function createSender(options: GraphClientOptions, quarantine: Quarantine): Sender {
   const { telemetry } = options;
-  const guard = createLimitedFetch(options);
+  const limitedFetch = createLimitedFetch('graph', options);
   const warnOfVersion = createVersionWarning(options);
   return async (url, { operations, credentials, options: reading, ...body }, toResults) => {
     const headers = {
@@ -132,32 +155,43 @@ function createExchange(options: GraphClientOptions): Exchange {
       authorization: `Bearer ${credentials.accessToken}`,
     };
     const subject = operations[0]?.id ?? '';
-    const answer = await guard(url, { headers, ...body, subject }, reading);
-    if (answer.outcome === 'unsent') {
-      return toUnsentReply(operations.map(() => toUnsent(answer.failure)));
-    }
+    const sentAt = Date.now();
+    const response = await limitedFetch(url, { headers, ...body, subject }, reading);
+    const reply = toReply(response, operations, toResults);
+    if (response.outcome === 'failed' && !response.attempted) return reply;
     reading.onUpstreamCall(operations.length);
-    if (answer.outcome !== 'answered') {
-      const failed = toFailed(toReadingFailure(answer.outcome));
-      const results = operations.map(() => failed);
-      report(telemetry, answer, results, unknownUsage);
-      return { results, usage: unknownUsage, broken: true };
+    logCall(telemetry, response, reply);
+    if (response.outcome === 'answered') warnOfVersion(response.headers);
+    const failures = reply.results.map((result) => (result.ok ? null : result.failure));
+    for (const metaCode of quarantine.record(operations, credentials, failures, sentAt)) {
+      telemetry.tokenQuarantined({ tenantId: reading.tenantId, metaCode });
     }
-    const usage = parseUsage(answer.headers);
-    const { status } = answer;
-    const reply = { status, headers: answer.headers, usage };
-    const results = toResults(parseJson(answer.text), operations, reply);
-    report(telemetry, answer, results, usage);
-    warnOfVersion(answer.headers);
-    return { results, usage, broken: false };
+    const reads = operations.map(({ wabaId }, index) => ({ wabaId, failure: failures[index]! }));
+    recordPauses(reading.pauses, reads, reply.usage);
+    return reply;
   };
 }
 
-function report(
+function toReply(
+  response: LimitedResult,
+  operations: readonly GraphOperation[],
+  toResults: ResultParser,
+): GraphReply {
+  if (response.outcome === 'failed') {
+    const { attempted, failure } = response;
+    const failed = { ...toFailed(failure), attempted };
+    return { results: operations.map(() => failed), usage: unknownUsage, broken: attempted };
+  }
+  const { status, headers, text } = response;
+  const usage = parseUsage(headers);
+  const results = toResults(parseJson(text), operations, { status, headers, usage });
+  return { results, usage, broken: false };
+}
+
+function logCall(
   telemetry: Telemetry,
-  { status, durationMs }: HttpReading,
-  results: readonly GraphResult[],
-  usage: GraphUsage,
+  { status, durationMs }: LimitedResult,
+  { results, usage }: GraphReply,
 ): void {
   const failure = results.find((result) => !result.ok)?.failure;
   telemetry.upstreamCalled({
@@ -171,31 +205,41 @@ function report(
   });
 }
 
-// Graph answers for a version that it has retired with the oldest one that is live, and says so only in a header.
+// Graph answers a request for a retired version with the oldest live version, and says so only in a header.
 function createVersionWarning({ version, telemetry }: GraphClientOptions) {
   const warned = new Set<string>();
   return (headers: Headers): void => {
     const answered = headers.get('facebook-api-version');
     if (answered === null || answered === version || warned.has(answered)) return;
+    // The header is untrusted; this also bounds the set.
     if (!/^v\d{1,3}\.\d$/.test(answered)) return;
     warned.add(answered);
-    telemetry.warn('Graph answers with another version than the one asked for', {
-      asked: version,
+    telemetry.warn('Graph answered with another version than the one requested', {
+      requested: version,
       answered,
     });
   };
 }
 
-/** What must not come near a URL or a header; null when there is nothing of the kind. */
-function findFlaw({ block, id }: GraphOperation, { accessToken }: Credentials): GraphResult | null {
+/** Why the operation cannot be put into a URL and a header; null when it can. */
+function findInvalidInput(
+  { block, id }: GraphOperation,
+  { accessToken }: Credentials,
+): UpstreamFailure | null {
   if (!/^\d{5,20}$/.test(id)) {
-    const subject = block === 'waba' ? 'WhatsApp Business account id' : 'phone number id';
-    return toFlaw(`The stored ${subject} is not one: Meta's ids are 5 to 20 digits. Correct it.`);
+    const name = block === 'waba' ? 'WhatsApp Business account id' : 'phone number id';
+    return toInvalidInput(
+      `The stored ${name} is invalid: Meta's ids have 5 to 20 digits. Correct it.`,
+    );
   }
   if (!/^[\x21-\x7e]{1,4096}$/.test(accessToken)) {
-    return toFlaw('The stored access token has characters that no token has; store it again.');
+    return toInvalidInput('The stored access token contains invalid characters; store it again.');
   }
   return null;
+}
+
+function toInvalidInput(message: string): UpstreamFailure {
+  return toPlainFailure('META_ACCESS_DENIED', false, message);
 }
 
 function toRelativeUrl({ block, id, fields }: GraphOperation, credentials: Credentials): string {
@@ -230,16 +274,16 @@ function toProof({ accessToken, appSecret }: Credentials): string | null {
 function toSingleResults(
   json: unknown,
   operations: readonly GraphOperation[],
-  reply: FailedReply,
+  reply: ReplyHead,
 ): readonly GraphResult[] {
   return operations.map((operation) => toResult(json, operation, reply));
 }
 
-/** An answer that is not an array fails all operations alike: the batch itself was refused, or the answer is not Graph's. */
+/** A response that is not an array fails all operations: Meta refused the batch, or the response is not Graph's. */
 function toBatchResults(
   json: unknown,
   operations: readonly GraphOperation[],
-  reply: FailedReply,
+  reply: ReplyHead,
 ): readonly GraphResult[] {
   if (!Array.isArray(json) || !isSuccess(reply.status)) {
     return operations.map((operation) => toErrorResult(json, operation, reply));
@@ -248,7 +292,7 @@ function toBatchResults(
   return operations.map((operation, index) => toItemResult(items[index], operation, reply));
 }
 
-function toItemResult(item: unknown, operation: GraphOperation, reply: FailedReply): GraphResult {
+function toItemResult(item: unknown, operation: GraphOperation, reply: ReplyHead): GraphResult {
   if (item === null) return noResult;
   const { code, body } = toObject(item) ?? {};
   if (typeof code !== 'number' || typeof body !== 'string') {
@@ -257,7 +301,7 @@ function toItemResult(item: unknown, operation: GraphOperation, reply: FailedRep
   return toResult(parseJson(body), operation, { ...reply, status: code });
 }
 
-function toResult(json: unknown, operation: GraphOperation, reply: FailedReply): GraphResult {
+function toResult(json: unknown, operation: GraphOperation, reply: ReplyHead): GraphResult {
   const object = toObject(json);
   if (object !== null && !Object.hasOwn(object, 'error') && isSuccess(reply.status)) {
     return { ok: true, json: object };
@@ -265,7 +309,7 @@ function toResult(json: unknown, operation: GraphOperation, reply: FailedReply):
   return toErrorResult(json, operation, reply);
 }
 
-function toErrorResult(json: unknown, { block }: GraphOperation, reply: FailedReply): GraphResult {
+function toErrorResult(json: unknown, { block }: GraphOperation, reply: ReplyHead): GraphResult {
   const error = parseGraphError(json);
   return {
     ...toFailed(toGraphFailure(error, block, reply)),
@@ -274,38 +318,14 @@ function toErrorResult(json: unknown, { block }: GraphOperation, reply: FailedRe
   };
 }
 
-/** Meta ran out of time before it came to this item of a batch, and means it to be asked again. */
+/** Meta answers null for items of a batch that it had no time for, which may be sent again. */
 const noResult: GraphResult = toFailed(
   toPlainFailure(
     'META_UNAVAILABLE',
     true,
-    'Meta ran out of time before it came to this part; try again later.',
+    'Meta ran out of time before it read this part of the batch; try again later.',
   ),
 );
-
-function toReadingFailure(outcome: Exclude<HttpReading['outcome'], 'answered'>): UpstreamFailure {
-  switch (outcome) {
-    case 'timeout':
-    case 'cut short':
-      return toPlainFailure(
-        'META_TIMEOUT',
-        true,
-        "Meta's Graph API did not answer in time; try again later.",
-      );
-    case 'unreachable':
-      return toPlainFailure(
-        'META_UNAVAILABLE',
-        true,
-        "Meta's Graph API could not be reached, or broke off its answer; try again later.",
-      );
-    case 'too large':
-      return toPlainFailure(
-        'META_UNAVAILABLE',
-        true,
-        "Meta's Graph API answered with more than the gateway reads; try again later.",
-      );
-  }
-}
 
 function toFailed(failure: UpstreamFailure) {
   return {
@@ -321,18 +341,10 @@ function toUnsent(failure: UpstreamFailure): GraphResult {
   return { ...toFailed(failure), attempted: false };
 }
 
-function toFlaw(message: string): GraphResult {
-  return toUnsent(toPlainFailure('META_ACCESS_DENIED', false, message));
-}
-
 function toUnsentReply(results: readonly GraphResult[]): GraphReply {
   return { results, usage: unknownUsage, broken: false };
 }
 
 function isSuccess(status: number): boolean {
   return status >= 200 && status <= 299;
-}
-
-function isPresent<T>(value: T | null): value is T {
-  return value !== null;
 }

@@ -1,7 +1,6 @@
-// Owns what the core learns from Meta: which questions the targets raise, what they share, and how answers become blocks.
-// How the questions travel is left to rounds.ts.
+// Reads numbers from Meta: which blocks to query for which target, with whose credentials, and what the results hold.
 
-import { toObject } from '../../json.ts';
+import { type JsonObject, toObject } from '../../json.ts';
 import { metaBlocks, toMetaBlock, type MetaBlock } from '../../numbers/meta.ts';
 import {
   type Credentials,
@@ -14,82 +13,75 @@ import {
   toPlainFailure,
   type UpstreamFailure,
 } from '../../numbers/provider.ts';
-import type { Telemetry } from '../../telemetry.ts';
-import type { GraphClient } from './graph.ts';
-import type { GraphObject } from './operation.ts';
-import { budgetFor, findPause } from './usage-budget.ts';
-import { createRetryingClient } from './retry.ts';
-import { askGraph, type Question } from './batching.ts';
-
-export interface MetaProviderOptions {
-  readonly graph: GraphClient;
-  readonly telemetry: Pick<Telemetry, 'upstreamRetried'>;
-  /** The longest rest before the first retry; 250 unless told. */
-  readonly retryDelayMs?: number;
-}
+import {
+  type BlockQuery,
+  type BlockReader,
+  type BlockReaderOptions,
+  createBlockReader,
+} from './batching.ts';
+import { findPauseFailure, maxSpentPercent } from './usage-budget.ts';
 
 /** Reads the numbers whose provider is META. */
-export function createMetaProvider({ graph, ...options }: MetaProviderOptions): Provider {
-  const persistent = createRetryingClient(graph, options);
+export function createMetaProvider(options: BlockReaderOptions): Provider {
+  const readBlocks = createBlockReader(options);
   return {
     blocks: Object.keys(metaBlocks) as MetaBlock[],
-    read: (targets, reading) => readTargets(persistent, targets, reading),
+    read: (targets, reading) => readTargets(readBlocks, targets, reading),
   };
 }
 
 type MetaRead = Read<ReturnType<typeof toMetaBlock>>;
-type Answers = Map<string, Read<GraphObject>>;
 
 async function readTargets(
-  graph: GraphClient,
+  readBlocks: BlockReader,
   targets: readonly Target[],
   options: ReadOptions,
 ): Promise<readonly Observation[]> {
   options.signal.throwIfAborted();
-  const access = createAccess(targets);
-  const questions = new Map(
-    listQuestions(targets, access).map((question) => [toKey(question), question]),
+  const credentials = createCredentialIndex(targets);
+  const queries = new Map(
+    listQueries(targets, credentials).map((query) => [toQueryKey(query), query]),
   );
-  const budget = targets.length > 1 ? budgetFor.manyNumbers : budgetFor.oneNumber;
-  const answers = await ask(graph, questions, options, budget);
-  const others = toOtherAccess(questions, answers, access);
-  for (const [key, answer] of await ask(graph, others, options, budget)) {
-    if (answer.ok) answers.set(key, answer);
+  const limit = targets.length > 1 ? maxSpentPercent.manyNumbers : maxSpentPercent.oneNumber;
+  const results = await readWithinBudget(readBlocks, queries, options, limit);
+  const retries = listQueriesWithOtherCredentials(queries, results, credentials);
+  for (const [key, result] of await readWithinBudget(readBlocks, retries, options, limit)) {
+    if (result.ok) results.set(key, result);
   }
   const reads = new Map(
-    answers.entries().map(([key, answer]) => [key, toBlockRead(questions.get(key)!, answer)]),
+    results.entries().map(([key, result]) => [key, toMetaRead(queries.get(key)!, result)]),
   );
-  return targets.map((target) => toObservation(target, access, reads));
+  return targets.map((target) => toObservation(target, credentials, reads));
 }
 
-async function ask(
-  graph: GraphClient,
-  questions: ReadonlyMap<string, Question>,
+type Results = Map<string, Read<JsonObject>>;
+
+async function readWithinBudget(
+  readBlocks: BlockReader,
+  queries: ReadonlyMap<string, BlockQuery>,
   options: ReadOptions,
-  budget: Pause['spentPercent'],
-): Promise<Answers> {
-  const refused = new Map<Question, Read<GraphObject>>();
-  for (const question of questions.values()) {
-    const failure = findPause(options.pauses, question, budget);
-    if (failure !== null) refused.set(question, { ok: false, attempted: false, failure });
+  limit: Pause['spentPercent'],
+): Promise<Results> {
+  const unsent = new Map<BlockQuery, Read<JsonObject>>();
+  for (const query of queries.values()) {
+    const failure = findPauseFailure(options.pauses, query.wabaId, limit);
+    if (failure !== null) unsent.set(query, { ok: false, attempted: false, failure });
   }
-  const asked = [...questions.values()].filter((question) => !refused.has(question));
-  const answers = await askGraph(graph, asked, options);
+  const sent = [...queries.values()].filter((query) => !unsent.has(query));
+  const results = await readBlocks(sent, options);
   return new Map(
-    questions
-      .entries()
-      .map(([key, question]) => [key, refused.get(question) ?? answers.get(question)!]),
+    queries.entries().map(([key, query]) => [key, unsent.get(query) ?? results.get(query)!]),
   );
 }
 
-/** Whose credentials read what. Equal credentials are one object here, so that they can be compared and grouped. */
-interface Access {
+/** Equal credentials are one object here, so that they can be compared and grouped. */
+interface CredentialIndex {
   ofTarget(target: Target): Credentials | null;
-  /** Distinct, in the order of the targets: whoever has a number of the account may be able to read it. */
+  /** Those of all targets in the account, distinct and in the order of the targets: any of them may be able to read it. */
   ofWaba(wabaId: string): readonly Credentials[];
 }
 
-function createAccess(targets: readonly Target[]): Access {
+function createCredentialIndex(targets: readonly Target[]): CredentialIndex {
   const known = new Map<string, Credentials>();
   const wabas = new Map<string, Set<Credentials>>();
   const ofTarget = ({ credentials }: Target): Credentials | null => {
@@ -107,74 +99,78 @@ function createAccess(targets: readonly Target[]): Access {
   return { ofTarget, ofWaba: (wabaId) => [...(wabas.get(wabaId) ?? [])] };
 }
 
-// Accounts come first: many numbers hang on each, and they then sit in the first batch.
+// Accounts are in the first batch, because many numbers depend on each.
 const blocksInOrder: readonly MetaBlock[] = ['waba', 'phone', 'profile'];
 
-function listQuestions(targets: readonly Target[], access: Access): readonly Question[] {
+function listQueries(
+  targets: readonly Target[],
+  credentials: CredentialIndex,
+): readonly BlockQuery[] {
   return blocksInOrder.flatMap((block) =>
     targets
       .filter((target) => target.blocks.includes(block))
-      .map((target) => toQuestion(target, block, access))
-      .filter((question) => question !== null),
+      .map((target) => toQuery(target, block, credentials))
+      .filter((query) => query !== null),
   );
 }
 
-/** Null when something that the question needs is not stored. */
-function toQuestion(target: Target, block: MetaBlock, access: Access): Question | null {
+/** Null when the id or the credentials are not stored. */
+function toQuery(target: Target, block: MetaBlock, index: CredentialIndex): BlockQuery | null {
   const id = block === 'waba' ? target.wabaId : target.phoneNumberId;
   if (id === null) return null;
-  const credentials = block === 'waba' ? access.ofWaba(id)[0] : access.ofTarget(target);
+  const credentials = block === 'waba' ? index.ofWaba(id)[0] : index.ofTarget(target);
   return credentials ? { block, id, wabaId: target.wabaId, credentials } : null;
 }
 
-function toKey({ block, id, credentials }: Question): string {
-  // An account is read once, whoever asks; a number may be there twice with different tokens.
+function toQueryKey({ block, id, credentials }: BlockQuery): string {
+  // An account is read once for all; a number may be there twice with different tokens.
   return block === 'waba' ? `waba ${id}` : JSON.stringify([block, id, credentials]);
 }
 
-/** For each account that was denied: the same question with other credentials, best with some that have just worked. */
-function toOtherAccess(
-  questions: ReadonlyMap<string, Question>,
-  answers: Answers,
-  access: Access,
-): ReadonlyMap<string, Question> {
+/** For each account that was denied, the same query with other credentials, preferably some that have just worked. */
+function listQueriesWithOtherCredentials(
+  queries: ReadonlyMap<string, BlockQuery>,
+  results: Results,
+  index: CredentialIndex,
+): ReadonlyMap<string, BlockQuery> {
   const working = new Set<Credentials>();
-  for (const [key, question] of questions) {
-    if (answers.get(key)?.ok) working.add(question.credentials);
+  for (const [key, query] of queries) {
+    if (results.get(key)?.ok) working.add(query.credentials);
   }
-  const others = new Map<string, Question>();
-  for (const [key, question] of questions) {
-    const answer = answers.get(key)!;
-    if (question.block !== 'waba' || answer.ok) continue;
-    if (answer.failure.code !== 'META_ACCESS_DENIED') continue;
-    const candidates = access.ofWaba(question.id).slice(1);
+  const others = new Map<string, BlockQuery>();
+  for (const [key, query] of queries) {
+    const result = results.get(key)!;
+    if (query.block !== 'waba' || result.ok) continue;
+    if (result.failure.code !== 'META_ACCESS_DENIED') continue;
+    const candidates = index.ofWaba(query.id).slice(1);
     const credentials = candidates.find((candidate) => working.has(candidate)) ?? candidates[0];
-    if (credentials !== undefined) others.set(key, { ...question, credentials });
+    if (credentials !== undefined) others.set(key, { ...query, credentials });
   }
   return others;
 }
 
 function toObservation(
   target: Target,
-  access: Access,
+  credentials: CredentialIndex,
   reads: ReadonlyMap<string, MetaRead>,
 ): Observation {
   const entries = blocksInOrder
     .filter((block) => target.blocks.includes(block))
     .map((block) => {
-      const question = toQuestion(target, block, access);
-      return [block, (question && reads.get(toKey(question))) ?? toUnaskedRead(target, block)];
+      const query = toQuery(target, block, credentials);
+      return [block, (query && reads.get(toQueryKey(query))) ?? toMissingInput(target, block)];
     });
-  // Each read was made from the answer to a question about its block.
+  // Each read was made from the result of a query for its block.
   return { numberId: target.numberId, reads: Object.fromEntries(entries) as Observation['reads'] };
 }
 
-function toUnaskedRead(target: Target, block: MetaBlock): MetaRead {
+/** For a block that could not be queried. */
+function toMissingInput(target: Target, block: MetaBlock): MetaRead {
   const id = block === 'waba' ? target.wabaId : target.phoneNumberId;
-  const subject = block === 'waba' ? 'WhatsApp Business account id' : 'phone number id';
+  const name = block === 'waba' ? 'WhatsApp Business account id' : 'phone number id';
   const message =
     id === null
-      ? `No ${subject} is stored for this number; store the one that WhatsApp Manager shows.`
+      ? `No ${name} is stored for this number; store the one that WhatsApp Manager shows.`
       : 'No access token is stored for this number; store one that may read it.';
   return {
     ok: false,
@@ -183,29 +179,29 @@ function toUnaskedRead(target: Target, block: MetaBlock): MetaRead {
   };
 }
 
-function toBlockRead({ block, id }: Question, answer: Read<GraphObject>): MetaRead {
-  if (!answer.ok) return answer;
-  const json = block === 'profile' ? toProfile(answer.value) : toNode(id, answer.value);
-  if (json === null) return { ok: false, attempted: true, failure: unusable };
+function toMetaRead({ block, id }: BlockQuery, result: Read<JsonObject>): MetaRead {
+  if (!result.ok) return result;
+  const json = block === 'profile' ? toProfile(result.value) : toNode(id, result.value);
+  if (json === null) return { ok: false, attempted: true, failure: unexpected };
   return { ok: true, value: toMetaBlock(block, json) };
 }
 
-const unusable: UpstreamFailure = toPlainFailure(
+const unexpected: UpstreamFailure = toPlainFailure(
   'META_UNAVAILABLE',
   true,
-  "Meta's Graph API answered with something else than what was asked for; try again later.",
+  'Meta returned a different object than the one requested; try again later.',
 );
 
-/** Null when it is not the node that was asked for: Graph gives each node its id, asked or not. */
-function toNode(id: string, node: GraphObject): GraphObject | null {
+/** Null when it is not the node that was requested: Graph always includes the id. */
+function toNode(id: string, node: JsonObject): JsonObject | null {
   const given = node['id'];
   return (typeof given === 'string' || typeof given === 'number') && String(given) === id
     ? node
     : null;
 }
 
-/** Null when it is no profile. Meta's pages show the object flat and one level deeper; none at all is an unset profile. */
-function toProfile({ data }: GraphObject): GraphObject | null {
+/** Null when it is not a profile. Meta documents the object both flat and nested; an empty list is an unset profile. */
+function toProfile({ data }: JsonObject): JsonObject | null {
   if (!Array.isArray(data)) return null;
   if (data.length === 0) return {};
   const profile = toObject(data[0]);

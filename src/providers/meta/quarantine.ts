@@ -1,21 +1,27 @@
-// Owns what Meta has refused and would refuse again: it is not asked for a while. One tenant's dead token costs neither
-// the budget nor the trust of Meta, and says nothing about the upstream, so it never opens a circuit.
+// Remembers reads that Meta has refused several times, so that they are not sent again for a while.
 
 import { createHash } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
 import type { Credentials, UpstreamFailure } from '../../numbers/provider.ts';
-import type { GraphOperation, GraphResult } from './operation.ts';
+
+/** Some fields of a Graph node, or of an edge of it. */
+export interface QuarantinedRead {
+  readonly block: string;
+  readonly id: string;
+  readonly fields: readonly string[];
+}
 
 export interface Quarantine {
-  /** Why it would be refused; null when it may be asked. */
-  find(operation: GraphOperation, credentials: Credentials): UpstreamFailure | null;
+  /** The failure that Meta would answer with; null when the read may be sent. */
+  find(read: QuarantinedRead, credentials: Credentials): UpstreamFailure | null;
   /**
-   * Learns from the answer to a request that was sent at `sentAt`, in milliseconds of `Date.now()`. Answers the codes of
-   * Meta's for which something is not asked from now on.
+   * Records the result of a request that was sent at `sentAt`, in milliseconds of `Date.now()`: for each read its failure,
+   * or null when it succeeded. Returns Meta's codes of what is in quarantine because of it.
    */
   record(
-    operations: readonly GraphOperation[],
+    reads: readonly QuarantinedRead[],
     credentials: Credentials,
-    results: readonly GraphResult[],
+    failures: readonly (UpstreamFailure | null)[],
     sentAt: number,
   ): ReadonlySet<number | null>;
 }
@@ -27,53 +33,48 @@ interface Refusal {
   readonly refusedAt: number;
 }
 
-/** Somebody may have set things right without storing a new token; they should not wait for long. */
+/** Short, because permissions may be granted without storing a new token. */
 const quarantineMs = 30_000;
-/** Fewer may be a moment in which permissions were being changed. */
-const refusalsNeeded = 3;
-/** Beyond it the oldest are forgotten, and asked once more. */
+/** Fewer may come from permissions that are just being changed. */
+const minRefusals = 3;
 const maxRefusals = 10_000;
 
 /**
- * A dead token (code 190) is refused as a whole; a missing permission (10, 200 to 299) is one for these very fields of
- * this very node, as a token that may not read one number may well read another. The token itself is not kept.
+ * A dead token (code 190) is refused as a whole. A missing permission (10, 200 to 299) concerns only these fields of this
+ * node, because the token may be able to read others. The token itself is not kept.
  */
 export function createQuarantine(): Quarantine {
-  const refusals = new Map<string, Refusal>();
+  const refusals = new LRUCache<string, Refusal>({ max: maxRefusals });
   const findRefused = (key: string): UpstreamFailure | null => {
-    const known = refusals.get(key);
-    if (known === undefined || known.times < refusalsNeeded) return null;
-    return Date.now() < known.refusedAt + quarantineMs ? known.failure : null;
+    const refusal = refusals.get(key);
+    if (refusal === undefined || refusal.times < minRefusals) return null;
+    return Date.now() < refusal.refusedAt + quarantineMs ? refusal.failure : null;
   };
-  /** Whether it is not asked from now on. */
+  /** Whether the key is in quarantine afterwards. */
   const refuse = (key: string, failure: UpstreamFailure, sentAt: number): boolean => {
     const known = refusals.get(key);
-    // Sent beside the one that was refused before: the same refusal, not another one.
+    // Requests that were sent at the same time are refused together; that counts once.
     if (known !== undefined && sentAt < known.refusedAt) return false;
     const times = (known?.times ?? 0) + 1;
-    refusals.delete(key);
     refusals.set(key, { failure, times, refusedAt: Date.now() });
-    const oldest = refusals.keys().next().value;
-    if (refusals.size > maxRefusals && oldest !== undefined) refusals.delete(oldest);
-    return times >= refusalsNeeded;
+    return times >= minRefusals;
   };
   return {
-    find(operation, credentials) {
+    find(read, credentials) {
       const token = toTokenKey(credentials);
-      return findRefused(token) ?? findRefused(toOperationKey(token, operation));
+      return findRefused(token) ?? findRefused(toReadKey(token, read));
     },
-    record(operations, credentials, results, sentAt) {
+    record(reads, credentials, failures, sentAt) {
       const token = toTokenKey(credentials);
       const codes = new Set<number | null>();
-      const dead = results.find((result) => !result.ok && result.failure.metaCode === 190);
-      if (results.some((result) => result.ok)) refusals.delete(token);
-      else if (dead !== undefined && !dead.ok && refuse(token, dead.failure, sentAt))
-        codes.add(190);
-      for (const [index, result] of results.entries()) {
-        const key = toOperationKey(token, operations[index]!);
-        if (result.ok) refusals.delete(key);
-        else if (isPermission(result.failure.metaCode) && refuse(key, result.failure, sentAt)) {
-          codes.add(result.failure.metaCode);
+      const dead = failures.find((failure) => failure?.metaCode === 190) ?? null;
+      if (failures.includes(null)) refusals.delete(token);
+      else if (dead !== null && refuse(token, dead, sentAt)) codes.add(190);
+      for (const [index, failure] of failures.entries()) {
+        const key = toReadKey(token, reads[index]!);
+        if (failure === null) refusals.delete(key);
+        else if (isPermissionCode(failure.metaCode) && refuse(key, failure, sentAt)) {
+          codes.add(failure.metaCode);
         }
       }
       return codes;
@@ -81,17 +82,17 @@ export function createQuarantine(): Quarantine {
   };
 }
 
-function isPermission(code: number | null): boolean {
+function isPermissionCode(code: number | null): boolean {
   return code === 10 || (code !== null && code >= 200 && code <= 299);
 }
 
-/** Other credentials, other key: new ones work at once. */
+/** Differs for new credentials, which therefore are used at once. */
 function toTokenKey({ accessToken, appSecret }: Credentials): string {
   return createHash('sha256')
     .update(JSON.stringify([accessToken, appSecret]))
     .digest('base64');
 }
 
-function toOperationKey(token: string, { block, id, fields }: GraphOperation): string {
+function toReadKey(token: string, { block, id, fields }: QuarantinedRead): string {
   return `${token} ${block} ${id} ${fields.join()}`;
 }

@@ -1,56 +1,106 @@
-// Owns what follows from a budget that runs out: which reads of whom are not sent any more, and until when. What the usage
-// headers say is left to usage.ts, who else is told of it to the core.
+// Reads Meta's usage headers and decides which reads of an account are not sent while its rate limit is nearly used up.
 // https://developers.facebook.com/docs/graph-api/overview/rate-limiting
 
+import { type JsonObject, parseJson, toObject } from '../../json.ts';
 import {
   type Pause,
   type ReadOptions,
   toPlainFailure,
   type UpstreamFailure,
 } from '../../numbers/provider.ts';
-import type { GraphOperation, GraphResult } from './operation.ts';
-import type { GraphUsage } from './usage.ts';
+
+/** One budget of one business object. */
+export interface BusinessUsage {
+  /** The business object that the budget belongs to; for our reads a WABA. */
+  readonly businessId: string;
+  /** Meta's name of the budget, such as `whatsapp_business_management`. */
+  readonly type: string | null;
+  /** The highest of calls, CPU time and total time; above 100 while overdrawn. */
+  readonly percent: number;
+  /** Minutes until it may be used again; 0 while it may be used. */
+  readonly regainMinutes: number;
+}
+
+export interface GraphUsage {
+  /** Of the app's budget; null when the response has no valid header. */
+  readonly appPercent: number | null;
+  readonly businesses: readonly BusinessUsage[];
+}
+
+export const unknownUsage: GraphUsage = { appPercent: null, businesses: [] };
+
+/** Missing and malformed parts are left out; never throws. */
+export function parseUsage(headers: Headers): GraphUsage {
+  const app = toObject(parseJson(headers.get('x-app-usage') ?? ''));
+  const businesses = toObject(parseJson(headers.get('x-business-use-case-usage') ?? '')) ?? {};
+  return {
+    appPercent: app === null ? null : toPercent(app),
+    businesses: Object.entries(businesses).flatMap(([businessId, budgets]) =>
+      (Array.isArray(budgets) ? budgets : [])
+        .map(toObject)
+        .filter((budget) => budget !== null)
+        .map((budget) => toBusinessUsage(businessId, budget)),
+    ),
+  };
+}
+
+/** The highest of all budgets; null when there is none. */
+export function toHighestPercent({ appPercent, businesses }: GraphUsage): number | null {
+  const percents = businesses.map(({ percent }) => percent);
+  if (appPercent !== null) percents.push(appPercent);
+  return percents.length === 0 ? null : Math.max(...percents);
+}
+
+/** Minutes until every budget may be used again; 0 when none is used up. */
+export function toRegainMinutes({ businesses }: GraphUsage): number {
+  return Math.max(0, ...businesses.map(({ regainMinutes }) => regainMinutes));
+}
+
+/**
+ * Percent of a budget that may be spent before a kind of read is not sent: retries end first, then reads of several
+ * numbers together, last those of one number.
+ */
+export const maxSpentPercent = { retry: 75, manyNumbers: 90, oneNumber: 100 } as const;
 
 type Pauses = ReadOptions['pauses'];
 
-/**
- * How much of a budget may be spent before a read is not sent any more. What nobody asked for goes first, which is to ask
- * a second time; then what is asked of many numbers at once; what is asked of one number goes on to the end.
- */
-export const budgetFor = { retry: 75, manyNumbers: 90, oneNumber: 100 } as const;
-
-/** The budget of the app is the tenant's as a whole; every other one is that of a WABA. */
+/** The key of the pause for the budget of the tenant's app; every other key is a WABA. */
 const app = 'app';
-/** Codes that are about the app, or about the user behind the token, whatever was read. */
+/** Throttling codes that concern the app or the token's user, whatever was read. */
 const appCodes: ReadonlySet<number | null> = new Set([4, 17, 32, 341]);
-/** When Meta does not say for how long a budget is at its end, or near it: its counts roll on minute by minute. */
-const pauseMs = 60_000;
-/** When Meta has refused and does not say for how long: somebody is waiting. */
-const refusedMs = 5_000;
+/** For a budget that is nearly or fully spent, when Meta names no time: it counts over a sliding window. */
+const spentPauseMs = 60_000;
+/** After a throttled read, when Meta names no time. */
+const throttledPauseMs = 5_000;
 
-/** Why it must not be asked now; null when it may be. To go on asking makes Meta's wait longer. */
-export function findPause(
+/** Why a read must not be sent yet; null when it may be sent. Reads during a pause make Meta prolong it. */
+export function findPauseFailure(
   pauses: Pauses,
-  { wabaId }: Pick<GraphOperation, 'wabaId'>,
-  budget: Pause['spentPercent'],
+  wabaId: string | null,
+  limit: Pause['spentPercent'],
 ): UpstreamFailure | null {
   const times = [pauses.get(app), wabaId === null ? undefined : pauses.get(wabaId)].map((pause) =>
-    pause === undefined || pause.spentPercent < budget ? 0 : pause.until.getTime(),
+    pause === undefined || pause.spentPercent < limit ? 0 : pause.until.getTime(),
   );
   const until = Math.max(...times);
   if (until <= Date.now()) return null;
   const message =
-    budget === budgetFor.oneNumber
-      ? 'The budget of reads that Meta gives this account is spent; wait until it reads again.'
-      : 'The budget of reads that Meta gives this account is nearly spent, so its numbers are read one at a time; ask for this one alone, or wait.';
+    limit === maxSpentPercent.oneNumber
+      ? "Meta's rate limit for this account is used up; try again at the time in retryAt."
+      : "Meta's rate limit for this account is nearly used up, so only single numbers are read; read this number alone, or try again at the time in retryAt.";
   return toPlainFailure('META_RATE_LIMITED', true, message, new Date(until).toISOString());
 }
 
-/** Puts in what the answer to these operations says about budgets that are spent, or nearly so. */
+/** A read that was sent, and its failure, or null when it succeeded. */
+export interface SentRead {
+  readonly wabaId: string | null;
+  readonly failure: UpstreamFailure | null;
+}
+
+/** Adds to `pauses` the budgets that, by the response to these reads, are spent or nearly spent. */
 export function recordPauses(
   pauses: Pauses,
-  operations: readonly GraphOperation[],
-  results: readonly GraphResult[],
+  reads: readonly SentRead[],
   { appPercent, businesses }: GraphUsage,
 ): void {
   const now = Date.now();
@@ -60,38 +110,57 @@ export function recordPauses(
     if (
       known === undefined ||
       known.until.getTime() <= now ||
-      isMore({ spentPercent, until }, known)
+      isStricter({ spentPercent, until }, known)
     ) {
       pauses.set(account, { spentPercent, until });
     }
   };
-  const asked = new Set(operations.map(({ wabaId }) => wabaId));
-  const appPart = toPart(appPercent ?? 0);
-  if (appPart !== null) pause(app, appPart, pauseMs);
+  const wabaIds = new Set(reads.map(({ wabaId }) => wabaId));
+  const appStep = toStep(appPercent ?? 0);
+  if (appStep !== null) pause(app, appStep, spentPauseMs);
   for (const { businessId, percent, regainMinutes } of businesses) {
-    if (!asked.has(businessId)) continue;
-    const part = toPart(regainMinutes === 0 ? percent : 100);
-    if (part !== null) pause(businessId, part, regainMinutes * 60_000 || pauseMs);
+    if (!wabaIds.has(businessId)) continue;
+    const step = toStep(regainMinutes === 0 ? percent : 100);
+    if (step !== null) pause(businessId, step, regainMinutes * 60_000 || spentPauseMs);
   }
-  for (const [index, result] of results.entries()) {
-    if (result.ok || result.failure.code !== 'META_RATE_LIMITED') continue;
-    const { metaCode, retryAt } = result.failure;
-    const account = appCodes.has(metaCode) ? app : operations[index]!.wabaId;
-    if (account !== null)
-      pause(account, 100, retryAt === null ? refusedMs : Date.parse(retryAt) - now);
+  for (const { wabaId, failure } of reads) {
+    if (failure?.code !== 'META_RATE_LIMITED') continue;
+    const { metaCode, retryAt } = failure;
+    const account = appCodes.has(metaCode) ? app : wabaId;
+    if (account === null) continue;
+    pause(account, 100, retryAt === null ? throttledPauseMs : Date.parse(retryAt) - now);
   }
 }
 
-/** Null while there is enough for every read. */
-function toPart(percent: number): Pause['spentPercent'] | null {
+/** Null while there is enough for every kind of read. */
+function toStep(percent: number): Pause['spentPercent'] | null {
   if (percent >= 100) return 100;
   if (percent > 90) return 90;
   return percent > 75 ? 75 : null;
 }
 
-function isMore(pause: Pause, than: Pause): boolean {
+function isStricter(pause: Pause, than: Pause): boolean {
   return (
     pause.spentPercent > than.spentPercent ||
     (pause.spentPercent === than.spentPercent && pause.until > than.until)
   );
+}
+
+function toBusinessUsage(businessId: string, budget: JsonObject): BusinessUsage {
+  return {
+    businessId,
+    type: typeof budget['type'] === 'string' ? budget['type'] : null,
+    percent: toPercent(budget),
+    regainMinutes: toCount(budget['estimated_time_to_regain_access']),
+  };
+}
+
+function toPercent(budget: JsonObject): number {
+  const { call_count, total_cputime, total_time } = budget;
+  return Math.max(toCount(call_count), toCount(total_cputime), toCount(total_time));
+}
+
+// The bound is a day in minutes, the longest pause of an account.
+function toCount(value: unknown): number {
+  return typeof value === 'number' && value > 0 ? Math.min(value, 1_440) : 0;
 }

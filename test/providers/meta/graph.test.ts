@@ -1,25 +1,26 @@
-// What the Graph client promises: how it asks, where the token goes, and what it makes of every answer it may get.
+// How the Graph client sends requests, where the token goes, and which failure each response becomes.
 
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { describe, expect, test } from 'vitest';
-import type { Credentials, ReadOptions, UpstreamFailure } from '../../src/numbers/provider.ts';
+import type { Credentials, ReadOptions, UpstreamFailure } from '../../../src/numbers/provider.ts';
 import {
   createGraphClient,
   maxBatchOperations,
   type GraphClient,
   type GraphClientOptions,
+  type GraphOperation,
   type GraphReply,
-} from '../../src/providers/meta/graph.ts';
-import type { GraphOperation, GraphResult } from '../../src/providers/meta/operation.ts';
+  type GraphResult,
+} from '../../../src/providers/meta/graph.ts';
 import {
   createSimulator,
   type Fault,
   type Simulator,
   type SimulatorOptions,
-} from '../../src/simulator/simulator.ts';
-import { createTelemetry } from '../../src/telemetry.ts';
+} from '../../../src/simulator/simulator.ts';
+import { createTelemetry } from '../../../src/telemetry.ts';
 
 const token = 'EAAcanaryTokenOfTheShop0123456789';
 const appSecret = 'canary app secret';
@@ -48,7 +49,7 @@ const phone: GraphOperation = {
 const otherPhone: GraphOperation = { ...phone, id: otherPhoneId };
 const waba: GraphOperation = { block: 'waba', id: wabaId, wabaId, fields: ['name'] };
 const profile: GraphOperation = { block: 'profile', id: phoneId, wabaId, fields: ['about'] };
-const unhurried: ReadOptions = {
+const readOptions: ReadOptions = {
   tenantId: 'tenant',
   signal: new AbortController().signal,
   onUpstreamCall: () => {},
@@ -101,7 +102,7 @@ function open(
   };
 }
 
-/** An upstream that does what no simulator should, on a real socket. */
+/** A server for responses that the simulator cannot give. */
 async function openServer(
   listener: RequestListener,
   options: ClientOptions & {
@@ -122,25 +123,25 @@ async function openServer(
   };
 }
 
-function answering(body: string, headers: Record<string, string> = {}, status = 200) {
+function responding(body: string, headers: Record<string, string> = {}, status = 200) {
   return ((_request, response) => {
     response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(body);
   }) satisfies RequestListener;
 }
 
-const ways = ['get', 'batch'] as const;
+const methods = ['get', 'batch'] as const;
 
-/** The result of one operation, asked for alone or as the first of a batch. */
-async function ask(
+/** The result of one operation, sent alone or as the first of a batch. */
+async function send(
   graph: GraphClient,
-  way: (typeof ways)[number],
+  method: (typeof methods)[number],
   operation: GraphOperation = phone,
-  by: Credentials = credentials,
+  used: Credentials = credentials,
 ): Promise<GraphResult> {
   const reply =
-    way === 'get'
-      ? await graph.get(operation, by, unhurried)
-      : await graph.batch([operation, otherPhone], by, unhurried);
+    method === 'get'
+      ? await graph.get(operation, used, readOptions)
+      : await graph.batch([operation, otherPhone], used, readOptions);
   return toFirst(reply);
 }
 
@@ -155,13 +156,13 @@ function toFailure(result: GraphResult): UpstreamFailure {
   return result.failure;
 }
 
-describe('asking', () => {
+describe('a request', () => {
   test('one operation is one GET with its fields, on the node or the profile edge', async () => {
     await using upstream = open();
-    expect(await upstream.graph.get(phone, credentials, unhurried)).toMatchObject({
+    expect(await upstream.graph.get(phone, credentials, readOptions)).toMatchObject({
       results: [{ ok: true, json: { id: phoneId, quality_rating: 'GREEN', status: 'CONNECTED' } }],
     });
-    expect(await upstream.graph.get(profile, credentials, unhurried)).toMatchObject({
+    expect(await upstream.graph.get(profile, credentials, readOptions)).toMatchObject({
       results: [{ ok: true, json: { data: [{ about: 'Hello' }] } }],
     });
     expect(upstream.simulator.calls).toMatchObject([
@@ -170,12 +171,12 @@ describe('asking', () => {
     ]);
   });
 
-  test('a batch is one POST that answers each operation in order', async () => {
+  test('a batch is one POST, with a result for each operation in order', async () => {
     await using upstream = open();
     const { results } = await upstream.graph.batch(
       [waba, otherPhone, phone, profile],
       credentials,
-      unhurried,
+      readOptions,
     );
     expect(results).toMatchObject([
       { json: { id: wabaId } },
@@ -186,10 +187,10 @@ describe('asking', () => {
     expect(upstream.simulator.calls).toMatchObject([{ method: 'POST', path: '/v26.0/' }]);
   });
 
-  test('fifty operations fit into a batch', async () => {
+  test('a batch may have 50 operations', async () => {
     await using upstream = open();
     const operations = Array.from({ length: maxBatchOperations }, () => phone);
-    const { results } = await upstream.graph.batch(operations, credentials, unhurried);
+    const { results } = await upstream.graph.batch(operations, credentials, readOptions);
     expect(results.filter((result) => result.ok)).toHaveLength(50);
   });
 
@@ -202,25 +203,27 @@ describe('asking', () => {
       },
       { path: '/proxy/graph/' },
     );
-    await upstream.graph.get(waba, { accessToken: token, appSecret: null }, unhurried);
-    await upstream.graph.batch([waba], credentials, unhurried);
+    await upstream.graph.get(waba, { accessToken: token, appSecret: null }, readOptions);
+    await upstream.graph.batch([waba], credentials, readOptions);
     expect(seen).toEqual([`/proxy/graph/v26.0/${wabaId}?fields=name`, '/proxy/graph/v26.0/']);
   });
 
   test.each(['1234', '123456789012345678901', '10654035224292a', '../me', '١٢٣٤٥٦', ''])(
-    'an id such as %j never comes near a URL, and costs only its own operation',
+    'an invalid id such as %j is not put into a URL, and fails only its own operation',
     async (id) => {
       await using upstream = open();
       const bad = { ...phone, id };
       const unsent = { ok: false, attempted: false, failure: { code: 'META_ACCESS_DENIED' } };
-      expect(await upstream.graph.get(bad, credentials, unhurried)).toMatchObject({
+      expect(await upstream.graph.get(bad, credentials, readOptions)).toMatchObject({
         results: [unsent],
       });
-      expect(await upstream.graph.batch([bad], credentials, unhurried)).toMatchObject({
+      expect(await upstream.graph.batch([bad], credentials, readOptions)).toMatchObject({
         results: [unsent],
       });
       expect(upstream.simulator.calls).toEqual([]);
-      expect(await upstream.graph.batch([phone, bad, waba], credentials, unhurried)).toMatchObject({
+      expect(
+        await upstream.graph.batch([phone, bad, waba], credentials, readOptions),
+      ).toMatchObject({
         results: [{ json: { id: phoneId } }, unsent, { json: { id: wabaId } }],
       });
       expect(upstream.simulator.calls).toMatchObject([
@@ -231,15 +234,15 @@ describe('asking', () => {
 });
 
 describe('credentials', () => {
-  test.each(ways)(
+  test.each(methods)(
     'by %s, the token is in the Authorization header and nowhere else',
-    async (way) => {
+    async (method) => {
       await using upstream = open();
       upstream.simulator.setFault(otherPhoneId, { kind: 'error', code: 190 });
       const results = [
-        await ask(upstream.graph, way),
-        await ask(upstream.graph, way, otherPhone),
-        await ask(upstream.graph, way, phone, { accessToken: `${token}wrong`, appSecret }),
+        await send(upstream.graph, method),
+        await send(upstream.graph, method, otherPhone),
+        await send(upstream.graph, method, phone, { accessToken: `${token}wrong`, appSecret }),
       ];
       expect(results.map((result) => result.ok)).toEqual([true, false, false]);
       expect(upstream.simulator.calls[0]?.headers['authorization']).toBe(`Bearer ${token}`);
@@ -254,14 +257,14 @@ describe('credentials', () => {
     },
   );
 
-  test.each(ways)('by %s, Meta can verify the appsecret_proof', async (way) => {
+  test.each(methods)('by %s, Meta can verify the appsecret_proof', async (method) => {
     await using upstream = open();
-    expect(await ask(upstream.graph, way)).toMatchObject({ ok: true });
+    expect(await send(upstream.graph, method)).toMatchObject({ ok: true });
   });
 
   test('a batch and each of its operations carry the proof', async () => {
     await using upstream = open();
-    await ask(upstream.graph, 'batch');
+    await send(upstream.graph, 'batch');
     const form = new URLSearchParams(upstream.simulator.calls[0]?.body);
     const proof = form.get('appsecret_proof');
     expect(proof).toMatch(/^[0-9a-f]{64}$/);
@@ -269,23 +272,26 @@ describe('credentials', () => {
     expect(JSON.parse(form.get('batch') ?? '')).toMatchObject([item, item]);
   });
 
-  describe.each(ways)('by %s', (way) => {
-    test.each(['another secret', null])('an app secret of %j is told as wrong', async (secret) => {
-      await using upstream = open();
-      const by = { accessToken: token, appSecret: secret };
-      expect(toFailure(await ask(upstream.graph, way, phone, by))).toMatchObject({
-        code: 'META_ACCESS_DENIED',
-        transient: false,
-        message: expect.stringContaining("store the app's secret"),
-      });
-    });
+  describe.each(methods)('by %s', (method) => {
+    test.each(['another secret', null])(
+      'an app secret of %j is reported as wrong',
+      async (secret) => {
+        await using upstream = open();
+        const used = { accessToken: token, appSecret: secret };
+        expect(toFailure(await send(upstream.graph, method, phone, used))).toMatchObject({
+          code: 'META_ACCESS_DENIED',
+          transient: false,
+          message: expect.stringContaining("store the app's secret"),
+        });
+      },
+    );
   });
 
   test.each(['with\nnewline', 'with\0zero', 'with space', 'ключ', ''])(
-    'a token that cannot stand in a header (%j) is not sent',
+    'a token that is not valid in a header (%j) is not sent',
     async (accessToken) => {
       await using upstream = open();
-      const result = await ask(upstream.graph, 'get', phone, { accessToken, appSecret: null });
+      const result = await send(upstream.graph, 'get', phone, { accessToken, appSecret: null });
       expect(result).toMatchObject({ attempted: false, failure: { code: 'META_ACCESS_DENIED' } });
       expect(upstream.simulator.calls).toEqual([]);
     },
@@ -310,13 +316,13 @@ const errorCases: readonly ErrorCase[] = [
   { code: 1, expected: unavailable, says: 'try again' },
   { code: 2, transient: true, expected: unavailable, says: 'try again' },
   { code: 3, expected: denied, says: 'whatsapp_business_management' },
-  { code: 4, expected: throttled, says: 'throttles' },
+  { code: 4, expected: throttled, says: 'throttling' },
   { code: 10, expected: denied, says: 'whatsapp_business_management' },
-  { code: 17, expected: throttled, says: 'throttles' },
-  { code: 32, expected: throttled, says: 'throttles' },
+  { code: 17, expected: throttled, says: 'throttling' },
+  { code: 32, expected: throttled, says: 'throttling' },
   { code: 33, expected: denied, says: 'deleted' },
-  { code: 100, expected: broken, says: 'did not accept' },
-  { code: 100, transient: true, expected: { ...broken, transient: true }, says: 'did not accept' },
+  { code: 100, expected: broken, says: 'rejected' },
+  { code: 100, transient: true, expected: { ...broken, transient: true }, says: 'rejected' },
   { code: 100, subcode: 33, expected: denied, says: 'phone number id' },
   { code: 102, expected: denied, says: 'new token' },
   { code: 104, expected: denied, says: 'new one' },
@@ -330,34 +336,34 @@ const errorCases: readonly ErrorCase[] = [
   { code: 190, subcode: 492, expected: denied, says: 'no role' },
   { code: 200, expected: denied, says: 'whatsapp_business_management' },
   { code: 299, expected: denied, says: 'whatsapp_business_management' },
-  { code: 341, expected: throttled, says: 'throttles' },
+  { code: 341, expected: throttled, says: 'throttling' },
   { code: 368, expected: denied, says: 'policies' },
-  { code: 613, expected: throttled, says: 'throttles' },
+  { code: 613, expected: throttled, says: 'throttling' },
   { code: 803, expected: denied, says: 'phone number id' },
-  { code: 2500, expected: broken, says: 'did not accept' },
-  { code: 80_001, expected: throttled, says: 'throttles' },
-  { code: 80_007, expected: throttled, says: 'throttles' },
-  { code: 80_008, expected: throttled, says: 'throttles' },
-  { code: 130_429, expected: throttled, says: 'throttles' },
+  { code: 2500, expected: broken, says: 'rejected' },
+  { code: 80_001, expected: throttled, says: 'throttling' },
+  { code: 80_007, expected: throttled, says: 'throttling' },
+  { code: 80_008, expected: throttled, says: 'throttling' },
+  { code: 130_429, expected: throttled, says: 'throttling' },
   { code: 130_497, expected: denied, says: 'countries' },
   { code: 131_005, expected: denied, says: 'whatsapp_business_management' },
   { code: 131_016, expected: unavailable, says: 'try again' },
   { code: 131_031, expected: denied, says: 'locked' },
   { code: 131_057, expected: unavailable, says: 'try again' },
-  { code: 987_654, expected: broken, says: 'did not accept' },
-  { code: 987_654, transient: true, expected: { ...broken, transient: true }, says: 'accept' },
+  { code: 987_654, expected: broken, says: 'rejected' },
+  { code: 987_654, transient: true, expected: { ...broken, transient: true }, says: 'rejected' },
 ];
 
-describe.each(ways)('an error of Graph, by %s', (way) => {
+describe.each(methods)('an error of Graph, by %s', (method) => {
   test.each(errorCases)(
-    'code $code/$subcode (transient: $transient) has its class and our sentence, whatever the status',
+    'code $code/$subcode (transient: $transient) has its failure code and our message, whatever the status',
     async ({ expected, says, ...error }) => {
       await using upstream = open();
       const message = `Object with ID '${phoneId}' and token ${token}`;
       for (const status of [400, 401, 500]) {
         upstream.simulator.setFault(phoneId, { kind: 'error', ...error, message, status });
         // oxlint-disable-next-line no-await-in-loop -- one fault at a time
-        const failure = toFailure(await ask(upstream.graph, way));
+        const failure = toFailure(await send(upstream.graph, method));
         expect(failure).toMatchObject({
           ...expected,
           message: expect.stringContaining(says),
@@ -373,7 +379,7 @@ describe.each(ways)('an error of Graph, by %s', (way) => {
 
   test('an unknown WABA id is explained in terms of a WABA id', async () => {
     await using upstream = open();
-    const result = await ask(upstream.graph, way, { ...waba, id: '102290129340000' });
+    const result = await send(upstream.graph, method, { ...waba, id: '102290129340000' });
     expect(toFailure(result)).toMatchObject({
       metaCode: 100,
       metaSubcode: 33,
@@ -381,28 +387,38 @@ describe.each(ways)('an error of Graph, by %s', (way) => {
     });
   });
 
-  test('the third wording of a missing permission, under code 100, is a denial too', async () => {
+  test('a missing permission reported with code 100 is a denial', async () => {
     await using upstream = open();
     const message =
       '(#100) Need permission on either WhatsApp Business Account or owner/shared business';
     upstream.simulator.setFault(phoneId, { kind: 'error', code: 100, message });
-    expect(toFailure(await ask(upstream.graph, way))).toMatchObject({ ...denied, metaCode: 100 });
-  });
-
-  test('a field that the node does not have is named apart from the failure', async () => {
-    await using upstream = open();
-    const result = await ask(upstream.graph, way, { ...phone, fields: ['status', 'horoscope'] });
-    expect(result).toMatchObject({
-      refusedField: 'horoscope',
-      failure: { ...broken, metaCode: 100, message: expect.stringContaining('no longer has') },
+    expect(toFailure(await send(upstream.graph, method))).toMatchObject({
+      ...denied,
+      metaCode: 100,
     });
   });
 
-  test('throttling says when to come back, from the minutes of the usage header', async () => {
+  test('a field that the node does not have is named in the result', async () => {
+    await using upstream = open();
+    const result = await send(upstream.graph, method, {
+      ...phone,
+      fields: ['status', 'horoscope'],
+    });
+    expect(result).toMatchObject({
+      refusedField: 'horoscope',
+      failure: {
+        ...broken,
+        metaCode: 100,
+        message: expect.stringContaining('does not have a field'),
+      },
+    });
+  });
+
+  test('a throttled read has the time to retry at, from the minutes of the usage header', async () => {
     await using upstream = open();
     upstream.simulator.setFault(phoneId, { kind: 'throttled', minutes: 17 });
     const earliest = Date.now() + 17 * 60_000;
-    const { code, retryAt } = toFailure(await ask(upstream.graph, way));
+    const { code, retryAt } = toFailure(await send(upstream.graph, method));
     expect(code).toBe('META_RATE_LIMITED');
     expect(Date.parse(retryAt ?? '')).toBeGreaterThanOrEqual(earliest);
     expect(Date.parse(retryAt ?? '')).toBeLessThanOrEqual(Date.now() + 17 * 60_000);
@@ -411,11 +427,11 @@ describe.each(ways)('an error of Graph, by %s', (way) => {
 
 const unusable = { ...unavailable, metaCode: null, metaSubcode: null };
 
-describe.each(['fetch', 'server'])('an answer that is not Graph’s, through the %s door', (door) => {
-  const openDoor = async (attemptTimeoutMs = 5_000) => {
+describe.each(['fetch', 'server'])('a broken response of the simulator as a %s', (kind) => {
+  const openSimulator = async (attemptTimeoutMs = 5_000) => {
     const simulator = createSimulator(fleet);
     const [url, fetch] =
-      door === 'server'
+      kind === 'server'
         ? [(await simulator.listen()).url, globalThis.fetch]
         : ['https://graph.example', simulator.fetch];
     return { simulator, graph: openClient(url, fetch, { attemptTimeoutMs }).graph };
@@ -431,26 +447,26 @@ describe.each(['fetch', 'server'])('an answer that is not Graph’s, through the
   ];
 
   test.each(transientFaults)('$kind is META_UNAVAILABLE, and transient', async (fault) => {
-    const { simulator, graph } = await openDoor();
+    const { simulator, graph } = await openSimulator();
     await using _ = simulator;
     simulator.setFault('*', fault);
-    for (const way of ways) {
-      // oxlint-disable-next-line no-await-in-loop -- one after the other, to count the calls
-      expect(toFailure(await ask(graph, way))).toMatchObject(unusable);
+    for (const method of methods) {
+      // oxlint-disable-next-line no-await-in-loop -- sequential, to count the calls
+      expect(toFailure(await send(graph, method))).toMatchObject(unusable);
     }
-    // A redirect that was followed would be a third and a fourth.
+    // Redirects that were followed would be further calls.
     expect(simulator.calls).toHaveLength(2);
   });
 
   test.each([{ kind: 'hang' }, { kind: 'stall' }, { kind: 'latency', ms: 60_000 }] as Fault[])(
-    '$kind is META_TIMEOUT, and transient: the deadline bounds the body too',
+    '$kind is META_TIMEOUT, and transient: the timeout covers the body',
     async (fault) => {
-      const { simulator, graph } = await openDoor(20);
+      const { simulator, graph } = await openSimulator(20);
       await using _ = simulator;
       simulator.setFault('*', fault);
-      for (const way of ways) {
+      for (const method of methods) {
         // oxlint-disable-next-line no-await-in-loop -- one after the other
-        expect(toFailure(await ask(graph, way))).toMatchObject({
+        expect(toFailure(await send(graph, method))).toMatchObject({
           ...unusable,
           code: 'META_TIMEOUT',
         });
@@ -459,43 +475,43 @@ describe.each(['fetch', 'server'])('an answer that is not Graph’s, through the
   );
 
   test.each([{ kind: 'hang' }, { kind: 'stall' }] as Fault[])(
-    "a caller that gives up during $kind gets its signal's reason",
+    "an aborted call rejects with its signal's reason during $kind",
     async (fault) => {
-      const { simulator, graph } = await openDoor();
+      const { simulator, graph } = await openSimulator();
       await using _ = simulator;
       simulator.setFault('*', fault);
       const caller = new AbortController();
       const reason = new Error('the caller has gone');
-      const asked = graph.get(phone, credentials, { ...unhurried, signal: caller.signal });
+      const sent = graph.get(phone, credentials, { ...readOptions, signal: caller.signal });
       await expect.poll(() => simulator.calls.length, { interval: 1 }).toBe(1);
       caller.abort(reason);
-      await expect(asked).rejects.toBe(reason);
+      await expect(sent).rejects.toBe(reason);
     },
   );
 });
 
-describe('an odd answer', () => {
-  test('a caller that gives up ends the exchange upstream', async () => {
+describe('an unusual response', () => {
+  test('an aborted call closes the connection', async () => {
     const arrived = Promise.withResolvers<IncomingMessage>();
     await using upstream = await openServer((request) => arrived.resolve(request));
     const caller = new AbortController();
-    const asked = upstream.graph.get(phone, credentials, { ...unhurried, signal: caller.signal });
+    const sent = upstream.graph.get(phone, credentials, { ...readOptions, signal: caller.signal });
     const closed = once((await arrived.promise).socket, 'close');
     caller.abort(new Error('gone'));
-    await expect(asked).rejects.toThrow('gone');
+    await expect(sent).rejects.toThrow('gone');
     await closed;
   });
 
-  test('a caller that has given up already is sent nothing', async () => {
+  test('a call with an aborted signal sends nothing', async () => {
     await using upstream = open();
     const reason = new Error('gone');
     await expect(
-      upstream.graph.get(phone, credentials, { ...unhurried, signal: AbortSignal.abort(reason) }),
+      upstream.graph.get(phone, credentials, { ...readOptions, signal: AbortSignal.abort(reason) }),
     ).rejects.toBe(reason);
     expect(upstream.simulator.calls).toEqual([]);
   });
 
-  test('a body that drips for ever is cut at the deadline', async () => {
+  test('a body that never ends is cut off at the timeout', async () => {
     await using upstream = await openServer(
       (_request, response) => {
         const drip = setInterval(() => response.write(' '), 1);
@@ -503,20 +519,20 @@ describe('an odd answer', () => {
       },
       { attemptTimeoutMs: 30 },
     );
-    expect(toFailure(await ask(upstream.graph, 'get'))).toMatchObject({ code: 'META_TIMEOUT' });
+    expect(toFailure(await send(upstream.graph, 'get'))).toMatchObject({ code: 'META_TIMEOUT' });
   });
 
-  test('the deadline bounds the body even where fetch has lost sight of the signal', async () => {
+  test('the timeout covers the body even when fetch ignores the signal', async () => {
     await using upstream = await openServer((_request, response) => void response.write('{'), {
       attemptTimeoutMs: 30,
       fetch: (input, init) => fetch(input, { ...init, signal: null }),
     });
-    expect(toFailure(await ask(upstream.graph, 'get'))).toMatchObject({ code: 'META_TIMEOUT' });
+    expect(toFailure(await send(upstream.graph, 'get'))).toMatchObject({ code: 'META_TIMEOUT' });
   });
 
-  test('what is too large is not waited for: the connection is closed', async () => {
+  test('a response that is too large closes the connection', async () => {
     const closed = Promise.withResolvers<boolean>();
-    // A deadline so late that it cannot be what closes the connection.
+    // So long that it cannot be what closes the connection.
     const attemptTimeoutMs = 600_000;
     await using upstream = await openServer(
       (_request, response) => {
@@ -525,80 +541,83 @@ describe('an odd answer', () => {
       },
       { attemptTimeoutMs },
     );
-    expect(toFailure(await ask(upstream.graph, 'get'))).toMatchObject(unusable);
+    expect(toFailure(await send(upstream.graph, 'get'))).toMatchObject(unusable);
     expect(await closed.promise).toBe(false);
   });
 
-  test('one MiB is read, one byte more is not', async () => {
+  test('a response may have 1 MiB and no byte more', async () => {
     const size = 1024 * 1024;
-    await using full = await openServer(answering('{}'.padEnd(size)));
-    await using overfull = await openServer(answering('{}'.padEnd(size + 1)));
-    expect(await ask(full.graph, 'get')).toMatchObject({ ok: true });
-    expect(toFailure(await ask(overfull.graph, 'get'))).toMatchObject(unusable);
+    await using full = await openServer(responding('{}'.padEnd(size)));
+    await using overfull = await openServer(responding('{}'.padEnd(size + 1)));
+    expect(await send(full.graph, 'get')).toMatchObject({ ok: true });
+    expect(toFailure(await send(overfull.graph, 'get'))).toMatchObject(unusable);
   });
 
   test.each(['', 'null', '[]', '"text"', '17', '{', '<html>', '\u0000'])(
     'a body of %j is META_UNAVAILABLE for a node',
     async (body) => {
-      await using upstream = await openServer(answering(body));
-      expect(toFailure(await ask(upstream.graph, 'get'))).toMatchObject(unusable);
+      await using upstream = await openServer(responding(body));
+      expect(toFailure(await send(upstream.graph, 'get'))).toMatchObject(unusable);
     },
   );
 
   test.each(['{"error":"denied"}', '{"error":null}', '{"error":{"message":"?"}}'])(
     'an envelope without a code (%s) is META_UNAVAILABLE, even with status 200',
     async (body) => {
-      await using upstream = await openServer(answering(body));
-      expect(toFailure(await ask(upstream.graph, 'get'))).toMatchObject(unusable);
+      await using upstream = await openServer(responding(body));
+      expect(toFailure(await send(upstream.graph, 'get'))).toMatchObject(unusable);
     },
   );
 
-  test('an error that comes with status 200 is an error all the same', async () => {
-    await using upstream = await openServer(answering('{"error":{"code":"190"}}'));
-    expect(toFailure(await ask(upstream.graph, 'get'))).toMatchObject({ ...denied, metaCode: 190 });
+  test('an error with status 200 is a failure', async () => {
+    await using upstream = await openServer(responding('{"error":{"code":"190"}}'));
+    expect(toFailure(await send(upstream.graph, 'get'))).toMatchObject({
+      ...denied,
+      metaCode: 190,
+    });
   });
 
-  test('an object with a status of failure is no answer', async () => {
-    await using upstream = await openServer(answering(`{"id":"${phoneId}"}`, {}, 500));
-    expect(toFailure(await ask(upstream.graph, 'get'))).toMatchObject(unusable);
+  test('an object with status 500 is a failure', async () => {
+    await using upstream = await openServer(responding(`{"id":"${phoneId}"}`, {}, 500));
+    expect(toFailure(await send(upstream.graph, 'get'))).toMatchObject(unusable);
   });
 
-  test('status 429 without a code is throttling, and Retry-After is honoured', async () => {
+  test('status 429 without a code is throttling, with the time of Retry-After', async () => {
     const headers = { 'retry-after': '90' };
-    await using upstream = await openServer(answering('<html>Slow down</html>', headers, 429));
+    await using upstream = await openServer(responding('<html>Slow down</html>', headers, 429));
     const earliest = Date.now() + 90_000;
-    const failure = toFailure(await ask(upstream.graph, 'get'));
+    const failure = toFailure(await send(upstream.graph, 'get'));
     expect(failure).toMatchObject({ ...throttled, metaCode: null });
     expect(Date.parse(failure.retryAt ?? '')).toBeGreaterThanOrEqual(earliest);
   });
 
   test.each([
     ['Sun, 22 Nov 2026 12:00:00 GMT', '2026-11-22T12:00:00.000Z'],
-    ['soon', null],
+    ['later', null],
     ['-5', null],
     ['99999999999999999999', null],
     ['Sat, 13 Sep 275760 00:00:01 GMT', null],
   ])('Retry-After: %s is read as %s', async (header, retryAt) => {
     const body = '{"error":{"code":4}}';
-    await using upstream = await openServer(answering(body, { 'retry-after': header }, 400));
-    expect(toFailure(await ask(upstream.graph, 'get'))).toMatchObject({ ...throttled, retryAt });
+    await using upstream = await openServer(responding(body, { 'retry-after': header }, 400));
+    expect(toFailure(await send(upstream.graph, 'get'))).toMatchObject({ ...throttled, retryAt });
   });
 
   test.each(['9999999', 'Fri, 31 Dec 9999 23:59:59 GMT', 'Sat, 13 Sep 275760 00:00:00 GMT'])(
-    'Retry-After: %s keeps an account for a day and no longer',
+    'Retry-After: %s pauses an account for at most a day',
     async (header) => {
       const [body, headers] = ['{"error":{"code":4}}', { 'retry-after': header }];
-      await using upstream = await openServer(answering(body, headers, 400));
-      const failure = toFailure(await ask(upstream.graph, 'get'));
+      await using upstream = await openServer(responding(body, headers, 400));
+      const failure = toFailure(await send(upstream.graph, 'get'));
       const ms = Date.parse(failure.retryAt ?? '') - Date.now();
       expect(Math.round(ms / 60_000)).toBe(24 * 60);
     },
   );
 
-  test('a code that GraphQL could not show is none', async () => {
+  test('a code beyond 32 bits is dropped', async () => {
     const body = '{"error":{"code":3000000000,"error_subcode":-2147483649}}';
-    await using upstream = await openServer(answering(body, {}, 400));
-    expect(toFailure(await ask(upstream.graph, 'get'))).toMatchObject({
+    await using upstream = await openServer(responding(body, {}, 400));
+    expect(toFailure(await send(upstream.graph, 'get'))).toMatchObject({
       metaCode: null,
       metaSubcode: null,
     });
@@ -611,16 +630,16 @@ describe('an odd answer', () => {
     ['{"error":{"code":1,"fbtrace_id":17}}', 'a b', null],
     ['<html>', 'Aheader', 'Aheader'],
   ])('the trace id of %s with header %s is %s', async (body, header, fbtraceId) => {
-    await using upstream = await openServer(answering(body, { 'x-fb-trace-id': header }, 500));
-    expect(toFailure(await ask(upstream.graph, 'get')).fbtraceId).toBe(fbtraceId);
+    await using upstream = await openServer(responding(body, { 'x-fb-trace-id': header }, 500));
+    expect(toFailure(await send(upstream.graph, 'get')).fbtraceId).toBe(fbtraceId);
   });
 });
 
 describe('a batch', () => {
-  test('answers null as a passing trouble, and the others as they are', async () => {
+  test('reports a null item as a transient failure, and returns the others', async () => {
     await using upstream = open();
     upstream.simulator.setFault(phoneId, { kind: 'null-item' });
-    const { results } = await upstream.graph.batch([phone, otherPhone], credentials, unhurried);
+    const { results } = await upstream.graph.batch([phone, otherPhone], credentials, readOptions);
     expect(results).toMatchObject([
       { ok: false, attempted: true, failure: { ...unusable } },
       { ok: true },
@@ -637,9 +656,9 @@ describe('a batch', () => {
     ['an item with HTML', [good, { code: 502, body: '<html>' }]],
     ['an item with a list', [good, { code: 200, body: '[]' }]],
     ['an item with a body of its own kind', [good, { code: 200, body: { id: otherPhoneId } }]],
-  ])('%s costs only what is missing', async (_title, items) => {
-    await using upstream = await openServer(answering(JSON.stringify(items)));
-    const { results } = await upstream.graph.batch([phone, otherPhone], credentials, unhurried);
+  ])('%s fails only the missing operation', async (_title, items) => {
+    await using upstream = await openServer(responding(JSON.stringify(items)));
+    const { results } = await upstream.graph.batch([phone, otherPhone], credentials, readOptions);
     expect(results).toMatchObject([
       { ok: true, json: { id: phoneId } },
       { ok: false, failure: unusable },
@@ -648,20 +667,20 @@ describe('a batch', () => {
 
   test('an item has a status of its own', async () => {
     const items = [good, { code: 429, body: '<html>' }];
-    await using upstream = await openServer(answering(JSON.stringify(items)));
-    const { results } = await upstream.graph.batch([phone, otherPhone], credentials, unhurried);
+    await using upstream = await openServer(responding(JSON.stringify(items)));
+    const { results } = await upstream.graph.batch([phone, otherPhone], credentials, readOptions);
     expect(results).toMatchObject([{ ok: true }, { failure: throttled }]);
   });
 
-  test('items beyond those asked for are ignored', async () => {
-    await using upstream = await openServer(answering(JSON.stringify([good, good, good])));
-    const { results } = await upstream.graph.batch([phone, otherPhone], credentials, unhurried);
+  test('more items than operations are ignored', async () => {
+    await using upstream = await openServer(responding(JSON.stringify([good, good, good])));
+    const { results } = await upstream.graph.batch([phone, otherPhone], credentials, readOptions);
     expect(results).toHaveLength(2);
   });
 
-  test('that is refused as a whole fails each operation with that refusal', async () => {
+  test('that is refused as a whole fails each operation with the same failure', async () => {
     await using upstream = open({ tokens: [{ token, wabaIds: [wabaId], state: 'expired' }] });
-    const { results } = await upstream.graph.batch([phone, waba], credentials, unhurried);
+    const { results } = await upstream.graph.batch([phone, waba], credentials, readOptions);
     const refusal = { ok: false, attempted: true, failure: { ...denied, metaSubcode: 463 } };
     expect(results).toMatchObject([refusal, refusal]);
   });
@@ -669,8 +688,8 @@ describe('a batch', () => {
   test.each(['{}', '{"id":"1"}', 'null', '"[]"'])(
     'a body of %s fails each operation',
     async (body) => {
-      await using upstream = await openServer(answering(body));
-      const { results } = await upstream.graph.batch([phone, waba], credentials, unhurried);
+      await using upstream = await openServer(responding(body));
+      const { results } = await upstream.graph.batch([phone, waba], credentials, readOptions);
       expect(results).toMatchObject([{ failure: unusable }, { failure: unusable }]);
     },
   );
@@ -691,12 +710,12 @@ describe('headers', () => {
       ],
     };
     await using upstream = await openServer(
-      answering(`{"id":"${phoneId}"}`, {
+      responding(`{"id":"${phoneId}"}`, {
         'x-app-usage': '{"call_count":5,"total_cputime":40,"total_time":6}',
         'x-business-use-case-usage': JSON.stringify(business),
       }),
     );
-    const { usage } = await upstream.graph.get(phone, credentials, unhurried);
+    const { usage } = await upstream.graph.get(phone, credentials, readOptions);
     expect(usage).toEqual({
       appPercent: 40,
       businesses: [
@@ -722,38 +741,38 @@ describe('headers', () => {
     'usage of %s never fails a read',
     async (text) => {
       const headers = { 'x-app-usage': text, 'x-business-use-case-usage': text };
-      await using upstream = await openServer(answering('{"id":"1"}', headers));
-      expect(await ask(upstream.graph, 'get')).toMatchObject({ ok: true });
+      await using upstream = await openServer(responding('{"id":"1"}', headers));
+      expect(await send(upstream.graph, 'get')).toMatchObject({ ok: true });
     },
   );
 
-  test('an absurd time to regain access is still a time', async () => {
+  test('an absurd time to regain access is bounded', async () => {
     const usage = JSON.stringify({ [wabaId]: [{ estimated_time_to_regain_access: 1e300 }] });
     await using upstream = await openServer(
-      answering('{"error":{"code":80008}}', { 'x-business-use-case-usage': usage }, 400),
+      responding('{"error":{"code":80008}}', { 'x-business-use-case-usage': usage }, 400),
     );
-    const { retryAt } = toFailure(await ask(upstream.graph, 'get'));
+    const { retryAt } = toFailure(await send(upstream.graph, 'get'));
     expect(Date.parse(retryAt ?? '')).toBeGreaterThan(Date.now());
   });
 
-  test('another version than the one asked for is told once', async () => {
+  test('a response of another version than the one requested is logged once', async () => {
     await using upstream = open({ minimumVersion: 28, maxVersion: 28 });
-    await ask(upstream.graph, 'get');
-    await ask(upstream.graph, 'batch');
+    await send(upstream.graph, 'get');
+    await send(upstream.graph, 'batch');
     const warnings = upstream.lines.map((line) => JSON.parse(line)).filter((it) => it.answered);
-    expect(warnings).toMatchObject([{ asked: 'v26.0', answered: 'v28.0', level: 40 }]);
+    expect(warnings).toMatchObject([{ requested: 'v26.0', answered: 'v28.0', level: 40 }]);
   });
 
-  test('the version asked for is not worth a word', async () => {
+  test('a response of the requested version logs no warning', async () => {
     await using upstream = open();
-    await ask(upstream.graph, 'get');
+    await send(upstream.graph, 'get');
     expect(upstream.lines.map((line) => JSON.parse(line))).toMatchObject([{ outcome: 'ok' }]);
   });
 
   test('a failed request is logged with its code, its status and its trace id', async () => {
     await using upstream = open();
     upstream.simulator.setFault(otherPhoneId, { kind: 'error', code: 190 });
-    const { results } = await upstream.graph.batch([phone, otherPhone], credentials, unhurried);
+    const { results } = await upstream.graph.batch([phone, otherPhone], credentials, readOptions);
     const fbtraceId = results[1]?.ok === false ? results[1].failure.fbtraceId : '';
     expect(upstream.lines.map((line) => JSON.parse(line))).toMatchObject([
       { operations: 2, outcome: 'META_ACCESS_DENIED', status: 200, fbtraceId },

@@ -182,7 +182,7 @@ export function readEnvironment(
 }
 
 /** Second step: checks and types. Throws one ConfigurationError with every problem. */
-export function toConfig(environment: Environment): Config {
+export function parseConfig(environment: Environment): Config {
   const problems: string[] = [];
   const check = <T>(name: EnvironmentVariable, parse: (text: string) => T): T => {
     try {

@@ -9,7 +9,7 @@ import {
   ConfigurationError,
   environmentVariables,
   readEnvironment,
-  toConfig,
+  parseConfig,
 } from './config.ts';
 import {
   type DemoMetaNumber,
@@ -142,7 +142,7 @@ function parseSecrets(path: string, text: string): Secrets {
   try {
     const { ENCRYPTION_KEYS, API_KEY_PEPPER } = JSON.parse(text) as Record<string, string>;
     const environment = readEnvironment({ ENCRYPTION_KEYS, API_KEY_PEPPER });
-    const { encryptionKeys, apiKeyPepper } = toConfig(environment);
+    const { encryptionKeys, apiKeyPepper } = parseConfig(environment);
     if (encryptionKeys.length > 0 && apiKeyPepper !== '') return { encryptionKeys, apiKeyPepper };
   } catch {
     // Reported below, without the content of the file.

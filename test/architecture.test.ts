@@ -364,7 +364,7 @@ const leave = (word: string) => `it${'.'}${word}('x', () => {})`;
 const machinePath = (...names: readonly string[]) => ['', ...names].join('/');
 
 const planted: readonly Planted[] = [
-  ['imports follow the layer table', 'src/errors.ts', `import { toConfig } from './config.ts'`],
+  ['imports follow the layer table', 'src/errors.ts', `import { parseConfig } from './config.ts'`],
   ['imports follow the layer table', 'src/config.ts', `import type { T } from './telemetry.ts'`],
   [
     'imports follow the layer table',

@@ -7,7 +7,7 @@ import {
   type EnvironmentVariable,
   environmentVariables,
   readEnvironment,
-  toConfig,
+  parseConfig,
 } from '../src/config.ts';
 
 type Variables = Partial<Record<EnvironmentVariable, string>>;
@@ -20,7 +20,7 @@ const production: Variables = {
   API_KEY_PEPPER: pepper,
 };
 
-const configOf = (variables: Variables): Config => toConfig(readEnvironment(variables));
+const configOf = (variables: Variables): Config => parseConfig(readEnvironment(variables));
 
 function problemsOf(variables: Variables): readonly string[] {
   try {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { createMeter } from '../src/http/request-context.ts';
-import { readEnvironment, toConfig } from '../src/config.ts';
+import { readEnvironment, parseConfig } from '../src/config.ts';
 import { type DemoAnnouncement, openDemo } from '../src/demo.ts';
 import { type DemoMetaNumber, demoNumbers, demoTenants, demoWabas } from '../src/demo/fleet.ts';
 import { type ErrorCode, errorCatalogue } from '../src/errors.ts';
@@ -27,7 +27,7 @@ async function start(
   environment: Readonly<Record<string, string>>,
   overrides: GatewayOverrides = {},
 ): Promise<Started> {
-  const config = toConfig(readEnvironment({ LOG_LEVEL: 'silent', ...environment }));
+  const config = parseConfig(readEnvironment({ LOG_LEVEL: 'silent', ...environment }));
   const demo = await openDemo(config);
   const gateway = await createGateway(demo.config, { ...demo.overrides, ...overrides });
   const announcement = await demo.seed(gateway);
@@ -79,7 +79,7 @@ describe('a start', () => {
   test('disposes of everything that only seeding needed', async () => {
     const database = await openTestDatabase('PGlite');
     const { config, overrides, seed } = await openDemo(
-      toConfig(readEnvironment({ DATA_DIR: directory, LOG_LEVEL: 'silent' })),
+      parseConfig(readEnvironment({ DATA_DIR: directory, LOG_LEVEL: 'silent' })),
     );
     vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
     await using gateway = await createGateway(config, { ...overrides, database });
@@ -181,18 +181,18 @@ describe('a start', () => {
 describe('the secrets', () => {
   test('are generated once, in a file and directory that only their owner can access', async () => {
     const folder = join(directory, 'deep', 'secrets');
-    const { config } = await openDemo(toConfig(readEnvironment({ DATA_DIR: folder })));
+    const { config } = await openDemo(parseConfig(readEnvironment({ DATA_DIR: folder })));
     const path = join(folder, 'demo-secrets.json');
     expect((await stat(path)).mode & 0o777).toBe(0o600);
     expect((await stat(folder)).mode & 0o777).toBe(0o700);
     const text = await readFile(path, 'utf8');
     expect(JSON.parse(text)).toMatchObject({ API_KEY_PEPPER: config.apiKeyPepper });
-    await openDemo(toConfig(readEnvironment({ DATA_DIR: folder })));
+    await openDemo(parseConfig(readEnvironment({ DATA_DIR: folder })));
     expect(await readFile(path, 'utf8')).toBe(text);
   });
 
   test('are the same in processes that start at the same time', async () => {
-    const config = toConfig(readEnvironment({ DATA_DIR: join(directory, 'at-once') }));
+    const config = parseConfig(readEnvironment({ DATA_DIR: join(directory, 'at-once') }));
     const demos = await Promise.all(Array.from({ length: 20 }, () => openDemo(config)));
     const keys = demos.map(({ overrides }) => overrides.graphiqlKey);
     const peppers = demos.map((demo) => demo.config.apiKeyPepper);
@@ -210,7 +210,7 @@ describe('the secrets', () => {
       ENCRYPTION_KEYS: `mine:${Buffer.alloc(32, 7).toString('base64')}`,
       API_KEY_PEPPER: 'a pepper of at least thirty-two characters',
     };
-    const { config } = await openDemo(toConfig(readEnvironment(given)));
+    const { config } = await openDemo(parseConfig(readEnvironment(given)));
     expect(config.encryptionKeys.map(({ id }) => id)).toEqual(['mine']);
     expect(config.apiKeyPepper).toBe(given.API_KEY_PEPPER);
     await expect(stat(folder)).rejects.toThrow('ENOENT');
@@ -223,7 +223,7 @@ describe('the secrets', () => {
     for (const text of ['', '{"ENCRYPTION_KEYS":"secret"', 'null', '{}', '{"API_KEY_PEPPER":1}']) {
       // oxlint-disable-next-line no-await-in-loop -- one file, one text after the other
       await writeFile(path, text);
-      const opening = openDemo(toConfig(readEnvironment({ DATA_DIR: folder })));
+      const opening = openDemo(parseConfig(readEnvironment({ DATA_DIR: folder })));
       // oxlint-disable-next-line no-await-in-loop -- see above
       await expect(opening).rejects.toThrow("does not hold the demo's secrets");
       // oxlint-disable-next-line no-await-in-loop -- see above

@@ -5,7 +5,7 @@ import { openAsBlob } from 'node:fs';
 import { PGlite } from '@electric-sql/pglite';
 import { Client } from 'pg';
 import { inject } from 'vitest';
-import { readEnvironment, toConfig } from '../src/config.ts';
+import { readEnvironment, parseConfig } from '../src/config.ts';
 import { type Database, type DatabaseOptions, openDatabase } from '../src/database/database.ts';
 import type { Gateway, GatewayOverrides } from '../src/gateway.ts';
 import type { NewNumber } from '../src/numbers/numbers.ts';
@@ -268,7 +268,7 @@ export async function openTestGateway(options: TestGatewayOptions = {}): Promise
     ANSWER_CACHE_MB: process.env['ANSWER_CACHE_MB'],
     ...options.environment,
   };
-  const config = toConfig(readEnvironment(environment));
+  const config = parseConfig(readEnvironment(environment));
   const logLines: string[] = [];
   // Not cleared by `clearLogLines`: every line is searched for secrets.
   const everLogged: string[] = [];

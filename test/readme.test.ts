@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { run } from '../src/admin.ts';
-import { environmentVariables, readEnvironment, toConfig } from '../src/config.ts';
+import { environmentVariables, readEnvironment, parseConfig } from '../src/config.ts';
 import { type DemoAnnouncement, openDemo } from '../src/demo.ts';
 import { errorCatalogue } from '../src/errors.ts';
 import { createGateway, type Gateway } from '../src/gateway.ts';
@@ -184,7 +184,7 @@ describe('everything that the README names exists:', () => {
 
   test('metrics', async () => {
     const metrics = createMetrics();
-    using load = createLoadShedder(toConfig(readEnvironment({})));
+    using load = createLoadShedder(parseConfig(readEnvironment({})));
     metrics.observeLoad(load);
     metrics.observePool({
       totalCount: 0,
@@ -235,7 +235,7 @@ describe('the examples on the demo', () => {
     directory = await mkdtemp(join(tmpdir(), 'numbers-gateway-readme-'));
     made.defer(() => rm(directory, { recursive: true, force: true }));
     const environment = { DATA_DIR: directory, LOG_LEVEL: 'silent' };
-    const demo = await openDemo(toConfig(readEnvironment(environment)));
+    const demo = await openDemo(parseConfig(readEnvironment(environment)));
     const database = await openTestDatabase('PGlite');
     gateway = made.use(await createGateway(demo.config, { ...demo.overrides, database }));
     announcement = await demo.seed(gateway);

@@ -1,6 +1,6 @@
 // Owns how a command comes to a gateway: which configuration, in which mode, and with a database that is up to date.
 
-import { type Config, readEnvironment, toConfig } from '../config.ts';
+import { type Config, readEnvironment, parseConfig } from '../config.ts';
 import { GatewayError } from '../errors.ts';
 import type { Gateway, GatewayOverrides } from '../gateway.ts';
 import type { DemoAnnouncement } from '../demo.ts';
@@ -18,7 +18,7 @@ export interface Opened extends AsyncDisposable {
 
 /** Throws one ConfigurationError with all problems. */
 export function readConfig({ environment }: Terminal): Config {
-  return toConfig(readEnvironment(environment));
+  return parseConfig(readEnvironment(environment));
 }
 
 /**

@@ -2,7 +2,7 @@
 
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { createKey } from '../../src/access/key.ts';
-import { readEnvironment, toConfig } from '../../src/config.ts';
+import { readEnvironment, parseConfig } from '../../src/config.ts';
 import { openTestGateway, type TestGateway } from '../harness.ts';
 
 const address = '203.0.113.7';
@@ -126,7 +126,7 @@ describe('a source', () => {
   });
 });
 
-const read = (name: string, value: string) => toConfig(readEnvironment({ [name]: value }));
+const read = (name: string, value: string) => parseConfig(readEnvironment({ [name]: value }));
 
 describe('the configuration', () => {
   test('takes a number of proxies, or addresses and networks', () => {

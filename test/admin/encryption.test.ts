@@ -3,7 +3,7 @@
 import { createSecretKey, randomBytes } from 'node:crypto';
 import { Client } from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { readEnvironment, toConfig } from '../../src/config.ts';
+import { readEnvironment, parseConfig } from '../../src/config.ts';
 import { createGateway } from '../../src/gateway.ts';
 import { toOperatorAccess } from '../../src/numbers/numbers.ts';
 import { toCredentialPlace } from '../../src/numbers/refresh.ts';
@@ -198,7 +198,7 @@ test('refreshes and new credentials go on while keys rotate back and forth, and 
   }
   const logLines: string[] = [];
   const environment = { ...line.environment, ENCRYPTION_KEYS: toVariable(...both) };
-  await using gateway = await createGateway(toConfig(readEnvironment(environment)), {
+  await using gateway = await createGateway(parseConfig(readEnvironment(environment)), {
     telemetry: createTelemetry({ level: 'trace', write: (text) => logLines.push(text) }),
   });
   const access = toOperatorAccess(tenant);

@@ -1,7 +1,7 @@
 // Tenants whose numbers exist in a simulated Graph API, created through the gateway, so that their credentials are encrypted
 // as in production.
 
-import { readEnvironment, toConfig } from '../../src/config.ts';
+import { readEnvironment, parseConfig } from '../../src/config.ts';
 import { openDatabase } from '../../src/database/database.ts';
 import { createGateway, type Gateway } from '../../src/gateway.ts';
 import type { SimulatedPhone, Simulator } from '../../src/simulator/simulator.ts';
@@ -32,7 +32,7 @@ export async function openGraphFleet(
   simulator: Simulator,
   graphUrl: string,
 ): Promise<GraphFleet> {
-  const config = toConfig(
+  const config = parseConfig(
     readEnvironment({
       DATABASE_URL: url,
       ENCRYPTION_KEYS: encryptionKeys,

@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { Pool } from 'pg';
-import { readEnvironment, toConfig } from '../../src/config.ts';
+import { readEnvironment, parseConfig } from '../../src/config.ts';
 import { openDatabase } from '../../src/database/database.ts';
 import { createGateway } from '../../src/gateway.ts';
 import { createSimulator, type Simulator } from '../../src/simulator/simulator.ts';
@@ -104,7 +104,7 @@ async function addTenants(
   simulator: Simulator,
   { numbers, hourlyCalls }: StageOptions,
 ): Promise<readonly StagedTenant[]> {
-  await using gateway = await createGateway(toConfig(readEnvironment(environment)));
+  await using gateway = await createGateway(parseConfig(readEnvironment(environment)));
   const tenants: StagedTenant[] = [];
   for (const [index, count] of numbers.entries()) {
     // oxlint-disable no-await-in-loop -- in this order

@@ -2,10 +2,10 @@
 
 import { GraphQLError, Kind, type DocumentNode } from 'graphql';
 import { describe, expect, test } from 'vitest';
-import { readEnvironment, toConfig } from '../../src/config.ts';
+import { readEnvironment, parseConfig } from '../../src/config.ts';
 import { createDocumentCache, createParse } from '../../src/graphql/limits.ts';
 
-const { graphqlLimits } = toConfig(readEnvironment({}));
+const { graphqlLimits } = parseConfig(readEnvironment({}));
 const parse = createParse(graphqlLimits);
 
 const repeat = (count: number, toText: (index: number) => string) =>

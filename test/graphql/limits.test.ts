@@ -15,7 +15,7 @@ import {
 } from 'graphql';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createRateLimiter } from '../../src/access/rate-limit.ts';
-import { readEnvironment, toConfig } from '../../src/config.ts';
+import { readEnvironment, parseConfig } from '../../src/config.ts';
 import { createExecute } from '../../src/graphql/execution.ts';
 import { createDocumentCache, createParse } from '../../src/graphql/limits.ts';
 import { schema } from '../../src/graphql/schema.ts';
@@ -24,7 +24,7 @@ import { createRequestContext } from '../../src/http/request-context.ts';
 import { openTestGateway, type TestGateway, type TestTenant } from '../harness.ts';
 import { createChance, createHostileRequest } from '../http/hostile-requests.ts';
 
-const { graphqlLimits } = toConfig(readEnvironment({}));
+const { graphqlLimits } = parseConfig(readEnvironment({}));
 const parse = createParse(graphqlLimits);
 
 const repeat = (count: number, toText: (index: number) => string) =>

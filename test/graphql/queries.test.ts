@@ -3,7 +3,7 @@
 import { getIntrospectionQuery } from 'graphql';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createKey } from '../../src/access/key.ts';
-import { readEnvironment, toConfig } from '../../src/config.ts';
+import { readEnvironment, parseConfig } from '../../src/config.ts';
 import { createGateway } from '../../src/gateway.ts';
 import {
   databases,
@@ -627,7 +627,7 @@ describe('when something breaks', () => {
       API_KEY_PEPPER: 'x'.repeat(32),
       LOG_LEVEL: 'silent',
     };
-    await using gateway = await createGateway(toConfig(readEnvironment(environment)));
+    await using gateway = await createGateway(parseConfig(readEnvironment(environment)));
     const headers = { 'content-type': 'application/json', 'x-api-key': createKey() };
     const body = JSON.stringify({ query: '{ numbers { id } }' });
 

@@ -3,7 +3,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { Client } from 'pg';
-import { readEnvironment, toConfig } from '../../src/config.ts';
+import { readEnvironment, parseConfig } from '../../src/config.ts';
 import { type Database, openDatabase } from '../../src/database/database.ts';
 import { createGateway, type Gateway } from '../../src/gateway.ts';
 import { createSimulator, type Simulator } from '../../src/simulator/simulator.ts';
@@ -116,7 +116,7 @@ async function startProcess(
   now: () => Date,
 ): Promise<RunningProcess> {
   const life: Life = { ended: false, held: null, onTransaction: () => undefined };
-  const gateway = await createGateway(toConfig(readEnvironment(environment)), {
+  const gateway = await createGateway(parseConfig(readEnvironment(environment)), {
     database: toMortal(database, life),
     fetch: async (...asked) => {
       const { held } = life;

@@ -2,7 +2,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { readEnvironment, toConfig } from '../../src/config.ts';
+import { readEnvironment, parseConfig } from '../../src/config.ts';
 import { createGateway, type Gateway } from '../../src/gateway.ts';
 import { toOperatorAccess } from '../../src/numbers/numbers.ts';
 import { createSimulator, type Simulator } from '../../src/simulator/simulator.ts';
@@ -27,7 +27,7 @@ describe('a network with faults', () => {
   beforeAll(async () => {
     simulator = made.use(createSimulator());
     proxy = made.use(await openFaultProxy((await simulator.listen()).url));
-    const config = toConfig(
+    const config = parseConfig(
       readEnvironment({
         DATABASE_URL: 'postgres://localhost/unused',
         ENCRYPTION_KEYS: `test:${randomBytes(32).toString('base64')}`,

@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createKey } from '../../src/access/key.ts';
-import { readEnvironment, toConfig } from '../../src/config.ts';
+import { readEnvironment, parseConfig } from '../../src/config.ts';
 import { createGateway } from '../../src/gateway.ts';
 import type { Fault } from '../../src/simulator/simulator.ts';
 import { createTelemetry } from '../../src/telemetry.ts';
@@ -313,7 +313,7 @@ describe('what is asked live', () => {
 test('a database that is down is 503 UNAVAILABLE with Retry-After, and the log has the cause', async () => {
   const logLines: string[] = [];
   const telemetry = createTelemetry({ level: 'trace', write: (line) => logLines.push(line) });
-  const config = toConfig(
+  const config = parseConfig(
     readEnvironment({
       DATABASE_URL: 'postgres://127.0.0.1:1/nothing',
       ENCRYPTION_KEYS: `test:${Buffer.alloc(32).toString('base64')}`,

@@ -5,7 +5,7 @@ import { Ajv2020 } from 'ajv/dist/2020.js';
 import addFormats from 'ajv-formats';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createKey } from '../../src/access/key.ts';
-import { readEnvironment, toConfig } from '../../src/config.ts';
+import { readEnvironment, parseConfig } from '../../src/config.ts';
 import { toFetchResponse, fromFetchRequest } from '../../src/http/message.ts';
 import { createGateway } from '../../src/gateway.ts';
 import type { Fault } from '../../src/simulator/simulator.ts';
@@ -271,7 +271,7 @@ test('every failure of a live reading is as documented', async () => {
 });
 
 test('a database that is down, and a defect, are as documented on every route', async () => {
-  const config = toConfig(
+  const config = parseConfig(
     readEnvironment({
       DATABASE_URL: 'postgres://127.0.0.1:1/nothing',
       ENCRYPTION_KEYS: `test:${Buffer.alloc(32).toString('base64')}`,

@@ -1,6 +1,6 @@
 // Counts the SQL statements of each selection for a small and a large fleet, with a gateway inside this process.
 
-import { readEnvironment, toConfig } from '../../../src/config.ts';
+import { readEnvironment, parseConfig } from '../../../src/config.ts';
 import { openDatabase } from '../../../src/database/database.ts';
 import { createGateway, type Gateway } from '../../../src/gateway.ts';
 import { createTelemetry } from '../../../src/telemetry.ts';
@@ -27,7 +27,7 @@ async function countStatements({ openFleet, log }: Workbench): Promise<Findings>
     if (!/^(begin|commit|rollback)/.test(text)) executed += 1;
   };
   const database = await openDatabase({ kind: 'postgres', url }, { onStatement });
-  const config = toConfig(
+  const config = parseConfig(
     readEnvironment({
       DATABASE_URL: url,
       ENCRYPTION_KEYS: encryptionKeys,

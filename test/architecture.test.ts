@@ -1,4 +1,4 @@
-// What may import what, and what must not be there at all: the layer table as data, and a proof that each rule can fail.
+// The rules of the code base, such as the layer table. Planted violations prove that each rule can fail.
 
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -7,25 +7,25 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 
 interface SourceFile {
-  /** From the root of the project, with slashes. */
+  /** Relative to the root of the project, with slashes. */
   readonly path: string;
   readonly text: string;
 }
 
 interface Import {
   readonly from: string;
-  /** What stands between `import` and `from`. */
+  /** The text between `import` and `from`. */
   readonly clause: string;
   readonly target: string;
 }
 
-/** Answers what is wrong, one sentence each. */
+/** Returns the violations, one sentence each. */
 type Rule = (files: readonly SourceFile[]) => readonly string[];
 
 interface Layer {
   readonly name: string;
   readonly files: RegExp;
-  /** What its files may import from src, beside what belongs to the same room. */
+  /** What its files may import from src, in addition to each other. */
   readonly imports: readonly RegExp[];
   /** Imports that are allowed as one type and nothing else. */
   readonly types?: Readonly<Record<string, string>>;
@@ -79,13 +79,13 @@ const layers: readonly Layer[] = [
   { name: 'process', files: process, imports: [foundation, composition] },
 ];
 
-/** Layers whose files are no room: none of them may import another one unless the table says so. */
-const roomless: ReadonlySet<string> = new Set(['foundation']);
+/** Layers whose files may import each other only where the table says so. */
+const independent: ReadonlySet<string> = new Set(['foundation']);
 
 const commandLine = /^src\/(admin\.ts|admin\/|main\.ts)/;
 const store = /^src\/(access|numbers)\/(([a-z]+-)?store|number-queries)\.ts$/;
 
-/** Who may import a package; one that is not listed may be imported by nobody. */
+/** Which files may import a package. A package that is not listed may not be imported. */
 const packages: readonly (readonly [name: RegExp, files: RegExp])[] = [
   [/^node:/, /^(src|migrations)\//],
   [/^pino$/, /^src\/telemetry\.ts$/],
@@ -102,7 +102,7 @@ const packages: readonly (readonly [name: RegExp, files: RegExp])[] = [
   [/^package\.json$/, commandLine],
 ];
 
-/** Everything that may stand at the top. */
+/** Everything that may be at the top level. */
 const topLevel: ReadonlySet<string> = new Set(
   `package.json package-lock.json tsconfig.json src schema.graphql migrations test README.md
    .ci .gitignore Dockerfile .dockerignore`.split(/\s+/),
@@ -115,31 +115,33 @@ const rules = {
       const layer = layers.find((candidate) => candidate.files.test(from));
       if (layer === undefined) return [`${from} belongs to no layer`];
       const allowed =
-        (!roomless.has(layer.name) && layer.files.test(target)) ||
+        (!independent.has(layer.name) && layer.files.test(target)) ||
         layer.imports.some((pattern) => pattern.test(target)) ||
         isTypeAlone(clause, layer.types?.[target]);
       return allowed ? [] : [`${from} imports ${target}`];
     }),
 
-  'packages stay in their room': (files) =>
+  'imports follow the package table': (files) =>
     toImports(files).flatMap(({ from, target }) => {
       if (!/^(src|migrations)\//.test(from) || isOurs(target)) return [];
-      const allowed = packages.some(([name, room]) => name.test(target) && room.test(from));
+      const allowed = packages.some(
+        ([name, importers]) => name.test(target) && importers.test(from),
+      );
       return allowed ? [] : [`${from} imports ${target}`];
     }),
 
-  'there are no circles': (files) => {
+  'there are no import cycles': (files) => {
     const edges = toImports(files).filter(({ from, target }) => isOurs(target) && isOurs(from));
     const graph = Map.groupBy(edges, ({ from }) => from);
     return [...graph.keys()].flatMap((start) => {
-      const circle = findPath(graph, start, start);
-      // Each circle is told once, from the first of its files.
-      const isFirst = circle?.every((file) => file >= start);
-      return circle !== undefined && isFirst ? [`circle: ${circle.join(' -> ')}`] : [];
+      const cycle = findPath(graph, start, start);
+      // Each cycle is reported once, from the first of its files.
+      const isFirst = cycle?.every((file) => file >= start);
+      return cycle !== undefined && isFirst ? [`cycle: ${cycle.join(' -> ')}`] : [];
     });
   },
 
-  'a file is named after what it owns': (files) =>
+  'a file name says what the file is for': (files) =>
     files
       .filter(({ path }) => path.startsWith('src/'))
       .filter(({ path }) =>
@@ -149,7 +151,7 @@ const rules = {
             /^(index|utils?|helpers?|common|services?|types?|misc)(\.|$)/i.test(name),
           ),
       )
-      .map(({ path }) => `${path} is a name that says nothing`),
+      .map(({ path }) => `${path} has a name that says nothing`),
 
   'a file has at most 400 lines': (files) =>
     files
@@ -188,14 +190,14 @@ const rules = {
           .map(({ name }) => `${path} exports ${name}, which takes no tenantId`);
       }),
 
-  'no test is left out': forbid(
+  'no test is skipped': forbid(
     /\b(it|test|describe|suite|bench)\b[\w.()[\]' ]*\.(skip|only|todo)\b/,
     (path) => path.startsWith('test/'),
   ),
 
-  'no path of a machine stands in a file': forbid(
+  'no file contains a path of a machine': forbid(
     /(?<![\w.:/@*-])\/(home|root|Users|work|workspace|mnt)\/[\w.-]+|\b[A-Z]:\\(?!\\?[nrt"'])\w+/,
-    // The paths of a Dockerfile are those of the image.
+    // Paths in a Dockerfile are those of the image.
     (path) => path !== 'Dockerfile' && path !== '.dockerignore',
     (text) => text,
   ),
@@ -203,7 +205,7 @@ const rules = {
   'the top level is closed': (files) =>
     [...new Set(files.map(({ path }) => path.split('/')[0] ?? ''))]
       .filter((entry) => !topLevel.has(entry))
-      .map((entry) => `${entry} stands at the top level`),
+      .map((entry) => `${entry} is at the top level`),
 } as const satisfies Record<string, Rule>;
 
 function forbid(
@@ -224,13 +226,13 @@ function isOurs(target: string): boolean {
   return /^(src|migrations|test)\/|^\.\./.test(target);
 }
 
-/** `import type { Access }` or `import { type Access }`, and nothing beside it. */
+/** `import type { Access }` or `import { type Access }`, with no other name. */
 function isTypeAlone(clause: string, name: string | undefined): boolean {
   const match = /^(type\s*\{\s*(\w+)|\{\s*type\s+(\w+))\s*,?\s*\}$/.exec(clause.trim());
   return name !== undefined && match !== null && (match[2] ?? match[3]) === name;
 }
 
-// Strings come first, so that what looks like a comment in one stays.
+// Strings are matched first, so that a comment marker in a string is kept.
 function withoutComments(text: string): string {
   return text.replace(
     /('(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|`(?:\\.|[^`\\])*`)|\/\/[^\n]*|\/\*[\s\S]*?\*\//g,
@@ -238,7 +240,7 @@ function withoutComments(text: string): string {
   );
 }
 
-// Static, re-exporting, for the side effect, dynamic, and as the type `import('…')`.
+// Static imports, re-exports, side effect imports, dynamic imports, and the type `import('…')`.
 const importPattern =
   /^\s*(?:import|export)\s+([^'"`;()]*?)\s*from\s*['"]([^'"]+)['"]|^\s*import\s*['"]([^'"]+)['"]|\bimport\s*\(\s*(?:['"`]([^'"`$]+)['"`])?|\brequire\s*\(\s*['"`]([^'"`]+)/gm;
 
@@ -248,9 +250,9 @@ function toImports(files: readonly SourceFile[]): readonly Import[] {
     .flatMap(({ path, text }) =>
       [...withoutComments(text).matchAll(importPattern)].flatMap((match) => {
         const specifier = match[2] ?? match[3] ?? match[4] ?? match[5];
-        // The migrations are found by listing their folder.
+        // The migrations are imported by listing their directory.
         if (specifier === undefined && path === 'src/database/migrate.ts') return [];
-        const target = toTarget(path, specifier ?? 'something that only a run can tell');
+        const target = toTarget(path, specifier ?? 'something that is known only at run time');
         return [{ from: path, clause: match[1] ?? '', target }];
       }),
     );
@@ -284,13 +286,13 @@ function toExportedFunctions(code: string): readonly { name: string; parameters:
   return [...code.matchAll(heads)].flatMap((match) => {
     const rest = code.slice(match.index + match[0].length);
     const head = /^(?:<[^(]*>)?\s*(?::[^=]*)?(?:=\s*(?:async\s*)?(?:<[^(]*>)?\s*)?\(/.exec(rest);
-    // A constant that is no function.
+    // The constant is not a function.
     if (head === null) return [];
     return [{ name: match[1] ?? '', parameters: toBalanced(rest.slice(head[0].length)) }];
   });
 }
 
-/** By itself, or as a member of an interface of the same file. */
+/** As a parameter, or as a member of an interface of the same file. */
 function takesTenant(code: string, parameters: string): boolean {
   const member = /\btenantId\s*[:,}]/;
   const types = parameters.match(/\b[A-Z]\w*/g) ?? [];
@@ -303,7 +305,7 @@ function toInterfaceBody(code: string, name: string): string {
   return new RegExp(`\\binterface ${name}\\b[^{]*\\{([^}]*)`).exec(code)?.[1] ?? '';
 }
 
-/** The text up to the bracket that closes the one before it. */
+/** The text up to the bracket that closes the one before the text. */
 function toBalanced(text: string): string {
   let depth = 1;
   for (const { 0: bracket, index } of text.matchAll(/[()]/g)) {
@@ -321,7 +323,7 @@ function listFiles(): readonly string[] {
     const list = execFileSync('git', listed, { cwd: root, stdio: ['ignore', 'pipe', 'ignore'] });
     return list.toString().split('\0').filter(Boolean);
   } catch {
-    // An unpacked archive has no list of what belongs to it.
+    // An unpacked archive is not a git repository.
     return readdirSync(root, { recursive: true, withFileTypes: true })
       .filter((entry) => entry.isFile())
       .map((entry) => posix.relative(root, posix.join(entry.parentPath, entry.name)))
@@ -334,16 +336,16 @@ function readFiles(): readonly SourceFile[] {
     try {
       return [{ path, text: readFileSync(posix.join(root, path), 'utf8') }];
     } catch {
-      // Listed, and deleted since.
+      // Listed by git, but deleted.
       return [];
     }
   });
 }
 
-describe('the house', () => {
+describe('the code base', () => {
   const files = readFiles();
 
-  test('is read at all', () => {
+  test('is read', () => {
     const paths = files.map(({ path }) => path);
     expect(paths).toEqual(
       expect.arrayContaining(['src/errors.ts', 'test/architecture.test.ts', 'package.json']),
@@ -359,7 +361,7 @@ describe('the house', () => {
 
 type Planted = readonly [rule: keyof typeof rules, path: string, text: string];
 
-// Broken up, or these plants would be found in this very file.
+// Broken up, or they would be found in this file.
 const leave = (word: string) => `it${'.'}${word}('x', () => {})`;
 const machinePath = (...names: readonly string[]) => ['', ...names].join('/');
 
@@ -440,32 +442,32 @@ const planted: readonly Planted[] = [
     'src/http/server.ts',
     `import { x } from '../numbers/numbers.ts'`,
   ],
-  ['packages stay in their room', 'src/gateway.ts', `import p from '../package.json'`],
+  ['imports follow the package table', 'src/gateway.ts', `import p from '../package.json'`],
   ['imports follow the layer table', 'src/attic/thing.ts', `import '../errors.ts'`],
   ['imports follow the layer table', 'src/gateway.ts', `import { x } from '../test/harness.ts'`],
-  ['packages stay in their room', 'src/access/access.ts', `import { sql } from 'kysely'`],
-  ['packages stay in their room', 'src/numbers/store.ts', `import pg from 'pg'`],
-  ['packages stay in their room', 'src/gateway.ts', `import('@electric-sql/pglite')`],
-  ['packages stay in their room', 'src/rest/routes.ts', `import { parse } from 'graphql'`],
-  ['packages stay in their room', 'src/numbers/numbers.ts', `import D from 'dataloader'`],
-  ['packages stay in their room', 'src/errors.ts', `import { pino } from 'pino'`],
-  ['packages stay in their room', 'src/demo.ts', `import T from 'cli-table3'`],
-  ['packages stay in their room', 'src/secrets.ts', `import _ from 'lodash'`],
-  ['packages stay in their room', 'src/secrets.ts', `const x = require('lodash')`],
-  ['packages stay in their room', 'src/secrets.ts', `await import(name)`],
-  ['packages stay in their room', 'migrations/0001_x.ts', `import pg from 'pg'`],
+  ['imports follow the package table', 'src/access/access.ts', `import { sql } from 'kysely'`],
+  ['imports follow the package table', 'src/numbers/store.ts', `import pg from 'pg'`],
+  ['imports follow the package table', 'src/gateway.ts', `import('@electric-sql/pglite')`],
+  ['imports follow the package table', 'src/rest/routes.ts', `import { parse } from 'graphql'`],
+  ['imports follow the package table', 'src/numbers/numbers.ts', `import D from 'dataloader'`],
+  ['imports follow the package table', 'src/errors.ts', `import { pino } from 'pino'`],
+  ['imports follow the package table', 'src/demo.ts', `import T from 'cli-table3'`],
+  ['imports follow the package table', 'src/secrets.ts', `import _ from 'lodash'`],
+  ['imports follow the package table', 'src/secrets.ts', `const x = require('lodash')`],
+  ['imports follow the package table', 'src/secrets.ts', `await import(name)`],
+  ['imports follow the package table', 'migrations/0001_x.ts', `import pg from 'pg'`],
   [
-    'there are no circles',
+    'there are no import cycles',
     'src/graphql/a.ts',
     `import { b } from './b.ts'\nimport type { a } from './a.ts'`,
   ],
-  ['a file is named after what it owns', 'src/graphql/index.ts', ''],
-  ['a file is named after what it owns', 'src/utils/time.ts', ''],
-  ['a file is named after what it owns', 'src/rest/helpers.ts', ''],
-  ['a file is named after what it owns', 'src/numbers/common.ts', ''],
-  ['a file is named after what it owns', 'src/services/numbers.ts', ''],
-  ['a file is named after what it owns', 'src/numbers/types.ts', ''],
-  ['a file is named after what it owns', 'src/misc.ts', ''],
+  ['a file name says what the file is for', 'src/graphql/index.ts', ''],
+  ['a file name says what the file is for', 'src/utils/time.ts', ''],
+  ['a file name says what the file is for', 'src/rest/helpers.ts', ''],
+  ['a file name says what the file is for', 'src/numbers/common.ts', ''],
+  ['a file name says what the file is for', 'src/services/numbers.ts', ''],
+  ['a file name says what the file is for', 'src/numbers/types.ts', ''],
+  ['a file name says what the file is for', 'src/misc.ts', ''],
   ['a file has at most 400 lines', 'src/errors.ts', 'x\n'.repeat(401)],
   ['nothing is exported by default', 'src/errors.ts', 'export default function f() {}'],
   ['nothing is exported by default', 'src/errors.ts', 'export { f as default }'],
@@ -503,28 +505,28 @@ const planted: readonly Planted[] = [
      interface Other { readonly tenantId: string }
      export function find(transaction: TenantTransaction, asked: Asked): Other {}`,
   ],
-  ['no test is left out', 'test/x.test.ts', leave('skip')],
-  ['no test is left out', 'test/x.test.ts', leave('only')],
-  ['no test is left out', 'test/x.test.ts', leave('todo')],
-  ['no test is left out', 'test/x.test.ts', leave('concurrent.only')],
-  ['no path of a machine stands in a file', 'README.md', `see ${machinePath('home', 'me', 'x')}`],
-  ['no path of a machine stands in a file', 'src/main.ts', `// ${machinePath('work', 'x')}`],
-  ['no path of a machine stands in a file', 'test/a.ts', `'C:${'\\'}Users${'\\'}me'`],
+  ['no test is skipped', 'test/x.test.ts', leave('skip')],
+  ['no test is skipped', 'test/x.test.ts', leave('only')],
+  ['no test is skipped', 'test/x.test.ts', leave('todo')],
+  ['no test is skipped', 'test/x.test.ts', leave('concurrent.only')],
+  ['no file contains a path of a machine', 'README.md', `see ${machinePath('home', 'me', 'x')}`],
+  ['no file contains a path of a machine', 'src/main.ts', `// ${machinePath('work', 'x')}`],
+  ['no file contains a path of a machine', 'test/a.ts', `'C:${'\\'}Users${'\\'}me'`],
   ['the top level is closed', 'docs/readme.md', ''],
   ['the top level is closed', '.env', 'A=1'],
 ];
 
-/** Beside the plant, so that a file can be imported. */
+/** A file beside the planted one, so that it can be imported. */
 const surroundings: readonly SourceFile[] = [
   { path: 'src/graphql/b.ts', text: `import { a } from './a.ts'` },
 ];
 
-describe('a rule turns red', () => {
-  test.each(planted)('"%s" meets a plant in %s', (rule, path, text) => {
+describe('a planted violation', () => {
+  test.each(planted)('of "%s" is found in %s', (rule, path, text) => {
     expect(rules[rule]([...surroundings, { path, text }])).toHaveLength(1);
   });
 
-  test('for every rule there is a plant', () => {
+  test('exists for every rule', () => {
     expect([...new Set(planted.map(([rule]) => rule))]).toEqual(Object.keys(rules));
   });
 });
@@ -574,6 +576,6 @@ const legal: readonly SourceFile[] = [
   { path: 'README.md', text: 'see https://example.com/home/page and /etc/hosts' },
 ];
 
-test.each(Object.entries(rules))('what is allowed passes: %s', (_, rule) => {
+test.each(Object.entries(rules))('legal files pass the rule: %s', (_, rule) => {
   expect(rule(legal)).toEqual([]);
 });

@@ -7,6 +7,9 @@ import { Client } from 'pg';
 import { inject } from 'vitest';
 import { readEnvironment, parseConfig } from '../src/config.ts';
 import { type Database, type DatabaseOptions, openDatabase } from '../src/database/database.ts';
+import type { ListenToNotifications } from '../src/database/change-feed.ts';
+import { createPgliteListener } from '../src/database/pglite.ts';
+import { createPostgresListener } from '../src/database/postgres.ts';
 import type { Gateway, GatewayOverrides } from '../src/gateway.ts';
 import type { NewNumber } from '../src/numbers/numbers.ts';
 import {
@@ -28,6 +31,7 @@ export interface TestDatabase extends Database {
   /** The SQL statements that were executed, oldest first, without begin, commit and rollback. */
   readonly statements: readonly string[];
   clearStatements(): void;
+  readonly listenToNotifications: ListenToNotifications;
   /**
    * Executes one statement as the owner of the tables, across tenants, as other software or an operator would. The
    * change feed has received its notifications when the promise is fulfilled.
@@ -65,6 +69,7 @@ async function openTestPglite(options: TestDatabaseOptions): Promise<TestDatabas
     kind: 'PGlite',
     statements,
     clearStatements: () => void statements.splice(0),
+    listenToNotifications: createPgliteListener(instance),
     query: async (text, values = []) => (await instance.query(text, [...values])).rows as never,
   };
 }
@@ -83,6 +88,7 @@ async function openTestPostgres(options: TestDatabaseOptions): Promise<TestDatab
     kind: 'PostgreSQL',
     statements,
     clearStatements: () => void statements.splice(0),
+    listenToNotifications: createPostgresListener(source.url),
     async query(text, values = []) {
       const { rows } = await owner.query(text, [...values]);
       await database.changes.catchUp();

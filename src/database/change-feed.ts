@@ -1,20 +1,17 @@
-// Owns the news of what has changed in the database, whoever has changed it: who is told, and how sure it is that nothing
-// was missed. How messages travel is change-channel.ts's, when the feed is alive is pulse.ts's.
+// Tells the process what has changed in the database, whichever process changed it, and whether it has heard everything.
 
+import { randomUUID } from 'node:crypto';
 import { createHeartbeat, type Heartbeat } from './heartbeat.ts';
 
 export interface Change {
-  /** Null: everybody's, or nobody knows whose. */
+  /** Null: of all tenants. */
   readonly tenantId: string | null;
-  /** Whether API keys may be among what has changed. */
+  /** Whether API keys may have changed too. */
   readonly keys: boolean;
 }
 
 export interface ChangeFeed {
-  /**
-   * Whether all that was committed up to three quarters of a second ago has been told. While it is not, what was read
-   * before must not be taken for what the database says now.
-   */
+  /** Whether every change was announced that was committed more than 750 ms ago. For metrics: it does not count as use. */
   isCurrent(): boolean;
   /**
    * The version of a tenant's numbers, or of its API keys. It increases with every change that is announced, and two
@@ -22,9 +19,9 @@ export interface ChangeFeed {
    * before reading what is to be cached. Null while the feed is not current; then nothing may be served from a cache.
    */
   versionOf(tenantId: string, subject: 'numbers' | 'keys'): number | null;
-  /** Starts listening. The first subscription does so too. The feed stays open until it is disposed of. */
+  /** Starts listening, which lasts until the feed is disposed of. Subscribing and waiting for a change do so too. */
   open(): void;
-  /** Calls `listener`, which must not throw, with each change. Returns a function that unsubscribes. */
+  /** Calls `listener`, which must not throw, with each change. Returns the function that unsubscribes. */
   subscribe(listener: (change: Change) => void): () => void;
   /**
    * Resolves at the next change of this tenant, or of all tenants, that is announced after the call, or after `timeoutMs`.
@@ -33,8 +30,8 @@ export interface ChangeFeed {
    */
   waitForChange(tenantId: string, options: WaitOptions): Promise<void>;
   /**
-   * Resolves once all has been told that was committed before this call; at once while the feed was never opened. Waits
-   * for a database that does not answer, without asking it more often.
+   * Resolves when every change was announced that was committed before the call; at once if the feed was never opened.
+   * While the database does not answer it waits, without making more attempts to connect.
    */
   catchUp(): Promise<void>;
 }
@@ -44,40 +41,48 @@ export interface WaitOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A feed that also hears of changes from those who make them, before the database tells. */
 export interface OwnedChangeFeed extends ChangeFeed, AsyncDisposable {
+  /** Announces a change of this process to this process, before the database does. */
   tell(change: Change): void;
 }
 
-/** The triggers of the migrations send to this channel. */
+/** The triggers of the migrations send the changes to this channel of PostgreSQL. */
 export const changesChannel = 'gateway_changes';
 
-/** A way for messages through the database, which come in the order of the commits that sent them. */
-export interface Channel extends AsyncDisposable {
-  /** Sends a message, to this very listener too. Rejects when the channel does not work any more. */
-  send(message: string): Promise<void>;
+/** Each session that listens has a channel for its own heartbeats, so that no other one hears them. */
+export function createHeartbeatChannelName(): string {
+  return `gateway_heartbeat_${randomUUID().replaceAll('-', '_')}`;
 }
 
-export interface ChannelListener {
-  readonly heard: (message: string) => void;
-  /** Nothing more will be heard. */
-  readonly lost: (cause: Error) => void;
+/** A session that listens to changes and to its own heartbeats. It hears both in the order of their commits. */
+export interface NotificationSession extends AsyncDisposable {
+  /** Rejects when the session hears nothing more. */
+  sendHeartbeat(message: string): Promise<void>;
 }
 
-/** Resolves once everything that is committed from then on will be heard. */
-export type OpenChannel = (listener: ChannelListener) => Promise<Channel>;
+export interface NotificationListener {
+  readonly onChange: (message: string) => void;
+  readonly onHeartbeat: (message: string) => void;
+  /** The session hears nothing more. */
+  readonly onLost: (cause: Error) => void;
+}
+
+/** Resolves when everything will be heard that is committed from then on. */
+export type ListenToNotifications = (
+  listener: NotificationListener,
+) => Promise<NotificationSession>;
 
 export interface ChangeFeedOptions {
   /** Milliseconds on a clock that only goes forward. */
   readonly clock?: () => number;
-  /** Told once when the feed is lost or cannot be had. It goes on trying. */
+  /** Called once when the session is lost or cannot be opened. The feed goes on trying. */
   readonly onLost?: (cause: Error) => void;
 }
 
 const everything: Change = { tenantId: null, keys: true };
 
 export function createChangeFeed(
-  openChannel: OpenChannel,
+  listenToNotifications: ListenToNotifications,
   { clock = () => performance.now(), onLost }: ChangeFeedOptions = {},
 ): OwnedChangeFeed {
   const listeners = new Set<(change: Change) => void>();
@@ -91,14 +96,13 @@ export function createChangeFeed(
     for (const listener of listeners) listener(change);
   };
   const open = (): void => {
-    listening ??= listen({ openChannel, heartbeat, tell, onLost });
+    listening ??= keepListening({ listenToNotifications, heartbeat, tell, onLost });
   };
   return {
     tell,
     open,
     isCurrent: heartbeat.isCurrent,
-    versionOf: (tenantId, subject) =>
-      heartbeat.isCurrent() ? versions.of(tenantId, subject) : null,
+    versionOf: (tenantId, subject) => (heartbeat.use() ? versions.of(tenantId, subject) : null),
     subscribe(listener) {
       listeners.add(listener);
       open();
@@ -108,7 +112,7 @@ export function createChangeFeed(
       open();
       return waiters.wait(tenantId, options);
     },
-    catchUp: async () => void (listening === null || (await heartbeat.untilNextBeat())),
+    catchUp: async () => void (listening === null || (await heartbeat.untilNext())),
     async [Symbol.asyncDispose]() {
       heartbeat.stop();
       waiters.wake(null);
@@ -117,12 +121,12 @@ export function createChangeFeed(
   };
 }
 
-/** Tenants whose version is remembered by itself; about 100 bytes each. */
+/** Tenants that have a version of their own; about 100 bytes each. */
 const maxTenants = 100_000;
 
 /**
- * Versions are values of one counter. A tenant that is not remembered has the version `floor`, which is at least the
- * version of every tenant that was forgotten: forgetting a tenant invalidates its cached values and can never revive one.
+ * Versions are values of one counter. A tenant without a version of its own has the version `floor`, which is at least that
+ * of every tenant that was dropped: dropping a tenant invalidates its cached values, and never makes one valid again.
  */
 function createVersions() {
   let counter = 0;
@@ -138,7 +142,7 @@ function createVersions() {
           floor = counter;
           return;
         }
-        // Deleted first, so that the map stays in the order of the changes.
+        // Deleted first, to keep the map in the order of the changes.
         byTenant.delete(tenantId);
         byTenant.set(tenantId, counter);
         if (byTenant.size <= maxTenants) return;
@@ -195,65 +199,58 @@ function createChangeWaiters() {
 }
 
 interface Listening {
-  readonly openChannel: OpenChannel;
+  readonly listenToNotifications: ListenToNotifications;
   readonly heartbeat: Heartbeat;
   readonly tell: (change: Change) => void;
   readonly onLost: ChangeFeedOptions['onLost'];
 }
 
-/**
- * Milliseconds from one beat to the next. One that was late, as the process is busy, is followed at once: what is heard
- * was sent a turn of the event loop ago, and must not grow old meanwhile.
- */
-const beatEveryMs = 100;
-const retryAfterMs = 100;
-const retryAfterMsAtMost = 10_000;
+const minBackoffMs = 100;
+const maxBackoffMs = 10_000;
 
-// Never rejects; ends when the pulse is stopped.
-async function listen(options: Listening): Promise<void> {
+/** Opens one session after the other until the heartbeat is stopped. Never rejects. */
+async function keepListening(options: Listening): Promise<void> {
   const { heartbeat, onLost } = options;
   let failures = 0;
-  const proved = () => {
+  const onHeard = () => {
     failures = 0;
   };
   while (!heartbeat.isStopped()) {
-    // oxlint-disable-next-line no-await-in-loop -- one connection after the other
-    const cause = await follow(options, proved).catch((error: unknown) => error as Error);
+    // oxlint-disable-next-line no-await-in-loop -- one session after the other
+    const cause = await runSession(options, onHeard).catch((error: unknown) => error as Error);
     heartbeat.reset();
     if (heartbeat.isStopped()) return;
     if (failures === 0) onLost?.(cause);
     failures += 1;
-    const maxMs = Math.min(retryAfterMsAtMost, retryAfterMs * 2 ** failures);
-    // When a server has come back, not all gateways come at once.
-    // oxlint-disable-next-line no-await-in-loop -- the pause before the next connection
-    await heartbeat.recover(maxMs * (0.5 + Math.random() / 2));
+    const backoffMs = Math.min(maxBackoffMs, minBackoffMs * 2 ** failures);
+    // Jitter, so that not all gateways connect at once when a server is back.
+    // oxlint-disable-next-line no-await-in-loop -- the pause before the next session
+    await heartbeat.backOff(backoffMs * (0.5 + Math.random() / 2));
   }
 }
 
-/** One connection for as long as it lasts. Always rejects: with what has ended it. */
-async function follow(
-  { openChannel, heartbeat, tell }: Listening,
-  proved: () => void,
+/** Runs one session until it is lost. Always rejects with the cause. */
+async function runSession(
+  { listenToNotifications, heartbeat, tell }: Listening,
+  onHeard: () => void,
 ): Promise<never> {
-  await using channel = await openChannel({
-    heard(message) {
-      if (!heartbeat.take(message)) tell(toChange(message));
+  await using session = await listenToNotifications({
+    onChange(message) {
+      if (!message.startsWith(sharedHeartbeat)) tell(parseChange(message));
     },
-    lost: heartbeat.fail,
+    onHeartbeat: heartbeat.hear,
+    onLost: heartbeat.fail,
   });
-  // What was committed while there was no connection was told to nobody.
+  // Changes that were committed without a session were announced to nobody.
   tell(everything);
-  for (;;) {
-    // oxlint-disable-next-line no-await-in-loop -- one beat after the other
-    const tookMs = await heartbeat.beat(channel.send);
-    proved();
-    // oxlint-disable-next-line no-await-in-loop -- the pause before the next beat
-    await heartbeat.rest(beatEveryMs - tookMs);
-  }
+  return await heartbeat.run(session.sendHeartbeat, onHeard);
 }
 
-/** What cannot be understood, perhaps because a newer gateway wrote it, may be about everything. */
-function toChange(message: string): Change {
+/** Gateways of the previous release send their heartbeats to the channel of the changes. */
+const sharedHeartbeat = 'beat ';
+
+/** A message that cannot be parsed, perhaps one of a newer release, may be about everything. */
+function parseChange(message: string): Change {
   try {
     const { tenant, keys } = JSON.parse(message) as Readonly<Record<string, unknown>>;
     const isKnown = typeof keys === 'boolean' && (tenant === null || typeof tenant === 'string');

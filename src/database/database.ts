@@ -83,7 +83,7 @@ export async function openDatabase(
   options: DatabaseOptions = {},
 ): Promise<Database> {
   const driver = await openDriver(source, options);
-  const changes = createChangeFeed(driver.openChannel, options.changeFeed);
+  const changes = createChangeFeed(driver.listenToNotifications, options.changeFeed);
   let answeredAt = Number.NEGATIVE_INFINITY;
   const kysely = createKysely(driver, (statement) => {
     answeredAt = performance.now();

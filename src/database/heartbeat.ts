@@ -1,131 +1,139 @@
-// Owns the proof that a channel brings all its messages: a beat that is sent through it again and again. Messages come in
-// the order of their commits, so whoever hears a beat has heard all that was committed before it was sent.
-
-import { randomUUID } from 'node:crypto';
+// Proves that a session hears every change: it sends heartbeats to itself, which the database delivers like the changes.
+//
+// PostgreSQL delivers the notifications of different transactions in the order of their commits, whatever channels they use
+// (https://www.postgresql.org/docs/current/sql-notify.html). A session that hears a heartbeat has therefore heard every
+// change that was committed before the heartbeat was sent.
 
 export interface Heartbeat {
-  /** Whether a beat was heard that was sent within the last three quarters of a second. */
+  /** Whether a heartbeat was heard that was sent within the last 750 ms. */
   isCurrent(): boolean;
+  /** Returns `isCurrent()`, and sends heartbeats at the short interval for the next two seconds. */
+  use(): boolean;
   /**
-   * Sends a beat and resolves once it is heard, with the milliseconds that this took. Rejects when it takes too long, or
-   * with what `fail` was told.
+   * Sends heartbeats, each after the previous one was heard, and calls `onHeard` each time. Always rejects: when one is
+   * not heard in time, when `send` rejects, or with the cause given to `fail`.
    */
-  beat(send: (message: string) => Promise<void>): Promise<number>;
-  /** Takes a message if it is a beat, of this pulse or of another one. */
-  take(message: string): boolean;
-  /** No more beats will be heard through this channel. */
+  run(send: (message: string) => Promise<void>, onHeard: () => void): Promise<never>;
+  hear(message: string): void;
+  /** Ends `run`: the session hears nothing more. */
   fail(cause: Error): void;
-  /** Forgets what was proved of a channel that is gone. */
+  /** Discards what was proved about a session that has ended. */
   reset(): void;
-  /** Resolves when a beat is heard that is sent after this call, or when the pulse is stopped. */
-  untilNextBeat(): Promise<void>;
-  /**
-   * Ends early when somebody waits for a beat, when the channel has failed, and when the pulse is stopped; at once when
-   * there is no time to rest.
-   */
-  rest(ms: number): Promise<void>;
-  /** Ends early only when the pulse is stopped: nobody's waiting makes a database come back. */
-  recover(ms: number): Promise<void>;
+  /** Resolves when a heartbeat is heard that was sent after this call, or when the heartbeat is stopped. */
+  untilNext(): Promise<void>;
+  /** Waits before the next session. Only `stop` ends the wait early. */
+  backOff(ms: number): Promise<void>;
   stop(): void;
   isStopped(): boolean;
 }
 
 /**
- * Milliseconds for which a beat proves that the channel is alive, counted from when it was sent. What is late is counted
- * too: no promise may hang on how busy the process is. So this is long enough for two turns of an event loop that is as
- * late as it may be before requests are refused, and short enough for what is promised within a second.
+ * How long a heartbeat proves that the session hears everything, from when it was sent. Long enough for two turns of an
+ * event loop that is as late as it may be before requests are refused; short enough that no response is outdated by a
+ * second.
  */
-const goodForMs = 750;
-/** What was not heard by then never will be. */
+const validForMs = 750;
+/** From sending one heartbeat to sending the next. If that took longer, the next one is sent at once. */
+const intervalMs = 100;
+/**
+ * Without use. Every heartbeat is a commit that wakes all listening sessions of the database. A proof is valid for longer
+ * than this, so the first request after an idle time may be answered from a cache too.
+ */
+const idleIntervalMs = 500;
+const idleAfterMs = 2_000;
+/** A heartbeat that was not heard by then is lost. */
 const deadlineMs = 2_000;
 
-interface Beat {
-  readonly number: number;
+/** `clock` returns milliseconds and only goes forward. */
+export function createHeartbeat(clock: () => number): Heartbeat {
+  const sent = createSentHeartbeats(clock);
+  const waiters = createWaiters();
+  const [pause, backoff] = [createPause(), createPause()];
+  let [usedAt, isStopped] = [-Infinity, false];
+  const isIdle = (now: number): boolean => now - usedAt > idleAfterMs;
+  const fail = (cause: Error): void => {
+    sent.fail(cause);
+    pause.end();
+  };
+  return {
+    isCurrent: () => sent.isProved(clock()),
+    use() {
+      const now = clock();
+      if (isIdle(now)) pause.end();
+      usedAt = now;
+      return sent.isProved(now);
+    },
+    async run(send, onHeard) {
+      for (;;) {
+        // oxlint-disable-next-line no-await-in-loop -- one heartbeat after the other
+        const { number, tookMs } = await sent.sendAndHear(send);
+        waiters.release(number);
+        onHeard();
+        const pauseMs = (isIdle(clock()) ? idleIntervalMs : intervalMs) - tookMs;
+        if (sent.hasFailed() || waiters.any() || pauseMs <= 0) continue;
+        // oxlint-disable-next-line no-await-in-loop -- the pause before the next heartbeat
+        await pause.take(pauseMs);
+      }
+    },
+    hear: sent.hear,
+    fail,
+    reset: sent.reset,
+    async untilNext() {
+      if (isStopped) return;
+      const next = waiters.wait(sent.lastNumber());
+      pause.end();
+      await next;
+    },
+    backOff: async (ms) => void (isStopped || (await backoff.take(ms))),
+    stop() {
+      isStopped = true;
+      backoff.end();
+      fail(new Error('The change feed is closed.'));
+      waiters.release(Infinity);
+    },
+    isStopped: () => isStopped,
+  };
+}
+
+interface SentHeartbeat {
   readonly message: string;
   readonly sentAt: number;
-  readonly heard: Promise<void>;
   resolve(): void;
   reject(cause: Error): void;
 }
 
-/** `clock` answers milliseconds and only goes forward. */
-export function createHeartbeat(clock: () => number): Heartbeat {
-  const beats = createBeats(clock);
-  const waiters = createWaiters();
-  const nap = createNap();
-  const recovery = createNap();
-  let stopped = false;
-  let failure: Error | null = null;
-  const fail = (cause: Error): void => {
-    failure = cause;
-    beats.fail(cause);
-    nap.end();
-  };
-  return {
-    isCurrent: beats.isCurrent,
-    async beat(send) {
-      if (failure !== null) throw failure;
-      const { number, message, sentAt, heard, reject } = beats.next();
-      using _ = createDeadline(reject);
-      await Promise.all([send(message), heard]);
-      waiters.release(number);
-      return clock() - sentAt;
-    },
-    take: beats.take,
-    fail,
-    reset() {
-      beats.forget();
-      failure = null;
-    },
-    async untilNextBeat() {
-      if (stopped) return;
-      const beat = waiters.wait(beats.sent);
-      nap.end();
-      await beat;
-    },
-    async rest(ms) {
-      if (stopped || failure !== null || waiters.any() || ms <= 0) return;
-      await nap.take(ms);
-    },
-    recover: async (ms) => void (stopped || (await recovery.take(ms))),
-    stop() {
-      stopped = true;
-      recovery.end();
-      fail(new Error('The change feed is closed.'));
-      beats.forget();
-      waiters.release(Infinity);
-    },
-    isStopped: () => stopped,
-  };
-}
-
-/** The beats of a pulse, of which the last one counts, and what was proved by one of them. */
-function createBeats(clock: () => number) {
-  const source = randomUUID();
-  let sent = 0;
+/** The heartbeat that was sent last, when the last one was sent that was heard, and why none will be heard any more. */
+function createSentHeartbeats(clock: () => number) {
+  let number = 0;
   let provedAt = -Infinity;
-  let last: Beat | null = null;
+  let last: SentHeartbeat | null = null;
+  let failure: Error | null = null;
   return {
-    get sent() {
-      return sent;
-    },
-    isCurrent: () => clock() - provedAt <= goodForMs,
-    next(): Beat {
-      sent += 1;
+    lastNumber: () => number,
+    isProved: (now: number): boolean => now - provedAt <= validForMs,
+    hasFailed: () => failure !== null,
+    async sendAndHear(send: (message: string) => Promise<void>) {
+      if (failure !== null) throw failure;
+      number += 1;
       const { promise: heard, resolve, reject } = Promise.withResolvers<void>();
-      const message = `beat ${source} ${sent}`;
-      last = { number: sent, message, sentAt: clock(), heard, resolve, reject };
-      return last;
+      const current = { number, message: `heartbeat ${number}`, sentAt: clock(), resolve, reject };
+      last = current;
+      using _ = createDeadline(reject);
+      await Promise.all([send(current.message), heard]);
+      return { number: current.number, tookMs: clock() - current.sentAt };
     },
-    take(message: string): boolean {
-      if (message === last?.message) {
-        provedAt = last.sentAt;
-        last.resolve();
-      }
-      return message.startsWith('beat ');
+    hear(message: string): void {
+      if (message !== last?.message) return;
+      provedAt = last.sentAt;
+      last.resolve();
     },
-    fail: (cause: Error) => last?.reject(cause),
-    forget() {
+    fail(cause: Error): void {
+      failure = cause;
+      provedAt = -Infinity;
+      last?.reject(cause);
+    },
+    reset(): void {
+      failure = null;
       provedAt = -Infinity;
       last = null;
     },
@@ -133,40 +141,39 @@ function createBeats(clock: () => number) {
 }
 
 function createDeadline(reject: (cause: Error) => void): Disposable {
-  let turn: NodeJS.Immediate | undefined;
+  let check: NodeJS.Immediate | undefined;
   const timer = setTimeout(() => {
-    // A process that could do nothing for so long has read nothing either: the beat may be there, and sockets are read
-    // after timers and before this.
-    turn = setImmediate(reject, new Error('A beat was not heard.'));
+    // If the event loop was blocked, the heartbeat may be waiting in the socket, which is read after timers and before this.
+    check = setImmediate(reject, new Error(`No heartbeat was heard within ${deadlineMs} ms.`));
   }, deadlineMs);
   timer.unref();
   return {
     [Symbol.dispose]() {
       clearTimeout(timer);
-      clearImmediate(turn);
+      clearImmediate(check);
     },
   };
 }
 
 const doNothing = (): void => undefined;
 
-/** A pause of one sleeper, which somebody may end. */
-function createNap() {
-  let wake = doNothing;
+/** A pause that can be ended early. */
+function createPause() {
+  let end = doNothing;
   return {
-    end: () => wake(),
+    end: () => end(),
     async take(ms: number): Promise<void> {
       const { promise, resolve } = Promise.withResolvers<void>();
       const timer = setTimeout(resolve, ms);
       timer.unref();
-      wake = resolve;
+      end = resolve;
       await promise;
       clearTimeout(timer);
     },
   };
 }
 
-/** Those who wait for a beat with a higher number than the one that was sent last when they came. */
+/** Callers that wait for a heartbeat with a higher number than `after`. */
 function createWaiters() {
   const waiting = new Set<{ readonly after: number; readonly resolve: () => void }>();
   return {

@@ -6,7 +6,11 @@ import { join } from 'node:path';
 import type { PGlite } from '@electric-sql/pglite';
 import { PGliteDialect } from 'kysely';
 import { ConfigurationError } from '../config.ts';
-import { changesChannel, type OpenChannel } from './change-feed.ts';
+import {
+  changesChannel,
+  createHeartbeatChannelName,
+  type ListenToNotifications,
+} from './change-feed.ts';
 import type { Read } from './pipelined-reads.ts';
 import type { Driver, PostgresOptions } from './postgres.ts';
 import type { TextRow } from './statement.ts';
@@ -36,7 +40,7 @@ export function openPglite(instance: PGlite, options: PgliteOptions): Driver {
     read: createRead(instance, options),
     withoutTimeLimit: (work) => work(),
     warm: async () => undefined,
-    openChannel: createPgliteChannel(instance),
+    listenToNotifications: createPgliteListener(instance),
     // Kysely closes an instance only if it has used it.
     release: async () => void (instance.closed || (await instance.close())),
   };
@@ -58,14 +62,19 @@ function createRead(instance: PGlite, { onStatement }: PgliteOptions): Read {
 }
 
 /** A notification is heard before the statement that sends it ends. */
-function createPgliteChannel(instance: PGlite): OpenChannel {
-  return async ({ heard }) => {
-    const unlisten = await instance.listen(changesChannel, heard);
+export function createPgliteListener(instance: PGlite): ListenToNotifications {
+  return async ({ onChange, onHeartbeat }) => {
+    const heartbeatChannel = createHeartbeatChannelName();
+    const unlisten = [
+      await instance.listen(changesChannel, onChange),
+      await instance.listen(heartbeatChannel, onHeartbeat),
+    ];
     return {
-      send: async (message) =>
-        void (await instance.query('select pg_notify($1, $2)', [changesChannel, message])),
+      async sendHeartbeat(message) {
+        await instance.query('select pg_notify($1, $2)', [heartbeatChannel, message]);
+      },
       async [Symbol.asyncDispose]() {
-        if (!instance.closed) await unlisten();
+        if (!instance.closed) await Promise.all(unlisten.map((end) => end()));
       },
     };
   };

@@ -3,7 +3,11 @@
 import { Socket } from 'node:net';
 import { type Dialect, PostgresDialect } from 'kysely';
 import { Client, Pool, type PoolClient } from 'pg';
-import { changesChannel, type OpenChannel } from './change-feed.ts';
+import {
+  changesChannel,
+  createHeartbeatChannelName,
+  type ListenToNotifications,
+} from './change-feed.ts';
 import {
   createPipelinedReads,
   type PipelinedReadOptions,
@@ -21,7 +25,7 @@ export interface Driver {
   withoutTimeLimit<T>(work: () => Promise<T>): Promise<T>;
   /** Opens all connections of the pool. Never rejects. */
   warm(): Promise<void>;
-  readonly openChannel: OpenChannel;
+  readonly listenToNotifications: ListenToNotifications;
   release(): Promise<void>;
 }
 
@@ -76,7 +80,7 @@ export function openPostgres(url: string, options: PostgresOptions): Driver {
       const clients = Array.from({ length: connections }, () => pool.connect());
       await Promise.allSettled(clients.map(async (client) => (await client).release()));
     },
-    openChannel: createPostgresChannel(url),
+    listenToNotifications: createPostgresListener(url),
     async release() {
       if (!pool.ended) await pool.end();
       // A server that has vanished does not close its side.
@@ -159,26 +163,32 @@ function closeUnresponsive(pool: Pool): Pick<Driver, 'withoutTimeLimit'> & { des
 }
 
 /** Rejects when a connection pooler stands between the gateway and PostgreSQL, as that loses notifications. */
-export function createPostgresChannel(url: string): OpenChannel {
-  return async ({ heard, lost }) => {
+export function createPostgresListener(url: string): ListenToNotifications {
+  return async ({ onChange, onHeartbeat, onLost }) => {
+    const heartbeatChannel = createHeartbeatChannelName();
     await using failed = new AsyncDisposableStack();
     const client = failed.adopt(createListeningClient(url), closeClient);
     let isClosed = false;
     const reportLoss = (cause = new Error('The connection has ended.')): void => {
-      if (!isClosed) lost(cause);
+      if (!isClosed) onLost(cause);
     };
     client.on('error', reportLoss).on('end', reportLoss);
-    client.on('notification', ({ payload = '' }) => heard(payload));
+    client.on('notification', ({ channel, payload = '' }) => {
+      if (channel === heartbeatChannel) onHeartbeat(payload);
+      else onChange(payload);
+    });
     await client.connect();
     assertNoPooler(client, (await client.query('select pg_backend_pid() as process')).rows);
     // Heartbeats need not be written to disk.
-    await client.query(`set synchronous_commit = off; listen ${changesChannel}`);
+    await client.query(
+      `set synchronous_commit = off; listen ${changesChannel}; listen ${heartbeatChannel}`,
+    );
     failed.move();
     return {
-      async send(message) {
+      async sendHeartbeat(message) {
         const query = {
-          name: 'send',
-          text: `select pg_notify('${changesChannel}', $1), pg_backend_pid() as process`,
+          name: 'send_heartbeat',
+          text: `select pg_notify('${heartbeatChannel}', $1), pg_backend_pid() as process`,
           values: [message],
         };
         assertNoPooler(client, (await client.query(query)).rows);

@@ -1,12 +1,12 @@
-// What the database says of its changes: to whom, how often, and whoever makes them.
+// That the triggers of the database announce every change that makes a response outdated, whichever program makes it.
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { Change } from '../../src/database/change-feed.ts';
+import type { Change, NotificationSession } from '../../src/database/change-feed.ts';
 import { databases, openTestDatabase, type TestDatabase } from '../harness.ts';
 import { addRows, rowOf } from './tenancy-probe.ts';
 
-/** Tables whose changes change no answer. */
-const silent: ReadonlySet<string> = new Set([
+/** Tables whose changes make no response outdated. */
+const unannounced: ReadonlySet<string> = new Set([
   'audit',
   'graph_budget',
   'kysely_migration',
@@ -30,6 +30,8 @@ const rename = (tenant: string) =>
 
 describe.each(databases)('on %s', (kind) => {
   let database: TestDatabase;
+  let session: NotificationSession;
+  let heartbeat = Promise.withResolvers<void>();
   const heard: Change[] = [];
 
   beforeAll(async () => {
@@ -38,10 +40,19 @@ describe.each(databases)('on %s', (kind) => {
       // oxlint-disable-next-line no-await-in-loop -- one connection
       await addRows(database.query, tenant);
     }
-    database.changes.subscribe((change) => heard.push(change));
-    await database.changes.catchUp();
+    session = await database.listenToNotifications({
+      onChange(message) {
+        const { tenant, keys: isOfKeys } = JSON.parse(message);
+        heard.push({ tenantId: tenant, keys: isOfKeys });
+      },
+      onHeartbeat: () => heartbeat.resolve(),
+      onLost: (cause) => heartbeat.reject(cause),
+    });
   });
-  afterAll(() => database[Symbol.asyncDispose]());
+  afterAll(async () => {
+    await session[Symbol.asyncDispose]();
+    await database[Symbol.asyncDispose]();
+  });
   beforeEach(() => {
     heard.length = 0;
   });
@@ -49,27 +60,29 @@ describe.each(databases)('on %s', (kind) => {
   async function hear(...statements: readonly string[]): Promise<readonly Change[]> {
     // oxlint-disable-next-line no-await-in-loop -- one after the other
     for (const statement of statements) await database.query(statement);
-    await database.changes.catchUp();
+    heartbeat = Promise.withResolvers();
+    await session.sendHeartbeat('heard');
+    await heartbeat.promise;
     return heard.toSorted((one, other) =>
       String(one.tenantId).localeCompare(String(other.tenantId)),
     );
   }
 
-  test('every table either announces all its changes, to those without triggers too, or changes no answer', async () => {
+  test('every table either announces all its changes, of sessions without triggers too, or changes no response', async () => {
     const rows = await database.query<{ name: string; triggers: string[] }>(
       `select c.relname as name, array(
          select t.tgname || ' ' || t.tgenabled::text from pg_trigger t
          where t.tgrelid = c.oid and t.tgname like 'announce%' order by t.tgname) as triggers
        from pg_class c where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p')`,
     );
-    const loud = rows.filter(({ name }) => !silent.has(name));
-    expect(loud.map(({ name }) => name).toSorted()).toEqual([
+    const announcing = rows.filter(({ name }) => !unannounced.has(name));
+    expect(announcing.map(({ name }) => name).toSorted()).toEqual([
       'api_key',
       'number_snapshot',
       'waba_snapshot',
       'whatsapp_number',
     ]);
-    for (const { triggers } of loud) {
+    for (const { triggers } of announcing) {
       expect(triggers).toEqual([
         'announce_delete A',
         'announce_insert A',
@@ -100,22 +113,22 @@ describe.each(databases)('on %s', (kind) => {
        on s.tenant_id = v.tenant_id and s.number_id = v.number_id
        when matched then update set data = '{"merged": true}'`,
     ],
-  ])('%s tells its tenant', async (_, statement) => {
+  ])('%s announces its tenant', async (_, statement) => {
     expect(new Set(await hear(statement))).toEqual(new Set([data('a')]));
   });
 
-  test('a transaction tells a tenant once, whatever it does, and each of several', async () => {
+  test('a transaction announces each of its tenants once, whatever it does', async () => {
     expect(await hear(`begin`, rename('a'), rename('b'), rename('a'), 'commit')).toEqual([
       data('a'),
       data('b'),
     ]);
   });
 
-  test('one statement for several tenants tells each of them', async () => {
+  test('one statement for several tenants announces each of them', async () => {
     expect(await hear(`update whatsapp_number set name = 'Shop'`)).toEqual([data('a'), data('b')]);
   });
 
-  test('what is rolled back, or touches no row, tells nobody', async () => {
+  test('a change that is rolled back, or that affects no row, is not announced', async () => {
     expect(
       await hear(
         'begin',
@@ -126,7 +139,7 @@ describe.each(databases)('on %s', (kind) => {
     ).toEqual([]);
   });
 
-  test('a row that goes from one tenant to another tells both', async () => {
+  test('a row that moves from one tenant to another announces both', async () => {
     expect(
       await hear(
         `insert into waba_snapshot (tenant_id, waba_id, attempted_at) values ('a', '30002', now())`,
@@ -135,7 +148,7 @@ describe.each(databases)('on %s', (kind) => {
     ).toEqual([data('a'), data('a'), data('b')]);
   });
 
-  test('what a foreign key takes along is told as well', async () => {
+  test('rows that a foreign key deletes are announced too', async () => {
     expect(
       await hear(
         `insert into whatsapp_number (tenant_id, id, number, name, provider, state)
@@ -152,18 +165,18 @@ describe.each(databases)('on %s', (kind) => {
 
   test.each([
     ['revoked', 'revoked_at = now()'],
-    ['given another end', `expires_at = now() + interval '1 day'`],
+    ['given another expiry', `expires_at = now() + interval '1 day'`],
     ['given another hash', `hash = 'another'`],
     ['used and renamed', `last_used_at = now(), name = 'Renamed'`],
-  ])('a key that is %s tells that keys have changed', async (_, change) => {
+  ])('a key that is %s announces that keys have changed', async (_, change) => {
     expect(await hear(`update api_key set ${change} where tenant_id = 'a'`)).toEqual([keys('a')]);
   });
 
-  test('the use of a key is no change', async () => {
+  test('the use of a key is not announced', async () => {
     expect(await hear(`update api_key set last_used_at = clock_timestamp()`)).toEqual([]);
   });
 
-  test('what other software writes past the triggers of its session is told', async () => {
+  test('a change in a session with triggers switched off is announced', async () => {
     expect(
       await hear(
         'begin',
@@ -175,7 +188,7 @@ describe.each(databases)('on %s', (kind) => {
     ).toEqual([data('a'), keys('b')]);
   });
 
-  test('up to a hundred tenants are told one by one, more at once', async () => {
+  test('up to a hundred tenants are announced one by one, more than that as all tenants', async () => {
     await database.query(
       `insert into tenant (id, name) select 't' || n, 'Many' from generate_series(1, 201) n`,
     );
@@ -185,7 +198,7 @@ describe.each(databases)('on %s', (kind) => {
     expect(await hear(addSnapshots(101, 201))).toEqual([data(null)]);
   });
 
-  test('a tenant whose id is too long for a message is told as everybody', async () => {
+  test('a tenant whose id is too long for a message is announced as all tenants', async () => {
     const id = 'x'.repeat(9_000);
     await database.query(`insert into tenant (id, name) values ($1, 'Long')`, [id]);
     await database.query(
@@ -195,7 +208,7 @@ describe.each(databases)('on %s', (kind) => {
     expect(await hear()).toEqual([data(null)]);
   });
 
-  test('emptying a table tells everybody', async () => {
+  test('truncating a table announces all tenants', async () => {
     expect(await hear('truncate number_snapshot')).toEqual([data(null)]);
     heard.length = 0;
     expect(await hear('truncate api_key')).toEqual([keys(null)]);

@@ -1,11 +1,11 @@
-// What the gateway makes of the database's announcements: that it knows at each moment whether it has heard all of them.
+// That the change feed gives each change a new version, and knows at each moment whether it has heard all changes.
 
 import { EventEmitter, once } from 'node:events';
 import { sql } from 'kysely';
 import { Client } from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { type Database, openDatabase } from '../../src/database/database.ts';
-import type { Change } from '../../src/database/change-feed.ts';
+import { createPostgresListener } from '../../src/database/postgres.ts';
 import { openFaultProxy } from '../providers/fault-proxy.ts';
 import { databases, openTestDatabase, openTestPostgresUrl, type TestDatabase } from '../harness.ts';
 import { hasPgBouncer, startPgBouncer } from './pgbouncer.ts';
@@ -13,13 +13,15 @@ import { hasPgBouncer, startPgBouncer } from './pgbouncer.ts';
 const listeners = `select pid from pg_stat_activity
   where application_name = 'numbers-gateway changes' and datname = current_database()`;
 
-const everything: Change = { tenantId: null, keys: true };
+/** The versions of a tenant's numbers and of its keys. */
+const versionsOf = ({ changes }: Database, tenantId: string) => [
+  changes.versionOf(tenantId, 'numbers'),
+  changes.versionOf(tenantId, 'keys'),
+];
 
-/** Collects what is told, and opens the feed by that. */
-function listenTo(database: Database): Change[] {
-  const heard: Change[] = [];
-  database.changes.subscribe((change) => heard.push(change));
-  return heard;
+async function openChanges({ changes }: Database): Promise<void> {
+  changes.open();
+  await changes.catchUp();
 }
 
 function addTenant(database: TestDatabase, id: string): Promise<unknown> {
@@ -30,24 +32,24 @@ const change = `insert into waba_snapshot (tenant_id, waba_id, attempted_at) val
   on conflict (tenant_id, waba_id) do update set attempted_at = now()`;
 
 describe.each(databases)('on %s', (kind) => {
-  const made = new AsyncDisposableStack();
   const clock = { ms: 0 };
   const open = () => openTestDatabase(kind, { changeFeed: { clock: () => clock.ms } });
   afterEach(() => {
     clock.ms = 0;
   });
 
-  test('nothing is open before somebody subscribes, and nothing is current', async () => {
+  test('a feed that was not opened is not current and does not listen', async () => {
     await using database = await open();
     await database.ping();
     await database.changes.catchUp();
     expect(database.changes.isCurrent()).toBe(false);
+    expect(versionsOf(database, 'a')).toEqual([null, null]);
     expect(await database.query(listeners)).toEqual([]);
   });
 
-  test('is current once a beat was heard, and not three quarters of a second after the last one was sent', async () => {
+  test('is current when a heartbeat was heard, for 750 ms from when it was sent', async () => {
     await using database = await open();
-    listenTo(database);
+    database.changes.open();
     expect(database.changes.isCurrent()).toBe(false);
     await database.changes.catchUp();
     expect(database.changes.isCurrent()).toBe(true);
@@ -55,67 +57,83 @@ describe.each(databases)('on %s', (kind) => {
     expect(database.changes.isCurrent()).toBe(true);
     clock.ms = 751;
     expect(database.changes.isCurrent()).toBe(false);
+    expect(versionsOf(database, 'a')).toEqual([null, null]);
     await database.changes.catchUp();
     expect(database.changes.isCurrent()).toBe(true);
   });
 
-  test('begins by telling that everything may have changed, then tells what does', async () => {
+  test('a change gives its tenant a new version, of its numbers or of its numbers and keys', async () => {
     await using database = await open();
     await addTenant(database, 'a');
-    const heard = listenTo(database);
-    await database.changes.catchUp();
-    expect(heard).toEqual([everything]);
+    await openChanges(database);
+    const before = versionsOf(database, 'a');
+    const other = versionsOf(database, 'b');
     await database.query(change);
     await database.changes.catchUp();
-    expect(heard).toEqual([everything, { tenantId: 'a', keys: false }]);
+    const after = versionsOf(database, 'a');
+    expect(after[0]).toBeGreaterThan(before[0] ?? Infinity);
+    expect(after[1]).toBe(before[1]);
+    await database.query(
+      `insert into api_key (tenant_id, name, key_prefix, key_last4, hash)
+       values ('a', 'Key', 'ps_abcd', 'wxyz', 'hash')`,
+    );
+    await database.changes.catchUp();
+    expect(versionsOf(database, 'a')[1]).toBeGreaterThan(after[1] ?? Infinity);
+    expect(versionsOf(database, 'b')).toEqual(other);
   });
 
-  test('a transaction of a tenant is told before its promise is settled, whether or not it worked', async () => {
+  test('a transaction of this process gives a new version before its promise settles, whether or not it failed', async () => {
     await using database = await open();
-    const heard = listenTo(database);
-    await database.changes.catchUp();
-    heard.length = 0;
-    const own = { tenantId: 'a', keys: true };
+    await openChanges(database);
+    const before = versionsOf(database, 'a');
     await database.withTenant('a', async () => undefined);
-    expect(heard).toEqual([own]);
+    const after = versionsOf(database, 'a');
+    for (const [index, version] of after.entries()) {
+      expect(version).toBeGreaterThan(before[index] ?? Infinity);
+    }
     const failing = database.withTenant('a', () => Promise.reject(new RangeError('midway')));
     await expect(failing).rejects.toBeInstanceOf(RangeError);
-    expect(heard).toEqual([own, own]);
+    for (const [index, version] of versionsOf(database, 'a').entries()) {
+      expect(version).toBeGreaterThan(after[index] ?? Infinity);
+    }
   });
 
-  test('what it cannot understand is taken for everything, and the beats of others for nothing', async () => {
+  test('a message that cannot be parsed is a change of everything', async () => {
     await using database = await open();
-    const heard = listenTo(database);
-    await database.changes.catchUp();
-    heard.length = 0;
-    const send = (message: string) =>
-      database.query(`select pg_notify('gateway_changes', $1)`, [message]);
-    await send('beat of-another-gateway 1');
-    await database.changes.catchUp();
-    expect(heard).toEqual([]);
-    const strange = ['', 'x', 'null', '{}', '{"tenant":"a"}', '{"tenant":1,"keys":true}', '[]'];
-    // oxlint-disable-next-line no-await-in-loop -- one connection
-    for (const message of strange) await send(message);
-    await database.changes.catchUp();
-    expect(heard).toEqual(strange.map(() => everything));
+    await openChanges(database);
+    for (const message of [
+      '',
+      'x',
+      'null',
+      '{}',
+      '{"tenant":"a"}',
+      '{"tenant":1,"keys":true}',
+      '[]',
+    ]) {
+      const before = versionsOf(database, 'a');
+      // oxlint-disable no-await-in-loop -- one connection
+      await database.query(`select pg_notify('gateway_changes', $1)`, [message]);
+      await database.changes.catchUp();
+      // oxlint-enable no-await-in-loop
+      for (const [index, version] of versionsOf(database, 'a').entries()) {
+        expect(version).toBeGreaterThan(before[index] ?? Infinity);
+      }
+    }
   });
 
-  test('who has left is told nothing more', async () => {
+  test('a heartbeat of a gateway of the previous release is no change', async () => {
     await using database = await open();
-    const heard: Change[] = [];
-    const leave = database.changes.subscribe((told) => heard.push(told));
+    await openChanges(database);
+    const before = versionsOf(database, 'a');
+    await database.query(`select pg_notify('gateway_changes', 'beat of-another-gateway 1')`);
     await database.changes.catchUp();
-    leave();
-    heard.length = 0;
-    await database.withTenant('a', async () => undefined);
-    expect(heard).toEqual([]);
+    expect(versionsOf(database, 'a')).toEqual(before);
   });
 
   test('waiting for a change ends with the next change of the tenant or of all tenants', async () => {
     await using database = await open();
     await addTenant(database, 'a');
-    listenTo(database);
-    await database.changes.catchUp();
+    await openChanges(database);
     const resolved: string[] = [];
     const wait = (tenantId: string) =>
       database.changes
@@ -152,12 +170,11 @@ describe.each(databases)('on %s', (kind) => {
     await last;
   });
 
-  test('whoever waits when it is closed waits no longer, and nothing is current', async () => {
-    const database = made.use(await open());
-    listenTo(database);
-    await database.changes.catchUp();
+  test('closing the feed ends every wait, and it is not current', async () => {
+    const database = await open();
+    await openChanges(database);
     const waiting = database.changes.catchUp();
-    await made.disposeAsync();
+    await database[Symbol.asyncDispose]();
     await waiting;
     await database.changes.catchUp();
     expect(database.changes.isCurrent()).toBe(false);
@@ -167,12 +184,13 @@ describe.each(databases)('on %s', (kind) => {
 describe('on PostgreSQL', () => {
   const made = new AsyncDisposableStack();
   let url: string;
+  let ownerUrl: string;
   let observer: Client;
   const clock = { ms: 0 };
 
   beforeAll(async () => {
     const postgres = made.use(await openTestPostgresUrl());
-    url = postgres.url;
+    ({ url, ownerUrl } = postgres);
     observer = made.adopt(new Client({ connectionString: postgres.ownerUrl }), (it) => it.end());
     await observer.connect();
     await observer.query(`insert into tenant (id, name) values ('a', 'Tenant')`);
@@ -197,8 +215,8 @@ describe('on PostgreSQL', () => {
         },
       },
     );
+    database.changes.open();
     return Object.assign(database, {
-      heard: listenTo(database),
       losses,
       untilLost: () => once(lost, 'lost'),
     });
@@ -212,26 +230,30 @@ describe('on PostgreSQL', () => {
     await expect.poll(listListeners).toEqual([]);
   });
 
-  test('a connection that ends is told once, is not current, and comes back with everything', async () => {
+  test('a connection that ends is reported once, and its successor makes everything outdated', async () => {
     await using feed = await openFeed();
     await feed.changes.catchUp();
+    const before = versionsOf(feed, 'b');
     const lost = feed.untilLost();
     const [pid] = await listListeners();
     await observer.query('select pg_terminate_backend($1)', [pid]);
     await lost;
     expect(feed.changes.isCurrent()).toBe(false);
-    await observer.query(change);
-    feed.heard.length = 0;
     await feed.changes.catchUp();
     expect(feed.changes.isCurrent()).toBe(true);
-    expect(feed.heard).toEqual([everything]);
+    const after = versionsOf(feed, 'b');
+    for (const [index, version] of after.entries()) {
+      expect(version).toBeGreaterThan(before[index] ?? Infinity);
+    }
+    const [numbers] = versionsOf(feed, 'a');
     await observer.query(change);
     await feed.changes.catchUp();
-    expect(feed.heard).toEqual([everything, { tenantId: 'a', keys: false }]);
+    expect(versionsOf(feed, 'a')[0]).toBeGreaterThan(numbers ?? Infinity);
+    expect(versionsOf(feed, 'b')).toEqual(after);
     expect(feed.losses).toHaveLength(1);
   });
 
-  test('a server that cannot be reached is told once, and tried until it can', async () => {
+  test('a server that cannot be reached is reported once, and tried until it can be', async () => {
     await using proxy = await openFaultProxy(url);
     proxy.setFault('numbers-gateway changes', { kind: 'reset' });
     await using feed = await openFeed(toProxied(proxy.url));
@@ -244,34 +266,73 @@ describe('on PostgreSQL', () => {
     expect(feed.losses).toHaveLength(1);
   });
 
-  test('a connection that brings nothing any more is given up, and nothing is current meanwhile', async () => {
+  test('a connection from which nothing is received is replaced, and the feed is not current meanwhile', async () => {
     await using proxy = await openFaultProxy(url);
     await using feed = await openFeed(toProxied(proxy.url));
     await feed.changes.catchUp();
+    const [before] = versionsOf(feed, 'b');
     const lost = feed.untilLost();
-    proxy.setFault('beat ', { kind: 'mute' });
+    proxy.setFault('heartbeat ', { kind: 'mute' });
     await lost;
-    expect(feed.losses[0]?.message).toContain('not heard');
+    expect(feed.losses[0]?.message).toContain('No heartbeat was heard');
     expect(feed.changes.isCurrent()).toBe(false);
     await observer.query(change);
-    feed.heard.length = 0;
-    proxy.setFault('beat ', null);
+    proxy.setFault('heartbeat ', null);
     await feed.changes.catchUp();
-    expect(feed.heard).toContainEqual(everything);
+    expect(versionsOf(feed, 'b')[0]).toBeGreaterThan(before ?? Infinity);
     expect(feed.changes.isCurrent()).toBe(true);
+  });
+
+  test('a process hears its own heartbeats and no others, and the changes of all', async () => {
+    await using stack = new AsyncDisposableStack();
+    const listen = async () => {
+      const heard: string[] = [];
+      const hear = (message: string) => void heard.push(message);
+      const listener = { onChange: hear, onHeartbeat: hear, onLost: () => undefined };
+      return { heard, session: stack.use(await createPostgresListener(url)(listener)) };
+    };
+    const [one, other] = [await listen(), await listen()];
+    await one.session.sendHeartbeat('one 1');
+    await other.session.sendHeartbeat('other 1');
+    await observer.query(change);
+    await other.session.sendHeartbeat('other 2');
+    await one.session.sendHeartbeat('one 2');
+    await expect.poll(() => [one.heard.at(-1), other.heard.at(-1)]).toEqual(['one 2', 'other 2']);
+    const announced = expect.stringContaining('"a"');
+    expect(one.heard).toEqual(['one 1', announced, 'one 2']);
+    expect(other.heard).toEqual(['other 1', announced, 'other 2']);
+  });
+
+  test('a heartbeat is heard after every change that was committed before it, whoever commits at the same time', async () => {
+    await using stack = new AsyncDisposableStack();
+    await using feed = await openFeed();
+    await feed.changes.catchUp();
+    const writers = ['w1', 'w2', 'w3', 'w4'].map(async (tenant) => {
+      const client = stack.adopt(new Client({ connectionString: ownerUrl }), (it) => it.end());
+      await client.connect();
+      await client.query(`insert into tenant (id, name) values ($1, 'Tenant')`, [tenant]);
+      for (let commits = 0; commits < 50; commits += 1) {
+        const [before] = versionsOf(feed, tenant);
+        // oxlint-disable no-await-in-loop -- one commit after the other
+        await client.query(change.replace(`'a'`, `'${tenant}'`));
+        await feed.changes.catchUp();
+        // oxlint-enable no-await-in-loop
+        expect(versionsOf(feed, tenant)[0]).toBeGreaterThan(before ?? Infinity);
+      }
+    });
+    await Promise.all(writers);
   });
 
   const toProxied = (proxyUrl: string) =>
     Object.assign(new URL(url), { host: new URL(proxyUrl).host }).href;
 
   describe.skipIf(!hasPgBouncer('the change feed behind PgBouncer'))('behind PgBouncer', () => {
-    test('it is never current, says why, and leaves nobody’s connection listening', async () => {
+    test('the feed is never current, reports the pooler, and leaves no shared connection listening', async () => {
       await using stack = new AsyncDisposableStack();
       await using feed = await openFeed(await startPgBouncer(stack, { url }));
       await feed.untilLost();
       await observer.query(change);
       expect(feed.losses[0]?.message).toContain('pooler');
-      expect(feed.heard).toEqual([]);
       expect(feed.changes.isCurrent()).toBe(false);
       const channels = await feed.acrossTenants((functions) =>
         sql`select pg_listening_channels()`.execute(functions),

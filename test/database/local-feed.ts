@@ -1,18 +1,18 @@
-// A change feed whose messages never leave the process, for tests of those who rely on one.
+// A change feed whose notifications stay in the process, for tests of the caches.
 
 import { createChangeFeed, type OwnedChangeFeed } from '../../src/database/change-feed.ts';
 
 export interface LocalFeed extends OwnedChangeFeed {
-  /** No beat is heard from now on, until the clock says that what was proved is old. */
+  /** The feed is not current when this has advanced by more than 750 ms, until the next heartbeat. */
   readonly clock: { ms: number };
 }
 
-/** Current once `catchUp` has resolved after the first subscription. */
+/** The feed is current when `catchUp` has resolved after the feed was opened. */
 export function createLocalFeed(): LocalFeed {
   const clock = { ms: 0 };
   const feed = createChangeFeed(
-    async ({ heard }) => ({
-      send: async (message) => heard(message),
+    async ({ onHeartbeat }) => ({
+      sendHeartbeat: async (message) => onHeartbeat(message),
       [Symbol.asyncDispose]: async () => undefined,
     }),
     { clock: () => clock.ms },

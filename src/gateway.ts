@@ -114,9 +114,9 @@ function createCore(foundation: Foundation) {
   const access = createAccessControl({
     database,
     pepper: config.apiKeyPepper,
-    failuresPerMinute: config.keyFailuresPerMinute,
+    maxFailuresPerMinute: config.keyFailuresPerMinute,
     counters,
-    verified: config.answerCacheMb === 0 ? disabledKeyCache : createKeyCache(database),
+    keyCache: config.answerCacheMb === 0 ? disabledKeyCache : createKeyCache(database),
   });
   const rateLimiter = createRateLimiter({
     ...config,

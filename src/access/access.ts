@@ -1,4 +1,4 @@
-// Owns who asks: authentication by API key, and the life of tenants and keys. What they may ask for is the core's.
+// Authenticates requests by API key, and manages tenants and their keys.
 
 import { randomUUID } from 'node:crypto';
 import type { Database } from '../database/database.ts';
@@ -11,7 +11,7 @@ import { createKey, isKey, type KeyHint, toFingerprint, toKeyHash, toKeyHint } f
 import * as store from './store.ts';
 import { disabledKeyCache, type CachedKey, type KeyCache } from './key-cache.ts';
 
-/** Somebody whose key was verified, and when they asked. */
+/** An authenticated request. Every operation of the core takes one. */
 export interface Access {
   readonly tenantId: string;
   readonly keyId: string;
@@ -19,7 +19,7 @@ export interface Access {
   readonly numberId: string | null;
   /** `performance.now()` at which the request arrived. */
   readonly receivedAt: number;
-  /** Counts what the request causes. */
+  /** Measures what the request causes. */
   readonly meter: RequestMeter;
 }
 
@@ -29,7 +29,7 @@ export interface Tenant {
   readonly createdAt: Date;
 }
 
-/** A key as an operator sees it; never the key itself. */
+/** What operators see of a key. */
 export interface ApiKey extends KeyHint {
   readonly id: string;
   readonly tenantId: string;
@@ -37,11 +37,11 @@ export interface ApiKey extends KeyHint {
   readonly createdAt: Date;
   readonly expiresAt: Date | null;
   readonly revokedAt: Date | null;
-  /** To the minute; null when it never was. */
+  /** Recorded once a minute; null for a key that was never used. */
   readonly lastUsedAt: Date | null;
 }
 
-/** The only time that a key is seen in clear text. */
+/** The only time that the key itself is returned. */
 export interface NewApiKey extends ApiKey {
   readonly key: string;
 }
@@ -51,66 +51,69 @@ export interface KeyRequest {
   readonly name: string;
   readonly numberId: string | null;
   readonly expiresAt: Date | null;
-  /** A key to store instead of a random one, for the demo, whose keys stay the same. */
+  /** Random by default. The demo sets it, so that its keys stay the same. */
   readonly key?: string;
 }
 
-/** A change of a key or a credential, as the database has noted it. */
+/** A change of a key or of credentials, recorded by a database trigger. */
 export interface AuditEntry {
   readonly id: string;
   readonly at: Date;
   readonly actor: string;
   /** `key.created`, `credentials.replaced`, … */
   readonly action: string;
-  /** The id of the key, or of the number whose credentials they are. */
+  /** The id of the key, or of the number that the credentials belong to. */
   readonly subject: string;
-  /** What helps to recognise it; never a secret. */
+  /** Describes the subject; never contains a secret. */
   readonly details: Readonly<Record<string, unknown>>;
 }
 
-/** A request that has yet to show who sends it. */
+/** What authentication needs of a request. */
 export interface AuthenticationRequest {
   readonly meter: RequestMeter;
   readonly headers: Pick<Headers, 'get'>;
-  /** `performance.now()` at which it arrived. */
+  /** `performance.now()` at which the request arrived. */
   readonly receivedAt: number;
-  /** The address it comes from; see source.ts. */
+  /** See client-address.ts. */
   readonly clientAddress: string;
 }
 
 export interface AccessControl {
   /**
-   * Throws one and the same UNAUTHENTICATED for a key that is missing, malformed, unknown, expired or revoked, as the
-   * database says at this moment, or has said and does not revoke; see verified.ts. An ill-formed key never reaches the
-   * database. RATE_LIMITED, before the database is asked, when the source has tried too many of them; see attempts.ts.
-   * A key that is remembered is known at once.
+   * Throws the same UNAUTHENTICATED for a key that is missing, malformed, unknown, expired or revoked. A revoked key is
+   * refused at most one second after the commit; see key-cache.ts. Throws RATE_LIMITED, before it queries the database,
+   * when the client's network has sent too many invalid keys; see auth-throttle.ts. A malformed key causes no query.
+   * Returns the access itself, not a promise, for a cached key.
    */
-  authenticate(attempt: AuthenticationRequest): MaybePromise<Access>;
+  authenticate(request: AuthenticationRequest): MaybePromise<Access>;
   createTenant(name: string, id?: string): Promise<Tenant>;
   listTenants(): Promise<readonly Tenant[]>;
   /** Throws TENANT_NOT_FOUND. */
   getTenant(id: string): Promise<Tenant>;
-  /** Throws TENANT_NOT_FOUND, or NUMBER_NOT_FOUND when the number is not the tenant's. */
+  /** Throws TENANT_NOT_FOUND, or NUMBER_NOT_FOUND when the tenant does not have the number. */
   createKey(request: KeyRequest): Promise<NewApiKey>;
   listKeys(tenantId: string): Promise<readonly ApiKey[]>;
-  /** From now on the key is refused. Throws KEY_NOT_FOUND. */
+  /** Has no effect on a key that is revoked already. Throws KEY_NOT_FOUND. */
   revokeKey(keyId: string): Promise<ApiKey>;
-  /** What was done to keys and credentials of the tenant, the newest first. Throws TENANT_NOT_FOUND. */
+  /** Changes of the tenant's keys and credentials, newest first. Throws TENANT_NOT_FOUND. */
   listAudit(tenantId: string, limit: number): Promise<readonly AuditEntry[]>;
-  /** A new key with the name, scope and expiry of the old one, which goes on for `overlapMs`. Throws KEY_NOT_FOUND. */
+  /**
+   * Creates a key with the name, scope and expiry of the old one, which stays valid for `overlapMs`. Throws KEY_NOT_FOUND
+   * for a key that is unknown, expired, revoked or rotated already.
+   */
   rotateKey(keyId: string, overlapMs: number): Promise<NewApiKey>;
 }
 
 export interface AccessOptions {
   readonly database: Database;
   readonly pepper: string;
-  /** Failures of one source within a minute after which it is throttled; 20 unless told, 0 never. */
-  readonly failuresPerMinute?: number;
-  /** Where those are counted; in this process unless told. */
+  /** See auth-throttle.ts; 20 by default. */
+  readonly maxFailuresPerMinute?: number;
+  /** Counters of failures, in this process by default. */
   readonly counters?: Counters;
-  /** Those that need not be asked for again; none unless told. */
-  readonly verified?: KeyCache;
-  /** Milliseconds on a clock that only goes forward. */
+  /** Disabled by default. */
+  readonly keyCache?: KeyCache;
+  /** Milliseconds on a monotonic clock. */
   readonly clock?: () => number;
 }
 
@@ -159,7 +162,7 @@ function createKeyRing(
           ...toKeyColumns(key),
         })
         .catch((error: unknown) => {
-          // 23503: the pair of tenant and number that the foreign key wants is not there.
+          // 23503 is a foreign-key violation: the tenant has no such number.
           if ((error as { code?: unknown }).code !== '23503') throw error;
           const message = `The tenant has no number ${numberId}; see: number list --tenant ${tenantId}.`;
           throw new GatewayError('NUMBER_NOT_FOUND', message);
@@ -189,31 +192,31 @@ function createKeyRing(
 function createAuthenticate({
   database,
   pepper,
-  failuresPerMinute = 20,
+  maxFailuresPerMinute = 20,
   counters = createLocalCounters(),
-  verified = disabledKeyCache,
+  keyCache = disabledKeyCache,
   clock,
 }: AccessOptions): AccessControl['authenticate'] {
-  const attempts = createAuthThrottle({ failuresPerMinute, counters, ...(clock && { clock }) });
+  const throttle = createAuthThrottle({ maxFailuresPerMinute, counters, ...(clock && { clock }) });
   const refuse = async (clientAddress: string, fingerprint: string | null): Promise<never> => {
-    await attempts.recordFailure(clientAddress, fingerprint);
+    await throttle.recordFailure(clientAddress, fingerprint);
     throw toUnauthenticated();
   };
   return ({ headers, receivedAt, clientAddress, meter }) => {
-    const text = headers.get('x-api-key');
-    // Whoever sends none has guessed nothing.
-    if (text === null) throw toUnauthenticated();
-    const fingerprint = isKey(text) ? toFingerprint(text) : null;
-    attempts.assertAllowed(clientAddress, fingerprint);
+    const key = headers.get('x-api-key');
+    // A missing key is no guess, so it is not counted.
+    if (key === null) throw toUnauthenticated();
+    const fingerprint = isKey(key) ? toFingerprint(key) : null;
+    throttle.assertAllowed(clientAddress, fingerprint);
     if (fingerprint === null) return refuse(clientAddress, null);
-    const noting = attempts.isUseDue(fingerprint);
-    const remembered = noting ? undefined : verified.find(fingerprint);
-    if (remembered !== undefined) return toAccess(remembered, receivedAt, meter);
-    const ask = () => store.findKeyAcrossTenants(database, toKeyHash(text, pepper), noting);
-    return verified.verify(fingerprint, ask).then((key) => {
-      if (key === undefined) return refuse(clientAddress, fingerprint);
-      attempts.recordVerified(fingerprint, noting);
-      return toAccess(key, receivedAt, meter);
+    const isUseDue = throttle.isUseDue(fingerprint);
+    const cached = isUseDue ? undefined : keyCache.find(fingerprint);
+    if (cached !== undefined) return toAccess(cached, receivedAt, meter);
+    const read = () => store.findKeyAcrossTenants(database, toKeyHash(key, pepper), isUseDue);
+    return keyCache.readThrough(fingerprint, read).then((found) => {
+      if (found === undefined) return refuse(clientAddress, fingerprint);
+      throttle.recordVerified(fingerprint, isUseDue);
+      return toAccess(found, receivedAt, meter);
     });
   };
 }
@@ -229,7 +232,7 @@ function toAccess(
 function toUnauthenticated(): GatewayError {
   return new GatewayError(
     'UNAUTHENTICATED',
-    'A valid API key is needed in the x-api-key header; this one is missing, unknown, expired or revoked.',
+    'Send a valid API key in the x-api-key header: the key is missing, malformed, unknown, expired or revoked.',
   );
 }
 

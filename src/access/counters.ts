@@ -1,71 +1,101 @@
-// Owns where it is counted what the limits are held against: in this process, or in the database for all that share it.
-// What is limited, and to how much, is left to allowance.ts and attempts.ts.
+// Fixed-window counters behind the rate limits, in this process or shared by all processes through the database.
 
+import { LRUCache } from 'lru-cache';
 import { RateLimiterMemory, RateLimiterPostgres } from 'rate-limiter-flexible';
 import type { Database } from '../database/database.ts';
 import * as store from './store.ts';
 
-/** Counts by name, in a window of time that begins with the first thing counted. */
+/** Counts by name. The window of a name begins when it is first counted. */
 export interface Counter {
-  /** Answers for the window that the addition falls into. One statement where the count is shared. */
+  /** A negative `count` takes back what was added in this window. One statement where the counter is shared. */
   add(name: string, count: number): Promise<Count>;
-  /** As `add`, in this process alone: for what is to cost the database nothing. */
-  addHere(name: string, count: number): Promise<Count>;
+  /** As `add`, but in this process alone, without a statement. */
+  addLocally(name: string, count: number): Promise<Count>;
 }
 
 export interface Count {
-  /** With what was just added. */
+  /** Includes what was just added. */
   readonly total: number;
-  /** `Date.now()` at which the window is over. */
+  /** End of the window, on the clock of `Date.now()`. */
   readonly endsAt: number;
 }
 
-/** Opens the counter of one kind of thing. */
+/** Creates a counter. Points are counted by tenant, failures by the network of the client. */
 export type Counters = (kind: 'points' | 'failures', windowSeconds: number) => Counter;
 
-/** Each process counts by itself. */
-export function createLocalCounters(): Counters {
+/** The number of networks whose failures are kept in memory; about 600 bytes each. */
+const defaultMaxNetworks = 50_000;
+
+/** Each process counts for itself. */
+export function createLocalCounters(maxNetworks = defaultMaxNetworks): Counters {
   return (kind, windowSeconds) => {
-    const add = toAdd(new RateLimiterMemory(toOptions(kind, windowSeconds)));
-    return { add, addHere: add };
+    const add = createLocalAdd(kind, windowSeconds, maxNetworks);
+    return { add, addLocally: add };
   };
 }
 
 /**
- * All processes on one database count together, on their own clocks. While the database does not answer each counts by
- * itself; `onFailure` is called when that begins, and again only after it has ended.
+ * All processes on one database count together, each on its own clock. While the database does not answer, each process
+ * counts for itself; `onFailure` is called when that begins, and again only after the database has answered in between.
  */
 export function createSharedCounters(
   database: Database,
   onFailure: (error: unknown) => void,
 ): Counters {
-  let fails = false;
+  let isFailing = false;
   const query = async ({ text, values }: { text: string; values: readonly unknown[] }) => {
     try {
       const rows = await store.countAcrossTenants(database, text, values);
-      fails = false;
+      isFailing = false;
       return { rows };
     } catch (error) {
-      if (!fails) onFailure(error);
-      fails = true;
+      if (!isFailing) onFailure(error);
+      isFailing = true;
       throw error;
     }
   };
   return (kind, windowSeconds) => {
-    const local = new RateLimiterMemory(toOptions(kind, windowSeconds));
-    const shared = new RateLimiterPostgres({
-      ...toOptions(kind, windowSeconds),
-      storeClient: { query },
-      storeType: 'client',
-      tableName: 'rate_count',
-      tableCreated: true,
-      insuranceLimiter: local,
-    });
-    return { add: toAdd(shared), addHere: toAdd(local) };
+    const addLocally = createLocalAdd(kind, windowSeconds, defaultMaxNetworks);
+    const addShared = toAdd(
+      new RateLimiterPostgres({
+        ...toOptions(kind, windowSeconds),
+        storeClient: { query },
+        storeType: 'client',
+        tableName: 'rate_count',
+        tableCreated: true,
+      }),
+    );
+    const add: Counter['add'] = (name, count) =>
+      addShared(name, count).catch(() => addLocally(name, count));
+    return { add, addLocally };
   };
 }
 
-// The library is left to count: nothing that is asked of it here looks at its own limit.
+/**
+ * Operators create tenants, so all of them are kept until their windows end. An attacker may have any number of networks:
+ * the one that failed least recently is dropped when there are too many.
+ */
+function createLocalAdd(
+  kind: 'points' | 'failures',
+  windowSeconds: number,
+  maxNetworks: number,
+): Counter['add'] {
+  const limiter = new RateLimiterMemory(toOptions(kind, windowSeconds));
+  const add = toAdd(limiter);
+  if (kind === 'points') return add;
+  const networks = new LRUCache<string, true>({
+    max: maxNetworks,
+    dispose: (_, network, reason) => {
+      if (reason === 'evict') void limiter.delete(network);
+    },
+  });
+  return (network, count) => {
+    networks.set(network, true);
+    return add(network, count);
+  };
+}
+
+// The library only counts: no method called here compares a count with the library's own limit.
 function toOptions(keyPrefix: string, duration: number) {
   return { keyPrefix, duration, points: 0 };
 }

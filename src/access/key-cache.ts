@@ -1,113 +1,75 @@
-// Owns the keys that were verified: they are not asked for again until the database tells that keys of their tenant have
-// changed, or they end.
+// A cache of verified API keys, so that most requests are authenticated without a database query.
 
+import { LRUCache } from 'lru-cache';
 import type { ChangeFeed } from '../database/change-feed.ts';
 import type { FoundKey } from './store.ts';
 
-/** What is known of a key that may be used. */
 export type CachedKey = Omit<FoundKey, 'expiresInMs'>;
 
-export interface KeyCache extends Disposable {
-  /** Undefined when the database has to be asked. */
+export interface KeyCache {
+  /** Undefined unless the database is known to accept the key; then call `readThrough`. */
   find(fingerprint: string): CachedKey | undefined;
-  /** Asks the database, and remembers the key if keys of its tenant have not changed meanwhile. */
-  verify(
+  /** Calls `read`, and caches its result unless keys of the tenant changed while it ran. */
+  readThrough(
     fingerprint: string,
-    ask: () => Promise<FoundKey | undefined>,
+    read: () => Promise<FoundKey | undefined>,
   ): Promise<CachedKey | undefined>;
 }
 
 export interface KeyCacheOptions {
-  readonly changes: ChangeFeed;
-  /** Milliseconds on a clock that only goes forward. */
+  readonly changes: Pick<ChangeFeed, 'open' | 'version' | 'versionOf'>;
+  /** Milliseconds on a monotonic clock. */
   readonly clock?: () => number;
-  /** Most keys that are remembered; about 500 bytes each. */
+  /** About 500 bytes each. */
   readonly maxKeys?: number;
 }
 
-/** For a gateway that remembers nothing. */
+/** Caches nothing. */
 export const disabledKeyCache: KeyCache = {
   find: () => undefined,
-  verify: (_, ask) => ask(),
-  [Symbol.dispose]: () => undefined,
+  readThrough: (_, read) => read(),
 };
 
-interface Remembered {
+interface CacheEntry {
   readonly key: CachedKey;
-  readonly endsAt: number;
+  /** The version of the tenant's keys that was current when the key was read. */
+  readonly version: number;
+  readonly expiresAt: number;
 }
 
+/** An entry is valid until its key expires or the keys of its tenant change; see `versionOf`. */
 export function createKeyCache({
   changes,
   clock = () => performance.now(),
-  maxKeys = 10_000,
+  maxKeys = 50_000,
 }: KeyCacheOptions): KeyCache {
-  const memory = createMemory(maxKeys);
-  /** For each question under way the tenants whose keys have changed since; null for all tenants. */
-  const underWay = new Set<Set<string | null>>();
-  const leave = changes.subscribe(({ tenantId, keys }) => {
-    if (!keys) return;
-    for (const changed of underWay) changed.add(tenantId);
-    memory.forgetTenant(tenantId);
-  });
+  const entries = new LRUCache<string, CacheEntry>({ max: maxKeys });
+  changes.open();
   return {
     find(fingerprint) {
-      const found = memory.get(fingerprint);
-      if (found === undefined || !changes.isCurrent() || clock() >= found.endsAt) return undefined;
-      return found.key;
+      const entry = entries.get(fingerprint);
+      if (entry === undefined || clock() >= entry.expiresAt) return undefined;
+      // The version is null while the feed is not current, and then matches no entry.
+      return changes.versionOf(entry.key.tenantId, 'keys') === entry.version
+        ? entry.key
+        : undefined;
     },
-    async verify(fingerprint, ask) {
-      const changed = new Set<string | null>();
-      const receivedAt = clock();
-      underWay.add(changed);
-      const found = await ask().finally(() => underWay.delete(changed));
+    async readThrough(fingerprint, read) {
+      const readAt = clock();
+      const versionBefore = changes.version();
+      const found = await read();
       if (found === undefined) {
-        memory.forget(fingerprint);
+        entries.delete(fingerprint);
         return undefined;
       }
       const { expiresInMs, ...key } = found;
-      const isSure = changes.isCurrent() && !changed.has(null) && !changed.has(key.tenantId);
-      if (isSure) memory.put(fingerprint, { key, endsAt: receivedAt + (expiresInMs ?? Infinity) });
-      return key;
-    },
-    [Symbol.dispose]() {
-      leave();
-      memory.forgetTenant(null);
-    },
-  };
-}
-
-/** Keys by their fingerprints. Forgets the one that was verified first when there are too many. */
-function createMemory(maxKeys: number) {
-  // In order of their verification: to move one with each use costs more than to ask again for one that was forgotten.
-  const remembered = new Map<string, Remembered>();
-  const ofTenant = new Map<string, Set<string>>();
-  const forget = (fingerprint: string): void => {
-    const known = remembered.get(fingerprint);
-    if (known === undefined) return;
-    const { tenantId } = known.key;
-    const others = ofTenant.get(tenantId);
-    remembered.delete(fingerprint);
-    others?.delete(fingerprint);
-    if (others?.size === 0) ofTenant.delete(tenantId);
-  };
-  return {
-    get: (fingerprint: string) => remembered.get(fingerprint),
-    put(fingerprint: string, known: Remembered): void {
-      const { tenantId } = known.key;
-      forget(fingerprint);
-      remembered.set(fingerprint, known);
-      ofTenant.set(tenantId, (ofTenant.get(tenantId) ?? new Set()).add(fingerprint));
-      for (const oldest of remembered.keys()) {
-        if (remembered.size <= maxKeys) break;
-        forget(oldest);
+      const version = changes.versionOf(key.tenantId, 'keys');
+      // The tenant is not known before the read. All versions come from one counter, so a later one belongs to a change
+      // that was announced since, perhaps the revocation of this key.
+      if (version !== null && version <= versionBefore) {
+        entries.set(fingerprint, { key, version, expiresAt: readAt + (expiresInMs ?? Infinity) });
       }
-    },
-    forget,
-    /** Null: those of all tenants. */
-    forgetTenant(tenantId: string | null): void {
-      const known = tenantId === null ? remembered.keys() : ofTenant.get(tenantId)?.values();
-      known?.forEach(forget);
+      return key;
     },
   };
 }

@@ -1,4 +1,4 @@
-// Owns what an API key looks like: its format, checksum, hash and the hint that people recognise it by. Pure.
+// The format of API keys: generation, checksum, hash, and the hint that operators see.
 
 import { createHmac, hash, randomBytes } from 'node:crypto';
 import { crc32 } from 'node:zlib';
@@ -6,9 +6,9 @@ import { crc32 } from 'node:zlib';
 const alphabet = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
 const secretLength = 43;
 const checksumLength = 6;
-const shape = new RegExp(`^ps_([0-9A-Za-z]{${secretLength}})([0-9A-Za-z]{${checksumLength}})$`);
+const format = new RegExp(`^ps_([0-9A-Za-z]{${secretLength}})([0-9A-Za-z]{${checksumLength}})$`);
 
-/** What is shown of a key: enough to tell two apart, too little to use one. */
+/** Enough of a key to tell it from others, too little to use it. */
 export interface KeyHint {
   readonly name: string;
   /** `ps_` and four characters. */
@@ -16,31 +16,28 @@ export interface KeyHint {
   readonly keyLast4: string;
 }
 
-/** `ps_`, 32 bytes in base62, and their CRC-32 in base62. `bytes` is for keys that must come out the same again. */
+/** `ps_`, 32 bytes in base62, and the CRC-32 of that text in base62. `bytes` is for keys that must be reproducible. */
 export function createKey(bytes: Buffer = randomBytes(32)): string {
   const secret = toBase62(BigInt(`0x${bytes.toString('hex')}`), secretLength);
   return `ps_${secret}${toChecksum(secret)}`;
 }
 
-/** Whether a text can be a key at all; a guess fails here and never reaches the database. */
+/** Whether `text` has the format and the checksum of a key. Refuses typing errors and guesses without a query. */
 export function isKey(text: string): boolean {
-  const parts = shape.exec(text);
-  // What has this shape has both parts.
+  const parts = format.exec(text);
+  // A text in this format has both parts.
   return parts !== null && toChecksum(parts[1]!) === parts[2];
 }
 
 /**
- * What the database keeps instead of the key. A random key of 256 bits needs no slow hash; the pepper keeps a stolen
- * table from being compared with stolen keys.
+ * The database stores this hash instead of the key. A random key of 256 bits needs no slow hash. Without the pepper, nobody
+ * can find out whether a key belongs to a stolen table.
  */
 export function toKeyHash(key: string, pepper: string): Buffer {
   return createHmac('sha256', pepper).update(key).digest();
 }
 
-/**
- * What this process knows a key by in memory, where the key itself is not kept. Cheaper than `toKeyHash`, whose objects
- * outlive the request that made them.
- */
+/** Identifies a key in memory, so that the key itself is not kept there. Cheaper than `toKeyHash`. */
 export function toFingerprint(key: string): string {
   return hash('sha256', key, 'base64url');
 }
@@ -49,7 +46,7 @@ export function toKeyHint(key: string): Pick<KeyHint, 'keyPrefix' | 'keyLast4'> 
   return { keyPrefix: key.slice(0, 7), keyLast4: key.slice(-4) };
 }
 
-// With plain numbers: it is made for each request.
+// Uses numbers instead of `toBase62` because it runs for every request.
 function toChecksum(secret: string): string {
   let text = '';
   for (let rest = crc32(secret); rest > 0; rest = Math.floor(rest / 62)) {

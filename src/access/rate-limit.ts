@@ -1,41 +1,39 @@
-// Owns how much a tenant may ask for: points in a window of time, and requests under way. Points are counted where
-// counters.ts says, requests under way in this process alone.
+// Limits what each tenant may use: points in a window of time, and requests in progress.
 
+import { LRUCache } from 'lru-cache';
 import type { Config } from '../config.ts';
 import { GatewayError } from '../errors.ts';
-import type { MaybePromise } from '../maybe-promise.ts';
 import type { RequestAdmission } from '../http/request-context.ts';
-import { type Counters, createLocalCounters } from './counters.ts';
-import { createQuotaLeases, type QuotaLeases, type Standing } from './quota-lease.ts';
+import type { MaybePromise } from '../maybe-promise.ts';
+import { type Counter, type Counters, createLocalCounters } from './counters.ts';
 
-/** What things cost, in points. A list is charged at a guess, and settled for what was in it. */
+/** In points. A list is charged at an estimate, and settled for the numbers that it contained. */
 export const prices = {
   request: 1,
   number: 1,
   list: 40,
   listedNumber: 0.1,
-  /** One read upstream; a request that reads three blocks of a number makes three. */
+  /** One upstream read. A request that refreshes three blocks of a number makes three. */
   read: 10,
   introspection: 200,
 } as const;
 
-/** One request of a tenant, from its key on until it was answered. */
+/** An admitted request and the points that it spends. */
 export interface Admission extends RequestAdmission {
-  /** Takes points if this process has them in hand, as it nearly always has; otherwise they have to be charged. */
+  /** Spends points that this process has leased. Returns false, and spends none, when there are too few: use `charge`. */
   spend(points: number): boolean;
-  /** Takes points before they are spent. Throws RATE_LIMITED, and takes none, when there are not enough. */
+  /** Spends points, and leases more if necessary. Throws RATE_LIMITED, and spends none, when the tenant has too few. */
   charge(points: number): Promise<void>;
-  /** Gives back what was charged and not spent; a negative number takes more, whatever is left. */
+  /** Returns points that were charged and not used. A negative number spends more, even beyond the limit. */
   settle(points: number): void;
-  /** What it has cost so far, with the request's own point. */
+  /** Points spent so far, including the price of the request itself. */
   readonly spent: number;
 }
 
 export interface RateLimiter {
   /**
-   * Counts a request and takes its first point. Throws RATE_LIMITED. A tenant is known once its key was verified, so each
-   * refusal has cost that; what a process as a whole has too much of, load.ts refuses before. `context` has the visit from
-   * the first moment on: a refusal tells where the tenant stands too.
+   * Counts a request as in progress and spends its price. Throws RATE_LIMITED. Sets `context.admission` first, so that a
+   * refusal has rate limit headers too. Requires an authenticated tenant; http/load-shedding.ts protects the process.
    */
   admit(
     tenantId: string,
@@ -44,40 +42,50 @@ export interface RateLimiter {
 }
 
 export interface RateLimiterOptions extends Pick<Config, 'rateLimit' | 'tenantMaxRequests'> {
-  /** Where points are counted; in this process unless told. */
+  /** Counters in this process by default. */
   readonly counters?: Counters;
-  /** A request is refused: for its points, or because too many are under way. */
+  /** Called when a request is refused: for its points, or because too many are in progress. */
   readonly onRefusal?: (reason: 'points' | 'under way') => void;
+  /** Leases kept for tenants that have no request in progress; about 300 bytes each. */
+  readonly maxIdleLeases?: number;
+}
+
+interface ActiveTenant {
+  requests: number;
+  readonly lease: QuotaLease | null;
 }
 
 export function createRateLimiter(options: RateLimiterOptions): RateLimiter {
-  const { rateLimit, tenantMaxRequests, counters = createLocalCounters(), onRefusal } = options;
-  const quotaLeases =
-    rateLimit === null ? null : createQuotaLeases(rateLimit, counters, () => onRefusal?.('points'));
-  const underWay = new Map<string, number>();
-  const leave = (tenantId: string): void => {
-    underWay.set(tenantId, (underWay.get(tenantId) ?? 1) - 1);
-    if (underWay.size > maxIdle) forgetIdle(underWay);
+  const { tenantMaxRequests, onRefusal } = options;
+  const leases = createLeasePool(options);
+  /** The tenants that have requests in progress, and no others. */
+  const active = new Map<string, ActiveTenant>();
+  const leave = (tenantId: string, tenant: ActiveTenant): void => {
+    tenant.requests -= 1;
+    if (tenant.requests > 0) return;
+    active.delete(tenantId);
+    leases.close(tenant.lease);
   };
   return {
     admit(tenantId, context) {
-      let isHere = false;
-      const admission = createVisit(tenantId, quotaLeases, () => {
-        if (isHere) leave(tenantId);
-        isHere = false;
+      const tenant = active.get(tenantId) ?? { requests: 0, lease: leases.open(tenantId) };
+      tenant.requests += 1;
+      active.set(tenantId, tenant);
+      let hasLeft = false;
+      const admission = createAdmission(tenant.lease, () => {
+        if (!hasLeft) leave(tenantId, tenant);
+        hasLeft = true;
       });
       if (context !== undefined) context.admission = admission;
-      const count = (underWay.get(tenantId) ?? 0) + 1;
-      if (count > tenantMaxRequests) {
+      if (tenant.requests > tenantMaxRequests) {
         onRefusal?.('under way');
-        admission.look();
-        const message = `More than ${tenantMaxRequests} requests of this tenant are under way.`;
+        admission.settle(0);
+        admission.leave();
+        const message = `Rate limit exceeded: ${tenantMaxRequests} requests of this tenant are in progress; retry when one has finished.`;
         throw new GatewayError('RATE_LIMITED', message, { retryAfterSeconds: 1 });
       }
-      underWay.set(tenantId, count);
-      isHere = true;
-      if (admission.spend(1)) return admission;
-      return admission.charge(1).then(
+      if (admission.spend(prices.request)) return admission;
+      return admission.charge(prices.request).then(
         () => admission,
         (error: unknown) => {
           admission.leave();
@@ -88,50 +96,168 @@ export function createRateLimiter(options: RateLimiterOptions): RateLimiter {
   };
 }
 
-/** Tenants of whom nothing is under way, and who stay in the count: to forget each at once costs more than to keep it. */
-const maxIdle = 10_000;
-
-function forgetIdle(underWay: Map<string, number>): void {
-  for (const [tenantId, count] of underWay) {
-    if (count === 0) underWay.delete(tenantId);
-  }
-}
-
-function createVisit(tenantId: string, quotaLeases: QuotaLeases | null, leave: () => void) {
-  // Plain members: a getter in a literal gives each object a shape of its own, which outlives the young generation.
+function createAdmission(lease: QuotaLease | null, leave: () => void) {
   const admission = {
     standing: null as Standing | null,
     spent: 0,
-    spend(count: number) {
-      if (quotaLeases !== null) {
-        const taken = quotaLeases.spend(tenantId, count);
-        if (taken === null) return false;
-        admission.standing = taken;
+    spend(points: number) {
+      const isSpent = lease === null || spend(lease, points);
+      admission.standing = toStanding(lease);
+      if (isSpent) admission.spent += points;
+      return isSpent;
+    },
+    async charge(points: number) {
+      while (!admission.spend(points)) {
+        // `spend` always succeeds without a lease. Other requests may spend an extension first, hence the loop.
+        // oxlint-disable-next-line no-await-in-loop -- see above
+        await extend(lease!, points);
       }
-      admission.spent += count;
-      return true;
     },
-    async charge(count: number) {
-      try {
-        admission.standing = (await quotaLeases?.charge(tenantId, count)) ?? null;
-      } catch (error) {
-        admission.look();
-        throw error;
-      }
-      admission.spent += count;
-    },
-    look() {
-      admission.standing = quotaLeases?.settle(tenantId, 0) ?? null;
-    },
-    settle(count: number) {
-      admission.spent -= count;
-      // What was taken in a window that is over cannot be had back in the next one.
+    settle(points: number) {
+      admission.spent -= points;
+      // Points that were charged in an earlier window are not returned to the present one.
       const isOver =
         admission.standing !== null && admission.standing.resetAt.getTime() <= Date.now();
-      if (count === 0 || (count > 0 && isOver)) return;
-      admission.standing = quotaLeases?.settle(tenantId, count) ?? null;
+      if (points > 0 && isOver) return;
+      if (lease !== null) {
+        renew(lease);
+        lease.unspent += points;
+      }
+      admission.standing = toStanding(lease);
     },
     leave,
   };
   return admission satisfies Admission;
+}
+
+type Standing = NonNullable<RequestAdmission['standing']>;
+
+interface Quota extends NonNullable<Config['rateLimit']> {
+  readonly counter: Counter;
+  readonly onRefusal: RateLimiterOptions['onRefusal'];
+}
+
+/** Points of a tenant that this process has taken from a counter, so that few requests wait for one in the database. */
+interface QuotaLease {
+  readonly quota: Quota;
+  readonly tenantId: string;
+  /** Negative when requests were settled beyond the limit. */
+  unspent: number;
+  /** Points that were counted beyond the limit, and so cannot be spent. */
+  excess: number;
+  /** The most that the counter can have left. */
+  available: number;
+  /** End of the window, on the clock of `Date.now()`. */
+  endsAt: number;
+  /** The extension in progress. */
+  extension: Promise<void> | null;
+}
+
+/**
+ * Keeps the leases of tenants that have no request in progress. An evicted lease returns its points to the counter, so the
+ * size of the pool never decides whether a request is refused.
+ */
+function createLeasePool(options: RateLimiterOptions) {
+  const {
+    rateLimit,
+    counters = createLocalCounters(),
+    onRefusal,
+    maxIdleLeases = 50_000,
+  } = options;
+  if (rateLimit === null) return { open: () => null, close: () => undefined };
+  const quota = { ...rateLimit, counter: counters('points', rateLimit.seconds), onRefusal };
+  const idle = new LRUCache<string, QuotaLease>({
+    max: maxIdleLeases,
+    dispose: (lease, _, reason) => {
+      if (reason === 'evict') returnUnspent(lease);
+    },
+  });
+  return {
+    open(tenantId: string): QuotaLease {
+      const idleLease = idle.get(tenantId);
+      idle.delete(tenantId);
+      return idleLease ?? createLease(quota, tenantId);
+    },
+    close(lease: QuotaLease | null): void {
+      if (lease !== null) idle.set(lease.tenantId, lease);
+    },
+  };
+}
+
+function createLease(quota: Quota, tenantId: string): QuotaLease {
+  const available = quota.points;
+  return { quota, tenantId, unspent: 0, excess: 0, available, endsAt: 0, extension: null };
+}
+
+/** Returns false, and spends nothing, when the lease has too few points. */
+function spend(lease: QuotaLease, points: number): boolean {
+  renew(lease);
+  if (lease.unspent < points) return false;
+  lease.unspent -= points;
+  return true;
+}
+
+/** Begins a new window if the present one is over. */
+function renew(lease: QuotaLease): void {
+  const now = Date.now();
+  if (lease.endsAt > now) return;
+  lease.unspent = 0;
+  lease.excess = 0;
+  lease.available = lease.quota.points;
+  lease.endsAt = now + lease.quota.seconds * 1_000;
+}
+
+/**
+ * A lease is extended by a fiftieth of the limit. Per window, each tenant costs a shared counter at most 50 statements and
+ * one for each process. When a tenant is refused, each other process may hold a fiftieth, and what was settled there.
+ */
+const extensionsPerWindow = 50;
+
+/** Takes more points from the counter, once for all who wait. Throws RATE_LIMITED when the tenant has fewer than `points`. */
+async function extend(lease: QuotaLease, points: number): Promise<void> {
+  if (lease.unspent + lease.available < points) {
+    lease.quota.onRefusal?.('points');
+    throw toRefusal(lease, points);
+  }
+  lease.extension ??= takePoints(lease, points).finally(() => {
+    lease.extension = null;
+  });
+  await lease.extension;
+}
+
+async function takePoints(lease: QuotaLease, points: number): Promise<void> {
+  const { quota, tenantId } = lease;
+  const limit = quota.points;
+  const wanted = Math.ceil(Math.max(limit / extensionsPerWindow, points - lease.unspent));
+  const { total, endsAt } = await quota.counter.add(tenantId, wanted);
+  // Counting the excess tells all processes that no points are left.
+  const excess = Math.min(wanted, Math.max(0, total - limit));
+  lease.excess += excess;
+  lease.unspent += wanted - excess;
+  lease.available = Math.max(0, limit - total);
+  lease.endsAt = endsAt;
+}
+
+function returnUnspent({ quota, tenantId, unspent, excess, endsAt }: QuotaLease): void {
+  const points = Math.floor(unspent) + excess;
+  if (points === 0 || endsAt <= Date.now()) return;
+  // Points that cannot be returned stay spent until the window ends.
+  quota.counter.add(tenantId, -points).catch(() => undefined);
+}
+
+function toStanding(lease: QuotaLease | null): Standing | null {
+  if (lease === null) return null;
+  const { quota, unspent, available, endsAt } = lease;
+  return {
+    limit: quota.points,
+    remaining: Math.min(quota.points, Math.max(0, Math.floor(unspent + available))),
+    resetAt: new Date(endsAt),
+    seconds: quota.seconds,
+  };
+}
+
+function toRefusal({ quota, endsAt }: QuotaLease, price: number): GatewayError {
+  const message = `Rate limit exceeded: this request costs ${price} points, and the tenant has fewer left of its ${quota.points} points per ${quota.seconds} seconds.`;
+  const retryAfterSeconds = Math.max(1, Math.ceil((endsAt - Date.now()) / 1_000));
+  return new GatewayError('RATE_LIMITED', message, { retryAfterSeconds });
 }

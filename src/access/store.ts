@@ -1,4 +1,4 @@
-// Owns the SQL on tenants and keys.
+// The SQL statements for tenants, keys, their audit trail and shared counters.
 
 import { CompiledQuery, sql } from 'kysely';
 import type { Database } from '../database/database.ts';
@@ -44,17 +44,17 @@ export interface FoundKey {
   readonly id: string;
   /** Null for a tenant-scoped key. */
   readonly numberId: string | null;
-  /** How long it goes on from now, by the clock of the database; null for a key without an end. */
+  /** Time until the key expires, on the clock of the database; null for a key that never expires. */
   readonly expiresInMs: number | null;
 }
 
-/** The key with this hash, if it is neither revoked nor expired. `noting`: write down that it was used, in the same call. */
+/** The key with this hash unless it is revoked or expired. `isUseDue` records its use in the same statement. */
 export function findKeyAcrossTenants(
   database: Database,
   hash: Buffer,
-  noting: boolean,
+  isUseDue: boolean,
 ): Promise<FoundKey | undefined> {
-  const call = noting ? useKey : findKey;
+  const call = isUseDue ? useKey : findKey;
   return database.callAcrossTenants(call({ hash: hash.toString('hex') })).then(toFoundKey);
 }
 
@@ -62,7 +62,7 @@ function toFoundKey([row]: readonly TextRow[]): FoundKey | undefined {
   if (row === undefined) return undefined;
   const [tenantId, id, numberId = null, expiresInMs = null] = row;
   return {
-    // A key has both.
+    // Neither column is nullable.
     tenantId: tenantId!,
     id: id!,
     numberId,
@@ -92,7 +92,7 @@ export async function findTenantOfKeyAcrossTenants(
   return rows[0]?.id ?? undefined;
 }
 
-/** One statement of the limiter library on its table, which holds names and counts alone. Answers the rows. */
+/** Runs a statement of rate-limiter-flexible on its table, which holds names and counts only. Returns the rows. */
 export async function countAcrossTenants(
   database: Database,
   text: string,
@@ -171,7 +171,7 @@ export async function listKeys(database: Database, tenantId: string): Promise<re
   );
 }
 
-/** What was done to keys and credentials, the newest first. */
+/** Changes of keys and credentials, newest first. */
 export async function listAudit(
   database: Database,
   tenantId: string,
@@ -188,7 +188,7 @@ export async function listAudit(
   );
 }
 
-/** Refuses the key from this commit on. A key that was revoked before keeps its time. */
+/** A key that is revoked already keeps its time of revocation. */
 export async function revokeKey(
   database: Database,
   tenantId: string,
@@ -206,9 +206,9 @@ export async function revokeKey(
 }
 
 /**
- * Puts a new key in the place of an old one, which ends after the overlap, or earlier if it would have anyway. The new
- * one has the expiry that the old one had. Undefined when the old one is not there, can no longer be used, or has been
- * replaced already: what is left of it is an overlap, which nothing should inherit.
+ * Inserts the replacement with the expiry of the old key, and lets the old key expire after the overlap unless it expires
+ * earlier. Undefined when the old key is missing, expired, revoked or rotated already: the expiry of a rotated key is the end
+ * of an overlap, which no other key should inherit.
  */
 export async function replaceKey(
   database: Database,
@@ -232,7 +232,7 @@ export async function replaceKey(
     const end = sql<Date>`clock_timestamp() + ${overlapMs}::float8 * interval '1 millisecond'`;
     await transaction
       .updateTable('api_key')
-      // least() passes over a null, which here means: never.
+      // least() ignores nulls; a null here is a key that never expires.
       .set({
         expires_at: sql<Date>`least(expires_at, ${end})`,
         rotated_at: sql<Date>`clock_timestamp()`,

@@ -19,6 +19,8 @@ export interface ChangeFeed {
    * before reading what is to be cached. Null while the feed is not current; then nothing may be served from a cache.
    */
   versionOf(tenantId: string, subject: 'numbers' | 'keys'): number | null;
+  /** The highest version of all tenants. A tenant with a higher one later has changed since. */
+  version(): number;
   /** Starts listening, which lasts until the feed is disposed of. Subscribing and waiting for a change do so too. */
   open(): void;
   /** Calls `listener`, which must not throw, with each change. Returns the function that unsubscribes. */
@@ -103,6 +105,7 @@ export function createChangeFeed(
     open,
     isCurrent: heartbeat.isCurrent,
     versionOf: (tenantId, subject) => (heartbeat.use() ? versions.of(tenantId, subject) : null),
+    version: () => versions.highest(),
     subscribe(listener) {
       listeners.add(listener);
       open();
@@ -154,6 +157,7 @@ function createVersions() {
   };
   const [numbers, keys] = [create(), create()];
   return {
+    highest: () => counter,
     of: (tenantId: string, subject: 'numbers' | 'keys') =>
       (subject === 'keys' ? keys : numbers).of(tenantId),
     bump(change: Change): void {

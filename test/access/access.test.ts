@@ -1,4 +1,4 @@
-// Keys as a caller meets them: judged by the database at each request, noted when used, audited when changed.
+// Authentication against the database: which keys are accepted, when their use is recorded, and what is audited.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createMeter } from '../../src/http/request-context.ts';
@@ -10,7 +10,7 @@ import { databases, openTestDatabase, openTestGateway, type TestDatabase } from 
 const pepper = 'a pepper of at least thirty-two characters';
 const refused = expect.objectContaining({ code: 'UNAUTHENTICATED' });
 
-const attemptOf = (key: string | null, clientAddress = '203.0.113.7') => ({
+const requestWith = (key: string | null, clientAddress = '203.0.113.7') => ({
   headers: new Headers(key === null ? {} : { 'x-api-key': key }),
   receivedAt: 0,
   clientAddress,
@@ -20,7 +20,7 @@ const attemptOf = (key: string | null, clientAddress = '203.0.113.7') => ({
 describe.each(databases)('on %s', (kind) => {
   let database: TestDatabase;
   beforeAll(async () => {
-    // A feed that was once heard stays current, however busy the machine is.
+    // The clock stands still, so the feed stays current however busy the machine is.
     database = await openTestDatabase(kind, { changeFeed: { clock: () => 0 } });
   });
   afterAll(() => database[Symbol.asyncDispose]());
@@ -35,11 +35,11 @@ describe.each(databases)('on %s', (kind) => {
     return { access, ...made };
   }
 
-  const openRemembering = async () => {
+  const openWithCache = async () => {
     const { changes } = database;
-    const verified = createKeyCache({ changes, clock: () => clock.ms });
+    const keyCache = createKeyCache({ changes, clock: () => clock.ms });
     await changes.catchUp();
-    return createAccessControl({ database, pepper, verified, clock: () => clock.ms });
+    return createAccessControl({ database, pepper, keyCache, clock: () => clock.ms });
   };
   const countStatements = async (work: () => Promise<unknown>): Promise<number> => {
     database.clearStatements();
@@ -53,106 +53,115 @@ describe.each(databases)('on %s', (kind) => {
     );
     return row?.used?.getTime() ?? null;
   };
-  const makeOld = (id: string) =>
+  const setUsedAMinuteAgo = (id: string) =>
     database.query(
       `update api_key set last_used_at = clock_timestamp() - interval '61 seconds' where id = $1`,
       [id],
     );
 
   describe('a process', () => {
-    test('asks the database once for a key, and never for what is none', async () => {
+    test('queries the database once for a well-formed key, and never for a malformed one', async () => {
       const { access, key } = await addKey();
       const changed = `${key.slice(0, -1)}${key.endsWith('0') ? '1' : '0'}`;
       database.clearStatements();
-      for (const wrong of [null, '', 'ps_', changed, `${key}0`, key.toLowerCase(), 'Bearer x']) {
+      for (const malformed of [
+        null,
+        '',
+        'ps_',
+        changed,
+        `${key}0`,
+        key.toLowerCase(),
+        'Bearer x',
+      ]) {
         // oxlint-disable-next-line no-await-in-loop -- one after the other
-        await expect(async () => access.authenticate(attemptOf(wrong))).rejects.toEqual(refused);
+        await expect(async () => access.authenticate(requestWith(malformed))).rejects.toEqual(
+          refused,
+        );
       }
       expect(database.statements).toEqual([]);
-      await access.authenticate(attemptOf(key));
-      await access.authenticate(attemptOf(key));
-      await expect(async () => access.authenticate(attemptOf(createKey()))).rejects.toEqual(
+      await access.authenticate(requestWith(key));
+      await access.authenticate(requestWith(key));
+      await expect(async () => access.authenticate(requestWith(createKey()))).rejects.toEqual(
         refused,
       );
       expect(database.statements).toHaveLength(3);
     });
 
-    test('refuses a key that another process has revoked, with the next request', async () => {
+    test('refuses a key with the first request after another process revoked it', async () => {
       const { access, key, id } = await addKey();
       const other = open();
-      await access.authenticate(attemptOf(key));
-      await other.authenticate(attemptOf(key));
+      await access.authenticate(requestWith(key));
+      await other.authenticate(requestWith(key));
       await open().revokeKey(id);
-      const tried = [access, other].map((it) => it.authenticate(attemptOf(key)));
-      const outcomes = await Promise.allSettled(tried);
+      const requests = [access, other].map((it) => it.authenticate(requestWith(key)));
+      const outcomes = await Promise.allSettled(requests);
       expect(outcomes.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
     });
 
-    test('goes on with a rotated key for the overlap, and not longer', async () => {
+    test('accepts a rotated key until the overlap ends', async () => {
       const { access, key, id } = await addKey();
       const next = await access.rotateKey(id, 3_600_000);
-      await access.authenticate(attemptOf(key));
-      await access.authenticate(attemptOf(next.key));
-      // The time goes by in the database, whose clock decides.
+      await access.authenticate(requestWith(key));
+      await access.authenticate(requestWith(next.key));
+      // The clock of the database decides, so its row is moved into the past.
       await database.query(
         `update api_key set expires_at = expires_at - interval '1 hour' where id = $1`,
         [id],
       );
-      await expect(async () => access.authenticate(attemptOf(key))).rejects.toEqual(refused);
-      await access.authenticate(attemptOf(next.key));
+      await expect(async () => access.authenticate(requestWith(key))).rejects.toEqual(refused);
+      await access.authenticate(requestWith(next.key));
     });
   });
 
-  test('a key ends with its second', async () => {
+  test('a key expires to the millisecond', async () => {
     const [{ now } = { now: new Date() }] = await database.query<{ now: Date }>(
       'select clock_timestamp() as now',
     );
-    const ends = new Date(now.getTime() + 1_000);
-    const { access, key, id } = await addKey(ends);
-    const judge = async (shift: string) => {
-      // As if the clock stood so far from the end.
+    const expiresAt = new Date(now.getTime() + 1_000);
+    const { access, key, id } = await addKey(expiresAt);
+    const authenticateBeforeExpiry = async (shift: string) => {
       await database.query(
         `update api_key set expires_at = clock_timestamp() + $2::interval where id = $1`,
         [id, shift],
       );
-      return await (async () => access.authenticate(attemptOf(key)))().then(
-        () => 'usable',
+      return await (async () => access.authenticate(requestWith(key)))().then(
+        () => 'accepted',
         () => 'refused',
       );
     };
-    expect(await judge('1 second')).toBe('usable');
-    expect(await judge('-1 millisecond')).toBe('refused');
-    expect(await judge('-1 second')).toBe('refused');
+    expect(await authenticateBeforeExpiry('1 second')).toBe('accepted');
+    expect(await authenticateBeforeExpiry('-1 millisecond')).toBe('refused');
+    expect(await authenticateBeforeExpiry('-1 second')).toBe('refused');
   });
 
-  describe('a process that remembers verified keys', () => {
-    test('asks the database for a key once a minute, to note its use', async () => {
+  describe('a process with a key cache', () => {
+    test('queries the database for a key once a minute, to record its use', async () => {
       const { key } = await addKey();
-      const access = await openRemembering();
-      const asked: number[] = [];
+      const access = await openWithCache();
+      const statements: number[] = [];
       for (const ms of [0, 1, 59_999, 60_000, 60_001]) {
         clock.ms = ms;
         // oxlint-disable-next-line no-await-in-loop -- one after the other
-        asked.push(await countStatements(async () => access.authenticate(attemptOf(key))));
+        statements.push(await countStatements(async () => access.authenticate(requestWith(key))));
       }
       clock.ms = 0;
-      expect(asked).toEqual([1, 0, 0, 1, 0]);
+      expect(statements).toEqual([1, 0, 0, 1, 0]);
     });
 
-    test('knows a key to its end and not longer, though nobody tells of that', async () => {
+    test('accepts a cached key until it expires, without a notification', async () => {
       const { key } = await addKey(new Date(Date.now() + 50_000));
-      const access = await openRemembering();
-      const ask = () => countStatements(async () => access.authenticate(attemptOf(key)));
-      expect([await ask(), await ask()]).toEqual([1, 0]);
+      const access = await openWithCache();
+      const authenticate = () => countStatements(async () => access.authenticate(requestWith(key)));
+      expect([await authenticate(), await authenticate()]).toEqual([1, 0]);
       clock.ms = 20_000;
-      expect(await ask()).toBe(0);
+      expect(await authenticate()).toBe(0);
       clock.ms = 50_000;
-      expect(await ask()).toBe(1);
+      expect(await authenticate()).toBe(1);
       clock.ms = 0;
     });
 
-    test('refuses at once a key that it has revoked, and one that anybody has once it heard of it', async () => {
-      const access = await openRemembering();
+    test('refuses a key with the first request after it was revoked here or by any other client of the database', async () => {
+      const access = await openWithCache();
       for (const revoke of [
         (id: string) => access.revokeKey(id),
         (id: string) => database.query('update api_key set revoked_at = now() where id = $1', [id]),
@@ -161,79 +170,79 @@ describe.each(databases)('on %s', (kind) => {
         // oxlint-disable no-await-in-loop -- one after the other
         const { key, id } = await addKey();
         await database.changes.catchUp();
-        await access.authenticate(attemptOf(key));
-        expect(await countStatements(async () => access.authenticate(attemptOf(key)))).toBe(0);
+        await access.authenticate(requestWith(key));
+        expect(await countStatements(async () => access.authenticate(requestWith(key)))).toBe(0);
         await revoke(id);
-        await expect(async () => access.authenticate(attemptOf(key))).rejects.toEqual(refused);
+        await expect(async () => access.authenticate(requestWith(key))).rejects.toEqual(refused);
         // oxlint-enable no-await-in-loop
       }
     });
 
-    test('lets an ended overlap end', async () => {
-      const access = await openRemembering();
+    test('refuses a rotated key when the overlap has ended', async () => {
+      const access = await openWithCache();
       const { key, id } = await addKey();
-      await access.authenticate(attemptOf(key));
+      await access.authenticate(requestWith(key));
       const next = await access.rotateKey(id, 0);
-      await expect(async () => access.authenticate(attemptOf(key))).rejects.toEqual(refused);
-      await access.authenticate(attemptOf(next.key));
+      await expect(async () => access.authenticate(requestWith(key))).rejects.toEqual(refused);
+      await access.authenticate(requestWith(next.key));
     });
   });
 
   describe('the use of a key', () => {
-    test('is noted with the first request, in the same statement', async () => {
+    test('is recorded with the first request, in the same statement', async () => {
       const { access, key, id } = await addKey();
       expect(await readUse(id)).toBeNull();
       database.clearStatements();
-      await access.authenticate(attemptOf(key));
+      await access.authenticate(requestWith(key));
       expect(database.statements).toHaveLength(1);
       expect(await readUse(id)).not.toBeNull();
     });
 
-    test('is noted once a minute by a process, however often it comes', async () => {
+    test('is recorded once a minute by a process, however often the key is used', async () => {
       const { access, key, id } = await addKey();
       database.clearStatements();
       for (const ms of [0, 1, 59_999, 60_000, 60_001, 119_999, 120_000]) {
         clock.ms = ms;
         // oxlint-disable-next-line no-await-in-loop -- one after the other
-        await access.authenticate(attemptOf(key));
+        await access.authenticate(requestWith(key));
       }
       clock.ms = 0;
-      const noting = database.statements.map((sql) => sql.includes('use_api_key'));
-      expect(noting).toEqual([true, false, false, true, false, false, true]);
+      const recorded = database.statements.map((sql) => sql.includes('use_api_key'));
+      expect(recorded).toEqual([true, false, false, true, false, false, true]);
       expect(await readUse(id)).not.toBeNull();
     });
 
-    test('is noted once a minute by all processes together', async () => {
+    test('is recorded once a minute by all processes together', async () => {
       const { key, id } = await addKey();
-      await open().authenticate(attemptOf(key));
+      await open().authenticate(requestWith(key));
       const first = await readUse(id);
-      await open().authenticate(attemptOf(key));
+      await open().authenticate(requestWith(key));
       expect(await readUse(id)).toBe(first);
-      await makeOld(id);
-      await open().authenticate(attemptOf(key));
+      await setUsedAMinuteAgo(id);
+      await open().authenticate(requestWith(key));
       expect(await readUse(id)).toBeGreaterThanOrEqual(first ?? Infinity);
     });
 
-    test('is not noted for a key that is refused', async () => {
+    test('is not recorded for a key that is refused', async () => {
       const { access, key, id } = await addKey();
       await access.revokeKey(id);
-      await expect(async () => access.authenticate(attemptOf(key))).rejects.toEqual(refused);
+      await expect(async () => access.authenticate(requestWith(key))).rejects.toEqual(refused);
       expect(await readUse(id)).toBeNull();
     });
 
-    test('is no change of the key: the trail says nothing of it', async () => {
+    test('is not audited', async () => {
       const { access, key, tenantId } = await addKey();
-      await access.authenticate(attemptOf(key));
+      await access.authenticate(requestWith(key));
       expect((await access.listAudit(tenantId, 10)).map(({ action }) => action)).toEqual([
         'key.created',
       ]);
     });
   });
 
-  describe('the trail', () => {
-    test('stands or falls with the change', async () => {
+  describe('the audit trail', () => {
+    test('is rolled back with the change', async () => {
       const { access, id, tenantId } = await addKey();
-      const undo = new Error('undo');
+      const rollback = new Error('rollback');
       const revoking = database.withTenant(tenantId, async (transaction) => {
         await transaction
           .updateTable('api_key')
@@ -242,13 +251,13 @@ describe.each(databases)('on %s', (kind) => {
           .execute();
         const seen = await transaction.selectFrom('audit').select('action').execute();
         expect(seen.map(({ action }) => action).toSorted()).toEqual(['key.created', 'key.revoked']);
-        throw undo;
+        throw rollback;
       });
-      await expect(revoking).rejects.toBe(undo);
+      await expect(revoking).rejects.toBe(rollback);
       expect(await access.listAudit(tenantId, 10)).toHaveLength(1);
     });
 
-    test('has what other software does', async () => {
+    test('records changes by other clients of the database', async () => {
       const { access, id, tenantId } = await addKey();
       const statements = [
         `update api_key set expires_at = '2100-01-02T03:04:05Z' where id = $1`,
@@ -268,26 +277,26 @@ describe.each(databases)('on %s', (kind) => {
 });
 
 describe('two gateways on one PostgreSQL', () => {
-  test('both refuse a key with the first request after the commit of its revocation', async () => {
+  test('both refuse a key with the first request after its revocation was committed', async () => {
     await using database = await openTestDatabase('PostgreSQL');
     const environment = { API_KEY_PEPPER: pepper };
     await using one = await openTestGateway({ database, environment });
     await using other = await openTestGateway({ database, environment });
     const tenant = await one.addTenant();
-    const ask = async () => {
-      const answers = [one, other].map((it) => it.rest('/v1/numbers', { key: tenant.key }));
-      return (await Promise.all(answers)).map(({ status }) => status);
+    const requestBoth = async () => {
+      const responses = [one, other].map((it) => it.rest('/v1/numbers', { key: tenant.key }));
+      return (await Promise.all(responses)).map(({ status }) => status);
     };
-    expect(await ask()).toEqual([200, 200]);
+    expect(await requestBoth()).toEqual([200, 200]);
     const started = performance.now();
     await one.access.revokeKey(tenant.keyId);
-    expect(await ask()).toEqual([401, 401]);
+    expect(await requestBoth()).toEqual([401, 401]);
     const ms = performance.now() - started;
     console.log(`revoked by one gateway, refused by both after ${ms.toFixed(1)} ms (bar: 1000 ms)`);
     expect(ms).toBeLessThan(1_000);
   });
 
-  test('a request does not wait for whoever is changing its key', async () => {
+  test('a request does not wait for a transaction that changes its key', async () => {
     await using database = await openTestDatabase('PostgreSQL');
     await using gateway = await openTestGateway({ database });
     const { id, key, keyId } = await gateway.addTenant();
@@ -305,7 +314,7 @@ describe('two gateways on one PostgreSQL', () => {
 });
 
 describe('credentials', () => {
-  test('leave a row when they are stored and when they are replaced, without themselves', async () => {
+  test('are audited when they are stored and when they are replaced, without the secrets', async () => {
     await using gateway = await openTestGateway();
     const tenant = await gateway.addTenant();
     const { id } = await tenant.addNumber();

@@ -1,50 +1,45 @@
-// What a process remembers of those who try keys: who has to wait, who need not, and that it is not more than it has room
-// for.
+// The throttle of failed authentication attempts: which clients it refuses, and what it keeps.
 
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { createAuthThrottle } from '../../src/access/auth-throttle.ts';
 import type { Counters } from '../../src/access/counters.ts';
 
-const printOf = (index: number) => `fingerprint ${index}`;
-const clientAddress = '192.0.2.1';
+const fingerprint = (index: number) => `fingerprint ${index}`;
+const address = '192.0.2.1';
+const addressOf = (index: number) => `10.0.0.${index}`;
 
-const toSource = (index: number) => `10.0.${index >> 8}.${index & 255}`;
-
-/** Counters that note how they were asked; every window ends in half a minute. */
-function createCounters() {
-  const asked: string[] = [];
+/** Counters that record their calls. Every window ends in half a minute. */
+function createRecordingCounters() {
+  const calls: string[] = [];
   const totals = new Map<string, number>();
   const counters: Counters = (kind, windowSeconds) => {
-    const toAdd = (where: string) => async (name: string, count: number) => {
-      asked.push(`${kind} ${windowSeconds} ${where} ${name}`);
+    const createAdd = (scope: string) => async (name: string, count: number) => {
+      calls.push(`${kind} ${windowSeconds} ${scope} ${name}`);
       const total = (totals.get(name) ?? 0) + count;
       totals.set(name, total);
       return { total, endsAt: Date.now() + 29_500 };
     };
-    return { add: toAdd('shared'), addHere: toAdd('here') };
+    return { add: createAdd('shared'), addLocally: createAdd('local') };
   };
-  return { asked, counters };
+  return { calls, counters };
 }
 
-function open(failuresPerMinute: number) {
-  const { asked, counters } = createCounters();
+function open(maxFailuresPerMinute: number, maxEntries = 100) {
+  const { calls, counters } = createRecordingCounters();
   const time = { ms: 0 };
-  const attempts = createAuthThrottle({ failuresPerMinute, counters, clock: () => time.ms });
-  return { ...attempts, asked, time };
+  const clock = () => time.ms;
+  const throttle = createAuthThrottle({ maxFailuresPerMinute, counters, clock, maxEntries });
+  return { ...throttle, calls, time };
 }
 
-async function fail(
-  { recordFailure }: ReturnType<typeof open>,
-  times: number,
-  from = clientAddress,
-) {
+async function fail({ recordFailure }: ReturnType<typeof open>, times: number, from = address) {
   for (let time = 0; time < times; time += 1) {
     // oxlint-disable-next-line no-await-in-loop -- one after the other
-    await recordFailure(from, printOf(time));
+    await recordFailure(from, fingerprint(time));
   }
 }
 
-describe('a source', () => {
+describe('a network', () => {
   beforeEach(() => {
     vi.useFakeTimers({ toFake: ['Date'], now: new Date('2026-11-22T12:00:00Z') });
   });
@@ -52,96 +47,96 @@ describe('a source', () => {
     vi.useRealTimers();
   });
 
-  test('has to wait from its last allowed failure to the end of the window', async () => {
-    const attempts = open(3);
-    await fail(attempts, 2);
-    expect(() => attempts.assertAllowed(clientAddress, printOf(9))).not.toThrow();
-    await fail(attempts, 1);
-    for (const fingerprint of [printOf(9), null]) {
-      expect(() => attempts.assertAllowed(clientAddress, fingerprint)).toThrow(
+  test('is throttled from its last allowed failure to the end of the window', async () => {
+    const throttle = open(3);
+    await fail(throttle, 2);
+    expect(() => throttle.assertAllowed(address, fingerprint(9))).not.toThrow();
+    await fail(throttle, 1);
+    for (const key of [fingerprint(9), null]) {
+      expect(() => throttle.assertAllowed(address, key)).toThrow(
         expect.objectContaining({
           code: 'RATE_LIMITED',
-          message: expect.stringContaining('wrong API keys'),
+          message: 'Too many invalid API keys were sent from this address; retry in 30 seconds.',
           retryAfterSeconds: 30,
         }),
       );
     }
-    expect(() => attempts.assertAllowed('192.0.2.2', null)).not.toThrow();
+    expect(() => throttle.assertAllowed('192.0.2.2', null)).not.toThrow();
     vi.setSystemTime(Date.now() + 29_500);
-    expect(() => attempts.assertAllowed(clientAddress, printOf(9))).not.toThrow();
+    expect(() => throttle.assertAllowed(address, fingerprint(9))).not.toThrow();
   });
 
-  test('is counted by its network: where all see it for a key, here alone for what is none', async () => {
-    const attempts = open(3);
-    await attempts.recordFailure('2001:db8::1', printOf(1));
-    await attempts.recordFailure('2001:db8::2', null);
-    expect(attempts.asked).toEqual([
+  test('shares its count with all processes for well-formed keys, and not for malformed ones', async () => {
+    const throttle = open(3);
+    await throttle.recordFailure('2001:db8::1', fingerprint(1));
+    await throttle.recordFailure('2001:db8::2', null);
+    expect(throttle.calls).toEqual([
       'failures 60 shared 2001:db8:0:0::/64',
-      'failures 60 here 2001:db8:0:0::/64',
+      'failures 60 local 2001:db8:0:0::/64',
     ]);
   });
 
   test.each([
-    ['that is not known', 1, 'unknown'],
-    ['whatever it does where there is no limit', 0, clientAddress],
-  ])('never waits and is not counted: one %s', async (_, failuresPerMinute, from) => {
-    const attempts = open(failuresPerMinute);
-    await fail(attempts, 3, from);
-    expect(() => attempts.assertAllowed(from, null)).not.toThrow();
-    expect(attempts.asked).toEqual([]);
+    ['its address is unknown', 1, 'unknown'],
+    ['the throttle is disabled', 0, address],
+  ])('is neither throttled nor counted when %s', async (_, maxFailuresPerMinute, from) => {
+    const throttle = open(maxFailuresPerMinute);
+    await fail(throttle, 3, from);
+    expect(() => throttle.assertAllowed(from, null)).not.toThrow();
+    expect(throttle.calls).toEqual([]);
   });
 
-  test('does not keep a key waiting that was verified here, until that one fails', async () => {
-    const attempts = open(1);
-    attempts.recordVerified(printOf(1), true);
-    await attempts.recordFailure(clientAddress, printOf(2));
-    expect(() => attempts.assertAllowed(clientAddress, printOf(1))).not.toThrow();
-    await attempts.recordFailure(clientAddress, printOf(1));
-    expect(() => attempts.assertAllowed(clientAddress, printOf(1))).toThrow('Too many');
+  test('may use a key that was verified here while it is throttled, until that key fails', async () => {
+    const throttle = open(1);
+    throttle.recordVerified(fingerprint(1), true);
+    await throttle.recordFailure(address, fingerprint(2));
+    expect(() => throttle.assertAllowed(address, fingerprint(1))).not.toThrow();
+    await throttle.recordFailure(address, fingerprint(1));
+    expect(() => throttle.assertAllowed(address, fingerprint(1))).toThrow('Too many');
+  });
+
+  test('is throttled again with its next failure after it was evicted', async () => {
+    const throttle = open(1, 2);
+    for (const index of [1, 2, 3]) {
+      // oxlint-disable-next-line no-await-in-loop -- in this order
+      await throttle.recordFailure(addressOf(index), null);
+    }
+    expect(() => throttle.assertAllowed(addressOf(1), null)).not.toThrow();
+    expect(() => throttle.assertAllowed(addressOf(2), null)).toThrow('Too many');
+    await throttle.recordFailure(addressOf(1), null);
+    expect(() => throttle.assertAllowed(addressOf(1), null)).toThrow('Too many');
   });
 });
 
 describe('the use of a key', () => {
-  test('is to be noted once a minute', () => {
+  test('is due once a minute', () => {
     const { isUseDue, recordVerified, time } = open(0);
-    expect(isUseDue(printOf(1))).toBe(true);
+    expect(isUseDue(fingerprint(1))).toBe(true);
     time.ms = 1_000;
-    recordVerified(printOf(1), true);
+    recordVerified(fingerprint(1), true);
     time.ms = 60_999;
-    expect(isUseDue(printOf(1))).toBe(false);
-    recordVerified(printOf(1), false);
+    expect(isUseDue(fingerprint(1))).toBe(false);
+    recordVerified(fingerprint(1), false);
     time.ms = 61_000;
-    expect(isUseDue(printOf(1))).toBe(true);
-    recordVerified(printOf(1), true);
-    expect(isUseDue(printOf(1))).toBe(false);
+    expect(isUseDue(fingerprint(1))).toBe(true);
+    recordVerified(fingerprint(1), true);
+    expect(isUseDue(fingerprint(1))).toBe(false);
   });
 
-  test('is reckoned on the clock of the process, from when it was verified', () => {
-    const { counters } = createCounters();
-    const { isUseDue, recordVerified } = createAuthThrottle({ failuresPerMinute: 0, counters });
-    recordVerified(printOf(1), false);
-    expect(isUseDue(printOf(1))).toBe(false);
-  });
-});
-
-describe('what is remembered', () => {
-  test('are the 10,000 keys whose use was noted last', () => {
-    const attempts = open(0);
-    for (let index = 0; index < 10_000; index += 1) attempts.recordVerified(printOf(index), true);
-    attempts.recordVerified(printOf(0), true);
-    expect(attempts.isUseDue(printOf(1))).toBe(false);
-    attempts.recordVerified(printOf(10_000), true);
-    const due = [0, 1, 2, 10_000].filter((index) => attempts.isUseDue(printOf(index)));
-    expect(due).toEqual([1]);
+  test('is measured on the monotonic clock of the process by default', () => {
+    const { counters } = createRecordingCounters();
+    const { isUseDue, recordVerified } = createAuthThrottle({ maxFailuresPerMinute: 0, counters });
+    recordVerified(fingerprint(1), false);
+    expect(isUseDue(fingerprint(1))).toBe(false);
   });
 
-  test('are the 10,000 sources that failed too often last', async () => {
-    const attempts = open(1);
-    for (let index = 0; index <= 10_000; index += 1) {
-      // oxlint-disable-next-line no-await-in-loop -- in this order
-      await attempts.recordFailure(toSource(index), null);
+  test('stays known for a key in use, however many other keys are verified', () => {
+    const throttle = open(0, 2);
+    throttle.recordVerified(fingerprint(0), true);
+    for (const index of [1, 2, 3]) {
+      throttle.recordVerified(fingerprint(index), true);
+      expect(throttle.isUseDue(fingerprint(0))).toBe(false);
     }
-    expect(() => attempts.assertAllowed(toSource(0), null)).not.toThrow();
-    expect(() => attempts.assertAllowed(toSource(1), null)).toThrow('Too many');
+    expect([1, 2, 3].filter((index) => throttle.isUseDue(fingerprint(index)))).toEqual([1, 2]);
   });
 });

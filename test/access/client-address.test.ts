@@ -1,4 +1,4 @@
-// Which address a request comes from, and with which others it is counted.
+// The client's address behind trusted proxies, and the network that its failures are counted under.
 
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
@@ -6,48 +6,72 @@ import { createClientAddressResolver, toNetwork } from '../../src/access/client-
 
 const forwarded = (value: string) => new Headers({ 'x-forwarded-for': value });
 
-describe('the source of a request', () => {
+describe('the address of a client', () => {
   test.each([
-    ['none trusted', 0, '192.0.2.1', '198.51.100.1', '192.0.2.1'],
+    ['no trusted proxy', 0, '192.0.2.1', '198.51.100.1', '192.0.2.1'],
     ['one proxy', 1, '10.0.0.1', '198.51.100.1', '198.51.100.1'],
-    ['one proxy, and a lie', 1, '10.0.0.1', '6.6.6.6, 198.51.100.1', '198.51.100.1'],
+    [
+      'one proxy, and an entry that the client wrote',
+      1,
+      '10.0.0.1',
+      '6.6.6.6, 198.51.100.1',
+      '198.51.100.1',
+    ],
     ['two proxies', 2, '10.0.0.1', '6.6.6.6, 198.51.100.1, 10.0.0.2', '198.51.100.1'],
     ['fewer entries than proxies', 3, '10.0.0.1', '198.51.100.1', '198.51.100.1'],
     ['no header', 2, '10.0.0.1', '', '10.0.0.1'],
-    ['an entry that is none', 1, '10.0.0.1', '198.51.100.1, unknown', '10.0.0.1'],
+    ['an entry that is not an address', 1, '10.0.0.1', '198.51.100.1, unknown', '10.0.0.1'],
     ['an entry with a port', 1, '10.0.0.1', '198.51.100.1:4711', '198.51.100.1'],
     ['an entry of IPv6 with a port', 1, '10.0.0.1', '[2001:DB8::1]:4711', '2001:db8::1'],
     ['an entry of IPv6 in brackets', 1, '10.0.0.1', '[2001:db8::1]', '2001:db8::1'],
-    ['an entry that ends with an address', 1, '10.0.0.1', 'a198.51.100.1:4711', '10.0.0.1'],
-    ['an entry with more behind its port', 1, '10.0.0.1', '198.51.100.1:4711a', '10.0.0.1'],
-    ['an entry with more before its bracket', 1, '10.0.0.1', 'a[::1]', '10.0.0.1'],
-    ['an entry with more behind its bracket', 1, '10.0.0.1', '[::1]a', '10.0.0.1'],
+    [
+      'an entry that ends with an address and a port',
+      1,
+      '10.0.0.1',
+      'a198.51.100.1:4711',
+      '10.0.0.1',
+    ],
+    ['an entry with text after its port', 1, '10.0.0.1', '198.51.100.1:4711a', '10.0.0.1'],
+    ['an entry with text before its bracket', 1, '10.0.0.1', 'a[::1]', '10.0.0.1'],
+    ['an entry with text after its bracket', 1, '10.0.0.1', '[::1]a', '10.0.0.1'],
     ['an entry with a zone', 1, '10.0.0.1', 'fe80::1%eth0', 'fe80::1'],
-    ['IPv4 as IPv6', 1, '10.0.0.1', '::FFFF:198.51.100.1', '198.51.100.1'],
-    ['what looks like IPv4 as IPv6', 1, '10.0.0.1', 'fd00::ffff:1.2.3.4', 'fd00::ffff:1.2.3.4'],
-    ['IPv6 that is no IPv4', 1, '10.0.0.1', '::ffff:1:2', '::ffff:1:2'],
-    ['a socket that speaks both', 1, '::ffff:10.0.0.1', '198.51.100.1', '198.51.100.1'],
-    ['a proxy on it', ['10.0.0.1'], '::ffff:10.0.0.1', '198.51.100.1', '198.51.100.1'],
-    ['addresses', ['10.0.0.1', '::1'], '10.0.0.1', '6.6.6.6, 198.51.100.1', '198.51.100.1'],
-    ['a network', ['10.0.0.0/8'], '10.9.9.9', '198.51.100.1, 10.3.3.3', '198.51.100.1'],
-    ['a network of IPv6', ['fd00::/8'], 'fd12::1', '198.51.100.1', '198.51.100.1'],
-    ['a stranger', ['10.0.0.0/8'], '192.0.2.1', '198.51.100.1', '192.0.2.1'],
-    ['proxies all the way', ['10.0.0.0/8'], '10.0.0.1', '10.0.0.3, 10.0.0.2', '10.0.0.3'],
+    ['an IPv4-mapped IPv6 address', 1, '10.0.0.1', '::FFFF:198.51.100.1', '198.51.100.1'],
+    [
+      'an IPv6 address that only ends like an IPv4-mapped one',
+      1,
+      '10.0.0.1',
+      'fd00::ffff:1.2.3.4',
+      'fd00::ffff:1.2.3.4',
+    ],
+    ['an IPv4-mapped address in hexadecimal', 1, '10.0.0.1', '::ffff:1:2', '::ffff:1:2'],
+    ['a dual-stack socket', 1, '::ffff:10.0.0.1', '198.51.100.1', '198.51.100.1'],
+    [
+      'a trusted proxy on a dual-stack socket',
+      ['10.0.0.1'],
+      '::ffff:10.0.0.1',
+      '198.51.100.1',
+      '198.51.100.1',
+    ],
+    ['trusted addresses', ['10.0.0.1', '::1'], '10.0.0.1', '6.6.6.6, 198.51.100.1', '198.51.100.1'],
+    ['a trusted network', ['10.0.0.0/8'], '10.9.9.9', '198.51.100.1, 10.3.3.3', '198.51.100.1'],
+    ['a trusted IPv6 network', ['fd00::/8'], 'fd12::1', '198.51.100.1', '198.51.100.1'],
+    ['an untrusted socket', ['10.0.0.0/8'], '192.0.2.1', '198.51.100.1', '192.0.2.1'],
+    ['trusted proxies only', ['10.0.0.0/8'], '10.0.0.1', '10.0.0.3, 10.0.0.2', '10.0.0.3'],
   ] as const)('%s', (_, trusted, socket, header, clientAddress) => {
-    const find = createClientAddressResolver(trusted);
-    expect(find(socket, header === '' ? new Headers() : forwarded(header))).toBe(clientAddress);
+    const resolve = createClientAddressResolver(trusted);
+    expect(resolve(socket, header === '' ? new Headers() : forwarded(header))).toBe(clientAddress);
   });
 
-  test('without a socket is not known, whatever is claimed', () => {
+  test('is unknown without a socket, whatever the header says', () => {
     expect(createClientAddressResolver(1)(undefined, forwarded('192.0.2.1'))).toBe('unknown');
   });
 
-  test('is never what a client wrote beyond the trusted hops', () => {
+  test('is never taken from entries before those of trusted proxies', () => {
     const entries = fc.array(fc.oneof(fc.ipV4(), fc.ipV6(), fc.stringMatching(/^[!-~]{0,20}$/)));
     fc.assert(
-      fc.property(entries, fc.ipV4(), (claimed, client) => {
+      fc.property(entries, fc.ipV4(), (forged, client) => {
         fc.pre(client !== '10.0.0.1');
-        const header = [...claimed, client].join(', ');
+        const header = [...forged, client].join(', ');
         expect(createClientAddressResolver(1)('10.0.0.1', forwarded(header))).toBe(client);
         expect(createClientAddressResolver(['10.0.0.1/32'])('10.0.0.1', forwarded(header))).toBe(
           client,
@@ -57,7 +81,7 @@ describe('the source of a request', () => {
     );
   });
 
-  test('is counted with its network: an IPv4 address alone, IPv6 by 64 bits', () => {
+  test('is counted alone for IPv4, and with its /64 for IPv6', () => {
     expect(toNetwork('192.0.2.1')).toBe('192.0.2.1');
     expect(toNetwork('2001:db8:1:2:3:4:5:6')).toBe('2001:db8:1:2::/64');
     expect(toNetwork('2001:db8::1')).toBe('2001:db8:0:0::/64');
@@ -66,7 +90,7 @@ describe('the source of a request', () => {
     expect(toNetwork('unknown')).toBe('unknown');
   });
 
-  test('is counted alike however the address is spelled, and whatever its last 64 bits are', () => {
+  test('is counted under the same network in every spelling, whatever its last 64 bits are', () => {
     const group = fc.oneof(
       { arbitrary: fc.constant(0), weight: 3 },
       { arbitrary: fc.nat(0xffff), weight: 2 },
@@ -83,7 +107,7 @@ describe('the source of a request', () => {
   });
 });
 
-/** In full, with an IPv4 address at its end, and with each run of zeros left out. */
+/** In full, with an IPv4 suffix, and with each run of zeros compressed. */
 function toSpellings(groups: readonly number[]): readonly string[] {
   const words = groups.map((group) => group.toString(16));
   const [a = 0, b = 0] = groups.slice(6);

@@ -1,4 +1,4 @@
-// What operators do with tenants and keys: what they are shown, what they are refused, and what is left of it.
+// Tenants and keys as operators manage them: what is returned, what is refused and what is audited.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createMeter } from '../../src/http/request-context.ts';
@@ -17,12 +17,13 @@ describe.each(databases)('on %s', (kind) => {
   });
   afterAll(() => database[Symbol.asyncDispose]());
 
-  const authenticate = (key: string) =>
-    access.authenticate({
+  const requestMeter = createMeter();
+  const authenticate = async (key: string) =>
+    await access.authenticate({
       headers: new Headers({ 'x-api-key': key }),
       receivedAt: 7,
       clientAddress: 'unknown',
-      meter: createMeter(),
+      meter: requestMeter,
     });
   const addTenant = async () => (await access.createTenant('Tenant')).id;
   const addKey = async (tenantId: string, expiresAt: Date | null = null) =>
@@ -35,7 +36,7 @@ describe.each(databases)('on %s', (kind) => {
     );
 
   describe('a tenant', () => {
-    test('is there from its creation, under a new id or the one that was told', async () => {
+    test('is listed from its creation on, under a random id or the given one', async () => {
       const [first, second] = [await access.createTenant('One'), await access.createTenant('Two')];
       const third = await access.createTenant('Three', 'ten_three');
       expect([first.id, second.id]).toEqual([
@@ -52,26 +53,26 @@ describe.each(databases)('on %s', (kind) => {
       );
     });
 
-    test('that is not there has nothing', async () => {
+    test('that does not exist is not found by any command', async () => {
       const missing = expect.objectContaining({
         code: 'TENANT_NOT_FOUND',
         message: 'There is no tenant ten_none; see: tenant list.',
       });
       const request = { tenantId: 'ten_none', name: 'till', numberId: null, expiresAt: null };
-      for (const asked of [
+      for (const command of [
         () => access.getTenant('ten_none'),
         () => access.listKeys('ten_none'),
         () => access.listAudit('ten_none', 10),
         () => access.createKey(request),
       ]) {
         // oxlint-disable-next-line no-await-in-loop -- one after the other
-        await expect(asked()).rejects.toEqual(missing);
+        await expect(command()).rejects.toEqual(missing);
       }
     });
   });
 
   describe('a key', () => {
-    test('is shown once, and from then on recognised by its beginning and its end', async () => {
+    test('is returned once, and then identified by its first and last characters', async () => {
       const tenantId = await addTenant();
       const numberId = `wa_${tenantId}`;
       await addNumber(tenantId, numberId);
@@ -96,24 +97,21 @@ describe.each(databases)('on %s', (kind) => {
         lastUsedAt: null,
       });
       expect(await access.listKeys(tenantId)).toEqual([made]);
-      expect(await authenticate(key)).toEqual({
-        tenantId,
-        keyId: made.id,
-        numberId,
-        receivedAt: 7,
-      });
+      const { meter, ...identity } = await authenticate(key);
+      expect(identity).toEqual({ tenantId, keyId: made.id, numberId, receivedAt: 7 });
+      expect(meter).toBe(requestMeter);
     });
 
-    test('can be the one that was told', async () => {
+    test('can be given by the operator', async () => {
       const tenantId = await addTenant();
-      const told = createKey();
-      const request = { tenantId, name: 'demo', numberId: null, expiresAt: null, key: told };
+      const given = createKey();
+      const request = { tenantId, name: 'demo', numberId: null, expiresAt: null, key: given };
       const { key, id } = await access.createKey(request);
-      expect(key).toBe(told);
-      expect(await authenticate(told)).toMatchObject({ tenantId, keyId: id, numberId: null });
+      expect(key).toBe(given);
+      expect(await authenticate(given)).toMatchObject({ tenantId, keyId: id, numberId: null });
     });
 
-    test('is no key under another pepper', async () => {
+    test('is refused under another pepper', async () => {
       const { key } = await addKey(await addTenant());
       const others = createAccessControl({ database, pepper: `${pepper}!` });
       const headers = new Headers({ 'x-api-key': key });
@@ -127,7 +125,7 @@ describe.each(databases)('on %s', (kind) => {
       ).rejects.toMatchObject({
         code: 'UNAUTHENTICATED',
         message:
-          'A valid API key is needed in the x-api-key header; this one is missing, unknown, expired or revoked.',
+          'Send a valid API key in the x-api-key header: the key is missing, malformed, unknown, expired or revoked.',
       });
     });
 
@@ -145,17 +143,17 @@ describe.each(databases)('on %s', (kind) => {
       expect(await access.listKeys(tenantId)).toEqual([]);
     });
 
-    test('that cannot be stored for any other reason says that reason', async () => {
+    test('that cannot be stored for another reason is refused with that reason', async () => {
       const tenantId = await addTenant();
       const { key } = await addKey(tenantId);
       const request = { tenantId, name: 'again', numberId: null, expiresAt: null, key };
       await expect(access.createKey(request)).rejects.toMatchObject({ code: '23505' });
     });
 
-    test('is listed after those that were made before it', async () => {
+    test('is listed in the order of creation', async () => {
       const tenantId = await addTenant();
       const made = [await addKey(tenantId), await addKey(tenantId), await addKey(tenantId)];
-      // Made at one moment they would be in the order of their ids.
+      // Keys with the same time of creation are listed in the order of their ids.
       await database.query(
         `update api_key set created_at = '2026-01-01T00:00:00Z'
          where tenant_id = $1 and id <> $2`,
@@ -166,7 +164,7 @@ describe.each(databases)('on %s', (kind) => {
       expect(listed).toEqual([...others.toSorted(), made[0]!.id]);
     });
 
-    test('that was revoked keeps the time of that', async () => {
+    test('that is revoked twice keeps the time of the first revocation', async () => {
       const { id, key, tenantId } = await addKey(await addTenant());
       const revoked = await access.revokeKey(id);
       expect(revoked).toMatchObject({ id, tenantId, revokedAt: expect.any(Date) });
@@ -175,7 +173,7 @@ describe.each(databases)('on %s', (kind) => {
       await expect(authenticate(key)).rejects.toMatchObject({ code: 'UNAUTHENTICATED' });
     });
 
-    test('that is not there can be neither revoked nor rotated', async () => {
+    test('that does not exist can be neither revoked nor rotated', async () => {
       const missing = {
         code: 'KEY_NOT_FOUND',
         message: 'There is no usable key key_none; see: key list --tenant ID.',
@@ -186,7 +184,7 @@ describe.each(databases)('on %s', (kind) => {
   });
 
   describe('a rotation', () => {
-    test('makes a key with the name, the scope and the end of the old one', async () => {
+    test('creates a key with the name, scope and expiry of the old one', async () => {
       const tenantId = await addTenant();
       const numberId = `wa_${tenantId}`;
       await addNumber(tenantId, numberId);
@@ -214,7 +212,7 @@ describe.each(databases)('on %s', (kind) => {
       await authenticate(key);
     });
 
-    test('lets the old key go on no longer than it would have', async () => {
+    test('does not extend the expiry of the old key', async () => {
       const expiresAt = new Date(Date.now() + 60_000);
       const { id, tenantId } = await addKey(await addTenant(), expiresAt);
       await access.rotateKey(id, 3_600_000);
@@ -225,11 +223,11 @@ describe.each(databases)('on %s', (kind) => {
     test.each([
       ['is revoked', (id: string) => access.revokeKey(id)],
       [
-        'has ended',
+        'has expired',
         (id: string) => database.query(`update api_key set expires_at = now() where id = $1`, [id]),
       ],
       ['was rotated', (id: string) => access.rotateKey(id, 60_000)],
-    ])('makes nothing of a key that %s', async (_, end) => {
+    ])('creates no key when the old one %s', async (_, end) => {
       const { id, tenantId } = await addKey(await addTenant());
       await end(id);
       const before = await access.listKeys(tenantId);
@@ -238,18 +236,18 @@ describe.each(databases)('on %s', (kind) => {
     });
   });
 
-  test('the trail is told from its end, as far as it is wanted', async () => {
+  test('the audit trail is listed from the newest entry, up to the limit', async () => {
     const { id, tenantId, key } = await addKey(await addTenant());
     const next = await access.rotateKey(id, 60_000);
     await access.revokeKey(next.id);
-    const trail = await access.listAudit(tenantId, 10);
-    expect(trail.map(({ action, subject }) => `${action} ${subject}`)).toEqual([
+    const entries = await access.listAudit(tenantId, 10);
+    expect(entries.map(({ action, subject }) => `${action} ${subject}`)).toEqual([
       `key.revoked ${next.id}`,
       `key.created ${next.id}`,
       `key.rotated ${id}`,
       `key.created ${id}`,
     ]);
-    expect(trail[3]).toEqual({
+    expect(entries[3]).toEqual({
       id: expect.stringMatching(/^aud_/),
       at: expect.any(Date),
       actor: 'operator',
@@ -257,7 +255,7 @@ describe.each(databases)('on %s', (kind) => {
       subject: id,
       details: expect.objectContaining({ name: 'till', keyLast4: key.slice(-4) }),
     });
-    expect(await access.listAudit(tenantId, 2)).toEqual(trail.slice(0, 2));
+    expect(await access.listAudit(tenantId, 2)).toEqual(entries.slice(0, 2));
     const other = await addKey(await addTenant());
     expect(await access.listAudit(other.tenantId, 10)).toHaveLength(1);
   });

@@ -1,4 +1,4 @@
-// What an API key looks like, and that a guess or a typing error never reaches the database.
+// The format of API keys, whose checksum refuses typing errors and guesses without a query.
 
 import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
@@ -7,7 +7,7 @@ import { createKey, isKey, toFingerprint, toKeyHash, toKeyHint } from '../../src
 const alphabet = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
 const bytes = fc.uint8Array({ minLength: 32, maxLength: 32 }).map((array) => Buffer.from(array));
 
-test('a key is ps_ and 49 characters of base62, and is one', () => {
+test('a new key is ps_ and 49 characters of base62, and is well-formed', () => {
   fc.assert(
     fc.property(bytes, (secret) => {
       const key = createKey(secret);
@@ -17,7 +17,7 @@ test('a key is ps_ and 49 characters of base62, and is one', () => {
   );
 });
 
-test('the same bytes make the same key, the smallest and the largest too', () => {
+test('the same bytes make the same key, also the smallest and the largest bytes', () => {
   for (const fill of [0, 255]) {
     const secret = Buffer.alloc(32, fill);
     expect(createKey(secret)).toBe(createKey(Buffer.from(secret)));
@@ -33,20 +33,20 @@ test('different bytes make different keys', () => {
   );
 });
 
-test('a fingerprint is the SHA-256 of the key, and nothing of the key', () => {
+test('a fingerprint is the SHA-256 of the key', () => {
   // https://csrc.nist.gov/projects/cryptographic-standards-and-guidelines/example-values
   expect(toFingerprint('abc')).toBe('ungWv48Bz-pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa0');
 });
 
-test('no two random keys are the same', () => {
+test('random keys differ', () => {
   expect(new Set(Array.from({ length: 1_000 }, () => createKey())).size).toBe(1_000);
 });
 
-test('a change of any one character is refused', () => {
-  const place = fc.nat({ max: 'ps_'.length + 48 });
+test('a key with one changed character is malformed', () => {
+  const position = fc.nat({ max: 'ps_'.length + 48 });
   const replacement = fc.constantFrom(...alphabet);
   fc.assert(
-    fc.property(bytes, place, replacement, (secret, at, character) => {
+    fc.property(bytes, position, replacement, (secret, at, character) => {
       const key = createKey(secret);
       fc.pre(key[at] !== character);
       expect(isKey(key.slice(0, at) + character + key.slice(at + 1))).toBe(false);
@@ -55,7 +55,7 @@ test('a change of any one character is refused', () => {
   );
 });
 
-test('any two neighbours that change places are refused', () => {
+test('a key with two transposed characters is malformed', () => {
   fc.assert(
     fc.property(bytes, fc.integer({ min: 3, max: 50 }), (secret, at) => {
       const key = createKey(secret);
@@ -66,7 +66,7 @@ test('any two neighbours that change places are refused', () => {
   );
 });
 
-test('any other text is no key', () => {
+test('any other text is malformed', () => {
   fc.assert(
     fc.property(fc.oneof(fc.string(), fc.string({ unit: 'binary', maxLength: 80 })), (text) => {
       expect(isKey(text)).toBe(false);
@@ -74,20 +74,23 @@ test('any other text is no key', () => {
   );
 });
 
-test.each(['', ' ', '\n', 'x', 'ps_'])('a key with %o around it is no key', (more) => {
-  const key = createKey();
-  expect(isKey(key + more)).toBe(more === '');
-  expect(isKey(more + key)).toBe(more === '');
-});
+test.each(['', ' ', '\n', 'x', 'ps_'])(
+  'a key before or after %o is malformed unless that is empty',
+  (more) => {
+    const key = createKey();
+    expect(isKey(key + more)).toBe(more === '');
+    expect(isKey(more + key)).toBe(more === '');
+  },
+);
 
-test('a hint shows the prefix and the last four characters, and is not the key', () => {
+test('a hint contains the first seven and the last four characters', () => {
   const key = createKey(Buffer.alloc(32, 1));
   const hint = toKeyHint(key);
   expect(hint).toEqual({ keyPrefix: key.slice(0, 7), keyLast4: key.slice(-4) });
   expect(hint.keyPrefix).toMatch(/^ps_.{4}$/);
 });
 
-test('a hash depends on the key and on the pepper, and has 256 bits', () => {
+test('a hash has 256 bits and depends on the key and on the pepper', () => {
   const [key, other] = [createKey(), createKey()];
   const hash = toKeyHash(key, 'pepper');
   expect(hash).toHaveLength(32);

@@ -1,23 +1,21 @@
-// Owns the command line: its commands put together, and how a run of it ends. What a command does is in its file under
-// admin/; the process around it is main.ts's.
+// The command line: its commands, and the exit code of a run.
 
 import { Command, CommanderError } from '@commander-js/extra-typings';
 import manifest from '../package.json' with { type: 'json' };
+import { addAuditCommands, addKeyCommands, addTenantCommands } from './admin/access.ts';
 import { UsageError } from './admin/arguments.ts';
-import { addAuditCommands } from './admin/audit.ts';
 import { addDoctorCommand } from './admin/doctor.ts';
 import { addEncryptionCommands } from './admin/encryption.ts';
-import { addKeyCommands } from './admin/keys.ts';
 import { addNumberCommands } from './admin/numbers.ts';
-import { addServeCommand, type Listen } from './admin/serve.ts';
+import { addRefreshCommand } from './admin/refresh.ts';
+import { addMigrateCommand, addServeCommand, type Listen } from './admin/serve.ts';
 import type { Session } from './admin/session.ts';
-import { addMigrateCommand, addTenantCommands } from './admin/tenants.ts';
 import {
-  createAnswer,
+  createPrinter,
+  describeCause,
+  reportError,
   reportProblem,
-  reportThrown,
   type Terminal,
-  toCauseText,
   toPrintable,
 } from './admin/terminal.ts';
 import { redact } from './telemetry.ts';
@@ -29,32 +27,32 @@ export interface RunOptions {
 }
 
 /**
- * Runs one command line, without the program's own name; none at all means `serve`. Answers the exit code: 0, 1 for a
- * problem, 2 for wrong usage. Never rejects, and says on standard error what went wrong.
+ * Runs one command; `args` does not include the program's own name, and no arguments at all mean `serve`. Returns the
+ * exit code: 0, 1 for a problem, 2 for wrong usage. Never rejects: problems are written to standard error.
  */
 export async function run(
   args: readonly string[],
   terminal: Terminal,
   { listen }: RunOptions,
 ): Promise<number> {
-  const found = { problems: 0 };
+  let exitCode = 0;
   const wantsJson = () => program.opts().json === true;
   const session: Session = {
     terminal,
     wantsJson,
-    answer: createAnswer(terminal, wantsJson),
-    report(code, message) {
-      found.problems += 1;
+    print: createPrinter(terminal, wantsJson),
+    fail(code, message) {
+      exitCode = 1;
       reportProblem(terminal, code, message);
     },
-    remark: (code, message) => reportProblem(terminal, code, message),
+    warn: (code, message) => reportProblem(terminal, code, message),
   };
   const program = createProgram(terminal);
   addServeCommand(program, session, listen);
   addMigrateCommand(program, session);
   addTenantCommands(program, session);
   addKeyCommands(program, session);
-  addNumberCommands(program, session);
+  addRefreshCommand(addNumberCommands(program, session), session);
   addAuditCommands(program, session);
   addEncryptionCommands(program, session);
   addDoctorCommand(program, session);
@@ -62,33 +60,34 @@ export async function run(
     await program.parseAsync(args.every((arg) => arg === '--json') ? ['serve', ...args] : args, {
       from: 'user',
     });
-    return found.problems === 0 ? 0 : 1;
+    return exitCode;
   } catch (error) {
-    return toExitCode(error, terminal);
+    return reportFailure(error, terminal);
   }
 }
 
-const seeHelp = 'Add --help to see what is expected.';
+const seeHelp = 'Add --help to see the usage.';
 
 const examples = `
 Examples:
-  $ numbers-gateway                                   the demo, or with DATABASE_URL the server
+  $ numbers-gateway                                   start the server, or the demo without DATABASE_URL
   $ numbers-gateway tenant create --name "Acme LTDA"
   $ numbers-gateway key create --tenant ten_…
   $ numbers-gateway number list --tenant ten_… --json | jq '.[].id'
   $ numbers-gateway doctor
 
-A terminal gets tables and sentences; a pipe, or --json, gets one JSON value. Problems go to standard error.
-Exit codes: 0, 1 for a problem, 2 for wrong usage. Everything is configured by environment variables; see README.md.`;
+Output is text on a terminal, and one JSON value in a pipe or with --json. Problems go to standard error.
+Exit codes: 0 for success, 1 for a problem, 2 for wrong usage.
+Environment variables configure everything; README.md lists them.`;
 
-// What is set here is inherited by the commands that are added to it.
+// Commands that are added to it inherit these settings.
 function createProgram({ stdout, stderr }: Terminal) {
   return new Command('numbers-gateway')
     .description(`${manifest.description}.`)
     .version(manifest.version, '--version', 'show the version')
     .helpOption('-h, --help', 'show help')
-    .helpCommand('help [command]', 'show the help of a command')
-    .option('--json', 'one JSON value on standard output, also on a terminal')
+    .helpCommand('help [command]', 'show help for a command')
+    .option('--json', 'print one JSON value, also on a terminal')
     .addHelpText('after', examples)
     .exitOverride()
     .showHelpAfterError(seeHelp)
@@ -107,15 +106,16 @@ function createProgram({ stdout, stderr }: Terminal) {
     });
 }
 
-function toExitCode(thrown: unknown, terminal: Terminal): number {
-  // Commander has said it already.
+/** Returns the exit code. */
+function reportFailure(thrown: unknown, terminal: Terminal): number {
+  // Commander has written its message already.
   if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? 0 : 2;
   if (thrown instanceof UsageError) {
     reportProblem(terminal, 'INVALID_REQUEST', `${thrown.message}\n${seeHelp}`);
     return 2;
   }
   if (terminal.signal.aborted)
-    reportProblem(terminal, 'STOPPED', toCauseText(terminal.signal.reason));
-  else reportThrown(terminal, thrown);
+    reportProblem(terminal, 'STOPPED', describeCause(terminal.signal.reason));
+  else reportError(terminal, thrown);
   return 1;
 }

@@ -261,7 +261,7 @@ test('no command shows a secret, but a new key where it is made', async () => {
   const canaries = [accessToken, appSecret, API_KEY_PEPPER, ENCRYPTION_KEYS.split(':')[1] ?? ''];
   canaries.push(new URL(line.database.url).password);
   const sightings: Sighting[] = [];
-  const person = ['stdout', 'stderr'] as const;
+  const tty = ['stdout', 'stderr'] as const;
   const see = async (words: string, piped = '', environment = {}) => {
     const told = { stdin: piped, environment: { LOG_LEVEL: 'trace', ...environment } };
     const ran = await line.run<{ id?: string; key?: string }>(words, told);
@@ -295,9 +295,9 @@ test('no command shows a secret, but a new key where it is made', async () => {
   ]) {
     // oxlint-disable-next-line no-await-in-loop -- one after the other
     await see(words);
-    // oxlint-disable-next-line no-await-in-loop -- the same for a person
-    const { stdout, stderr } = await line.run(words, { person });
-    sightings.push({ place: `${words.slice(0, 20)}, a person`, text: `${stdout}\n${stderr}` });
+    // oxlint-disable-next-line no-await-in-loop -- the same on a terminal
+    const { stdout, stderr } = await line.run(words, { tty });
+    sightings.push({ place: `${words.slice(0, 20)}, on a terminal`, text: `${stdout}\n${stderr}` });
   }
   await see(`number set-credentials ${number} --credentials -`, stdin);
   await see(`number set-credentials ${number} --credentials -`, `${stdin},`);

@@ -1,4 +1,4 @@
-// Owns how Meta credentials come in: from standard input or a file, checked, and never repeated in a message.
+// Reads Meta credentials from standard input or a file. Nothing of what was read appears in a message.
 
 import { open } from 'node:fs/promises';
 import { addAbortSignal } from 'node:stream';
@@ -7,17 +7,28 @@ import type { Credentials } from '../numbers/provider.ts';
 import { UsageError } from './arguments.ts';
 import type { Terminal } from './terminal.ts';
 
-/** In bytes; credentials are some hundreds. */
-const maxInput = 65_536;
+/** Real credentials have a few hundred bytes. */
+const maxInputBytes = 65_536;
+
+/** The value of `--credentials`: a path, or `-` for standard input. Rejects the credentials themselves. */
+export function parseCredentialsSource(text: string): string {
+  if (text === '' || /^\s*[{["]|\0|^EAA/.test(text)) {
+    // An InvalidArgumentError would make commander repeat the argument.
+    throw new UsageError(
+      '--credentials takes the path of a JSON file, or - for standard input. Do not pass the credentials themselves: other users of this machine can see the arguments of a command.',
+    );
+  }
+  return text;
+}
 
 /**
- * `source` is a path, or `-` for standard input. Throws INVALID_REQUEST when what stands there are no credentials, and
- * a UsageError when somebody would have to type them: the screen would show them.
+ * `source` is a path, or `-` for standard input. Throws INVALID_REQUEST when the content is not valid, and a UsageError
+ * when standard input is a terminal, which would show what is typed.
  */
 export async function readCredentials(source: string, terminal: Terminal): Promise<Credentials> {
   if (source === '-' && terminal.stdin.isTTY) {
     throw new UsageError(
-      '--credentials - reads standard input, and typing them here would show them; pipe them in: … --credentials - < credentials.json',
+      '--credentials - cannot read from a terminal, which would show the credentials; redirect a file: … --credentials - < credentials.json',
     );
   }
   return parseCredentials(source === '-' ? await readInput(terminal) : await readFile(source));
@@ -29,7 +40,7 @@ async function readInput({ stdin, signal }: Terminal): Promise<string> {
   for await (const chunk of addAbortSignal(signal, stdin)) {
     const bytes = Buffer.from(chunk as Buffer | string);
     size += bytes.length;
-    if (size > maxInput) throw toTooLarge();
+    if (size > maxInputBytes) throw tooLarge();
     chunks.push(bytes);
   }
   return Buffer.concat(chunks).toString();
@@ -38,53 +49,55 @@ async function readInput({ stdin, signal }: Terminal): Promise<string> {
 async function readFile(path: string): Promise<string> {
   try {
     await using file = await open(path);
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(maxInput + 1));
-    if (bytesRead > maxInput) throw toTooLarge();
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(maxInputBytes + 1));
+    if (bytesRead > maxInputBytes) throw tooLarge();
     return buffer.toString('utf8', 0, bytesRead);
   } catch (error) {
     if (error instanceof GatewayError) throw error;
-    // The path is not repeated: it may be a token that somebody took for an argument.
+    // The message leaves out the path, which may be a token passed by mistake.
     const { code = 'unknown' } = error as NodeJS.ErrnoException;
-    throw toInvalid(`the file cannot be read (${code}); give its path, or - for standard input`);
+    throw invalid(
+      `the file cannot be read (${code}); pass the path of a JSON file, or - for standard input`,
+    );
   }
 }
 
-/** Nothing of `text` is in what this throws; that is why JSON.parse's own message is not. */
+/** What this throws contains nothing of `text`, so it leaves out the message of JSON.parse too. */
 export function parseCredentials(text: string): Credentials {
   let json: unknown;
   try {
     json = JSON.parse(text.replace(/^\u{FEFF}/u, ''));
   } catch {
-    throw toInvalid('they are not JSON');
+    throw invalid('the content is not JSON');
   }
   if (typeof json !== 'object' || json === null || Array.isArray(json)) {
-    throw toInvalid('they are not a JSON object');
+    throw invalid('the content is not a JSON object');
   }
   const { accessToken, appSecret = null, ...others } = json as Record<string, unknown>;
   const problems: string[] = [];
-  if (!isSecret(accessToken)) problems.push('accessToken must be a text without spaces');
+  if (!isSecret(accessToken)) problems.push('accessToken must be a string without spaces');
   if (appSecret !== null && !isSecret(appSecret)) {
-    problems.push('appSecret must be a text without spaces, null or left out');
+    problems.push('appSecret must be a string without spaces, null, or left out');
   }
   if (Object.keys(others).length > 0) {
-    problems.push('there must be no members but accessToken and appSecret');
+    problems.push('only the members accessToken and appSecret are allowed');
   }
-  if (problems.length > 0) throw toInvalid(problems.join('; '));
+  if (problems.length > 0) throw invalid(problems.join('; '));
   return { accessToken: accessToken as string, appSecret: appSecret as string | null };
 }
 
-// It goes into a header, so it may hold nothing that a header may not.
+// The token is sent in a header, so only characters that a header allows are valid.
 function isSecret(value: unknown): boolean {
   return typeof value === 'string' && /^[\x21-\x7e]{1,4096}$/.test(value);
 }
 
-function toTooLarge(): GatewayError {
-  return toInvalid(`they have more than ${maxInput} bytes`);
+function tooLarge(): GatewayError {
+  return invalid(`the content has more than ${maxInputBytes} bytes`);
 }
 
-function toInvalid(problem: string): GatewayError {
+function invalid(problem: string): GatewayError {
   return new GatewayError(
     'INVALID_REQUEST',
-    `The credentials cannot be used: ${problem}. Expected is a JSON object with accessToken and, where the app demands proofs, appSecret.`,
+    `The credentials are not valid: ${problem}. Expected a JSON object with accessToken and, if the app requires proof, appSecret.`,
   );
 }

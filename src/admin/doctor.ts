@@ -1,4 +1,4 @@
-// Owns the command that looks the installation over: one check a line, each saying what it saw or what to do.
+// The command `doctor`, which checks an installation and says how to fix what is wrong.
 
 import { setTimeout as delay } from 'node:timers/promises';
 import type { CommandUnknownOpts } from '@commander-js/extra-typings';
@@ -7,44 +7,44 @@ import type { Database, DatabaseInspection } from '../database/database.ts';
 import { toCredentialPlace } from '../numbers/refresh.ts';
 import { createVault } from '../secrets.ts';
 import { redact } from '../telemetry.ts';
-import { type Opened, openGateway, readCommandConfig } from './opening.ts';
-import type { Session } from './session.ts';
+import { type OpenedGateway, openGateway, readCommandConfig, type Session } from './session.ts';
 import { listSealedCredentials, seesNumbers } from './store.ts';
-import { toCauseText, toPrintable, toReason } from './terminal.ts';
+import { describeCause, describeError, toPrintable } from './terminal.ts';
 
 export interface Check {
   readonly name: string;
   readonly ok: boolean;
+  /** What was found; for a failed check, also how to fix it. */
   readonly detail: string;
 }
 
-const reachTimeoutMs = 3_000;
-const hearingTimeoutMs = 3_000;
+const upstreamTimeoutMs = 3_000;
+const notificationTimeoutMs = 3_000;
 
 export function addDoctorCommand(program: CommandUnknownOpts, session: Session): void {
   program
     .command('doctor')
     .summary('check the installation')
     .description(
-      'Check configuration, database, migrations, role, policies, announcements of changes, keys and the way to Meta. The exit code is 1 when a check fails.',
+      'Check the configuration, the database and its migrations, the login role, row-level security, change notifications, encryption keys, and the connections to Meta and the session engine. The exit code is 1 when a check fails.',
     )
     .action(async () => {
-      const checks = await examine(session);
+      const checks = await runChecks(session);
       const failed = checks.filter((check) => !check.ok);
-      session.answer({ checks }, () => checks.map(toLine).join('\n'));
+      session.print({ checks }, () => checks.map(formatCheck).join('\n'));
       if (failed.length > 0) {
         const names = failed.map((check) => check.name).join(', ');
-        session.report('DOCTOR', `${failed.length} of ${checks.length} checks failed: ${names}.`);
+        session.fail('DOCTOR', `${failed.length} of ${checks.length} checks failed: ${names}.`);
       }
     });
 }
 
-function toLine({ name, ok, detail }: Check): string {
+function formatCheck({ name, ok, detail }: Check): string {
   return `${ok ? 'ok  ' : 'FAIL'}  ${name.padEnd(15)} ${toPrintable(detail)}`;
 }
 
-/** A failed check keeps those from running that need what it looked at. */
-async function examine({ terminal }: Session): Promise<readonly Check[]> {
+/** Skips the checks that depend on one that failed. */
+async function runChecks({ terminal }: Session): Promise<readonly Check[]> {
   let config: Config;
   try {
     config = readCommandConfig(terminal);
@@ -53,38 +53,38 @@ async function examine({ terminal }: Session): Promise<readonly Check[]> {
     return [fail('configuration', error.problems.join('; '))];
   }
   const checks = [pass('configuration', `${config.mode} mode`)];
-  let opened: Opened;
+  let opened: OpenedGateway;
   try {
     opened = await openGateway(config, terminal);
   } catch (error) {
-    return [...checks, fail('database', toDetail(error))];
+    return [...checks, fail('database', formatError(error))];
   }
   await using closing = opened;
-  const [stored, reached] = await Promise.all([
-    examineDatabase(closing),
-    examineUpstreams(closing),
+  const [database, upstreams] = await Promise.all([
+    checkDatabase(closing),
+    checkUpstreams(closing),
   ]);
-  return [...checks, ...stored, ...reached];
+  return [...checks, ...database, ...upstreams];
 }
 
-async function examineDatabase(opened: Opened): Promise<readonly Check[]> {
+async function checkDatabase(opened: OpenedGateway): Promise<readonly Check[]> {
   const { config, gateway } = opened;
   let inspection: DatabaseInspection;
   try {
-    // Whoever opens the embedded database brings it up to date; there is nobody else.
+    // The embedded database has no other process that would migrate it.
     if (config.mode === 'demo') await gateway.database.migrate();
     inspection = await gateway.database.inspect();
   } catch (error) {
-    return [fail('database', toDetail(error))];
+    return [fail('database', formatError(error))];
   }
-  const kind = config.mode === 'demo' ? `embedded in ${config.dataDirectory}` : 'reachable';
-  const found = [
+  const kind = config.mode === 'demo' ? `embedded, in ${config.dataDirectory}` : 'reachable';
+  const checks = [
     pass('database', `PostgreSQL ${inspection.version}, ${kind}`),
     await runCheck('migrations', () => checkMigrations(opened)),
   ];
-  if (found.some(({ ok }) => !ok)) return found;
+  if (checks.some(({ ok }) => !ok)) return checks;
   return [
-    ...found,
+    ...checks,
     await runCheck('role', () => checkRole(opened, inspection)),
     await runCheck('policies', async () => checkPolicies(inspection)),
     await runCheck('changes', () => checkChanges(opened, inspection)),
@@ -92,107 +92,111 @@ async function examineDatabase(opened: Opened): Promise<readonly Check[]> {
   ];
 }
 
-/** `look` answers what it saw and throws what is wrong. */
-async function runCheck(name: string, look: () => Promise<string>): Promise<Check> {
+/** `check` returns what it found, or throws what is wrong. */
+async function runCheck(name: string, check: () => Promise<string>): Promise<Check> {
   try {
-    return pass(name, await look());
+    return pass(name, await check());
   } catch (error) {
-    return fail(name, toDetail(error));
+    return fail(name, formatError(error));
   }
 }
 
-async function checkMigrations({ gateway }: Opened): Promise<string> {
+async function checkMigrations({ gateway }: OpenedGateway): Promise<string> {
   const pending = await gateway.database.pendingMigrations();
-  if (pending.length === 0) return 'all applied';
-  throw new Error(`not applied: ${pending.join(', ')}; run: numbers-gateway migrate`);
+  if (pending.length === 0) return 'all migrations are applied';
+  throw new Error(`pending: ${pending.join(', ')}; run: numbers-gateway migrate`);
 }
 
 async function checkRole(
-  { config, gateway }: Opened,
+  { config, gateway }: OpenedGateway,
   { role }: DatabaseInspection,
 ): Promise<string> {
-  const tooStrong = [
+  const privileges = [
     ...(role.superuser ? ['a superuser'] : []),
-    ...(role.bypassesRowSecurity ? ['free of row-level security'] : []),
+    ...(role.bypassesRowSecurity ? ['exempt from row-level security'] : []),
   ];
   const advice =
-    'create a role with: create role NAME login password …; grant gateway_login to NAME';
-  if (tooStrong.length > 0 && config.mode === 'production') {
-    throw new Error(`${role.name} is ${tooStrong.join(' and ')}; ${advice}`);
+    'use a role created with: create role NAME login password …; grant gateway_login to NAME';
+  if (privileges.length > 0 && config.mode === 'production') {
+    throw new Error(`${role.name} is ${privileges.join(' and ')}; ${advice}`);
   }
-  // Does what every request does: asks across tenants, and becomes a tenant that is not there.
+  // As every request does, look up tenants, then switch to the role of a tenant: here one that does not exist.
   await gateway.access.listTenants();
   if (await seesNumbers(gateway.database, '-')) {
     throw new Error(
-      'a tenant that does not exist sees numbers; restore the policies of the migrations',
+      'a tenant that does not exist can see numbers; restore the policies of the migrations',
     );
   }
-  if (tooStrong.length > 0) return `${role.name}, ${tooStrong.join(' and ')}; fine for a demo`;
-  if (role.ownsTables) return `warning: ${role.name} owns the tables; better, ${advice}`;
-  return `${role.name}, neither superuser nor owner`;
+  if (privileges.length > 0)
+    return `${role.name} is ${privileges.join(' and ')}, which is fine for the demo`;
+  if (role.ownsTables) return `warning: ${role.name} owns the tables; ${advice}`;
+  return `${role.name} is neither a superuser nor the owner of the tables`;
 }
 
 function checkPolicies({ tables, rlsBypasses }: DatabaseInspection): string {
-  const open = tables.filter((table) => !table.isIsolated).map((table) => table.name);
+  const unprotected = tables.filter((table) => !table.isIsolated).map((table) => table.name);
   const problems = [...rlsBypasses];
-  if (open.length > 0) {
+  if (unprotected.length > 0) {
     problems.push(
-      `row-level security must be forced, with the policy tenant_isolation of the migrations alone, to keep tenants apart in: ${open.join(', ')}`,
+      `force row-level security, with tenant_isolation from the migrations as the only policy, on: ${unprotected.join(', ')}`,
     );
   }
   if (problems.length > 0) throw new Error(problems.join('; also: '));
-  if (tables.length === 0) throw new Error('there are no tables; run: numbers-gateway migrate');
-  return `${tables.length} tables keep tenants apart`;
+  if (tables.length === 0) throw new Error('the tables are missing; run: numbers-gateway migrate');
+  return `row-level security separates tenants in ${tables.length} tables`;
 }
 
-/** Without announcements all is well and slower; with some of them missing, answers would be old. */
+/** Without any notifications the gateway is only slower; when some tables do not send them, it returns stale data. */
 async function checkChanges(
-  { gateway }: Opened,
+  { gateway }: OpenedGateway,
   { unannouncedTables }: DatabaseInspection,
 ): Promise<string> {
   if (unannouncedTables.length > 0) {
     throw new Error(
-      `changes are not announced by: ${unannouncedTables.join(', ')}; enable its triggers announce_… always, or set ANSWER_CACHE_MB=0`,
+      `these tables do not send change notifications: ${unannouncedTables.join(', ')}; enable their triggers announce_… always, or set ANSWER_CACHE_MB=0`,
     );
   }
   const { changes } = gateway.database;
-  const leave = changes.subscribe(() => undefined);
-  const heard = changes.catchUp().then(() => true);
-  const isHeard = await Promise.race([heard, delay(hearingTimeoutMs, false, { ref: false })]);
-  leave();
-  if (isHeard) return 'announced, and heard';
-  return 'warning: announced, and not heard, as behind a connection pooler; every answer is read';
+  const unsubscribe = changes.subscribe(() => undefined);
+  const received = changes.catchUp().then(() => true);
+  const isReceived = await Promise.race([
+    received,
+    delay(notificationTimeoutMs, false, { ref: false }),
+  ]);
+  unsubscribe();
+  if (isReceived) return 'change notifications are sent and received';
+  return 'warning: change notifications are sent but not received, as behind a connection pooler; every request reads the database';
 }
 
-async function checkKeys({ config, gateway }: Opened): Promise<string> {
+async function checkKeys({ config, gateway }: OpenedGateway): Promise<string> {
   const vault = createVault(config.encryptionKeys);
   const tenants = await gateway.access.listTenants();
-  const counts = { opened: 0, outdated: 0 };
-  const closed: string[] = [];
+  const counts = { decrypted: 0, outdated: 0 };
+  const failed: string[] = [];
   for (const { id: tenantId } of tenants) {
-    // oxlint-disable-next-line no-await-in-loop -- one tenant after the other, to be no burden
+    // oxlint-disable-next-line no-await-in-loop -- one tenant at a time, to limit the load
     for await (const { number_id, sealed } of readSealedCredentials(gateway.database, tenantId)) {
       try {
         vault.open(sealed, toCredentialPlace(tenantId, number_id));
-        counts.opened += 1;
+        counts.decrypted += 1;
         if (!vault.isCurrent(sealed)) counts.outdated += 1;
       } catch {
-        closed.push(number_id);
+        failed.push(number_id);
       }
     }
   }
-  if (closed.length > 0) {
-    const total = closed.length + counts.opened;
-    const shown = closed.slice(0, 5).join(', ');
+  if (failed.length > 0) {
+    const total = failed.length + counts.decrypted;
+    const shown = failed.slice(0, 5).join(', ');
     throw new Error(
-      `${closed.length} of ${total} stored credentials cannot be opened (${shown}${closed.length > 5 ? ', …' : ''}); put the key that sealed them back into ENCRYPTION_KEYS, or store them again: number set-credentials`,
+      `${failed.length} of ${total} stored credentials cannot be decrypted (${shown}${failed.length > 5 ? ', …' : ''}); put the key that encrypted them back into ENCRYPTION_KEYS, or replace them with: number set-credentials`,
     );
   }
   const rest =
     counts.outdated === 0
       ? ''
-      : `, ${counts.outdated} of them sealed with an older key; run: numbers-gateway keys rotate-encryption`;
-  return `${counts.opened} stored credentials can be opened${rest}`;
+      : `, ${counts.outdated} of them with an older key; run: numbers-gateway keys rotate-encryption`;
+  return `${counts.decrypted} stored credentials can be decrypted${rest}`;
 }
 
 async function* readSealedCredentials(database: Database, tenantId: string) {
@@ -207,39 +211,41 @@ async function* readSealedCredentials(database: Database, tenantId: string) {
   }
 }
 
-async function examineUpstreams({ config, fetch }: Opened): Promise<readonly Check[]> {
+async function checkUpstreams({ config, fetch }: OpenedGateway): Promise<readonly Check[]> {
   const upstreams = [
     ['graph', config.metaGraphUrl],
     ...(config.sessionEngine === null
       ? []
       : [['session engine', config.sessionEngine.url] as const]),
   ] as const;
-  return await Promise.all(upstreams.map(([name, url]) => runCheck(name, () => reach(url, fetch))));
+  return await Promise.all(
+    upstreams.map(([name, url]) => runCheck(name, () => checkReachable(url, fetch))),
+  );
 }
 
-/** Any answer at all will do. */
-async function reach(url: URL, fetch: typeof globalThis.fetch): Promise<string> {
-  const signal = AbortSignal.timeout(reachTimeoutMs);
+/** Any HTTP response counts. */
+async function checkReachable(url: URL, fetch: typeof globalThis.fetch): Promise<string> {
+  const signal = AbortSignal.timeout(upstreamTimeoutMs);
   try {
     const response = await fetch(url, { redirect: 'manual', signal });
     await response.body?.cancel();
-    return `${url.origin} answers (HTTP ${response.status})`;
+    return `${url.origin} responds (HTTP ${response.status})`;
   } catch (error) {
     const why = signal.aborted
-      ? `no answer within ${reachTimeoutMs / 1_000} s`
-      : toFetchText(error);
+      ? `no response within ${upstreamTimeoutMs / 1_000} s`
+      : describeFetchError(error);
     throw new Error(`${url.origin} cannot be reached: ${why}`, { cause: error });
   }
 }
 
-// Node says "fetch failed" and keeps the truth in the cause.
-function toFetchText(error: unknown): string {
-  return toCauseText(error instanceof Error ? (error.cause ?? error) : error);
+// The message of such an error is "fetch failed"; its cause says why.
+function describeFetchError(error: unknown): string {
+  return describeCause(error instanceof Error ? (error.cause ?? error) : error);
 }
 
-function toDetail(error: unknown): string {
+function formatError(error: unknown): string {
   if (error instanceof ConfigurationError) return redact(error.problems.join('; '));
-  return redact(toReason(error));
+  return redact(describeError(error));
 }
 
 function pass(name: string, detail: string): Check {

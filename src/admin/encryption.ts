@@ -1,12 +1,10 @@
-// Owns the command that brings stored credentials under the first encryption key, while the gateway serves.
+// The command `keys rotate-encryption`, which re-encrypts stored credentials while the gateway is serving.
 
 import type { CommandUnknownOpts } from '@commander-js/extra-typings';
 import type { Database } from '../database/database.ts';
 import { toCredentialPlace } from '../numbers/refresh.ts';
 import { createVault, type Vault } from '../secrets.ts';
-import { openMigratedGateway, readCommandConfig } from './opening.ts';
-import { openProgress, type Progress } from './progress.ts';
-import type { Session } from './session.ts';
+import { openMigratedGateway, readCommandConfig, type Session } from './session.ts';
 import {
   countSealedCredentials,
   findSealedCredential,
@@ -14,6 +12,7 @@ import {
   replaceSealedCredentials,
   type SealedCredentialRow,
 } from './store.ts';
+import { openProgress, type Progress } from './terminal.ts';
 
 export interface Rotation {
   readonly rewrapped: number;
@@ -21,30 +20,32 @@ export interface Rotation {
   readonly failed: number;
 }
 
-/** Small enough that a transaction is over in an instant, and that little is done twice after an interruption. */
+/** Small, so that transactions are short and an interruption loses little. */
 const batchSize = 50;
-/** Somebody else who stores credentials of the same number again and again is not chased for ever. */
-const maxTries = 3;
+/** For credentials that others change at the same time. */
+const maxAttempts = 3;
 
 export function addEncryptionCommands(program: CommandUnknownOpts, session: Session): void {
   program
     .command('keys')
-    .summary('the keys that credentials are encrypted with')
-    .description('Encryption keys: those of ENCRYPTION_KEYS, that credentials are stored under.')
+    .summary('manage encryption keys')
+    .description('Manage the keys in ENCRYPTION_KEYS, which encrypt the stored credentials.')
     .command('rotate-encryption')
-    .summary('bring all stored credentials under the first encryption key')
+    .summary('re-encrypt all stored credentials with the first encryption key')
     .description(
-      'Wrap the data key of each stored credential anew, under the first key of ENCRYPTION_KEYS; the credentials themselves are not decrypted. Safe while the gateway serves, once every process of it has the new ENCRYPTION_KEYS. Interrupted, it can be run again and goes on where it was. Afterwards the older keys can be taken out.',
+      'Re-encrypt all stored credentials with the first key of ENCRYPTION_KEYS. Only their data keys are rewrapped; the credentials themselves are not decrypted. It is safe to run this while the gateway is serving, once all its processes have the new ENCRYPTION_KEYS. After an interruption, run it again to continue. When it has succeeded, the older keys can be removed.',
     )
     .action(async () => {
       const rotation = await rotate(session);
-      session.answer(rotation, toSentence);
+      session.print(rotation, formatRotation);
     });
 }
 
-function toSentence({ rewrapped, alreadyCurrent, failed }: Rotation): string {
-  const rest = failed === 0 ? 'the older keys can be taken out' : `${failed} could not be wrapped`;
-  return `Wrapped ${rewrapped} stored credentials under the first key, ${alreadyCurrent} were already; ${rest}.`;
+function formatRotation({ rewrapped, alreadyCurrent, failed }: Rotation): string {
+  const counts = `Re-encrypted ${rewrapped} stored credentials with the first key; ${alreadyCurrent} already used it.`;
+  return failed === 0
+    ? `${counts} The older keys can be removed.`
+    : `${counts} ${failed} failed; keep the older keys.`;
 }
 
 async function rotate(session: Session): Promise<Rotation> {
@@ -55,26 +56,26 @@ async function rotate(session: Session): Promise<Rotation> {
   const tenants = await access.listTenants();
   let total = 0;
   for (const { id } of tenants) {
-    // oxlint-disable-next-line no-await-in-loop -- one tenant after the other, to be no burden
+    // oxlint-disable-next-line no-await-in-loop -- one tenant at a time, to limit the load
     total += await countSealedCredentials(database, id);
   }
-  using progress = openProgress(terminal, total, { doing: 'Wrapping', things: 'credentials' });
+  using progress = openProgress(terminal, total, { action: 'Re-encrypting', items: 'credentials' });
   const rotator: Rotator = { database, vault: createVault(config.encryptionKeys), progress };
-  const done: Outcome = { rewrapped: 0, alreadyCurrent: 0, failed: [] };
+  const outcome: Outcome = { rewrapped: 0, alreadyCurrent: 0, failed: [] };
   for (const { id } of tenants) {
     // oxlint-disable-next-line no-await-in-loop -- see above
-    await rotateTenant(rotator, id, done, terminal.signal);
+    await rotateTenant(rotator, id, outcome, terminal.signal);
   }
   progress.end();
-  if (done.failed.length > 0) reportFailed(session, done.failed);
-  return { ...done, failed: done.failed.length };
+  if (outcome.failed.length > 0) reportFailed(session, outcome.failed);
+  return { ...outcome, failed: outcome.failed.length };
 }
 
 function reportFailed(session: Session, failed: readonly string[]): void {
   const shown = failed.slice(0, 5).join(', ');
-  session.report(
+  session.fail(
     'ENCRYPTION',
-    `${failed.length} stored credentials cannot be wrapped anew (${shown}${failed.length > 5 ? ', …' : ''}); put the key that sealed them back into ENCRYPTION_KEYS, or store them again: number set-credentials`,
+    `${failed.length} stored credentials cannot be re-encrypted (${shown}${failed.length > 5 ? ', …' : ''}); put the key that encrypted them back into ENCRYPTION_KEYS, or replace them with: number set-credentials`,
   );
 }
 
@@ -94,12 +95,12 @@ interface Outcome {
 async function rotateTenant(
   rotator: Rotator,
   tenantId: string,
-  done: Outcome,
+  outcome: Outcome,
   signal: AbortSignal,
 ): Promise<void> {
   let after = '';
   for (;;) {
-    // Between two batches: what is done is stored, and the rest is found again.
+    // Between two batches everything that was re-encrypted is stored, so a later run continues from here.
     signal.throwIfAborted();
     const page = { after, limit: batchSize };
     // oxlint-disable-next-line no-await-in-loop -- one batch after the other
@@ -107,30 +108,30 @@ async function rotateTenant(
     const last = batch.at(-1);
     if (last === undefined) return;
     // oxlint-disable-next-line no-await-in-loop -- see above
-    await rotateBatch(rotator, tenantId, batch, done);
+    await rotateBatch(rotator, tenantId, batch, outcome);
     rotator.progress.advance(batch.length);
     after = last.number_id;
   }
 }
 
-// What somebody else has changed since it was read is read again: it may be under the first key by now, or not.
+// Credentials that changed since they were read are read and tried again.
 async function rotateBatch(
   { database, vault }: Rotator,
   tenantId: string,
   batch: readonly SealedCredentialRow[],
-  done: Outcome,
+  outcome: Outcome,
 ): Promise<void> {
   let rows = batch;
-  for (let tries = 1; rows.length > 0; tries += 1) {
+  for (let attempt = 1; rows.length > 0; attempt += 1) {
     const changes = rows.flatMap((row) => {
-      const change = toChange(vault, tenantId, row, done);
+      const change = rewrap(vault, tenantId, row, outcome);
       return change === null ? [] : [change];
     });
-    // oxlint-disable-next-line no-await-in-loop -- one try after the other
+    // oxlint-disable-next-line no-await-in-loop -- one attempt after the other
     const missed = await replaceSealedCredentials(database, tenantId, changes);
-    done.rewrapped += changes.length - missed.length;
-    if (tries === maxTries) {
-      done.failed.push(...missed);
+    outcome.rewrapped += changes.length - missed.length;
+    if (attempt === maxAttempts) {
+      outcome.failed.push(...missed);
       return;
     }
     const again = missed.map((numberId) => findSealedCredential(database, tenantId, numberId));
@@ -139,16 +140,17 @@ async function rotateBatch(
   }
 }
 
-function toChange(vault: Vault, tenantId: string, row: SealedCredentialRow, done: Outcome) {
+/** Returns null when there is nothing to store, and counts why. */
+function rewrap(vault: Vault, tenantId: string, row: SealedCredentialRow, outcome: Outcome) {
   if (vault.isCurrent(row.sealed)) {
-    done.alreadyCurrent += 1;
+    outcome.alreadyCurrent += 1;
     return null;
   }
   try {
     const sealed = vault.rewrap(row.sealed, toCredentialPlace(tenantId, row.number_id));
     return { ...row, resealed: sealed };
   } catch {
-    done.failed.push(row.number_id);
+    outcome.failed.push(row.number_id);
     return null;
   }
 }

@@ -1,8 +1,8 @@
-// Owns the commands about numbers, but for the live reading of many, which is refresh.ts's.
+// The commands for WhatsApp numbers, except `number refresh`, and how numbers are shown on a terminal.
 
 import { Argument, type CommandUnknownOpts, Option } from '@commander-js/extra-typings';
 import { GatewayError } from '../errors.ts';
-import { type WhatsAppNumber } from '../numbers/number.ts';
+import type { WhatsAppNumber } from '../numbers/number.ts';
 import {
   type ConnectionState,
   connectionStates,
@@ -11,29 +11,27 @@ import {
 } from '../numbers/provider.ts';
 import { type NewNumber, type Numbers, toOperatorAccess } from '../numbers/numbers.ts';
 import { toDetail, toListItem } from '../rest/numbers.ts';
-import {
-  parseId,
-  parseMetaId,
-  parseName,
-  parsePhoneNumber,
-  parseSecretSource,
-  UsageError,
-} from './arguments.ts';
-import { readCredentials } from './credentials.ts';
-import { toNumberSentence, toNumberTable } from './number-text.ts';
-import { addRefreshCommand } from './refresh.ts';
+import { parseId, parseMetaId, parseName, parsePhoneNumber, UsageError } from './arguments.ts';
+import { parseCredentialsSource, readCredentials } from './credentials.ts';
 import { type Session, withGateway } from './session.ts';
+import { formatTable, toPrintable } from './terminal.ts';
 
-export function addNumberCommands(program: CommandUnknownOpts, session: Session): void {
+/** Returns the command group, for further commands. */
+export function addNumberCommands(
+  program: CommandUnknownOpts,
+  session: Session,
+): CommandUnknownOpts {
   const number = program
     .command('number')
-    .summary('the WhatsApp numbers of a tenant')
-    .description('Numbers: Meta’s own, and those connected by QR code.');
+    .summary('manage WhatsApp numbers')
+    .description(
+      'Manage WhatsApp numbers: those of Meta’s Cloud API, and those connected by QR code.',
+    );
   addAdd(number, session);
   addList(number, session);
-  addRefreshCommand(number, session);
   addSetState(number, session);
   addSetCredentials(number, session);
+  return number;
 }
 
 const addExamples = `
@@ -44,34 +42,38 @@ Examples:
   $ numbers-gateway number add --tenant ten_… --name Sales --number 5511988888888 \\
       --provider PILOT_STATUS --instance sales --state OPEN
 
-credentials.json: {"accessToken":"…","appSecret":"…"}, appSecret optional.`;
+credentials.json contains {"accessToken":"…","appSecret":"…"}; appSecret is optional.`;
 
 function addAdd(number: CommandUnknownOpts, session: Session): void {
   number
     .command('add')
     .summary('add a number to a tenant')
-    .description('Add a number to a tenant. Nothing is read from Meta until somebody asks.')
-    .requiredOption('--tenant <id>', 'whose number it is', parseId)
-    .requiredOption('--name <name>', 'what people call it', parseName)
-    .requiredOption('--number <digits>', 'with the country code', parsePhoneNumber)
+    .description('Add a number to a tenant. This does not read anything from Meta.')
+    .requiredOption('--tenant <id>', 'tenant of the number', parseId)
+    .requiredOption('--name <name>', 'name of the number', parseName)
+    .requiredOption('--number <digits>', 'phone number with country code', parsePhoneNumber)
     .addOption(
-      new Option('--provider <provider>', 'META: Cloud API; PILOT_STATUS: QR code')
+      new Option('--provider <provider>', 'META for the Cloud API, PILOT_STATUS for a QR code')
         .choices(providers)
         .makeOptionMandatory(),
     )
-    .option('--instance <name>', 'its name at the session engine', parseName)
+    .option('--instance <name>', 'PILOT_STATUS: instance name at the session engine', parseName)
     .addOption(
       new Option(
         '--state <state>',
-        'whether it is connected; OPEN for META, CLOSE for PILOT_STATUS unless given',
+        'connection state; by default OPEN for META, CLOSE for PILOT_STATUS',
       ).choices(connectionStates),
     )
-    .option('--phone-number-id <digits>', 'META: Meta’s id of it', parseMetaId('phone number id'))
+    .option(
+      '--phone-number-id <digits>',
+      'META: Meta’s id of the number',
+      parseMetaId('phone number id'),
+    )
     .option('--waba-id <digits>', 'META: Meta’s id of its account', parseMetaId('WABA id'))
     .option(
       '--credentials <path>',
       'META: JSON file with the access token, or - for standard input',
-      parseSecretSource,
+      parseCredentialsSource,
     )
     .addHelpText('after', addExamples)
     .action((options) => add(options, session));
@@ -90,33 +92,33 @@ interface AddOptions {
 }
 
 async function add(options: AddOptions, session: Session): Promise<void> {
-  refuseWrongCombination(options);
+  checkCombination(options);
   const { tenant, credentials: source } = options;
-  // Before the database is opened: somebody may still be typing at the other end of the pipe.
+  // Before the database is opened, since reading from a pipe can take long.
   const credentials = source === undefined ? null : await readCredentials(source, session.terminal);
   await withGateway(session, async ({ access, numbers }) => {
     await access.getTenant(tenant);
     const added = await numbers.create(toNewNumber(options, credentials));
-    session.answer(toDetail(added), () => `Added ${toNumberSentence(added)}`);
+    session.print(toDetail(added), () => `Added ${formatNumber(added)}`);
   });
 }
 
-/** Throws a UsageError with all that is missing or out of place. */
-function refuseWrongCombination(options: AddOptions): void {
-  const ofMeta = {
+/** Throws one UsageError that names every option that is missing, or wrong for the provider. */
+function checkCombination(options: AddOptions): void {
+  const metaOptions = {
     '--phone-number-id': options.phoneNumberId,
     '--waba-id': options.wabaId,
     '--credentials': options.credentials,
   };
-  const names = Object.entries(ofMeta);
+  const names = Object.entries(metaOptions);
   const problems =
     options.provider === 'META'
       ? names
           .filter(([name, value]) => value === undefined && name !== '--credentials')
-          .map(([name]) => `--provider META needs ${name}; WhatsApp Manager shows the id`)
+          .map(([name]) => `--provider META requires ${name}; find the id in WhatsApp Manager`)
       : names
           .filter(([, value]) => value !== undefined)
-          .map(([name]) => `${name} is for --provider META; leave it out`);
+          .map(([name]) => `${name} is only valid with --provider META; remove it`);
   if (problems.length > 0) throw new UsageError(problems.join('\n'));
 }
 
@@ -143,14 +145,14 @@ function addList(number: CommandUnknownOpts, session: Session): void {
   number
     .command('list')
     .summary('list the numbers of a tenant')
-    .description('List the numbers of a tenant as they are stored, the oldest first.')
-    .requiredOption('--tenant <id>', 'whose numbers', parseId)
+    .description('List the numbers of a tenant from the database, oldest first.')
+    .requiredOption('--tenant <id>', 'tenant of the numbers', parseId)
     .action(({ tenant }) =>
       withGateway(session, async ({ access, numbers }) => {
         await access.getTenant(tenant);
         const listed = await numbers.list(toOperatorAccess(tenant));
-        session.answer(listed.map(toListItem), () =>
-          toNumberTable(listed, 'The tenant has no numbers yet; add one with: number add'),
+        session.print(listed.map(toListItem), () =>
+          formatNumberTable(listed, 'The tenant has no numbers. Add one with: number add'),
         );
       }),
     );
@@ -159,16 +161,16 @@ function addList(number: CommandUnknownOpts, session: Session): void {
 function addSetState(number: CommandUnknownOpts, session: Session): void {
   number
     .command('set-state')
-    .summary('say whether a number is connected')
+    .summary('set the connection state of a number')
     .description(
-      'Say whether a number is connected: OPEN, CONNECTING or CLOSE. The next live reading has the last word.',
+      'Set the connection state of a number: OPEN, CONNECTING or CLOSE. The next refresh overwrites it.',
     )
-    .argument('<id>', 'the number, as number list shows it', parseId)
-    .addArgument(new Argument('<state>', 'its connection state').choices(connectionStates))
+    .argument('<id>', 'id of the number, from: number list', parseId)
+    .addArgument(new Argument('<state>', 'new connection state').choices(connectionStates))
     .action((id, state) =>
       withGateway(session, async ({ numbers }) => {
         const changed = await numbers.setState(id, state);
-        session.answer(toDetail(changed), () => `Changed ${toNumberSentence(changed)}`);
+        session.print(toDetail(changed), () => `Updated ${formatNumber(changed)}`);
       }),
     );
 }
@@ -178,13 +180,13 @@ function addSetCredentials(number: CommandUnknownOpts, session: Session): void {
     .command('set-credentials')
     .summary('replace the access token of a Meta number')
     .description(
-      'Replace the access token and the app secret of a Meta number, for example after the token has died.',
+      'Replace the access token and the app secret of a Meta number, for example after the token has expired.',
     )
-    .argument('<id>', 'the number, as number list shows it', parseId)
+    .argument('<id>', 'id of the number, from: number list', parseId)
     .requiredOption(
       '--credentials <path>',
       'JSON file with the access token, or - for standard input',
-      parseSecretSource,
+      parseCredentialsSource,
     )
     .addHelpText(
       'after',
@@ -197,13 +199,14 @@ function addSetCredentials(number: CommandUnknownOpts, session: Session): void {
         if (before.provider !== 'META') {
           throw new GatewayError(
             'INVALID_REQUEST',
-            `Number ${id} is not Meta’s; the session engine’s key is configured with SESSION_ENGINE_KEY.`,
+            `Number ${id} is connected by QR code and has no credentials; the key of the session engine is set in SESSION_ENGINE_KEY.`,
           );
         }
         const changed = await numbers.setCredentials(id, credentials);
-        session.answer(
+        session.print(
           toDetail(changed),
-          () => `Stored new credentials for ${toNumberSentence(changed)} Try: number refresh ${id}`,
+          () =>
+            `Stored new credentials for ${formatNumber(changed)} Try them with: number refresh ${id}`,
         );
       });
     });
@@ -213,4 +216,34 @@ async function getStored(numbers: Numbers, id: string): Promise<WhatsAppNumber> 
   const tenantId = await numbers.getTenantOf(id);
   const request = { id, refresh: null };
   return await numbers.get(toOperatorAccess(tenantId), request, AbortSignal.any([]));
+}
+
+export function formatNumberTable(numbers: readonly WhatsAppNumber[], whenEmpty: string): string {
+  return formatTable(
+    ['id', 'name', 'number', 'provider', 'state', 'sendable', 'quality', 'age', 'last error'],
+    numbers.map((it) => [
+      it.id,
+      it.name,
+      it.number,
+      it.provider,
+      it.state,
+      it.health.sendability.verdict,
+      it.health.qualityRating,
+      formatAge(it.health.freshness?.ageSeconds ?? null),
+      it.health.freshness?.error?.code ?? null,
+    ]),
+    whenEmpty,
+  );
+}
+
+function formatAge(seconds: number | null): string | null {
+  if (seconds === null) return null;
+  if (seconds < 60) return `${seconds}s`;
+  if (seconds < 3_600) return `${Math.floor(seconds / 60)}m`;
+  if (seconds < 86_400) return `${Math.floor(seconds / 3_600)}h`;
+  return `${Math.floor(seconds / 86_400)}d`;
+}
+
+function formatNumber({ id, name, number, provider, state }: WhatsAppNumber): string {
+  return `number ${id} (${toPrintable(name)}, ${number}): ${provider}, ${state}.`;
 }

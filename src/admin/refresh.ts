@@ -1,4 +1,4 @@
-// Owns the command that reads many numbers live: which ones, in what portions, and how it went.
+// The command `number refresh`: which numbers it reads, in batches, and how it reports failures.
 
 import type { CommandUnknownOpts } from '@commander-js/extra-typings';
 import { GatewayError } from '../errors.ts';
@@ -7,61 +7,69 @@ import { findRefreshFailure, type Freshness, type WhatsAppNumber } from '../numb
 import { toOperatorAccess } from '../numbers/numbers.ts';
 import { toDetail } from '../rest/numbers.ts';
 import { parseId, parseIds, UsageError } from './arguments.ts';
-import { toNumberTable } from './number-text.ts';
-import { openProgress } from './progress.ts';
+import { formatNumberTable } from './numbers.ts';
 import { type Session, withGateway } from './session.ts';
+import { openProgress } from './terminal.ts';
 
-// Two blocks of each number and the accounts of two customers: one batch of Meta's when they share a token.
-const portionSize = 24;
+// With two blocks per number and two accounts, these fill a Graph batch of 50 when they share an access token.
+const batchSize = 24;
 
 export function addRefreshCommand(number: CommandUnknownOpts, session: Session): void {
   number
     .command('refresh')
-    .summary('read numbers live')
+    .summary('read numbers from Meta or the session engine')
     .description(
-      'Read numbers live from Meta or the session engine and store what was found. With --tenant, those of Meta’s whose stored data is missing or older than an hour. The exit code is 1 when a number could not be read at all.',
+      'Read numbers from Meta or the session engine and store the result. With --tenant, read the Meta numbers whose stored data is missing or older than an hour. The exit code is 1 when a number could not be read at all.',
     )
-    .argument('[ids...]', 'the numbers, as number list shows them', parseIds)
-    .option('--tenant <id>', 'read numbers of this tenant', parseId)
-    .option('--all', 'with --tenant: every number, however fresh')
+    .argument('[ids...]', 'ids of the numbers, from: number list', parseIds)
+    .option('--tenant <id>', 'refresh the numbers of this tenant', parseId)
+    .option('--all', 'with --tenant: refresh every number, whatever its age')
     .addHelpText(
       'after',
       '\nExamples:\n  $ numbers-gateway number refresh wa_… wa_…\n  $ numbers-gateway number refresh --tenant ten_… --all',
     )
     .action(async (ids, { tenant, all = false }) => {
       if ((ids.length === 0) === (tenant === undefined)) {
-        throw new UsageError('Name either numbers or a tenant: number refresh ID… | --tenant ID');
+        throw new UsageError(
+          'Specify either number ids or a tenant: number refresh ID…, or number refresh --tenant ID',
+        );
       }
-      if (all && tenant === undefined) throw new UsageError('--all goes with --tenant.');
+      if (all && tenant === undefined) throw new UsageError('--all requires --tenant.');
       await withGateway(session, async (gateway) => {
-        const wanted =
+        const selected =
           tenant === undefined
-            ? await findTenants(gateway, ids, session)
+            ? await groupByTenant(gateway, ids, session)
             : [{ tenantId: tenant, ids: await listIds(gateway, tenant, all) }];
-        const read = await refresh(gateway, wanted, session);
-        session.answer(read.map(toJson), () => toNumberTable(read, 'There was nothing to read.'));
-        for (const it of read) tellFailures(it, session);
+        const read = await refresh(gateway, selected, session);
+        session.print(read.map(toJson), () =>
+          formatNumberTable(read, 'No number needs a refresh.'),
+        );
+        for (const it of read) reportFailures(it, session);
       });
     });
 }
 
-interface Wanted {
+interface TenantNumbers {
   readonly tenantId: string;
   readonly ids: readonly string[];
 }
 
-async function findTenants(
+/** Reports ids that do not exist, and leaves them out. */
+async function groupByTenant(
   { numbers }: Gateway,
   ids: readonly string[],
   session: Session,
-): Promise<readonly Wanted[]> {
+): Promise<readonly TenantNumbers[]> {
   const found = await Promise.allSettled(ids.map((id) => numbers.getTenantOf(id)));
   const owned = found.flatMap((result, index) => {
     const id = ids[index] ?? '';
     if (result.status === 'fulfilled') return [{ tenantId: result.value, id }];
     if (!(result.reason instanceof GatewayError)) throw result.reason;
     if (result.reason.code !== 'NUMBER_NOT_FOUND') throw result.reason;
-    session.report('NUMBER_NOT_FOUND', `There is no number ${id}; see: number list.`);
+    session.fail(
+      'NUMBER_NOT_FOUND',
+      `Number ${id} does not exist; list the numbers of a tenant with: number list --tenant ID`,
+    );
     return [];
   });
   return [...Map.groupBy(owned, ({ tenantId }) => tenantId)].map(([tenantId, ofTenant]) => ({
@@ -85,46 +93,46 @@ function isDue(number: WhatsAppNumber): boolean {
   return Object.values(toFreshness(number)).some((freshness) => freshness?.stale ?? true);
 }
 
-/** In order. A number that has gone meanwhile is reported and left out. */
+/** Returns the numbers in the given order. One that was deleted in the meantime is reported and left out. */
 async function refresh(
   { numbers }: Gateway,
-  wanted: readonly Wanted[],
+  selected: readonly TenantNumbers[],
   session: Session,
 ): Promise<readonly WhatsAppNumber[]> {
   const { terminal } = session;
-  const total = wanted.reduce((sum, { ids }) => sum + ids.length, 0);
-  using progress = openProgress(terminal, total, { doing: 'Reading', things: 'numbers' });
+  const total = selected.reduce((sum, { ids }) => sum + ids.length, 0);
+  using progress = openProgress(terminal, total, { action: 'Reading', items: 'numbers' });
   const read: WhatsAppNumber[] = [];
   const problems: GatewayError[] = [];
-  for (const { tenantId, ids } of wanted) {
-    // One for all portions: an account that they share then counts as read.
+  for (const { tenantId, ids } of selected) {
+    // The same access for all batches, so that an account shared by several is read once.
     const operator = toOperatorAccess(tenantId);
-    for (let start = 0; start < ids.length; start += portionSize) {
-      const portion = ids.slice(start, start + portionSize);
-      const requests = portion.map((id) => ({ id, refresh: [] }));
-      // oxlint-disable-next-line no-await-in-loop -- portion by portion, so that Meta is not flooded
+    for (let start = 0; start < ids.length; start += batchSize) {
+      const batch = ids.slice(start, start + batchSize);
+      const requests = batch.map((id) => ({ id, refresh: [] }));
+      // oxlint-disable-next-line no-await-in-loop -- batch by batch, to limit the load on Meta
       for (const result of await numbers.getMany(operator, requests, terminal.signal)) {
         if (result instanceof GatewayError) problems.push(result);
         else read.push(result);
       }
-      progress.advance(portion.length);
+      progress.advance(batch.length);
     }
   }
   progress.end();
-  for (const problem of problems) session.report(problem.code, problem.message);
+  for (const problem of problems) session.fail(problem.code, problem.message);
   return read;
 }
 
-/** A number that could not be read at all makes the command fail; one that was read in part does not. */
-function tellFailures(number: WhatsAppNumber, session: Session): void {
+/** The command fails when a number could not be read at all, but not when only some of its blocks could not. */
+function reportFailures(number: WhatsAppNumber, session: Session): void {
   const failure = findRefreshFailure(number);
   if (failure !== null) {
-    session.report(failure.code, `${number.id}: ${failure.message}`);
+    session.fail(failure.code, `${number.id}: ${failure.message}`);
     return;
   }
   for (const [block, freshness] of Object.entries(toFreshness(number))) {
     const error = freshness?.error ?? null;
-    if (error !== null) session.remark(error.code, `${number.id}, its ${block}: ${error.message}`);
+    if (error !== null) session.warn(error.code, `${number.id}, ${block}: ${error.message}`);
   }
 }
 
@@ -132,7 +140,7 @@ function toJson(number: WhatsAppNumber) {
   return { ...toDetail(number), freshness: toFreshness(number) };
 }
 
-/** By block. Null: no reading was ever asked for, or there is nothing to ask. */
+/** By block; null for a block that was never fetched or cannot be. */
 function toFreshness({ provider, health, meta }: WhatsAppNumber): Record<string, Freshness | null> {
   if (provider !== 'META') return { connection: health.freshness };
   return {

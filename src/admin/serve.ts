@@ -1,14 +1,18 @@
-// Owns the command that serves, from the opened gateway to the last answer. How requests come in is left to whoever
-// gives `listen`.
+// The commands `serve` and `migrate`: the server from startup to shutdown, and the migration of its database.
 
 import type { CommandUnknownOpts } from '@commander-js/extra-typings';
 import { type Config, ConfigurationError } from '../config.ts';
 import type { DemoAnnouncement } from '../demo.ts';
 import type { Gateway } from '../gateway.ts';
-import { openMigratedGateway, readConfig } from './opening.ts';
-import type { Session } from './session.ts';
+import {
+  openGateway,
+  openMigratedGateway,
+  readCommandConfig,
+  readConfig,
+  type Session,
+} from './session.ts';
 
-/** Rejects when the address cannot be had. */
+/** Starts the HTTP server. Rejects when it cannot listen on the address. */
 export type Listen = (
   gateway: Gateway,
   options: { readonly host: string; readonly port: number; readonly noticeMs: number },
@@ -21,52 +25,73 @@ export function addServeCommand(
 ): void {
   program
     .command('serve')
-    .summary('answer requests; the default')
+    .summary('start the server (default)')
     .description(
-      'Answer requests over GraphQL and REST until told to stop by SIGTERM or SIGINT; what is under way is finished first, and a second signal ends it at once. Without DATABASE_URL it is a demo with a database, a fleet of numbers and a simulated Meta of its own.',
+      'Serve GraphQL and REST. The first SIGTERM or SIGINT stops the server after it has answered the requests in flight; a second one stops it at once. Without DATABASE_URL it runs as a demo, with an embedded database, demo numbers and a simulated Meta.',
     )
     .action(() => serve(session, listen));
+}
+
+export function addMigrateCommand(program: CommandUnknownOpts, session: Session): void {
+  program
+    .command('migrate')
+    .summary('apply the pending database migrations')
+    .description(
+      'Apply the pending database migrations. The role in DATABASE_URL must own the tables. It is safe to run this repeatedly, and while the gateway is serving.',
+    )
+    .action(async () => {
+      const { terminal, print } = session;
+      await using opened = await openGateway(readCommandConfig(terminal), terminal);
+      const applied = await opened.gateway.database.migrate();
+      print({ applied }, () =>
+        applied.length === 0
+          ? 'The database is up to date.'
+          : [`Applied ${applied.length} migration(s):`, ...applied].join('\n  '),
+      );
+    });
 }
 
 async function serve(session: Session, listen: Listen): Promise<void> {
   const { terminal } = session;
   await using opened = await openMigratedGateway(readConfig(terminal), terminal);
   const { config, gateway, seed } = opened;
-  const announcement = seed === null ? null : await seed();
-  if (config.mode === 'production') await warnOfPower(gateway);
+  const demo = seed === null ? null : await seed();
+  if (config.mode === 'production') await warnOfPrivilegedRole(gateway);
   const server = await listen(gateway, {
     host: config.host,
     port: config.port,
-    // A person who tries things out has no balancer that must learn that we are leaving.
+    // In demo mode no load balancer has to notice that the process is draining.
     noticeMs: config.mode === 'demo' ? 0 : 1_000,
   }).catch((error: unknown) => {
-    throw toAddressError(error, config);
+    throw explainListenError(error, config);
   });
   void gateway.database.warm();
   gateway.telemetry.info('listening', { url: server.url, mode: config.mode });
-  announce(session, server.url, config, announcement);
+  announce(session, server.url, config, demo);
   await untilAborted(terminal.signal);
   gateway.telemetry.info('draining');
   await server.drain();
   gateway.telemetry.info('stopped');
 }
 
-// The filters on the tenant still hold, but the belt to these braces is off.
-async function warnOfPower({ database, telemetry }: Gateway): Promise<void> {
+// Such a role can bypass row-level security; only the tenant conditions of the queries are left to separate tenants.
+async function warnOfPrivilegedRole({ database, telemetry }: Gateway): Promise<void> {
   const { role } = await database.inspect();
   if (!role.superuser && !role.bypassesRowSecurity) return;
-  telemetry.warn('the login role is above row-level security; run doctor', { role: role.name });
+  telemetry.warn('the login role bypasses row-level security; run doctor', { role: role.name });
 }
 
-const addressProblems: Readonly<Record<string, string>> = {
-  EADDRINUSE: 'is in use; stop what listens there, or set PORT to another port, 0 for a free one',
-  EACCES: 'may not be had by this user; set PORT to a port above 1023',
-  EADDRNOTAVAIL: 'is not an address of this machine; set HOST to one that is, or to 0.0.0.0',
-  ENOTFOUND: 'is not known; set HOST to an address of this machine',
+const listenProblems: Readonly<Record<string, string>> = {
+  EADDRINUSE:
+    'is already in use; stop the process that uses it, or set PORT to another port, or to 0 for any free port',
+  EACCES: 'is not permitted for this user; set PORT to a port above 1023',
+  EADDRNOTAVAIL:
+    'is not an address of this machine; set HOST to one of its addresses, or to 0.0.0.0 for all',
+  ENOTFOUND: 'cannot be resolved; set HOST to an address of this machine',
 };
 
-function toAddressError(error: unknown, { host, port }: Config): unknown {
-  const problem = addressProblems[(error as NodeJS.ErrnoException).code ?? ''];
+function explainListenError(error: unknown, { host, port }: Config): unknown {
+  const problem = listenProblems[(error as NodeJS.ErrnoException).code ?? ''];
   return problem === undefined
     ? error
     : new ConfigurationError([`PORT ${port} at HOST ${host} ${problem}`]);
@@ -76,24 +101,24 @@ function announce(
   session: Session,
   url: string,
   config: Config,
-  announcement: DemoAnnouncement | null,
+  demo: DemoAnnouncement | null,
 ): void {
-  if (announcement === null) {
-    session.answer({ url }, () => `Listening at ${url}`);
+  if (demo === null) {
+    session.print({ url }, () => `Listening on ${url}`);
     return;
   }
-  const page = config.graphiql ? `${url}/graphql` : null;
+  const graphiql = config.graphiql ? `${url}/graphql` : null;
   if (session.wantsJson()) {
-    session.answer({ url, graphiql: page, ...announcement }, () => '');
+    session.print({ url, graphiql, ...demo }, () => '');
     return;
   }
-  // Not JSON in a pipe either: the keys and commands are meant to be copied out of whatever shows this.
-  session.terminal.stdout.write(toDemoText(url, page, config.dataDirectory, announcement));
+  // Text in a pipe too: the keys and commands are for a person to copy.
+  session.terminal.stdout.write(formatDemo(url, graphiql, config.dataDirectory, demo));
 }
 
-function toDemoText(
+function formatDemo(
   url: string,
-  page: string | null,
+  graphiql: string | null,
   directory: string,
   demo: DemoAnnouncement,
 ): string {
@@ -101,20 +126,20 @@ function toDemoText(
   const query = `query($id: ID!) { number(id: $id, refresh: true) { name state health { qualityRating sendability { verdict } } meta { waba { name } } } }`;
   const body = JSON.stringify({ query, variables: { id: numberId } });
   return `
-Numbers gateway, demo: ${url}
-Its data is in ${directory}; upstreams that are not configured are simulated.
+Numbers gateway demo: ${url}
+Data is stored in ${directory}. Upstreams that are not configured are simulated.
 
   tenant key  ${tenantKey}   all numbers of ${tenantName}
-  number key  ${numberKey}   bound to one of them
-${page === null ? '' : `  GraphiQL    ${page}   in a browser; the key is filled in\n`}
-REST, the list, then one number read live:
+  number key  ${numberKey}   bound to one number
+${graphiql === null ? '' : `  GraphiQL    ${graphiql}   open in a browser; the key is filled in\n`}
+REST: list the numbers, then refresh one:
   curl -s ${url}/v1/numbers -H 'x-api-key: ${tenantKey}'
   curl -s '${url}/v1/numbers/${numberId}?refresh=1' -H 'x-api-key: ${tenantKey}'
 
-GraphQL, the same number read live:
+GraphQL: refresh the same number:
   curl -s ${url}/graphql -H 'content-type: application/json' -H 'x-api-key: ${tenantKey}' -d '${body}'
 
-Stop with Ctrl-C; the data and the keys stay.
+Press Ctrl-C to stop. The data and the keys are kept.
 
 `;
 }

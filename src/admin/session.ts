@@ -1,25 +1,108 @@
-// Owns what every command is given: a terminal to speak to and, for as long as its work takes, a gateway.
+// What commands run on: their terminal, the configuration, and a gateway that is open for as long as the command runs.
 
-import type { Gateway } from '../gateway.ts';
-import { openMigratedGateway, readCommandConfig } from './opening.ts';
-import type { Answer, Terminal } from './terminal.ts';
+import { type Config, readEnvironment, parseConfig } from '../config.ts';
+import type { DemoAnnouncement } from '../demo.ts';
+import { GatewayError } from '../errors.ts';
+import type { Gateway, GatewayOverrides } from '../gateway.ts';
+import { createTelemetry } from '../telemetry.ts';
+import type { Print, Terminal } from './terminal.ts';
 
 export interface Session {
   readonly terminal: Terminal;
-  readonly answer: Answer;
-  /** Somebody asked for JSON, whoever listens. */
+  readonly print: Print;
+  /** Whether --json was given. */
   wantsJson(): boolean;
-  /** What the command found is wrong; the exit code becomes 1, and the answer is still given. */
-  report(code: string, message: string): void;
-  /** Worth knowing, and nothing that makes the command fail. */
-  remark(code: string, message: string): void;
+  /** Reports a problem and makes the exit code 1; the command may still print its result. */
+  fail(code: string, message: string): void;
+  /** Reports a problem that does not make the command fail. */
+  warn(code: string, message: string): void;
 }
 
-/** Opens a gateway for the work and closes it afterwards, whatever happens. */
+/** Opens a gateway for `work` and closes it afterwards. */
 export async function withGateway<T>(
   { terminal }: Session,
   work: (gateway: Gateway) => Promise<T>,
 ): Promise<T> {
   await using opened = await openMigratedGateway(readCommandConfig(terminal), terminal);
   return await work(opened.gateway);
+}
+
+export interface OpenedGateway extends AsyncDisposable {
+  readonly config: Config;
+  readonly gateway: Gateway;
+  /** The `fetch` for upstreams; in demo mode it reaches the simulator. */
+  readonly fetch: typeof globalThis.fetch;
+  /** Adds the demo data that is missing; null outside demo mode. */
+  readonly seed: (() => Promise<DemoAnnouncement>) | null;
+}
+
+/** Throws one ConfigurationError with all problems. */
+export function readConfig({ environment }: Terminal): Config {
+  return parseConfig(readEnvironment(environment));
+}
+
+/**
+ * The configuration of a command that ends by itself: no response cache, and by default no log lines below `warn`, or
+ * below `error` on a terminal. A log level other than `info` is kept.
+ */
+export function readCommandConfig(terminal: Terminal): Config {
+  const config = { ...readConfig(terminal), answerCacheMb: 0 };
+  if (config.logLevel !== 'info') return config;
+  return { ...config, logLevel: terminal.stderr.isTTY ? 'error' : 'warn' };
+}
+
+/** Opens a gateway whether or not its database is migrated. */
+export async function openGateway(config: Config, terminal: Terminal): Promise<OpenedGateway> {
+  const telemetry = createTelemetry({
+    level: config.logLevel,
+    write: (line) => void terminal.stderr.write(line),
+  });
+  // Loading the gateway takes a while, and --help and usage errors do not need it.
+  const { createGateway } = await import('../gateway.ts');
+  const { config: complete, overrides, seed } = await completeConfig(config);
+  const gateway = await createGateway(complete, { ...overrides, telemetry });
+  return {
+    config: complete,
+    gateway,
+    fetch: overrides.fetch ?? globalThis.fetch,
+    seed: seed === null ? null : () => seed(gateway),
+    [Symbol.asyncDispose]: () => gateway[Symbol.asyncDispose](),
+  };
+}
+
+interface CompleteConfig {
+  readonly config: Config;
+  readonly overrides: GatewayOverrides;
+  readonly seed: ((gateway: Gateway) => Promise<DemoAnnouncement>) | null;
+}
+
+async function completeConfig(config: Config): Promise<CompleteConfig> {
+  if (config.mode === 'production') return { config, overrides: {}, seed: null };
+  const { openDemo } = await import('../demo.ts');
+  return await openDemo(config);
+}
+
+/**
+ * Opens a gateway on a migrated database. The embedded database is migrated first, since only this process uses it; a
+ * PostgreSQL database with pending migrations is refused with UNAVAILABLE.
+ */
+export async function openMigratedGateway(
+  config: Config,
+  terminal: Terminal,
+): Promise<OpenedGateway> {
+  await using failed = new AsyncDisposableStack();
+  const opened = failed.use(await openGateway(config, terminal));
+  if (config.mode === 'demo') await opened.gateway.database.migrate();
+  else await refusePending(opened.gateway);
+  failed.move();
+  return opened;
+}
+
+async function refusePending({ database }: Gateway): Promise<void> {
+  const pending = await database.pendingMigrations();
+  if (pending.length === 0) return;
+  throw new GatewayError(
+    'UNAVAILABLE',
+    `The database is missing ${pending.length} migration(s): ${pending.join(', ')}. As the owner of the tables, run: numbers-gateway migrate`,
+  );
 }

@@ -1,4 +1,4 @@
-// Owns the SQL that only the command line asks.
+// The SQL that only the command line needs.
 
 import type { Database } from '../database/database.ts';
 import { prepare, queries } from '../database/statement.ts';
@@ -9,12 +9,12 @@ export interface SealedCredentialRow {
 }
 
 export interface Page {
-  /** The id of the number before the first one; '' for the beginning. */
+  /** The last number id of the page before; '' for the first page. */
   readonly after: string;
   readonly limit: number;
 }
 
-/** Whether row-level security alone, without a condition in the statement, lets this tenant see any number. */
+/** Whether this tenant sees any number when only row-level security filters, without a condition in the statement. */
 export async function seesNumbers(database: Database, tenantId: string): Promise<boolean> {
   const rows = await database.readTenant(tenantId, selectAnyNumber({}));
   return rows.length > 0;
@@ -24,7 +24,7 @@ const selectAnyNumber = prepare('any', [], () =>
   queries.selectFrom('whatsapp_number').select('id').limit(1),
 );
 
-/** By id of the number. */
+/** Ordered by number id. */
 export async function listSealedCredentials(
   database: Database,
   tenantId: string,
@@ -72,11 +72,11 @@ export async function countSealedCredentials(
 }
 
 export interface SealedCredentialChange extends SealedCredentialRow {
-  /** What is to stand in the place of `sealed`. */
+  /** The new value of `sealed`. */
   readonly resealed: string;
 }
 
-/** In one transaction, each if it is still as it was read. Answers the numbers whose credentials are not. */
+/** In one transaction. Returns the ids of the numbers whose credentials have changed since they were read, and are kept. */
 export async function replaceSealedCredentials(
   database: Database,
   tenantId: string,
@@ -85,7 +85,7 @@ export async function replaceSealedCredentials(
   if (changes.length === 0) return [];
   return await database.withTenant(tenantId, async (transaction) => {
     const missed: string[] = [];
-    // In the order of the key, as they were read, so that two rotations can never wait for each other.
+    // In the order of the primary key, so that two rotations cannot deadlock.
     for (const { number_id, sealed, resealed } of changes) {
       // oxlint-disable-next-line no-await-in-loop -- one connection
       const { numUpdatedRows } = await transaction

@@ -1,48 +1,57 @@
-// Owns how the command line speaks: who is listening, what a result looks like to a person and to a program, and where
-// problems go. What is said is the commands'.
+// Terminal output of the command line: results as text or JSON, tables, progress bars, and problems on standard error.
 
 import type { Readable, Writable } from 'node:stream';
+import { Presets, SingleBar } from 'cli-progress';
 import Table from 'cli-table3';
 import { ConfigurationError } from '../config.ts';
 import { GatewayError } from '../errors.ts';
 import { redact } from '../telemetry.ts';
 
-/** Where a command comes from and where its words go. */
+/** What a command reads from and writes to. */
 export interface Terminal {
   readonly stdin: Readable & { readonly isTTY?: boolean };
   readonly stdout: Output;
   readonly stderr: Output;
-  /** The variables to configure from; the process's own unless given. */
+  /** The variables that configure the gateway; those of the process by default. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
-  /** Aborted when the person at the keyboard, or whoever runs the process, wants it to stop. */
+  /** Aborted when the command should stop, by SIGINT or SIGTERM. */
   readonly signal: AbortSignal;
 }
 
 export type Output = Writable & { readonly isTTY?: boolean; readonly columns?: number };
 
-/** Says what a command found. `value` is for programs, `toText` makes what a person reads. */
-export type Answer = <T>(value: T, toText: (value: T) => string) => void;
+/** Prints the result of a command: `value` as JSON for programs, `format(value)` as text for people. */
+export type Print = <T>(value: T, format: (value: T) => string) => void;
 
-/** A person at a terminal reads text; a pipe, or a person who asked for it, gets one JSON value. */
-export function createAnswer({ stdout }: Terminal, json: () => boolean): Answer {
-  return (value, toText) => {
-    const text = stdout.isTTY && !json() ? toText(value) : JSON.stringify(value);
+/** Prints text on a terminal; one JSON value into a pipe, or where `json` returns true. */
+export function createPrinter({ stdout }: Terminal, json: () => boolean): Print {
+  return (value, format) => {
+    const text = stdout.isTTY && !json() ? format(value) : JSON.stringify(value);
     stdout.write(`${text}\n`);
   };
 }
 
-/** Rows under a heading, without frames so that cells can be copied; `none` stands for an empty list. */
-export function toTable(
+/** A table without borders, so that cells can be copied. `whenEmpty` is returned when there are no rows. */
+export function formatTable(
   head: readonly string[],
   rows: readonly (readonly (string | null)[])[],
-  none: string,
+  whenEmpty: string,
 ): string {
-  if (rows.length === 0) return none;
-  const frame = ['top', 'top-mid', 'top-left', 'top-right', 'bottom', 'bottom-mid', 'bottom-left'];
-  const inside = ['bottom-right', 'left', 'left-mid', 'mid', 'mid-mid', 'right', 'right-mid'];
+  if (rows.length === 0) return whenEmpty;
+  const borders = [
+    'top',
+    'top-mid',
+    'top-left',
+    'top-right',
+    'bottom',
+    'bottom-mid',
+    'bottom-left',
+  ];
+  const separators = ['bottom-right', 'left', 'left-mid', 'mid', 'mid-mid', 'right', 'right-mid'];
+  const none = Object.fromEntries([...borders, ...separators].map((part) => [part, '']));
   const table = new Table({
     head: head.map((title) => title.toUpperCase()),
-    chars: { ...Object.fromEntries([...frame, ...inside].map((part) => [part, ''])), middle: '  ' },
+    chars: { ...none, middle: '  ' },
     style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 },
   });
   for (const row of rows) table.push(row.map((cell) => toPrintable(cell ?? '-')));
@@ -50,42 +59,70 @@ export function toTable(
   return lines.map((line) => line.trimEnd()).join('\n');
 }
 
-/** Names come from others; whatever could steer a terminal is shown as a replacement character. */
+/** Replaces control and format characters: names come from callers and must not control the terminal. */
 export function toPrintable(text: string): string {
   return text.replaceAll(/\p{Cc}|\p{Cf}/gu, '\u{FFFD}');
 }
 
-/** One problem, `CODE: message`, on standard error; secrets are taken out wherever they stand. */
+export interface Progress extends Disposable {
+  advance(by: number): void;
+  end(): void;
+}
+
+/** A progress bar on standard error, if that is a terminal. For example, `action` is "Reading" and `items` "numbers". */
+export function openProgress(
+  { stderr }: Terminal,
+  total: number,
+  { action, items }: { readonly action: string; readonly items: string },
+): Progress {
+  if (!stderr.isTTY || total === 0) {
+    return { advance: () => undefined, end: () => undefined, [Symbol.dispose]: () => undefined };
+  }
+  const bar = new SingleBar(
+    { stream: stderr, format: `${action} {bar} {value}/{total} ${items}`, clearOnComplete: true },
+    Presets.shades_classic,
+  );
+  bar.start(total, 0);
+  return {
+    advance: (by) => bar.increment(by),
+    end: () => bar.stop(),
+    [Symbol.dispose]: () => bar.stop(),
+  };
+}
+
+/** Writes `CODE: message` to standard error, with secrets redacted. */
 export function reportProblem({ stderr }: Terminal, code: string, message: string): void {
   const lines = redact(`${code}: ${message}`).split('\n');
   stderr.write(`${lines.map(toPrintable).join('\n')}\n`);
 }
 
-/** Whatever was thrown. An operator may see the cause that a caller of the doors may not. */
-export function reportThrown(terminal: Terminal, thrown: unknown): void {
+/** Writes what was thrown to standard error. Unlike a caller of the API, an operator also sees the cause. */
+export function reportError(terminal: Terminal, thrown: unknown): void {
   if (thrown instanceof ConfigurationError) {
     reportProblem(terminal, 'CONFIGURATION', thrown.message);
     return;
   }
   const code = thrown instanceof GatewayError ? thrown.code : 'INTERNAL';
-  reportProblem(terminal, code, toReason(thrown));
-  // A defect of ours; the system and the database name what went wrong with a code.
+  reportProblem(terminal, code, describeError(thrown));
+  // Errors of the system and the database have a code; one without is a defect of the gateway.
   if (code === 'INTERNAL' && thrown instanceof Error && !('code' in thrown)) {
     terminal.stderr.write(`${redact(thrown.stack ?? '')}\n`);
   }
 }
 
-/** What happened and, where a caller of the doors is only told that something is down, what is behind it. */
-export function toReason(thrown: unknown): string {
-  const told = toCauseText(thrown);
-  const isDown = thrown instanceof GatewayError && thrown.code === 'UNAVAILABLE';
-  return isDown && thrown.cause !== undefined ? `${told} (${toCauseText(thrown.cause)})` : told;
+/** The message of an error, with its cause if it is UNAVAILABLE. */
+export function describeError(thrown: unknown): string {
+  const message = describeCause(thrown);
+  const isUnavailable = thrown instanceof GatewayError && thrown.code === 'UNAVAILABLE';
+  return isUnavailable && thrown.cause !== undefined
+    ? `${message} (${describeCause(thrown.cause)})`
+    : message;
 }
 
-/** Node reports a host with several addresses as one error without a message and with many inside. */
-export function toCauseText(thrown: unknown): string {
+/** The message of an error. For a host with several addresses, Node throws an AggregateError without a message. */
+export function describeCause(thrown: unknown): string {
   if (thrown instanceof AggregateError && thrown.errors.length > 0) {
-    return thrown.errors.map(toCauseText).join('; ');
+    return thrown.errors.map(describeCause).join('; ');
   }
   return thrown instanceof Error ? thrown.message || thrown.name : String(thrown);
 }

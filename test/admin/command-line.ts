@@ -1,9 +1,9 @@
-// The verbs for tests of the command line: a PostgreSQL database, simulated upstreams, and commands run in this process.
+// Runs commands of the command line in this process, on a PostgreSQL database and with simulated upstreams.
 
 import { randomBytes } from 'node:crypto';
 import { Readable, Writable } from 'node:stream';
 import { Client } from 'pg';
-import { run, type Terminal } from '../../src/admin.ts';
+import { run as runAdmin, type Terminal } from '../../src/admin.ts';
 import { listen } from '../../src/http/server.ts';
 import {
   createSimulator,
@@ -13,20 +13,20 @@ import {
 import { openTestPostgresUrl, type TestPostgresUrl } from '../harness.ts';
 
 export interface RunOptions {
-  /** What is piped in; nothing unless told. */
+  /** Content of standard input; empty by default. */
   readonly stdin?: string;
-  /** Which streams are a person's terminal. */
-  readonly person?: readonly ('stdin' | 'stdout' | 'stderr')[];
-  /** Variables that differ. */
+  /** The streams that are a terminal; none by default. */
+  readonly tty?: readonly ('stdin' | 'stdout' | 'stderr')[];
+  /** Overrides variables of the environment. */
   readonly environment?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal;
 }
 
-export interface Ran<Json> {
+export interface CommandResult<Json> {
   readonly code: number;
   readonly stdout: string;
   readonly stderr: string;
-  /** What standard output holds, if that is one JSON value. */
+  /** Standard output parsed as JSON; undefined if it is not JSON. */
   readonly json: Json;
 }
 
@@ -34,12 +34,12 @@ export interface CommandLine extends AsyncDisposable {
   readonly environment: Readonly<Record<string, string>>;
   readonly database: TestPostgresUrl;
   readonly simulator: Simulator;
-  /** The words of the command; an array where a word has spaces. */
+  /** The arguments as one string, or as an array when one of them contains spaces. */
   run<Json = Record<string, unknown>>(
-    words: string | readonly string[],
+    args: string | readonly string[],
     options?: RunOptions,
-  ): Promise<Ran<Json>>;
-  /** One statement with all rights, as other software or an operator would send it. */
+  ): Promise<CommandResult<Json>>;
+  /** Runs a statement as the owner of the tables, outside the gateway. */
   query(statement: string): Promise<void>;
   addTenant(): Promise<string>;
 }
@@ -49,12 +49,12 @@ export interface CommandLineOptions {
   readonly simulator?: SimulatorOptions;
 }
 
-/** As in production: a role that is neither superuser nor owner, and upstreams on addresses of this machine. */
+/** Sets up an installation as in production: the login role is neither a superuser nor the owner of the tables. */
 export async function openCommandLine(options: CommandLineOptions = {}): Promise<CommandLine> {
-  const made = new AsyncDisposableStack();
+  const resources = new AsyncDisposableStack();
   const { migrated = true } = options;
-  const database = made.use(await openTestPostgresUrl({ migrated }));
-  const simulator = made.use(createSimulator(options.simulator));
+  const database = resources.use(await openTestPostgresUrl({ migrated }));
+  const simulator = resources.use(createSimulator(options.simulator));
   const { url } = await simulator.listen();
   const environment = {
     DATABASE_URL: migrated ? database.url : database.ownerUrl,
@@ -65,19 +65,19 @@ export async function openCommandLine(options: CommandLineOptions = {}): Promise
     SESSION_ENGINE_KEY: 'engine-key',
     PORT: '0',
   };
-  const runHere: CommandLine['run'] = (words, told) =>
-    runCommand(words, { ...told, environment: { ...environment, ...told?.environment } });
+  const run: CommandLine['run'] = (args, overrides) =>
+    runCommand(args, { ...overrides, environment: { ...environment, ...overrides?.environment } });
   return {
     environment,
     database,
     simulator,
-    run: runHere,
+    run,
     query: (statement) => query(database.ownerUrl, statement),
     async addTenant() {
-      const { json } = await runHere<{ id: string }>('tenant create --name Test');
+      const { json } = await run<{ id: string }>('tenant create --name Test');
       return json.id;
     },
-    [Symbol.asyncDispose]: () => made.disposeAsync(),
+    [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };
 }
 
@@ -91,23 +91,23 @@ async function query(url: string, statement: string): Promise<void> {
   }
 }
 
-/** In this process; `environment` is all there is. */
+/** Runs a command with these variables only. */
 export async function runCommand<Json>(
-  words: string | readonly string[],
-  { stdin, person = [], environment = {}, signal = AbortSignal.any([]) }: RunOptions = {},
-): Promise<Ran<Json>> {
-  const stdout = createOutput(person.includes('stdout'));
-  const stderr = createOutput(person.includes('stderr'));
+  args: string | readonly string[],
+  { stdin, tty = [], environment = {}, signal = AbortSignal.any([]) }: RunOptions = {},
+): Promise<CommandResult<Json>> {
+  const stdout = createOutput(tty.includes('stdout'));
+  const stderr = createOutput(tty.includes('stderr'));
   const input = Readable.from(stdin === undefined ? [] : [stdin]);
   const terminal: Terminal = {
-    stdin: Object.assign(input, { isTTY: person.includes('stdin') }),
+    stdin: Object.assign(input, { isTTY: tty.includes('stdin') }),
     stdout: stdout.stream,
     stderr: stderr.stream,
     environment,
     signal,
   };
-  const args = typeof words === 'string' ? words.split(' ').filter(Boolean) : words;
-  const code = await run(args, terminal, { listen });
+  const words = typeof args === 'string' ? args.split(' ').filter(Boolean) : args;
+  const code = await runAdmin(words, terminal, { listen });
   const text = stdout.read();
   return { code, stdout: text, stderr: stderr.read(), json: parseJson(text) as Json };
 }

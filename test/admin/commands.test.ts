@@ -1,9 +1,9 @@
-// What the commands answer to programs and to people, and what they refuse. Live readings, secrets and the doctor have
-// files of their own; what needs a process of its own is in main.test.ts.
+// Output, exit codes and usage errors of the commands. `number refresh`, credentials, `keys` and `doctor` have files of
+// their own.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { isKey } from '../../src/access/key.ts';
-import { toPrintable, toTable } from '../../src/admin/terminal.ts';
+import { formatTable, toPrintable } from '../../src/admin/terminal.ts';
 import { type CommandLine, openCommandLine, runCommand } from './command-line.ts';
 
 let line: CommandLine;
@@ -13,7 +13,7 @@ beforeAll(async () => {
 afterAll(() => line[Symbol.asyncDispose]());
 
 const time = expect.stringMatching(/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$/);
-const person = { person: ['stdout'] } as const;
+const onTerminal = { tty: ['stdout'] } as const;
 
 interface KeyJson {
   readonly id: string;
@@ -29,12 +29,12 @@ async function addNumber(tenant: string, name = 'Sales'): Promise<string> {
 }
 
 describe('migrate', () => {
-  test('is asked for by every other command until it has run, and then has nothing left to do', async () => {
+  test('is required by the other commands, and changes nothing when run again', async () => {
     await using fresh = await openCommandLine({ migrated: false });
     const before = await fresh.run('tenant list');
     expect(before).toMatchObject({ code: 1, stdout: '' });
     expect(before.stderr).toMatch(
-      /^UNAVAILABLE: The database lacks \d+ migration.*run: numbers-gateway migrate\n$/,
+      /^UNAVAILABLE: The database is missing \d+ migration.*run: numbers-gateway migrate\n$/,
     );
     expect(await fresh.run('serve')).toMatchObject({ code: 1, stderr: before.stderr });
 
@@ -45,14 +45,14 @@ describe('migrate', () => {
 
     expect((await fresh.run('migrate')).json).toEqual({ applied: [] });
     expect((await fresh.run('tenant list')).json).toEqual([]);
-    expect(await fresh.run('migrate', person)).toMatchObject({
+    expect(await fresh.run('migrate', onTerminal)).toMatchObject({
       stdout: 'The database is up to date.\n',
     });
   });
 });
 
 describe('tenant', () => {
-  test('a tenant that was created is listed', async () => {
+  test('create prints the tenant, and list includes it', async () => {
     const created = await line.run<{ id: string }>(['tenant', 'create', '--name', 'Acme LTDA']);
     expect(created).toMatchObject({ code: 0, stderr: '' });
     expect(created.json).toEqual({
@@ -64,21 +64,21 @@ describe('tenant', () => {
     expect(json).toContainEqual(created.json);
   });
 
-  test('a person reads a sentence and a table, and JSON when asked', async () => {
-    const { stdout } = await line.run(['tenant', 'create', '--name', 'Beta'], person);
+  test('the output on a terminal is text, or JSON with --json', async () => {
+    const { stdout } = await line.run(['tenant', 'create', '--name', 'Beta'], onTerminal);
     expect(stdout).toMatch(/^Created tenant ten_\w+ \(Beta\)\.\n$/);
-    const table = await line.run('tenant list', person);
+    const table = await line.run('tenant list', onTerminal);
     expect(table.stdout).toMatch(/^ID +NAME +CREATED\n/);
     expect(table.stdout).toContain('Beta');
     for (const words of ['tenant list --json', '--json tenant list']) {
       // oxlint-disable-next-line no-await-in-loop -- one after the other
-      expect((await line.run(words, person)).json).toBeInstanceOf(Array);
+      expect((await line.run(words, onTerminal)).json).toBeInstanceOf(Array);
     }
   });
 });
 
 describe('key', () => {
-  test('a new key is shown with these members, and never again', async () => {
+  test('create prints these members; later commands never print the key', async () => {
     const tenant = await line.addTenant();
     const number = await addNumber(tenant);
     const created = await line.run<KeyJson>(
@@ -104,16 +104,16 @@ describe('key', () => {
     expect(listed.stdout).not.toContain(key);
   });
 
-  test('a person is told that the key is shown once', async () => {
+  test('create on a terminal says that the key is shown only once', async () => {
     const tenant = await line.addTenant();
-    const { stdout } = await line.run(`key create --tenant ${tenant}`, person);
+    const { stdout } = await line.run(`key create --tenant ${tenant}`, onTerminal);
     expect(stdout).toMatch(/\n {2}ps_\w{49}\n/);
-    expect(stdout).toContain('shown this once');
-    const list = await line.run(`key list --tenant ${tenant}`, person);
+    expect(stdout).toContain('shown only once');
+    const list = await line.run(`key list --tenant ${tenant}`, onTerminal);
     expect(list.stdout).toMatch(/ps_\w{4}…\w{4} +- +usable +never/);
   });
 
-  test('a rotated key ends after the overlap, the new one has its name, scope and expiry', async () => {
+  test('a rotated key expires after the overlap; the new one has its name, scope and expiry', async () => {
     const tenant = await line.addTenant();
     const { json: old } = await line.run<KeyJson>(`key create --tenant ${tenant} --name till`);
     const before = Date.now();
@@ -128,7 +128,7 @@ describe('key', () => {
     expect(end).toBeLessThan(before + 31 * 60_000);
   });
 
-  test('a revoked key says since when, again and again, and cannot be rotated', async () => {
+  test('revoking again keeps the time of the first revocation, and a revoked key cannot be rotated', async () => {
     const tenant = await line.addTenant();
     const { json: key } = await line.run<KeyJson>(`key create --tenant ${tenant}`);
     const first = await line.run(`key revoke ${key.id}`);
@@ -148,22 +148,24 @@ describe('audit', () => {
     readonly [member: string]: unknown;
   }
 
-  test('each change of a key is listed, the newest first, and shows no key', async () => {
+  test('each change of a key is listed, newest first, without the key', async () => {
     const tenant = await line.addTenant();
     const { json: key } = await line.run<KeyJson>(`key create --tenant ${tenant} --name till`);
     const { json: next } = await line.run<KeyJson>(`key rotate ${key.id} --overlap 1h`);
     await line.run(`key revoke ${next.id}`);
     await line.run(`key revoke ${next.id}`);
-    const ran = await line.run<Entry[]>(`audit list --tenant ${tenant}`);
-    expect(ran).toMatchObject({ code: 0, stderr: '' });
-    expect(ran.json.map(({ action, subject }) => [action, subject])).toEqual([
+    const result = await line.run<Entry[]>(`audit list --tenant ${tenant}`);
+    expect(result).toMatchObject({ code: 0, stderr: '' });
+    expect(result.json.map(({ action, subject }) => [action, subject])).toEqual([
       ['key.revoked', next.id],
       ['key.created', next.id],
       ['key.rotated', key.id],
       ['key.created', key.id],
     ]);
-    expect(Object.keys(ran.json[0] ?? {})).toEqual('id at actor action subject details'.split(' '));
-    expect(ran.json[3]).toEqual({
+    expect(Object.keys(result.json[0] ?? {})).toEqual(
+      'id at actor action subject details'.split(' '),
+    );
+    expect(result.json[3]).toEqual({
       id: expect.stringMatching(/^aud_\w+$/),
       at: time,
       actor: 'operator',
@@ -177,10 +179,10 @@ describe('audit', () => {
         expiresAt: null,
       },
     });
-    for (const { key: secret } of [key, next]) expect(ran.stdout).not.toContain(secret);
+    for (const { key: secret } of [key, next]) expect(result.stdout).not.toContain(secret);
   });
 
-  test('is a tenant’s own, and as long as it is wanted', async () => {
+  test('lists entries of the given tenant only, at most --limit of them', async () => {
     const [one, other] = [await line.addTenant(), await line.addTenant()];
     for (const tenant of [one, other, one]) {
       // oxlint-disable-next-line no-await-in-loop -- one after the other
@@ -192,19 +194,19 @@ describe('audit', () => {
     expect(await list(`--tenant ${one} --limit 1`)).toHaveLength(1);
   });
 
-  test('is a table for a person', async () => {
+  test('is a table on a terminal', async () => {
     const tenant = await line.addTenant();
-    const empty = await line.run(`audit list --tenant ${tenant}`, person);
-    expect(empty.stdout).toBe('Nothing was done yet.\n');
+    const empty = await line.run(`audit list --tenant ${tenant}`, onTerminal);
+    expect(empty.stdout).toBe('The audit log of the tenant is empty.\n');
     await line.run(`key create --tenant ${tenant} --name till`);
-    const { stdout } = await line.run(`audit list --tenant ${tenant}`, person);
+    const { stdout } = await line.run(`audit list --tenant ${tenant}`, onTerminal);
     expect(stdout).toMatch(/^AT +ACTION +SUBJECT +ACTOR +DETAILS\n/);
     expect(stdout).toMatch(/key\.created +key_\w+ +operator +.*name till/);
   });
 });
 
 describe('number', () => {
-  test('a number by QR code comes back as REST shows it', async () => {
+  test('add and list print a number as REST does', async () => {
     const tenant = await line.addTenant();
     const added = await line.run<{ id: string }>(
       `number add --tenant ${tenant} --name Sales --number 5511988888888 --provider PILOT_STATUS --instance sales --state OPEN`,
@@ -231,7 +233,7 @@ describe('number', () => {
     expect(json[0]).toMatchObject({ id: added.json.id, instanceName: 'sales', apiKeys: [] });
   });
 
-  test('without a state, a number of Meta counts as connected and one by QR code does not', async () => {
+  test('without --state, a Meta number is OPEN and a number connected by QR code is CLOSE', async () => {
     const tenant = await line.addTenant();
     const add = `number add --tenant ${tenant} --name X --number 55119`;
     const meta = await line.run(
@@ -242,7 +244,7 @@ describe('number', () => {
     expect(other.json).toMatchObject({ provider: 'PILOT_STATUS', state: 'CLOSE' });
   });
 
-  test('the list has the hints of the keys that are bound to each number', async () => {
+  test('list includes the hints of the keys that are bound to each number', async () => {
     const tenant = await line.addTenant();
     const number = await addNumber(tenant);
     const { json: key } = await line.run<KeyJson>(
@@ -254,7 +256,7 @@ describe('number', () => {
     ]);
   });
 
-  test('a second number with the same instance is a conflict', async () => {
+  test('adding a second number with the same instance is a conflict', async () => {
     const tenant = await line.addTenant();
     const add = `number add --tenant ${tenant} --name X --number 55119 --provider PILOT_STATUS --instance one`;
     expect((await line.run(add)).code).toBe(0);
@@ -263,20 +265,20 @@ describe('number', () => {
     expect(again.stderr).toMatch(/^CONFLICT: [^\n]*\n$/);
   });
 
-  test('the state of a number can be set', async () => {
+  test('set-state changes the state of a number', async () => {
     const id = await addNumber(await line.addTenant());
     const set = await line.run(`number set-state ${id} OPEN`);
     expect(set).toMatchObject({ code: 0, json: { id, state: 'OPEN', isFullyConnected: true } });
-    const told = await line.run(`number set-state ${id} CLOSE`, person);
-    expect(told.stdout).toBe(`Changed number ${id} (Sales, 5511999999999): PILOT_STATUS, CLOSE.\n`);
+    const text = await line.run(`number set-state ${id} CLOSE`, onTerminal);
+    expect(text.stdout).toBe(`Updated number ${id} (Sales, 5511999999999): PILOT_STATUS, CLOSE.\n`);
   });
 
-  test('a person reads a table, with an invitation while it is empty', async () => {
+  test('list on a terminal is a table, or says how to add a number', async () => {
     const tenant = await line.addTenant();
-    const empty = await line.run(`number list --tenant ${tenant}`, person);
+    const empty = await line.run(`number list --tenant ${tenant}`, onTerminal);
     expect(empty.stdout).toContain('number add');
     const id = await addNumber(tenant);
-    const { stdout } = await line.run(`number list --tenant ${tenant}`, person);
+    const { stdout } = await line.run(`number list --tenant ${tenant}`, onTerminal);
     expect(stdout.split('\n')).toEqual([
       expect.stringMatching(/^ID +NAME +NUMBER +PROVIDER +STATE +SENDABLE/),
       expect.stringMatching(new RegExp(`^${id} +Sales +5511999999999 +PILOT_STATUS +CLOSE +NO`)),
@@ -298,10 +300,10 @@ test.each([
   ['KEY_NOT_FOUND', 'key revoke key_none'],
   ['KEY_NOT_FOUND', 'key rotate key_none'],
   ['NUMBER_NOT_FOUND', 'number set-state wa_none OPEN'],
-])('%s, with exit code 1, for: %s', async (code, words) => {
-  const ran = await line.run(words);
-  expect(ran).toMatchObject({ code: 1, stdout: '' });
-  expect(ran.stderr).toMatch(new RegExp(`^${code}: [^\\n]*\\n$`));
+])('%s and exit code 1 for: %s', async (code, words) => {
+  const result = await line.run(words);
+  expect(result).toMatchObject({ code: 1, stdout: '' });
+  expect(result.stderr).toMatch(new RegExp(`^${code}: [^\\n]*\\n$`));
 });
 
 test('a key cannot be bound to the number of another tenant', async () => {
@@ -318,14 +320,14 @@ describe('wrong usage', () => {
   test.each<readonly [string, string | readonly string[], RegExp]>([
     ['an unknown command', 'tennant list', /unknown command 'tennant'/],
     ['an unknown option', 'tenant list --tenant x', /unknown option '--tenant'/],
-    ['a word too many', 'tenant list all', /too many arguments/],
+    ['an extra argument', 'tenant list all', /too many arguments/],
     ['a missing option', 'tenant create', /'--name <name>' not specified/],
     ['a missing argument', 'key revoke', /missing required argument 'id'/],
-    ['a group alone', 'tenant', /Usage: numbers-gateway tenant/],
-    ['an empty name', ['tenant', 'create', '--name', '  '], /visible character/],
+    ['a command group alone', 'tenant', /Usage: numbers-gateway tenant/],
+    ['an empty name', ['tenant', 'create', '--name', '  '], /at least one visible character/],
     ['a long name', `tenant create --name ${long}`, /at most 200/],
     ['a NUL byte', ['tenant', 'create', '--name', 'a\0b'], /control characters/],
-    ['an id with a quote', "key list --tenant x'y", /Ids have/],
+    ['an id with a quote', "key list --tenant x'y", /An id consists of/],
     ['letters in a number', `${add} --provider PILOT_STATUS --number 55abc`, /5 to 20 digits/],
     ['a plus in a number', `${add} --provider PILOT_STATUS --number +5511`, /5511999999999/],
     ['an unknown provider', `${add} --provider WAHA --number 55119`, /META, PILOT_STATUS/],
@@ -335,35 +337,31 @@ describe('wrong usage', () => {
       `${add} --provider META --number 55119 --phone-number-id 1234`,
       /WhatsApp Manager/,
     ],
-    ['a past end', 'key create --tenant t --expires 2020-01-01', /passed already/],
-    ['a day that is none', 'key create --tenant t --expires 2100-02-30', /2030-12-31/],
+    ['a past expiry', 'key create --tenant t --expires 2020-01-01', /in the past/],
+    ['a day that does not exist', 'key create --tenant t --expires 2100-02-30', /2030-12-31/],
     ['a time without a zone', 'key create --tenant t --expires 2100-01-01T10:00', /2030-12-31/],
     ['a duration without a unit', 'key rotate k --overlap 24', /90s, 30m, 24h, 7d/],
-    ['a limit of nothing', 'audit list --tenant t --limit 0', /from 1 to 10000/],
+    ['a limit of zero', 'audit list --tenant t --limit 0', /from 1 to 10000/],
     ['a long duration', 'key rotate k --overlap 366d', /at most 365d/],
-    ['nothing to refresh', 'number refresh', /either numbers or a tenant/],
-    ['numbers and a tenant', 'number refresh wa_x --tenant t', /either numbers or a tenant/],
-    ['all of what', 'number refresh wa_x --all', /--all goes with --tenant/],
-    [
-      'credentials from nowhere',
-      'number set-credentials wa_x',
-      /'--credentials <path>' not specified/,
-    ],
-  ])('%s: exit code 2, and what is expected', async (_, words, expected) => {
-    // Without any configuration: nothing is opened for it.
+    ['nothing to refresh', 'number refresh', /either number ids or a tenant/],
+    ['numbers and a tenant', 'number refresh wa_x --tenant t', /either number ids or a tenant/],
+    ['--all without --tenant', 'number refresh wa_x --all', /--all requires --tenant/],
+    ['missing credentials', 'number set-credentials wa_x', /'--credentials <path>' not specified/],
+  ])('%s gets exit code 2 and a message that says what is expected', async (_, words, expected) => {
+    // There is no configuration: usage errors are found before it is read.
     const { code, stdout, stderr } = await runCommand(words);
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
     expect(stderr).toMatch(expected);
   });
 
-  test('all that is missing or out of place is told at once', async () => {
+  test('all missing and invalid options are reported together', async () => {
     const meta = await runCommand(`${add} --number 55119 --provider META`);
     expect(meta.stderr).toMatch(/--phone-number-id.*\n.*--waba-id/);
     const other = await runCommand(
       `${add} --number 55119 --provider PILOT_STATUS --waba-id 55555 --credentials -`,
     );
     expect(other.code).toBe(2);
-    expect(other.stderr).toMatch(/--waba-id.*leave it out\n--credentials.*leave it out/);
+    expect(other.stderr).toMatch(/--waba-id.*remove it\n--credentials.*remove it/);
   });
 });
 
@@ -376,32 +374,32 @@ describe('help', () => {
     ['number set-state', 'number set-credentials'],
     ['audit', 'audit list', 'keys', 'keys rotate-encryption'],
   ].flat();
-  test.each(commands)('"%s --help" explains the command and each option', async (command) => {
+  test.each(commands)('"%s --help" describes the command and each option', async (command) => {
     const { code, stdout, stderr } = await runCommand(`${command} --help`);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     const usage = ['Usage: numbers-gateway', command].join(' ').trim();
     expect(stdout.startsWith(usage)).toBe(true);
-    const bare = stdout
+    const undescribed = stdout
       .split('\n')
       .filter((text) => /^ {2}(-|\w+( \[\w+\])*$)\S*( <[^>]+>)?$/.test(text));
-    expect(bare).toEqual([]);
+    expect(undescribed).toEqual([]);
   });
 
-  test('the first page lists every command', async () => {
+  test('--help lists every command', async () => {
     const { stdout } = await runCommand('--help');
     const listed = [...stdout.matchAll(/^ {2}(\w+) .*/gm)].map(([, name]) => name);
     expect(listed).toEqual('serve migrate tenant key number audit keys doctor help'.split(' '));
   });
 
-  test('--version is that of the package', async () => {
+  test('--version prints the version of the package', async () => {
     const { code, stdout } = await runCommand('--version');
     expect(code).toBe(0);
     expect(stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
   });
 });
 
-describe('trouble', () => {
-  test('all configuration problems are told at once', async () => {
+describe('problems', () => {
+  test('all configuration problems are reported together', async () => {
     const environment = { DATABASE_URL: 'mysql://x', PORT: 'http', LOG_LEVEL: 'loud' };
     const { code, stdout, stderr } = await runCommand('tenant list', { environment });
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
@@ -411,7 +409,7 @@ describe('trouble', () => {
     }
   });
 
-  test('a database that is down is told with its reason and without its password', async () => {
+  test('an unreachable database is reported with the cause and without the password', async () => {
     const environment = { DATABASE_URL: 'postgres://me:my-password@127.0.0.1:1/x' };
     const { code, stdout, stderr } = await line.run('tenant list', { environment });
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
@@ -419,7 +417,7 @@ describe('trouble', () => {
     expect(stderr).not.toContain('my-password');
   });
 
-  test('what the database refuses is told in its words', async () => {
+  test('an error of the database is reported with its message', async () => {
     const url = Object.assign(new URL(line.database.url), { pathname: '/no_such_database' });
     const environment = { DATABASE_URL: url.href };
     const { code, stderr } = await line.run('tenant list', { environment });
@@ -430,16 +428,16 @@ describe('trouble', () => {
 });
 
 describe('a table', () => {
-  test('cannot be steered by the names in it', () => {
-    expect(toTable(['name'], [['a\u{1b}[2Jb\u{202e}c\n']], '')).toBe(
+  test('replaces control characters in its cells', () => {
+    expect(formatTable(['name'], [['a\u{1b}[2Jb\u{202e}c\n']], '')).toBe(
       'NAME\na\u{FFFD}[2Jb\u{FFFD}c\u{FFFD}',
     );
     expect(toPrintable('Café 日本 😀')).toBe('Café 日本 😀');
   });
 
-  test('is aligned by what is seen, not by what is stored', () => {
+  test('is aligned by display width', () => {
     expect(
-      toTable(
+      formatTable(
         ['a', 'b'],
         [
           ['日本', 'x'],
@@ -448,6 +446,6 @@ describe('a table', () => {
         '',
       ),
     ).toBe('A     B\n日本  x\né     -');
-    expect(toTable(['a'], [], 'none')).toBe('none');
+    expect(formatTable(['a'], [], 'none')).toBe('none');
   });
 });

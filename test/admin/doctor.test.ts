@@ -1,4 +1,4 @@
-// What the doctor sees: an installation in good order, and each thing that can be wrong with one.
+// `doctor` on a healthy installation, and on one for each thing that can be wrong.
 
 import { createServer } from 'node:http';
 import { once } from 'node:events';
@@ -17,15 +17,15 @@ beforeAll(async () => {
 });
 afterAll(() => line[Symbol.asyncDispose]());
 
-async function examine(options?: RunOptions) {
+async function runDoctor(options?: RunOptions) {
   const { code, json, stderr } = await line.run<{ checks: readonly Check[] }>('doctor', options);
   expect(Object.keys(json)).toEqual(['checks']);
   return { code, stderr, checks: json.checks, failed: json.checks.filter(({ ok }) => !ok) };
 }
 
-describe('an installation in good order', () => {
+describe('a healthy installation', () => {
   test('passes every check', async () => {
-    const { code, stderr, checks } = await examine();
+    const { code, stderr, checks } = await runDoctor();
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     expect(checks.map(({ name, ok }) => [name, ok])).toEqual([
       ['configuration', true],
@@ -41,18 +41,18 @@ describe('an installation in good order', () => {
     expect(checks.every(({ detail }) => detail !== '')).toBe(true);
   });
 
-  test('is one line each for a person', async () => {
-    const { stdout } = await line.run('doctor', { person: ['stdout'] });
+  test('prints one line per check on a terminal', async () => {
+    const { stdout } = await line.run('doctor', { tty: ['stdout'] });
     const lines = stdout.trimEnd().split('\n');
     expect(lines).toHaveLength(9);
     expect(lines.every((text) => text.startsWith('ok  '))).toBe(true);
   });
 });
 
-describe('a role', () => {
-  test('that is a superuser fails, and how to make another one is said', async () => {
+describe('the login role', () => {
+  test('fails when it is a superuser, with how to create another one', async () => {
     const environment = { DATABASE_URL: line.database.ownerUrl };
-    const { code, stderr, failed } = await examine({ environment });
+    const { code, stderr, failed } = await runDoctor({ environment });
     expect(code).toBe(1);
     expect(stderr).toBe('DOCTOR: 1 of 9 checks failed: role.\n');
     expect(failed).toEqual([
@@ -60,7 +60,7 @@ describe('a role', () => {
     ]);
   });
 
-  test('that may not become a tenant fails', async () => {
+  test('fails when it cannot switch to the role of a tenant', async () => {
     const { username } = new URL(line.database.url);
     const url = Object.assign(new URL(line.database.url), {
       username: `${username}_bare`,
@@ -68,7 +68,7 @@ describe('a role', () => {
     });
     await line.query(`create role ${url.username} login password '${url.password}'`);
     try {
-      const { code, failed } = await examine({ environment: { DATABASE_URL: url.href } });
+      const { code, failed } = await runDoctor({ environment: { DATABASE_URL: url.href } });
       expect(code).toBe(1);
       expect(failed[0]?.detail).toMatch(/permission denied/);
     } finally {
@@ -83,18 +83,18 @@ describe('policies', () => {
     await line.query('drop policy if exists leak on api_key');
   });
 
-  test('a table whose owner goes around its policies is named', async () => {
+  test('fail when a table does not force row-level security, and name the table', async () => {
     await line.query('alter table number_snapshot no force row level security');
-    const { code, failed } = await examine();
+    const { code, failed } = await runDoctor();
     expect(code).toBe(1);
     expect(failed).toEqual([
       { name: 'policies', ok: false, detail: expect.stringMatching(/: number_snapshot$/) },
     ]);
   });
 
-  test('a policy that lets every tenant in is noticed', async () => {
+  test('fail when another policy admits every tenant', async () => {
     await line.query('create policy leak on api_key using (true)');
-    const { failed } = await examine();
+    const { failed } = await runDoctor();
     expect(failed.map(({ name, detail }) => `${name} ${detail}`)).toEqual([
       expect.stringMatching(/^policies .*: api_key$/),
     ]);
@@ -103,64 +103,64 @@ describe('policies', () => {
 
 test.each([
   [
-    'a policy that any tenant passes',
+    'a policy that admits every tenant',
     `alter policy tenant_isolation on waba_snapshot using (current_setting('app.tenant_id', true) is not null)`,
-    /in: waba_snapshot$/,
+    /on: waba_snapshot$/,
   ],
   [
-    'a policy that does not look at what is written',
+    'a policy that does not check written rows',
     'alter policy tenant_isolation on waba_snapshot with check (true)',
-    /in: waba_snapshot$/,
+    /on: waba_snapshot$/,
   ],
   [
-    'a view with the rights of its owner',
+    'a view with the privileges of its owner',
     'create view everything as select * from whatsapp_number; grant select on everything to gateway_tenant',
     /^everything shows .*security_invoker/,
   ],
   [
-    'the right to empty a table',
+    'the privilege to truncate a table',
     'grant truncate on whatsapp_number to gateway_tenant',
     /^gateway_tenant may truncate whatsapp_number; run: revoke/,
   ],
   [
-    'a function with the rights of its owner',
+    'a function with the privileges of its owner',
     `create function peek() returns text security definer language sql return 'x'`,
     /^function peek\(\) runs with/,
   ],
   [
-    'a known one that takes its names from anywhere',
+    'a known function without a search_path',
     'alter function list_tenants() reset search_path',
     /^function list_tenants\(\) runs with .* set search_path/,
   ],
   [
-    'a known one that takes its names from where others may create',
+    'a known function whose search_path has a schema others can create in',
     'alter function list_tenants() set search_path = public',
     /^function list_tenants\(\) runs with .* set search_path/,
   ],
   [
-    'one that only has the name of a known one',
+    'an unknown function with the name of a known one',
     `create function list_tenants(x text) returns setof tenant security definer language sql
       set search_path = pg_catalog as 'select * from public.tenant'`,
     /^function list_tenants\(text\) runs with/,
   ],
   [
-    'a policy for the role to log in with',
+    'a policy for gateway_login',
     `create policy leak on whatsapp_number to gateway_login using (true);
       grant select on whatsapp_number to gateway_login`,
-    /in: whatsapp_number$/,
+    /on: whatsapp_number$/,
   ],
   [
-    'a view for the login itself',
+    'a view granted to the login role',
     'create view everything as select * from whatsapp_number; grant select on everything to $login',
     /^everything shows/,
   ],
   [
-    'a view for the role to log in with',
+    'a view granted to gateway_login',
     'create view everything as select * from whatsapp_number; grant select on everything to gateway_login',
     /^everything shows/,
   ],
   [
-    'a view on a view, in another schema',
+    'a view of a view, in another schema',
     `create schema elsewhere; grant usage on schema elsewhere to gateway_tenant;
       create view hidden with (security_invoker = true) as select * from whatsapp_number;
       create view elsewhere.everything as select * from hidden;
@@ -168,26 +168,26 @@ test.each([
     /^elsewhere\.everything shows/,
   ],
   [
-    'the right of the login itself to empty a table',
+    'the privilege of the login role to truncate a table',
     'grant truncate on whatsapp_number to $login',
     /may truncate whatsapp_number/,
   ],
   [
-    'the right of the role to log in with to empty a table',
+    'the privilege of gateway_login to truncate a table',
     'grant truncate on whatsapp_number to gateway_login',
     /may truncate whatsapp_number/,
   ],
-])('a way around row-level security is told: %s', async (_, change, told) => {
+])('policies fail for a bypass of row-level security: %s', async (_, change, detail) => {
   await using other = await openCommandLine();
   await other.query(change.replaceAll('$login', new URL(other.database.url).username));
   const { code, json } = await other.run<{ checks: readonly Check[] }>('doctor');
   expect(code).toBe(1);
   expect(json.checks.filter(({ ok }) => !ok)).toEqual([
-    { name: 'policies', ok: false, detail: expect.stringMatching(told) },
+    { name: 'policies', ok: false, detail: expect.stringMatching(detail) },
   ]);
 });
 
-test('a tenant that does not exist and sees numbers is told', async () => {
+test('role and policies fail when a tenant that does not exist can see numbers', async () => {
   await using other = await openCommandLine();
   const tenant = await other.addTenant();
   const added = await other.run(
@@ -199,12 +199,12 @@ test('a tenant that does not exist and sees numbers is told', async () => {
   const { code, json } = await other.run<{ checks: readonly Check[] }>('doctor');
   expect(code).toBe(1);
   expect(json.checks.filter(({ ok }) => !ok)).toEqual([
-    { name: 'role', ok: false, detail: expect.stringMatching(/does not exist sees numbers/) },
-    { name: 'policies', ok: false, detail: expect.stringMatching(/in: whatsapp_number$/) },
+    { name: 'role', ok: false, detail: expect.stringMatching(/does not exist can see numbers/) },
+    { name: 'policies', ok: false, detail: expect.stringMatching(/on: whatsapp_number$/) },
   ]);
 });
 
-test('what shows nothing of tenants is left alone, as the views of extensions are', async () => {
+test('policies pass with views and policies that expose nothing of tenants', async () => {
   await using other = await openCommandLine();
   await other.query('create view harmless as select 1 as one; grant select on harmless to public');
   await other.query('create view narrow with (security_invoker = true) as select * from tenant');
@@ -213,7 +213,7 @@ test('what shows nothing of tenants is left alone, as the views of extensions ar
   expect((await other.run('doctor')).code).toBe(0);
 });
 
-test('a login that may look across tenants is told', async () => {
+test('policies fail when the login role can read across tenants', async () => {
   const { username } = new URL(line.database.url);
   const url = Object.assign(new URL(line.database.url), {
     username: `${username}_across`,
@@ -222,7 +222,7 @@ test('a login that may look across tenants is told', async () => {
   await line.query(`create role ${url.username} login password '${url.password}'`);
   try {
     await line.query(`grant gateway_login, gateway_directory to ${url.username}`);
-    const { code, failed } = await examine({ environment: { DATABASE_URL: url.href } });
+    const { code, failed } = await runDoctor({ environment: { DATABASE_URL: url.href } });
     expect(code).toBe(1);
     expect(failed).toEqual([
       { name: 'policies', ok: false, detail: expect.stringMatching(/gateway_directory/) },
@@ -232,8 +232,10 @@ test('a login that may look across tenants is told', async () => {
   }
 });
 
-describe('a tenant that goes by no policy is told', () => {
-  const found = [expect.stringMatching(/^gateway_tenant bypasses row-level security; run: alter/)];
+describe('policies fail when the role of tenants is exempt from them', () => {
+  const bypasses = [
+    expect.stringMatching(/^gateway_tenant bypasses row-level security; run: alter/),
+  ];
 
   test('on PGlite', async () => {
     const instance = new PGlite();
@@ -243,11 +245,11 @@ describe('a tenant that goes by no policy is told', () => {
     expect(whole.rlsBypasses).toEqual([]);
     expect(whole.tables.filter(({ isIsolated }) => !isIsolated)).toEqual([]);
     await instance.exec('alter role gateway_tenant bypassrls');
-    expect((await database.inspect()).rlsBypasses).toEqual(found);
+    expect((await database.inspect()).rlsBypasses).toEqual(bypasses);
   });
 
   test('on PostgreSQL', async () => {
-    // A server of its own: the roles of a server are those of all its databases.
+    // On a server of its own, since roles belong to the server, not to a database.
     await using server = await openPostgresServer();
     {
       await using database = await openDatabase({ kind: 'postgres', url: server.url });
@@ -260,9 +262,9 @@ describe('a tenant that goes by no policy is told', () => {
     }
     const login = { username: 'someone', password: 'a-password' };
     const url = Object.assign(new URL(server.url), login).href;
-    const { code, failed } = await examine({ environment: { DATABASE_URL: url } });
+    const { code, failed } = await runDoctor({ environment: { DATABASE_URL: url } });
     expect(code).toBe(1);
-    expect(failed).toEqual([{ name: 'policies', ok: false, detail: found[0] }]);
+    expect(failed).toEqual([{ name: 'policies', ok: false, detail: bypasses[0] }]);
   });
 });
 
@@ -270,24 +272,27 @@ test.each([
   ['disable', 'alter table waba_snapshot disable trigger announce_update'],
   ['enable for some', 'alter table waba_snapshot enable trigger all'],
   ['drop', 'drop trigger announce_truncate on waba_snapshot'],
-])('a table that does not announce all its changes is named: %s', async (_, change) => {
-  await using other = await openCommandLine();
-  await other.query(change);
-  const { code, json } = await other.run<{ checks: readonly Check[] }>('doctor');
-  expect(code).toBe(1);
-  expect(json.checks.filter(({ ok }) => !ok)).toEqual([
-    { name: 'changes', ok: false, detail: expect.stringMatching(/: waba_snapshot;/) },
-  ]);
-});
+])(
+  'changes fail when a table does not send all notifications, and name the table: %s',
+  async (_, change) => {
+    await using other = await openCommandLine();
+    await other.query(change);
+    const { code, json } = await other.run<{ checks: readonly Check[] }>('doctor');
+    expect(code).toBe(1);
+    expect(json.checks.filter(({ ok }) => !ok)).toEqual([
+      { name: 'changes', ok: false, detail: expect.stringMatching(/: waba_snapshot;/) },
+    ]);
+  },
+);
 
-test('credentials that no configured key opens are counted and named', async () => {
+test('keys fail when no configured key decrypts stored credentials, with their number and ids', async () => {
   const tenant = await line.addTenant();
   const { json } = await line.run<{ id: string }>(
     `number add --tenant ${tenant} --name X --number 55119 --provider META --phone-number-id 990000000000 --waba-id 990000000080 --credentials -`,
     { stdin: '{"accessToken":"EAA0123456789abcdefghijkl"}' },
   );
   const other = `other:${Buffer.alloc(32, 1).toString('base64')}`;
-  const lost = await examine({ environment: { ENCRYPTION_KEYS: other } });
+  const lost = await runDoctor({ environment: { ENCRYPTION_KEYS: other } });
   expect(lost.failed).toEqual([
     {
       name: 'keys',
@@ -296,28 +301,28 @@ test('credentials that no configured key opens are counted and named', async () 
     },
   ]);
   const both = `${other},${line.environment['ENCRYPTION_KEYS']}`;
-  const rotated = await examine({ environment: { ENCRYPTION_KEYS: both } });
+  const rotated = await runDoctor({ environment: { ENCRYPTION_KEYS: both } });
   expect(rotated.code).toBe(0);
   expect(rotated.checks.find(({ name }) => name === 'keys')?.detail).toBe(
-    '1 stored credentials can be opened, 1 of them sealed with an older key; run: numbers-gateway keys rotate-encryption',
+    '1 stored credentials can be decrypted, 1 of them with an older key; run: numbers-gateway keys rotate-encryption',
   );
 });
 
-test('an upstream that cannot be reached is named, and the rest is still checked', async () => {
+test('an unreachable upstream fails without affecting the other checks', async () => {
   const server = await openSilentServer();
   const { url } = server;
   await server[Symbol.asyncDispose]();
-  const { code, failed } = await examine({ environment: { META_GRAPH_URL: url } });
+  const { code, failed } = await runDoctor({ environment: { META_GRAPH_URL: url } });
   expect(code).toBe(1);
   expect(failed).toEqual([
     { name: 'graph', ok: false, detail: expect.stringMatching(`^${url} .*ECONNREFUSED`) },
   ]);
 });
 
-test('an upstream that never answers is given three seconds', async () => {
+test('an upstream that does not respond fails after three seconds', async () => {
   await using server = await openSilentServer();
-  const { failed } = await examine({ environment: { META_GRAPH_URL: server.url } });
-  expect(failed[0]?.detail).toMatch(/no answer within 3 s/);
+  const { failed } = await runDoctor({ environment: { META_GRAPH_URL: server.url } });
+  expect(failed[0]?.detail).toMatch(/no response within 3 s/);
 });
 
 async function openSilentServer(): Promise<AsyncDisposable & { readonly url: string }> {
@@ -336,7 +341,7 @@ async function openSilentServer(): Promise<AsyncDisposable & { readonly url: str
   };
 }
 
-test('missing migrations are told, and what needs them is not looked at', async () => {
+test('pending migrations fail, and the checks that need them are skipped', async () => {
   await using fresh = await openCommandLine({ migrated: false });
   const { code, json } = await fresh.run<{ checks: readonly Check[] }>('doctor');
   expect(code).toBe(1);
@@ -350,8 +355,8 @@ test('missing migrations are told, and what needs them is not looked at', async 
   expect(json.checks[2]?.detail).toMatch(/0001_create_roles.*numbers-gateway migrate/);
 });
 
-test('a database that is down is told without its password', async () => {
-  const { failed } = await examine({
+test('an unreachable database fails without revealing its password', async () => {
+  const { failed } = await runDoctor({
     environment: { DATABASE_URL: 'postgres://me:my-password@127.0.0.1:1/x' },
   });
   expect(failed.map(({ name }) => name)).toEqual(['database']);
@@ -359,12 +364,12 @@ test('a database that is down is told without its password', async () => {
   expect(JSON.stringify(failed)).not.toContain('my-password');
 });
 
-test('a configuration with problems is told in whole, and nothing else is looked at', async () => {
-  const ran = await runCommand<{ checks: readonly Check[] }>('doctor', {
+test('an invalid configuration fails with all problems, and the other checks are skipped', async () => {
+  const result = await runCommand<{ checks: readonly Check[] }>('doctor', {
     environment: { DATABASE_URL: 'postgres://localhost/x', PORT: 'http' },
   });
-  expect(ran.code).toBe(1);
-  expect(ran.json.checks).toEqual([
+  expect(result.code).toBe(1);
+  expect(result.json.checks).toEqual([
     {
       name: 'configuration',
       ok: false,

@@ -1,4 +1,4 @@
-// That stored credentials come under a new encryption key while the gateway serves, whatever interrupts it.
+// `keys rotate-encryption` re-encrypts all credentials while the gateway is serving, and can be interrupted at any time.
 
 import { createSecretKey, randomBytes } from 'node:crypto';
 import { Client } from 'pg';
@@ -34,7 +34,7 @@ afterAll(async () => {
 });
 beforeEach(async () => void (await owner.query('delete from whatsapp_number')));
 
-/** A tenant with so many numbers whose credentials are under the former key. */
+/** Adds a tenant with this many numbers, whose credentials are encrypted with the former key. */
 async function addCredentials(count: number): Promise<string> {
   const tenant = await line.addTenant();
   const ids = Array.from({ length: count }, (_, at) => `${tenant}_${String(at).padStart(4, '0')}`);
@@ -62,15 +62,15 @@ const rotate = (options: RunOptions = {}, ...keys: (keyof typeof bytes)[]) =>
   });
 const both = ['after', 'before'] as const;
 
-/** How many credentials open under these keys alone. */
-async function countOpening(...keys: (keyof typeof bytes)[]): Promise<number> {
-  const opening = createVault(toKeys(...keys));
+/** Counts the credentials that these keys alone can decrypt. */
+async function countDecryptable(...keys: (keyof typeof bytes)[]): Promise<number> {
+  const keyring = createVault(toKeys(...keys));
   const { rows } = await owner.query<{ tenant_id: string; number_id: string; sealed: string }>(
     'select * from number_credential',
   );
   return rows.filter(({ tenant_id, number_id, sealed }) => {
     try {
-      const text = opening.open(sealed, toCredentialPlace(tenant_id, number_id));
+      const text = keyring.open(sealed, toCredentialPlace(tenant_id, number_id));
       return (JSON.parse(text) as typeof credentials).accessToken === accessToken;
     } catch {
       return false;
@@ -78,34 +78,34 @@ async function countOpening(...keys: (keyof typeof bytes)[]): Promise<number> {
   }).length;
 }
 
-/** Stops before the batch after so many. */
-function stopAfter(batches: number): AbortSignal {
+/** Aborts before the batch that follows this many. */
+function abortAfter(batches: number): AbortSignal {
   const controller = new AbortController();
   const { signal } = controller;
-  let asked = 0;
+  let checks = 0;
   const throwIfAborted = () => {
-    asked += 1;
-    if (asked > batches) controller.abort(new Error('SIGINT'));
+    checks += 1;
+    if (checks > batches) controller.abort(new Error('SIGINT'));
     AbortSignal.prototype.throwIfAborted.call(signal);
   };
   return Object.assign(signal, { throwIfAborted });
 }
 
 describe('keys rotate-encryption', () => {
-  test('brings everything under the first key, of all tenants, and the older one can go', async () => {
+  test('re-encrypts the credentials of all tenants, so that the older key can be removed', async () => {
     const tenants = [await addCredentials(120), await addCredentials(3)];
-    const ran = await rotate();
-    expect(ran).toMatchObject({ code: 0, stderr: '' });
-    expect(ran.json).toEqual({ rewrapped: 123, alreadyCurrent: 0, failed: 0 });
-    expect(Object.keys(ran.json)).toEqual(['rewrapped', 'alreadyCurrent', 'failed']);
-    expect(await countOpening('after')).toBe(123);
+    const result = await rotate();
+    expect(result).toMatchObject({ code: 0, stderr: '' });
+    expect(result.json).toEqual({ rewrapped: 123, alreadyCurrent: 0, failed: 0 });
+    expect(Object.keys(result.json)).toEqual(['rewrapped', 'alreadyCurrent', 'failed']);
+    expect(await countDecryptable('after')).toBe(123);
     const again = await rotate();
     expect(again.json).toEqual({ rewrapped: 0, alreadyCurrent: 123, failed: 0 });
     const doctor = await line.run<{ checks: { name: string; detail: string }[] }>('doctor', {
       environment: { ENCRYPTION_KEYS: toVariable('after') },
     });
     expect(doctor.json.checks.find(({ name }) => name === 'keys')?.detail).toBe(
-      '123 stored credentials can be opened',
+      '123 stored credentials can be decrypted',
     );
     const trail = await line.run<{ action: string; details: object }[]>(
       `audit list --tenant ${tenants[1]} --limit 3`,
@@ -118,22 +118,22 @@ describe('keys rotate-encryption', () => {
     );
   });
 
-  test('goes on where it was interrupted, and everything opens in between', async () => {
+  test('continues after an interruption; in between, everything can be decrypted', async () => {
     await addCredentials(120);
-    // Each tenant of the tests before has no batch and is asked for once.
+    // Each tenant of an earlier test has no batch, and is checked once.
     const { rows } = await owner.query<{ others: number }>(
       'select count(*)::int - 1 as others from tenant',
     );
-    const stopped = await rotate({ signal: stopAfter((rows[0]?.others ?? 0) + 2) });
+    const stopped = await rotate({ signal: abortAfter((rows[0]?.others ?? 0) + 2) });
     expect(stopped).toMatchObject({ code: 1, stdout: '', stderr: 'STOPPED: SIGINT\n' });
-    expect(await countOpening('after')).toBe(100);
-    expect(await countOpening(...both)).toBe(120);
+    expect(await countDecryptable('after')).toBe(100);
+    expect(await countDecryptable(...both)).toBe(120);
     const resumed = await rotate();
     expect(resumed.json).toEqual({ rewrapped: 20, alreadyCurrent: 100, failed: 0 });
-    expect(await countOpening('after')).toBe(120);
+    expect(await countDecryptable('after')).toBe(120);
   });
 
-  test('that the database stops in the middle of a batch leaves that batch as it was', async () => {
+  test('keeps a batch unchanged when the database fails in the middle of it', async () => {
     const tenant = await addCredentials(120);
     await owner.query(
       `create function stop() returns trigger language plpgsql as $$ begin
@@ -148,7 +148,7 @@ describe('keys rotate-encryption', () => {
     await owner.query('drop function stop cascade');
     expect(broken.code).toBe(1);
     expect(broken.stderr).toMatch(/^UNAVAILABLE: /);
-    expect([await countOpening('after'), await countOpening(...both)]).toEqual([50, 120]);
+    expect([await countDecryptable('after'), await countDecryptable(...both)]).toEqual([50, 120]);
     const { rows } = await owner.query<{ count: number }>(
       `select count(*)::int as count from audit where tenant_id = $1 and action = 'credentials.rewrapped'`,
       [tenant],
@@ -157,18 +157,18 @@ describe('keys rotate-encryption', () => {
     expect((await rotate()).json).toEqual({ rewrapped: 70, alreadyCurrent: 50, failed: 0 });
   });
 
-  test('counts and names what cannot be wrapped anew, and does the rest', async () => {
+  test('reports credentials that cannot be re-encrypted, and re-encrypts the others', async () => {
     const tenant = await addCredentials(3);
     await owner.query(
       `update number_credential set sealed = replace(sealed, 'v1.before.', 'v1.lost.') where number_id = '${tenant}_0001'`,
     );
-    const ran = await rotate();
-    expect(ran.code).toBe(1);
-    expect(ran.json).toEqual({ rewrapped: 2, alreadyCurrent: 0, failed: 1 });
-    expect(ran.stderr).toMatch(
+    const result = await rotate();
+    expect(result.code).toBe(1);
+    expect(result.json).toEqual({ rewrapped: 2, alreadyCurrent: 0, failed: 1 });
+    expect(result.stderr).toMatch(
       new RegExp(`^ENCRYPTION: 1 stored .*\\(${tenant}_0001\\).*set-credentials\n$`),
     );
-    // What was moved from another row is no better than what is lost.
+    // Credentials copied from another row are bound to that row, so they cannot be decrypted.
     await owner.query(
       `update number_credential set sealed = (select sealed from number_credential where number_id = '${tenant}_0000')
        where number_id = '${tenant}_0001'`,
@@ -177,18 +177,18 @@ describe('keys rotate-encryption', () => {
     expect(moved.json).toEqual({ rewrapped: 2, alreadyCurrent: 0, failed: 1 });
   });
 
-  test('shows a person how far it is, and says a sentence', async () => {
+  test('shows its progress and a summary on a terminal', async () => {
     await addCredentials(60);
-    const ran = await rotate({ person: ['stdout', 'stderr'] });
-    expect(ran.stdout).toBe(
-      'Wrapped 60 stored credentials under the first key, 0 were already; the older keys can be taken out.\n',
+    const result = await rotate({ tty: ['stdout', 'stderr'] });
+    expect(result.stdout).toBe(
+      'Re-encrypted 60 stored credentials with the first key; 0 already used it. The older keys can be removed.\n',
     );
-    expect(ran.stderr).toContain(' 0/60 credentials');
-    expect(ran.stderr).toContain(' 60/60 credentials');
+    expect(result.stderr).toContain(' 0/60 credentials');
+    expect(result.stderr).toContain(' 60/60 credentials');
   });
 });
 
-test('refreshes and new credentials go on while keys rotate back and forth, and none is lost', async () => {
+test('refreshes and credential updates succeed during rotations, and no credentials are lost', async () => {
   const tenant = await addCredentials(60);
   const ids = Array.from({ length: 60 }, (_, at) => `${tenant}_${String(at).padStart(4, '0')}`);
   for (let at = 1; at <= 60; at += 1) {
@@ -209,10 +209,10 @@ test('refreshes and new credentials go on while keys rotate back and forth, and 
     const rotating = async () => {
       for (const keys of [['after', 'before'] as const, ['before', 'after'] as const]) {
         // oxlint-disable-next-line no-await-in-loop -- back and forth
-        const ran = await rotate({}, ...keys);
-        expect(ran).toMatchObject({ code: 0, stderr: '', json: { failed: 0 } });
+        const result = await rotate({}, ...keys);
+        expect(result).toMatchObject({ code: 0, stderr: '', json: { failed: 0 } });
         figures.rotations += 1;
-        figures.rewrapped += Number(ran.json['rewrapped']);
+        figures.rewrapped += Number(result.json['rewrapped']);
       }
       state.rotating = false;
     };
@@ -241,8 +241,8 @@ test('refreshes and new credentials go on while keys rotate back and forth, and 
   console.log(`rotation while refreshes run: ${JSON.stringify(figures)}`);
   expect(figures).toMatchObject({ rotations: 6, failed: 0, stored: 60 });
   expect(figures.reads).toBeGreaterThan(0);
-  expect(await countOpening(...both)).toBe(60);
+  expect(await countDecryptable(...both)).toBe(60);
   expect(logLines.filter((text) => text.includes('cannot be opened'))).toEqual([]);
   expect((await rotate()).json).toMatchObject({ failed: 0 });
-  expect(await countOpening('after')).toBe(60);
+  expect(await countDecryptable('after')).toBe(60);
 });

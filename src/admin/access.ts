@@ -1,0 +1,259 @@
+// The commands for tenants, their API keys, and the audit log.
+
+import { type CommandUnknownOpts, InvalidArgumentError, Option } from '@commander-js/extra-typings';
+import type { ApiKey, AuditEntry, NewApiKey, Tenant } from '../access/access.ts';
+import { parseDuration, parseFutureDate, parseId, parseName } from './arguments.ts';
+import { type Session, withGateway } from './session.ts';
+import { formatTable, toPrintable } from './terminal.ts';
+
+export function addTenantCommands(program: CommandUnknownOpts, session: Session): void {
+  const tenant = program
+    .command('tenant')
+    .summary('manage tenants')
+    .description('Manage tenants. A tenant has access to its own numbers only.');
+  tenant
+    .command('create')
+    .summary('create a tenant')
+    .description('Create a tenant and print its id, which other commands require.')
+    .requiredOption('--name <name>', 'name of the tenant, up to 200 characters', parseName)
+    .addHelpText('after', '\nExample:\n  $ numbers-gateway tenant create --name "Acme LTDA"')
+    .action(({ name }) =>
+      withGateway(session, async ({ access }) => {
+        const created = await access.createTenant(name);
+        session.print(
+          toTenantJson(created),
+          () => `Created tenant ${created.id} (${toPrintable(created.name)}).`,
+        );
+      }),
+    );
+  tenant
+    .command('list')
+    .summary('list all tenants')
+    .description('List all tenants, oldest first.')
+    .action(() =>
+      withGateway(session, async ({ access }) => {
+        const tenants = await access.listTenants();
+        session.print(tenants.map(toTenantJson), (rows) =>
+          formatTable(
+            ['id', 'name', 'created'],
+            rows.map(({ id, name, createdAt }) => [id, name, createdAt]),
+            'There are no tenants. Create one with: tenant create --name NAME',
+          ),
+        );
+      }),
+    );
+}
+
+function toTenantJson({ id, name, createdAt }: Tenant) {
+  return { id, name, createdAt: createdAt.toISOString() };
+}
+
+export function addKeyCommands(program: CommandUnknownOpts, session: Session): void {
+  const key = program
+    .command('key')
+    .summary('manage API keys')
+    .description('Manage API keys, which callers send in the x-api-key header.');
+  addCreateKey(key, session);
+  addListKeys(key, session);
+  addRevokeKey(key, session);
+  addRotateKey(key, session);
+}
+
+function addCreateKey(key: CommandUnknownOpts, session: Session): void {
+  key
+    .command('create')
+    .summary('create an API key and print it once')
+    .description(
+      'Create an API key and print it. Only a hash is stored, so the key cannot be shown again.',
+    )
+    .requiredOption('--tenant <id>', 'tenant of the key', parseId)
+    .option('--number <id>', 'bind the key to this number instead of the whole tenant', parseId)
+    .option('--name <name>', 'name of the key', parseName, 'default')
+    .option('--expires <time>', 'expiry date or time, ISO 8601 (default: never)', parseFutureDate)
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ numbers-gateway key create --tenant ten_… --name dashboard\n  $ numbers-gateway key create --tenant ten_… --number wa_… --expires 2030-12-31',
+    )
+    .action(({ tenant, number, name, expires }) =>
+      withGateway(session, async ({ access }) => {
+        const created = await access.createKey({
+          tenantId: tenant,
+          name,
+          numberId: number ?? null,
+          expiresAt: expires ?? null,
+        });
+        session.print(toNewKeyJson(created), () => formatNewKey(created));
+      }),
+    );
+}
+
+function addListKeys(key: CommandUnknownOpts, session: Session): void {
+  key
+    .command('list')
+    .summary('list the API keys of a tenant')
+    .description(
+      'List the API keys of a tenant, oldest first, including expired and revoked ones. The keys themselves are not shown.',
+    )
+    .requiredOption('--tenant <id>', 'tenant of the keys', parseId)
+    .action(({ tenant }) =>
+      withGateway(session, async ({ access }) => {
+        const keys = await access.listKeys(tenant);
+        session.print(keys.map(toKeyJson), () =>
+          formatTable(
+            ['id', 'name', 'key', 'number', 'state', 'last used'],
+            keys.map((it) => [
+              it.id,
+              it.name,
+              formatHint(it),
+              it.numberId,
+              formatState(it),
+              toIso(it.lastUsedAt) ?? 'never',
+            ]),
+            'The tenant has no API keys. Create one with: key create --tenant ID',
+          ),
+        );
+      }),
+    );
+}
+
+function addRevokeKey(key: CommandUnknownOpts, session: Session): void {
+  key
+    .command('revoke')
+    .summary('revoke an API key')
+    .description('Revoke an API key immediately. Revoking a revoked key changes nothing.')
+    .argument('<id>', 'id of the key, from: key list', parseId)
+    .action((id) =>
+      withGateway(session, async ({ access }) => {
+        const revoked = await access.revokeKey(id);
+        session.print(
+          toKeyJson(revoked),
+          () => `Revoked key ${revoked.id} (${formatHint(revoked)}).`,
+        );
+      }),
+    );
+}
+
+function addRotateKey(key: CommandUnknownOpts, session: Session): void {
+  key
+    .command('rotate')
+    .summary('replace an API key and print the new one once')
+    .description(
+      'Create a new API key with the name, scope and expiry of an existing one, and print it. The old key keeps working during the overlap, so that callers can switch to the new one.',
+    )
+    .argument('<id>', 'id of the key to replace, from: key list', parseId)
+    .addOption(
+      new Option('--overlap <duration>', 'how long the old key keeps working: 0, 90s, 30m, 24h, 7d')
+        .argParser(parseDuration)
+        .default(parseDuration('24h'), '24h'),
+    )
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ numbers-gateway key rotate key_…                 the old key expires in 24 hours\n  $ numbers-gateway key rotate key_… --overlap 0     the old key leaked: it expires now',
+    )
+    .action((id, { overlap }) =>
+      withGateway(session, async ({ access }) => {
+        const created = await access.rotateKey(id, overlap);
+        session.print(toNewKeyJson(created), () => formatNewKey(created));
+      }),
+    );
+}
+
+function toNewKeyJson(created: NewApiKey) {
+  const { id, name, keyPrefix, keyLast4, tenantId, numberId, expiresAt } = created;
+  return {
+    id,
+    key: created.key,
+    name,
+    keyPrefix,
+    keyLast4,
+    tenantId,
+    numberId,
+    expiresAt: toIso(expiresAt),
+  };
+}
+
+function toKeyJson({ id, name, keyPrefix, keyLast4, tenantId, numberId, ...times }: ApiKey) {
+  return {
+    id,
+    name,
+    keyPrefix,
+    keyLast4,
+    tenantId,
+    numberId,
+    expiresAt: toIso(times.expiresAt),
+    revokedAt: toIso(times.revokedAt),
+    lastUsedAt: toIso(times.lastUsedAt),
+  };
+}
+
+function formatNewKey({ id, key, numberId, expiresAt }: NewApiKey): string {
+  const scope = numberId === null ? 'the whole tenant' : `number ${numberId}`;
+  const expiry = expiresAt === null ? 'never expires' : `expires at ${expiresAt.toISOString()}`;
+  return [
+    `Created key ${id} for ${scope}; it ${expiry}.`,
+    '',
+    `  ${key}`,
+    '',
+    'Save the key now: it is shown only once.',
+  ].join('\n');
+}
+
+function formatHint({ keyPrefix, keyLast4 }: ApiKey): string {
+  return `${keyPrefix}…${keyLast4}`;
+}
+
+function formatState({ revokedAt, expiresAt }: ApiKey): string {
+  if (revokedAt !== null) return `revoked ${revokedAt.toISOString()}`;
+  if (expiresAt === null) return 'usable';
+  const expired = expiresAt.getTime() <= Date.now();
+  return `${expired ? 'expired' : 'usable until'} ${expiresAt.toISOString()}`;
+}
+
+function toIso(date: Date | null): string | null {
+  return date?.toISOString() ?? null;
+}
+
+const maxAuditEntries = 10_000;
+
+export function addAuditCommands(program: CommandUnknownOpts, session: Session): void {
+  program
+    .command('audit')
+    .summary('read the audit log')
+    .description('Read the audit log, which records every change of an API key or credentials.')
+    .command('list')
+    .summary('list the audit log of a tenant')
+    .description(
+      'List the changes of the API keys and credentials of a tenant, newest first. The log contains no secrets.',
+    )
+    .requiredOption('--tenant <id>', 'tenant of the entries', parseId)
+    .option('--limit <count>', 'maximum number of entries', parseLimit, 100)
+    .action(({ tenant, limit }) =>
+      withGateway(session, async ({ access }) => {
+        const entries = await access.listAudit(tenant, limit);
+        session.print(entries.map(toAuditJson), (rows) =>
+          formatTable(
+            ['at', 'action', 'subject', 'actor', 'details'],
+            rows.map((it) => [it.at, it.action, it.subject, it.actor, formatDetails(it.details)]),
+            'The audit log of the tenant is empty.',
+          ),
+        );
+      }),
+    );
+}
+
+function parseLimit(text: string): number {
+  const limit = Number(text);
+  if (!/^\d{1,5}$/.test(text) || limit < 1 || limit > maxAuditEntries) {
+    throw new InvalidArgumentError(`Use a number from 1 to ${maxAuditEntries}.`);
+  }
+  return limit;
+}
+
+function toAuditJson({ id, at, actor, action, subject, details }: AuditEntry) {
+  return { id, at: at.toISOString(), actor, action, subject, details };
+}
+
+function formatDetails(details: AuditEntry['details']): string {
+  const known = Object.entries(details).filter(([, value]) => value !== null);
+  return known.map(([name, value]) => `${name} ${String(value)}`).join(', ');
+}

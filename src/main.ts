@@ -1,8 +1,7 @@
 #!/usr/bin/env node
 // The process: arguments, signals and the exit code. Everything that needs a recent Node is imported after the version check.
 
-import { enableCompileCache, flushCompileCache } from 'node:module';
-import { fileURLToPath } from 'node:url';
+import { flushCompileCache } from 'node:module';
 import type { Terminal } from './admin.ts';
 
 const minNodeVersion = 24;
@@ -17,10 +16,7 @@ if (Number.parseInt(process.versions.node, 10) < minNodeVersion) {
 }
 
 async function main(): Promise<void> {
-  // Kept beside the packages, since whoever may write there may change the program anyway. Where it cannot be written,
-  // each start compiles for itself. `npm start` tells Node of it before, so that this file comes from there as well: what
-  // takes the types out of a file stays in memory.
-  enableCompileCache(fileURLToPath(new URL('../node_modules/.cache/compiled', import.meta.url)));
+  await import('./compile-cache.js');
   const [{ run }, { redact }] = await Promise.all([import('./admin.ts'), import('./telemetry.ts')]);
   for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
     process.on(event, (thrown: unknown) => {

@@ -38,7 +38,7 @@ const storage = /^src\/database\//;
 const coreWithoutStores = /^src\/(access|numbers)\/(?!(([a-z]+-)?store|number-queries)\.ts$)/;
 const endpoint = /^src\/http\/(response-cache|endpoint)\.ts$/;
 const port = /^src\/numbers\/(provider|meta|vocabulary|number)\.ts$/;
-const process = /^src\/(main|http\/server|http\/write-batching)\.ts$/;
+const process = /^src\/((main|http\/server|http\/write-batching)\.ts|compile-cache\.js)$/;
 const composition =
   /^src\/(gateway\.ts|http\/(pipeline|cors|load-shedding)\.ts|metrics\.ts|admin\.ts|demo\.ts|admin\/|demo\/)/;
 
@@ -105,7 +105,7 @@ const packages: readonly (readonly [name: RegExp, files: RegExp])[] = [
 /** Everything that may be at the top level. */
 const topLevel: ReadonlySet<string> = new Set(
   `package.json package-lock.json tsconfig.json src schema.graphql migrations test README.md
-   .ci .gitignore Dockerfile .dockerignore`.split(/\s+/),
+   .ci .gitignore Dockerfile .dockerignore exec.cmd`.split(/\s+/),
 );
 
 const rules = {

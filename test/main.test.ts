@@ -1,8 +1,8 @@
-// The process itself: what it prints, what signals do to it, and how it ends. Each test starts `node src/main.ts`.
+// The process: its output, signals and exit codes. Each test starts `node src/main.ts` or `npm start`.
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -10,59 +10,84 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { sentinelWabaId } from '../src/simulator/simulator.ts';
 import { type CommandLine, openCommandLine } from './admin/command-line.ts';
+import { startScript } from './npm-start.ts';
 import { openFaultProxy } from './providers/fault-proxy.ts';
 
-const main = fileURLToPath(new URL('../src/main.ts', import.meta.url));
+const root = fileURLToPath(new URL('..', import.meta.url));
+const main = join(root, 'src', 'main.ts');
 
 interface Started extends AsyncDisposable {
   readonly child: ChildProcess;
-  /** What was written so far. */
+  /** The output so far. */
   readonly stdout: () => string;
   readonly stderr: () => string;
   /** Resolves once standard output matches. */
   until(pattern: RegExp): Promise<RegExpExecArray>;
-  /** The exit code, or the signal that ended it. */
+  /** The exit code, or the signal that killed it. */
   readonly ended: Promise<number | string>;
 }
 
-/** With these variables and no others but the path. Killed at the end of the test if it is still there. */
+/** Starts the program with these variables and PATH only. Disposal kills it if it is still running. */
 function start(
   words: string,
   environment: Readonly<Record<string, string>> = {},
   flags: readonly string[] = [],
 ): Started {
-  const child = spawn(process.execPath, [...flags, main, ...words.split(' ').filter(Boolean)], {
+  const args = [...flags, main, ...words.split(' ').filter(Boolean)];
+  return startProcess(process.execPath, args, environment);
+}
+
+/** A detached process is killed together with its children. */
+function startProcess(
+  command: string,
+  args: readonly string[],
+  environment: Readonly<Record<string, string>>,
+  detached = false,
+): Started {
+  const child = spawn(command, args, {
+    cwd: root,
     env: { PATH: process.env['PATH'] ?? '', ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
+    detached,
   });
-  const said = { stdout: '', stderr: '' };
-  child.stdout.on('data', (chunk: Buffer) => (said.stdout += chunk.toString()));
-  child.stderr.on('data', (chunk: Buffer) => (said.stderr += chunk.toString()));
+  const output = { stdout: '', stderr: '' };
+  child.stdout.on('data', (chunk: Buffer) => (output.stdout += chunk.toString()));
+  child.stderr.on('data', (chunk: Buffer) => (output.stderr += chunk.toString()));
   const ended = once(child, 'close').then(([code, signal]) => (code ?? signal) as number | string);
   return {
     child,
-    stdout: () => said.stdout,
-    stderr: () => said.stderr,
+    stdout: () => output.stdout,
+    stderr: () => output.stderr,
     ended,
     async until(pattern) {
       for (;;) {
-        const match = pattern.exec(said.stdout);
+        const match = pattern.exec(output.stdout);
         if (match !== null) return match;
-        // oxlint-disable-next-line no-await-in-loop -- waits for what comes next
+        // oxlint-disable-next-line no-await-in-loop -- waits for the next chunk
         const end = await Promise.race([once(child.stdout, 'data'), ended]);
-        if (!Array.isArray(end) && !pattern.test(said.stdout)) {
-          throw new Error(`It ended with ${end}: ${said.stdout}${said.stderr}`);
+        if (!Array.isArray(end) && !pattern.test(output.stdout)) {
+          throw new Error(`It ended with ${end}: ${output.stdout}${output.stderr}`);
         }
       }
     },
     async [Symbol.asyncDispose]() {
-      child.kill('SIGKILL');
+      if (detached) killGroup(child);
+      else child.kill('SIGKILL');
       await ended;
     },
   };
 }
 
-/** What a shell would make of a line that starts with `curl`. */
+/** Kills the process and its children. */
+function killGroup({ pid }: ChildProcess): void {
+  try {
+    if (pid !== undefined) process.kill(-pid, 'SIGKILL');
+  } catch {
+    // All of them have ended.
+  }
+}
+
+/** Sends the request that this curl command would send. */
 async function runCurl(command: string): Promise<{ status: number; json: unknown }> {
   const words = [...command.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, bare]) => quoted ?? bare);
   const headers: [string, string][] = [];
@@ -88,14 +113,14 @@ describe('the demo', () => {
   });
   afterAll(() => rm(directory, { recursive: true, force: true }));
 
-  test('goes on when whoever reads its log has ended', async () => {
+  test('keeps running after the reader of its log has ended', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'numbers-gateway-demo-'));
     onTestFinished(() => rm(folder, { recursive: true, force: true }));
     await using demo = start('', { DATA_DIR: folder, PORT: '0' });
     await demo.until(/Ctrl-C/);
     demo.child.stderr?.destroy();
     const [curl = ''] = demo.stdout().match(/curl .*/g) ?? [];
-    // Each of them writes a line.
+    // Each request writes a log line.
     for (let time = 0; time < 3; time += 1) {
       // oxlint-disable-next-line no-await-in-loop -- one after the other
       expect((await runCurl(curl)).status).toBe(200);
@@ -104,7 +129,7 @@ describe('the demo', () => {
     expect(await demo.ended).toBe(0);
   });
 
-  test('prints keys and commands that work, keeps its folder to itself, ends with 0, and starts again with the same keys', async () => {
+  test('prints working keys and commands, locks its data directory, exits with 0, and keeps its keys across restarts', async () => {
     const environment = { DATA_DIR: directory, PORT: '0' };
     await using first = start('', environment);
     await first.until(/Ctrl-C/);
@@ -154,6 +179,26 @@ describe('the demo', () => {
   }, 60_000);
 });
 
+describe('npm start', () => {
+  test('passes SIGTERM on to the gateway and ends with its exit code', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'numbers-gateway-demo-'));
+    onTestFinished(() => rm(directory, { recursive: true, force: true }));
+    await using npm = startProcess('npm', ['start'], { DATA_DIR: directory, PORT: '0' }, true);
+    await npm.until(/Ctrl-C/);
+    npm.child.kill('SIGTERM');
+    expect(await npm.ended).toBe(0);
+    expect(npm.stderr()).toContain('"msg":"stopped"');
+  }, 60_000);
+
+  test('uses no shell syntax but exec', () => {
+    expect(startScript).toMatch(/^exec node( [\w./=-]+)+$/);
+  });
+
+  test('finds exec.cmd on Windows, whose shell has no exec', async () => {
+    expect(await readFile(join(root, 'exec.cmd'), 'utf8')).toMatch(/^@%\*\r?$/m);
+  });
+});
+
 function toKeys({ stdout }: Started): readonly string[] {
   return [...new Set(stdout().match(/ps_\w{49}/g))];
 }
@@ -165,15 +210,15 @@ describe('in production', () => {
   });
   afterAll(() => line[Symbol.asyncDispose]());
 
-  interface Held extends AsyncDisposable {
+  interface HeldServer extends AsyncDisposable {
     readonly url: string;
     readonly started: Started;
-    /** The answer to a request that Meta keeps waiting. */
-    readonly answer: Promise<Response>;
+    /** The response to a request that waits for Meta. */
+    readonly response: Promise<Response>;
     release(): void;
   }
 
-  async function serveHeldRequest(): Promise<Held> {
+  async function serveHeldRequest(): Promise<HeldServer> {
     const tenant = await line.addTenant();
     const { json: key } = await line.run<{ key: string }>(`key create --tenant ${tenant}`);
     const { json: number } = await line.run<{ id: string }>(
@@ -185,11 +230,11 @@ describe('in production', () => {
     const { url } = JSON.parse(text) as { url: string };
     const held = line.simulator.hold('990000000000');
     line.simulator.clearCalls();
-    const answer = fetch(`${url}/v1/numbers/${number.id}?refresh=1`, {
+    const response = fetch(`${url}/v1/numbers/${number.id}?refresh=1`, {
       headers: { 'x-api-key': key.key },
     });
-    // Whoever asks for it first is told; the others need not listen.
-    answer.catch(() => undefined);
+    // A rejection before the test awaits the response is not unhandled.
+    response.catch(() => undefined);
     while (line.simulator.calls.length === 0) {
       // oxlint-disable-next-line no-await-in-loop -- waits for the request to arrive at Meta
       await delay(10);
@@ -197,7 +242,7 @@ describe('in production', () => {
     return {
       url,
       started,
-      answer,
+      response,
       release: () => held.release(),
       async [Symbol.asyncDispose]() {
         held.release();
@@ -206,7 +251,7 @@ describe('in production', () => {
     };
   }
 
-  test('it prints its address and no secret, and SIGTERM lets what is under way finish', async () => {
+  test('prints its URL and no secret, and finishes requests in flight on SIGTERM', async () => {
     await using held = await serveHeldRequest();
     const { started } = held;
     started.child.kill('SIGTERM');
@@ -216,7 +261,7 @@ describe('in production', () => {
     }
     expect((await fetch(`${held.url}/readyz`)).status).toBe(503);
     held.release();
-    expect((await held.answer).status).toBe(200);
+    expect((await held.response).status).toBe(200);
     expect(await started.ended).toBe(0);
     expect(started.stdout()).toBe(`${JSON.stringify({ url: held.url })}\n`);
     const { ENCRYPTION_KEYS = '', API_KEY_PEPPER = '' } = line.environment;
@@ -225,7 +270,7 @@ describe('in production', () => {
     }
   });
 
-  test('SIGTERM ends it though PostgreSQL does not answer its farewell', async () => {
+  test('exits on SIGTERM when PostgreSQL does not respond to the Terminate message', async () => {
     await using proxy = await openFaultProxy(line.database.url);
     const database = Object.assign(new URL(line.database.url), { host: new URL(proxy.url).host });
     await using started = start('serve', { ...line.environment, DATABASE_URL: database.href });
@@ -238,7 +283,7 @@ describe('in production', () => {
     expect(await started.ended).toBe(0);
   });
 
-  test('a second signal ends it at once', async () => {
+  test('exits at once on a second signal', async () => {
     await using held = await serveHeldRequest();
     const { started } = held;
     started.child.kill('SIGINT');
@@ -248,17 +293,17 @@ describe('in production', () => {
     }
     started.child.kill('SIGINT');
     expect(await started.ended).toBe(130);
-    await expect(held.answer).rejects.toThrow('fetch failed');
+    await expect(held.response).rejects.toThrow('fetch failed');
   });
 
-  test('a port that is taken is told with what to do', async () => {
+  test('reports a port in use with how to fix it', async () => {
     const port = new URL(line.environment['META_GRAPH_URL'] ?? '').port;
     await using started = start('', { ...line.environment, PORT: port });
     expect(await started.ended).toBe(1);
-    expect(started.stderr()).toContain(`- PORT ${port} at HOST 127.0.0.1 is in use; stop`);
+    expect(started.stderr()).toContain(`- PORT ${port} at HOST 127.0.0.1 is already in use; stop`);
   });
 
-  test('a command ends by itself, with its answer in the pipe', async () => {
+  test('a command exits by itself after printing its result into a pipe', async () => {
     const environment = { ...line.environment, LOG_LEVEL: 'info' };
     await using started = start('tenant create --name Piped', environment);
     expect(await started.ended).toBe(0);
@@ -267,20 +312,20 @@ describe('in production', () => {
   });
 });
 
-test('configuration problems keep it from starting, all of them at once', async () => {
+test('does not start with an invalid configuration, and reports all problems together', async () => {
   await using started = start('', { DATABASE_URL: 'postgres://localhost/x', GRAPHIQL: 'maybe' });
   expect(await started.ended).toBe(1);
   expect(started.stdout()).toBe('');
   expect(started.stderr()).toMatch(/ENCRYPTION_KEYS.*\n.*API_KEY_PEPPER.*\n.*GRAPHIQL/);
 });
 
-test('wrong usage ends with 2', async () => {
+test('exits with 2 after wrong usage', async () => {
   await using started = start('tenant create');
   expect(await started.ended).toBe(2);
   expect(started.stderr()).toMatch(/^INVALID_REQUEST: required option '--name <name>'/);
 });
 
-test('an older Node is told which one is needed', async () => {
+test('refuses to run on an older Node, naming the required version', async () => {
   const pretend =
     'data:text/javascript,Object.defineProperty(process,"versions",{value:{...process.versions,node:"22.18.0"}})';
   await using started = start('--version', {}, ['--import', pretend]);

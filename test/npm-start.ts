@@ -1,30 +1,16 @@
-// Owns what `npm start` gives to Node before the program, for whoever starts the program as it runs in production.
+// How `npm start` runs Node, for tests and benches that start the program as in production.
 
-import { readFileSync } from 'node:fs';
+import manifest from '../package.json' with { type: 'json' };
 
-const { environment, args } = readStart();
+export const startScript = manifest.scripts.start;
 
-/** The sizes of its heap, for example. */
-export const startArgs = args;
+/** The arguments of Node before the program, such as its heap sizes; paths in them are absolute. */
+export const startArgs: readonly string[] = readStartArgs();
 
-/** What is told by variables: to the C library, which reads nothing else, and to Node before it looks at the program. */
-export const startEnvironment = environment;
-
-function readStart(): {
-  readonly environment: Readonly<Record<string, string>>;
-  readonly args: readonly string[];
-} {
-  const text = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
-  const { start } = (JSON.parse(text) as { scripts: { start: string } }).scripts;
-  const [, variables, flags] =
-    /^exec env((?: \w+=\S+)*) node((?: -\S+)*) src\/main\.ts serve$/.exec(start) ?? [];
-  if (variables === undefined || flags === undefined) {
-    throw new Error(`It cannot be told how Node is started by: ${start}`);
-  }
-  const pairs = toWords(variables).map((word) => word.split('=', 2));
-  return { environment: Object.fromEntries(pairs), args: toWords(flags) };
-}
-
-function toWords(text: string): readonly string[] {
-  return text.split(' ').filter((word) => word !== '');
+function readStartArgs(): readonly string[] {
+  const [, args] = /^exec node (.*) src\/main\.ts serve$/.exec(startScript) ?? [];
+  if (args === undefined) throw new Error(`Cannot find the arguments of Node in: ${startScript}`);
+  return args
+    .split(' ')
+    .map((arg) => (arg.startsWith('./') ? new URL(`../${arg}`, import.meta.url).href : arg));
 }

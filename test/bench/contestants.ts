@@ -13,7 +13,7 @@ import {
   toRequest,
 } from './shapes.ts';
 import { startProcess, type StartedProcess } from './started-process.ts';
-import { startArgs, startEnvironment } from '../npm-start.ts';
+import { startArgs } from '../npm-start.ts';
 
 /** As shipped: verified keys and responses are cached until the change feed reports a change. */
 export const gatewayName = 'this gateway';
@@ -54,7 +54,6 @@ export async function startGateway(
     args: ['serve', '--json'],
     nodeArgs: startArgs,
     environment: {
-      ...startEnvironment,
       DATABASE_URL: url,
       ENCRYPTION_KEYS: encryptionKeys,
       API_KEY_PEPPER: pepper,

@@ -12,7 +12,7 @@ import { openDatabase } from '../../src/database/database.ts';
 import { createGateway } from '../../src/gateway.ts';
 import { createSimulator, type Simulator } from '../../src/simulator/simulator.ts';
 import { toHealthyPhone } from '../harness.ts';
-import { startArgs, startEnvironment } from '../npm-start.ts';
+import { startArgs } from '../npm-start.ts';
 import { openRestartablePostgres, type RestartablePostgres } from './restartable-postgres.ts';
 
 export interface StagedTenant {
@@ -143,7 +143,7 @@ async function addTenants(
 async function startGateway(environment: Readonly<Record<string, string>>): Promise<StagedGateway> {
   const args = [...startArgs, '--expose-gc', '--import', observer, main, 'serve'];
   const child = spawn(process.execPath, args, {
-    env: { PATH: process.env['PATH'], ...startEnvironment, ...environment },
+    env: { PATH: process.env['PATH'], ...environment },
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
   });
   const exit = once(child, 'exit');

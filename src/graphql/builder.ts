@@ -1,5 +1,4 @@
-// Owns the schema builder: what a resolver is given, the scalars, and how one of our word lists becomes an enum. It knows
-// no type of the domain.
+// Creates the schema builder, with the context of resolvers, the scalars, and a function for enums.
 
 import SchemaBuilder from '@pothos/core';
 import DataloaderPlugin from '@pothos/plugin-dataloader';
@@ -7,19 +6,16 @@ import type { Access } from '../access/access.ts';
 import type { HttpRequest } from '../http/message.ts';
 import type { Numbers } from '../numbers/numbers.ts';
 
-/** One for each request: DataLoaders are kept by it, so that what one request asks for travels together. */
+/** A new object for each request. It identifies the request's DataLoaders, so all `number` fields of a request are one batch. */
 export interface GraphQLContext {
   readonly access: Access;
   readonly numbers: Numbers;
-  /** Its signal is aborted when the caller has gone. */
+  /** Its signal is aborted when the caller has disconnected. */
   readonly request: Pick<HttpRequest, 'headers' | 'signal'>;
-  /**
-   * The tenant's numbers, once they were asked for. Not in a WeakMap by the context: what that holds outlives the young
-   * generation.
-   */
-  list: ReturnType<Numbers['list']> | null;
-  /** How many fields ask for them. */
-  lists: number;
+  /** The list that all `numbers` fields of the operation share; null until the first one is resolved. */
+  sharedList: ReturnType<Numbers['list']> | null;
+  /** How many `numbers` fields have been resolved. */
+  listFields: number;
 }
 
 interface BuilderTypes {
@@ -40,13 +36,14 @@ export const builder = new SchemaBuilder<BuilderTypes>({
 const isoLength = new Date(0).toISOString().length;
 
 builder.scalarType('DateTime', {
-  description: 'A moment in UTC, ISO 8601 with milliseconds, for example 2026-06-30T09:18:33.000Z.',
+  description:
+    'Date and time in UTC, in ISO 8601 with milliseconds, for example 2026-06-30T09:18:33.000Z.',
   specifiedByURL: 'https://scalars.graphql.org/andimarek/date-time.html',
-  // Nearly all are in the one form of this length already, and need not be taken apart and put together again.
+  // A value of this length is in this format already.
   serialize: (value) => (value.length === isoLength ? value : new Date(value).toISOString()),
 });
 
-/** An enum whose values and their descriptions are the entries of `words`, in their order. */
+/** Creates an enum. `words` has the description of each value, in the order of the values. */
 export function createEnum<Word extends string>(
   name: string,
   description: string,
@@ -56,7 +53,7 @@ export function createEnum<Word extends string>(
     value,
     { value, description: meaning },
   ]);
-  // The keys of the entries are those of `words`.
+  // The entries have the keys of `words`.
   const values = Object.fromEntries(entries) as Record<Word, { value: Word; description: string }>;
   return builder.enumType(name, { description, values });
 }

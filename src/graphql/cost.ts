@@ -1,134 +1,109 @@
-// Owns the price of an operation: what it asks for, with its variables and arguments, in the points of allowance.ts.
+// Computes the price of an operation, in the points of access/rate-limit.ts.
 
 import {
-  type ArgumentNode,
   type ExecutionResult,
   type FieldNode,
   getArgumentValues,
-  type OperationDefinitionNode,
   type ValidatedExecutionArgs,
-  visit,
 } from 'graphql';
 import { prices } from '../access/rate-limit.ts';
 import { metaBlocks } from '../numbers/meta.ts';
-import { listSelectedBlocks, listSubfields } from './selection.ts';
+import { collectFields, listSelectedBlocks } from './selection.ts';
 
 export interface Price {
-  /** What the operation may cost at most, retries upstream aside; the request's own point is part of it. */
+  /**
+   * What the operation may cost, without retries upstream; the request's own point is included. Lists count with the size
+   * that the tenant's list had last.
+   */
   readonly requested: number;
-  /** One of few names for what is asked, for metrics: never a word of the caller's. */
+  /** As `requested`, with the same price for every list, so that it depends on the operation alone. */
+  readonly nominal: number;
+  /** What was asked for, for metrics: one of few names, never the caller's words. */
   readonly operation: string;
-  /** What it has cost. */
+  /** What the operation has cost. */
   toActual(result: ExecutionResult, upstreamCalls: number): number;
 }
 
-type Validated = Pick<
+type PricedOperation = Pick<
   ValidatedExecutionArgs,
   'schema' | 'operation' | 'fragmentDefinitions' | 'variableValues'
 >;
 
-/** The price of each field at the root, fragments put in and skipped ones left out. */
-export function toPrice(validated: Validated): Price {
-  const { operation } = validated;
-  const price = known.get(operation);
-  if (price !== undefined) return price ?? computePrice(validated);
-  const first = computePrice(validated);
-  known.set(operation, isFixed(validated) ? first : null);
-  return first;
-}
-
-// Null for those whose price differs with their variables.
-const known = new WeakMap<OperationDefinitionNode, Price | null>();
-
-/** Whether no variable decides what it costs: they say which number is meant, and nothing is read live. */
-function isFixed({ operation, fragmentDefinitions }: Validated): boolean {
-  if (!operation.variableDefinitions?.length) return true;
-  let fixed = true;
-  const places = {
-    VariableDefinition: () => false as const,
-    Argument({ name }: ArgumentNode) {
-      if (name.value === 'refresh') fixed = false;
-      return name.value === 'id' ? (false as const) : undefined;
-    },
-    Variable: () => void (fixed = false),
-  };
-  for (const node of [operation, ...Object.values(fragmentDefinitions)]) visit(node, places);
-  return fixed;
-}
-
-function computePrice(validated: Validated): Price {
-  const { operation, fragmentDefinitions: fragments, variableValues } = validated;
-  const parts = listSubfields([operation], { fragments, variableValues }).map((field) =>
-    toPart(field, validated),
-  );
-  return sumUp(parts);
-}
-
-// By itself, so that a price, which is kept as long as its document, sees the parts and not the request.
-function sumUp(parts: readonly Part[]): Price {
-  const sum = (toPoints: (part: Part) => number) =>
-    parts.reduce<number>((points, part) => points + toPoints(part), prices.request);
+/** `listSize` is how many numbers the tenant's list had last; null when unknown. */
+export function toPrice(priced: PricedOperation, listSize: number | null): Price {
+  const { operation, fragmentDefinitions: fragments, variableValues } = priced;
+  const fields = collectFields([operation.selectionSet], { fragments, variableValues });
+  const parts = fields.map((field) => toPart(field, priced, listSize));
+  const sumOf = (member: 'requested' | 'nominal' | 'fixed') =>
+    parts.reduce<number>((points, part) => points + part[member], prices.request);
   return {
-    requested: sum((part) => part.requested),
-    operation: toOperation(parts),
+    requested: Math.ceil(sumOf('requested')),
+    nominal: sumOf('nominal'),
+    operation: toOperationName(parts),
     toActual: ({ data }, upstreamCalls) =>
-      Math.ceil(sum((part) => part.fixed) + toListed(data) + upstreamCalls * prices.read),
+      Math.ceil(sumOf('fixed') + toListedPoints(data) + upstreamCalls * prices.read),
   };
 }
 
 interface Part {
   readonly name: string;
   readonly requested: number;
-  /** The part of it that is spent whatever comes back. */
+  readonly nominal: number;
+  /** The part of the price that does not depend on the result. */
   readonly fixed: number;
 }
 
-function toPart(field: FieldNode, validated: Validated): Part {
+function toPart(field: FieldNode, priced: PricedOperation, listSize: number | null): Part {
   switch (field.name.value) {
     case 'number': {
-      const blocks = countBlocks(field, validated);
-      const { number: fixed } = prices;
-      const name = blocks > 0 ? 'number live' : 'number';
-      return { name, requested: fixed + blocks * prices.read, fixed };
+      const blocks = countLiveBlocks(field, priced);
+      const points = prices.number + blocks * prices.read;
+      return {
+        ...toFixedPart(blocks > 0 ? 'number live' : 'number', points),
+        fixed: prices.number,
+      };
     }
-    case 'numbers':
-      return { name: 'numbers', requested: prices.list, fixed: prices.number };
+    case 'numbers': {
+      const requested =
+        listSize === null ? prices.list : prices.number + listSize * prices.listedNumber;
+      return { name: 'numbers', requested, nominal: prices.list, fixed: prices.number };
+    }
     case '__schema':
     case '__type':
-      return {
-        name: 'introspection',
-        requested: prices.introspection,
-        fixed: prices.introspection,
-      };
+      return toFixedPart('introspection', prices.introspection);
     default:
-      return { name: 'typename', requested: 0, fixed: 0 };
+      return toFixedPart('typename', 0);
   }
 }
 
-/** The blocks that are read live for it. */
-function countBlocks(
+function toFixedPart(name: string, points: number): Part {
+  return { name, requested: points, nominal: points, fixed: points };
+}
+
+/** How many blocks of Meta are read live for the field. */
+function countLiveBlocks(
   field: FieldNode,
-  { schema, fragmentDefinitions: fragments, variableValues }: Validated,
+  { schema, fragmentDefinitions: fragments, variableValues }: PricedOperation,
 ): number {
-  // Validation has found it.
+  // Validation has found the field.
   const definition = schema.getQueryType()!.getFields()[field.name.value]!;
   try {
     const { refresh } = getArgumentValues(definition, field, variableValues);
     if (refresh !== true) return 0;
   } catch {
-    // Execution says what is wrong with the arguments, and reads nothing.
+    // Execution reports what is wrong with the arguments, and reads nothing.
     return 0;
   }
-  const selected = listSelectedBlocks({ fieldNodes: [field], fragments, variableValues });
+  const selected = listSelectedBlocks([field], { fragments, variableValues });
   return selected.length === 0 ? Object.keys(metaBlocks).length : selected.length;
 }
 
-function toListed(data: ExecutionResult['data']): number {
+function toListedPoints(data: ExecutionResult['data']): number {
   const lists = Object.values(data ?? {}).filter((value) => Array.isArray(value));
   return lists.reduce((points, list) => points + list.length * prices.listedNumber, 0);
 }
 
-function toOperation(parts: readonly Part[]): string {
+function toOperationName(parts: readonly Part[]): string {
   const names = new Set(parts.map(({ name }) => name));
   if (names.size > 1) names.delete('typename');
   const [name = 'nothing'] = names;

@@ -1,5 +1,4 @@
-// Owns the execution of a document within its price, its deadline and the patience of the caller, and what a caller is
-// told about variables.
+// Executes an operation within its price and its deadline, and until the caller disconnects.
 
 import {
   type ExecutionArgs,
@@ -14,132 +13,138 @@ import type { Admission } from '../access/rate-limit.ts';
 import { GatewayError } from '../errors.ts';
 import type { HttpRequest } from '../http/message.ts';
 import type { RequestContext } from '../http/request-context.ts';
+import type { GraphQLContext } from './builder.ts';
 import { type Price, toPrice } from './cost.ts';
 import { createPlanCache } from './plan-cache.ts';
 
-/** The part of the context that says who asks and what it has cost so far. */
-export interface ExecutionContext {
-  readonly request: Pick<HttpRequest, 'headers' | 'signal'>;
+/** The context of an operation. */
+export interface ExecutionContext extends GraphQLContext {
   readonly admission: Admission;
-  readonly asked: RequestContext;
+  readonly requestContext: RequestContext;
 }
 
-/** Milliseconds; a live reading, which is what takes longest, has a shorter one of its own. */
+/** A live read has a shorter deadline of its own. */
 const defaultDeadlineMs = 12_000;
-/** Nearly all are answered sooner, so that nobody has to look whether the caller is still there. */
+/** Nearly all operations end before, so only slower ones pay for watching the connection of the caller. */
 const unwatchedMs = 100;
 
-/** A request that has this header set to `1` or `true` is told in `extensions.cost` what it has cost. */
+/** The header that asks for the cost of the operation in `extensions.cost`; `1` or `true`. */
 const costHeader = 'x-include-cost';
 
 /**
- * As graphql-js, but it charges the tenant first, ends with UNAVAILABLE at the deadline and when the caller leaves, and
- * a variable with a wrong value is named without its value, which may be anything. Never rejects with what is ours.
+ * Returns an `execute` that charges the tenant first. It ends with UNAVAILABLE at the deadline, and rejects when the caller
+ * disconnects. Errors about variables name the variable and never repeat its value.
  */
 export function createExecute(
   maxCost: number,
   deadlineMs = defaultDeadlineMs,
 ): (args: ExecutionArgs) => Promise<ExecutionResult> {
-  const findCompiled = createPlanCache();
+  const findPlan = createPlanCache();
   return async (args) => {
     const context = args.contextValue as ExecutionContext;
-    const { admission, asked } = context;
-    const stop = createStop(context.request, deadlineMs);
+    const { admission, requestContext, numbers, access } = context;
+    const deadline = createDeadline(context.request, deadlineMs);
     try {
-      const validated = validateExecutionArgs({ ...args, abortSignal: stop.signal });
+      const validated = validateExecutionArgs({ ...args, abortSignal: deadline.signal });
       if (!('schema' in validated)) return { errors: validated.map(toRequestError) };
-      const price = toPrice(validated);
-      asked.operation = price.operation;
+      const price = toPrice(validated, numbers.estimateListSize(access.tenantId));
+      requestContext.operation = price.operation;
       assertAffordable(price, maxCost);
-      await admission.charge(price.requested - 1);
-      const execute = findCompiled(validated) ?? executeRootSelectionSet;
+      const requested = limitToWindow(price, admission);
+      await admission.charge(requested - 1);
+      const execute = findPlan(validated) ?? executeRootSelectionSet;
       const result = await execute(validated);
-      const actual = price.toActual(result, asked.meter.upstreamCalls);
-      admission.settle(price.requested - actual);
-      return isCostWanted(context.request) ? withCost(result, price, actual, context) : result;
+      const actual = price.toActual(result, requestContext.meter.upstreamCalls);
+      admission.settle(requested - actual);
+      if (!isCostRequested(context.request)) return result;
+      return addCost(result, { requested, actual }, context);
     } catch (error) {
-      const told = stop.isLate() ? toLate(error, deadlineMs) : error;
-      if (!(told instanceof GatewayError)) throw told;
-      return { errors: [new GraphQLError(told.message, { originalError: told })] };
+      const cause = deadline.isPassed() ? createTimeout(error, deadlineMs) : error;
+      if (!(cause instanceof GatewayError)) throw cause;
+      return { errors: [new GraphQLError(cause.message, { originalError: cause })] };
     } finally {
-      stop.forget();
+      deadline.cancel();
     }
   };
 }
 
-function assertAffordable({ requested }: Price, limit: number): void {
-  if (requested <= limit) return;
-  const message = `The operation may cost ${requested} points, and the limit is ${limit}; ask for fewer numbers at once.`;
-  const details = { subject: 'points', count: requested, limit };
+/** The limit concerns the operation, so it does not depend on how many numbers the tenant has. */
+function assertAffordable({ nominal }: Price, limit: number): void {
+  if (nominal <= limit) return;
+  const message = `The operation may cost ${nominal} points, and the limit is ${limit}; request fewer numbers at once.`;
+  const details = { subject: 'points', count: nominal, limit };
   throw new GatewayError('QUERY_TOO_COMPLEX', message, { details });
 }
 
-/** Whether the answer says what it has cost, and so belongs to this request alone. */
-export function isCostWanted({ headers }: Pick<HttpRequest, 'headers'>): boolean {
+/** A list that costs more than the tenant may spend in a window is charged the whole window, or it could never be read. */
+function limitToWindow({ requested, nominal }: Price, { standing }: Admission): number {
+  return standing === null ? requested : Math.min(requested, Math.max(nominal, standing.limit));
+}
+
+/** Whether the response contains the cost, and so belongs to this request alone. */
+export function isCostRequested({ headers }: Pick<HttpRequest, 'headers'>): boolean {
   return ['1', 'true'].includes(headers.get(costHeader) ?? '');
 }
 
-function withCost(
+function addCost(
   result: ExecutionResult,
-  { requested }: Price,
-  actual: number,
-  {
-    asked: {
-      meter: { upstreamCalls },
-    },
-    admission: { standing },
-  }: ExecutionContext,
+  points: { readonly requested: number; readonly actual: number },
+  { requestContext: { meter }, admission: { standing } }: ExecutionContext,
 ): ExecutionResult {
+  const { upstreamCalls } = meter;
   const { limit = null, remaining = null, resetAt = null } = standing ?? {};
-  const cost = { requested, actual, upstreamCalls, limit, remaining, resetAt };
+  const cost = { ...points, upstreamCalls, limit, remaining, resetAt };
   return { ...result, extensions: { ...result.extensions, cost } };
 }
 
-interface Stop {
+interface Deadline {
+  /** Aborted at the deadline, or when the caller has disconnected. */
   readonly signal: AbortSignal;
-  isLate(): boolean;
-  forget(): void;
+  isPassed(): boolean;
+  cancel(): void;
 }
 
-// Signals of node that time out or join others are kept until they fire, which is long after the answer.
-function createStop(request: ExecutionContext['request'], deadlineMs: number): Stop {
+// AbortSignal.timeout and AbortSignal.any stay in memory until they fire, long after the response.
+function createDeadline(request: ExecutionContext['request'], deadlineMs: number): Deadline {
   const controller = new AbortController();
-  let [late, left]: [boolean, AbortSignal | null] = [false, null];
+  let isPassed = false;
+  let caller: AbortSignal | null = null;
+  const abort = () => controller.abort(caller?.reason);
   const end = () => {
-    late = true;
+    isPassed = true;
     controller.abort(new Error('The deadline has passed.'));
   };
-  const leave = () => controller.abort(left?.reason);
-  const watch = () => {
-    // It is made when it is first looked at.
-    left = request.signal;
-    if (left.aborted) return leave();
-    left.addEventListener('abort', leave, { once: true });
+  const watchCaller = () => {
+    // The request creates its signal when it is first read.
+    caller = request.signal;
+    if (caller.aborted) return abort();
+    caller.addEventListener('abort', abort, { once: true });
     timer = setTimeout(end, deadlineMs - firstMs);
   };
   const firstMs = Math.min(unwatchedMs, deadlineMs);
-  let timer = setTimeout(watch, firstMs);
+  let timer = setTimeout(watchCaller, firstMs);
   return {
     signal: controller.signal,
-    isLate: () => late,
-    forget() {
+    isPassed: () => isPassed,
+    cancel() {
       clearTimeout(timer);
-      left?.removeEventListener('abort', leave);
+      caller?.removeEventListener('abort', abort);
     },
   };
 }
 
-function toLate(cause: unknown, deadlineMs: number): GatewayError {
+function createTimeout(cause: unknown, deadlineMs: number): GatewayError {
   const message = `The operation took longer than ${deadlineMs / 1_000} seconds.`;
   return new GatewayError('UNAVAILABLE', message, { retryAfterSeconds: 1, cause });
 }
 
-function toRequestError(error: GraphQLError, at: number): GraphQLError {
+/** The error of a request whose operation name or variables are wrong. It never repeats a value. */
+export function toRequestError(error: GraphQLError, at: number): GraphQLError {
   const node = error.nodes?.[0];
-  // Beyond fifty of them graphql-js stops, and says so.
-  if (node === undefined && at > 0) return new GraphQLError('More variables need other values.');
+  // After fifty errors graphql-js stops, and adds one without a node.
+  if (node === undefined && at > 0) return new GraphQLError('More variables have wrong values.');
   if (node?.kind !== Kind.VARIABLE_DEFINITION) {
-    return new GraphQLError('operationName does not name one of the operations of the document.');
+    return new GraphQLError('operationName must name one of the operations of the document.');
   }
   const { variable, type } = node;
   const message = `Variable $${variable.name.value} needs a value of type ${print(type)}.`;

@@ -1,352 +1,379 @@
-// Owns the execution of a plan. It gives what graphql-js gives, member by member and error by error, and
-// test/graphql/executor.test.ts holds it to that; it is faster because what can be known of a field was found out once. Nothing
-// is evaluated: graphql-jit writes the values of a document into code that it runs, and some of them break out of it.
+// Executes a planned query: root resolvers are called and awaited, and the plain data they return is copied in one pass.
 
 import {
-  AbortedGraphQLExecutionError,
   defaultFieldResolver,
+  executeRootSelectionSet,
   type ExecutionResult,
+  type FieldNode,
   getArgumentValues,
+  GraphQLBoolean,
   GraphQLError,
+  type GraphQLField,
   type GraphQLFieldResolver,
+  GraphQLID,
   type GraphQLLeafType,
-  type GraphQLList,
+  type GraphQLObjectType,
   type GraphQLOutputType,
   type GraphQLResolveInfo,
-  type GraphQLResolveInfoHelpers,
+  type GraphQLSchema,
+  GraphQLString,
   isLeafType,
   isListType,
   isNonNullType,
-  locatedError,
-  responsePathAsArray,
+  isObjectType,
+  OperationTypeNode,
+  type SelectionSetNode,
   TypeNameMetaFieldDef,
   type ValidatedExecutionArgs,
+  visit,
 } from 'graphql';
-import type { Plan, PlannedField } from './plan.ts';
-import { abandon, isIterable, isPromiseLike } from './promises.ts';
-import { compileStraight } from './straight.ts';
+import type { MaybePromise } from '../maybe-promise.ts';
+import { collectFields, selectionSetsOf } from './selection.ts';
 
-export type ExecuteOperation = (
-  validated: ValidatedExecutionArgs,
-) => ExecutionResult | Promise<ExecutionResult>;
+export type ExecuteOperation = (validated: ValidatedExecutionArgs) => MaybePromise<ExecutionResult>;
+
+export interface Plan {
+  /**
+   * Gives the result that graphql-js gives, for every set of variables with the same values in `@skip` and `@include`.
+   * The order of errors may differ. Rejects with the reason of an aborted signal; no resolver is called from then on.
+   */
+  readonly execute: ExecuteOperation;
+  /** How many fields the operation selects in total. */
+  readonly size: number;
+}
+
+/** A larger plan would take more memory than it is worth. */
+const maxSize = 1_000;
 
 /**
- * Executes the operation of this plan, with any variables under which the plan would be the same. As in graphql-js, an
- * aborted signal ends it with AbortedGraphQLExecutionError, and no resolver is called from then on. Resolvers may give
- * values, promises and iterables; of asynchronous iterables it knows nothing.
+ * Null for an operation that graphql-js has to execute: one that is no query, selects more than 1,000 fields, selects
+ * interfaces or unions, or needs arguments, context or info below the root.
  */
-export function compile({ fields }: Plan): ExecuteOperation {
-  const executeFields = compileFields(fields, compileRootType);
-  return (validated) => {
-    const { rootValue, externalAbortSignal: signal } = validated;
-    signal?.throwIfAborted();
-    const run = {
-      validated,
-      getAbortSignal: () => signal,
-      errors: createErrors(),
-      hasEnded: false,
-    };
-    let data: unknown;
-    try {
-      data = executeFields(run, rootValue, undefined);
-    } catch (error) {
-      data = run.errors.addAtRoot(error);
-    }
-    if (data instanceof Promise) return settleRoot(run, data, signal);
-    run.hasEnded = true;
-    const result = toResult(run, data);
-    if (signal?.aborted) throw new AbortedGraphQLExecutionError(signal.reason, result);
-    return result;
-  };
+export function createPlan(validated: ValidatedExecutionArgs): Plan | null {
+  const { operation, schema } = validated;
+  const queryType = schema.getQueryType();
+  if (operation.operation !== OperationTypeNode.QUERY || !queryType) return null;
+  const planning: Planning = { validated, size: 0 };
+  try {
+    const fields = planFields(planning, queryType, [operation.selectionSet]);
+    const isAlone = fields.length === 1;
+    const roots = fields.map((field) => planRoot(planning, queryType, field, isAlone));
+    return { execute: createExecute(queryType, roots), size: planning.size };
+  } catch (error) {
+    // graphql-js reports what is wrong with the operation.
+    if (error === unusual || error instanceof GraphQLError) return null;
+    throw error;
+  }
 }
 
-/** One execution. */
-interface Run {
+interface Planning {
   readonly validated: ValidatedExecutionArgs;
-  readonly getAbortSignal: GraphQLResolveInfo['getAbortSignal'];
-  readonly errors: Errors;
-  hasEnded: boolean;
+  size: number;
 }
 
-type Path = GraphQLResolveInfo['path'];
-type Read = (run: Run, source: unknown, path: Path) => unknown;
-/** Throws what is wrong with a value; gives a promise where something in it has to be waited for. */
-type Complete = (run: Run, value: unknown, path: Path) => unknown;
-/** Throws, now or later, when nothing can stand in the place of an error. */
-type ExecuteFields = (run: Run, source: unknown, path: Path | undefined) => unknown;
-
-function toResult({ errors: { list } }: Run, data: unknown): ExecutionResult {
-  const members = data as NonNullable<ExecutionResult['data']> | null;
-  return list.length > 0 ? { errors: list, data: members } : { data: members };
+/** The fields of one object in the result that have the same response name. */
+interface PlannedField {
+  readonly key: string;
+  readonly nodes: FieldNodes;
+  readonly definition: GraphQLField<unknown, unknown>;
 }
 
-function settleRoot(
-  run: Run,
-  data: Promise<unknown>,
-  signal: AbortSignal | undefined,
-): Promise<ExecutionResult> {
-  const arrive = (members: unknown) => toResult(run, members);
-  const lose = (error: unknown) => toResult(run, run.errors.addAtRoot(error));
-  return new Promise((resolve, reject) => {
-    const end = () => {
-      run.hasEnded = true;
-      signal?.removeEventListener('abort', stop);
-    };
-    const stop = () => {
-      end();
-      reject(new AbortedGraphQLExecutionError(signal?.reason, data.then(arrive, lose)));
-    };
-    signal?.addEventListener('abort', stop);
-    if (signal?.aborted) return stop();
-    const endWith = (toTold: (told: unknown) => ExecutionResult) => (told: unknown) => {
-      if (run.hasEnded) return;
-      end();
-      resolve(toTold(told));
-    };
-    data.then(endWith(arrive), endWith(lose));
+type FieldNodes = readonly [FieldNode, ...FieldNode[]];
+type Resolve = GraphQLFieldResolver<unknown, unknown>;
+
+interface RootField extends PlannedField {
+  readonly parentType: GraphQLObjectType;
+  readonly resolve: Resolve;
+  /** Null when variables occur in them, so that they are computed for each execution. */
+  readonly fixedArguments: Readonly<Record<string, unknown>> | null;
+  readonly complete: Complete;
+}
+
+/** Turns what a resolver returned into its part of the result. Throws when graphql-js has to do it instead. */
+type Complete = (value: unknown) => unknown;
+
+/** Extensions of a root field whose resolver batches with those of other root fields. */
+export interface RootFieldExtensions {
+  /** Returns the same as the field's resolver, for an operation that selects no other root field. */
+  readonly resolveAlone?: Resolve;
+}
+
+function planFields(
+  planning: Planning,
+  parentType: GraphQLObjectType,
+  sets: readonly SelectionSetNode[],
+): readonly PlannedField[] {
+  const { schema, fragmentDefinitions: fragments, variableValues } = planning.validated;
+  const fields = collectFields(sets, { fragments, variableValues });
+  const byKey = Map.groupBy(fields, ({ alias, name }) => (alias ?? name).value);
+  return [...byKey].map(([key, grouped]) => {
+    // A group has at least one member.
+    const nodes = grouped as unknown as FieldNodes;
+    const definition = schema.getField(parentType, nodes[0].name.value);
+    planning.size += 1;
+    // In an object literal, the key __proto__ would set the prototype.
+    if (definition === undefined || planning.size > maxSize || key === '__proto__')
+      return bailOut();
+    return { key, nodes, definition };
   });
 }
 
-type CompileType = (field: PlannedField, type: GraphQLOutputType) => Complete;
+function planRoot(
+  planning: Planning,
+  parentType: GraphQLObjectType,
+  field: PlannedField,
+  isAlone: boolean,
+): RootField {
+  const { definition, nodes } = field;
+  const { resolveAlone } = definition.extensions as RootFieldExtensions;
+  return {
+    ...field,
+    parentType,
+    resolve: (isAlone ? resolveAlone : undefined) ?? definition.resolve ?? defaultFieldResolver,
+    fixedArguments: findFixedArguments(definition, nodes[0]),
+    complete: planValue(planning, definition.type, nodes),
+  };
+}
 
-function compileFields(fields: readonly PlannedField[], toComplete: CompileType): ExecuteFields {
-  const compiled = fields.map((field) => ({
-    key: field.key,
-    execute: compileField(field, toComplete),
-  }));
-  return (run, source, path) => {
-    const members: Members = {};
-    const awaited: string[] = [];
+function findFixedArguments(
+  definition: PlannedField['definition'],
+  node: FieldNode,
+): RootField['fixedArguments'] {
+  let isFixed = true;
+  for (const argument of node.arguments ?? []) {
+    visit(argument, { Variable: () => void (isFixed = false) });
+  }
+  return isFixed ? Object.freeze(getArgumentValues(definition, node)) : null;
+}
+
+function planValue(planning: Planning, type: GraphQLOutputType, nodes: FieldNodes): Complete {
+  if (!isNonNullType(type)) {
+    const complete = planPresentValue(planning, type, nodes);
+    return (value) => (value === null || value === undefined ? null : complete(value));
+  }
+  const complete = planPresentValue(planning, type.ofType, nodes);
+  return (value) => (value === null || value === undefined ? bailOut() : complete(value));
+}
+
+/** For values that are neither null nor undefined. */
+function planPresentValue(
+  planning: Planning,
+  type: GraphQLOutputType,
+  nodes: FieldNodes,
+): Complete {
+  if (isLeafType(type)) return planLeaf(type);
+  if (isListType(type)) return planList(planValue(planning, type.ofType, nodes));
+  if (isObjectType(type) && type.isTypeOf === undefined) return planObject(planning, type, nodes);
+  return bailOut();
+}
+
+/** Types whose values of this JavaScript type are already in their final form. */
+const finalForms = new Map<GraphQLLeafType, string>([
+  [GraphQLString, 'string'],
+  [GraphQLID, 'string'],
+  [GraphQLBoolean, 'boolean'],
+]);
+
+function planLeaf(type: GraphQLLeafType): Complete {
+  const finalForm = finalForms.get(type);
+  return (value) => {
+    if (typeof value === finalForm) return value;
+    if (typeof value === 'object' || typeof value === 'function') return bailOut(value);
+    return type.coerceOutputValue(value) ?? bailOut();
+  };
+}
+
+function planList(complete: Complete): Complete {
+  return (value) => {
+    if (!Array.isArray(value)) return bailOut(value);
+    const items: unknown[] = [];
     try {
-      for (const { key, execute } of compiled) {
-        const value = execute(run, source, path);
-        members[key] = value;
-        if (value instanceof Promise) awaited.push(key);
-      }
+      for (let at = 0; at < value.length; at += 1) items.push(complete(value[at]));
     } catch (error) {
-      abandon(awaited.map((key) => members[key]));
+      value.forEach(ignoreRejection);
       throw error;
     }
-    return awaited.length > 0 ? settleMembers(members, awaited) : members;
+    return items;
   };
 }
 
 type Members = Record<string, unknown>;
 
-async function settleMembers(members: Members, awaited: readonly string[]): Promise<Members> {
-  const values = await Promise.all(awaited.map((key) => members[key]));
-  for (const [at, key] of awaited.entries()) members[key] = values[at];
-  return members;
+interface Member {
+  readonly key: string;
+  /** Takes the object that has the member. */
+  readonly complete: Complete;
 }
 
-function compileField(field: PlannedField, toComplete: CompileType): ExecuteFields {
-  const { key, definition, parentType } = field;
-  const typename = parentType.name;
-  if (definition === TypeNameMetaFieldDef) return () => typename;
-  const read = compileRead(field);
-  const place = { field, type: definition.type, complete: toComplete(field, definition.type) };
-  return (run, source, prev) => {
-    const path: Path = { prev, key, typename };
-    try {
-      return settle(run, place, read(run, source, path), path);
-    } catch (error) {
-      return fail(run, place, error, path);
+function planObject(planning: Planning, type: GraphQLObjectType, nodes: FieldNodes): Complete {
+  const fields = planFields(planning, type, selectionSetsOf(nodes));
+  return completeObject(fields.map((field) => planMember(planning, type, field)));
+}
+
+// A function of its own, like createExecute, so that its closure does not keep the request in memory that was planned.
+function completeObject(members: readonly Member[]): Complete {
+  return (value) => {
+    if (!isPlainObject(value)) return bailOut(value);
+    const completed: Members = {};
+    for (const { key, complete } of members) completed[key] = complete(value);
+    return completed;
+  };
+}
+
+function isPlainObject(value: unknown): value is Members {
+  return typeof value === 'object' && !(value instanceof Error) && !isPromiseLike(value);
+}
+
+function isPromiseLike(value: unknown): value is PromiseLike<unknown> {
+  return typeof (value as Partial<PromiseLike<unknown>> | null)?.then === 'function';
+}
+
+function planMember(
+  planning: Planning,
+  { name: typename }: GraphQLObjectType,
+  { key, nodes, definition }: PlannedField,
+): Member {
+  if (definition === TypeNameMetaFieldDef) return { key, complete: () => typename };
+  const { name, type, args, resolve = defaultFieldResolver } = definition;
+  const complete = planValue(planning, type, nodes);
+  if (args.length > 0) return bailOut();
+  if (resolve === defaultFieldResolver) {
+    return { key, complete: (source) => complete((source as Members)[name]) };
+  }
+  // A resolver with one parameter uses its source alone.
+  if (resolve.length !== 1) return bailOut();
+  const read = resolve as (source: unknown) => unknown;
+  return { key, complete: (source) => complete(read(source)) };
+}
+
+const unusual = new Error('Left to graphql-js.');
+
+/** Leaves the operation to graphql-js, because of this value. */
+function bailOut(value?: unknown): never {
+  ignoreRejection(value);
+  throw unusual;
+}
+
+/** graphql-js may read another promise from the same field, and a rejection that nobody handles would end the process. */
+function ignoreRejection(value: unknown): void {
+  if (isPromiseLike(value)) value.then(undefined, () => undefined);
+}
+
+function createExecute(
+  queryType: GraphQLObjectType,
+  roots: readonly RootField[],
+): ExecuteOperation {
+  return (validated) => {
+    const { externalAbortSignal: signal } = validated;
+    signal?.throwIfAborted();
+    const values: unknown[] = [];
+    const executeByGraphQL = () =>
+      executeRootSelectionSet(replayRootValues(queryType, roots, values, validated));
+    let isWaiting = false;
+    for (const root of roots) {
+      const value = callResolver(root, validated);
+      values.push(value);
+      if (value instanceof Thrown) return executeByGraphQL();
+      if (isPromiseLike(value)) isWaiting = true;
     }
-  };
-}
-
-function compileRead(field: PlannedField): Read {
-  const { definition, nodes, resolve } = field;
-  const call = (resolver: GraphQLFieldResolver<unknown, unknown>): Read => {
-    return (run, source, path) => {
-      const { contextValue, variableValues, hideSuggestions } = run.validated;
-      const args =
-        field.fixedArguments ??
-        getArgumentValues(definition, nodes[0], variableValues, undefined, hideSuggestions);
-      return resolver(source, args, contextValue, toInfo(run, field, path));
+    const complete = (settled: readonly unknown[]) => {
+      const data: Members = {};
+      try {
+        for (const [at, root] of roots.entries()) data[root.key] = root.complete(settled[at]);
+      } catch {
+        return executeByGraphQL();
+      }
+      return { data };
     };
-  };
-  if (resolve !== undefined) return call(resolve);
-  const callDefault = call(defaultFieldResolver);
-  if (definition.args.length > 0) return callDefault;
-  return (run, source, path) => {
-    if (typeof source !== 'object' || source === null) return callDefault(run, source, path);
-    const property = (source as Readonly<Record<string, unknown>>)[definition.name];
-    return typeof property === 'function' ? callDefault(run, source, path) : property;
+    return isWaiting ? waitFor(values, signal).then(complete, executeByGraphQL) : complete(values);
   };
 }
 
-const asyncHelpers: GraphQLResolveInfoHelpers = {
-  promiseAll: (values) => Promise.all(values),
-  track: abandon,
-};
-const getAsyncHelpers = () => asyncHelpers;
+class Thrown {
+  readonly error: unknown;
+  constructor(error: unknown) {
+    this.error = error;
+  }
+}
 
-function toInfo(run: Run, field: PlannedField, path: Path): GraphQLResolveInfo {
-  const { schema, fragmentDefinitions, rootValue, operation, variableValues } = run.validated;
+function callResolver(root: RootField, validated: ValidatedExecutionArgs): unknown {
+  const { definition, nodes, resolve, fixedArguments } = root;
+  const { rootValue, contextValue, variableValues, hideSuggestions } = validated;
+  try {
+    const args =
+      fixedArguments ??
+      getArgumentValues(definition, nodes[0], variableValues, undefined, hideSuggestions);
+    return resolve(rootValue, args, contextValue, toResolveInfo(root, validated));
+  } catch (error) {
+    return new Thrown(error);
+  }
+}
+
+function toResolveInfo(
+  { key, nodes, definition, parentType }: RootField,
+  validated: ValidatedExecutionArgs,
+): GraphQLResolveInfo {
+  const { schema, fragmentDefinitions, rootValue, operation, variableValues } = validated;
   return {
-    fieldName: field.definition.name,
-    fieldNodes: field.nodes,
-    returnType: field.definition.type,
-    parentType: field.parentType,
-    path,
+    fieldName: definition.name,
+    fieldNodes: nodes,
+    returnType: definition.type,
+    parentType,
+    path: { prev: undefined, key, typename: parentType.name },
     schema,
     fragments: fragmentDefinitions,
     rootValue,
     operation,
     variableValues,
-    getAbortSignal: run.getAbortSignal,
-    getAsyncHelpers,
+    getAbortSignal: () => validated.externalAbortSignal,
+    getAsyncHelpers: () => asyncHelpers,
   };
 }
 
-/** A field, or an item of a list: what can have a null and an error of its own. */
-interface Place {
-  readonly field: PlannedField;
-  readonly type: GraphQLOutputType;
-  readonly complete: Complete;
-}
+const asyncHelpers: ReturnType<GraphQLResolveInfo['getAsyncHelpers']> = {
+  promiseAll: (values) => Promise.all(values),
+  track: () => undefined,
+};
 
-function settle(run: Run, place: Place, value: unknown, path: Path): unknown {
-  if (isPromiseLike(value)) return settleLater(run, place, value, path);
-  const completed = place.complete(run, value, path);
-  return completed instanceof Promise
-    ? completed.catch((error: unknown) => fail(run, place, error, path))
-    : completed;
-}
-
-async function settleLater(
-  run: Run,
-  place: Place,
-  value: PromiseLike<unknown>,
-  path: Path,
-): Promise<unknown> {
+async function waitFor(
+  values: readonly unknown[],
+  signal: AbortSignal | undefined,
+): Promise<readonly unknown[]> {
+  const aborted = Promise.withResolvers<never>();
+  const abort = () => aborted.reject(signal?.reason);
+  signal?.addEventListener('abort', abort);
   try {
-    const resolved = await value;
-    if (run.hasEnded) throw new Error('The execution has ended.');
-    const completed = place.complete(run, resolved, path);
-    return completed instanceof Promise ? await completed : completed;
-  } catch (error) {
-    return fail(run, place, error, path);
+    return await Promise.race([Promise.all(values), aborted.promise]);
+  } finally {
+    signal?.removeEventListener('abort', abort);
   }
 }
 
-/** Puts null in the place of what failed, or throws where null may not stand. */
-function fail(run: Run, { field, type }: Place, thrown: unknown, path: Path): null {
-  const error = locatedError(thrown, field.nodes, responsePathAsArray(path));
-  if (isNonNullType(type)) throw error;
-  run.errors.add(error, path);
-  return null;
-}
-
-/** The straight way for as long as it goes. */
-function compileRootType(field: PlannedField, type: GraphQLOutputType): Complete {
-  const complete = compileType(field, type);
-  const goStraight = compileStraight(field);
-  if (goStraight === null) return complete;
-  return (run, value, path) => {
-    try {
-      return goStraight(value);
-    } catch {
-      return complete(run, value, path);
-    }
+/** The same operation over a schema whose root resolvers return what they returned before, so none is called twice. */
+function replayRootValues(
+  queryType: GraphQLObjectType,
+  roots: readonly RootField[],
+  values: readonly unknown[],
+  validated: ValidatedExecutionArgs,
+): ValidatedExecutionArgs {
+  const { schema } = validated;
+  const known = new Map(values.map((value, at) => [roots[at]?.key, value]));
+  const replay = (resolve: Resolve): Resolve => {
+    return (source, args, context, info) => {
+      // It was not called if one before it has thrown.
+      if (!known.has(String(info.path.key))) return resolve(source, args, context, info);
+      const value = known.get(String(info.path.key));
+      if (value instanceof Thrown) throw value.error;
+      return value;
+    };
   };
-}
-
-function compileType(field: PlannedField, type: GraphQLOutputType): Complete {
-  if (!isNonNullType(type)) return compileNullable(field, type);
-  const complete = compileNullable(field, type.ofType);
-  const name = `${field.parentType.name}.${field.definition.name}`;
-  return (run, value, path) => {
-    const completed = complete(run, value, path);
-    if (completed !== null) return completed;
-    throw new Error(`Cannot return null for non-nullable field ${name}.`);
+  const getField: GraphQLSchema['getField'] = (type, name) => {
+    const definition = schema.getField(type, name);
+    if (type !== queryType || definition === undefined) return definition;
+    const resolve = replay(definition.resolve ?? defaultFieldResolver);
+    return Object.create(definition, { resolve: { value: resolve } }) as typeof definition;
   };
-}
-
-function compileNullable(field: PlannedField, type: GraphQLOutputType): Complete {
-  const complete = compileNamed(field, type);
-  return (run, value, path) => {
-    if (value instanceof Error) throw value;
-    return value === null || value === undefined ? null : complete(run, value, path);
-  };
-}
-
-function compileNamed(field: PlannedField, type: GraphQLOutputType): Complete {
-  if (isListType(type)) return compileList(field, type);
-  if (isLeafType(type)) return compileLeaf(type);
-  return compileFields(field.fields, compileType);
-}
-
-function compileLeaf(type: GraphQLLeafType): Complete {
-  return (_run, value) => {
-    const coerced = type.coerceOutputValue(value);
-    if (coerced !== null && coerced !== undefined) return coerced;
-    throw new Error(`${type.name} made nothing of a value.`);
-  };
-}
-
-function compileList(field: PlannedField, list: GraphQLList<GraphQLOutputType>): Complete {
-  const type = list.ofType;
-  const place = { field, type, complete: compileType(field, type) };
-  const name = `${field.parentType.name}.${field.definition.name}`;
-  return (run, value, path) => {
-    if (!isIterable(value)) {
-      throw new GraphQLError(`Expected Iterable, but did not find one for field "${name}".`);
-    }
-    const items = Array.isArray(value) ? value : [...value];
-    const completed: unknown[] = [];
-    let waits = false;
-    try {
-      for (let at = 0; at < items.length; at += 1) {
-        const item = completeItem(run, place, items[at], {
-          prev: path,
-          key: at,
-          typename: undefined,
-        });
-        completed.push(item);
-        if (item instanceof Promise) waits = true;
-      }
-    } catch (error) {
-      abandon([...completed, ...items]);
-      throw error;
-    }
-    return waits ? Promise.all(completed) : completed;
-  };
-}
-
-function completeItem(run: Run, place: Place, item: unknown, path: Path): unknown {
-  try {
-    return settle(run, place, item, path);
-  } catch (error) {
-    return fail(run, place, error, path);
-  }
-}
-
-interface Errors {
-  readonly list: readonly GraphQLError[];
-  /** Unless null stands already at the path or above it: what is below is not in the answer. */
-  add(error: GraphQLError, path: Path | undefined): void;
-  /** The data that is left, null. */
-  addAtRoot(thrown: unknown): null;
-}
-
-function createErrors(): Errors {
-  const list: GraphQLError[] = [];
-  const nulled = new Set<Path | undefined>();
-  const isNulled = (path: Path | undefined): boolean =>
-    nulled.has(path) || (path !== undefined && isNulled(path.prev));
-  const add = (error: GraphQLError, path: Path | undefined): void => {
-    if (isNulled(path)) return;
-    nulled.add(path);
-    list.push(error);
-  };
-  return {
-    list,
-    add,
-    addAtRoot(thrown) {
-      add(thrown instanceof GraphQLError ? thrown : locatedError(thrown, undefined), undefined);
-      return null;
-    },
-  };
+  // graphql-js finds each field that it executes with `getField`.
+  const replaying = Object.create(schema, { getField: { value: getField } }) as GraphQLSchema;
+  return { ...validated, schema: replaying };
 }

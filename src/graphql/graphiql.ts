@@ -1,14 +1,14 @@
-// Owns the GraphiQL page: its examples, its key, and the promise that it asks no other host for anything.
+// Serves the GraphiQL page with its examples. The page requests nothing from other hosts.
 
 import { createHash } from 'node:crypto';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import type { HttpRequest, HttpResponse } from '../http/message.ts';
 
-/** Stands where a key belongs until somebody puts one there. */
+/** The value of the header x-api-key in the page until somebody enters a key. */
 const placeholder = 'ps_your_token_here';
 
-/** A number of the demo; elsewhere it stands for one of the tenant's. */
+/** A number of the demo. Elsewhere the reader replaces it with one of the tenant's. */
 export const exampleId = 'wa_acme_sales';
 
 const list = `# Every number of the tenant, oldest first.
@@ -30,8 +30,8 @@ query List {
 }
 `;
 
-const detail = `# All about one number, as it was last read.
-# Its id stands in the variables below.
+const detail = `# One number, with the values that were stored when it was last read.
+# Its id is in the variables below.
 query Detail($id: ID!) {
   number(id: $id) {
     id
@@ -71,8 +71,8 @@ query Detail($id: ID!) {
 }
 `;
 
-const refresh = `# Asks Meta first, and only for what is selected here.
-# freshness says how that went.
+const refresh = `# Reads from Meta first, and only what is selected here.
+# freshness tells whether that succeeded.
 query LiveRefresh($id: ID!) {
   number(id: $id, refresh: true) {
     name
@@ -101,7 +101,7 @@ query LiveRefresh($id: ID!) {
 }
 `;
 
-const fleet = `# Which numbers may send, which may not, and why.
+const fleet = `# Which numbers can send messages, which cannot, and why.
 query FleetHealth {
   numbers {
     name
@@ -135,13 +135,17 @@ const favicon = `data:image/svg+xml,${encodeURIComponent(
     .replace('currentColor', '#2f7d5b'),
 )}`;
 
-/** The page is made when it is first asked for: it is large, and many processes never show it. */
+/** The page is built when it is first requested: it is large, and many processes never serve it. */
 export function createGraphiql(
   apiKey: string | null,
 ): (request: HttpRequest) => Promise<HttpResponse> {
   let page: Promise<Page> | undefined;
   return async (request) => {
-    page ??= createPage(apiKey);
+    page ??= createPage(apiKey).catch((error: unknown) => {
+      // The next request tries again.
+      page = undefined;
+      throw error;
+    });
     const { html, zipped, etag } = await page;
     const headers = { ...pageHeaders, etag };
     if (request.headers.get('if-none-match') === etag) {
@@ -157,7 +161,7 @@ export function createGraphiql(
   };
 }
 
-// Nobody needs a key to ask for it, so it is neither encoded nor copied each time, and goes out as fast as it is taken.
+// Requests without a key get the page too, so serving it must be cheap: the bytes are not copied, and follow the client's pace.
 function toBody(bytes: Uint8Array<ArrayBuffer>): ReadableStream<Uint8Array<ArrayBuffer>> {
   const size = 65_536;
   let sent = 0;
@@ -180,15 +184,15 @@ const pageHeaders = {
   'content-type': 'text/html; charset=utf-8',
   'cache-control': 'private, no-cache',
   vary: 'accept, accept-encoding',
-  // Everything is in the page itself.
+  // The page contains all of its scripts, styles and fonts.
   'content-security-policy':
     "default-src 'none'; script-src 'unsafe-inline' blob:; style-src 'unsafe-inline'; worker-src blob:; img-src data:; font-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
   'referrer-policy': 'no-referrer',
   'x-content-type-options': 'nosniff',
 };
 
-// Run in the page, where there is no key at first: the schema is loaded once one has worked, and the other tabs, where
-// the placeholder still stands, use it too. It is kept in memory alone.
+// Runs in a page without a key. The first key that works is used in the tabs that still have the placeholder, and reloads the
+// schema. It is kept in memory only.
 const keyScript = `(() => {
   const { fetch } = window;
   let key = null;
@@ -213,7 +217,7 @@ async function createPage(apiKey: string | null): Promise<Page> {
     logo,
     favicon,
     headers,
-    // A key stays in the page and goes with it.
+    // Keys must not be stored in the browser.
     shouldPersistHeaders: false,
     defaultEditorToolsVisibility: 'headers',
     defaultTabs: [

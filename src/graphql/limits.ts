@@ -1,5 +1,4 @@
-// Owns how large a document and its operations may be, so that none costs more than it is worth. All of it is decided
-// before validation, whose own work grows with the square of some of these counts, and none of it depends on who asks.
+// Limits the size of documents before they are validated, because the work of validation grows with the square of some counts.
 
 import {
   type DefinitionNode,
@@ -9,31 +8,30 @@ import {
   Kind,
   parse,
   type ParseOptions,
-  type SelectionNode,
-  type SelectionSetNode,
   type Source,
   visit,
 } from 'graphql';
+import { LRUCache } from 'lru-cache';
 import type { GraphQLLimits } from '../config.ts';
 import { GatewayError } from '../errors.ts';
-import { createMemory, type Memory } from './memory.ts';
+import { collectFields, selectionSetsOf, type SelectionScope } from './selection.ts';
 
-/** Far beyond what anybody writes by hand or generates; they only bound our own work and that of validation. */
-const bounds = {
+/** Limits that are not configurable: far beyond what people write or tools generate. */
+const fixedLimits = {
   definitions: 50,
   fragmentSpreads: 100,
   variables: 100,
   valueDepth: 20,
   inlineFragments: 100,
-  /** Fields that are written twice at one place, for which each pair is compared. */
+  /** Fields with a response name that their selection set has already; validation compares each pair of them. */
   repeatedFields: 60,
-  /** Fields after all fragments were put in their places. */
+  /** Fields of all operations and fragments, after fragments were replaced by their fields. */
   fields: 10_000,
-  /** The standard introspection query asks nine times for `ofType`. */
+  /** The standard introspection query selects `ofType` nine levels deep. */
   introspectionDepth: 16,
 } as const;
 
-/** Lists of types that lead from one type to the next, and so in circles. */
+/** Fields of introspection that list types; nesting them multiplies the result. */
 const introspectionLists: ReadonlySet<string> = new Set([
   'fields',
   'inputFields',
@@ -44,14 +42,14 @@ const introspectionLists: ReadonlySet<string> = new Set([
 export type ParseWithinLimits = (source: string | Source, options?: ParseOptions) => DocumentNode;
 
 /**
- * As graphql-js, with QUERY_TOO_COMPLEX for what is larger than the limits; a document that is too long is not read to
- * its end. Cycles of fragments and the like are left to validation, and cost no more than the limits here.
+ * Returns graphql-js's `parse` with limits: a document beyond one of them throws QUERY_TOO_COMPLEX. Invalid documents, such
+ * as those with cyclic fragments, are left to validation.
  */
 export function createParse(limits: GraphQLLimits): ParseWithinLimits {
   return (source, options) => {
     const document = parseWithinTokens(source, limits.tokens, options);
     assertSize(document, limits);
-    assertOperations(document, limits);
+    assertSelections(document, limits);
     return document;
   };
 }
@@ -64,31 +62,34 @@ function parseWithinTokens(
   try {
     return parse(source, { ...options, maxTokens });
   } catch (error) {
-    // A stack that was full of brackets; graphql-js reads them by recursion.
-    if (error instanceof RangeError) throw toTooDeep(error);
-    // Any other syntax error may repeat what the document says.
+    // The parser is recursive, so deep nesting overflows the stack.
+    if (error instanceof RangeError) {
+      throw createTooComplex('The document is nested too deeply to be parsed.', { cause: error });
+    }
+    // Other syntax errors may quote the document.
     if (!String(error).startsWith('Syntax Error: Document contains more than')) throw error;
-    const message = `The document has more than ${maxTokens} tokens.`;
-    throw new GatewayError('QUERY_TOO_COMPLEX', message, { cause: error });
+    throw createTooComplex(`The document has more than ${maxTokens} tokens.`, { cause: error });
   }
 }
 
-function toTooDeep(cause: RangeError): GatewayError {
-  const message = 'The document nests deeper than it can be read.';
-  return new GatewayError('QUERY_TOO_COMPLEX', message, { cause });
+function createTooComplex(
+  message: string,
+  options: ConstructorParameters<typeof GatewayError>[2],
+): GatewayError {
+  return new GatewayError('QUERY_TOO_COMPLEX', message, options);
 }
 
 function assertWithin(subject: string, count: number, limit: number): void {
   if (count <= limit) return;
   const message = `The document has ${subject}: ${count}, and the limit is ${limit}.`;
-  throw new GatewayError('QUERY_TOO_COMPLEX', message, { details: { subject, count, limit } });
+  throw createTooComplex(message, { details: { subject, count, limit } });
 }
 
-/** Counts what is written, used or not: validation looks at all of it. */
+/** Counts all that is written, used or not, because validation visits all of it. */
 function assertSize(document: DocumentNode, limits: GraphQLLimits): void {
-  const counts = { directives: 0, spreads: 0, inline: 0, variables: 0, depth: 0, deepest: 0 };
-  const value = {
-    enter: () => void (counts.deepest = Math.max(counts.deepest, (counts.depth += 1))),
+  const counts = { directives: 0, spreads: 0, inline: 0, variables: 0, depth: 0, maxDepth: 0 };
+  const nested = {
+    enter: () => void (counts.maxDepth = Math.max(counts.maxDepth, (counts.depth += 1))),
     leave: () => void (counts.depth -= 1),
   };
   visit(document, {
@@ -96,38 +97,38 @@ function assertSize(document: DocumentNode, limits: GraphQLLimits): void {
     FragmentSpread: () => void (counts.spreads += 1),
     InlineFragment: () => void (counts.inline += 1),
     VariableDefinition: () => void (counts.variables += 1),
-    ListValue: value,
-    ObjectValue: value,
-    ListType: value,
+    ListValue: nested,
+    ObjectValue: nested,
+    ListType: nested,
   });
   assertWithin('directives', counts.directives, limits.directives);
-  assertWithin('operations and fragments', document.definitions.length, bounds.definitions);
-  assertWithin('uses of fragments', counts.spreads, bounds.fragmentSpreads);
-  assertWithin('inline fragments', counts.inline, bounds.inlineFragments);
-  assertWithin('variables', counts.variables, bounds.variables);
-  assertWithin('values within values', counts.deepest, bounds.valueDepth);
+  assertWithin('operations and fragments', document.definitions.length, fixedLimits.definitions);
+  assertWithin('uses of fragments', counts.spreads, fixedLimits.fragmentSpreads);
+  assertWithin('inline fragments', counts.inline, fixedLimits.inlineFragments);
+  assertWithin('variables', counts.variables, fixedLimits.variables);
+  assertWithin('values within values', counts.maxDepth, fixedLimits.valueDepth);
 }
 
-/** Walks each operation as it would be executed; and each fragment, which validation looks at by itself too. */
-function assertOperations(document: DocumentNode, limits: GraphQLLimits): void {
-  const fragments = new Map(
-    document.definitions
-      .filter((definition) => definition.kind === Kind.FRAGMENT_DEFINITION)
-      .map((fragment) => [fragment.name.value, fragment]),
-  );
-  const budget = { fields: 0 };
+/** Checks each operation as it would be executed, and each fragment by itself, because validation visits both. */
+function assertSelections(document: DocumentNode, limits: GraphQLLimits): void {
+  const fragments: Record<string, FragmentDefinitionNode> = Object.create(null);
+  for (const definition of document.definitions) {
+    if (definition.kind === Kind.FRAGMENT_DEFINITION) fragments[definition.name.value] = definition;
+  }
+  const scope = { fragments };
+  const total = { fields: 0 };
   for (const definition of document.definitions) {
     const isOperation = definition.kind === Kind.OPERATION_DEFINITION;
     if (!isOperation && definition.kind !== Kind.FRAGMENT_DEFINITION) continue;
-    const walk: Walk = { limits, fragments, budget, counts: { aliases: 0, repeated: 0 } };
-    const fields = collectFields([definition.selectionSet], fragments);
+    const check: Check = { limits, scope, total, counts: { aliases: 0, repeated: 0 } };
+    const fields = collectFields([definition.selectionSet], scope);
     if (isOperation) assertWithin('fields at the root', fields.length, limits.rootFields);
     const introspectionDepth = isOnIntrospection(definition) ? 1 : 0;
-    walkFields(walk, fields, { depth: 1, introspectionDepth, lists: 0 });
+    assertFields(check, fields, { depth: 1, introspectionDepth, lists: 0 });
   }
 }
 
-// A fragment by itself does not say how deep it is used, only in what.
+// A fragment by itself says which type it is for, but not how deep it is used.
 function isOnIntrospection(definition: DefinitionNode): boolean {
   return (
     definition.kind === Kind.FRAGMENT_DEFINITION &&
@@ -135,84 +136,66 @@ function isOnIntrospection(definition: DefinitionNode): boolean {
   );
 }
 
-interface Walk {
+interface Check {
   readonly limits: GraphQLLimits;
-  readonly fragments: ReadonlyMap<string, FragmentDefinitionNode>;
+  readonly scope: SelectionScope;
   /** Of the whole document. */
-  readonly budget: { fields: number };
+  readonly total: { fields: number };
+  /** Of this operation or fragment. */
   readonly counts: { aliases: number; repeated: number };
 }
 
-interface Place {
+interface Level {
   readonly depth: number;
-  /** Fields within `__schema` or `__type`; 0 outside. */
+  /** The depth below `__schema` or `__type`; 0 outside of them. */
   readonly introspectionDepth: number;
-  /** How many of them list types. */
+  /** How many of the fields above are lists of types. */
   readonly lists: number;
 }
 
-function walkFields(walk: Walk, fields: readonly FieldNode[], place: Place): void {
-  const { limits, counts, budget, fragments } = walk;
-  budget.fields += fields.length;
+function assertFields(check: Check, fields: readonly FieldNode[], level: Level): void {
+  const { limits, counts, total, scope } = check;
+  total.fields += fields.length;
   counts.aliases += fields.filter((field) => field.alias !== undefined).length;
-  const byName = Map.groupBy(fields, ({ alias, name }) => (alias ?? name).value);
-  counts.repeated += fields.length - byName.size;
+  const byKey = Map.groupBy(fields, ({ alias, name }) => (alias ?? name).value);
+  counts.repeated += fields.length - byKey.size;
   assertWithin('aliases', counts.aliases, limits.aliases);
-  assertWithin('repeated fields', counts.repeated, bounds.repeatedFields);
-  assertWithin('fields', budget.fields, bounds.fields);
-  if (place.introspectionDepth === 0) assertWithin('levels', place.depth, limits.depth);
-  for (const ofName of byName.values()) {
-    const sets = ofName.flatMap(({ selectionSet }) => selectionSet ?? []);
+  assertWithin('repeated fields', counts.repeated, fixedLimits.repeatedFields);
+  assertWithin('fields', total.fields, fixedLimits.fields);
+  if (level.introspectionDepth === 0) assertWithin('levels', level.depth, limits.depth);
+  for (const sameKey of byKey.values()) {
+    const sets = selectionSetsOf(sameKey);
     if (sets.length === 0) continue;
-    const below = ofName.map((field) => toPlace(field, place));
-    const deepest = below.reduce((a, b) => (b.lists > a.lists ? b : a));
-    walkFields(walk, collectFields(sets, fragments), deepest);
+    const levels = sameKey.map((field) => toLevelBelow(field, level));
+    const strictest = levels.reduce((a, b) => (b.lists > a.lists ? b : a));
+    assertFields(check, collectFields(sets, scope), strictest);
   }
 }
 
-function toPlace({ name: { value: name } }: FieldNode, place: Place): Place {
-  const isInside = place.introspectionDepth > 0 || name === '__schema' || name === '__type';
-  const introspectionDepth = isInside ? place.introspectionDepth + 1 : 0;
-  const lists = place.lists + (isInside && introspectionLists.has(name) ? 1 : 0);
-  assertWithin('levels of introspection', introspectionDepth, bounds.introspectionDepth);
+function toLevelBelow({ name: { value: name } }: FieldNode, level: Level): Level {
+  const isInside = level.introspectionDepth > 0 || name === '__schema' || name === '__type';
+  const introspectionDepth = isInside ? level.introspectionDepth + 1 : 0;
+  const lists = level.lists + (isInside && introspectionLists.has(name) ? 1 : 0);
+  assertWithin('levels of introspection', introspectionDepth, fixedLimits.introspectionDepth);
   assertWithin('lists of types within lists of types', lists, 1);
-  return { depth: place.depth + 1, introspectionDepth, lists };
+  return { depth: level.depth + 1, introspectionDepth, lists };
 }
 
-/** The fields of these selection sets with fragments put in, each fragment once, as execution does it. */
-function collectFields(
-  sets: readonly SelectionSetNode[],
-  fragments: ReadonlyMap<string, FragmentDefinitionNode>,
-): readonly FieldNode[] {
-  const seen = new Set<string>();
-  const collect = (selections: readonly SelectionNode[]): readonly FieldNode[] =>
-    selections.flatMap((selection) => {
-      if (selection.kind === Kind.FIELD) return [selection];
-      if (selection.kind === Kind.INLINE_FRAGMENT)
-        return collect(selection.selectionSet.selections);
-      const name = selection.name.value;
-      if (seen.has(name)) return [];
-      seen.add(name);
-      return collect(fragments.get(name)?.selectionSet.selections ?? []);
-    });
-  return sets.flatMap((set) => collect(set.selections));
-}
+/** A longer document is never cached. */
+const maxCachedLength = 10_000;
 
-/** Remembers the documents that were used last, as far as their tokens fit; a long one is never remembered. */
+/** Keeps the documents that were used last. `maxSize` is in tokens. */
 export function createDocumentCache(
-  maxTokens = 50_000,
-  maxLength = 10_000,
-): Memory<string, DocumentNode> {
-  const documents = createMemory(maxTokens, toWeight);
-  return {
-    get: documents.get,
-    set(text, document) {
-      if (text.length <= maxLength) documents.set(text, document);
-    },
-  };
+  maxSize = 50_000,
+): Pick<LRUCache<string, DocumentNode>, 'get' | 'set'> {
+  return new LRUCache<string, DocumentNode>({
+    maxSize,
+    sizeCalculation: (document, text) =>
+      text.length > maxCachedLength ? maxSize + 1 : toSize(document, text),
+  });
 }
 
-// What a document keeps in memory are its nodes, some for each token, and its text.
-function toWeight(document: DocumentNode, text: string): number {
+// A document keeps its nodes, about one for each token, and its text in memory.
+function toSize(document: DocumentNode, text: string): number {
   return (document.tokenCount ?? text.length) + Math.ceil(text.length / 100);
 }

@@ -1,5 +1,4 @@
-// Owns Meta's part of the schema. Its types, their fields and their descriptions come from the tables of numbers/meta.ts
-// and numbers/vocabulary.ts; a new row there is a new field here.
+// Defines the types of what Meta reports. Their fields and descriptions derive from the tables in numbers/meta.ts.
 
 import { type Field, type MetaBlock, metaBlocks } from '../numbers/meta.ts';
 import type { Freshness, MetaDetails, Snapshot } from '../numbers/number.ts';
@@ -9,70 +8,77 @@ import { builder, createEnum } from './builder.ts';
 
 const UpstreamFailureType = builder.objectRef<UpstreamFailure>('UpstreamFailure').implement({
   description:
-    'Why the last attempt to read something live failed. The values shown beside it are those of the last success.',
+    'Why the last attempt to read new values failed. The values next to it are those of the last successful read.',
   fields: (t) => ({
     code: t.exposeString('code', {
       description:
-        'META_UNAVAILABLE: Meta could not be reached or answered nonsense. META_ACCESS_DENIED: the access token is dead or lacks a permission. META_TIMEOUT: Meta was too slow. META_RATE_LIMITED: Meta throttles the account. UNAVAILABLE: the session engine of a non-Meta number did not answer. Others may be added.',
+        'META_UNAVAILABLE: Meta could not be reached, or its response was invalid. META_ACCESS_DENIED: the access token is invalid or lacks a permission. META_TIMEOUT: Meta did not respond in time. META_RATE_LIMITED: Meta limits the requests for this account. UNAVAILABLE: the session engine did not respond. More values may be added.',
     }),
-    message: t.exposeString('message', { description: 'What happened and what to do about it.' }),
+    message: t.exposeString('message', {
+      description: 'What happened and what to do about it, in English.',
+    }),
     transient: t.exposeBoolean('transient', {
-      description: 'Whether the same attempt may succeed later without anybody changing anything.',
+      description: 'Whether a later attempt may succeed without any change.',
     }),
     retryAt: t.expose('retryAt', {
       type: 'DateTime',
       nullable: true,
-      description: 'When to try again; null when nobody said.',
+      description: 'When to try again; null if that is unknown.',
     }),
     metaCode: t.exposeInt('metaCode', {
       nullable: true,
-      description: "Meta's own error code, to be looked up in Meta's documentation.",
+      description:
+        "Meta's error code, see https://developers.facebook.com/docs/whatsapp/cloud-api/support/error-codes; null if there is none.",
     }),
     metaSubcode: t.exposeInt('metaSubcode', {
       nullable: true,
-      description: "Meta's own error subcode, which narrows the code down.",
+      description:
+        "Meta's error subcode, which is more specific than the code; null if there is none.",
     }),
     fbtraceId: t.exposeString('fbtraceId', {
       nullable: true,
-      description: "Meta's name for the failed request; its support asks for it.",
+      description:
+        "The id of the failed request at Meta, for Meta's support; null if there is none.",
     }),
   }),
 });
 
-const FreshnessSource = createEnum('FreshnessSource', 'Where the values beside it come from.', {
-  LIVE: 'They were read for this very request.',
-  SNAPSHOT: 'They were stored by an earlier reading.',
+const FreshnessSource = createEnum('FreshnessSource', 'Where values come from.', {
+  LIVE: 'They were read from WhatsApp for this request.',
+  SNAPSHOT: 'They were stored by an earlier read.',
 });
 
 export const FreshnessType = builder.objectRef<Freshness>('Freshness').implement({
-  description: 'How old the values beside it are, and how the last attempt to renew them went.',
+  description:
+    'How old the values next to it are, and whether the last attempt to read new ones succeeded.',
   fields: (t) => ({
     observedAt: t.expose('observedAt', {
       type: 'DateTime',
       nullable: true,
-      description: 'When the values were true; null if they were never read successfully.',
+      description: 'When the values were read from WhatsApp; null if no read has succeeded yet.',
     }),
     attemptedAt: t.expose('attemptedAt', {
       type: 'DateTime',
       nullable: true,
-      description: 'When a live reading was last tried, well or badly; null if none ever was.',
+      description:
+        'When somebody last tried to read new values, successfully or not; null if nobody has tried yet.',
     }),
     ageSeconds: t.exposeInt('ageSeconds', {
       nullable: true,
-      description: 'Whole seconds since `observedAt`.',
+      description: 'Whole seconds since `observedAt`; null if `observedAt` is null.',
     }),
     source: t.expose('source', {
       type: FreshnessSource,
-      description: 'Whether the values were read for this very request.',
+      description: 'Whether the values were read for this request, or by an earlier one.',
     }),
     stale: t.exposeBoolean('stale', {
       description:
-        'Whether the values are too old to rely on, or were never read. Ask with `refresh: true` for new ones.',
+        'Whether the values are more than an hour old, or were never read. Query the number with `refresh: true` to read new ones.',
     }),
     error: t.expose('error', {
       type: UpstreamFailureType,
       nullable: true,
-      description: 'Why the last attempt failed; null when it did not.',
+      description: 'Why the last attempt failed; null if it succeeded.',
     }),
   }),
 });
@@ -81,26 +87,25 @@ function createVocabularyEnum(name: VocabularyName) {
   const { meaning, words } = vocabularies[name];
   return createEnum<string>(name, meaning, {
     ...words,
-    UNRECOGNIZED: 'A word that Meta introduced later; the field ending in `Raw` has it as it came.',
+    UNRECOGNIZED:
+      'A value that this API does not know. The field whose name ends in `Raw` has it unchanged.',
   });
 }
 
-// Each table once, whatever the number of fields that use it.
 const enums = new Map<VocabularyName, ReturnType<typeof createVocabularyEnum>>();
 
-/** The enum of Meta's words of this kind, its last value UNRECOGNIZED. */
-export function toVocabularyEnum(name: VocabularyName): ReturnType<typeof createVocabularyEnum> {
+/** The enum of one of Meta's vocabularies; its last value is UNRECOGNIZED. All fields of a vocabulary share one enum. */
+export function findVocabularyEnum(name: VocabularyName): ReturnType<typeof createVocabularyEnum> {
   const found = enums.get(name) ?? createVocabularyEnum(name);
   enums.set(name, found);
   return found;
 }
 
-/** The description of the field that has a word as it came. */
+/** The description of the field with the unchanged value, which every field with an enum of Meta's values has next to it. */
 export function toRawDescription(name: string): string {
-  return `\`${name}\` as Meta wrote it, whether we know the word or not.`;
+  return `The value of \`${name}\` exactly as Meta sent it.`;
 }
 
-/** A block with its freshness; the fields of its value come from its table. */
 type Block = Snapshot<object>;
 type BlockFields = PothosSchemaTypes.ObjectFieldBuilder<typeof builder.$inferSchemaTypes, Block>;
 
@@ -112,8 +117,7 @@ function createBlockType(block: MetaBlock, name: string, description: string) {
       ...Object.fromEntries(table.flatMap((field) => Object.entries(toMembers(t, field)))),
       freshness: t.expose('freshness', {
         type: FreshnessType,
-        description:
-          'How old these values are. They are all null if there was no good reading yet.',
+        description: 'How old these values are. All of them are null if no read has succeeded yet.',
       }),
     }),
   });
@@ -121,7 +125,7 @@ function createBlockType(block: MetaBlock, name: string, description: string) {
 
 function toMembers(t: BlockFields, field: Field) {
   const { name, meaning: description } = field;
-  // The decoder gives each kind of field its type, and null where there is nothing.
+  // The decoder in numbers/meta.ts guarantees the type for each kind of field, or null.
   const read = <T>({ value }: Block): T | null =>
     ((value as Readonly<Record<string, unknown>> | null)?.[name] as T | undefined) ?? null;
   const shared = { nullable: true, description } as const;
@@ -135,7 +139,7 @@ function toMembers(t: BlockFields, field: Field) {
     case 'time':
       return { [name]: t.field({ ...shared, type: 'DateTime', resolve: read<string> }) };
     case 'word': {
-      const type = toVocabularyEnum(field.vocabulary);
+      const type = findVocabularyEnum(field.vocabulary);
       const word = t.field({
         ...shared,
         type,
@@ -149,7 +153,7 @@ function toMembers(t: BlockFields, field: Field) {
       return { [name]: word, [`${name}Raw`]: raw };
     }
     case 'health':
-      // The verdict on sending is made of it, see Sendability.
+      // It is part of Sendability.
       return {};
   }
 }
@@ -157,26 +161,26 @@ function toMembers(t: BlockFields, field: Field) {
 const MetaPhoneType = createBlockType(
   'phone',
   'MetaPhone',
-  'What Meta says about the number itself.',
+  'What Meta reports about the number itself.',
 );
 const MetaProfileType = createBlockType(
   'profile',
   'MetaProfile',
-  'The business profile: what people see when they open the business in WhatsApp.',
+  'The business profile, which people see when they open the business in WhatsApp.',
 );
 const MetaWabaType = createBlockType(
   'waba',
   'MetaWaba',
-  'The WhatsApp Business account (WABA) that the number belongs to. Several numbers may share one.',
+  'The WhatsApp Business account (WABA) that the number belongs to. Several numbers can belong to one account.',
 );
 
 export const MetaDetailsType = builder.objectRef<MetaDetails>('MetaDetails').implement({
   description:
-    'What Meta last told about a number, in three blocks that are read, stored and aged on their own. A block is null if nobody has tried to read it yet.',
+    'What Meta reports about a number, in three parts that are read and stored separately, so each has its own `freshness`. A part is null if nobody has tried to read it yet.',
   fields: (t) => ({
     fetchedAt: t.expose('fetchedAt', {
       type: 'DateTime',
-      description: 'When the oldest of the blocks was read.',
+      description: 'When the oldest of the three parts was read.',
     }),
     phone: t.expose('phone', {
       type: MetaPhoneType,
@@ -186,7 +190,7 @@ export const MetaDetailsType = builder.objectRef<MetaDetails>('MetaDetails').imp
     profile: t.expose('profile', {
       type: MetaProfileType,
       nullable: true,
-      description: 'The business profile that people see.',
+      description: 'The business profile that people see in WhatsApp.',
     }),
     waba: t.expose('waba', {
       type: MetaWabaType,

@@ -1,105 +1,125 @@
-// Owns the number in the schema: its types, and the two queries that answer it.
+// Defines the types of a number, and the queries `number` and `numbers`.
 
 import type { GraphQLResolveInfo } from 'graphql';
+import type { KeyHint } from '../access/key.ts';
 import { GatewayError } from '../errors.ts';
 import type { Health, WhatsAppNumber } from '../numbers/number.ts';
 import type { ConnectionState, ProviderName } from '../numbers/provider.ts';
 import type { NumberRequest } from '../numbers/numbers.ts';
 import type { Effect, Reason, Sendability, Verdict } from '../numbers/sendable.ts';
 import { toWord } from '../numbers/vocabulary.ts';
-import { ApiKeyHintType } from './access.ts';
 import { builder, createEnum, type GraphQLContext } from './builder.ts';
-import { FreshnessType, MetaDetailsType, toRawDescription, toVocabularyEnum } from './meta.ts';
-import { listSelectedBlocks, projectionOf, listProjectionOf } from './selection.ts';
+import { findVocabularyEnum, FreshnessType, MetaDetailsType, toRawDescription } from './meta.ts';
+import { listProjectionOf, listSelectedBlocks, projectionOf } from './selection.ts';
 
-const ProviderEnum = createEnum<ProviderName>('Provider', 'How the number reaches WhatsApp.', {
-  META: "Official, through Meta's Cloud API.",
-  PILOT_STATUS: 'Unofficial: a phone that was linked by scanning a QR code.',
-});
+const ProviderEnum = createEnum<ProviderName>(
+  'Provider',
+  'How the number is connected to WhatsApp.',
+  {
+    META: "Through Meta's WhatsApp Business Platform (Cloud API), the official way.",
+    PILOT_STATUS:
+      'Through a session engine that controls a phone, linked by scanning a QR code. Not an official way.',
+  },
+);
 
 const ConnectionStateEnum = createEnum<ConnectionState>(
   'ConnectionState',
   'Whether the number is connected.',
   {
     OPEN: 'Connected.',
-    CONNECTING: 'On the way: a QR code waits to be scanned, or registration has not finished.',
-    CLOSE: 'Disconnected; it has to be connected again.',
+    CONNECTING:
+      'Not connected yet: the QR code has not been scanned, or the registration at Meta has not finished.',
+    CLOSE: 'Disconnected. Somebody has to connect the number again.',
   },
 );
 
-const VerdictEnum = createEnum<Verdict>('Verdict', 'Whether the number may send messages now.', {
-  YES: 'It may send.',
-  NO: 'Something blocks it; the reasons say what.',
-  UNKNOWN: 'The evidence is missing, too old or not understood. Ask with `refresh: true`.',
+const VerdictEnum = createEnum<Verdict>('Verdict', 'Whether the number can send messages now.', {
+  YES: 'It can send.',
+  NO: 'It cannot send; see `reasons`.',
+  UNKNOWN:
+    'Nobody knows: the stored values are missing, too old or not understood. Query the number with `refresh: true`.',
 });
 
-const EffectEnum = createEnum<Effect>('Effect', 'What a reason does to the verdict.', {
-  BLOCKS: 'Makes it NO.',
-  INCONCLUSIVE: 'Makes it UNKNOWN, unless another reason blocks.',
-  INFORMS: 'Changes nothing, and is worth knowing.',
+const EffectEnum = createEnum<Effect>('Effect', 'How a reason affects the verdict.', {
+  BLOCKS: 'The verdict is NO.',
+  INCONCLUSIVE: 'The verdict is UNKNOWN, unless another reason blocks.',
+  INFORMS: 'The verdict is not affected; for example a warning.',
+});
+
+const ApiKeyHintType = builder.objectRef<KeyHint>('ApiKeyHint').implement({
+  description: 'The parts of an API key that identify it. The key itself is never returned.',
+  fields: (t) => ({
+    name: t.exposeString('name', { description: 'The name that the key was given.' }),
+    keyPrefix: t.exposeString('keyPrefix', {
+      description: 'The first characters of the key, for example `ps_4fGh`.',
+    }),
+    keyLast4: t.exposeString('keyLast4', { description: 'The last four characters of the key.' }),
+  }),
 });
 
 const ReasonType = builder.objectRef<Reason>('Reason').implement({
-  description: 'One piece of evidence on whether the number may send.',
+  description: 'A fact that affects whether the number can send, or a warning.',
   fields: (t) => ({
     entity: t.exposeString('entity', {
       description:
-        "What it is about. PHONE_NUMBER: the number. WABA: its WhatsApp Business account. BUSINESS: the business behind that. APP: the app that sends. CONNECTION: the connection state. SNAPSHOT: what is stored of Meta's answers. Others may be added.",
+        "What the reason is about. PHONE_NUMBER: the number. WABA: its WhatsApp Business account. BUSINESS: the business that owns the account. APP: the app at Meta that sends the messages. CONNECTION: the connection state. SNAPSHOT: the values that are stored of Meta's responses. More values may be added.",
     }),
     entityId: t.exposeString('entityId', {
       nullable: true,
-      description: "Meta's id of that thing; null when there is none.",
+      description: "Meta's id of the number, account, business or app; null if there is none.",
     }),
     field: t.exposeString('field', {
       description:
-        "Meta's name of the field that says so, for example `health_status`; ours for CONNECTION and SNAPSHOT.",
+        'The name of the field at Meta that the reason comes from, for example `health_status`. For CONNECTION and SNAPSHOT, a field of this API.',
     }),
     value: t.exposeString('value', {
       nullable: true,
-      description: 'What the field says, as it came; null when it is missing.',
+      description: 'The value of that field, unchanged; null if it is missing.',
     }),
     code: t.exposeInt('code', {
       nullable: true,
-      description: "Meta's code for the problem, to be looked up in Meta's documentation.",
+      description:
+        "Meta's error code, see https://developers.facebook.com/docs/whatsapp/cloud-api/support/error-codes; null if there is none.",
     }),
-    text: t.exposeString('text', { description: 'The reason in a sentence.' }),
+    text: t.exposeString('text', { description: 'The reason as a sentence in English.' }),
     solution: t.exposeString('solution', {
       nullable: true,
-      description: 'What to do about it; null when nobody says.',
+      description: 'What to do about it; null if no solution is known.',
     }),
     effect: t.expose('effect', {
       type: EffectEnum,
-      description: 'What this reason does to the verdict.',
+      description: 'How this reason affects the verdict.',
     }),
     blocks: t.boolean({
-      description: 'Whether this reason alone keeps the number from sending: its effect is BLOCKS.',
+      description: 'Whether `effect` is BLOCKS.',
       resolve: ({ effect }) => effect === 'BLOCKS',
     }),
   }),
 });
 
 const SendabilityType = builder.objectRef<Sendability>('Sendability').implement({
-  description: 'Whether the number may send messages now, and the evidence for it.',
+  description: 'Whether the number can send messages now, and why.',
   fields: (t) => ({
     verdict: t.expose('verdict', {
       type: VerdictEnum,
-      description: 'YES only while recent evidence supports it.',
+      description: 'YES, NO or UNKNOWN. It is YES only if values of the last hour confirm it.',
     }),
     reasons: t.expose('reasons', {
       type: [ReasonType],
-      description: 'All that speaks against sending or is worth knowing; empty when all is well.',
+      description: 'Everything that prevents sending, and warnings; empty if there is neither.',
     }),
   }),
 });
 
 const NumberHealthType = builder.objectRef<Health>('NumberHealth').implement({
   description:
-    "How the number is doing. The first three values are Meta's and null for a number that is not Meta's or was never read.",
+    'The health of the number. Its values from Meta are null if `provider` is not META, or if they were never read.',
   fields: (t) => ({
     qualityRating: t.field({
-      type: toVocabularyEnum('QualityRating'),
+      type: findVocabularyEnum('QualityRating'),
       nullable: true,
-      description: 'How well people receive the messages of the number.',
+      description:
+        'How Meta rates the messages of the number, by how often people block or report it.',
       resolve: (health) => toWord('QualityRating', health.qualityRating),
     }),
     qualityRatingRaw: t.exposeString('qualityRating', {
@@ -107,10 +127,10 @@ const NumberHealthType = builder.objectRef<Health>('NumberHealth').implement({
       description: toRawDescription('qualityRating'),
     }),
     messagingLimitTier: t.field({
-      type: toVocabularyEnum('MessagingLimitTier'),
+      type: findVocabularyEnum('MessagingLimitTier'),
       nullable: true,
       description:
-        'How many people the business may start a conversation with in 24 hours, all its numbers together.',
+        'How many people the business can start a conversation with in 24 hours. All numbers of the business share this limit.',
       resolve: (health) => toWord('MessagingLimitTier', health.messagingLimitTier),
     }),
     messagingLimitTierRaw: t.exposeString('messagingLimitTier', {
@@ -118,9 +138,9 @@ const NumberHealthType = builder.objectRef<Health>('NumberHealth').implement({
       description: toRawDescription('messagingLimitTier'),
     }),
     metaStatus: t.field({
-      type: toVocabularyEnum('MetaStatus'),
+      type: findVocabularyEnum('MetaStatus'),
       nullable: true,
-      description: 'What Meta says about the number as a whole.',
+      description: 'The status of the number at Meta.',
       resolve: (health) => toWord('MetaStatus', health.metaStatus),
     }),
     metaStatusRaw: t.exposeString('metaStatus', {
@@ -129,17 +149,17 @@ const NumberHealthType = builder.objectRef<Health>('NumberHealth').implement({
     }),
     sendable: t.exposeBoolean('sendable', {
       description:
-        'The last clear verdict, whatever its age: true only if it was YES. For now, use `sendability`.',
+        'Whether the last verdict that was not UNKNOWN was YES, however long ago. For the current verdict, use `sendability`.',
     }),
     sendability: t.expose('sendability', {
       type: SendabilityType,
-      description: 'Whether the number may send now, and why.',
+      description: 'Whether the number can send messages now, and why.',
     }),
     freshness: t.expose('freshness', {
       type: FreshnessType,
       nullable: true,
       description:
-        'How old the evidence is; null when there is nothing to read for this number, or it is Meta’s and nobody has tried.',
+        'How old the values are that health is derived from; null if there is nothing to read for this number, or if nobody has tried yet.',
     }),
   }),
 });
@@ -147,49 +167,52 @@ const NumberHealthType = builder.objectRef<Health>('NumberHealth').implement({
 const WhatsAppNumberType = builder.objectRef<WhatsAppNumber>('WhatsAppNumber').implement({
   description: 'A WhatsApp number of the tenant.',
   fields: (t) => ({
-    id: t.exposeID('id', { description: 'The id to ask for it with, for example `wa_abc`.' }),
+    id: t.exposeID('id', {
+      description: 'The id of the number in this API, for example `wa_abc`.',
+    }),
     instanceName: t.exposeString('instanceName', {
       nullable: true,
       description:
-        'The name of its session in the session engine; null for a number that has none.',
+        'The name of the session in the session engine; null for a number without a session.',
     }),
     number: t.exposeString('number', {
       description:
         'The phone number with its country code, digits only, for example 5511999999999.',
     }),
-    name: t.exposeString('name', { description: 'The name that the tenant gave it.' }),
+    name: t.exposeString('name', { description: 'The name that the tenant gave to the number.' }),
     provider: t.expose('provider', {
       type: ProviderEnum,
-      description: 'How the number reaches WhatsApp.',
+      description: 'How the number is connected to WhatsApp.',
     }),
     state: t.expose('state', {
       type: ConnectionStateEnum,
-      description: 'Whether it is connected.',
+      description: 'Whether the number is connected.',
     }),
     isFullyConnected: t.exposeBoolean('isFullyConnected', {
-      description: 'Whether `state` is OPEN: connected, with nothing left to do.',
+      description: 'Whether `state` is OPEN.',
     }),
     apiKeys: t.expose('apiKeys', {
       type: [ApiKeyHintType],
-      description: 'The usable API keys that are bound to this number alone.',
+      description: 'The valid API keys that are bound to this number.',
     }),
     health: t.expose('health', {
       type: NumberHealthType,
-      description: 'How it is doing, and whether it may send.',
+      description: 'Its quality and limits, and whether it can send messages.',
     }),
     meta: t.expose('meta', {
       type: MetaDetailsType,
       nullable: true,
-      description: "What Meta knows of it; null for a number that is not Meta's or was never read.",
+      description:
+        'What Meta reports about the number; null if `provider` is not META, or if nothing has been read yet.',
     }),
     createdAt: t.expose('createdAt', {
       type: 'DateTime',
-      description: 'When it was added.',
+      description: 'When the number was added.',
     }),
     updatedAt: t.expose('updatedAt', {
       type: 'DateTime',
       description:
-        'When the number was last changed, or its state, health or profile last read successfully.',
+        'When the number was last changed, or its state, health or profile was last read successfully.',
     }),
   }),
 });
@@ -199,19 +222,19 @@ type QueryFields = PothosSchemaTypes.QueryFieldBuilder<
   typeof builder.$inferSchemaTypes.Root
 >;
 
-/** Numbers that an answer lists when several fields ask for all of them; one alone is given whatever it lists. */
+/** How many numbers a response may list in total when several fields select `numbers`. A single list has no limit. */
 const maxListed = 20_000;
 
-// However many aliases ask for the list, it is one, with all that any of them shows.
+/** Reads the list once for all aliases, with what any of them selects. */
 async function listOnce(context: GraphQLContext, info: GraphQLResolveInfo) {
-  context.list ??= context.numbers.list(context.access, listProjectionOf(info));
-  context.lists += 1;
-  const numbers = await context.list;
-  const count = context.lists * numbers.length;
-  if (context.lists === 1 || count <= maxListed) return numbers;
+  context.sharedList ??= context.numbers.list(context.access, listProjectionOf(info));
+  context.listFields += 1;
+  const numbers = await context.sharedList;
+  const count = context.listFields * numbers.length;
+  if (context.listFields === 1 || count <= maxListed) return numbers;
   throw new GatewayError(
     'QUERY_TOO_COMPLEX',
-    `The operation lists ${count} numbers, and the limit is ${maxListed} when several fields ask for \`numbers\`; ask for them in one.`,
+    `The operation lists ${count} numbers in several fields, and the limit is ${maxListed}; select \`numbers\` once.`,
     { details: { subject: 'numbers listed', count, limit: maxListed } },
   );
 }
@@ -221,24 +244,24 @@ export function toNumberQueries(t: QueryFields) {
     numbers: t.field({
       type: [WhatsAppNumberType],
       description:
-        'All numbers of the tenant, oldest first. Nothing is read live; `freshness` says how old the values are.',
+        'All numbers of the tenant, oldest first, with their stored values. `freshness` tells how old the values are.',
       resolve: (_root, _args, context, info) => listOnce(context, info),
     }),
     number: t.loadable({
       type: WhatsAppNumberType,
       nullable: true,
       description:
-        'One number. If the tenant has no number with this id, it is null and there is an error NUMBER_NOT_FOUND. Several of them in one request are read together.',
+        'One number. It is null, with an error NUMBER_NOT_FOUND, if the tenant has no number with this id. To get several numbers, use this field several times in one operation, with aliases: they are read together.',
       args: {
         id: t.arg.id({ required: true, description: 'The `id` of the number.' }),
         refresh: t.arg.boolean({
           defaultValue: false,
           description:
-            "Whether to read live first. What is read follows what you select: `health` or `meta { phone }` reads the number, `meta { profile }` the business profile, `meta { waba }` the account, and none of these reads all three. Of a number that is not Meta's the connection state is read. When a reading fails, the stored values are shown and `freshness { error }` says why; select it under `health` too, since `meta` stays null until something was read.",
+            'Whether to read new values from WhatsApp before answering, which may take seconds. Only what you select is read: `health` and `meta { phone }` read the number, `meta { profile }` the business profile, and `meta { waba }` the WhatsApp Business account. A selection without any of these reads all three. If `provider` is not META, the connection state is read. If a read fails, the stored values are returned and `freshness { error }` tells why. Select `freshness` under `health` too, because `meta` is null until something was read.',
         }),
       },
       load: readMany,
-      loaderOptions: { cacheKeyFn: toCacheKey },
+      loaderOptions: { cacheKeyFn: toLoaderKey },
       resolve: (_root, args, _context, info) => toRequest(args, info),
       extensions: { resolveAlone: readAlone },
     }),
@@ -253,7 +276,7 @@ interface NumberArguments {
 function toRequest({ id, refresh }: NumberArguments, info: GraphQLResolveInfo): NumberRequest {
   return {
     id,
-    refresh: refresh === true ? listSelectedBlocks(info) : null,
+    refresh: refresh === true ? listSelectedBlocks(info.fieldNodes, info) : null,
     projection: projectionOf(info),
   };
 }
@@ -262,10 +285,11 @@ function readMany(
   requests: readonly NumberRequest[],
   { access, numbers, request }: GraphQLContext,
 ) {
-  return numbers.getMany(access, requests, isLive(requests) ? request.signal : unwatched);
+  const isLive = requests.some(({ refresh }) => refresh !== null);
+  return numbers.getMany(access, requests, isLive ? request.signal : neverAborted);
 }
 
-/** Without a DataLoader, which is kept by the context, and so outlives the young generation with all of the request. */
+/** Reads without a DataLoader, which is faster for the only field of an operation; see RootFieldExtensions. */
 async function readAlone(
   _root: unknown,
   args: NumberArguments,
@@ -277,14 +301,10 @@ async function readAlone(
   return number;
 }
 
-function isLive(requests: readonly NumberRequest[]): boolean {
-  return requests.some(({ refresh }) => refresh !== null);
-}
+// Reading stored values takes milliseconds, so it is not worth creating the signal of the caller.
+const neverAborted = new AbortController().signal;
 
-// That of the caller is made when it is first looked at, and what is stored is read whoever leaves.
-const unwatched = new AbortController().signal;
-
-/** Requests with the same key are one request. */
-function toCacheKey({ id, refresh, projection }: NumberRequest): string {
+/** Fields with the same key share one request. */
+function toLoaderKey({ id, refresh, projection }: NumberRequest): string {
   return JSON.stringify([id, refresh, projection]);
 }

@@ -1,4 +1,4 @@
-// Owns which operations are compiled: those that come again and again, as many of them as fit.
+// Keeps the plans of operations that are executed again and again.
 
 import {
   type DocumentNode,
@@ -6,63 +6,66 @@ import {
   type ValidatedExecutionArgs,
   visit,
 } from 'graphql';
-import { compile, type ExecuteOperation } from './executor.ts';
-import { createMemory } from './memory.ts';
-import { createPlan, type Plan } from './plan.ts';
+import { LRUCache } from 'lru-cache';
+import { createPlan, type ExecuteOperation } from './executor.ts';
 
-/** Whoever sends a new document each time never gets one compiled. */
-const usesBefore = 3;
+/** An operation is planned from its fourth execution on, so a caller who sends new documents each time gets no plans. */
+const unplannedExecutions = 3;
 
-/** Of tokens of documents, which bounds what is compiled to some 20 MB. */
-const maxWeight = 100_000;
+/** In tokens of documents. It limits the memory of all plans to about 20 MB. */
+const maxSize = 100_000;
 
-/** What a field of a plan keeps in memory, in tokens of a document. */
-const fieldWeight = 5;
+/** How much memory a field of a plan takes, in tokens of a document. */
+const fieldSize = 5;
 
-/**
- * Gives the way to execute an operation that has come before, and null for one that graphql-js has to execute. Operations
- * are told apart as objects, so documents have to be remembered too.
- */
-export function createPlanCache(): (validated: ValidatedExecutionArgs) => ExecuteOperation | null {
-  const known = new WeakMap<OperationDefinitionNode, Known>();
-  const compiled = createMemory<string, Compiled>(maxWeight, ({ weight }) => weight);
-  let count = 0;
-  return (validated) => {
-    const { operation, document } = validated;
-    const found = known.get(operation);
-    if (found === undefined) {
-      known.set(operation, { id: (count += 1), uses: 1, conditions: null });
-      return null;
-    }
-    found.uses += 1;
-    if (found.uses <= usesBefore) return null;
-    found.conditions ??= listConditions(document);
-    const key = toKey(found.id, found.conditions, validated);
-    if (key === null) return null;
-    const remembered = compiled.get(key);
-    if (remembered !== undefined) return remembered.execute;
-    const made = toCompiled(createPlan(validated), document);
-    compiled.set(key, made);
-    return made.execute;
-  };
+interface CacheEntry {
+  /** Null for an operation that graphql-js has to execute. */
+  readonly execute: ExecuteOperation | null;
+  readonly size: number;
 }
 
-interface Known {
+interface KnownOperation {
   readonly id: number;
-  uses: number;
-  /** The variables that decide what is skipped; null until they are asked for. */
+  executions: number;
+  /** The names of variables that `@skip` and `@include` depend on; null until the operation is planned. */
   conditions: readonly string[] | null;
 }
 
-interface Compiled {
-  readonly execute: ExecuteOperation | null;
-  readonly weight: number;
+/**
+ * Returns a function that finds how to execute an operation; null when graphql-js has to. Operations are compared by
+ * identity, so this relies on the document cache.
+ */
+export function createPlanCache(): (validated: ValidatedExecutionArgs) => ExecuteOperation | null {
+  const operations = new WeakMap<OperationDefinitionNode, KnownOperation>();
+  const plans = new LRUCache<string, CacheEntry>({ maxSize, sizeCalculation: ({ size }) => size });
+  let count = 0;
+  return (validated) => {
+    const { operation, document } = validated;
+    const known = operations.get(operation) ?? {
+      id: (count += 1),
+      executions: 0,
+      conditions: null,
+    };
+    operations.set(operation, known);
+    known.executions += 1;
+    if (known.executions <= unplannedExecutions) return null;
+    known.conditions ??= listConditions(document);
+    const key = toPlanKey(known.id, known.conditions, validated);
+    if (key === null) return null;
+    const found = plans.get(key);
+    if (found !== undefined) return found.execute;
+    const entry = createEntry(validated);
+    plans.set(key, entry);
+    return entry.execute;
+  };
 }
 
-// A plan keeps the nodes of its document.
-function toCompiled(plan: Plan | null, { tokenCount = 0 }: DocumentNode): Compiled {
-  if (plan === null) return { execute: null, weight: 1 };
-  return { execute: compile(plan), weight: tokenCount + plan.size * fieldWeight };
+function createEntry(validated: ValidatedExecutionArgs): CacheEntry {
+  const plan = createPlan(validated);
+  if (plan === null) return { execute: null, size: 1 };
+  // A plan keeps the nodes of its document in memory.
+  const { tokenCount = 0 } = validated.document;
+  return { execute: plan.execute, size: tokenCount + plan.size * fieldSize };
 }
 
 function listConditions(document: DocumentNode): readonly string[] {
@@ -73,8 +76,8 @@ function listConditions(document: DocumentNode): readonly string[] {
   return [...names];
 }
 
-/** A plan is good for the values of its conditions; null where one of them has none, which is an error. */
-function toKey(
+/** A plan is valid for one set of values of its conditions. Null when one of these is null, which is an error. */
+function toPlanKey(
   id: number,
   conditions: readonly string[],
   { variableValues: { coerced } }: ValidatedExecutionArgs,
@@ -82,7 +85,7 @@ function toKey(
   let key = String(id);
   for (const name of conditions) {
     const value = coerced[name];
-    // Those of the document's other operations are undefined here.
+    // Variables that belong to other operations of the document are undefined.
     if (value === null) return null;
     key += value === true ? ' 1' : ' 0';
   }

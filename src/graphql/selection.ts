@@ -1,5 +1,4 @@
-// Owns the question what a selection uses: the blocks of Meta, so that a live reading asks for those and no others, and
-// what is shown, so that nothing else is read.
+// Reads selections: which fields an operation selects, and what of a WhatsAppNumber they need.
 
 import {
   type FieldNode,
@@ -10,113 +9,132 @@ import {
   GraphQLSkipDirective,
   Kind,
   type SelectionNode,
+  type SelectionSetNode,
 } from 'graphql';
 import { type MetaBlock, metaBlocks } from '../numbers/meta.ts';
 import type { Projection } from '../numbers/number.ts';
 
-/** Where fields stand: the part of a resolver's `info` that selections are read by. */
-export type SelectionInfo = Pick<GraphQLResolveInfo, 'fieldNodes' | 'fragments' | 'variableValues'>;
+/** What a selection refers to. */
+export interface SelectionScope {
+  readonly fragments: Readonly<Record<string, FragmentDefinitionNode>>;
+  /** The values that `@skip` and `@include` depend on. Without them, every field counts as included. */
+  readonly variableValues?: GraphQLResolveInfo['variableValues'];
+}
 
-/** The blocks that the selection on a WhatsAppNumber shows something of; an empty list when it shows none. */
-export function listSelectedBlocks(info: SelectionInfo): readonly MetaBlock[] {
-  const fields = listSubfields(info.fieldNodes, info);
-  const details = listSubfields(
-    fields.filter((field) => field.name.value === 'meta'),
-    info,
-  );
-  const names = new Set(details.map((field) => field.name.value));
-  // Health rests on the number's own node.
-  if (fields.some((field) => field.name.value === 'health')) names.add('phone');
-  return blocks.filter((block) => names.has(block));
+/**
+ * The fields of these selection sets in document order. Fragments are replaced by their fields, each fragment once, as in
+ * execution; a fragment that spreads itself or another one twice costs nothing extra. Type conditions are not checked: in a
+ * schema without interfaces and unions, a fragment that passed validation always applies.
+ */
+export function collectFields(
+  sets: readonly SelectionSetNode[],
+  scope: SelectionScope,
+): readonly FieldNode[] {
+  const seen = new Set<FragmentDefinitionNode>();
+  const collected: FieldNode[] = [];
+  const collect = ({ selections }: SelectionSetNode): void => {
+    for (const selection of selections) {
+      if (!isIncluded(selection, scope)) continue;
+      if (selection.kind === Kind.FIELD) {
+        collected.push(selection);
+      } else if (selection.kind === Kind.INLINE_FRAGMENT) {
+        collect(selection.selectionSet);
+      } else {
+        const fragment = scope.fragments[selection.name.value];
+        if (fragment === undefined || seen.has(fragment)) continue;
+        seen.add(fragment);
+        collect(fragment.selectionSet);
+      }
+    }
+  };
+  sets.forEach(collect);
+  return collected;
+}
+
+function isIncluded(selection: SelectionNode, { variableValues }: SelectionScope): boolean {
+  if (variableValues === undefined || !selection.directives?.length) return true;
+  const skip = getDirectiveValues(GraphQLSkipDirective, selection, variableValues);
+  const include = getDirectiveValues(GraphQLIncludeDirective, selection, variableValues);
+  return skip?.['if'] !== true && include?.['if'] !== false;
+}
+
+/** The selection sets of these fields. */
+export function selectionSetsOf(fields: readonly FieldNode[]): readonly SelectionSetNode[] {
+  return fields.flatMap(({ selectionSet }) => selectionSet ?? []);
+}
+
+/** By the name of each selected field, whatever its aliases, what is selected below it. */
+type SelectionTree = ReadonlyMap<string, SelectionTree>;
+
+function buildTree(fields: readonly FieldNode[], scope: SelectionScope): SelectionTree {
+  const below = collectFields(selectionSetsOf(fields), scope);
+  const byName = Map.groupBy(below, ({ name }) => name.value);
+  return new Map([...byName].map(([name, same]) => [name, buildTree(same, scope)]));
+}
+
+function selectsAnywhere(tree: SelectionTree, name: string): boolean {
+  return tree.has(name) || tree.values().some((below) => selectsAnywhere(below, name));
 }
 
 const blocks = Object.keys(metaBlocks) as MetaBlock[];
 
-/** What the selection on a WhatsAppNumber looks at. */
-export function projectionOf(info: SelectionInfo): Projection {
-  return remember(info, () => computeProjection(info));
+/** The blocks of Meta that a selection on a WhatsAppNumber needs; an empty list when it needs none. */
+export function listSelectedBlocks(
+  fields: readonly FieldNode[],
+  scope: SelectionScope,
+): readonly MetaBlock[] {
+  const tree = buildTree(fields, scope);
+  // Health is derived from the block of the phone number.
+  return blocks.filter(
+    (block) => tree.get('meta')?.has(block) === true || (block === 'phone' && tree.has('health')),
+  );
 }
 
-// One array of nodes is one place of an operation, with everything that is skipped left out; a plan has the same ones
-// each time.
-const remembered = new WeakMap<SelectionInfo['fieldNodes'], Projection>();
+// An executed plan passes the same array of nodes each time.
+const projections = new WeakMap<readonly FieldNode[], Projection>();
 
-function remember({ fieldNodes }: SelectionInfo, find: () => Projection): Projection {
-  const known = remembered.get(fieldNodes);
+/** What the selection on a WhatsAppNumber shows. */
+export function projectionOf(info: GraphQLResolveInfo): Projection {
+  return findProjection(info, () => info.fieldNodes);
+}
+
+/** What all fields `numbers` of the operation show together, since they share one list. */
+export function listProjectionOf(info: GraphQLResolveInfo): Projection {
+  return findProjection(info, () =>
+    collectFields([info.operation.selectionSet], info).filter(
+      ({ name }) => name.value === 'numbers',
+    ),
+  );
+}
+
+function findProjection(
+  info: GraphQLResolveInfo,
+  listFields: () => readonly FieldNode[],
+): Projection {
+  const known = projections.get(info.fieldNodes);
   if (known !== undefined) return known;
-  const projection = find();
-  remembered.set(fieldNodes, projection);
+  const projection = toProjection(buildTree(listFields(), info));
+  projections.set(info.fieldNodes, projection);
   return projection;
 }
 
-function computeProjection(info: SelectionInfo): Projection {
-  const fields = listSubfields(info.fieldNodes, info);
-  const names = new Set(fields.map((field) => field.name.value));
-  const listBelow = (name: string) =>
-    listSubfields(
-      fields.filter((field) => field.name.value === name),
-      info,
-    ).map((field) => field.name.value);
-  return {
-    details: fields.some((field) => !plain.has(field.name.value)),
-    apiKeys: names.has('apiKeys'),
-    health: healthProjectionOf(names.has('health') ? listBelow('health') : null),
-    meta: names.has('meta') ? blocks.filter((block) => listBelow('meta').includes(block)) : null,
-  };
-}
-
-/** The same for all aliases of the list together. */
-export function listProjectionOf(
-  info: SelectionInfo & Pick<GraphQLResolveInfo, 'operation'>,
-): Projection {
-  return remember(info, () => {
-    const lists = listSubfields([info.operation], info).filter(
-      (field) => field.name.value === 'numbers',
-    );
-    return computeProjection({ ...info, fieldNodes: lists });
-  });
-}
-
-// The members that a number always has, and those that are relations.
-const plain = new Set(
+// The members that every projection contains, and those that are chosen one by one.
+const plainMembers = new Set(
   '__typename id provider state isFullyConnected apiKeys health meta'.split(' '),
 );
 
-function healthProjectionOf(fields: readonly string[] | null): Projection['health'] {
-  if (fields === null) return 'nothing';
-  return fields.some((name) => name === 'sendability' || name === 'freshness')
-    ? 'everything'
-    : 'summary';
+function toProjection(tree: SelectionTree): Projection {
+  const meta = tree.get('meta');
+  return {
+    details: tree.keys().some((name) => !plainMembers.has(name)),
+    apiKeys: tree.has('apiKeys'),
+    health: toHealthProjection(tree.get('health')),
+    meta: meta === undefined ? null : blocks.filter((block) => meta.has(block)),
+    ages: selectsAnywhere(tree, 'ageSeconds'),
+  };
 }
 
-/** The fields right below these, with fragments put in and what is skipped left out. */
-// All types are object types, so a fragment that passed validation always applies.
-export function listSubfields(
-  parents: readonly Pick<FieldNode, 'selectionSet'>[],
-  info: Pick<SelectionInfo, 'fragments' | 'variableValues'>,
-): readonly FieldNode[] {
-  const seen = new Set<FragmentDefinitionNode>();
-  const list = (selections: readonly SelectionNode[]): readonly FieldNode[] =>
-    selections.flatMap((selection) => {
-      if (!isIncluded(selection, info)) return [];
-      if (selection.kind === Kind.FIELD) return [selection];
-      if (selection.kind === Kind.INLINE_FRAGMENT) return list(selection.selectionSet.selections);
-      const fragment = info.fragments[selection.name.value];
-      // Fragments that spread fragments twice would otherwise double the work with each level.
-      if (fragment === undefined || seen.has(fragment)) return [];
-      seen.add(fragment);
-      return list(fragment.selectionSet.selections);
-    });
-  return parents.flatMap((parent) => list(parent.selectionSet?.selections ?? []));
-}
-
-/** Whether its `@skip` and `@include` let it stand. */
-export function isIncluded(
-  selection: SelectionNode,
-  { variableValues }: Pick<SelectionInfo, 'variableValues'>,
-): boolean {
-  if (!selection.directives?.length) return true;
-  const skip = getDirectiveValues(GraphQLSkipDirective, selection, variableValues);
-  const include = getDirectiveValues(GraphQLIncludeDirective, selection, variableValues);
-  return skip?.['if'] !== true && include?.['if'] !== false;
+function toHealthProjection(health: SelectionTree | undefined): Projection['health'] {
+  if (health === undefined) return 'nothing';
+  return health.has('sendability') || health.has('freshness') ? 'everything' : 'summary';
 }

@@ -51,16 +51,6 @@ export function toFetchResponse({ status, headers, body }: HttpResponse): Respon
   return new Response(body, { status, headers: withContentLength(headers, body) });
 }
 
-/** Reads the body to its end. */
-export async function fromFetchResponse(response: Response): Promise<HttpResponse> {
-  const { status, headers, body } = response;
-  return {
-    status,
-    headers: Object.fromEntries(headers),
-    body: body === null ? null : await response.text(),
-  };
-}
-
 /** Adds the length of the body where it is known. */
 export function withContentLength(
   headers: HttpResponse['headers'],

@@ -1,4 +1,4 @@
-// What an operation costs: what it may cost at most, from what it asks, and what it has cost, from what came back.
+// Tests the price of an operation: what it may cost, from its document, and what it has cost, from its result.
 
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
@@ -7,23 +7,29 @@ import { describe, expect, test } from 'vitest';
 import { type Price, toPrice } from '../../src/graphql/cost.ts';
 import { createExecute } from '../../src/graphql/execution.ts';
 import { schema } from '../../src/graphql/schema.ts';
-import { createRequestContext } from '../../src/http/request-context.ts';
+import { openTestGateway } from '../harness.ts';
+import { createExecutionContext } from './execution-context.ts';
 
-/** The prices of one document, with any variables. */
-function toPrices(text: string): (variableValues?: Readonly<Record<string, unknown>>) => Price {
-  const document = parse(text);
-  return (variableValues = {}) => {
-    const validated = validateExecutionArgs({ schema, document, variableValues });
-    if (!('schema' in validated)) throw new Error(String(validated));
-    return toPrice(validated);
-  };
+interface PriceOptions {
+  readonly variables?: Readonly<Record<string, unknown>>;
+  readonly listSize?: number | null;
 }
 
-const toPriceOf = (text: string) => toPrices(text)();
-const toList = (length: number) => Array.from({ length }, () => ({ id: 'a' }));
-const toData = (a: number, b: number) => ({ a: toList(a), b: toList(b), __typename: 'Query' });
+function priceOf(text: string, { variables = {}, listSize = null }: PriceOptions = {}): Price {
+  const args = { schema, document: parse(text), variableValues: variables };
+  const validated = validateExecutionArgs(args);
+  if (!('schema' in validated)) throw new Error(String(validated));
+  return toPrice(validated, listSize);
+}
 
-const nothing = { data: {} };
+const createList = (length: number) => Array.from({ length }, () => ({ id: 'a' }));
+const toData = (a: number, b: number) => ({
+  a: createList(a),
+  b: createList(b),
+  __typename: 'Query',
+});
+
+const noData = { data: {} };
 
 describe('an operation', () => {
   test.each([
@@ -56,106 +62,130 @@ describe('an operation', () => {
     ['{ numbers @skip(if: true) { id } }', 1, 1, 'nothing'],
     ['{ ...F } fragment F on Query { numbers { id } }', 41, 2, 'numbers'],
   ])('%s may cost %i, costs at least %i, and is called %s', (text, most, least, name) => {
-    const price = toPriceOf(text);
+    const price = priceOf(text);
     expect(price.requested).toBe(most);
-    expect(price.toActual(nothing, 0)).toBe(least);
+    expect(price.nominal).toBe(most);
+    expect(price.toActual(noData, 0)).toBe(least);
     expect(price.operation).toBe(name);
   });
 
-  test('has cost what it has read upstream, also where nothing came of it', () => {
-    const price = toPriceOf('{ number(id: "a", refresh: true) { id } }');
-    expect(price.toActual(nothing, 3)).toBe(32);
+  test('costs ten points for each operation sent upstream, even if it returns no data', () => {
+    const price = priceOf('{ number(id: "a", refresh: true) { id } }');
+    expect(price.toActual(noData, 3)).toBe(32);
     expect(price.toActual({ data: null }, 1)).toBe(12);
     expect(price.toActual({}, 0)).toBe(2);
   });
 
-  test('has cost a tenth for each number of its lists, in whole points', () => {
-    const price = toPriceOf('{ a: numbers { id } b: numbers { id } __typename }');
+  test('costs a tenth of a point for each listed number, rounded up', () => {
+    const price = priceOf('{ a: numbers { id } b: numbers { id } __typename }');
     expect(price.toActual({ data: toData(0, 0) }, 0)).toBe(3);
     expect(price.toActual({ data: toData(10, 15) }, 0)).toBe(6);
     expect(price.toActual({ data: toData(20, 10) }, 0)).toBe(6);
   });
 
-  test('with variables costs what they make of it, each time', () => {
-    const price = toPrices(
-      'query ($live: Boolean, $list: Boolean!) { number(id: "a", refresh: $live) { id } numbers @include(if: $list) { id } }',
-    );
-    expect(price({ live: true, list: true }).requested).toBe(72);
-    expect(price({ live: true, list: false }).requested).toBe(32);
-    expect(price({ live: false, list: false }).requested).toBe(2);
-  });
-
-  test('without variables is reckoned once for a document', () => {
-    const price = toPrices('{ numbers { id } }');
-    expect(price()).toBe(price());
-  });
-
-  test('whose variables say no more than which number is meant is reckoned once too', () => {
-    const price = toPrices(
-      'query ($id: ID!) { ...N } fragment N on Query { number(id: $id) { id } }',
-    );
-    expect(price({ id: 'a' })).toBe(price({ id: 'b' }));
-    expect(price({ id: 'a' }).requested).toBe(2);
-  });
-
   test.each([
-    'query ($id: ID!, $live: Boolean) { number(id: $id, refresh: $live) { id } }',
-    'query ($id: ID!, $live: Boolean!) { a: number(id: $id) { id } ...F @include(if: $live) } fragment F on Query { b: number(id: $id) { id } }',
-    'query ($id: ID = "a") { number(id: $id, refresh: true) { id } }',
-  ])('%s is reckoned each time', (text) => {
-    const price = toPrices(text);
-    expect(price({ id: 'a', live: true })).not.toBe(price({ id: 'a', live: true }));
+    [0, 2],
+    [1, 3],
+    [25, 5],
+    [10_000, 1_002],
+  ])('may cost what a list of %i numbers costs, if the list had that size last', (size, points) => {
+    const price = priceOf('{ numbers { id } }', { listSize: size });
+    expect([price.requested, price.nominal]).toEqual([points, 41]);
+    const twice = priceOf('{ a: numbers { id } b: numbers { id } }', { listSize: size });
+    expect(twice.requested).toBe(Math.ceil(3 + 2 * size * 0.1));
   });
 
-  test('with arguments that execution will refuse reads nothing', () => {
-    expect(toPriceOf('{ number(id: "a", refresh: "yes") { id } }').requested).toBe(2);
+  test('with variables costs what their values select', () => {
+    const query =
+      'query ($live: Boolean, $list: Boolean!) { number(id: "a", refresh: $live) { id } numbers @include(if: $list) { id } }';
+    const pointsOf = (live: boolean, list: boolean) =>
+      priceOf(query, { variables: { live, list } }).requested;
+    expect(pointsOf(true, true)).toBe(72);
+    expect(pointsOf(true, false)).toBe(32);
+    expect(pointsOf(false, false)).toBe(2);
+  });
+
+  test('with invalid arguments costs no live read', () => {
+    expect(priceOf('{ number(id: "a", refresh: "yes") { id } }').requested).toBe(2);
   });
 });
 
-describe('what is remembered of a document', () => {
+describe('a list', () => {
+  test('is charged the size that it had last, and settled by the size that it has', async () => {
+    await using gateway = await openTestGateway();
+    const tenant = await gateway.addTenant();
+    await tenant.addNumber();
+    const readCost = async () => {
+      const { body } = await tenant.graphql('{ numbers { id } }', {
+        headers: { 'x-include-cost': '1' },
+      });
+      return body.extensions?.['cost'];
+    };
+    expect(await readCost()).toMatchObject({ requested: 41, actual: 3 });
+    expect(await readCost()).toMatchObject({ requested: 3, actual: 3 });
+  });
+
+  test('that costs more than the points of a window is charged the whole window', async () => {
+    const execute = createExecute(1_000);
+    const charged: number[] = [];
+    const context = createExecutionContext(undefined, 10_000);
+    const standing = { limit: 200, remaining: 199, resetAt: new Date(), seconds: 10 };
+    const admission = {
+      ...context.admission,
+      standing,
+      charge: async (points: number) => void charged.push(points),
+    };
+    const document = parse('{ numbers { id } }');
+    for (const limit of [200, 2_000, 20]) {
+      const contextValue = {
+        ...context,
+        sharedList: null,
+        admission: { ...admission, standing: { ...standing, limit } },
+      };
+      // oxlint-disable-next-line no-await-in-loop -- charges are compared in order
+      await execute({ schema, document, contextValue });
+    }
+    // Without the point of the request itself.
+    expect(charged).toEqual([199, 1_001, 40]);
+  });
+});
+
+describe('what is cached for a document', () => {
   setFlagsFromString('--expose-gc');
-  const collect = runInNewContext('gc') as () => void;
+  const collectGarbage = runInNewContext('gc') as () => void;
 
   const shapes: readonly (readonly [name: string, toText: (at: number) => string])[] = [
     ['a list', (at) => `{ numbers { a${at}: id } }`],
     ['a number', (at) => `{ number(id: "a") { a${at}: id } }`],
     ['a number in a variable', (at) => `query ($id: ID!) { number(id: $id) { a${at}: id } }`],
     [
-      'what depends on a variable',
+      'an argument in a variable',
       (at) => `query ($no: Boolean) { a${at}: number(id: "a", refresh: $no) { id } }`,
     ],
   ];
 
   test.each(
     shapes.flatMap(([name, toText]) => [2, 6].map((times) => [name, times, toText] as const)),
-  )('holds no request for %s, executed %i times', async (_, times, toText) => {
+  )('refers to no request for %s, executed %i times', async (_, times, toText) => {
     const execute = createExecute(1_000);
     const documents = Array.from({ length: 5 }, (__, at) => parse(toText(at)));
     const contexts: WeakRef<object>[] = [];
-    const ask = async (document: (typeof documents)[number]) => {
-      const contextValue = {
-        request: new Request('http://gateway.test/graphql'),
-        admission: { charge: async () => {}, settle: () => {}, standing: null },
-        asked: createRequestContext(new Headers()),
-        access: {},
-        list: Promise.resolve([]),
-        lists: 0,
-        numbers: { getMany: async () => [null] },
-      };
+    const run = async (document: (typeof documents)[number]) => {
+      const contextValue = createExecutionContext();
       contexts.push(new WeakRef(contextValue));
       const variableValues = { id: 'a', no: false };
       const { errors } = await execute({ schema, document, contextValue, variableValues });
       expect(errors).toBeUndefined();
     };
     for (let time = 0; time < times; time += 1) {
-      // oxlint-disable-next-line no-await-in-loop -- one after the other, as they are counted
-      for (const document of documents) await ask(document);
+      // oxlint-disable-next-line no-await-in-loop -- executions are counted one after the other
+      for (const document of documents) await run(document);
     }
-    // What a WeakRef was made of is held until the turn is over.
+    // The target of a new WeakRef is kept alive until the end of the current job.
     await new Promise((done) => void setImmediate(done));
-    collect();
-    const held = contexts.filter((context) => context.deref() !== undefined);
-    // Named here, so that what they remember was in memory until now.
-    expect([documents.length, typeof execute, held.length]).toEqual([5, 'function', 0]);
+    collectGarbage();
+    const kept = contexts.filter((context) => context.deref() !== undefined);
+    // Documents and executor are used here, so that their caches were in memory until now.
+    expect([documents.length, typeof execute, kept.length]).toEqual([5, 'function', 0]);
   });
 });

@@ -154,7 +154,7 @@ describe('a document', () => {
     expect(() => generous(`{ a(b: ${nest(100_000, '[', '', ']')}) }`)).toThrow(
       expect.objectContaining({
         code: 'QUERY_TOO_COMPLEX',
-        message: 'The document nests deeper than it can be read.',
+        message: 'The document is nested too deeply to be parsed.',
         cause: expect.any(RangeError),
       }),
     );

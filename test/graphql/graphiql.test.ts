@@ -2,7 +2,7 @@
 
 import { existsSync } from 'node:fs';
 import type { Browser, Page } from 'playwright-core';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { createKey } from '../../src/access/key.ts';
 import { demoNumbers } from '../../src/demo/fleet.ts';
 import { exampleId } from '../../src/graphql/graphiql.ts';
@@ -187,6 +187,21 @@ test('the page is not sent again to a browser that has it', async () => {
     expect([refused, told.get('content-encoding')]).toEqual([refused, null]);
   }
   expect(await second.text()).toBe('');
+});
+
+test('a page that could not be built is built for the next request', async () => {
+  await using gateway = await openTestGateway();
+  const readStatus = async () => {
+    const { status } = await gateway.fetch('/graphql', { headers: { accept: 'text/html' } });
+    return status;
+  };
+  vi.doMock('@graphql-yoga/render-graphiql', () => {
+    throw new Error('There are too many open files.');
+  });
+  const failed = await readStatus();
+  vi.doUnmock('@graphql-yoga/render-graphiql');
+
+  expect([failed, await readStatus()]).toEqual([500, 200]);
 });
 
 test('there is no page where it is switched off', async () => {

@@ -20,9 +20,9 @@ import { createExecute } from '../../src/graphql/execution.ts';
 import { createDocumentCache, createParse } from '../../src/graphql/limits.ts';
 import { schema } from '../../src/graphql/schema.ts';
 import { createLoadShedder } from '../../src/http/load-shedding.ts';
-import { createRequestContext } from '../../src/http/request-context.ts';
 import { openTestGateway, type TestGateway, type TestTenant } from '../harness.ts';
 import { createChance, createHostileRequest } from '../http/hostile-requests.ts';
+import { createExecutionContext } from './execution-context.ts';
 
 const { graphqlLimits } = parseConfig(readEnvironment({}));
 const parse = createParse(graphqlLimits);
@@ -347,20 +347,10 @@ test('points charged in a window that is over are not given back in the next one
 describe('an operation that waits', () => {
   const never = { type: GraphQLString, resolve: () => new Promise<string>(() => undefined) };
   const query = new GraphQLObjectType({ name: 'Query', fields: { never } });
-  const admission = {
-    charge: async () => undefined,
-    settle: async () => undefined,
-    leave: () => undefined,
-    standing: null,
-  };
   const toArgs = (signal: AbortSignal): ExecutionArgs => ({
     schema: new GraphQLSchema({ query }),
     document: parse('{ never }'),
-    contextValue: {
-      request: new Request('http://gateway.test/graphql', { signal }),
-      admission,
-      asked: createRequestContext(new Headers()),
-    },
+    contextValue: createExecutionContext(signal),
   });
 
   test('is ended at the deadline', async () => {

@@ -501,7 +501,7 @@ describe('at the door', () => {
     const reply = await tenant.graphql(`query (${declared}) { ${fields.join(' ')} }`);
     const messages = reply.body.errors?.map(({ message }) => message) ?? [];
     expect(messages[0]).toBe('Variable $i0 needs a value of type ID!.');
-    expect(messages.at(-1)).toBe('More variables need other values.');
+    expect(messages.at(-1)).toBe('More variables have wrong values.');
     expect(reply.text).not.toContain('operationName');
   });
 

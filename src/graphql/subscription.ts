@@ -1,0 +1,91 @@
+// Starts operations that stream: Yoga parses, validates and subscribes them.
+
+import {
+  type DocumentNode,
+  type ExecutionArgs,
+  type ExecutionResult,
+  type GraphQLError,
+  type GraphQLSchema,
+  subscribe,
+  validateExecutionArgs,
+} from 'graphql';
+import type { Plugin } from 'graphql-yoga';
+import type { HttpRequest } from '../http/message.ts';
+import { toRequestError } from './execution.ts';
+
+export interface SubscriptionOptions {
+  readonly schema: GraphQLSchema;
+  /** The same as for queries, so that subscriptions have the same limits and the same caches. */
+  readonly parse: (source: string) => DocumentNode;
+  readonly validate: (document: DocumentNode) => readonly GraphQLError[];
+}
+
+/** The members of a GraphQL request. */
+export interface GraphQLParams {
+  readonly query: string;
+  readonly operationName?: string;
+  readonly variables?: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * Starts a subscription. Returns its stream of results, or the errors that prevented it; rejects with QUERY_TOO_COMPLEX for
+ * a document beyond the limits. The stream ends, and ends its source, when its `return` is called or the signal of the
+ * request is aborted.
+ */
+export type Subscribe = (
+  params: GraphQLParams,
+  context: { readonly request: Pick<HttpRequest, 'signal'> },
+) => Promise<ExecutionResult | AsyncIterableIterator<ExecutionResult>>;
+
+/** Yoga is loaded when it is first needed, because it takes 8 MB of memory. */
+export function createSubscribe(options: SubscriptionOptions): Subscribe {
+  const { schema } = options;
+  let yoga: ReturnType<typeof loadYoga> | undefined;
+  return async (params, context) => {
+    yoga ??= loadYoga(options).catch((error: unknown) => {
+      // The next request tries again.
+      yoga = undefined;
+      throw error;
+    });
+    const enveloped = (await yoga).getEnveloped({ ...context, params });
+    const document: DocumentNode = enveloped.parse(params.query);
+    const errors: readonly GraphQLError[] = enveloped.validate(schema, document);
+    if (errors.length > 0) return { errors };
+    const contextValue = await enveloped.contextFactory();
+    const { variables: variableValues, operationName } = params;
+    const args = { schema, document, operationName, variableValues, contextValue };
+    const started: Awaited<ReturnType<Subscribe>> = await enveloped.subscribe(args);
+    if (Symbol.asyncIterator in started) endOnAbort(started, context.request.signal);
+    return started;
+  };
+}
+
+// graphql-js's own support for signals rejects the next result, but does not end the source.
+function endOnAbort(stream: AsyncIterator<unknown>, signal: AbortSignal): void {
+  const end = () => void stream.return?.().catch(() => undefined);
+  if (signal.aborted) end();
+  else signal.addEventListener('abort', end, { once: true });
+}
+
+async function loadYoga({ schema, parse, validate }: SubscriptionOptions) {
+  const { createYoga } = await import('graphql-yoga');
+  const plugin: Plugin = {
+    onParse: ({ setParseFn }) => setParseFn(parse),
+    onValidate: ({ setValidationFn }) =>
+      setValidationFn((_schema: unknown, document: DocumentNode) => validate(document)),
+    onSubscribe: ({ setSubscribeFn }) => setSubscribeFn(subscribeToValid),
+  };
+  return createYoga({
+    schema,
+    plugins: [plugin],
+    maskedErrors: false,
+    logging: false,
+    parserAndValidationCache: false,
+  });
+}
+
+/** graphql-js's `subscribe`, whose messages would repeat the values of variables. */
+function subscribeToValid(args: ExecutionArgs): ReturnType<typeof subscribe> {
+  const validated = validateExecutionArgs(args);
+  return 'schema' in validated ? subscribe(args) : { errors: validated.map(toRequestError) };
+}

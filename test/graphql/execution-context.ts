@@ -1,0 +1,41 @@
+// The context of an operation that is executed without a gateway.
+
+import type { ExecutionContext } from '../../src/graphql/execution.ts';
+import { createMeter, createRequestContext } from '../../src/http/request-context.ts';
+
+/** `listSize` is how many numbers the tenant's list had last; null when unknown. Nothing limits the tenant's points. */
+export function createExecutionContext(
+  signal: AbortSignal = new AbortController().signal,
+  listSize: number | null = null,
+): ExecutionContext {
+  const access = {
+    tenantId: 'a',
+    keyId: 'k',
+    numberId: null,
+    receivedAt: 0,
+    meter: createMeter(),
+  };
+  const numbers = {
+    list: async () => [],
+    getMany: async () => [null],
+    estimateListSize: () => listSize,
+  };
+  const admission = {
+    charge: async () => undefined,
+    settle: () => undefined,
+    spend: () => true,
+    leave: () => undefined,
+    spent: 0,
+    standing: null,
+  };
+  return {
+    access,
+    // The rest is not needed for queries.
+    numbers: numbers as unknown as ExecutionContext['numbers'],
+    request: new Request('http://gateway.test/graphql', { signal }),
+    sharedList: null,
+    listFields: 0,
+    admission,
+    requestContext: createRequestContext(new Headers()),
+  };
+}

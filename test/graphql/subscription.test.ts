@@ -13,7 +13,7 @@ import {
   validate,
 } from 'graphql';
 import { expect, test, vi } from 'vitest';
-import { readEnvironment, toConfig } from '../../src/config.ts';
+import { readEnvironment, parseConfig } from '../../src/config.ts';
 import { createParse } from '../../src/graphql/limits.ts';
 import { createSubscribe } from '../../src/graphql/subscription.ts';
 
@@ -54,7 +54,7 @@ function createSubscriptions(subscribeToTicks: (context: unknown) => unknown) {
   const validated: DocumentNode[] = [];
   const subscribe = createSubscribe({
     schema,
-    parse: createParse(toConfig(readEnvironment({})).graphqlLimits),
+    parse: createParse(parseConfig(readEnvironment({})).graphqlLimits),
     validate(document) {
       validated.push(document);
       return validate(schema, document);

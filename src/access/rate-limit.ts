@@ -18,6 +18,11 @@ export const prices = {
   introspection: 200,
 } as const;
 
+/** What a list of so many numbers costs; an estimate when the size is unknown (null). */
+export function toListPrice(size: number | null): number {
+  return size === null ? prices.list : prices.number + size * prices.listedNumber;
+}
+
 /** An admitted request and the points that it spends. */
 export interface Admission extends RequestAdmission {
   /** Spends points that this process has leased. Returns false, and spends none, when there are too few: use `charge`. */

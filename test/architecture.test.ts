@@ -40,7 +40,7 @@ const endpoint = /^src\/http\/(response-cache|endpoint)\.ts$/;
 const port = /^src\/numbers\/(provider|meta|vocabulary|number)\.ts$/;
 const process = /^src\/((main|http\/server|http\/write-batching)\.ts|compile-cache\.js)$/;
 const composition =
-  /^src\/(gateway\.ts|http\/(pipeline|cors|load-shedding)\.ts|metrics\.ts|admin\.ts|demo\.ts|admin\/|demo\/)/;
+  /^src\/(gateway\.ts|http\/(pipeline|compression|cors|load-shedding)\.ts|metrics\.ts|admin\.ts|demo\.ts|admin\/|demo\/)/;
 
 const layers: readonly Layer[] = [
   { name: 'foundation', files: foundation, imports: [errors] },
@@ -95,6 +95,7 @@ const packages: readonly (readonly [name: RegExp, files: RegExp])[] = [
   [/^(graphql|graphql-yoga|@graphql-yoga\/.*|@pothos\/.*|dataloader)$/, /^src\/graphql\//],
   [/^cockatiel$/, /^src\/providers\//],
   [/^lru-cache$/, /^src\//],
+  [/^@fastify\/accept-negotiator$/, /^src\/http\/compression\.ts$/],
   [/^rate-limiter-flexible$/, /^src\/access\/counters\.ts$/],
   [/^prom-client$/, /^src\/metrics\.ts$/],
   [/^(commander|@commander-js\/extra-typings|cli-table3|cli-progress)$/, commandLine],

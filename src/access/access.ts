@@ -7,7 +7,15 @@ import type { MaybePromise } from '../maybe-promise.ts';
 import type { RequestMeter } from '../http/request-context.ts';
 import { createAuthThrottle } from './auth-throttle.ts';
 import { type Counters, createLocalCounters } from './counters.ts';
-import { createKey, isKey, type KeyHint, toFingerprint, toKeyHash, toKeyHint } from './key.ts';
+import {
+  createKey,
+  isKey,
+  readKey,
+  type KeyHint,
+  toFingerprint,
+  toKeyHash,
+  toKeyHint,
+} from './key.ts';
 import * as store from './store.ts';
 import { disabledKeyCache, type CachedKey, type KeyCache } from './key-cache.ts';
 
@@ -203,7 +211,7 @@ function createAuthenticate({
     throw toUnauthenticated();
   };
   return ({ headers, receivedAt, clientAddress, meter }) => {
-    const key = headers.get('x-api-key');
+    const key = readKey(headers);
     // A missing key is no guess, so it is not counted.
     if (key === null) throw toUnauthenticated();
     const fingerprint = isKey(key) ? toFingerprint(key) : null;

@@ -67,7 +67,7 @@ function toResponseHeaders(mediaType: MediaType): HttpResponse['headers'] {
     'content-type': `${mediaType}; charset=utf-8`,
     // A response belongs to one API key, and has to be revalidated before each use.
     'cache-control': 'private, no-cache',
-    vary: 'accept, x-api-key',
+    vary: 'accept, x-api-key, authorization, accept-encoding',
   };
 }
 

@@ -17,12 +17,32 @@ export function toPreflightResponse(
 
 const preflightHeaders = {
   'access-control-allow-methods': 'GET, HEAD, POST',
-  'access-control-allow-headers':
-    'content-type, if-none-match, x-api-key, x-include-cost, x-request-id',
+  'access-control-allow-headers': [
+    'apollographql-client-name',
+    'apollographql-client-version',
+    'authorization',
+    'content-type',
+    'if-none-match',
+    'last-event-id',
+    'traceparent',
+    'tracestate',
+    'x-api-key',
+    'x-include-cost',
+    'x-request-id',
+  ].join(', '),
   'access-control-max-age': '600',
 };
 
-const exposedHeaders = 'etag, ratelimit, ratelimit-policy, retry-after, x-request-id';
+const exposedHeaders = [
+  'etag',
+  'link',
+  'ratelimit',
+  'ratelimit-policy',
+  'retry-after',
+  'x-ignored-parameters',
+  'x-refresh',
+  'x-request-id',
+].join(', ');
 
 /** Changes `headers`, those of the response. */
 export function addCorsHeaders(

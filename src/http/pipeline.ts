@@ -9,12 +9,13 @@ import { GatewayError, toGatewayError } from '../errors.ts';
 import { chain, type MaybePromise, recover } from '../maybe-promise.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Telemetry } from '../telemetry.ts';
+import { compress, type ContentCoding, negotiateCoding } from './compression.ts';
 import { addCorsHeaders, isPreflight, toPreflightResponse } from './cors.ts';
 import type { Call, Endpoint, KeyedRoute } from './endpoint.ts';
 import type { LoadShedder } from './load-shedding.ts';
 import { type HttpRequest, type HttpResponse, withContentLength } from './message.ts';
 import { createRequestContext, readRequestId, type RequestContext } from './request-context.ts';
-import type { ResponseCache } from './response-cache.ts';
+import type { ComputedResponse, ResponseCache } from './response-cache.ts';
 
 export interface PipelineOptions {
   readonly graphql: Endpoint;
@@ -97,7 +98,10 @@ function respond(
   // 3. The path, the method and the content type.
   const route = endpoint.match(request);
   context.operation = route.operation;
-  if (!route.needsKey) return route.respond(request);
+  const coding = negotiateCoding(request.headers.get('accept-encoding'));
+  if (!route.needsKey) {
+    return chain(route.respond(request), (response) => compress(response, coding));
+  }
 
   // 4. The API key: its form, then the key cache, then the database.
   const { headers } = request;
@@ -111,21 +115,36 @@ function respond(
       // 6. The body, at most 100 kB.
       chain(readBody(route, request, context, authenticate), (body) => {
         const call: Call = { request, context, access, admission, body };
-        const { cacheKey, compute } = route.prepare(call);
-        // 7. The response cache.
-        // 8. What the API does: GraphQL parses, validates, limits, charges and executes; REST charges and calls the core.
-        const computed =
-          cacheKey === null
-            ? compute().then(({ response }) => response)
-            : responseCache.getOrCompute({ ...toScope(access), request: cacheKey }, call, compute);
+        // 7. and 8. The response cache, or the API.
+        const responded = lookUpOrCompute(responseCache, route, call, coding);
         // 9. A response that the client already has is answered with 304.
-        return chain(computed, (response) => toConditional(request, response));
+        return chain(responded, (response) => toConditional(request, response));
       }),
     );
   });
 }
 
-const toScope = ({ tenantId, numberId }: Call['access']) => ({ tenantId, numberId });
+/**
+ * The API parses what was sent. Unless the response is cached, GraphQL then validates, limits, charges and executes, and REST
+ * charges and calls the core. The body is compressed before it is cached.
+ */
+function lookUpOrCompute(
+  responseCache: ResponseCache,
+  route: KeyedRoute,
+  call: Call,
+  coding: ContentCoding,
+): MaybePromise<HttpResponse> {
+  const { cacheKey, compute } = route.prepare(call);
+  const computeEncoded = async (): Promise<ComputedResponse> => {
+    const { response, isCacheable } = await compute();
+    return { response: await compress(response, coding), isCacheable };
+  };
+  const run = coding === 'identity' ? compute : computeEncoded;
+  if (cacheKey === null) return run().then(({ response }) => response);
+  const { tenantId, numberId } = call.access;
+  const key = { tenantId, numberId, request: `${coding} ${cacheKey}` };
+  return responseCache.getOrCompute(key, call, run);
+}
 
 /** A key may be revoked while a slow body arrives, so it is verified again after this time. */
 const maxBodyMs = 500;
@@ -150,7 +169,7 @@ function toConditional(request: HttpRequest, response: HttpResponse): HttpRespon
   const ifNoneMatch = request.headers.get('if-none-match');
   if (etag === undefined || ifNoneMatch === null || !matchesEtag(ifNoneMatch, etag))
     return response;
-  const { 'content-type': _, ...headers } = response.headers;
+  const { 'content-type': _type, 'content-encoding': _coding, ...headers } = response.headers;
   return { status: 304, headers, body: null };
 }
 
@@ -158,7 +177,7 @@ function toConditional(request: HttpRequest, response: HttpResponse): HttpRespon
 function matchesEtag(ifNoneMatch: string, etag: string): boolean {
   if (ifNoneMatch.trim() === '*') return true;
   const given: readonly string[] = ifNoneMatch.match(/"[^"]*"/g) ?? [];
-  return given.includes(etag);
+  return given.includes(etag.replace(/^W\//, ''));
 }
 
 /** Logs defects, and the causes of UNAVAILABLE. Tells the caller nothing of an error that is not ours. */
@@ -207,7 +226,9 @@ function addCommonHeaders(
 ): HttpResponse {
   const isHead = request.method === 'HEAD';
   const { status, headers, body } = isHead ? withoutBody(response) : response;
-  const sent = { ...headers, 'x-request-id': context.requestId };
+  const sent: Record<string, string> = { ...headers, 'x-request-id': context.requestId };
+  // https://www.rfc-editor.org/rfc/rfc9110#section-11.6.1
+  if (status === 401) sent['www-authenticate'] = 'Bearer';
   addRateLimitHeaders(sent, context);
   if (corsOrigins.length > 0) addCorsHeaders(sent, request.headers, corsOrigins);
   return { status, headers: sent, body };

@@ -176,7 +176,8 @@ function createEntry(
   { admission, context }: Caller,
 ): CacheEntry | null {
   const { operation, meter } = context;
-  if (status !== 200 || meter.isLive || typeof body !== 'string') return null;
+  if (status !== 200 || meter.isLive || body === null || body instanceof ReadableStream)
+    return null;
   const bytes = encode(body);
   return {
     tenantId,
@@ -191,9 +192,10 @@ function createEntry(
 }
 
 /** Not from Node's buffer pool, whose blocks would be kept as a whole. */
-function encode(text: string): Buffer<ArrayBuffer> {
-  const bytes = Buffer.allocUnsafeSlow(Buffer.byteLength(text));
-  bytes.write(text);
+function encode(body: string | Buffer<ArrayBuffer>): Buffer<ArrayBuffer> {
+  const bytes = Buffer.allocUnsafeSlow(Buffer.byteLength(body));
+  if (typeof body === 'string') bytes.write(body);
+  else body.copy(bytes);
   return bytes;
 }
 

@@ -91,7 +91,7 @@ const headers = {
   ETag: {
     description: 'Identifies this version of the content.',
     required: true,
-    schema: { type: 'string', pattern: '^"[^"]+"$' },
+    schema: { type: 'string', pattern: '^(W/)?"[^"]+"$' },
   },
   CacheControl: {
     description:
@@ -118,6 +118,16 @@ const headers = {
     description: 'The points that the tenant may spend per window, and its length in seconds.',
     schema: { type: 'string', pattern: '^"points";q=[0-9]+;w=[0-9]+$' },
   },
+  ContentEncoding: {
+    description:
+      'The coding of the body, as negotiated by `Accept-Encoding`; absent if it is not compressed.',
+    schema: { enum: ['br', 'gzip'] },
+  },
+  WwwAuthenticate: {
+    description: 'The key may also be sent as a Bearer token.',
+    required: true,
+    schema: { const: 'Bearer' },
+  },
   RetryAfter: {
     description: 'Seconds to wait before the same request may succeed.',
     required: true,
@@ -140,7 +150,11 @@ const commonHeaders = {
 
 function toOperation(route: RouteDescription): Json {
   const { operationId, summary, description, query = [] } = route;
-  const okHeaders = { ...commonHeaders, ETag: { $ref: '#/components/headers/ETag' } };
+  const cachedHeaders = { ...commonHeaders, ETag: { $ref: '#/components/headers/ETag' } };
+  const okHeaders = {
+    ...cachedHeaders,
+    'Content-Encoding': { $ref: '#/components/headers/ContentEncoding' },
+  };
   const failures = Map.groupBy(toErrorCodes(route), (code) => errorCatalogue[code].status);
   return {
     operationId,
@@ -189,6 +203,9 @@ function toFailure(status: number, codes: readonly ErrorCode[]): Json {
     description: codes.map((code) => `${code}: ${errorCatalogue[code].meaning}`).join('\n\n'),
     headers: {
       ...commonHeaders,
+      ...(status === 401 && {
+        'WWW-Authenticate': { $ref: '#/components/headers/WwwAuthenticate' },
+      }),
       ...(isRetryable && { 'Retry-After': { $ref: `#/components/headers/${retryAfter}` } }),
     },
     content: {

@@ -224,7 +224,7 @@ function parseQuery({ query = [] }: RestRoute, search: string): Readonly<Record<
 const jsonHeaders = {
   // A response belongs to a key, and has to be revalidated before it is reused.
   'cache-control': 'private, no-cache',
-  vary: 'x-api-key',
+  vary: 'x-api-key, authorization, accept-encoding',
   'content-type': 'application/json; charset=utf-8',
 };
 

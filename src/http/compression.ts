@@ -1,0 +1,85 @@
+// Compresses response bodies with the coding that the client prefers.
+// https://www.rfc-editor.org/rfc/rfc9110#name-accept-encoding
+
+import { promisify } from 'node:util';
+import {
+  brotliCompress,
+  brotliCompressSync,
+  type BrotliOptions,
+  constants,
+  gzip,
+  gzipSync,
+} from 'node:zlib';
+import { Negotiator } from '@fastify/accept-negotiator';
+import { LRUCache } from 'lru-cache';
+import type { HttpResponse } from './message.ts';
+
+export type ContentCoding = 'br' | 'gzip' | 'identity';
+
+/** Below this size, compression saves no packet. */
+const minBytes = 1_000;
+
+/** Larger bodies are compressed in Node's thread pool, so that the event loop is not blocked. */
+const maxSyncBytes = 64_000;
+
+// Measured in test/bench/README.md: higher levels take several times as long for a few percent.
+const brotliQuality = 4;
+const gzipLevel = 6;
+
+// Headers are text of the caller's choice, so the cache is bounded, also by their length.
+const cache = new LRUCache<string, string>({ max: 100 });
+const maxHeaderLength = 200;
+const negotiator = new Negotiator<ContentCoding>({
+  supportedValues: ['br', 'gzip', 'identity'],
+  cache,
+});
+
+/** The coding for a request with this header; `identity` when the client accepts none of ours. */
+export function negotiateCoding(acceptEncoding: string | null): ContentCoding {
+  if (acceptEncoding === null || acceptEncoding.length > maxHeaderLength) return 'identity';
+  return negotiator.negotiate(acceptEncoding.toLowerCase()) ?? 'identity';
+}
+
+/** The response as it is when its body is small, a stream, or already encoded. */
+export async function compress(
+  response: HttpResponse,
+  coding: ContentCoding,
+): Promise<HttpResponse> {
+  const { status, headers, body } = response;
+  if (coding === 'identity' || body === null || body instanceof ReadableStream) return response;
+  if (headers['content-encoding'] !== undefined) return response;
+  const bytes = typeof body === 'string' ? Buffer.from(body) : body;
+  if (bytes.length < minBytes) return response;
+  const { etag } = headers;
+  return {
+    status,
+    headers: {
+      ...headers,
+      'content-encoding': coding,
+      // Weak, because the bytes differ from those of the other codings.
+      ...(etag !== undefined && { etag: `W/${etag}` }),
+    },
+    body: await encode(bytes, coding),
+  };
+}
+
+async function encode(
+  bytes: Buffer,
+  coding: Exclude<ContentCoding, 'identity'>,
+): Promise<Buffer<ArrayBuffer>> {
+  const isSync = bytes.length <= maxSyncBytes;
+  if (coding === 'gzip') {
+    const options = { level: gzipLevel };
+    return isSync ? gzipSync(bytes, options) : await gzipAsync(bytes, options);
+  }
+  const options: BrotliOptions = {
+    params: {
+      [constants.BROTLI_PARAM_QUALITY]: brotliQuality,
+      [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length,
+    },
+  };
+  return isSync ? brotliCompressSync(bytes, options) : await brotliAsync(bytes, options);
+}
+
+const gzipAsync = promisify(gzip);
+const brotliAsync = promisify(brotliCompress);

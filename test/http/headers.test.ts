@@ -1,0 +1,172 @@
+// The headers that clients depend on: credentials, CORS, compression, caching.
+
+import { brotliDecompressSync, gunzipSync } from 'node:zlib';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openTestGateway, type TestGateway, type TestTenant } from '../harness.ts';
+
+const origin = 'https://dashboard.example';
+let gateway: TestGateway;
+let tenant: TestTenant;
+let other: TestTenant;
+
+beforeAll(async () => {
+  gateway = await openTestGateway({ environment: { CORS_ORIGINS: origin } });
+  tenant = await gateway.addTenant();
+  other = await gateway.addTenant();
+  await Promise.all(Array.from({ length: 20 }, () => tenant.addNumber()));
+}, 60_000);
+
+afterAll(() => gateway[Symbol.asyncDispose]());
+
+function send(headers: Readonly<Record<string, string>>, path = '/v1/numbers', init = {}) {
+  const request = new Request(`http://gateway.test${path}`, { headers, ...init });
+  return gateway.gateway.fetch(request);
+}
+
+const query = (headers: Readonly<Record<string, string>>, text = '{ numbers { id name state } }') =>
+  send({ 'content-type': 'application/json', ...headers }, '/graphql', {
+    method: 'POST',
+    body: JSON.stringify({ query: text }),
+  });
+
+describe('the API key', () => {
+  test.each<[string, () => Record<string, string>, number]>([
+    ['in Authorization: Bearer', () => ({ authorization: `Bearer ${tenant.key}` }), 200],
+    ['with the scheme in lower case', () => ({ authorization: `bearer ${tenant.key}` }), 200],
+    [
+      'in both headers, the same key',
+      () => ({ authorization: `Bearer ${tenant.key}`, 'x-api-key': tenant.key }),
+      200,
+    ],
+    [
+      'in both headers, two different keys',
+      () => ({ authorization: `Bearer ${other.key}`, 'x-api-key': tenant.key }),
+      401,
+    ],
+    [
+      'beside the Authorization of a proxy',
+      () => ({ authorization: 'Basic cHJveHk6c2VjcmV0', 'x-api-key': tenant.key }),
+      200,
+    ],
+    [
+      'beside a Bearer token that is no key of ours',
+      () => ({ authorization: 'Bearer eyJhbGciOi', 'x-api-key': tenant.key }),
+      200,
+    ],
+    ['missing', () => ({}), 401],
+    ['a foreign Bearer token alone', () => ({ authorization: 'Bearer eyJhbGciOi' }), 401],
+    ['a malformed key as Bearer token', () => ({ authorization: 'Bearer ps_short' }), 401],
+  ])('%s', async (_, headers, status) => {
+    const responses = await Promise.all([send(headers()), query(headers())]);
+    expect(responses.map((response) => response.status)).toEqual([status, status]);
+    for (const response of responses) {
+      const challenge = response.headers.get('www-authenticate');
+      expect(challenge).toBe(status === 401 ? 'Bearer' : null);
+      expect(response.headers.get('vary')).toMatch(/\bx-api-key, authorization\b/);
+    }
+  });
+});
+
+const toList = (text: string | null) => (text ?? '').split(/,\s*/);
+
+describe('CORS', () => {
+  test('a preflight allows the headers that browser clients send', async () => {
+    const response = await send({ origin, 'access-control-request-method': 'POST' }, '/graphql', {
+      method: 'OPTIONS',
+    });
+    expect(response.status).toBe(204);
+    expect(toList(response.headers.get('access-control-allow-headers'))).toEqual(
+      expect.arrayContaining([
+        'apollographql-client-name',
+        'apollographql-client-version',
+        'authorization',
+        'content-type',
+        'if-none-match',
+        'last-event-id',
+        'traceparent',
+        'tracestate',
+        'x-api-key',
+        'x-include-cost',
+        'x-request-id',
+      ]),
+    );
+  });
+
+  test('a response exposes the headers that browser clients read', async () => {
+    const response = await send({ origin, 'x-api-key': tenant.key });
+    expect(toList(response.headers.get('access-control-expose-headers'))).toEqual(
+      expect.arrayContaining([
+        'etag',
+        'link',
+        'ratelimit',
+        'ratelimit-policy',
+        'retry-after',
+        'x-ignored-parameters',
+        'x-refresh',
+        'x-request-id',
+      ]),
+    );
+  });
+});
+
+describe('compression', () => {
+  const decoders = { br: brotliDecompressSync, gzip: gunzipSync };
+  const codings = ['br', 'gzip'] as const;
+
+  /** The coding of the response, and its decoded text. */
+  async function read(response: Response) {
+    const coding = response.headers.get('content-encoding');
+    const bytes = Buffer.from(await response.arrayBuffer());
+    const decode = decoders[coding as keyof typeof decoders];
+    expect(response.headers.get('content-length')).toBe(String(bytes.length));
+    return { coding, text: String(coding === null ? bytes : decode(bytes)), size: bytes.length };
+  }
+
+  test.each([
+    ['gzip, deflate, br', 'br'],
+    ['gzip', 'gzip'],
+    ['GZIP', 'gzip'],
+    ['br;q=0.5, gzip;q=0.8', 'gzip'],
+    ['gzip;q=0, br;q=0', null],
+    ['gzip;q=0, *', 'br'],
+    ['identity', null],
+    ['deflate', null],
+    ['', null],
+    [`${'x'.repeat(500)}, gzip`, null],
+  ])('follows Accept-Encoding: %s', async (accepted, coding) => {
+    const headers = { 'x-api-key': tenant.key, 'accept-encoding': accepted };
+    const plain = await read(await send({ 'x-api-key': tenant.key }));
+    const rest = await send(headers);
+    expect(rest.headers.get('vary')).toMatch(/\baccept-encoding\b/);
+    expect(await read(rest)).toMatchObject({ coding, text: plain.text });
+    const plainGraphql = await read(await query({ 'x-api-key': tenant.key }));
+    const graphql = await query(headers);
+    expect(graphql.headers.get('vary')).toMatch(/\baccept-encoding\b/);
+    expect(await read(graphql)).toMatchObject({ coding, text: plainGraphql.text });
+  });
+
+  test('leaves small bodies as they are', async () => {
+    const headers = { 'x-api-key': tenant.key, 'accept-encoding': 'gzip' };
+    expect((await read(await query(headers, '{ __typename }'))).coding).toBeNull();
+  });
+
+  test.each(codings)('is kept in the response cache: %s', async (coding) => {
+    const headers = { 'x-api-key': tenant.key, 'accept-encoding': coding };
+    await gateway.database.changes.catchUp();
+    const first = await read(await send(headers));
+    expect(await read(await send(headers))).toEqual(first);
+    expect(await read(await send({ 'x-api-key': tenant.key }))).toMatchObject({ coding: null });
+  });
+
+  test.each(codings)('a compressed response is revalidated by its ETag: %s', async (coding) => {
+    const headers = { 'x-api-key': tenant.key, 'accept-encoding': coding };
+    const first = await send(headers);
+    const etag = first.headers.get('etag') ?? '';
+    expect(etag).toMatch(/^W\/"/);
+    const again = await send({ ...headers, 'if-none-match': etag });
+    expect(again.status).toBe(304);
+    expect(again.headers.get('etag')).toBe(etag);
+    expect(again.headers.get('content-encoding')).toBeNull();
+    expect(await again.text()).toBe('');
+  });
+});

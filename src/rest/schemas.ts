@@ -12,22 +12,21 @@ export type Json = Readonly<Record<string, unknown>>;
 
 /** By name, for `components.schemas`. */
 export function toNumberSchemas(): Json {
-  const { instanceName, apiKeys, ...common } = toNumberMembers();
-  const { id, number, name, provider, state, isFullyConnected, createdAt, updatedAt } = common;
+  return {
+    ...toListSchemas(),
+    ...toDetailSchemas(),
+    ...toMetaSchemas(),
+    OpenApiDocument: { type: 'object', description: 'https://spec.openapis.org/oas/v3.1.1' },
+  };
+}
+
+function toListSchemas(): Json {
   return {
     NumberList: { type: 'array', items: { $ref: '#/components/schemas/NumberListItem' } },
-    NumberListItem: toObject('A number, without its health and its Meta snapshot.', {
-      id,
-      instanceName,
-      number,
-      name,
-      provider,
-      apiKeys,
-      state,
-      isFullyConnected,
-      createdAt,
-      updatedAt,
-    }),
+    NumberListItem: toObject(
+      'A number, without its health and its Meta snapshot.',
+      toNumberMembers(),
+    ),
     ApiKeyHint: toObject(
       'An API key that is bound to the number: enough to recognise it, too little to use it.',
       {
@@ -42,8 +41,22 @@ export function toNumberSchemas(): Json {
         },
       },
     ),
+  };
+}
+
+function toDetailSchemas(): Json {
+  const { id, number, name, provider, state, isFullyConnected, createdAt, updatedAt } =
+    toNumberMembers();
+  return {
     NumberDetail: toObject('A number with its health and its Meta snapshot.', {
-      ...common,
+      id,
+      number,
+      name,
+      provider,
+      state,
+      isFullyConnected,
+      createdAt,
+      updatedAt,
       health: { $ref: '#/components/schemas/NumberHealth' },
       meta: toNullable('MetaDetails'),
     }),
@@ -61,8 +74,6 @@ export function toNumberSchemas(): Json {
         },
       },
     ),
-    ...toMetaSchemas(),
-    OpenApiDocument: { type: 'object', description: 'https://spec.openapis.org/oas/v3.1.1' },
   };
 }
 

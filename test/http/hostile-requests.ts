@@ -1,8 +1,8 @@
-// Requests that nobody means well with, for both doors: made from a seed, so that one that did harm can be made again.
+// Generates hostile requests to both APIs from a seed, so that a harmful one can be reproduced.
 
-/** As it goes over the wire; the body may be no text. */
+/** As it is sent; the body may be binary. */
 export interface HostileRequest {
-  /** What it tries, for the report. */
+  /** What the request tries, for the report. */
   readonly kind: string;
   readonly method: string;
   readonly path: string;
@@ -43,12 +43,15 @@ export function createChance(seed: number): Chance {
   };
 }
 
-type Make = (chance: Chance, known: Knowledge) => string;
+type CreateText = (chance: Chance, known: Knowledge) => string;
 
 const repeat = (count: number, toText: (index: number) => string): string =>
   Array.from({ length: count }, (_, index) => toText(index)).join(' ');
 
-/** Each puts this many of something into a selection on Query; the thirteen checks of graphql-cop are among them. */
+/**
+ * Each returns a selection on Query that contains something `count` times. They include the thirteen checks of
+ * https://github.com/dolevf/graphql-cop.
+ */
 const overloads: Readonly<Record<string, (count: number) => string>> = {
   aliases: (count) => repeat(count, (index) => `a${index}: __typename`),
   'field duplication': (count) => repeat(count, () => '__typename'),
@@ -79,7 +82,7 @@ const overloads: Readonly<Record<string, (count: number) => string>> = {
   mutation: (count) => repeat(count, (index) => `m${index}: deleteNumber(id: ${index})`),
 };
 
-/** The ways in which the same is hidden. */
+/** Documents that contain the selection where a naive check would miss it. */
 const disguises: readonly ((selection: string) => string)[] = [
   (selection) => `{ ${selection} }`,
   (selection) => `{ ${selection} ${selection} }`,
@@ -137,7 +140,7 @@ const scraps: readonly string[] = [
   ...odd,
 ];
 
-function toId(chance: Chance, { ownIds, foreignIds }: Knowledge): string {
+function pickId(chance: Chance, { ownIds, foreignIds }: Knowledge): string {
   return chance.pick([
     ...ownIds,
     ...foreignIds,
@@ -150,21 +153,21 @@ function toId(chance: Chance, { ownIds, foreignIds }: Knowledge): string {
   ]);
 }
 
-const documents: Readonly<Record<string, Make>> = {
+const documents: Readonly<Record<string, CreateText>> = {
   scraps: (chance) => repeat(chance.below(60), () => chance.pick(scraps)),
   overload: (chance) =>
     chance.pick(disguises)(chance.pick(Object.values(overloads))(1 + chance.below(400))),
   bomb: (chance) => chance.pick(Object.values(bombs))(2 + chance.below(300)),
   foreign: (chance, known) =>
-    `{ ${repeat(1 + chance.below(12), (at) => `n${at}: number(id: ${JSON.stringify(toId(chance, known))}, refresh: ${chance.percent(10)}) { id name number meta { waba { name } } apiKeys { name } }`)} }`,
+    `{ ${repeat(1 + chance.below(12), (at) => `n${at}: number(id: ${JSON.stringify(pickId(chance, known))}, refresh: ${chance.percent(10)}) { id name number meta { waba { name } } apiKeys { name } }`)} }`,
   variables: () =>
     'query ($id: ID!, $refresh: Boolean) { number(id: $id, refresh: $refresh) { id name } }',
 };
 
-function toVariable(chance: Chance, known: Knowledge): unknown {
+function pickVariable(chance: Chance, known: Knowledge): unknown {
   const deep = '['.repeat(chance.below(500));
   return chance.pick<unknown>([
-    toId(chance, known),
+    pickId(chance, known),
     chance.below(1e9),
     -1.5,
     null,
@@ -176,12 +179,15 @@ function toVariable(chance: Chance, known: Knowledge): unknown {
   ]);
 }
 
-/** The body of an operation, sound or broken on its way. */
-function toGraphQLBody(chance: Chance, known: Knowledge): readonly [kind: string, body: Buffer] {
-  const [kind, make] = chance.pick(Object.entries(documents));
-  const query = make(chance, known);
+/** The body of an operation, well-formed or with a flaw. */
+function createGraphQLBody(
+  chance: Chance,
+  known: Knowledge,
+): readonly [kind: string, body: Buffer] {
+  const [kind, createQuery] = chance.pick(Object.entries(documents));
+  const query = createQuery(chance, known);
   const variables = {
-    id: toVariable(chance, known),
+    id: pickVariable(chance, known),
     refresh: chance.pick([false, 'yes', 1, null]),
   };
   const text = JSON.stringify({ query, variables });
@@ -201,9 +207,9 @@ function toGraphQLBody(chance: Chance, known: Knowledge): readonly [kind: string
     truncated: () => text.slice(0, chance.below(text.length)),
     trailing: () => `${text}${chance.pick(['}', '\0', 'x', text])}`,
     'byte order mark': () => `\ufeff${text}`,
-    'no UTF-8': () =>
+    'not UTF-8': () =>
       Buffer.concat([Buffer.from(text.slice(0, -2)), Buffer.from([0xff, 0xc0, 0xfe])]),
-    'no JSON': () =>
+    'not JSON': () =>
       chance.pick(['', 'null', '1', '"x"', 'NaN', '{', '[[[[', 'query=%7B__typename%7D']),
     'deep JSON': () => '['.repeat(50_000),
     'too large': () => JSON.stringify({ query: `{ __typename } #${'x'.repeat(120_000)}` }),
@@ -214,7 +220,7 @@ function toGraphQLBody(chance: Chance, known: Knowledge): readonly [kind: string
   return [`${kind}, ${flaw}`, Buffer.from(spoil())];
 }
 
-function toKeyHeader(chance: Chance, { key }: Knowledge): Readonly<Record<string, string>> {
+function pickKeyHeader(chance: Chance, { key }: Knowledge): Readonly<Record<string, string>> {
   if (chance.percent(90)) return { 'x-api-key': key };
   const wrong = [
     '',
@@ -249,7 +255,7 @@ const accepts = [
 ];
 const methods = ['GET', 'HEAD', 'PUT', 'DELETE', 'PATCH', 'OPTIONS', 'TRACE', 'PROPFIND'];
 
-function toOddHeaders(chance: Chance): Readonly<Record<string, string>> {
+function pickHeaders(chance: Chance): Readonly<Record<string, string>> {
   const headers: Record<string, string> = {};
   if (chance.percent(15)) headers['content-type'] = chance.pick(contentTypes);
   if (chance.percent(25)) headers['accept'] = chance.pick(accepts);
@@ -280,8 +286,8 @@ const paths: readonly string[] = [
   '/v1/numbers?refresh=1',
 ];
 
-function toRestPath(chance: Chance, known: Knowledge): string {
-  const id = toId(chance, known).slice(0, 2_000);
+function createRestPath(chance: Chance, known: Knowledge): string {
+  const id = pickId(chance, known).slice(0, 2_000);
   const written = chance.percent(80)
     ? encodeURIComponent(id.replaceAll(/[\ud800-\udfff]/g, '?'))
     : 'a%zz';
@@ -298,9 +304,9 @@ function toRestPath(chance: Chance, known: Knowledge): string {
 }
 
 export function createHostileRequest(chance: Chance, known: Knowledge): HostileRequest {
-  const headers = { ...toKeyHeader(chance, known), ...toOddHeaders(chance) };
+  const headers = { ...pickKeyHeader(chance, known), ...pickHeaders(chance) };
   if (chance.percent(60)) {
-    const [kind, body] = toGraphQLBody(chance, known);
+    const [kind, body] = createGraphQLBody(chance, known);
     const method = chance.percent(95) ? 'POST' : chance.pick(methods);
     const all = { 'content-type': 'application/json', ...headers };
     return { kind, method, path: '/graphql', headers: all, body };
@@ -313,7 +319,7 @@ export function createHostileRequest(chance: Chance, known: Knowledge): HostileR
     return {
       kind: 'REST',
       method,
-      path: toRestPath(chance, known),
+      path: createRestPath(chance, known),
       headers: { ...headers, ...withTag },
       body: null,
     };

@@ -1,4 +1,4 @@
-// Sends hostile requests over real sockets and judges each answer: its status, its form, its time, and what it gave away.
+// Sends hostile requests over real sockets and checks each response: its status, form and duration, and what it discloses.
 
 import { Agent, request } from 'node:http';
 import { errorCatalogue } from '../../src/errors.ts';
@@ -13,17 +13,17 @@ export interface HostileRun {
   readonly hangs: number;
   readonly foreignRows: number;
   readonly stackTraces: number;
-  readonly misshapen: number;
+  readonly malformed: number;
   readonly slowestMs: number;
-  /** How often each status was answered. */
+  /** The number of responses by status. */
   readonly statuses: Readonly<Record<string, number>>;
-  /** The first ones, for whoever has to find out. */
+  /** The first faults, with their requests. */
   readonly examples: readonly string[];
 }
 
-type Fault = 'serverErrors' | 'hangs' | 'foreignRows' | 'stackTraces' | 'misshapen';
+type Fault = 'serverErrors' | 'hangs' | 'foreignRows' | 'stackTraces' | 'malformed';
 
-interface Answer {
+interface ReceivedResponse {
   readonly status: number;
   readonly type: string;
   readonly requestId: string;
@@ -34,7 +34,7 @@ interface Answer {
 const canary = 'Foreign canary';
 const hangMs = 5_000;
 
-/** A gateway of its own with two tenants; one of them attacks with what it knows of the other. */
+/** Opens a gateway with two tenants, one of which attacks and knows ids of the other. */
 export async function runHostile(seed: number, requests: number): Promise<HostileRun> {
   await using gateway = await openTestGateway();
   const [attacker, victim] = [await gateway.addTenant(), await gateway.addTenant()];
@@ -48,7 +48,7 @@ export async function runHostile(seed: number, requests: number): Promise<Hostil
     ownIds: own.map(({ id }) => id),
     foreignIds: foreign.map(({ id }) => id),
   };
-  const given = [canary, ...foreign.map(({ number }) => number), ...gateway.secrets];
+  const secrets = [canary, ...foreign.map(({ number }) => number), ...gateway.secrets];
   const server = await listen(gateway.gateway, { host: '127.0.0.1', port: 0, noticeMs: 0 });
   const agent = new Agent({ keepAlive: true, maxSockets: 8 });
   const chance = createChance(seed);
@@ -58,9 +58,9 @@ export async function runHostile(seed: number, requests: number): Promise<Hostil
     while (left > 0) {
       left -= 1;
       const hostile = createHostileRequest(chance, known);
-      // oxlint-disable-next-line no-await-in-loop -- a client that waits for its answer
-      const answer = await send(server.url, agent, hostile);
-      run.count(hostile, answer, listFaults(hostile, answer, given));
+      // oxlint-disable-next-line no-await-in-loop -- a client that waits for its response
+      const response = await send(server.url, agent, hostile);
+      run.count(hostile, response, listFaults(hostile, response, secrets));
     }
   };
   await Promise.all(Array.from({ length: 8 }, attack));
@@ -75,37 +75,37 @@ function createTally(seed: number, requests: number) {
     hangs: 0,
     foreignRows: 0,
     stackTraces: 0,
-    misshapen: 0,
+    malformed: 0,
   };
   const statuses: Record<string, number> = {};
   const examples: string[] = [];
   let slowestMs = 0;
   return {
-    count(hostile: HostileRequest, answer: Answer, found: readonly Fault[]): void {
-      statuses[answer.status] = (statuses[answer.status] ?? 0) + 1;
-      slowestMs = Math.max(slowestMs, Math.round(answer.durationMs));
+    count(hostile: HostileRequest, response: ReceivedResponse, found: readonly Fault[]): void {
+      statuses[response.status] = (statuses[response.status] ?? 0) + 1;
+      slowestMs = Math.max(slowestMs, Math.round(response.durationMs));
       for (const fault of found) faults[fault] += 1;
       if (found.length === 0 || examples.length >= 10) return;
       const { kind, method, path, headers, body } = hostile;
-      const asked = `${method} ${path.slice(0, 100)} ${JSON.stringify(headers).slice(0, 300)} ${body?.toString().slice(0, 300)}`;
+      const sent = `${method} ${path.slice(0, 100)} ${JSON.stringify(headers).slice(0, 300)} ${body?.toString().slice(0, 300)}`;
       examples.push(
-        `${found.join()}: ${kind}: ${asked} -> ${answer.status} ${answer.text.slice(0, 300)}`,
+        `${found.join()}: ${kind}: ${sent} -> ${response.status} ${response.text.slice(0, 300)}`,
       );
     },
     toResult: (): HostileRun => ({ seed, requests, ...faults, slowestMs, statuses, examples }),
   };
 }
 
-async function send(url: string, agent: Agent, hostile: HostileRequest): Promise<Answer> {
+async function send(url: string, agent: Agent, hostile: HostileRequest): Promise<ReceivedResponse> {
   const { method, path, headers, body } = hostile;
-  const { promise, resolve } = Promise.withResolvers<Answer>();
+  const { promise, resolve } = Promise.withResolvers<ReceivedResponse>();
   const sentAt = performance.now();
   const fail = (text: string) =>
     resolve({ status: 0, type: '', requestId: '', text, durationMs: performance.now() - sentAt });
   const { hostname, port } = new URL(url);
   const length = body === null ? {} : { 'content-length': String(body.length) };
   const options = { hostname, port, agent, method, path, headers: { ...headers, ...length } };
-  const asked = request(options, (incoming) => {
+  const outgoing = request(options, (incoming) => {
     const chunks: Buffer[] = [];
     incoming.on('data', (chunk: Buffer) => chunks.push(chunk));
     incoming.on('error', (error) => fail(error.message));
@@ -119,38 +119,38 @@ async function send(url: string, agent: Agent, hostile: HostileRequest): Promise
       });
     });
   });
-  asked.on('error', (error) => fail(error.message));
-  asked.setTimeout(hangMs, () => asked.destroy(new Error('no answer')));
-  asked.end(body ?? undefined);
+  outgoing.on('error', (error) => fail(error.message));
+  outgoing.setTimeout(hangMs, () => outgoing.destroy(new Error('no response')));
+  outgoing.end(body ?? undefined);
   return await promise;
 }
 
 function listFaults(
   hostile: HostileRequest,
-  answer: Answer,
-  given: readonly string[],
+  response: ReceivedResponse,
+  secrets: readonly string[],
 ): readonly Fault[] {
-  const { status, text, durationMs } = answer;
-  // The one key that the attacker sent may come back nowhere either.
+  const { status, text, durationMs } = response;
+  // The secrets include the key that the attacker sends: no response may repeat it.
   return [
     ...(status >= 500 ? (['serverErrors'] as const) : []),
     ...(durationMs > hangMs || status === 0 ? (['hangs'] as const) : []),
-    ...(given.some((secret) => text.includes(secret)) ? (['foreignRows'] as const) : []),
-    ...(/\n\s+at |node_modules|file:\/\/|\.ts:\d/.test(text) && !isPage(answer)
+    ...(secrets.some((secret) => text.includes(secret)) ? (['foreignRows'] as const) : []),
+    ...(/\n\s+at |node_modules|file:\/\/|\.ts:\d/.test(text) && !isPage(response)
       ? (['stackTraces'] as const)
       : []),
-    ...(isInShape(hostile, answer) ? [] : (['misshapen'] as const)),
+    ...(isWellFormed(hostile, response) ? [] : (['malformed'] as const)),
   ];
 }
 
-function isPage({ status, type }: Answer): boolean {
+function isPage({ status, type }: ReceivedResponse): boolean {
   return status === 200 && type.startsWith('text/html');
 }
 
-function isInShape({ method, path }: HostileRequest, answer: Answer): boolean {
-  const { status, text, requestId, type } = answer;
+function isWellFormed({ method, path }: HostileRequest, response: ReceivedResponse): boolean {
+  const { status, text, requestId, type } = response;
   if (method === 'HEAD' || status === 304 || status === 204) return text === '';
-  if (isPage(answer)) return method === 'GET';
+  if (isPage(response)) return method === 'GET';
   if (requestId === '' || !/^application\/(graphql-response\+)?json/.test(type)) return false;
   const body = parse(text);
   if (typeof body !== 'object' || body === null) return false;

@@ -1,5 +1,4 @@
-// The differential test of the two doors: whatever Meta says of whatever fleet, and through whichever door it was read
-// live, REST and GraphQL tell the same about it.
+// Tests that REST and GraphQL return the same values for generated fleets, whatever Meta returns and whichever API read it.
 
 import * as fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -9,7 +8,7 @@ import { openTestGateway, type TestGateway, type TestTenant } from './harness.ts
 
 type Json = Readonly<Record<string, unknown>>;
 
-// The members of REST, in its order; where GraphQL has an enum, the word as it came.
+// The members of REST in its order, with raw values where GraphQL has an enum.
 const listItem = `id instanceName number name provider apiKeys { name keyPrefix keyLast4 }
   state isFullyConnected createdAt updatedAt`;
 const detail = `id number name provider state isFullyConnected createdAt updatedAt
@@ -38,7 +37,7 @@ interface Block extends Json {
   readonly freshness: { readonly observedAt: string | null };
 }
 
-/** GraphQL shows a block that could never be read too, for its freshness. */
+/** Null for a block without a successful read, of which GraphQL shows the freshness. */
 function toRestBlock(block: Block | null): Json | null {
   if (block === null || block.freshness.observedAt === null) return null;
   const { freshness: _, ...members } = block;
@@ -56,7 +55,7 @@ function toRest({ meta, ...number }: Detail): Json {
   return { ...number, meta: { fetchedAt, ...blocks } };
 }
 
-/** Known words in any case, words of the future, nothing, and things that are no words at all. */
+/** Known and unknown words, missing ones, and values of other types. */
 function wordOf(vocabulary: VocabularyName): fc.Arbitrary<unknown> {
   const known = fc.constantFrom(...Object.keys(vocabularies[vocabulary].words));
   return fc.oneof(
@@ -117,7 +116,7 @@ const number = fc.record({
     text.filter((name) => name !== ''),
     { maxLength: 2 },
   ),
-  readThrough: fc.constantFrom('REST', 'GraphQL', 'GraphQL in part', 'nobody'),
+  readBy: fc.constantFrom('REST', 'GraphQL', 'GraphQL in part', 'none'),
 });
 type Sample = typeof number extends fc.Arbitrary<infer Value> ? Value : never;
 
@@ -137,7 +136,7 @@ async function addSample(
   return made.id;
 }
 
-async function read(tenant: TestTenant, id: string, through: Sample['readThrough']): Promise<void> {
+async function read(tenant: TestTenant, id: string, through: Sample['readBy']): Promise<void> {
   switch (through) {
     case 'REST':
       await tenant.rest(`/v1/numbers/${id}?refresh=1`);
@@ -148,79 +147,80 @@ async function read(tenant: TestTenant, id: string, through: Sample['readThrough
     case 'GraphQL in part':
       await tenant.graphql(`{ number(id: "${id}", refresh: true) { meta { waba { name } } } }`);
       return;
-    case 'nobody':
+    case 'none':
   }
 }
 
-interface Told {
+interface Responses {
   readonly rest: readonly string[];
   readonly graphql: readonly string[];
 }
 
-/** The list, and each number by itself and as one of all, as text, so that the order counts. */
-async function askBoth(tenant: TestTenant, ids: readonly string[]): Promise<Told> {
-  const ask = async <T>(query: string): Promise<T> => {
-    const { text: answer, body } = await tenant.graphql<T>(query);
-    if (!body.data || body.errors) throw new Error(`${query} is answered ${answer}`);
+/** The list, and each number alone and in the list, as text, because the order of members matters. */
+async function readBoth(tenant: TestTenant, ids: readonly string[]): Promise<Responses> {
+  const query = async <T>(document: string): Promise<T> => {
+    const { text: reply, body } = await tenant.graphql<T>(document);
+    if (!body.data || body.errors) throw new Error(`${document} is answered with ${reply}`);
     return body.data;
   };
-  const { numbers } = await ask<{ numbers: Json }>(`{ numbers { ${listItem} } }`);
+  const { numbers } = await query<{ numbers: Json }>(`{ numbers { ${listItem} } }`);
   const rest = [(await tenant.rest('/v1/numbers')).text];
   const graphql = [JSON.stringify(numbers)];
-  const all = await ask<{ numbers: readonly Detail[] }>(`{ numbers { ${detail} } }`);
+  const all = await query<{ numbers: readonly Detail[] }>(`{ numbers { ${detail} } }`);
   for (const [index, id] of ids.entries()) {
     // oxlint-disable-next-line no-await-in-loop -- one after the other
-    const { text: shown } = await tenant.rest(`/v1/numbers/${id}`);
+    const { text: detailText } = await tenant.rest(`/v1/numbers/${id}`);
     // oxlint-disable-next-line no-await-in-loop -- see above
-    const one = await ask<{ number: Detail }>(`{ number(id: "${id}") { ${detail} } }`);
-    rest.push(shown, shown);
+    const one = await query<{ number: Detail }>(`{ number(id: "${id}") { ${detail} } }`);
+    rest.push(detailText, detailText);
     const same = [one.number, all.numbers[index]].map((it) => JSON.stringify(it && toRest(it)));
     graphql.push(...same);
   }
   return { rest, graphql };
 }
 
-describe.each([{ emitNulls: false }, { emitNulls: true }])('with Meta sending %o', (simulator) => {
-  let gateway: TestGateway;
-  beforeAll(async () => {
-    gateway = await openTestGateway({ simulator });
-  });
-  afterAll(() => gateway[Symbol.asyncDispose]());
+describe.each([{ emitNulls: false }, { emitNulls: true }])(
+  'with the simulator set to %o',
+  (simulator) => {
+    let gateway: TestGateway;
+    beforeAll(async () => {
+      gateway = await openTestGateway({ simulator });
+    });
+    afterAll(() => gateway[Symbol.asyncDispose]());
 
-  test('both doors tell the same of any fleet, whatever Meta says and whoever asked it', async () => {
-    await fc.assert(
-      fc.asyncProperty(fc.array(number, { minLength: 1, maxLength: 4 }), async (samples) => {
-        const tenant = await gateway.addTenant();
-        const ids: string[] = [];
-        for (const sample of samples) {
-          // oxlint-disable-next-line no-await-in-loop -- in their order
-          ids.push(await addSample(gateway, tenant, sample));
-        }
-        const reading = samples.map(({ readThrough }, at) =>
-          read(tenant, ids[at] ?? '', readThrough),
-        );
-        await Promise.all(reading);
-        const { rest, graphql } = await askBoth(tenant, ids);
-        expect(graphql).toEqual(rest);
-      }),
-      { numRuns: 50 },
-    );
-  }, 60_000);
-});
+    test('both APIs return the same values for any fleet', async () => {
+      await fc.assert(
+        fc.asyncProperty(fc.array(number, { minLength: 1, maxLength: 4 }), async (samples) => {
+          const tenant = await gateway.addTenant();
+          const ids: string[] = [];
+          for (const sample of samples) {
+            // oxlint-disable-next-line no-await-in-loop -- in their order
+            ids.push(await addSample(gateway, tenant, sample));
+          }
+          const reading = samples.map(({ readBy }, at) => read(tenant, ids[at] ?? '', readBy));
+          await Promise.all(reading);
+          const { rest, graphql } = await readBoth(tenant, ids);
+          expect(graphql).toEqual(rest);
+        }),
+        { numRuns: 50 },
+      );
+    }, 60_000);
+  },
+);
 
-/** The points that its tenant has left after this answer. */
+/** The points that the tenant has left after this response. */
 function toRemaining({ headers }: { readonly headers: Headers }): number {
   return Number(/;r=(\d+);/.exec(headers.get('ratelimit') ?? '')?.[1]);
 }
 
-describe('the doors', () => {
+describe('both APIs', () => {
   let gateway: TestGateway;
   beforeAll(async () => {
     gateway = await openTestGateway();
   });
   afterAll(() => gateway[Symbol.asyncDispose]());
 
-  test('answer a live reading with the same values, state included', async () => {
+  test('return the same values of a live read, with the state', async () => {
     const tenant = await gateway.addTenant();
     const { id, phoneNumberId, wabaId } = await tenant.addNumber({ phone: { status: 'BANNED' } });
     const { body } = await tenant.graphql<{ number: Detail }>(
@@ -254,55 +254,55 @@ describe('the doors', () => {
     ]
   >([
     ['a missing number', '', false, null, [0, 0]],
-    ['a missing number, read live', '?refresh=1', true, null, [0, 0]],
+    ['a live read of a missing number', '?refresh=1', true, null, [0, 0]],
     ['the status of a missing number', '/status', true, null, [0, 0]],
     ['a token that Meta refuses', '?refresh=1', true, refused, [1, 3]],
-    ['a token that is known to be refused', '?refresh=1', true, refused, [0, 0]],
-    ['a status whose token is known to be refused', '/status', true, refused, [0, 0]],
-  ])('charge the same for %s', async (what, path, live, trouble, [least, most]) => {
-    const takes: number[] = [];
-    for (const door of ['REST', 'GraphQL']) {
-      // A tenant for each, so that neither finds what the other has learnt.
+    ['a token that is quarantined', '?refresh=1', true, refused, [0, 0]],
+    ['the status for a token that is quarantined', '/status', true, refused, [0, 0]],
+  ])('charge the same for %s', async (what, path, live, metaFault, [min, max]) => {
+    const charged: number[] = [];
+    for (const api of ['REST', 'GraphQL']) {
+      // One tenant for each, so that neither finds what the other has stored.
       // oxlint-disable-next-line no-await-in-loop -- one after the other
       const tenant = await gateway.addTenant();
       // oxlint-disable-next-line no-await-in-loop -- see above
       const made = await tenant.addNumber();
-      gateway.simulator.setFault(made.phoneNumberId, trouble);
-      gateway.simulator.setFault(made.wabaId, trouble);
-      const id = trouble === null ? 'wa_missing' : made.id;
+      gateway.simulator.setFault(made.phoneNumberId, metaFault);
+      gateway.simulator.setFault(made.wabaId, metaFault);
+      const id = metaFault === null ? 'wa_missing' : made.id;
       const query = `{ number(id: "${id}", refresh: ${live}) { ${path === '/status' ? 'health { qualityRating }' : detail} } }`;
-      const ask = () =>
-        door === 'REST' ? tenant.rest(`/v1/numbers/${id}${path}`) : tenant.graphql(query);
-      for (let refusals = 0; what.includes('known') && refusals < 3; refusals += 1) {
+      const send = () =>
+        api === 'REST' ? tenant.rest(`/v1/numbers/${id}${path}`) : tenant.graphql(query);
+      for (let failures = 0; what.includes('quarantined') && failures < 3; failures += 1) {
         // oxlint-disable-next-line no-await-in-loop -- see above
-        await ask();
+        await send();
       }
       // oxlint-disable-next-line no-await-in-loop -- see above
       const before = toRemaining(await tenant.graphql('{ __typename }'));
       // oxlint-disable-next-line no-await-in-loop -- see above
-      takes.push(before - toRemaining(await ask()));
+      charged.push(before - toRemaining(await send()));
     }
-    const [rest = 0, graphql] = takes;
+    const [rest = 0, graphql] = charged;
     expect(rest).toBe(graphql);
-    expect(rest).toBeGreaterThanOrEqual(2 + 10 * least);
-    expect(rest).toBeLessThanOrEqual(2 + 10 * most);
+    expect(rest).toBeGreaterThanOrEqual(2 + 10 * min);
+    expect(rest).toBeLessThanOrEqual(2 + 10 * max);
   });
 
-  test('keep what was charged to a caller who leaves while it is read for him', async () => {
+  test('charge the full price to a caller who disconnects during a live read', async () => {
     const tenant = await gateway.addTenant();
     const { id, phoneNumberId } = await tenant.addNumber();
     const hold = gateway.simulator.hold(phoneNumberId);
     const caller = new AbortController();
     const before = toRemaining(await tenant.graphql('{ __typename }'));
     const { signal } = caller;
-    const answer = tenant.rest(`/v1/numbers/${id}?refresh=1`, { signal });
+    const reply = tenant.rest(`/v1/numbers/${id}?refresh=1`, { signal });
     await hold.arrived;
     caller.abort();
-    expect(before - toRemaining(await answer)).toBe(32);
+    expect(before - toRemaining(await reply)).toBe(32);
     hold.release();
   });
 
-  test('refuse a missing number and a bad key in the same words', async () => {
+  test('have the same message for a missing number and for a wrong key', async () => {
     const tenant = await gateway.addTenant();
     const query = '{ number(id: "x") { id } }';
     for (const key of [tenant.key, 'ps_wrong']) {

@@ -150,6 +150,8 @@ describe('a list', () => {
   });
 });
 
+const isKept = (context: WeakRef<object>) => context.deref() !== undefined;
+
 describe('what is cached for a document', () => {
   setFlagsFromString('--expose-gc');
   const collectGarbage = runInNewContext('gc') as () => void;
@@ -181,7 +183,6 @@ describe('what is cached for a document', () => {
       // oxlint-disable-next-line no-await-in-loop -- executions are counted one after the other
       for (const document of documents) await run(document);
     }
-    const isKept = (context: WeakRef<object>) => context.deref() !== undefined;
     // A new WeakRef keeps its target until the end of the job, and the compiler of V8 the last one for some milliseconds.
     for (let turn = 0; turn < 100; turn += 1) {
       // oxlint-disable-next-line no-await-in-loop -- one turn of the event loop after the other

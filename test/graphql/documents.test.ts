@@ -1,4 +1,4 @@
-// How large a GraphQL document may be, to the last one that is still let through, and how many are remembered.
+// Tests the limits of documents at their exact values, and the document cache.
 
 import { GraphQLError, Kind, type DocumentNode } from 'graphql';
 import { describe, expect, test } from 'vitest';
@@ -20,7 +20,7 @@ interface Limit {
 }
 
 const fan = (count: number) => {
-  // Eight times twenty times fifty, each fragment once by itself, and the rest one by one.
+  // Eight times twenty times fifty fields, each fragment once by itself, and single fields for the rest.
   const others = 8 + 8 * 20 * 51 + 50 + 20 * 51 + 1;
   return `{ ${repeat(8, (at) => `g${at} { ...G }`)} x { ${repeat(count - others, (at) => `x${at}`)} } }
     fragment G on A { ${repeat(20, (at) => `f${at} { ...F }`)} }
@@ -131,7 +131,7 @@ describe('a document', () => {
     },
   );
 
-  test('may have 2,000 tokens, and is not read beyond them', () => {
+  test('may have 2,000 tokens, and is not parsed beyond them', () => {
     expect(parse(`{ a(b: [${'1 '.repeat(1_991)}]) }`).tokenCount).toBe(2_000);
     expect(() => parse(`{ a(b: [${'1 '.repeat(1_992)}]) } }}} "`)).toThrow(
       expect.objectContaining({
@@ -142,14 +142,14 @@ describe('a document', () => {
     );
   });
 
-  test('that is no GraphQL is told so, whatever it says of itself', () => {
+  test('with a syntax error is rejected as such, even if it quotes the message about tokens', () => {
     for (const text of ['{', '{ a } "contains more than"', '{ a } }']) {
       expect(() => parse(text)).toThrow(GraphQLError);
       expect(() => parse(text)).toThrow('Syntax Error');
     }
   });
 
-  test('that nests beyond the stack is too complex', () => {
+  test('that is nested deeper than the stack is too complex', () => {
     const generous = createParse({ ...graphqlLimits, tokens: 1_000_000 });
     expect(() => generous(`{ a(b: ${nest(100_000, '[', '', ']')}) }`)).toThrow(
       expect.objectContaining({
@@ -160,20 +160,20 @@ describe('a document', () => {
     );
   });
 
-  test('is parsed as its caller wants it', () => {
+  test('is parsed with the options of the caller', () => {
     expect(parse('{ a }', { noLocation: true }).loc).toBeUndefined();
     expect(parse('{ a }').loc).toBeDefined();
   });
 
-  test('may have definitions that select nothing, for validation to refuse', () => {
+  test('may have type definitions, which validation rejects', () => {
     expect(parse('type A { b: ID } { a }').definitions).toHaveLength(2);
   });
 
-  test('may use a fragment that it does not have, for validation to refuse', () => {
+  test('may use a missing fragment, which validation rejects', () => {
     expect(parse('{ ...F }').definitions).toHaveLength(1);
   });
 
-  test('is measured by each operation and each fragment for itself', () => {
+  test('is limited for each operation and each fragment separately', () => {
     const operation = (name: string) =>
       `query ${name} { a { ${repeat(20, (at) => `a${at}: b`)} } }`;
     expect(parse(`${operation('a')} ${operation('b')}`).definitions).toHaveLength(2);
@@ -186,7 +186,7 @@ describe('a document', () => {
 
 describe('introspection', () => {
   test.each(['fields', 'inputFields', 'interfaces', 'possibleTypes'])(
-    'may list %s, and not list types again within them',
+    'may list %s, but no types within them',
     (list) => {
       const toDocument = (within: string) =>
         `{ __type(name: "A") { ${list} { type { ${within} } } } }`;
@@ -199,7 +199,7 @@ describe('introspection', () => {
     },
   );
 
-  test('may not hide a list behind a field of the same name', () => {
+  test('cannot hide a list behind another field with the same response name', () => {
     const list = 'a: fields { type { fields { name } } }';
     const other = 'a: ofType { type { name } }';
     for (const both of [`${list} ${other}`, `${other} ${list}`]) {
@@ -207,7 +207,7 @@ describe('introspection', () => {
     }
   });
 
-  test('is what begins with __schema or __type alone', () => {
+  test('begins with __schema or __type', () => {
     expect(parse('{ a { fields { type { fields { name } } } } }').definitions).toHaveLength(1);
     expect(parse('fragment F on A { fields { type { fields { name } } } }')).toBeDefined();
     expect(() => parse('fragment F on __Type { fields { type { fields { name } } } }')).toThrow(
@@ -216,11 +216,11 @@ describe('introspection', () => {
   });
 });
 
-describe('the memory of documents', () => {
-  // Each has three tokens, and begins the first hundred characters, which weigh as much as a token.
+describe('the document cache', () => {
+  // Each has three tokens, and up to a hundred characters, which count as one more.
   const texts = ['{ a }', '{ b }', '{ c }', '{ d }'] as const;
 
-  test('holds those that were used last, as far as their tokens and texts fit', () => {
+  test('keeps the documents that were used last, by their tokens and lengths', () => {
     const cache = createDocumentCache(12);
     const [a, b, c, d] = texts;
     for (const text of [a, b, c]) cache.set(text, parse(text));
@@ -231,7 +231,7 @@ describe('the memory of documents', () => {
     expect(texts.map((text) => cache.get(text) !== undefined)).toEqual([true, false, true, true]);
   });
 
-  test('does not hold one that is too long', () => {
+  test('does not keep a document that is too long', () => {
     const cache = createDocumentCache();
     const [just, beyond] = [10_000, 10_001].map((length) => '{ a }'.padEnd(length));
     for (const text of [just!, beyond!]) cache.set(text, parse(text));
@@ -239,7 +239,7 @@ describe('the memory of documents', () => {
     expect(cache.get(beyond!)).toBeUndefined();
   });
 
-  test('reckons with the text of a document whose tokens nobody has counted', () => {
+  test('counts the characters of a document without a token count', () => {
     const uncounted: DocumentNode = { kind: Kind.DOCUMENT, definitions: [] };
     const cache = createDocumentCache(100);
     cache.set('x'.repeat(99), uncounted);

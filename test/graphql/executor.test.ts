@@ -28,12 +28,12 @@ import {
   createOperation,
   createVariables,
   type Faults,
-  toChance,
-  toFaultySchema,
+  createTape,
+  createFaultySchema,
 } from './operations.ts';
 
-const faulty = toFaultySchema(schema);
-const simple = toFaultySchema(schema, true);
+const faulty = createFaultySchema(schema);
+const simple = createFaultySchema(schema, true);
 
 const byGraphQL: ExecuteOperation = executeRootSelectionSet;
 const byPlan: ExecuteOperation = (validated) =>
@@ -58,7 +58,7 @@ function toValidated({ of = faulty, text, variables = {}, signal, ...faults }: S
   const validated = validateExecutionArgs({
     schema: of,
     document: parse(text),
-    operationName: text.includes('query Asked') ? 'Asked' : undefined,
+    operationName: text.includes('query Main') ? 'Main' : undefined,
     variableValues: variables,
     contextValue,
     ...(signal && { abortSignal: signal }),
@@ -114,9 +114,9 @@ function createProperty(
     late: fc.constantFrom(0, 25),
   });
   return fc.asyncProperty(numbers, fc.array(fc.nat(99)), faults, async (tape, more, rest) => {
-    const text = createOperation(faulty, toChance(tape));
+    const text = createOperation(faulty, createTape(tape));
     expect(validate(faulty, parse(text))).toEqual([]);
-    const sample = { text, variables: createVariables(toChance(more)), ...rest };
+    const sample = { text, variables: createVariables(createTape(more)), ...rest };
     const expected = await toOutcome(byGraphQL, sample);
     const actual = await toOutcome(execute, sample);
     count?.(sample, expected);
@@ -319,7 +319,7 @@ describe('the plan cache', () => {
   test('has one plan for each set of values in @skip and @include', () => {
     const find = createPlanCache();
     const text =
-      'query Asked($left: Boolean!, $id: ID!) { number(id: $id) { id name @skip(if: $left) } }';
+      'query Main($left: Boolean!, $id: ID!) { number(id: $id) { id name @skip(if: $left) } }';
     const variables = { left: true, id: 'a' };
     const { validated } = toValidated({ of: simple, text, variables });
     const findFor = (left: boolean, id: string) =>

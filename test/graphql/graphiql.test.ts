@@ -1,4 +1,4 @@
-// The GraphiQL page as a person finds it, in a headless Chromium if there is one on this machine.
+// Tests the GraphiQL page, in a headless Chromium if this machine has one.
 
 import { existsSync } from 'node:fs';
 import type { Browser, Page } from 'playwright-core';
@@ -16,15 +16,15 @@ const executablePath = [
   '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome',
 ].find((path) => existsSync(path));
 if (executablePath === undefined) {
-  console.warn('SKIPPED: no Chromium was found on this machine, so nobody looked at GraphiQL.');
+  console.warn('SKIPPED: no Chromium was found on this machine, so GraphiQL was not tested.');
 }
 
-interface Admission extends AsyncDisposable {
+interface OpenPage extends AsyncDisposable {
   readonly page: Page;
-  /** What the page asked for, in the order in which it did. */
+  /** What the page requested, in order. */
   readonly urls: readonly string[];
-  /** What the browser complained of. */
-  readonly complaints: readonly string[];
+  /** Errors in the console of the browser. */
+  readonly consoleErrors: readonly string[];
   readonly origin: string;
   /** Of a tenant with one number. */
   readonly key: string;
@@ -34,8 +34,8 @@ const run = '.graphiql-execute-button';
 const response = '.graphiql-response';
 const headerEditor = '.graphiql-editor-tool >> .view-lines >> visible=true';
 
-/** Opens a tab; its document stands in the address once GraphiQL has read it. */
-async function open(page: Page, tab: string): Promise<void> {
+/** Opens a tab. Its document is in the address once GraphiQL has loaded it. */
+async function openTab(page: Page, tab: string): Promise<void> {
   await page.locator('.graphiql-tab-button').getByText(tab).press('Enter');
   await page.waitForURL((url) => url.searchParams.get('query')?.includes(`query ${tab}`) === true);
 }
@@ -59,55 +59,60 @@ describe.skipIf(executablePath === undefined)('GraphiQL', { timeout: 60_000 }, (
   });
   afterAll(() => browser.close());
 
-  /** The page of a gateway of its own; `filledIn` as in the demo, where the key stands in the page already. */
-  async function admission({ filledIn }: { readonly filledIn: boolean }): Promise<Admission> {
+  /** Opens the page of a gateway of its own. `hasKey`: the page contains a key, as in the demo. */
+  async function openPage({ hasKey }: { readonly hasKey: boolean }): Promise<OpenPage> {
     const made = new AsyncDisposableStack();
     const key = createKey();
-    const gateway = made.use(await openTestGateway(filledIn ? { graphiqlKey: key } : {}));
+    const gateway = made.use(await openTestGateway(hasKey ? { graphiqlKey: key } : {}));
     const { id: tenantId, addNumber } = await gateway.addTenant();
     await addNumber({ name: 'Acme Vendas' });
-    const request = { tenantId, name: 'Page', numberId: null, expiresAt: null, key };
-    await gateway.access.createKey(request);
+    await gateway.access.createKey({
+      tenantId,
+      name: 'Page',
+      numberId: null,
+      expiresAt: null,
+      key,
+    });
     const server = await listen(gateway.gateway, { host: '127.0.0.1', port: 0, noticeMs: 0 });
     made.defer(() => server.drain());
     const context = made.adopt(await browser.newContext(), (it) => it.close());
     const page = await context.newPage();
-    // Below that of the test, so that the step that failed is told.
+    // Less than the timeout of the test, so that the error names the step.
     page.setDefaultTimeout(20_000);
     const urls: string[] = [];
-    const complaints: string[] = [];
-    page.on('request', (asked) => urls.push(asked.url()));
+    const consoleErrors: string[] = [];
+    page.on('request', (request) => urls.push(request.url()));
     page.on('console', (message) => {
-      if (message.type() === 'error') complaints.push(message.text());
+      if (message.type() === 'error') consoleErrors.push(message.text());
     });
-    page.on('pageerror', (error) => complaints.push(error.message));
+    page.on('pageerror', (error) => consoleErrors.push(error.message));
     await page.goto(`${server.url}/graphql`);
     await page.waitForSelector(run);
     return {
       page,
       urls,
-      complaints,
+      consoleErrors,
       origin: server.url,
       key,
       [Symbol.asyncDispose]: () => made.disposeAsync(),
     };
   }
 
-  test('it opens ready to run, shows data and asks no other host for anything', async () => {
-    await using visited = await admission({ filledIn: true });
-    const { page, urls, complaints, origin } = visited;
+  test('opens ready to run, shows data and requests nothing from other hosts', async () => {
+    await using opened = await openPage({ hasKey: true });
+    const { page, urls, consoleErrors, origin } = opened;
 
     await page.click(run);
     await page.waitForSelector(`${response} >> text=Acme Vendas`);
 
     const hosts = new Set(urls.map((url) => url.replace(/^blob:/, '').slice(0, origin.length)));
     expect([...hosts]).toEqual([origin]);
-    expect(complaints).toEqual([]);
+    expect(consoleErrors).toEqual([]);
   });
 
-  test('it completes the names of fields', async () => {
-    await using visited = await admission({ filledIn: true });
-    const { page } = visited;
+  test('completes the names of fields', async () => {
+    await using opened = await openPage({ hasKey: true });
+    const { page } = opened;
     await page.click('.graphiql-query-editor >> text=isFullyConnected');
     await page.keyboard.press('End');
     await page.keyboard.press('Enter');
@@ -118,57 +123,56 @@ describe.skipIf(executablePath === undefined)('GraphiQL', { timeout: 60_000 }, (
     expect(await suggestion.isVisible()).toBe(true);
   });
 
-  test('there are examples for the list, the detail, a live reading and the health of the fleet', async () => {
-    await using visited = await admission({ filledIn: true });
-    const { page, complaints } = visited;
+  test('has examples for the list, the detail, a live read and the health of all numbers', async () => {
+    await using opened = await openPage({ hasKey: true });
+    const { page, consoleErrors } = opened;
     const tabs = await page.locator('.graphiql-tab-button').allTextContents();
     expect(tabs).toEqual(['List', 'Detail', 'LiveRefresh', 'FleetHealth']);
-    // Their number is one of the demo, so here they say that there is none.
-    const projection = {
+    // The number of the examples exists only in the demo.
+    const expected = {
       Detail: 'NUMBER_NOT_FOUND',
       LiveRefresh: 'NUMBER_NOT_FOUND',
       FleetHealth: 'Acme Vendas',
     };
-    for (const [tab, text] of Object.entries(projection)) {
-      // oxlint-disable-next-line no-await-in-loop -- one page, one tab after the other
-      await open(page, tab);
+    for (const [tab, text] of Object.entries(expected)) {
+      // oxlint-disable-next-line no-await-in-loop -- one tab after the other
+      await openTab(page, tab);
       // oxlint-disable-next-line no-await-in-loop -- see above
       await page.click(run);
       // oxlint-disable-next-line no-await-in-loop -- see above
       await page.waitForSelector(`${response} >> text=${text}`);
     }
-    expect(complaints).toEqual([]);
+    expect(consoleErrors).toEqual([]);
   });
 
-  test('where no key is filled in, one that is typed loads the schema and serves every tab', async () => {
-    await using visited = await admission({ filledIn: false });
-    const { page, key } = visited;
+  test('uses a key that is typed in one tab to load the schema and in every tab', async () => {
+    await using opened = await openPage({ hasKey: false });
+    const { page, key } = opened;
     await page.waitForSelector(`${response} >> text=UNAUTHENTICATED`);
     await page.click(headerEditor);
     await page.keyboard.press('ControlOrMeta+A');
     const introspected = page.waitForResponse(
-      (answer) =>
-        answer.ok() && answer.request().postData()?.includes('IntrospectionQuery') === true,
+      (reply) => reply.ok() && reply.request().postData()?.includes('IntrospectionQuery') === true,
     );
 
-    // The editor closes quotes and braces by itself.
+    // The editor adds the closing quotes and braces.
     await page.keyboard.type(`{"x-api-key": "${key}`);
     await page.click(run);
     await page.waitForSelector(`${response} >> text=Acme Vendas`);
     await introspected;
 
-    await open(page, 'FleetHealth');
+    await openTab(page, 'FleetHealth');
     await page.click(run);
     await page.waitForSelector(`${response} >> text=sendability`);
     expect(await page.evaluate('JSON.stringify(localStorage)')).not.toContain(key);
   });
 });
 
-test('the number of the examples is one of the demo', () => {
+test('the number of the examples exists in the demo', () => {
   expect(Object.keys(demoNumbers)).toContain(exampleId);
 });
 
-test('the page is not sent again to a browser that has it', async () => {
+test('a browser that has the page gets 304', async () => {
   await using gateway = await openTestGateway();
   const headers = { accept: 'text/html', 'accept-encoding': 'gzip' };
   const first = await gateway.fetch('/graphql', { headers });
@@ -181,10 +185,10 @@ test('the page is not sent again to a browser that has it', async () => {
   expect([first.status, second.status]).toEqual([200, 304]);
   expect(first.headers.get('content-encoding')).toBe('gzip');
   for (const refused of ['gzip;q=0', 'br, gzip; q=0.0, deflate', 'br']) {
-    const asked = { ...headers, 'accept-encoding': refused };
+    const options = { headers: { ...headers, 'accept-encoding': refused } };
     // oxlint-disable-next-line no-await-in-loop -- one after the other
-    const { headers: told } = await gateway.fetch('/graphql', { headers: asked });
-    expect([refused, told.get('content-encoding')]).toEqual([refused, null]);
+    const reply = await gateway.fetch('/graphql', options);
+    expect([refused, reply.headers.get('content-encoding')]).toEqual([refused, null]);
   }
   expect(await second.text()).toBe('');
 });
@@ -204,7 +208,7 @@ test('a page that could not be built is built for the next request', async () =>
   expect([failed, await readStatus()]).toEqual([500, 200]);
 });
 
-test('there is no page where it is switched off', async () => {
+test('GRAPHIQL=off removes the page', async () => {
   await using gateway = await openTestGateway({ environment: { GRAPHIQL: 'off' } });
 
   const { status, headers, body } = await gateway.rest('/graphql', {

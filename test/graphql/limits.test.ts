@@ -1,4 +1,4 @@
-// How much may be asked: of one document, of one operation, by one tenant, of one process.
+// Tests the limits of documents, operations, tenants and processes.
 
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
@@ -42,8 +42,8 @@ const leaves = Object.values((schema.getType('WhatsAppNumber') as GraphQLObjectT
   })
   .join(' ');
 
-/** Each of them valid, and at one of the limits. */
-const heaviest = [
+/** Valid documents at one of the limits each. */
+const largest = [
   `{ ${repeat(30, (at) => `a${at}: numbers { ${leaves} }`)} }`,
   `{ numbers { ${leaves} ${repeat(58, () => 'id')} } }`,
   `{ numbers { ${leaves} ${repeat(59, () => '... { __typename }')} } }`,
@@ -51,8 +51,8 @@ const heaviest = [
   getIntrospectionQuery({ inputValueDeprecation: true, oneOf: true }),
 ];
 
-/** Title, document, and what the message must say. */
-const tooLarge: readonly (readonly [title: string, document: string, says: string])[] = [
+/** Title, document, and a part of the error message. */
+const tooLarge: readonly (readonly [title: string, document: string, message: string])[] = [
   ['31 aliases of __typename', `{ ${repeat(31, (at) => `a${at}: __typename`)} }`, '31'],
   [
     '31 aliases in a fragment',
@@ -72,7 +72,7 @@ const tooLarge: readonly (readonly [title: string, document: string, says: strin
   ['a field 31 times', `{ ${repeat(31, () => '__typename')} }`, 'fields at the root: 31'],
   ['a field 62 times below', `{ numbers { ${repeat(62, () => 'id')} } }`, 'repeated fields: 61'],
   [
-    'repeated fields in a fragment that nobody uses',
+    'repeated fields in an unused fragment',
     `{ __typename } fragment F on WhatsAppNumber { ${repeat(300, () => 'health { sendable }')} }`,
     'repeated fields',
   ],
@@ -96,12 +96,12 @@ const tooLarge: readonly (readonly [title: string, document: string, says: strin
     'variables: 101',
   ],
   [
-    'introspection in circles',
+    'nested introspection',
     '{ __schema { types { fields { type { fields { name } } } } } }',
     'lists of types within lists of types: 2',
   ],
   [
-    'introspection in circles through a fragment',
+    'nested introspection through fragments',
     '{ __type(name: "Query") { ...T } } fragment T on __Type { fields { type { ...U } } } fragment U on __Type { inputFields { name } }',
     'lists of types',
   ],
@@ -113,10 +113,13 @@ const tooLarge: readonly (readonly [title: string, document: string, says: strin
 ];
 
 describe('a document', () => {
-  test.each(tooLarge)('with %s is too complex, and the message says why', (_, document, says) => {
-    expect(() => parse(document)).toThrow(says);
-    expect(() => parse(document)).toThrow(expect.objectContaining({ code: 'QUERY_TOO_COMPLEX' }));
-  });
+  test.each(tooLarge)(
+    'with %s is too complex, and the message says why',
+    (_, document, message) => {
+      expect(() => parse(document)).toThrow(message);
+      expect(() => parse(document)).toThrow(expect.objectContaining({ code: 'QUERY_TOO_COMPLEX' }));
+    },
+  );
 
   test.each([
     [
@@ -128,14 +131,14 @@ describe('a document', () => {
       `{ ${repeat(25, (at) => `n${at}: number(id: "x", refresh: true) { id health { qualityRating } meta { waba { name } } }`)} }`,
     ],
     [
-      'cycles, which validation tells',
+      'cyclic fragments, which validation rejects',
       '{ ...A } fragment A on Query { ...B } fragment B on Query { ...A }',
     ],
   ])('with %s passes', (_, document) => {
     expect(parse(document).definitions.length).toBeGreaterThan(0);
   });
 
-  test('has the aliases of its fragments, however they are spread over them', () => {
+  test('counts the aliases of its fragments, however they are distributed', () => {
     fc.assert(
       fc.property(
         fc.array(fc.nat(8), { minLength: 1, maxLength: 9 }),
@@ -162,15 +165,15 @@ describe('a document', () => {
     const hostile = Array.from({ length: 3_000 }, () =>
       toQuery(createHostileRequest(chance, known).body),
     );
-    for (const document of heaviest) expect(validate(schema, parse(document))).toEqual([]);
-    const queries = [...hostile, ...heaviest];
+    for (const document of largest) expect(validate(schema, parse(document))).toEqual([]);
+    const queries = [...hostile, ...largest];
     let slowest = 0;
     for (const query of queries) {
       const { user } = process.cpuUsage();
       try {
         validate(schema, parse(query), undefined, { maxErrors: 10, hideSuggestions: true });
       } catch {
-        // Too complex, or no document at all.
+        // Too complex or invalid.
       }
       slowest = Math.max(slowest, (process.cpuUsage().user - user) / 1_000);
     }
@@ -180,46 +183,46 @@ describe('a document', () => {
     expect(slowest).toBeLessThan(50);
   });
 
-  test('5,000 of them at the size limit leave at most 64 MB in memory', () => {
+  test('at the size limit, 5,000 times, leaves at most 64 MB in memory', () => {
     const cache = createDocumentCache();
     setFlagsFromString('--expose-gc');
-    const collect = runInNewContext('gc') as () => void;
-    collect();
+    const collectGarbage = runInNewContext('gc') as () => void;
+    collectGarbage();
     const before = process.memoryUsage().heapUsed;
     for (let at = 0; at < 5_000; at += 1) {
-      // As many tokens as may be, in as few characters.
+      // The maximum of tokens in as few characters as possible.
       const values = '1 '.repeat(1_980);
       const text = `{number(id:"${at}",a:[${values}]){id}}`;
       cache.set(text, parse(text));
     }
-    collect();
+    collectGarbage();
     const megabytes = (process.memoryUsage().heapUsed - before) / 1e6;
     console.log(`5,000 documents: ${megabytes.toFixed(1)} MB more heap`);
     expect(megabytes).toBeLessThan(64);
     expect(cache.get('never seen')).toBeUndefined();
   }, 120_000);
 
-  test('2,000 that are wrong leave at most 64 MB in memory, whatever is wrong with them', async () => {
+  test('that is invalid, 2,000 times, leaves at most 64 MB in memory', async () => {
     await using gateway = await openTestGateway({ environment: { RATE_LIMIT: 'off' } });
     const tenant = await gateway.addTenant();
     setFlagsFromString('--expose-gc');
-    const collect = runInNewContext('gc') as () => void;
+    const collectGarbage = runInNewContext('gc') as () => void;
     await tenant.graphql('{ numbers { id } }');
-    collect();
+    collectGarbage();
     const before = process.memoryUsage().heapUsed;
     for (let at = 0; at < 2_000; at += 1) {
       // oxlint-disable-next-line no-await-in-loop -- one after the other
       const { body } = await tenant.graphql(`{ ${repeat(10, (nth) => `a${at}_${nth}`)} }`);
       expect(body.errors).toHaveLength(10);
     }
-    collect();
+    collectGarbage();
     const megabytes = (process.memoryUsage().heapUsed - before) / 1e6;
-    console.log(`2,000 wrong documents: ${megabytes.toFixed(1)} MB more heap`);
+    console.log(`2,000 invalid documents: ${megabytes.toFixed(1)} MB more heap`);
     expect(megabytes).toBeLessThan(64);
   }, 120_000);
 });
 
-test('the list of a large tenant is given once, and not as often as aliases can ask for it', async () => {
+test('the list of a large tenant cannot be multiplied by aliases', async () => {
   await using gateway = await openTestGateway({ environment: { RATE_LIMIT: 'off' } });
   const tenant = await gateway.addTenant();
   await gateway.database.query(
@@ -260,12 +263,15 @@ describe('a tenant', () => {
   });
   afterAll(() => gateway[Symbol.asyncDispose]());
 
-  const wanted = { headers: { 'x-include-cost': '1' } };
+  const withCost = { headers: { 'x-include-cost': '1' } };
 
-  test('is told the cost when it asks, upstream reads included', async () => {
+  test('gets the cost on request, with calls upstream', async () => {
     const { id } = await tenant.addNumber();
     const query = `query ($live: Boolean!) { number(id: "${id}", refresh: $live) { health { sendable } meta { waba { name } } } }`;
-    const { body, headers } = await tenant.graphql(query, { variables: { live: true }, ...wanted });
+    const { body, headers } = await tenant.graphql(query, {
+      variables: { live: true },
+      ...withCost,
+    });
     expect(body.extensions).toEqual({
       cost: {
         requested: 22,
@@ -284,15 +290,15 @@ describe('a tenant', () => {
     expect(headers.get('ratelimit')).toMatch(new RegExp(`^"points";r=${remaining};t=\\d+$`));
   });
 
-  test('is told nothing of it when it does not', async () => {
+  test('gets no cost without that header', async () => {
     const { body } = await tenant.graphql('{ __typename }');
     expect(body).toEqual({ data: { __typename: 'Query' } });
   });
 
-  test('that has spent its points gets 429 with Retry-After at both doors, and others do not', async () => {
+  test('without points gets 429 with Retry-After from both APIs, and others do not', async () => {
     const [poor, other] = [await gateway.addTenant(), await gateway.addTenant()];
     for (let left = 200; left > 0; left -= 1) {
-      // oxlint-disable-next-line no-await-in-loop -- one after the other, as points are counted
+      // oxlint-disable-next-line no-await-in-loop -- points are counted one after the other
       await poor.graphql('{ __typename }');
     }
     for (const reply of [await poor.graphql('{ __typename }'), await poor.rest('/v1/numbers')]) {
@@ -304,7 +310,7 @@ describe('a tenant', () => {
     expect((await other.rest('/v1/numbers')).status).toBe(200);
   });
 
-  test('has its points back when more was charged than spent', async () => {
+  test('gets points back that were charged and not spent', async () => {
     const rich = await gateway.addTenant();
     for (let left = 20; left > 0; left -= 1) {
       // oxlint-disable-next-line no-await-in-loop -- see above
@@ -312,7 +318,7 @@ describe('a tenant', () => {
     }
   });
 
-  test('is refused an operation that may cost more than the limit', async () => {
+  test('cannot execute an operation that may cost more than the limit', async () => {
     const query = `{ ${repeat(26, (at) => `n${at}: numbers { id }`)} }`;
     const { status, body } = await tenant.graphql(query);
     expect([status, body.errors?.[0]?.extensions?.['code']]).toEqual([400, 'QUERY_TOO_COMPLEX']);
@@ -320,7 +326,7 @@ describe('a tenant', () => {
   });
 });
 
-test('a tenant with too many requests under way is refused until one has ended', async () => {
+test('a tenant with too many requests in flight is refused until one has ended', async () => {
   const rateLimiter = createRateLimiter({ rateLimit: null, tenantMaxRequests: 2 });
   const [first] = [await rateLimiter.admit('a'), await rateLimiter.admit('a')];
   await expect(async () => rateLimiter.admit('a')).rejects.toMatchObject({ code: 'RATE_LIMITED' });
@@ -331,7 +337,7 @@ test('a tenant with too many requests under way is refused until one has ended',
   await expect(async () => rateLimiter.admit('a')).rejects.toMatchObject({ code: 'RATE_LIMITED' });
 });
 
-test('points charged in a window that is over are not given back in the next one', async () => {
+test('points that were charged in one window are not returned in the next', async () => {
   const rateLimiter = createRateLimiter({
     rateLimit: { points: 10, seconds: 60 },
     tenantMaxRequests: 9,
@@ -353,23 +359,23 @@ describe('an operation that waits', () => {
     contextValue: createExecutionContext(signal),
   });
 
-  test('is ended at the deadline', async () => {
+  test('ends at the deadline', async () => {
     const { errors = [] } = await createExecute(10, 5)(toArgs(new AbortController().signal));
     expect(errors.map(({ originalError }) => originalError)).toMatchObject([
       { code: 'UNAVAILABLE', message: 'The operation took longer than 0.005 seconds.' },
     ]);
   });
 
-  test('is ended when the caller leaves', async () => {
+  test('ends when the caller disconnects', async () => {
     const caller = new AbortController();
     const result = createExecute(10)(toArgs(caller.signal));
-    caller.abort(new Error('Gone.'));
-    await expect(result).rejects.toThrow('Gone.');
+    caller.abort(new Error('Disconnected.'));
+    await expect(result).rejects.toThrow('Disconnected.');
   });
 });
 
-test('a late event loop is overload when many requests are under way, and not when few are', () => {
-  // Later than never is always.
+test('a delayed event loop is overload only when many requests are in flight', () => {
+  // Every delay exceeds this one.
   using load = createLoadShedder({ maxRequests: 10, maxEventLoopDelayMs: -1 });
   load.begin();
   expect(load.findOverload()).toBeNull();
@@ -377,7 +383,7 @@ test('a late event loop is overload when many requests are under way, and not wh
   expect(load.findOverload()?.reason).toBe('event loop delay');
 });
 
-test('a process with too many requests under way begins no other', () => {
+test('a process with too many requests in flight accepts no other', () => {
   using load = createLoadShedder({ maxRequests: 2, maxEventLoopDelayMs: 250 });
   const [slot] = [load.begin(), load.begin()];
   expect(load.findOverload()?.error).toMatchObject({ code: 'UNAVAILABLE', retryAfterSeconds: 1 });

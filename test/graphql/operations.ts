@@ -1,4 +1,4 @@
-// Valid operations over a schema, made from what chance says, and resolvers that fail in every way that a resolver can.
+// Generates valid operations over a schema, and resolvers that fail in every way that a resolver can.
 
 import {
   buildSchema,
@@ -21,8 +21,8 @@ import {
 } from 'graphql';
 import { type Chance, createChance } from '../http/hostile-requests.ts';
 
-/** Takes its decisions from these numbers, and the first option each time when they have run out. */
-export function toChance(numbers: readonly number[]): Chance {
+/** Makes its decisions from these numbers, and takes the first option each time when they are used up. */
+export function createTape(numbers: readonly number[]): Chance {
   let at = 0;
   const below = (limit: number): number => (numbers[at++] ?? 0) % limit;
   return {
@@ -33,7 +33,7 @@ export function toChance(numbers: readonly number[]): Chance {
   };
 }
 
-/** The variables that operations may use, each with its type; `$yes` has a default value. */
+/** The variables that operations may use, with their types. */
 const variableTypes: Readonly<Record<string, string>> = {
   id: 'ID!',
   refresh: 'Boolean',
@@ -42,11 +42,11 @@ const variableTypes: Readonly<Record<string, string>> = {
   yes: 'Boolean = true',
 };
 
-const deepest = 6;
-/** Validation refuses introspection that goes in circles. */
-const deepestIntrospection = 3;
+const maxDepth = 6;
+/** Validation rejects deeply nested introspection. */
+const maxIntrospectionDepth = 3;
 
-/** A document with one operation, two sometimes; the one to execute is named `Asked`. */
+/** A document with one operation or two. The one to execute is named `Main`. */
 export function createOperation(schema: GraphQLSchema, chance: Chance): string {
   const writing: Writing = { chance, fragments: new Map(), variables: new Set(), open: 0 };
   const root = schema.getQueryType() as GraphQLObjectType;
@@ -55,15 +55,15 @@ export function createOperation(schema: GraphQLSchema, chance: Chance): string {
   const head = variables.length > 0 ? `(${variables.join(', ')})` : '';
   const other = chance.percent(10) ? ['query Other { __typename }'] : [];
   const fragments = [...writing.fragments.values()].flat().map(({ text }) => text);
-  return [`query Asked${head} ${selection}`, ...other, ...fragments].join('\n');
+  return [`query Main${head} ${selection}`, ...other, ...fragments].join('\n');
 }
 
 interface Writing {
   readonly chance: Chance;
-  /** By the name of their type. */
+  /** By the name of their types. */
   readonly fragments: Map<string, { readonly name: string; readonly text: string }[]>;
   readonly variables: Set<string>;
-  /** Fragments that are being written. */
+  /** How many fragments are being written. */
   open: number;
 }
 
@@ -88,7 +88,7 @@ function writePart(writing: Writing, type: GraphQLObjectType, depth: number): st
 
 function writeFragment(writing: Writing, type: GraphQLObjectType, depth: number): string {
   const written = writing.fragments.get(type.name) ?? [];
-  // One that is written is closed, so that none uses itself.
+  // Only a finished fragment is used again, so that none spreads itself.
   if (written.length > 0 && depth < 3 && writing.chance.percent(60)) {
     return writing.chance.pick(written).name;
   }
@@ -104,7 +104,7 @@ function writeFragment(writing: Writing, type: GraphQLObjectType, depth: number)
 
 function writeField(writing: Writing, type: GraphQLObjectType, depth: number): string {
   const { chance } = writing;
-  const bound = isIntrospectionType(type) ? deepestIntrospection : deepest;
+  const bound = isIntrospectionType(type) ? maxIntrospectionDepth : maxDepth;
   const isTooDeep = (field: GraphQLField<unknown, unknown>) =>
     depth >= bound && isObjectType(getNamedType(field.type));
   const fields = Object.values(type.getFields()).filter((field) => !isTooDeep(field));
@@ -112,7 +112,7 @@ function writeField(writing: Writing, type: GraphQLObjectType, depth: number): s
   if (fields.length === 0 || chance.percent(10)) return '__typename';
   const field = chance.pick(fields);
   const { text, mark } = writeArguments(writing, field);
-  // Fields with one name in the answer have to be one field with one set of arguments.
+  // Fields with the same response name must have the same arguments.
   const alias = mark !== '' || chance.percent(20) ? `${field.name}_${mark}: ` : '';
   const named = getNamedType(field.type);
   const below = isObjectType(named) ? ` ${writeSelection(writing, named, depth + 1)}` : '';
@@ -164,7 +164,7 @@ function useVariables(writing: Writing, text: string): void {
   for (const [, name = ''] of text.matchAll(/\$(\w+)/g)) writing.variables.add(name);
 }
 
-/** Values for the variables of every operation; some are left to their defaults. */
+/** Values for the variables of every operation; some are omitted. */
 export function createVariables(chance: Chance): Readonly<Record<string, unknown>> {
   return {
     id: chance.pick<unknown>(['a', 'b', 7]),
@@ -175,33 +175,33 @@ export function createVariables(chance: Chance): Readonly<Record<string, unknown
   };
 }
 
-/** What a resolver was called with, in a form that can be compared. */
+/** What a resolver was called with, in a comparable form. */
 export interface Call {
   readonly path: readonly (string | number)[];
   readonly args: unknown;
   readonly info: unknown;
 }
 
-/** The context of an execution on a faulty schema. */
+/** The context of an execution over a faulty schema. */
 export interface Faults {
   readonly seed: number;
-  /** How many of a hundred values are wrong. */
+  /** How many percent of the values are faulty. */
   readonly share: number;
-  /** How many of a hundred values are promised. */
+  /** How many percent of the values are promises. */
   readonly late: number;
   readonly calls: Call[];
 }
 
 /**
- * The types of a schema, with resolvers that give any value of the right type, or fail. What they do depends on the seed
- * and on the place in the answer alone. `simple`: below the root they look at their source alone, as ours do.
+ * The types of a schema with resolvers that return some value of the right type, or fail. What they do depends only on the
+ * seed and on the path in the result. `simple`: below the root they use only their source, as those of the real schema.
  */
-export function toFaultySchema(original: GraphQLSchema, simple = false): GraphQLSchema {
+export function createFaultySchema(original: GraphQLSchema, simple = false): GraphQLSchema {
   const schema = buildSchema(printSchema(original));
   for (const type of Object.values(schema.getTypeMap())) {
     if (!isObjectType(type) || isIntrospectionType(type)) continue;
     for (const field of Object.values(type.getFields())) {
-      // Some fields are read from their object instead, as ours mostly are.
+      // Other fields have no resolver, like most of the real schema.
       const isRead = type.name !== 'Query' && field.name.length % 3 === 0;
       if (!isRead) field.resolve = simple && type.name !== 'Query' ? toReader(field.name) : resolve;
     }
@@ -219,7 +219,7 @@ function toReader(name: string): GraphQLFieldResolver<unknown, Faults> {
 const resolve: GraphQLFieldResolver<unknown, Faults> = (_source, args, faults, info) => {
   const path = responsePathAsArray(info.path);
   faults.calls.push({ path, args: { ...args }, info: toComparable(info) });
-  return toValue(info.returnType, toSource(faults, path), faults);
+  return createValue(info.returnType, createPathChance(faults, path), faults);
 };
 
 function toComparable(info: GraphQLResolveInfo): unknown {
@@ -241,8 +241,8 @@ function toTypenames(path: GraphQLResolveInfo['path'] | undefined): readonly unk
   return path === undefined ? [] : [...toTypenames(path.prev), path.typename];
 }
 
-/** Chance that is the same at the same place. */
-function toSource({ seed }: Faults, path: readonly (string | number)[]): Chance {
+/** Makes the same decisions for the same path. */
+function createPathChance({ seed }: Faults, path: readonly (string | number)[]): Chance {
   let state = seed;
   for (const letter of path.join('.')) {
     state = Math.imul(state ^ (letter.codePointAt(0) ?? 0), 0x01000193);
@@ -252,9 +252,9 @@ function toSource({ seed }: Faults, path: readonly (string | number)[]): Chance 
 
 type Shares = Pick<Faults, 'share' | 'late'>;
 
-function toValue(type: GraphQLOutputType, chance: Chance, shares: Shares): unknown {
-  if (chance.percent(shares.share)) return toFault(chance);
-  const value = toRightValue(type, chance, shares);
+function createValue(type: GraphQLOutputType, chance: Chance, shares: Shares): unknown {
+  if (chance.percent(shares.share)) return createFault(chance);
+  const value = createRightValue(type, chance, shares);
   if (chance.percent(shares.late)) return later(value, chance);
   return value;
 }
@@ -280,29 +280,29 @@ const faults: readonly ((chance: Chance) => unknown)[] = [
   () => Number.NaN,
 ];
 
-function toFault(chance: Chance): unknown {
+function createFault(chance: Chance): unknown {
   return chance.pick(faults)(chance);
 }
 
-/** After some microtasks, or after a turn of the event loop. */
+/** Settles after some microtasks, or in the next turn of the event loop. */
 async function later(value: unknown, chance: Chance): Promise<unknown> {
   const turns = chance.below(6);
   if (turns === 5) await new Promise((done) => void setImmediate(done));
-  // oxlint-disable-next-line no-await-in-loop -- one after the other is the point
+  // oxlint-disable-next-line no-await-in-loop -- one microtask after the other
   for (let turn = 0; turn < turns; turn += 1) await Promise.resolve();
   if (value instanceof Error) throw value;
   return value;
 }
 
-function toRightValue(type: GraphQLOutputType, chance: Chance, shares: Shares): unknown {
-  if (isNonNullType(type)) return toRightValue(type.ofType, chance, shares);
+function createRightValue(type: GraphQLOutputType, chance: Chance, shares: Shares): unknown {
+  if (isNonNullType(type)) return createRightValue(type.ofType, chance, shares);
   if (isListType(type)) {
     const items = Array.from({ length: chance.below(4) }, () =>
-      toItem(type.ofType, chance, shares),
+      createItem(type.ofType, chance, shares),
     );
     return chance.percent(10) ? new Set(items) : items;
   }
-  if (isObjectType(type)) return toObject(type, chance, shares);
+  if (isObjectType(type)) return createObject(type, chance, shares);
   if (isEnumType(type)) return chance.pick(type.getValues()).value;
   switch (type.name) {
     case 'Boolean':
@@ -314,10 +314,10 @@ function toRightValue(type: GraphQLOutputType, chance: Chance, shares: Shares): 
   }
 }
 
-// An item cannot throw, but it can be what was thrown. One that rejects may do so before its list has arrived.
-function toItem(type: GraphQLOutputType, chance: Chance, shares: Shares): unknown {
+// An item cannot throw, but it can be an error. A promise may reject before its list is completed.
+function createItem(type: GraphQLOutputType, chance: Chance, shares: Shares): unknown {
   try {
-    const value = toValue(type, chance, shares);
+    const value = createValue(type, chance, shares);
     if (value instanceof Promise) value.catch(() => undefined);
     return value;
   } catch (error) {
@@ -325,13 +325,13 @@ function toItem(type: GraphQLOutputType, chance: Chance, shares: Shares): unknow
   }
 }
 
-/** With members for the fields that have no resolver; a member may be a method, and a getter may throw. */
-function toObject(type: GraphQLObjectType, chance: Chance, shares: Shares): unknown {
+/** Has members for the fields without a resolver. A member may be a method, and a getter may throw. */
+function createObject(type: GraphQLObjectType, chance: Chance, shares: Shares): unknown {
   const object = {};
   for (const { name, resolve: resolver, type: ofField } of Object.values(type.getFields())) {
     if (resolver === resolve) continue;
     const seed = chance.below(2 ** 31);
-    const get = () => toValue(ofField, createChance(seed), shares);
+    const get = () => createValue(ofField, createChance(seed), shares);
     const member = chance.percent(20) ? { value: get } : { get };
     Object.defineProperty(object, name, { ...member, enumerable: true });
   }

@@ -1,4 +1,4 @@
-// What GraphQL answers: stored and live, how much of Meta and of the database it takes, and what it refuses in which words.
+// Tests the GraphQL API: stored and live values, the number of reads they take, and the errors of requests.
 
 import { getIntrospectionQuery } from 'graphql';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -15,11 +15,11 @@ import {
   type TestTenant,
 } from '../harness.ts';
 
-/** The same in two requests whose answers are compared as a whole. */
+/** The same for requests whose responses are compared as a whole. */
 const requestId = { 'x-request-id': 'the-same' };
 
-function toWhole({ status, headers, text }: Reply<unknown>) {
-  // What is left of the tenant's points changes with each request.
+function toComparable({ status, headers, text }: Reply<unknown>) {
+  // The tenant's remaining points change with each request.
   return { status, headers: [...headers].filter(([name]) => name !== 'ratelimit'), text };
 }
 
@@ -47,7 +47,7 @@ describe.each(databases)('on %s', (database) => {
   });
   afterAll(() => gateway[Symbol.asyncDispose]());
 
-  test('a list with keys, health and details of 25 numbers takes one statement beside that of the key', async () => {
+  test('a list with keys, health and details of 25 numbers takes one SQL statement besides that for the key', async () => {
     const tenant = await gateway.addTenant();
     const numbers = await addNumbers(tenant, 25);
     await tenant.addKey({ name: 'Default', numberId: numbers[7]?.id ?? '' });
@@ -67,11 +67,11 @@ describe.each(databases)('on %s', (database) => {
     expect(gateway.simulator.calls).toEqual([]);
   });
 
-  test('an operation that comes again reads what its variables include, and nothing else', async () => {
+  test('a repeated operation reads what its variables include, and nothing else', async () => {
     const tenant = await gateway.addTenant();
     const number = await tenant.addNumber();
     await tenant.addKey({ name: 'Default', numberId: number.id });
-    const query = `query Asked($keys: Boolean!, $meta: Boolean!) { numbers {
+    const query = `query Repeated($keys: Boolean!, $meta: Boolean!) { numbers {
       id apiKeys @include(if: $keys) { name } meta @skip(if: $meta) { waba { id } } } }`;
     for (let turn = 0; turn < 12; turn += 1) {
       const variables = { keys: turn % 2 === 0, meta: turn % 3 === 0 };
@@ -85,7 +85,7 @@ describe.each(databases)('on %s', (database) => {
     }
   });
 
-  test('a list that is asked for under many names is read once', async () => {
+  test('a list that is selected under many aliases is read once', async () => {
     const tenant = await gateway.addTenant();
     await addNumbers(tenant, 2);
     gateway.clearStatements();
@@ -96,16 +96,16 @@ describe.each(databases)('on %s', (database) => {
     expect(asked).toHaveLength(2);
   });
 
-  test('a foreign id answers like one that nobody has, byte for byte', async () => {
+  test('a number of another tenant is answered like a missing one, byte for byte', async () => {
     const [mine, other] = [await gateway.addTenant(), await gateway.addTenant()];
     const { id } = await other.addNumber();
-    const ask = (asked: string) =>
+    const read = (wanted: string) =>
       mine.graphql('query ($id: ID!) { number(id: $id, refresh: true) { id name } }', {
-        variables: { id: asked },
+        variables: { id: wanted },
         headers: requestId,
       });
 
-    const foreign = await ask(id);
+    const foreign = await read(id);
 
     expect(foreign.body).toEqual({
       errors: [
@@ -118,31 +118,31 @@ describe.each(databases)('on %s', (database) => {
       ],
       data: { number: null },
     });
-    expect(toWhole(foreign)).toEqual(toWhole(await ask(`wa_${'0'.repeat(32)}`)));
+    expect(toComparable(foreign)).toEqual(toComparable(await read(`wa_${'0'.repeat(32)}`)));
   });
 });
 
-describe('a live reading', () => {
+describe('a live read', () => {
   let gateway: TestGateway;
   beforeAll(async () => {
     gateway = await openTestGateway();
   });
   afterAll(() => gateway[Symbol.asyncDispose]());
 
-  /** The HTTP requests that the simulator has seen because of one operation. */
-  async function countCalls(ask: () => Promise<Reply<GraphQLBody<unknown>>>) {
+  /** The HTTP requests that one operation causes at Meta. */
+  async function countCalls(send: () => Promise<Reply<GraphQLBody<unknown>>>) {
     gateway.simulator.clearCalls();
-    const { body } = await ask();
+    const { body } = await send();
     expect(body.errors).toBeUndefined();
     const { calls } = gateway.simulator;
     return {
       requests: calls.length,
-      // `phone 123` and the like; the id is the same for all.
+      // An operation is, for example, `phone 123`.
       kinds: calls.flatMap((call) => call.operations.map((name) => name.split(' ')[0])).toSorted(),
     };
   }
 
-  test('25 numbers of one account in one request take at most two HTTP requests at Meta', async () => {
+  test('25 numbers of one account in one operation take at most two HTTP requests to Meta', async () => {
     const tenant = await gateway.addTenant();
     const { wabaId } = await tenant.addNumber();
     const credentials = { accessToken: `EAA${'x'.repeat(40)}`, appSecret: null };
@@ -207,7 +207,7 @@ describe('a live reading', () => {
       ],
     ];
   test.each(cases)(
-    '%s alone is read when it alone is selected',
+    'for a selection of %s reads these blocks',
     async (_, selection, variables, kinds) => {
       const tenant = await gateway.addTenant();
       const { id } = await tenant.addNumber();
@@ -223,7 +223,7 @@ describe('a live reading', () => {
     },
   );
 
-  test('fragments that double at each level cost no more than their number', async () => {
+  test('fragments that double at each level cost no more than if each were used once', async () => {
     const tenant = await gateway.addTenant();
     const { id } = await tenant.addNumber();
     const doubling = Array.from(
@@ -239,7 +239,7 @@ describe('a live reading', () => {
     expect(kinds).toEqual(phone);
   });
 
-  test('two aliases of one number share what either of them reads', async () => {
+  test('two aliases of one number share the values that either of them reads', async () => {
     const tenant = await gateway.addTenant();
     const { id } = await tenant.addNumber();
     const { body } = await tenant.graphql<Record<string, unknown>>(
@@ -257,7 +257,7 @@ describe('a live reading', () => {
     });
   });
 
-  test('an id that is missing spoils neither the others nor their reading', async () => {
+  test('a missing number does not prevent others from being read', async () => {
     const tenant = await gateway.addTenant();
     const { id } = await tenant.addNumber();
     const reply = await tenant.graphql<Record<string, unknown>>(
@@ -275,7 +275,7 @@ describe('a live reading', () => {
     });
   });
 
-  test('a word that Meta introduced later is UNRECOGNIZED, and readable as it came', async () => {
+  test('a value that Meta introduced later is UNRECOGNIZED, and unchanged in the raw field', async () => {
     const tenant = await gateway.addTenant();
     const { id } = await tenant.addNumber({
       phone: { quality_rating: 'TURQUOISE', status: 'HIBERNATING', throughput: { level: 'WARP' } },
@@ -311,7 +311,7 @@ describe('a live reading', () => {
     });
   });
 
-  test('a block that could not be read is there with nulls and the reason, beside one that could', async () => {
+  test('a block that could not be read has nulls and the reason, next to one that could be read', async () => {
     const tenant = await gateway.addTenant();
     const { id } = await tenant.addNumber({ wabaId: '990000000081' });
     const { body } = await tenant.graphql(
@@ -348,14 +348,14 @@ describe('a live reading', () => {
     });
   });
 
-  test('a caller who leaves ends the reading, and nobody is told of a defect', async () => {
+  test('a caller who disconnects ends the live read, and no defect is logged', async () => {
     const tenant = await gateway.addTenant();
     const { id, phoneNumberId } = await tenant.addNumber();
     const hold = gateway.simulator.hold(phoneNumberId);
     const caller = new AbortController();
     gateway.clearLogLines();
 
-    const asked = tenant.graphql(
+    const pending = tenant.graphql(
       'query ($id: ID!) { number(id: $id, refresh: true) { health { sendable } } }',
       {
         variables: { id },
@@ -364,7 +364,7 @@ describe('a live reading', () => {
     );
     await hold.arrived;
     caller.abort();
-    const reply = await asked;
+    const reply = await pending;
 
     expect(toCodes(reply)).toEqual(['UNAVAILABLE']);
     expect(gateway.simulator.calls.at(-1)?.status).toBe(0);
@@ -373,7 +373,7 @@ describe('a live reading', () => {
   });
 });
 
-describe('at the door', () => {
+describe('a request', () => {
   let gateway: TestGateway;
   let tenant: TestTenant;
   beforeAll(async () => {
@@ -386,7 +386,7 @@ describe('at the door', () => {
   const accepts = ['application/json', 'application/graphql-response+json', 'text/plain'] as const;
 
   test.each(accepts)(
-    'a key that is missing, malformed, unknown, expired or revoked gets one and the same 401 for %s',
+    'with a key that is missing, malformed, unknown, expired or revoked gets the same 401 for %s',
     async (accept) => {
       const expired = await tenant.addKey({ expiresAt: new Date(Date.now() - 1_000) });
       const revoked = await tenant.addKey();
@@ -397,7 +397,7 @@ describe('at the door', () => {
           gateway.graphql('{ numbers { id } }', { key, headers: { accept, ...requestId } }),
         ),
       );
-      const [first, ...others] = replies.map(toWhole);
+      const [first, ...others] = replies.map(toComparable);
       expect(first?.status).toBe(401);
       expect(JSON.parse(first?.text ?? '')).toEqual({
         errors: [
@@ -411,7 +411,7 @@ describe('at the door', () => {
     },
   );
 
-  test('an answer belongs to the key, and is asked for again each time', async () => {
+  test('is answered for its key alone, and to be revalidated each time', async () => {
     const { headers } = await tenant.graphql('{ numbers { id } }');
     expect(headers.get('cache-control')).toBe('private, no-cache');
     expect(headers.get('vary')).toBe('accept, x-api-key');
@@ -430,17 +430,34 @@ describe('at the door', () => {
     ],
     ['application/json;q=0.5, application/graphql-response+json;q=0.4', 'application/json'],
     ['application/graphql-response+json;q=0, */*', 'application/json'],
-  ])('%s is answered as %s', async (accept, expected) => {
+  ])('that accepts %s is answered as %s', async (accept, expected) => {
     const { headers } = await tenant.graphql('{ numbers { id } }', { headers: { accept } });
     expect(headers.get('content-type')).toBe(`${expected}; charset=utf-8`);
   });
 
-  test.each(['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS'])('%s executes nothing', async (method) => {
-    const path = `/graphql?query=${encodeURIComponent('{ numbers { id } }')}`;
-    const reply = await tenant.rest<GraphQLBody<unknown>>(path, { method });
-    expect([reply.status, reply.headers.get('allow')]).toEqual([405, 'GET, POST']);
-    const told = '"code":"METHOD_NOT_ALLOWED"';
-    expect(reply.text).toMatch(method === 'HEAD' ? /^$/ : new RegExp(told));
+  test.each(['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS'])(
+    'with the method %s executes nothing',
+    async (method) => {
+      const path = `/graphql?query=${encodeURIComponent('{ numbers { id } }')}`;
+      const reply = await tenant.rest<GraphQLBody<unknown>>(path, { method });
+      expect([reply.status, reply.headers.get('allow')]).toEqual([405, 'GET, POST']);
+      expect(reply.text).toMatch(method === 'HEAD' ? /^$/ : /"code":"METHOD_NOT_ALLOWED"/);
+    },
+  );
+
+  test.each([
+    ['application/json; charset=utf-16', {}, 'Send the operation in UTF-8'],
+    ['application/json; q=1; Charset="utf-16"', {}, 'Send the operation in UTF-8'],
+    ['application/json; charset=utf-8; charset=utf-16', {}, 'Send the operation in UTF-8'],
+    ['application/json; charset=', {}, 'Send the operation in UTF-8'],
+    ['application/json', { 'content-encoding': 'gzip' }, 'Send the operation uncompressed'],
+    ['application/json', { 'content-encoding': 'identity, br' }, 'Send the operation uncompressed'],
+  ])('with content-type %s and %o is told what to send', async (contentType, headers, message) => {
+    const reply = await tenant.graphql('{ __typename }', {
+      headers: { 'content-type': contentType, ...headers },
+    });
+    expect([reply.status, ...toCodes(reply)]).toEqual([400, 'INVALID_REQUEST']);
+    expect(reply.body.errors?.[0]?.message).toContain(message);
   });
 
   test.each([
@@ -449,7 +466,7 @@ describe('at the door', () => {
     'application/graphql',
     'application/x-www-form-urlencoded',
     'multipart/form-data; boundary=x',
-  ])('a body of type "%s" is not read', async (contentType) => {
+  ])('with a body of type "%s" is refused', async (contentType) => {
     const reply = await tenant.graphql('{ numbers { id } }', {
       headers: { 'content-type': contentType },
     });
@@ -469,13 +486,13 @@ describe('at the door', () => {
     '{"query":"{ numbers { id } }","variables":["canary"]}',
     '{"query":"{ numbers { id } }","operationName":{"canary":1}}',
     '{"query":"{ numbers { id } }","extensions":"canary"}',
-  ])('a body like %j is refused without being repeated', async (body) => {
+  ])('with the body %j is refused without repeating it', async (body) => {
     const reply = await tenant.graphql('', { body });
     expect([reply.status, ...toCodes(reply)]).toEqual([400, 'INVALID_REQUEST']);
     expect(reply.text).not.toContain('canary');
   });
 
-  test('members that nobody knows are passed over', async () => {
+  test('may have unknown members', async () => {
     const body = JSON.stringify({ query: '{ __typename }', canary: 1, operationName: '' });
     expect((await tenant.graphql('', { body })).body).toEqual({ data: { __typename: 'Query' } });
   });
@@ -486,7 +503,7 @@ describe('at the door', () => {
     ['ID!', null],
     ['ID!', undefined],
     ['ID', { canary: null }],
-  ])('a variable of type %s that is %j is named and not repeated', async (type, id) => {
+  ])('with a variable of type %s that is %j is told the name, not the value', async (type, id) => {
     const query = `query ($id: ${type}${type.endsWith('!') ? '' : ' = "x"'}) { number(id: $id) { id } }`;
     const reply = await tenant.graphql(query, { variables: { id } });
     expect(toCodes(reply)).toEqual(['INVALID_REQUEST']);
@@ -494,7 +511,7 @@ describe('at the door', () => {
     expect(reply.text).not.toContain('canary');
   });
 
-  test('more wrong variables than are told one by one are not taken for a wrong operationName', async () => {
+  test('with too many wrong variables is told so, and not that operationName is wrong', async () => {
     const names = Array.from({ length: 30 }, (_, at) => at);
     const declared = names.map((at) => `$i${at}: ID!, $r${at}: Boolean!`).join(' ');
     const fields = names.map((at) => `a${at}: number(id: $i${at}, refresh: $r${at}) { id }`);
@@ -505,7 +522,7 @@ describe('at the door', () => {
     expect(reply.text).not.toContain('operationName');
   });
 
-  test('a null where the document allows none is the fault of the request, not a defect', async () => {
+  test('with a null that the document does not allow is INVALID_REQUEST, not a defect', async () => {
     gateway.clearLogLines();
     const query = 'query ($id: ID = "x") { number(id: $id) { id } }';
     const reply = await tenant.graphql(query, { variables: { id: null } });
@@ -513,7 +530,7 @@ describe('at the door', () => {
     expect(gateway.logLines.join('')).not.toContain('request failed');
   });
 
-  test('a document that is wrong says where, and suggests nothing in production', async () => {
+  test('with an invalid document is told where, without suggestions in production', async () => {
     const reply = await tenant.graphql('{ nmbers { id } }');
     expect(reply.status).toBe(200);
     expect(reply.body).toEqual({
@@ -533,7 +550,7 @@ describe('at the door', () => {
     'query A { __typename } query B { __typename }',
     'mutation { x }',
     'subscription { x }',
-  ])('the document %j is a 400 for those who understand it', async (query) => {
+  ])('with the document %j gets 400 in the media type of GraphQL', async (query) => {
     const headers = { accept: 'application/graphql-response+json' };
     const reply = await tenant.graphql(query, { headers });
     expect(reply.status).toBe(400);
@@ -541,25 +558,25 @@ describe('at the door', () => {
     expect(reply.body).not.toHaveProperty('data');
   });
 
-  test('an operationName that names nothing is refused without being repeated', async () => {
+  test('with an unknown operationName is refused without repeating it', async () => {
     const reply = await tenant.graphql('query A { __typename }', { operationName: 'canary' });
     expect(toCodes(reply)).toEqual(['INVALID_REQUEST']);
     expect(reply.text).not.toContain('canary');
   });
 
-  test('a long piece of a document does not come back as a long message', async () => {
+  test('with a long invalid value gets a short message', async () => {
     const query = `{ number(id: "x", refresh: "${'a'.repeat(50_000)}") { id } }`;
     const { text } = await tenant.graphql(query);
     expect(text).toContain('INVALID_REQUEST');
     expect(text.length).toBeLessThan(1_000);
   });
 
-  test('a document of more than 2,000 tokens is not parsed to its end', async () => {
+  test('with a document of more than 2,000 tokens is refused', async () => {
     const reply = await tenant.graphql(`{ ${'a '.repeat(40_000)}`);
     expect([reply.status, ...toCodes(reply)]).toEqual([400, 'QUERY_TOO_COMPLEX']);
   });
 
-  test('introspection as GraphiQL and code generators do it works with a key, and without one does not', async () => {
+  test('may be the introspection of GraphiQL and code generators, with a key', async () => {
     const query = getIntrospectionQuery({
       inputValueDeprecation: true,
       specifiedByUrl: true,
@@ -570,20 +587,20 @@ describe('at the door', () => {
     expect((await gateway.graphql(query)).status).toBe(401);
   });
 
-  test('introspection that goes round in circles is refused', async () => {
+  test('with nested introspection is refused', async () => {
     const circle =
       '{ __type(name: "Query") { fields { type { fields { type { fields { type { fields { name } } } } } } } } }';
     expect(toCodes(await tenant.graphql(circle))).toEqual(['QUERY_TOO_COMPLEX']);
   });
 
-  test('in the demo a wrong word is answered with the right one', async () => {
+  test('in the demo gets a suggestion for a misspelled field', async () => {
     await using demo = await openTestGateway({ environment: { DATABASE_URL: '' } });
     const { key } = await demo.addTenant();
     const { body } = await demo.graphql('{ nmbers { id } }', { key });
     expect(body.errors?.[0]?.message).toContain('Did you mean "numbers"');
   });
 
-  test('the log knows whose request it was', async () => {
+  test('is logged with its tenant and its key', async () => {
     gateway.clearLogLines();
     await tenant.graphql('{ numbers { id } }');
     expect(gateway.logLines.join('')).toContain(
@@ -592,8 +609,65 @@ describe('at the door', () => {
   });
 });
 
-describe('when something breaks', () => {
-  test('a defect is told as INTERNAL and a request id, and in full in the log alone', async () => {
+describe('the response cache', () => {
+  let gateway: TestGateway;
+  let tenant: TestTenant;
+  beforeAll(async () => {
+    gateway = await openTestGateway({ environment: { ANSWER_CACHE_MB: '32' } });
+    tenant = await gateway.addTenant();
+  });
+  afterAll(() => gateway[Symbol.asyncDispose]());
+
+  test.each([
+    ['Application/JSON', {}],
+    ['application/json;charset=UTF-8', {}],
+    ['application/json; charset="utf-8"', {}],
+    ['application/json; q=1; CharSet="UTF8"', {}],
+    ['application/json', { 'content-encoding': 'identity' }],
+  ])('serves content-type %s with %o', async (contentType, headers) => {
+    const { id } = await tenant.addNumber();
+    const query = `query ($id: ID!) { number(id: $id) { id } }`;
+    const send = () =>
+      tenant.graphql(query, {
+        variables: { id },
+        headers: { 'content-type': contentType, ...headers },
+      });
+    expect((await send()).body).toEqual({ data: { number: { id } } });
+    gateway.clearStatements();
+    expect((await send()).body).toEqual({ data: { number: { id } } });
+    expect(gateway.statements.filter((sql) => sql.includes('whatsapp_number'))).toEqual([]);
+  });
+
+  test.each([
+    ['an operation named like a field that changes', 'query ageSeconds { numbers { id } }', true],
+    ['an argument that reads nothing live', '{ number(id: "$", refresh: false) { id } }', true],
+    ['an age', '{ numbers { health { freshness { ageSeconds } } } }', false],
+    ['an age with an alias', '{ numbers { health { freshness { id: ageSeconds } } } }', false],
+    [
+      'an age that is skipped',
+      '{ numbers { id health { freshness { ageSeconds @skip(if: true) stale } } } }',
+      true,
+    ],
+    [
+      'an age in a fragment',
+      '{ number(id: "$") { ...F } } fragment F on WhatsAppNumber { meta { waba { freshness { ageSeconds } } } }',
+      false,
+    ],
+    ['a live read', '{ number(id: "$", refresh: true) { name } }', false],
+    ['an error', '{ numbers { id } number(id: "x") { id } }', false],
+  ])('knows from what was executed whether to serve %s', async (_, document, isCached) => {
+    const { id } = await tenant.addNumber();
+    const send = () => tenant.graphql(document.replace('$', id));
+    await send();
+    gateway.clearStatements();
+    await send();
+    const reads = gateway.statements.filter((sql) => sql.includes('whatsapp_number'));
+    expect(reads.length === 0).toBe(isCached);
+  });
+});
+
+describe('a failure', () => {
+  test('that is a defect is INTERNAL with a request id, and in full only in the log', async () => {
     await using gateway = await openTestGateway();
     const tenant = await gateway.addTenant();
     await gateway.database.query('alter table whatsapp_number rename column name to canary');
@@ -619,9 +693,9 @@ describe('when something breaks', () => {
     expect(reply.text).not.toMatch(/whatsapp_number|canary|stack| at /);
   });
 
-  test('a database that is down is a 503 that says when to come back', async () => {
+  test('of the database is a 503 with Retry-After', async () => {
     const environment = {
-      // A port on which nobody listens.
+      // Nothing listens on this port.
       DATABASE_URL: 'postgres://nobody@127.0.0.1:1/none',
       ENCRYPTION_KEYS: `k1:${'A'.repeat(43)}=`,
       API_KEY_PEPPER: 'x'.repeat(32),

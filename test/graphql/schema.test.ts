@@ -1,4 +1,4 @@
-// The schema itself: that schema.graphql is what the code serves, that it explains itself, and what can never be in it.
+// Tests the schema: that schema.graphql is up to date, that everything has a description, and that it exposes no secrets.
 
 import {
   type GraphQLEnumType,
@@ -21,7 +21,7 @@ const types: readonly GraphQLNamedType[] = Object.values(schema.getTypeMap()).fi
 const objects: readonly GraphQLObjectType[] = types.filter(isObjectType);
 const enums: readonly GraphQLEnumType[] = types.filter(isEnumType);
 
-test('schema.graphql is what the code serves; `npm run schema` writes it anew', async () => {
+test('schema.graphql is up to date; `npm run schema` writes it', async () => {
   await expect(`${printSchema(schema)}\n`).toMatchFileSnapshot('../../schema.graphql');
 });
 
@@ -38,15 +38,15 @@ test('every type, field, argument, enum value and directive has a description', 
     ...directives.flatMap((directive) => directive.args),
   ];
   expect(described.length).toBeGreaterThan(200);
-  // A sentence: it begins like one and ends like one.
-  const silent = described.filter(
+  // A sentence: it begins and ends like one.
+  const undescribed = described.filter(
     ({ description }) => !/^[`\w].{4,}[.…]$/s.test(description ?? ''),
   );
-  const ofTheSpecification = new Set(['String', 'Int', 'Boolean', 'ID', 'Float']);
+  const builtIn = new Set(['String', 'Int', 'Boolean', 'ID', 'Float']);
   expect(
-    silent
+    undescribed
       .map(({ name, description }) => `${name}: ${description}`)
-      .filter((line) => !ofTheSpecification.has(line.split(':')[0] ?? '')),
+      .filter((line) => !builtIn.has(line.split(':')[0] ?? '')),
   ).toEqual([]);
 });
 
@@ -60,20 +60,20 @@ test('no field is named after a secret', () => {
   ).toEqual([]);
 });
 
-test('the only key members are the hint that tells two keys apart', () => {
+test('an API key is exposed as its hint only', () => {
   expect(
     Object.keys(objects.find((type) => type.name === 'ApiKeyHint')?.getFields() ?? {}),
   ).toEqual(['name', 'keyPrefix', 'keyLast4']);
 });
 
-test("each of Meta's vocabularies is an enum whose last value stands for later words", () => {
+test("each of Meta's vocabularies is an enum whose last value is UNRECOGNIZED", () => {
   for (const [name, { words }] of Object.entries(vocabularies)) {
     const values = enums.find((type) => type.name === name)?.getValues() ?? [];
     expect(values.map((value) => value.name)).toEqual([...Object.keys(words), 'UNRECOGNIZED']);
   }
 });
 
-test('the raw word stands next to each of its enums', () => {
+test("each field with an enum of Meta's values has a field with the raw value", () => {
   const fields = objects.flatMap((type) =>
     Object.values(type.getFields()).map((field) => ({ type, field })),
   );

@@ -124,34 +124,22 @@ export function createChangeFeed(
   };
 }
 
-/** Tenants that have a version of their own; about 100 bytes each. */
-const maxTenants = 100_000;
-
 /**
- * Versions are values of one counter. A tenant without a version of its own has the version `floor`, which is at least that
- * of every tenant that was dropped: dropping a tenant invalidates its cached values, and never makes one valid again.
+ * Versions are values of one counter. Tenants share a fixed number of slots, so that memory is bounded: a change gives the
+ * other tenants of its slot a new version too, which costs them a cached value and is never wrong.
  */
+const versionSlots = 2 ** 16;
+
 function createVersions() {
   let counter = 0;
   const create = () => {
-    const byTenant = new Map<string, number>();
-    let floor = 0;
+    const slots = new Float64Array(versionSlots);
     return {
-      of: (tenantId: string): number => byTenant.get(tenantId) ?? floor,
+      // The slot exists: it is the hash modulo their number.
+      of: (tenantId: string): number => slots[toSlot(tenantId)]!,
       bump(tenantId: string | null): void {
-        counter += 1;
-        if (tenantId === null) {
-          byTenant.clear();
-          floor = counter;
-          return;
-        }
-        // Deleted first, to keep the map in the order of the changes.
-        byTenant.delete(tenantId);
-        byTenant.set(tenantId, counter);
-        if (byTenant.size <= maxTenants) return;
-        const [[oldest, version] = ['', 0]] = byTenant;
-        byTenant.delete(oldest);
-        floor = version;
+        if (tenantId === null) slots.fill(counter);
+        else slots[toSlot(tenantId)] = counter;
       },
     };
   };
@@ -161,10 +149,20 @@ function createVersions() {
     of: (tenantId: string, subject: 'numbers' | 'keys') =>
       (subject === 'keys' ? keys : numbers).of(tenantId),
     bump(change: Change): void {
+      counter += 1;
       numbers.bump(change.tenantId);
       if (change.keys) keys.bump(change.tenantId);
     },
   };
+}
+
+/** FNV-1a, http://www.isthe.com/chongo/tech/comp/fnv/ */
+function toSlot(tenantId: string): number {
+  let hash = 0x811c9dc5;
+  for (let index = 0; index < tenantId.length; index += 1) {
+    hash = Math.imul(hash ^ tenantId.charCodeAt(index), 0x01000193);
+  }
+  return (hash >>> 0) % versionSlots;
 }
 
 /** Callers that wait for the next change of a tenant. Keeps nothing of a tenant that nobody waits for. */

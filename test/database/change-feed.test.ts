@@ -8,6 +8,7 @@ import { type Database, openDatabase } from '../../src/database/database.ts';
 import { createPostgresListener } from '../../src/database/postgres.ts';
 import { openFaultProxy } from '../providers/fault-proxy.ts';
 import { databases, openTestDatabase, openTestPostgresUrl, type TestDatabase } from '../harness.ts';
+import { createLocalFeed } from './local-feed.ts';
 import { hasPgBouncer, startPgBouncer } from './pgbouncer.ts';
 
 const listeners = `select pid from pg_stat_activity
@@ -179,6 +180,24 @@ describe.each(databases)('on %s', (kind) => {
     await database.changes.catchUp();
     expect(database.changes.isCurrent()).toBe(false);
   });
+});
+
+test('a change leaves the versions of other tenants alone, however many tenants have changed before', async () => {
+  await using feed = createLocalFeed();
+  feed.open();
+  await feed.catchUp();
+  const tell = (prefix: string, count: number) => {
+    for (let index = 0; index < count; index += 1) {
+      feed.tell({ tenantId: `${prefix}${index}`, keys: true });
+    }
+  };
+  const listVersions = () =>
+    Array.from({ length: 1_000 }, (_, index) => feed.versionOf(`tenant${index}`, 'keys'));
+  tell('tenant', 150_000);
+  const before = listVersions();
+  tell('other', 100);
+  const changed = listVersions().filter((version, index) => version !== before[index]);
+  expect(changed.length).toBeLessThan(50);
 });
 
 describe('on PostgreSQL', () => {

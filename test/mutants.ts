@@ -1,4 +1,4 @@
-// Sources with one thing changed in each, for tests of the tests where no tool knows what to change: in SQL, above all.
+// Creates mutants of source files, each with one change, where Stryker cannot: mostly in SQL.
 
 import { cp, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -6,15 +6,15 @@ import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
 export interface Mutant {
-  /** What was changed, and the line it stands in. */
+  /** The change and its line. */
   readonly title: string;
   readonly text: string;
 }
 
-/** What to look for, and what to put in its place; as `replaceAll` takes them. */
+/** A pattern and its replacement, as for `replaceAll`. */
 export type Mutation = readonly [RegExp, string];
 
-/** The source once for each place that a mutation finds in it, with that place alone changed. */
+/** Returns one mutant for each match of each mutation. */
 export function toMutants(source: string, mutations: readonly Mutation[]): readonly Mutant[] {
   return mutations.flatMap(([pattern, replacement]) =>
     [...source.matchAll(pattern)].map(({ 0: found, index }) => {
@@ -35,11 +35,11 @@ function toOneLine(text: string): string {
 export const root = fileURLToPath(new URL('..', import.meta.url));
 
 export interface MutantSource extends AsyncDisposable {
-  /** The module at this path with another text; what it imports is as it was. */
+  /** Imports the module at this path with another text. Its own imports are unchanged. */
   load<Module>(path: string, text: string): Promise<Module>;
 }
 
-/** A copy of the sources, gone with its disposal. */
+/** A copy of the sources, which is removed when it is disposed of. */
 export async function openMutantSource(): Promise<MutantSource> {
   const directory = await mkdtemp(join(tmpdir(), 'numbers-gateway-mutants-'));
   await cp(join(root, 'src'), join(directory, 'src'), { recursive: true });

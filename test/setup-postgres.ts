@@ -1,44 +1,42 @@
-// Opens a PostgreSQL server for tests. How it is started and stopped is the keeper's.
+// Opens a PostgreSQL server for tests, run by a supervising process, see setup-postgres-supervisor.ts.
 
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
-import type { KeeperMessage } from './setup-postgres-keeper.ts';
+import type { SupervisorMessage } from './setup-postgres-supervisor.ts';
 
 export interface PostgresServer extends AsyncDisposable {
-  /** With all rights on the server, on its first database. */
+  /** As the superuser, to the first database. */
   readonly url: string;
-  /** For temporary files; it goes with the server, however the test run ends. */
+  /** For temporary files. It is removed with the server, however the test run ends. */
   readonly directory: string;
 }
 
-/**
- * An empty server of its own on a free port of this machine, `settings` (`name=value`) over those of the tests. Throws
- * when there can be none.
- */
+/** Starts an empty server on a free port. `settings` (`name=value`) override those of the tests. Rejects with the cause. */
 export async function openPostgresServer(
   settings: readonly string[] = [],
 ): Promise<PostgresServer> {
-  // Detached, so that an interrupt from the keyboard reaches the keeper only through us.
-  const keeper = fork(new URL('setup-postgres-keeper.ts', import.meta.url), settings, {
+  // Detached, so that Ctrl+C does not reach it before the tests have ended.
+  const supervisor = fork(new URL('setup-postgres-supervisor.ts', import.meta.url), settings, {
     detached: true,
     execArgv: [],
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
   });
-  const exit = once(keeper, 'exit');
-  const [answer] = await Promise.race([once(keeper, 'message'), exit]);
-  // The first word of the keeper, or its exit code when it could not even say one.
-  const said = answer as KeeperMessage | number | null;
-  if (said === null || typeof said === 'number' || 'problem' in said) {
-    const why = said !== null && typeof said === 'object' ? said.problem : `exit code ${said}`;
+  const exit = once(supervisor, 'exit');
+  const [first] = await Promise.race([once(supervisor, 'message'), exit]);
+  // Its message, or its exit code if it ended without one.
+  const message = first as SupervisorMessage | number | null;
+  if (message === null || typeof message === 'number' || 'problem' in message) {
+    const cause =
+      message !== null && typeof message === 'object' ? message.problem : `exit code ${message}`;
     throw new Error(
-      `The tests need PostgreSQL and could not start one; set TEST_DATABASE_URL to use another. ${why}`,
+      `The tests could not start PostgreSQL; set TEST_DATABASE_URL to use another server. ${cause}`,
     );
   }
   return {
-    url: said.url,
-    directory: said.directory,
+    url: message.url,
+    directory: message.directory,
     async [Symbol.asyncDispose]() {
-      if (keeper.connected) keeper.disconnect();
+      if (supervisor.connected) supervisor.disconnect();
       await exit;
     },
   };

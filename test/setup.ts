@@ -1,5 +1,5 @@
-// Runs once before all tests: a PostgreSQL server with a migrated template database, and a migrated PGlite as a file.
-// The harness makes its databases from these two; see harness.ts.
+// Runs once before all tests: creates a PostgreSQL server with a migrated template database, and a file with a migrated
+// PGlite. The harness copies its databases from these two.
 
 import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -13,11 +13,11 @@ import { openPostgresServer, type PostgresServer } from './setup-postgres.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
-    /** A role that may do everything, on a database that nobody uses. */
+    /** As the superuser, to a database that no test uses. */
     readonly postgresUrl: string;
-    /** The name of the migrated database to copy. */
+    /** The name of the migrated database that is copied. */
     readonly postgresTemplate: string;
-    /** The role that the gateway logs in with, `user:password`: neither superuser nor owner. */
+    /** The login role of the gateway, `user:password`: neither superuser nor owner. */
     readonly postgresLogin: string;
     /** The file with the migrated PGlite. */
     readonly pglitePath: string;
@@ -32,7 +32,7 @@ export async function setup({ provide }: TestProject): Promise<void> {
     const path = join(server.directory, 'pglite.tar');
     await writeFile(path, dump);
     provide('pglitePath', path);
-    await makeTemplate(server.url, provide);
+    await createTemplate(server.url, provide);
   } catch (error) {
     await made.disposeAsync();
     throw error;
@@ -51,7 +51,7 @@ async function openServer(): Promise<Pick<PostgresServer, 'url' | 'directory'>> 
   return { url, directory };
 }
 
-async function makeTemplate(url: string, provide: TestProject['provide']): Promise<void> {
+async function createTemplate(url: string, provide: TestProject['provide']): Promise<void> {
   const suffix = randomBytes(6).toString('hex');
   const [template, login] = [`gateway_template_${suffix}`, `gateway_login_${suffix}`];
   const password = randomBytes(16).toString('hex');

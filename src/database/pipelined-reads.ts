@@ -48,6 +48,7 @@ const maxReadsPerRoundTrip = 8;
 /** A read that returned more rows than this has a round trip of its own the next time. */
 const maxSharedRows = 250;
 const maxLargeReads = 1_000;
+const maxLargeReadChars = 1_000_000;
 /** PostgreSQL keeps the plan of each prepared statement in the memory of the connection. */
 const maxPreparedStatements = 200;
 const preparedStatementsOffMs = 60_000;
@@ -284,7 +285,11 @@ function toKey(statements: readonly Statement[]): string {
 
 /** Remembers which reads returned many rows. */
 function createLargeReads() {
-  const keys = new LRUCache<string, true>({ max: maxLargeReads });
+  const keys = new LRUCache<string, true>({
+    max: maxLargeReads,
+    maxSize: maxLargeReadChars,
+    sizeCalculation: (_, key) => key.length,
+  });
   return {
     has: (statements: readonly Statement[]): boolean =>
       keys.size > 0 && keys.has(toKey(statements)),

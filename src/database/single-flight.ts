@@ -1,60 +1,52 @@
-// Owns the sharing of readings: whoever asks for what is about to be read has the same answer, which is as new as one of
-// their own would be. So a crowd with one question takes one connection.
+// Lets callers that request the same read share one: of equal reads one is in flight, and at most one waits for its end.
 
+import type { Read } from './pipelined-reads.ts';
 import type { Statement, TextRow } from './statement.ts';
 
 type Rows = Promise<readonly TextRow[]>;
 
-interface Reading {
+interface InFlightRead {
   rows: Rows;
-  /** From then on the database may have answered, and who asks later must be told what is true later. */
+  /** From then on the result may be older than a change that the next caller must see. */
   isSent: boolean;
 }
 
-/** Whoever has waited that long for a reading that failed has its error, and not the time of another one. */
-const patienceMs = 1_000;
+/** A caller that has waited longer than this for a read that fails gets its error, and does not wait for another one. */
+const maxWaitMs = 1_000;
 
-/**
- * Of the same statements with the same values one is under way at a time, and one more waits for its end. `read` calls
- * `onSend` when it begins.
- */
-export function createSingleFlight(
-  read: (statements: readonly Statement[], onSend: () => void) => Rows,
-): (statements: readonly Statement[]) => Rows {
-  let readings = new Map<string, Reading>();
-  const begin = (key: string, statements: readonly Statement[], before?: Reading): Reading => {
-    const start = (): Rows => read(statements, () => void (reading.isSent = true));
+export function createSingleFlight(read: Read): (statements: readonly Statement[]) => Rows {
+  let inFlight = new Map<string, InFlightRead>();
+  const start = (key: string, statements: readonly Statement[], previous?: InFlightRead) => {
+    const startedAt = performance.now();
+    const send = (): Rows => read(statements, () => void (current.isSent = true));
+    const sendAfterFailure = (error: unknown): Rows => {
+      if (performance.now() - startedAt > maxWaitMs) throw error;
+      return send();
+    };
+    const rows = previous === undefined ? send() : previous.rows.then(send, sendAfterFailure);
+    const current: InFlightRead = { rows, isSent: false };
+    inFlight.set(key, current);
     const end = (): void => {
-      if (readings.get(key) === reading) readings.delete(key);
-      if (readings.size === 0) readings = new Map();
-      reading.rows = none;
+      if (inFlight.get(key) === current) inFlight.delete(key);
+      // A map that is written all the time keeps deleted rows in memory until the next major garbage collection.
+      if (inFlight.size === 0) inFlight = new Map();
+      current.rows = noRows;
     };
-    const begunAt = performance.now();
-    const startAfter = (error: unknown): Rows => {
-      if (performance.now() - begunAt > patienceMs) throw error;
-      return start();
-    };
-    const rows = before === undefined ? start() : before.rows.then(start, startAfter);
-    const reading = { rows, isSent: false };
-    readings.set(key, reading);
-    // Before whoever asked goes on.
+    // Before the callers continue.
     rows.then(end, end);
-    return reading;
+    return current;
   };
   return (statements) => {
     const key = toKey(statements);
-    const last = readings.get(key);
-    return (last === undefined || last.isSent ? begin(key, statements, last) : last).rows;
+    const last = inFlight.get(key);
+    return (last === undefined || last.isSent ? start(key, statements, last) : last).rows;
   };
 }
 
-/**
- * What stands in a reading that has ended. A map that is written all the time leaves old tables behind, which hold what was
- * in them until the next major collection; so whenever it is empty, a new one takes its place.
- */
-const none: Rows = Promise.resolve([]);
+/** Replaces the rows of a read that has ended, so that they can be collected. */
+const noRows: Rows = Promise.resolve([]);
 
-/** Each value with its length before it, so that no two readings look alike. */
+/** Each value follows its length, so that different reads have different keys. */
 function toKey(statements: readonly Statement[]): string {
   let key = '';
   for (const { name, parameters } of statements) {

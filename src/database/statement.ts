@@ -1,5 +1,4 @@
-// Owns statements that are made once and asked often: what stands for a value until there is one, and the name under
-// which PostgreSQL remembers the statement.
+// Compiles statements once for many executions, each with the name under which PostgreSQL prepares it.
 
 import { createHash } from 'node:crypto';
 import {
@@ -14,16 +13,16 @@ import {
 import type { Tables } from './tables.ts';
 
 export interface Statement {
-  /** Follows from `sql`: whatever process prepared it on a shared connection, one name never means two statements. */
+  /** Contains a hash of `sql`: processes that share connections through a pooler never use one name for two statements. */
   readonly name: string;
   readonly sql: string;
   readonly parameters: readonly string[];
 }
 
-/** The columns in the order in which they were selected, each as PostgreSQL writes it. No two may have one name. */
+/** The selected columns in order, each in PostgreSQL's text format. */
 export type TextRow = readonly (string | null)[];
 
-/** Builds statements, and cannot execute any. */
+/** Builds statements and cannot execute them. */
 export const queries = new Kysely<Tables>({
   dialect: {
     createAdapter: () => new PostgresAdapter(),
@@ -34,38 +33,38 @@ export const queries = new Kysely<Tables>({
 });
 
 /**
- * Compiles the statement that `build` makes, once; what comes back puts the values in. All values travel as text, and
- * so do all columns: what is shown as it is stored is never decoded.
+ * Compiles the statement that `build` returns, and returns a function that adds the values. Values and columns are sent as
+ * text, so `build` casts parameters that are not text, and columns to text.
  */
 export function prepare<const Parameter extends string>(
   title: string,
   parameters: readonly Parameter[],
   build: (values: Readonly<Record<Parameter, string>>) => Compilable | RawBuilder<unknown>,
 ): (values: Readonly<Record<Parameter, string>>) => Statement {
-  const places = new Map<unknown, Parameter>(
+  const byPlaceholder = new Map<unknown, Parameter>(
     parameters.map((parameter) => [Object.freeze({ parameter }), parameter]),
   );
-  // The builder takes any object for a value that it need not look at, and hands it back as a parameter.
-  const standIns = Object.fromEntries(
-    places.entries().map(([standIn, parameter]) => [parameter, standIn]),
+  // Kysely passes an object through as the value of a parameter.
+  const placeholders = Object.fromEntries(
+    byPlaceholder.entries().map(([placeholder, parameter]) => [parameter, placeholder]),
   ) as Record<Parameter, string>;
-  const compiled = build(standIns).compile(queries);
+  const compiled = build(placeholders).compile(queries);
   const hash = createHash('sha256').update(compiled.sql).digest('base64url').slice(0, 16);
   const name = `${title}_${hash}`;
   const slots = compiled.parameters.map((value) => ({
-    parameter: places.get(value),
-    known: String(value),
+    parameter: byPlaceholder.get(value),
+    constant: String(value),
   }));
   return (values) => ({
     name,
     sql: compiled.sql,
-    parameters: slots.map(({ parameter, known }) =>
-      parameter === undefined ? known : values[parameter],
+    parameters: slots.map(({ parameter, constant }) =>
+      parameter === undefined ? constant : values[parameter],
     ),
   });
 }
 
-/** The value of a parameter that is cast to `text[]`. */
+/** Returns the value of a parameter that is cast to `text[]`. */
 export function toTextArray(texts: readonly string[]): string {
   return `{${texts.map((text) => `"${text.replaceAll(/["\\]/g, String.raw`\$&`)}"`).join(',')}}`;
 }

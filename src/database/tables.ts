@@ -1,4 +1,4 @@
-// Owns the types of the tables, as the migrations have made them.
+// Types of the tables that the migrations create.
 
 import type { ColumnType, Generated, JSONColumnType } from 'kysely';
 
@@ -17,24 +17,24 @@ export interface ApiKeyTable {
   name: string;
   key_prefix: string;
   key_last4: string;
-  /** HMAC-SHA256 under the pepper; insert only, the tenant role may not read it. */
+  /** HMAC-SHA256 with the pepper as its key. The tenant role may insert it and not read it. */
   hash: ColumnType<never, Buffer, never>;
   /** Null for a tenant-scoped key. */
   number_id: string | null;
   created_at: Timestamp;
   expires_at: ColumnType<Date | null, Date | string | null | undefined, Date | string | null>;
   revoked_at: ColumnType<Date | null, Date | string | null | undefined, Date | string | null>;
-  /** When another key took its place; it then goes on until `expires_at`. */
+  /** When another key replaced it. It stays valid until `expires_at`. */
   rotated_at: ColumnType<Date | null, Date | string | null | undefined, Date | string | null>;
-  /** Written by a function of the database, at most once a minute. */
+  /** Written by the function `use_api_key`, at most once a minute. */
   last_used_at: ColumnType<Date | null, never, never>;
 }
 
-/** Written by triggers with each change of a key or a credential. */
+/** Written by triggers when a key or a credential changes. */
 export interface AuditTable {
   tenant_id: string;
   id: Generated<string>;
-  /** In order of what was done, also within one millisecond. */
+  /** Orders the entries, also those of one millisecond. */
   position: ColumnType<string, never, never>;
   at: ColumnType<Date, never, never>;
   actor: ColumnType<string, never, never>;
@@ -43,7 +43,7 @@ export interface AuditTable {
   details: ColumnType<Record<string, unknown>, never, never>;
 }
 
-/** `state` and `updated_at` may be written by other software; a trigger keeps `state_observed_at` true for it. */
+/** Other software may write `state` and `updated_at`; a trigger then sets `state_observed_at`. */
 export interface WhatsAppNumberTable {
   tenant_id: string;
   id: Generated<string>;
@@ -66,13 +66,13 @@ export interface NumberCredentialTable {
   sealed: string;
 }
 
-/** `data` and `observed_at` are those of the last success, `attempted_at` and `failure` those of the last attempt. */
+/** `data` and `observed_at` are of the last success, `attempted_at` and `failure` of the last attempt. */
 interface SnapshotColumns {
   tenant_id: string;
   data: Json;
   observed_at: ColumnType<Date | null, Date | string | null, Date | string | null>;
   attempted_at: Timestamp;
-  /** When the answer was stored; later than `attempted_at` by the time that the upstream took. */
+  /** When the result was stored; `attempted_at` is when the upstream was called. */
   recorded_at: Timestamp;
   failure: Json;
 }
@@ -80,7 +80,7 @@ interface SnapshotColumns {
 export interface NumberSnapshotTable extends SnapshotColumns {
   number_id: string;
   block: string;
-  /** The last one that a reading of the block supported; see sendable.ts. */
+  /** The last verdict that this block supported; see `numbers/sendable.ts`. */
   verdict: 'YES' | 'NO' | null;
 }
 
@@ -88,7 +88,7 @@ export interface WabaSnapshotTable extends SnapshotColumns {
   waba_id: string;
 }
 
-/** Who is reading a block right now, so that no other process reads it too. */
+/** The process that reads a block from the upstream at the moment, so that no other one does. */
 export interface RefreshLeaseTable {
   tenant_id: string;
   subject: string;

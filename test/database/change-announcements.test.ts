@@ -158,9 +158,9 @@ describe.each(databases)('on %s', (kind) => {
       ),
     ).toEqual([data('a'), keys('a')]);
     heard.length = 0;
-    const told = await hear(`delete from whatsapp_number where id = 'wa_gone'`);
-    expect(told).toContainEqual(data('a'));
-    expect(told).toContainEqual(keys('a'));
+    const announced = await hear(`delete from whatsapp_number where id = 'wa_gone'`);
+    expect(announced).toContainEqual(data('a'));
+    expect(announced).toContainEqual(keys('a'));
   });
 
   test.each([

@@ -322,7 +322,7 @@ describe('on PostgreSQL', () => {
     expect(other.heard).toEqual(['other 1', announced, 'other 2']);
   });
 
-  test('a heartbeat is heard after every change that was committed before it, whoever commits at the same time', async () => {
+  test('a heartbeat is heard after every change that was committed before it, with several writers at the same time', async () => {
     await using stack = new AsyncDisposableStack();
     await using feed = await openFeed();
     await feed.changes.catchUp();

@@ -1,5 +1,5 @@
-// That the tables are there, that a tenant can reach its own rows and nothing else, and that a database in trouble is
-// told as such. Row-level security is on trial here, so no statement names the tenant.
+// That a tenant reaches its own rows and no others, that migrations work, and that a database in trouble is reported as
+// UNAVAILABLE. No statement names the tenant, so only row-level security keeps tenants apart.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -31,7 +31,7 @@ const tables = [
 ] as const;
 type Table = (typeof tables)[number];
 
-/** SQL for one row of a tenant in each table; `$t` is the tenant's id. */
+/** SQL that inserts one row of a tenant into each table. `$t` stands for the tenant's id. */
 const rows: Readonly<Record<Table, string>> = {
   tenant: `insert into tenant (id, name) values ('$t', 'Tenant')`,
   whatsapp_number: `insert into whatsapp_number
@@ -54,7 +54,7 @@ const rows: Readonly<Record<Table, string>> = {
 
 const tenantColumn = (table: Table) => (table === 'tenant' ? 'id' : 'tenant_id');
 
-/** A column that the tenant may write, without changing anything. */
+/** Assigns a column that the tenant may write, without changing anything. */
 const updates: Partial<Record<Table, string>> = {
   whatsapp_number: 'name = name',
   api_key: 'revoked_at = null',
@@ -74,7 +74,7 @@ async function addTenant(database: TestDatabase, tenantId: string): Promise<void
   }
 }
 
-/** Answers the rows that came back and rolls everything back. */
+/** Returns the rows of the statement and rolls it back. */
 async function tryAs(
   database: Database,
   tenantId: string,
@@ -120,7 +120,7 @@ describe.each(databases)('on %s', (kind) => {
     await database[Symbol.asyncDispose]();
   });
 
-  test('what is on trial is not let off: the role is no superuser, bypasses nothing, owns nothing', async () => {
+  test('the policies apply: the role is no superuser, does not bypass them and owns no table', async () => {
     const [role] = await tryAs(
       database,
       'a',
@@ -131,7 +131,7 @@ describe.each(databases)('on %s', (kind) => {
     expect(role).toEqual({ name: 'gateway_tenant', exempt: false, owner: false });
   });
 
-  test('every table that names a tenant is listed here and forces its policies on everybody', async () => {
+  test('every table with a tenant is listed here and forces its policies on every role', async () => {
     const found = await database.query<{ name: string; forced: boolean }>(
       `select c.relname as name, c.relrowsecurity and c.relforcerowsecurity as forced
        from pg_class c
@@ -142,26 +142,26 @@ describe.each(databases)('on %s', (kind) => {
     expect(found).toEqual(tables.toSorted().map((name) => ({ name, forced: true })));
   });
 
-  test.each(tables)('%s: a tenant reads its own rows alone', async (table) => {
+  test.each(tables)('%s: a tenant reads its own rows and no others', async (table) => {
     const read = `select ${tenantColumn(table)} as tenant from ${table}`;
     expect(toTenants(await tryAs(database, 'a', read))).toEqual(['a']);
     expect(toTenants(await tryAs(database, 'b', read))).toEqual(['b']);
   });
 
-  test.each(tables)('%s: nobody in particular reads nothing', async (table) => {
+  test.each(tables)('%s: without a known tenant nothing is read', async (table) => {
     const read = `select ${tenantColumn(table)} as tenant from ${table}`;
-    for (const nobody of ['', 'c', ' a', 'A', '%']) {
+    for (const unknown of ['', 'c', ' a', 'A', '%']) {
       // oxlint-disable-next-line no-await-in-loop -- one connection
-      expect(await tryAs(database, nobody, read)).toEqual([]);
+      expect(await tryAs(database, unknown, read)).toEqual([]);
     }
   });
 
-  test.each(updatable)('%s: a tenant changes its own rows alone', async (table) => {
+  test.each(updatable)('%s: a tenant changes its own rows and no others', async (table) => {
     const change = `update ${table} set ${updates[table]} returning tenant_id as tenant`;
     expect(toTenants(await tryAs(database, 'a', change))).toEqual(['a']);
   });
 
-  test.each(deletable)('%s: a tenant deletes its own rows alone', async (table) => {
+  test.each(deletable)('%s: a tenant deletes its own rows and no others', async (table) => {
     const remove = `delete from ${table} returning tenant_id as tenant`;
     expect(toTenants(await tryAs(database, 'a', remove))).toEqual(['a']);
   });
@@ -171,13 +171,13 @@ describe.each(databases)('on %s', (kind) => {
     await expect(tryAs(database, 'a', insert)).rejects.toEqual(denied);
   });
 
-  test.each(updatable)('%s: a row cannot be given to another tenant', async (table) => {
+  test.each(updatable)('%s: a row cannot be moved to another tenant', async (table) => {
     await expect(tryAs(database, 'a', `update ${table} set tenant_id = 'b'`)).rejects.toEqual(
       denied,
     );
   });
 
-  test.each(tables)('%s: a tenant can neither empty nor drop it', async (table) => {
+  test.each(tables)('%s: a tenant can neither truncate nor drop it', async (table) => {
     for (const statement of [`truncate ${table} cascade`, `drop table ${table} cascade`]) {
       // oxlint-disable-next-line no-await-in-loop -- one connection
       await expect(tryAs(database, 'a', statement)).rejects.toEqual(denied);
@@ -191,14 +191,14 @@ describe.each(databases)('on %s', (kind) => {
     ['the name of a key', `update api_key set name = 'x'`],
     ['the hash of a key', `update api_key set hash = 'x'`],
     ['the use of a key', `update api_key set last_used_at = null`],
-    ['what was noted', `update audit set action = 'x'`],
-    ['what was noted', `delete from audit`],
+    ['an audit entry', `update audit set action = 'x'`],
+    ['an audit entry', `delete from audit`],
     [
-      'when it was noted',
+      'the time of an audit entry',
       `insert into audit (tenant_id, at, action, subject) values ('a', now(), 'x', 'x')`,
     ],
     [
-      'who did it',
+      'the actor of an audit entry',
       `insert into audit (tenant_id, actor, action, subject) values ('a', 'x', 'x', 'x')`,
     ],
   ])('a tenant cannot change %s: %s', async (_, statement) => {
@@ -223,7 +223,7 @@ describe.each(databases)('on %s', (kind) => {
     `select find_tenant_of_number('wa_b')`,
     'select * from list_tenants()',
     'select * from kysely_migration',
-  ])('what looks across tenants is out of a tenant’s reach: %s', async (statement) => {
+  ])('a tenant cannot call what looks across tenants: %s', async (statement) => {
     await expect(tryAs(database, 'a', statement)).rejects.toEqual(denied);
   });
 
@@ -242,11 +242,11 @@ describe.each(databases)('on %s', (kind) => {
       `insert into api_key (tenant_id, name, key_prefix, key_last4, hash, number_id)
        values ('a', 'x', 'x', 'x', 'x', 'wa_b')`,
     ],
-  ])('%s cannot hang on the number of another tenant', async (_, insert) => {
+  ])('%s cannot refer to the number of another tenant', async (_, insert) => {
     await expect(tryAs(database, 'a', insert)).rejects.toMatchObject({ code: '23503' });
   });
 
-  test('what a tenant did stays, what failed does not', async () => {
+  test('a transaction is committed, and rolled back when it fails', async () => {
     const rename = (name: string, fail: boolean) =>
       database.withTenant('a', async (transaction) => {
         await transaction.updateTable('whatsapp_number').set({ name }).execute();
@@ -261,7 +261,7 @@ describe.each(databases)('on %s', (kind) => {
     ]);
   });
 
-  test('the directory knows a key by its hash, unless it is revoked or has expired', async () => {
+  test('a key is found by its hash unless it is revoked or has expired', async () => {
     expect(await findKey(database, 'hash of b')).toEqual([
       { tenant_id: 'b', id: 'key_b', number_id: null, expires_in_ms: null },
     ]);
@@ -273,7 +273,7 @@ describe.each(databases)('on %s', (kind) => {
     expect(ending?.expires_in_ms).toBeLessThanOrEqual(3_600_000);
     for (const column of ['revoked_at', 'expires_at']) {
       // oxlint-disable no-await-in-loop -- one after the other
-      // Times are rounded to milliseconds, so that now may be a little later.
+      // In the past, since times are rounded to milliseconds.
       await database.query(
         `update api_key set ${column} = now() - interval '1 second' where id = 'key_b'`,
       );
@@ -291,7 +291,7 @@ describe.each(databases)('on %s', (kind) => {
          where id = 'wa_b'`,
         [old],
       );
-      // Only here, so that what was set up does not count.
+      // A statement of its own, so that the one before does not count.
       const [changed] = await database.query<{ observed: boolean; updated: boolean }>(
         `update whatsapp_number set ${assignment} where id = 'wa_b'
          returning state_observed_at > '2026-01-02' as observed, updated_at > '2026-01-02' as updated`,
@@ -300,7 +300,7 @@ describe.each(databases)('on %s', (kind) => {
     };
 
     beforeAll(async () => {
-      // The trigger would take the first of these for an observation.
+      // Otherwise the first change of state here would count as an observation.
       await database.query(`update whatsapp_number set state = 'OPEN' where id = 'wa_b'`);
     });
 
@@ -311,20 +311,20 @@ describe.each(databases)('on %s', (kind) => {
       );
     });
 
-    test('is none when it is the same, or when something else is written', async () => {
+    test('is no observation if it is the same, or if another column is written', async () => {
       for (const assignment of [`state = 'OPEN'`, `name = 'Other'`]) {
         // oxlint-disable-next-line no-await-in-loop -- one after the other
         expect(await change(assignment)).toEqual({ observed: false, updated: false });
       }
     });
 
-    test('keeps the times that were written with it', async () => {
+    test('keeps the times that are written with it', async () => {
       const both = `state_observed_at = '2026-01-01T12:00:00Z', updated_at = '2026-01-01T12:00:00Z'`;
       expect(await change(`state = 'CLOSE', ${both}`)).toEqual({ observed: false, updated: false });
     });
   });
 
-  test('the statements are counted alike, with one for the door itself', async () => {
+  test('a transaction has one statement more, which sets the tenant', async () => {
     database.clearStatements();
     await database.withTenant('a', (transaction) =>
       transaction.selectFrom('tenant').select('id').execute(),
@@ -343,7 +343,7 @@ describe.each(databases)('with a single connection, on %s', (kind) => {
     );
   }
 
-  test('neither role nor tenant outlive the transaction, whether it succeeds or fails', async () => {
+  test('role and tenant end with the transaction, whether it succeeds or fails', async () => {
     await using database = await openTestDatabase(kind, { connections: 1 });
     const before = await askOutside(database);
     expect(before).toMatchObject({ tenant: '' });
@@ -355,14 +355,14 @@ describe.each(databases)('with a single connection, on %s', (kind) => {
     expect(await askOutside(database)).toEqual(before);
   });
 
-  test('a tenant’s name is data and never SQL', async () => {
+  test('a tenant’s id is never executed as SQL', async () => {
     await using database = await openTestDatabase(kind, { connections: 1 });
     const name = `a', true), set_config('role', 'postgres', true); --`;
     expect(await tryAs(database, name, whoAmI)).toEqual([{ name: 'gateway_tenant', tenant: name }]);
   });
 });
 
-describe.each(databases)('the proof can fail, on %s:', (kind) => {
+describe.each(databases)('these tests can fail, on %s:', (kind) => {
   let database: TestDatabase;
 
   beforeAll(async () => {
@@ -375,7 +375,7 @@ describe.each(databases)('the proof can fail, on %s:', (kind) => {
     await database[Symbol.asyncDispose]();
   });
 
-  test.each(tables)('without its policy %s shows the rows of others', async (table) => {
+  test.each(tables)('without row-level security %s shows the rows of others', async (table) => {
     await database.query(`alter table ${table} disable row level security`);
     const read = `select ${tenantColumn(table)} as tenant from ${table}`;
     expect(toTenants(await tryAs(database, 'a', read))).toEqual(['a', 'b']);
@@ -383,7 +383,7 @@ describe.each(databases)('the proof can fail, on %s:', (kind) => {
 });
 
 describe.each(databases)('migrating on %s', (kind) => {
-  test('makes everything from nothing, in order, and the second time nothing', async () => {
+  test('applies all migrations in order, and none the second time', async () => {
     await using database = await openTestDatabase(kind, { migrated: false });
     const pending = await database.pendingMigrations();
     expect(pending.length).toBeGreaterThanOrEqual(5);
@@ -394,14 +394,14 @@ describe.each(databases)('migrating on %s', (kind) => {
     expect(await database.pendingMigrations()).toEqual([]);
   });
 
-  test('is seen as done by the role that the gateway logs in with', async () => {
+  test('leaves nothing pending for the login role of the gateway', async () => {
     await using database = await openTestDatabase(kind);
     expect(await database.pendingMigrations()).toEqual([]);
   });
 });
 
 describe('on PostgreSQL', () => {
-  test('the gateway logs in as a role that is no superuser, bypasses nothing and owns nothing', async () => {
+  test('the login role of the gateway is no superuser, bypasses no policy and owns no table', async () => {
     await using database = await openTestDatabase('PostgreSQL');
     const { rows: found } = await database.acrossTenants((functions) =>
       sql`select rolsuper, rolbypassrls, rolcreaterole,
@@ -413,7 +413,7 @@ describe('on PostgreSQL', () => {
     ]);
   });
 
-  test('without a tenant the login cannot touch any table', async () => {
+  test('without a tenant the login role cannot read any table', async () => {
     await using database = await openTestDatabase('PostgreSQL');
     for (const table of tables) {
       const read = sql.raw(`select 1 from ${table}`);
@@ -424,7 +424,7 @@ describe('on PostgreSQL', () => {
     }
   });
 
-  test('an owner who is no superuser can migrate, and sees no tenant’s rows by that', async () => {
+  test('an owner who is no superuser can migrate, and sees no tenant’s rows', async () => {
     await using made = await openTestPostgresUrl({ migrated: false });
     await using admin = await openDatabase({ kind: 'postgres', url: made.ownerUrl });
     const run = (statement: string) =>
@@ -455,7 +455,7 @@ describe('on PostgreSQL', () => {
     }
   });
 
-  test('two processes that migrate at once do it once', async () => {
+  test('two processes that migrate at the same time apply each migration once', async () => {
     await using made = await openTestPostgresUrl({ migrated: false });
     const source = { kind: 'postgres', url: made.ownerUrl } as const;
     await using one = await openDatabase(source);
@@ -468,7 +468,7 @@ describe('on PostgreSQL', () => {
     expect(await one.pendingMigrations()).toEqual([]);
   });
 
-  test('databases of one server can be migrated at once', async () => {
+  test('databases of one server can be migrated at the same time', async () => {
     const applied = await Promise.all([migrateEmpty(), migrateEmpty(), migrateEmpty()]);
     expect(applied.every((names) => names.length > 0)).toBe(true);
   });
@@ -488,14 +488,14 @@ describe('PostgreSQL in trouble', () => {
     'postgres://nobody@127.0.0.1:1/x',
     'postgres://nobody@localhost:1/x',
     'postgres://nobody@database.invalid/x',
-  ])('that cannot be reached (%s) is UNAVAILABLE, whatever was asked', async (url) => {
+  ])('that cannot be reached (%s) is UNAVAILABLE', async (url) => {
     await using database = await openDatabase({ kind: 'postgres', url });
     await expect(database.ping()).rejects.toMatchObject(unavailable);
     await expect(ask(database)).rejects.toMatchObject(unavailable);
     await expect(database.pendingMigrations()).rejects.toMatchObject(unavailable);
   });
 
-  test('with all connections taken is UNAVAILABLE, and not for ever', async () => {
+  test('with all connections in use is UNAVAILABLE until one is released', async () => {
     await using database = await openTestDatabase('PostgreSQL', { connections: 1 });
     const [entered, release] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
     const holding = database.withTenant('a', async () => {
@@ -509,7 +509,7 @@ describe('PostgreSQL in trouble', () => {
     await ask(database);
   });
 
-  test('is there for a process whose connections are all taken, and no longer when it has answered nothing for a second', async () => {
+  test('is available to a process whose connections are all in use, until no result came for one second', async () => {
     vi.useFakeTimers({ toFake: ['performance'] });
     onTestFinished(() => void vi.useRealTimers());
     await using database = await openTestDatabase('PostgreSQL', { connections: 1 });
@@ -528,7 +528,7 @@ describe('PostgreSQL in trouble', () => {
     await database.ping();
   });
 
-  test('that ends an idle connection is told, and costs no request', async () => {
+  test('that ends an idle connection is reported, and no request fails', async () => {
     const lost = Promise.withResolvers<Error>();
     await using database = await openTestDatabase('PostgreSQL', {
       connections: 1,
@@ -540,7 +540,7 @@ describe('PostgreSQL in trouble', () => {
     await ask(database);
   });
 
-  test('that ends the connection of a transaction is UNAVAILABLE, and nothing of it stays', async () => {
+  test('that ends the connection of a transaction is UNAVAILABLE, and the transaction is rolled back', async () => {
     await using database = await openTestDatabase('PostgreSQL', { connections: 1 });
     const work = database.withTenant('a', async (transaction) => {
       await transaction.insertInto('tenant').values({ id: 'a', name: 'A' }).execute();
@@ -552,16 +552,16 @@ describe('PostgreSQL in trouble', () => {
     await ask(database);
   });
 
-  test('that answers nothing any more is UNAVAILABLE after three seconds, and keeps nobody from leaving', async () => {
+  test('that stops answering is UNAVAILABLE after three seconds, and does not keep the database from closing', async () => {
     await using made = await openTestPostgresUrl();
     await using proxy = await openFaultProxy(made.url);
     const url = Object.assign(new URL(made.url), { host: new URL(proxy.url).host }).href;
     await using database = await openDatabase({ kind: 'postgres', url });
     const statement = { name: 'one', sql: 'select 1::text', parameters: [] };
     await database.readTenant('a', statement);
-    // Idle for longer than silence is borne, as connections are that something in between forgets.
+    // Idle for longer than the time limit, like a connection that a firewall has forgotten.
     await delay(3_100);
-    // A reading that travels, one that waits for its end, and a transaction.
+    // A read in flight, one that waits for its end, and a transaction.
     const silenced = ['one', 'begin'];
     for (const text of silenced) proxy.setFault(text, { kind: 'mute' });
     const met = proxy.untilFault();
@@ -578,17 +578,17 @@ describe('PostgreSQL in trouble', () => {
       // oxlint-disable-next-line no-await-in-loop -- all of them are under way
       await expect(work).rejects.toMatchObject(unavailable);
     }
-    // Whoever has waited for one does not wait for another.
+    // The second one has waited for the first, and does not start another read.
     expect(settled).toEqual(['first', 'second']);
     for (const text of silenced) proxy.setFault(text, null);
     expect(await database.readTenant('a', statement)).toEqual([['1']]);
   });
 
-  test('may take longer over its migrations', async () => {
+  test('may take longer for migrations', async () => {
     await using made = await openTestPostgresUrl({ migrated: false });
     await using database = await openDatabase({ kind: 'postgres', url: made.ownerUrl });
     await using owner = await openTestDatabase('PostgreSQL', { of: made, migrated: false });
-    // The lock with which Kysely keeps two from migrating at once.
+    // The lock that Kysely holds while it migrates.
     await owner.query('begin; select pg_advisory_xact_lock(3853314791062309107)');
     const held = owner.query('select pg_sleep(3.2); commit');
     expect(await database.migrate()).not.toEqual([]);
@@ -600,7 +600,7 @@ describe('PostgreSQL in trouble', () => {
     await expect(tryAs(database, 'a', 'select pg_sleep(15)')).rejects.toMatchObject(unavailable);
   });
 
-  test('a mistake of ours is not taken for trouble of the database', async () => {
+  test('an error in a statement is not reported as UNAVAILABLE', async () => {
     await using database = await openTestDatabase('PostgreSQL');
     await expect(tryAs(database, 'a', 'select * from nothing')).rejects.toMatchObject({
       code: '42P01',
@@ -623,7 +623,7 @@ describe('the embedded database', () => {
     await rm(directory, { recursive: true, force: true });
   });
 
-  test('in the hands of a living process is refused by its name; left by a dead one it is taken', async () => {
+  test('is refused while another process uses it, with the id of that process, and opened when the process is dead', async () => {
     const holder = spawn(
       process.execPath,
       [
@@ -657,7 +657,7 @@ describe('the embedded database', () => {
     expect(await database.pendingMigrations()).toEqual([]);
   });
 
-  test('that was closed can be opened again, with what was in it', async () => {
+  test('that was closed can be opened again with its data', async () => {
     const embedded = { kind: 'embedded', directory } as const;
     {
       await using database = await openDatabase(embedded);

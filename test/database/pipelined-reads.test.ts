@@ -1,6 +1,5 @@
-// The door for readings: that a tenant reaches its own rows and nothing else through it, in one round trip, that nothing
-// of it stays on a connection, and that trouble is told as such. Row-level security is on trial, so no statement names the
-// tenant.
+// That a read reaches the rows of its tenant and no others, takes one round trip, leaves nothing on the connection, and
+// reports trouble. No statement names the tenant, so only row-level security keeps tenants apart.
 
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer } from 'node:net';
@@ -18,7 +17,7 @@ import {
 } from '../harness.ts';
 import { addRows, rowOf, toStatement, toTenantColumn } from './tenancy-probe.ts';
 
-const whoAmI = `select current_user::text, coalesce(current_setting('app.tenant_id', true), '')`;
+const currentTenant = `select current_user::text, coalesce(current_setting('app.tenant_id', true), '')`;
 const tenants = toStatement('select id from tenant');
 
 async function openWithTenants(
@@ -33,8 +32,8 @@ async function openWithTenants(
   return database;
 }
 
-async function askOutside(database: Database): Promise<unknown> {
-  return await database.callAcrossTenants(toStatement(whoAmI));
+async function readOutside(database: Database): Promise<unknown> {
+  return await database.callAcrossTenants(toStatement(currentTenant));
 }
 
 describe.each(databases)('on %s', (kind) => {
@@ -46,22 +45,22 @@ describe.each(databases)('on %s', (kind) => {
 
   afterAll(() => database[Symbol.asyncDispose]());
 
-  test.each(Object.keys(rowOf))('%s: a tenant reads its own rows alone', async (table) => {
+  test.each(Object.keys(rowOf))('%s: a tenant reads its own rows and no others', async (table) => {
     const read = toStatement(`select distinct ${toTenantColumn(table)} from ${table}`);
     expect(await database.readTenant('a', read)).toEqual([['a']]);
     expect(await database.readTenant('b', read)).toEqual([['b']]);
-    for (const nobody of ['', 'c', ' a', 'A', '%']) {
+    for (const unknown of ['', 'c', ' a', 'A', '%']) {
       // oxlint-disable-next-line no-await-in-loop -- one connection
-      expect(await database.readTenant(nobody, read)).toEqual([]);
+      expect(await database.readTenant(unknown, read)).toEqual([]);
     }
   });
 
-  test('neither role nor tenant outlive the reading, whether it succeeds or fails', async () => {
-    const before = await askOutside(database);
+  test('role and tenant end with the read, whether it succeeds or fails', async () => {
+    const before = await readOutside(database);
     expect(before).toEqual([[expect.not.stringMatching(/^gateway_tenant$/), '']]);
     const inside = [['gateway_tenant', 'a']];
-    expect(await database.readTenant('a', toStatement(whoAmI))).toEqual(inside);
-    expect(await askOutside(database)).toEqual(before);
+    expect(await database.readTenant('a', toStatement(currentTenant))).toEqual(inside);
+    expect(await readOutside(database)).toEqual(before);
     for (const [statement, code] of [
       ['select 1 / 0', '22012'],
       ['select * from nothing', '42P01'],
@@ -71,20 +70,20 @@ describe.each(databases)('on %s', (kind) => {
       await expect(database.readTenant('a', toStatement(statement))).rejects.toMatchObject({
         code,
       });
-      expect(await askOutside(database)).toEqual(before);
+      expect(await readOutside(database)).toEqual(before);
       expect(await database.readTenant('b', tenants)).toEqual([['b']]);
       // oxlint-enable no-await-in-loop
     }
   });
 
-  test('a tenant’s name is data and never SQL', async () => {
+  test('a tenant’s id is never executed as SQL', async () => {
     const name = `a', true), set_config('role', 'postgres', true); --`;
-    expect(await database.readTenant(name, toStatement(whoAmI))).toEqual([
+    expect(await database.readTenant(name, toStatement(currentTenant))).toEqual([
       ['gateway_tenant', name],
     ]);
   });
 
-  test('nothing can be written through it', async () => {
+  test('a read cannot write', async () => {
     const change = toStatement(`update whatsapp_number set name = 'Changed' returning id`);
     await expect(database.readTenant('a', change)).rejects.toMatchObject({
       cause: { code: '25006' },
@@ -92,7 +91,7 @@ describe.each(databases)('on %s', (kind) => {
     expect(await database.query('select distinct name from whatsapp_number')).toHaveLength(2);
   });
 
-  test('what was committed before is seen', async () => {
+  test('a read sees what was committed before it', async () => {
     for (const name of ['One', 'Two']) {
       // oxlint-disable no-await-in-loop -- one after the other
       await database.withTenant('a', (transaction) =>
@@ -104,7 +103,7 @@ describe.each(databases)('on %s', (kind) => {
     }
   });
 
-  test('values are put in where they belong, whatever is in them', async () => {
+  test('values of any content arrive unchanged, each in its place', async () => {
     const echo = prepare(
       'echo',
       ['text', 'texts'],
@@ -123,20 +122,20 @@ describe.each(databases)('on %s', (kind) => {
     expect(row?.[1]).toBe('[]');
   });
 
-  test('takes two statements, the first of which is the door', async () => {
+  test('a read has two statements, the first of which sets the tenant', async () => {
     database.clearStatements();
     await database.readTenant('a', tenants);
     expect(database.statements).toEqual([expect.stringContaining('set_config'), tenants.sql]);
   });
 
-  test('those who ask the same before it is sent have one reading, and nobody else’s', async () => {
+  test('callers that request the same read before it is sent share it, and never that of another tenant', async () => {
     database.clearStatements();
     const asked = ['a', 'b', 'a', 'a', 'b'].map((tenant) => database.readTenant(tenant, tenants));
     expect(await Promise.all(asked)).toEqual([[['a']], [['b']], [['a']], [['a']], [['b']]]);
     expect(database.statements).toHaveLength(4);
   });
 
-  test('one failure is told to all who share it, and the next reading is another one', async () => {
+  test('a failure is reported to all callers that share the read, and not to later ones', async () => {
     const fail = toStatement('select 1 / 0');
     const asked = await Promise.allSettled([1, 2].map(() => database.readTenant('a', fail)));
     expect(asked.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
@@ -146,7 +145,7 @@ describe.each(databases)('on %s', (kind) => {
   });
 });
 
-test('who asks what was sent already waits for its end, and then for a reading of their own', async () => {
+test('a caller that requests a read which was already sent waits for its end, and then for another read', async () => {
   const sent: { readonly onSend: () => void; readonly end: (rows: TextRow[]) => void }[] = [];
   const read = createSingleFlight(async (_, onSend) => {
     const { promise, resolve } = Promise.withResolvers<readonly TextRow[]>();
@@ -168,25 +167,25 @@ test('who asks what was sent already waits for its end, and then for a reading o
 });
 
 describe('on PostgreSQL', () => {
-  test('a reading is one round trip, and so is the look for a key', async () => {
+  test('a read is one round trip, and so is finding a key', async () => {
     await using made = await openTestPostgresUrl();
-    await using line = await openLine(made.url);
-    await using database = await openDatabase({ kind: 'postgres', url: line.url });
-    const ask = () => [
+    await using proxy = await openCountingProxy(made.url);
+    await using database = await openDatabase({ kind: 'postgres', url: proxy.url });
+    const requests = [
       () => database.readTenant('a', tenants),
       () => database.callAcrossTenants(toStatement(`select * from find_api_key('x')`)),
     ];
-    // The first of a connection has to log in.
+    // A new connection has to log in.
     await database.ping();
-    for (const reading of [...ask(), ...ask()]) {
-      line.clear();
+    for (const read of [...requests, ...requests]) {
+      proxy.clear();
       // oxlint-disable-next-line no-await-in-loop -- one after the other
-      await reading();
-      expect(line.roundTrips()).toBe(1);
+      await read();
+      expect(proxy.roundTrips()).toBe(1);
     }
   });
 
-  test('is prepared once on each connection, planned for all tenants alike, and limited in time', async () => {
+  test('a statement is prepared once on each connection, with one plan for all tenants, and limited in time', async () => {
     await using database = await openWithTenants('PostgreSQL', { connections: 1 });
     const look = toStatement(
       `select p.name, p.generic_plans::text, p.custom_plans::text,
@@ -201,7 +200,7 @@ describe('on PostgreSQL', () => {
     }
   });
 
-  test('a statement is prepared anew where a connection has forgotten it or knows it otherwise', async () => {
+  test('no read fails because a connection has lost a prepared statement or its result has changed', async () => {
     for (const spoil of [
       'deallocate all',
       'alter table tenant alter column name type varchar(100)',
@@ -274,7 +273,7 @@ describe('on PostgreSQL', () => {
     },
   );
 
-  test('a statement that fails costs no connection', async () => {
+  test('a statement that fails does not close the connection', async () => {
     await using database = await openWithTenants('PostgreSQL', { connections: 1 });
     const who = toStatement('select pg_backend_pid()::text');
     const before = await database.readTenant('a', who);
@@ -283,10 +282,10 @@ describe('on PostgreSQL', () => {
     expect(await database.readTenant('a', who)).toEqual(before);
   });
 
-  test('readings that come together travel together, and each is its tenant’s and nobody else’s', async () => {
+  test('concurrent reads share round trips, and each returns the rows of its own tenant', async () => {
     await using made = await openTestPostgresUrl();
-    await using line = await openLine(made.url);
-    await using database = await openDatabase({ kind: 'postgres', url: line.url });
+    await using proxy = await openCountingProxy(made.url);
+    await using database = await openDatabase({ kind: 'postgres', url: proxy.url });
     const who = prepare('who', ['number'], ({ number }) => {
       const tenant = sql`current_setting('app.tenant_id') as tenant`;
       return sql`select ${tenant}, current_user::text as role, ${number}::text as number`;
@@ -300,15 +299,15 @@ describe('on PostgreSQL', () => {
       return await Promise.all(asked);
     };
     await ask(1);
-    line.clear();
+    proxy.clear();
     for (const { rows, expected } of await ask(100)) expect(rows).toEqual(expected);
-    expect(line.roundTrips()).toBeLessThan(40);
+    expect(proxy.roundTrips()).toBeLessThan(40);
   });
 
-  test('one that gave many rows travels alone from then on', async () => {
+  test('a read that returned many rows has a round trip of its own from then on', async () => {
     await using made = await openTestPostgresUrl();
-    await using line = await openLine(made.url);
-    const source = { kind: 'postgres', url: line.url } as const;
+    await using proxy = await openCountingProxy(made.url);
+    const source = { kind: 'postgres', url: proxy.url } as const;
     await using database = await openDatabase(source, { connections: 1 });
     const count = prepare(
       'count',
@@ -319,17 +318,17 @@ describe('on PostgreSQL', () => {
       const statement = count({ of, to: of === 'large' ? '300' : '1' });
       return (await database.readTenant('a', statement)).length;
     };
-    const countTrips = async () => {
-      line.clear();
+    const countRoundTrips = async () => {
+      proxy.clear();
       const sizes = await Promise.all(['one', 'two', 'large', 'three', 'four'].map(ask));
-      return { trips: line.roundTrips(), size: sizes[2] };
+      return { roundTrips: proxy.roundTrips(), size: sizes[2] };
     };
     await ask('one');
-    expect(await countTrips()).toEqual({ trips: 1, size: 300 });
-    expect(await countTrips()).toEqual({ trips: 3, size: 300 });
+    expect(await countRoundTrips()).toEqual({ roundTrips: 1, size: 300 });
+    expect(await countRoundTrips()).toEqual({ roundTrips: 3, size: 300 });
   });
 
-  test('one that fails fails alone, wherever it stands among those that travel with it', async () => {
+  test('a read that fails does not affect the reads that share its round trip', async () => {
     await using database = await openWithTenants('PostgreSQL', { connections: 1 });
     const divide = prepare(
       'divide',
@@ -338,7 +337,7 @@ describe('on PostgreSQL', () => {
         sql`select current_setting('app.tenant_id') as tenant, (${number}::int / ${by}::int)::text as result`,
     );
     const spoilt = [new Set([0]), new Set([3, 4]), new Set([7]), new Set([0, 1, 2, 3, 4, 5, 6, 7])];
-    // The first of a connection travels alone, since it prepares the statement.
+    // The first read of a connection has its own round trip, since it prepares the statement.
     for (const fails of [new Set([0]), ...spoilt]) {
       const asked = Array.from({ length: 8 }, (_, place) =>
         database.readTenant(
@@ -355,10 +354,12 @@ describe('on PostgreSQL', () => {
         expected,
       );
     }
-    expect(await askOutside(database)).toEqual([[expect.not.stringMatching('gateway_tenant'), '']]);
+    expect(await readOutside(database)).toEqual([
+      [expect.not.stringMatching('gateway_tenant'), ''],
+    ]);
   });
 
-  test('all connections can be opened ahead, and none more', async () => {
+  test('all connections can be opened in advance, and no more than those', async () => {
     const count = `select count(*)::int as connections from pg_stat_activity
       where datname = current_database() and application_name = 'numbers-gateway'`;
     await using database = await openTestDatabase('PostgreSQL', { connections: 4 });
@@ -367,7 +368,7 @@ describe('on PostgreSQL', () => {
     expect(await database.query(count)).toEqual([{ connections: 4 }]);
   });
 
-  describe('in trouble', { tags: ['clock'] }, () => {
+  describe('a database in trouble', { tags: ['clock'] }, () => {
     const unavailable = { code: 'UNAVAILABLE', status: 503, retryAfterSeconds: 1 };
     const sleep = toStatement('select pg_sleep(15)::text');
 
@@ -378,7 +379,7 @@ describe('on PostgreSQL', () => {
       await expect(database.readTenant('a', tenants)).rejects.toMatchObject(unavailable);
     });
 
-    test('with all connections taken is UNAVAILABLE, and not for ever', async () => {
+    test('with all connections in use is UNAVAILABLE until one is released', async () => {
       await using database = await openWithTenants('PostgreSQL', { connections: 1 });
       const [entered, release] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
       const holding = database.withTenant('a', async () => {
@@ -392,29 +393,29 @@ describe('on PostgreSQL', () => {
       expect(await database.readTenant('a', tenants)).toEqual([['a']]);
     });
 
-    test('that ends the connection in the middle is UNAVAILABLE, and the next reading has another', async () => {
+    test('that ends the connection of a read is UNAVAILABLE, and the next read gets another connection', async () => {
       await using database = await openWithTenants('PostgreSQL', { connections: 1 });
-      const reading = database.readTenant('a', sleep).catch((error: unknown) => error);
+      const read = database.readTenant('a', sleep).catch((error: unknown) => error);
       await untilOne(
         database,
         `select pg_terminate_backend(pid) from pg_stat_activity
          where datname = current_database() and query = '${sleep.sql}' and wait_event = 'PgSleep'`,
       );
-      expect(await reading).toMatchObject(unavailable);
+      expect(await read).toMatchObject(unavailable);
       expect(await database.readTenant('a', tenants)).toEqual([['a']]);
     });
 
-    test('that ends the connection under many readings makes all of them UNAVAILABLE', async () => {
+    test('that ends the connection of several reads is UNAVAILABLE for all of them', async () => {
       await using database = await openWithTenants('PostgreSQL', { connections: 1 });
-      const nap = prepare(
-        'nap',
+      const sleepFor = prepare(
+        'sleep_for',
         ['seconds', 'place'],
         ({ seconds, place }) =>
-          sql`select pg_sleep(${seconds}::float8)::text as nap, ${place}::text as place`,
+          sql`select pg_sleep(${seconds}::float8)::text as slept, ${place}::text as place`,
       );
-      await database.readTenant('a', nap({ seconds: '0', place: '' }));
+      await database.readTenant('a', sleepFor({ seconds: '0', place: '' }));
       const asked = Array.from({ length: 6 }, (_, place) =>
-        database.readTenant('a', nap({ seconds: '15', place: String(place) })),
+        database.readTenant('a', sleepFor({ seconds: '15', place: String(place) })),
       );
       const settled = Promise.allSettled(asked);
       await untilOne(
@@ -436,21 +437,21 @@ describe('on PostgreSQL', () => {
   });
 });
 
-/** Asks past the gateway until there is a row. */
+/** Repeats the query, past the gateway, until it returns a row. */
 async function untilOne(database: TestDatabase, text: string): Promise<void> {
   // oxlint-disable-next-line no-await-in-loop -- until it is there
   while ((await database.query(text)).length === 0);
 }
 
-interface Line extends AsyncDisposable {
+interface CountingProxy extends AsyncDisposable {
   readonly url: string;
-  /** How often the server has answered what was sent to it. */
+  /** How often the server has answered. */
   roundTrips(): number;
   clear(): void;
 }
 
-/** Passes bytes on, and notes who speaks after whom. */
-async function openLine(url: string): Promise<Line> {
+/** Forwards bytes and counts the changes of direction. */
+async function openCountingProxy(url: string): Promise<CountingProxy> {
   const { hostname, port: farPort } = new URL(url);
   let answers = 0;
   let last = 'server';

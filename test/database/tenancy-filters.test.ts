@@ -1,6 +1,5 @@
-// That the statements of the stores keep to their tenant by themselves, with row-level security switched off: each
-// condition on the tenant is taken out of the source in turn, and each time something must be seen or changed that is
-// another tenant's.
+// That the statements of the stores are limited to their tenant even without row-level security. Each condition on the tenant
+// is removed from the source in turn, and each time a row of another tenant must be read, changed or waited for.
 
 import { readFileSync } from 'node:fs';
 import { glob, readFile } from 'node:fs/promises';
@@ -11,7 +10,7 @@ import type * as adminStore from '../../src/admin/store.ts';
 import type { Database } from '../../src/database/database.ts';
 import type * as leaseStore from '../../src/numbers/lease-store.ts';
 import { fullProjection } from '../../src/numbers/number.ts';
-import type * as shownStore from '../../src/numbers/number-queries.ts';
+import type * as numberQueries from '../../src/numbers/number-queries.ts';
 import type * as numbersStore from '../../src/numbers/store.ts';
 import { openTestDatabase, type TestDatabase } from '../harness.ts';
 import { type MutantSource, type Mutation, openMutantSource, root, toMutants } from '../mutants.ts';
@@ -21,9 +20,9 @@ type AccessStore = typeof accessStore;
 type AdminStore = typeof adminStore;
 type NumbersStore = typeof numbersStore;
 type LeaseStore = typeof leaseStore;
-type ShownStore = typeof shownStore;
+type NumberQueries = typeof numberQueries;
 
-/** A condition on the tenant, and what stands there when it is gone. */
+/** Conditions on the tenant, each with its replacement. */
 const conditions: readonly Mutation[] = [
   [/\.where\('(?:\w+\.)?tenant_id', '=', tenantId\)/g, ''],
   [/\.where\('id', '=', tenantId\)/g, ''],
@@ -31,21 +30,21 @@ const conditions: readonly Mutation[] = [
   [/\w+\.tenant_id = \w+\.tenant_id/g, 'true'],
 ];
 
-/** Who asks, and whose rows stand before or behind its own: the other one's are to be found wherever one looks first. */
+/** The tenant that runs the statements, and the other one, whose rows are once after and once before its own. */
 const casts = [
   { me: 'tenant-b', other: 'tenant-a' },
   { me: 'tenant-a', other: 'tenant-b' },
 ] as const;
 type Cast = (typeof casts)[number];
 
-// Both tenants have the same ids everywhere, so that only the tenant tells their rows apart.
+// Both tenants have the same ids, so only the tenant distinguishes their rows.
 const rows = Object.entries(rowOf).map(([table, insert]) => ({
   table,
   insert: (tenantId: string) =>
     insert.replaceAll('wa_$t', 'wa_1').replaceAll('key_$t', 'key_1').replaceAll('$t', tenantId),
 }));
 
-/** What a store shows or changes of the other tenant's. */
+/** Calls every function of a store, and returns what it read. */
 type Scenario<Store> = (store: Store, database: Database, cast: Cast) => Promise<unknown>;
 
 const lease = {
@@ -54,7 +53,7 @@ const lease = {
     { block: 'phone', id: 'wa_1' },
     { block: 'waba', id: '20001' },
   ],
-  // The other tenant's were stored just now, ours a day ago.
+  // The snapshots of the other tenant were just stored, those of `me` a day ago.
   askedMsAgo: 60_000,
   leaseMs: 60_000,
   numberIds: ['wa_1'],
@@ -88,7 +87,7 @@ const numbersScenario: Scenario<NumbersStore> = async (store, database, { me: te
         .executeTakeFirstOrThrow(),
     );
     if (!JSON.stringify(data).includes('new'))
-      throw new Error('a number of somebody else is there');
+      throw new Error('a number of the other tenant exists');
   };
   return [
     await store.updateState(database, tenantId, 'wa_1', 'CLOSE'),
@@ -104,10 +103,10 @@ const numbersScenario: Scenario<NumbersStore> = async (store, database, { me: te
   ];
 };
 
-const shownScenario: Scenario<ShownStore> = async (store, database, { me: tenantId }) => {
+const queriesScenario: Scenario<NumberQueries> = async (store, database, { me: tenantId }) => {
   const request = { tenantId, projection: fullProjection, now: new Date() };
   const addresses = await store.listAddresses(database, tenantId, ['wa_1']);
-  if (addresses.length !== 1) throw new Error('the address of somebody else');
+  if (addresses.length !== 1) throw new Error('an address of the other tenant');
   return [
     await store.listNumbers(database, request),
     await store.listNumbers(database, { ...request, ids: ['wa_1'] }),
@@ -116,9 +115,9 @@ const shownScenario: Scenario<ShownStore> = async (store, database, { me: tenant
 
 const leaseScenario: Scenario<LeaseStore> = async (store, database, { me: tenantId }) => {
   const taken = await store.acquireLease(database, { tenantId, ...lease });
-  if (taken.satisfied.length > 0) throw new Error('satisfied by a reading of somebody else');
-  if (taken.granted.length + taken.held.length > 2) throw new Error('subjects of somebody else');
-  if (taken.pauses.size > 0) throw new Error('a pause of somebody else');
+  if (taken.satisfied.length > 0) throw new Error('satisfied by a snapshot of the other tenant');
+  if (taken.granted.length + taken.held.length > 2) throw new Error('subjects of the other tenant');
+  if (taken.pauses.size > 0) throw new Error('a pause of the other tenant');
   await database.withTenant(tenantId, async (transaction) => {
     await store.deleteLeases(transaction, tenantId, lease.holder, lease.subjects);
     await store.recordBudgets(
@@ -132,7 +131,7 @@ const leaseScenario: Scenario<LeaseStore> = async (store, database, { me: tenant
 
 const adminScenario: Scenario<AdminStore> = async (store, database, { me: tenantId, other }) => {
   const count = await store.countSealedCredentials(database, tenantId);
-  if (count !== 1) throw new Error('credentials of somebody else are counted');
+  if (count !== 1) throw new Error('credentials of the other tenant are counted');
   return [
     await store.listSealedCredentials(database, tenantId, { after: '', limit: 10 }),
     await store.findSealedCredential(database, tenantId, 'wa_1'),
@@ -146,7 +145,7 @@ const stores = [
   { path: 'src/access/store.ts', scenario: accessScenario as Scenario<never> },
   { path: 'src/admin/store.ts', scenario: adminScenario as Scenario<never> },
   { path: 'src/numbers/store.ts', scenario: numbersScenario as Scenario<never> },
-  { path: 'src/numbers/number-queries.ts', scenario: shownScenario as Scenario<never> },
+  { path: 'src/numbers/number-queries.ts', scenario: queriesScenario as Scenario<never> },
   { path: 'src/numbers/lease-store.ts', scenario: leaseScenario as Scenario<never> },
 ].map(({ path, scenario }) => ({
   path,
@@ -154,7 +153,7 @@ const stores = [
   mutants: toMutants(readFileSync(join(root, path), 'utf8'), conditions),
 }));
 
-test('every file that opens a tenant’s transaction is on trial', async () => {
+test('every file that opens a transaction of a tenant is tested here', async () => {
   const files: string[] = [];
   for await (const file of glob('src/**/*.ts', { cwd: root })) {
     if (/\.(with|read)Tenant\(/.test(await readFile(join(root, file), 'utf8'))) files.push(file);
@@ -163,12 +162,12 @@ test('every file that opens a tenant’s transaction is on trial', async () => {
 });
 
 describe.each(stores)('the filters of $path', ({ path, scenario, mutants }) => {
-  const made = new AsyncDisposableStack();
+  const stack = new AsyncDisposableStack();
   let database: TestDatabase;
   let source: MutantSource;
 
   beforeAll(async () => {
-    database = made.use(await openTestDatabase('PostgreSQL', { connections: 2 }));
+    database = stack.use(await openTestDatabase('PostgreSQL', { connections: 2 }));
     for (const { table } of rows) {
       // oxlint-disable-next-line no-await-in-loop -- one connection
       await database.query(`alter table ${table} disable row level security`);
@@ -179,26 +178,26 @@ describe.each(stores)('the filters of $path', ({ path, scenario, mutants }) => {
     );
     // oxlint-disable-next-line no-await-in-loop -- one connection
     for (const { drop } of unique) await database.query(drop);
-    source = made.use(await openMutantSource());
+    source = stack.use(await openMutantSource());
   });
 
   afterAll(async () => {
-    await made.disposeAsync();
+    await stack.disposeAsync();
   });
 
   test('are found in its source', { tags: ['source'] }, () => {
     expect(mutants.length).toBeGreaterThan(2);
   });
 
-  test('all together let nothing of another tenant be seen, changed or waited for', async () => {
+  test('let no row of another tenant be read, changed or waited for', async () => {
     expect(await probe(await readFile(join(root, path), 'utf8'))).toBeNull();
   });
 
-  test.each(mutants)('turn red at $title', { tags: ['source'] }, async ({ text }) => {
+  test.each(mutants)('are each needed: $title', { tags: ['source'] }, async ({ text }) => {
     expect(await probe(text)).not.toBeNull();
   });
 
-  /** What went wrong, or null. */
+  /** Returns how a row of the other tenant was reached, or null. */
   async function probe(text: string): Promise<string | null> {
     const store = await source.load(path, text);
     for (const cast of casts) {
@@ -216,7 +215,7 @@ describe.each(stores)('the filters of $path', ({ path, scenario, mutants }) => {
     return null;
   }
 
-  /** The rows of both, those of the other tenant locked by somebody: who waits for them has reached them. */
+  /** Inserts the rows of both tenants and locks those of the other one: a statement that waits for them has reached them. */
   async function reset({ me, other }: Cast): Promise<void> {
     await database.query('rollback');
     await database.query(`truncate ${rows.map(({ table }) => table).join(', ')}`);
@@ -235,13 +234,13 @@ describe.each(stores)('the filters of $path', ({ path, scenario, mutants }) => {
         [me],
       );
     }
-    // One that the other tenant alone has.
+    // A number that only the other tenant has.
     await database.query(
       `insert into whatsapp_number (tenant_id, id, number, name, provider, state, phone_number_id, waba_id)
        values ($1, 'wa_2', '5511999999999', 'Shop', 'META', 'OPEN', '10002', '20001')`,
       [other],
     );
-    // Ours has ended, so that it can be had.
+    // An expired lease, which can be acquired.
     await database.query(`update refresh_lease set expires_at = now() where tenant_id = $1`, [me]);
     await database.query(`update graph_budget set spent_until = now() where tenant_id = $1`, [me]);
     await database.query(`delete from graph_budget where tenant_id = $1`, [me]);

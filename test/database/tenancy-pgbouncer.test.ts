@@ -1,5 +1,5 @@
-// That tenants stay apart behind PgBouncer in transaction mode, where a connection to PostgreSQL changes hands with each
-// transaction.
+// That tenants are isolated behind PgBouncer in transaction mode, where each transaction may get another connection to
+// PostgreSQL.
 
 import { randomInt } from 'node:crypto';
 import { sql } from 'kysely';
@@ -28,7 +28,7 @@ describe.skipIf(!hasPgBouncer('isolation through PgBouncer'))(
       await made.disposeAsync();
     });
 
-    test('what is on trial is not let off, and shares connections', async () => {
+    test('the policies apply, and clients share connections', async () => {
       const ask = sql<{ role: string; process: number; exempt: boolean }>`
       select rolname as role, rolsuper or rolbypassrls as exempt, pg_backend_pid() as process
       from pg_roles where rolname = current_user`;
@@ -37,11 +37,11 @@ describe.skipIf(!hasPgBouncer('isolation through PgBouncer'))(
       );
       const found = await Promise.all(asked);
       expect(found.every((row) => row?.role === 'gateway_tenant' && !row.exempt)).toBe(true);
-      // Eight connections of ours on two of PostgreSQL's.
+      // Eight connections to PgBouncer share two to PostgreSQL.
       expect(new Set(found.map((row) => row?.process)).size).toBeLessThanOrEqual(2);
     });
 
-    test('a tenant reaches its own rows and nothing else', async () => {
+    test('a tenant reaches its own rows and no others', async () => {
       expect(await probeIsolation(database, Object.keys(rowOf))).toEqual([]);
     });
 
@@ -52,11 +52,11 @@ describe.skipIf(!hasPgBouncer('isolation through PgBouncer'))(
         committed: 900,
         failed: 100,
         foreignRows: 0,
-        left: 0,
+        leftovers: 0,
       });
     });
 
-    test('the time-outs of a tenant’s transaction hold all the same', async () => {
+    test('a tenant’s transaction has its time limits', async () => {
       const ask = sql<{ statement: string; lock: string; idle: string }>`
       select current_setting('statement_timeout') as statement, current_setting('lock_timeout') as lock,
         current_setting('idle_in_transaction_session_timeout') as idle`;

@@ -1,18 +1,18 @@
-// The probes of isolation: rows of two or more tenants in every table, what a tenant can reach of another one when no
-// statement names a tenant, and a load of interleaved transactions that looks for leaks.
+// Probes of tenant isolation: rows of several tenants in every table, statements that try to reach those of another tenant,
+// and a load of interleaved transactions.
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { sql } from 'kysely';
 import type { Database, TenantTransaction } from '../../src/database/database.ts';
 import { prepare, type Statement } from '../../src/database/statement.ts';
 
-/** One statement with all rights. */
+/** Executes one statement as the superuser. */
 export type Query = <Row = Record<string, unknown>>(
   text: string,
   values?: readonly unknown[],
 ) => Promise<readonly Row[]>;
 
-/** SQL for one row of a tenant in each table, in the order of the foreign keys; `$t` is the tenant's id. */
+/** SQL that inserts one row of a tenant into each table, in the order of the foreign keys. `$t` stands for the tenant's id. */
 export const rowOf: Readonly<Record<string, string>> = {
   tenant: `insert into tenant (id, name) values ('$t', 'Tenant $t')`,
   whatsapp_number: `insert into whatsapp_number
@@ -43,7 +43,7 @@ export async function addRows(query: Query, tenantId: string): Promise<void> {
   }
 }
 
-/** What tenant `a` can reach of `b`, or cannot reach of its own, in these tables, by statements that name no tenant. */
+/** Returns what tenant `a` reaches of `b`, or fails to reach of its own, by statements that name no tenant. */
 export async function probeIsolation(
   database: Database,
   tables: readonly string[],
@@ -64,7 +64,7 @@ export async function probeIsolation(
       toStatement(`select distinct ${column} from ${table}`),
     );
     if (JSON.stringify(rows) !== '[["a"]]') {
-      complaints.push(`${table}: the reading door shows ${JSON.stringify(rows)}`);
+      complaints.push(`${table}: a read shows ${JSON.stringify(rows)}`);
     }
     const insert = (rowOf[table] ?? '').replaceAll('$t', 'c');
     if ((await tryAs(database, 'a', insert)) !== '42501') {
@@ -75,12 +75,12 @@ export async function probeIsolation(
   return complaints;
 }
 
-/** For `readTenant`. */
+/** Returns a statement for `readTenant`. */
 export function toStatement(text: string): Statement {
   return prepare('probe', [], () => sql.raw(text))({});
 }
 
-/** The rows, or the code of the error; everything is rolled back. */
+/** Returns the rows or the code of the error, and rolls everything back. */
 async function tryAs(
   database: Database,
   tenantId: string,
@@ -111,8 +111,8 @@ export interface InterleavedResult {
   readonly failed: number;
   readonly ownRows: number;
   readonly foreignRows: number;
-  /** Outside of a transaction: a role or a tenant that stayed. */
-  readonly left: number;
+  /** How often a role or a tenant was still set after a transaction. */
+  readonly leftovers: number;
 }
 
 const reads = [
@@ -127,7 +127,7 @@ const reads = [
   `update refresh_lease set holder = holder returning tenant_id as tenant`,
 ];
 
-const readings = reads.filter((statement) => statement.startsWith('select')).map(toStatement);
+const readStatements = reads.filter((statement) => statement.startsWith('select')).map(toStatement);
 
 const failures = [
   'select 1 / 0',
@@ -136,30 +136,27 @@ const failures = [
   `insert into number_credential (tenant_id, number_id, sealed) select id, 'none', 'x' from tenant`,
 ];
 
-/**
- * Transactions of random tenants side by side, a tenth of which fail midway, and readings between them; no statement names
- * a tenant.
- */
+/** Runs concurrent transactions of random tenants, a tenth of which fail midway, and reads. No statement names a tenant. */
 export async function runInterleaved(
   database: Database,
   { transactions, tenants, connections, seed }: InterleavedLoad,
 ): Promise<InterleavedResult> {
   const random = createRandom(seed);
   const pick = <T>(from: readonly T[]): T => from[Math.floor(random() * from.length)]!;
-  const result = { committed: 0, failed: 0, ownRows: 0, foreignRows: 0, left: 0 };
+  const result = { committed: 0, failed: 0, ownRows: 0, foreignRows: 0, leftovers: 0 };
   let started = 0;
   const runOne = async () => {
     const index = started++;
     const tenantId = pick(tenants);
     const fails = index % 10 === 0;
     if (index % 3 === 0) {
-      const rows = await database.readTenant(tenantId, pick(readings));
+      const rows = await database.readTenant(tenantId, pick(readStatements));
       for (const [tenant] of rows) result[tenant === tenantId ? 'ownRows' : 'foreignRows']++;
     }
     if (index % 11 === 0) {
       await database.readTenant(tenantId, toStatement('select 1 / 0')).catch(() => undefined);
     }
-    // In one order, so that two transactions of a tenant never wait for each other.
+    // In one order, so that two transactions of a tenant cannot deadlock.
     const statements = [pick(reads), pick(reads)].toSorted(
       (a, b) => reads.indexOf(a) - reads.indexOf(b),
     );
@@ -183,16 +180,16 @@ export async function runInterleaved(
       });
     if (index % 7 !== 0) return;
     const outside = await database.acrossTenants((functions) => whoAmI.execute(functions));
-    if (outside.rows.some((row) => row.changed || row.tenant !== '')) result.left++;
+    if (outside.rows.some((row) => row.changed || row.tenant !== '')) result.leftovers++;
   };
   const worker = async () => {
     for (;;) {
       if (started >= transactions) return;
-      // oxlint-disable-next-line no-await-in-loop -- one after the other, beside the other workers
+      // oxlint-disable-next-line no-await-in-loop -- each worker runs one after the other
       await runOne();
     }
   };
-  // More of them than connections, so that connections go from hand to hand.
+  // More workers than connections, so that they share them.
   await Promise.all(Array.from({ length: connections * 2 }, worker));
   return result;
 }
@@ -201,7 +198,7 @@ const whoAmI = sql<{ process: number; changed: boolean; tenant: string }>`
   select pg_backend_pid() as process, current_user <> session_user as changed,
     coalesce(current_setting('app.tenant_id', true), '') as tenant`;
 
-/** What is left on each of the pool's connections, all of them held at once: a role, a tenant, or rights to a table. */
+/** Holds all connections of the pool at once and reports a role, a tenant or rights to a table that are left on them. */
 export async function inspectConnections(
   database: Database,
   connections: number,
@@ -215,8 +212,8 @@ export async function inspectConnections(
       functions.connection().execute(async (connection) => {
         const [row] = (await whoAmI.execute(connection)).rows;
         seen.add(row?.process ?? 0);
-        if (row?.changed !== false) complaints.push('a role stayed');
-        if (row?.tenant !== '') complaints.push('a tenant stayed');
+        if (row?.changed !== false) complaints.push('a role is still set');
+        if (row?.tenant !== '') complaints.push('a tenant is still set');
         for (const table of tables) {
           // oxlint-disable-next-line no-await-in-loop -- one connection
           const error = await sql
@@ -229,7 +226,7 @@ export async function inspectConnections(
           if (error !== '42501') complaints.push(`${table} can be read without a tenant`);
         }
         if (seen.size >= connections) all.resolve();
-        // A pool that lends fewer shall be told, not waited for.
+        // A smaller pool is reported, not waited for.
         await Promise.race([all.promise, delay(2_000, undefined, { ref: false })]);
       }),
     );
@@ -237,7 +234,7 @@ export async function inspectConnections(
   return { connections: seen.size, complaints };
 }
 
-/** Mulberry32: the same numbers for the same seed, from 0 to below 1. */
+/** Mulberry32: the same numbers from 0 to below 1 for the same seed. */
 export function createRandom(seed: number): () => number {
   let state = seed >>> 0;
   return () => {

@@ -1,5 +1,5 @@
-// That no tenant can reach another one's rows: what the catalogue of the database says, what a load of transactions
-// sees that name no tenant, and that a test turns red when a policy is taken away. Real PostgreSQL only.
+// That no tenant reaches the rows of another one: by the catalogue of the database, by a load of transactions that name no
+// tenant, and that these tests fail when a policy is removed. Real PostgreSQL only.
 
 import { randomInt } from 'node:crypto';
 import { sql } from 'kysely';
@@ -18,14 +18,14 @@ import {
 const isolation = (column: string) =>
   `(${column} = ( SELECT NULLIF(current_setting('app.tenant_id'::text, true), ''::text) AS "nullif"))`;
 
-/** Tables that belong to no tenant, and all that anybody but their owner may do there. */
+/** Tables without tenants, with all rights of roles other than their owner. */
 const withoutTenant: Readonly<Record<string, readonly string[]>> = {
   kysely_migration: ['gateway_login SELECT'],
   kysely_migration_lock: [],
   rate_count: ['SELECT', 'INSERT', 'UPDATE', 'DELETE'].map((it) => `gateway_login ${it}`),
 };
 
-/** What the functions below do across tenants, and where. */
+/** The rights of the functions below, which look across tenants. */
 const directory: Readonly<Record<string, readonly string[]>> = {
   api_key: ['SELECT', 'UPDATE (last_used_at)'],
   tenant: ['SELECT'],
@@ -41,7 +41,7 @@ const definers = [
   'use_api_key(bytea)',
 ];
 
-/** Unique beyond one tenant: what is random. */
+/** Unique across tenants, since the values are random. */
 const uniqueEverywhere: ReadonlySet<string> = new Set([
   'api_key (hash)',
   'api_key (id)',
@@ -50,7 +50,7 @@ const uniqueEverywhere: ReadonlySet<string> = new Set([
   'whatsapp_number (id)',
 ]);
 
-/** Everything in the catalogue that would let tenants meet, one sentence each. */
+/** Returns a sentence for each thing in the catalogue that would break the isolation of tenants. */
 async function inspectCatalogue(query: Query): Promise<readonly string[]> {
   const complaints: string[] = [];
   for (const inspect of [
@@ -85,7 +85,7 @@ async function inspectTables(query: Query): Promise<readonly string[]> {
   return tables.flatMap(({ name, kind, secured, invoker, columns }) => {
     if (name in withoutTenant) return [];
     if (kind === 'v') return invoker ? [] : [`view ${name} is not security_invoker`];
-    if (kind === 'm' || kind === 'f') return [`${name} is of a kind that knows no policies`];
+    if (kind === 'm' || kind === 'f') return [`${name} is of a kind without policies`];
     if (!columns.includes(toTenantColumn(name))) return [`${name} has no tenant`];
     if (!secured) return [`${name} does not force row-level security`];
     return name in rowOf ? [] : [`${name} has no row in the probe`];
@@ -111,8 +111,8 @@ async function inspectPolicies(query: Query): Promise<readonly string[]> {
     if (own !== undefined && (own.cmd !== 'ALL' || own.permissive !== 'PERMISSIVE')) {
       complaints.push(`${name}: the isolation is not for all commands`);
     }
-    const looked = policies.filter((it) => it.roles.includes('gateway_directory'));
-    for (const { policyname, roles, cmd } of looked) {
+    const acrossTenants = policies.filter((it) => it.roles.includes('gateway_directory'));
+    for (const { policyname, roles, cmd } of acrossTenants) {
       const known = directory[name]?.some((grant) => grant.split(' ')[0] === cmd) === true;
       if (!known || roles.length !== 1) {
         complaints.push(`${name}: policy ${policyname} looks across tenants`);
@@ -160,13 +160,13 @@ async function inspectGrants(query: Query): Promise<readonly string[]> {
   );
   const complaints = grants.flatMap(({ name, grantee, privilege, further }) => {
     const grant = `${grantee} ${privilege}`;
-    const told = `${name} is granted: ${grant}`;
-    if (further) return [`${told}, and may be granted further`];
-    if (name in withoutTenant) return withoutTenant[name]!.includes(grant) ? [] : [told];
+    const complaint = `${name} is granted: ${grant}`;
+    if (further) return [`${complaint}, and may be granted further`];
+    if (name in withoutTenant) return withoutTenant[name]!.includes(grant) ? [] : [complaint];
     const everyday = /^(SELECT|INSERT|UPDATE|DELETE)( |$)/.test(privilege);
     if (grantee === 'gateway_tenant' && everyday) return [];
     const known = grantee === 'gateway_directory' && directory[name]?.includes(privilege) === true;
-    return known ? [] : [told];
+    return known ? [] : [complaint];
   });
   return [...complaints, ...others.map(({ text }) => text)];
 }
@@ -192,7 +192,7 @@ async function inspectKeys(query: Query): Promise<readonly string[]> {
 }
 
 async function inspectForeignKeys(query: Query): Promise<readonly string[]> {
-  // The checks of foreign keys do not obey policies: only a pair with the tenant keeps them within it.
+  // Policies do not apply to the checks of foreign keys, so each key has to contain the tenant.
   const found = await query<{ name: string; child: string; parent: string; pairs: string[] }>(
     `select k.conname as name, c.relname as child, p.relname as parent,
        array(select ca.attname || '=' || pa.attname from unnest(k.conkey, k.confkey) as pair(child, parent)
@@ -233,7 +233,7 @@ async function inspectFunctions(query: Query): Promise<readonly string[]> {
     ];
   });
   const missing = definers.filter((name) => !found.some((it) => it.definer && it.name === name));
-  return [...complaints, ...missing.map((name) => `${name} is not there`)];
+  return [...complaints, ...missing.map((name) => `${name} is missing`)];
 }
 
 async function inspectRoles(query: Query): Promise<readonly string[]> {
@@ -250,23 +250,23 @@ async function inspectRoles(query: Query): Promise<readonly string[]> {
   return found.map(({ text }) => text);
 }
 
-describe('what is on trial', () => {
-  test('is not let off: neither the login nor the tenant’s role is super, bypasses policies or owns a table', async () => {
+describe('the roles', () => {
+  test('are no superusers, bypass no policy and own no table', async () => {
     await using database = await openTestDatabase('PostgreSQL');
     const ask = sql`
-      select current_user <> session_user as taken, bool_or(rolsuper or rolbypassrls) as exempt,
+      select current_user <> session_user as switched, bool_or(rolsuper or rolbypassrls) as exempt,
         exists (select from pg_class c join pg_roles o on o.oid = c.relowner
           where o.rolname in (current_user, session_user)) as owner
       from pg_roles where rolname in (current_user, session_user)`;
     const inside = await database.withTenant('a', (transaction) => ask.execute(transaction));
-    expect(inside.rows).toEqual([{ taken: true, exempt: false, owner: false }]);
+    expect(inside.rows).toEqual([{ switched: true, exempt: false, owner: false }]);
     const outside = await database.acrossTenants((functions) => ask.execute(functions));
-    expect(outside.rows).toEqual([{ taken: false, exempt: false, owner: false }]);
+    expect(outside.rows).toEqual([{ switched: false, exempt: false, owner: false }]);
   });
 });
 
 describe('a transaction', () => {
-  test('has its own time-outs, whatever those of its connection are', async () => {
+  test('has its own time limits, whatever those of the connection are', async () => {
     await using database = await openTestDatabase('PostgreSQL', { connections: 1 });
     const ask = sql<{ statement: string; lock: string; idle: string }>`
       select current_setting('statement_timeout') as statement, current_setting('lock_timeout') as lock,
@@ -296,7 +296,7 @@ describe('the catalogue', () => {
     await database[Symbol.asyncDispose]();
   });
 
-  test('says of every table, grant, key and function that it keeps tenants apart', async () => {
+  test('shows that every table, grant, key and function isolates tenants', async () => {
     expect(await inspectCatalogue(database.query)).toEqual([]);
   });
 
@@ -346,7 +346,7 @@ describe('the catalogue', () => {
     ],
     ['alter role gateway_tenant bypassrls'],
     ['grant gateway_directory to gateway_tenant'],
-  ])('is found out: %s', async (change) => {
+  ])('a change that breaks the isolation is found: %s', async (change) => {
     await database.query('begin');
     try {
       await database.query(change);
@@ -380,7 +380,7 @@ describe('under load', () => {
       committed: 1_800,
       failed: 200,
       foreignRows: 0,
-      left: 0,
+      leftovers: 0,
     });
     expect(result.ownRows).toBeGreaterThan(2_000);
     expect(await inspectConnections(database, connections, Object.keys(rowOf))).toEqual({
@@ -390,7 +390,7 @@ describe('under load', () => {
   });
 });
 
-describe('with a policy taken away', () => {
+describe('with a policy removed', () => {
   const tables = Object.keys(rowOf);
   let database: TestDatabase;
 
@@ -404,7 +404,7 @@ describe('with a policy taken away', () => {
     await database[Symbol.asyncDispose]();
   });
 
-  test('the probe finds nothing as long as they are all there', async () => {
+  test('the probe reports nothing while all policies exist', async () => {
     expect(await probeIsolation(database, tables)).toEqual([]);
   });
 
@@ -432,7 +432,7 @@ describe('with a policy taken away', () => {
         `alter policy ${policy} with check (true)`,
         `alter policy ${policy} with check ${restored}`,
       ],
-    ])('with %s turns the probe red', async (_, change, undo) => {
+    ])('with %s the probe reports it', async (_, change, undo) => {
       await database.query(change);
       const found = await probeIsolation(database, [table]);
       await database.query(undo);

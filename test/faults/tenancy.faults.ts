@@ -20,11 +20,11 @@ test('20,000 interleaved transactions over 8 connections see no row of another t
   expect(
     report(
       '20,000 transactions over 8 connections, a tenth failing midway: 0 rows of another tenant, no setting left on any connection',
-      `${result.foreignRows} of another tenant among ${result.ownRows + result.foreignRows} rows, ${result.failed} failed, ${result.left + after.complaints.length} settings left on ${after.connections} connections (seed ${seed})`,
+      `${result.foreignRows} of another tenant among ${result.ownRows + result.foreignRows} rows, ${result.failed} failed, ${result.leftovers + after.complaints.length} settings left on ${after.connections} connections (seed ${seed})`,
       result.foreignRows === 0 &&
         result.ownRows > 20_000 &&
         result.failed === 2_000 &&
-        result.left + after.complaints.length === 0,
+        result.leftovers + after.complaints.length === 0,
     ),
   ).toBe(true);
 });

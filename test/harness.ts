@@ -328,7 +328,7 @@ function assertNothingLeaked(
   const canaries = [...new Set(secrets)];
   const leaks = [
     ...findLeaksInLog(logLines, canaries),
-    ...findLeaks([{ place: 'metrics', text: metrics }], canaries),
+    ...findLeaks([{ source: 'metrics', text: metrics }], canaries),
   ];
   if (leaks.length > 0) throw new Error(`a secret leaked: ${leaks.join('; ')}`);
 }

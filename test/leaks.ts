@@ -1,33 +1,35 @@
-// Looks for secrets in what was seen from outside: in clear text, and in the forms that text takes on its way. That it
-// finds what it should is canary.test.ts's to show.
+// Finds secrets in the output of the gateway, in clear text and in common encodings. canary.test.ts tests the scanner.
 
-/** Something that was seen from outside, and what was seen. */
-export interface Sighting {
-  readonly place: string;
+/** Text that leaves the gateway, and where it was found. */
+export interface Output {
+  readonly source: string;
   readonly text: string;
 }
 
-/** Answers `place: form of canary n`, once each. */
+/** Returns `source: encoding of canary n` for each leak, once each. */
 export function findLeaks(
-  sightings: readonly Sighting[],
+  outputs: readonly Output[],
   canaries: readonly string[],
 ): readonly string[] {
   const needles = canaries.flatMap((canary, index) =>
-    toForms(canary).map(({ form, needle }) => ({ needle, label: `${form} of canary ${index}` })),
+    encode(canary).map(({ encoding, needle }) => ({
+      needle,
+      label: `${encoding} of canary ${index}`,
+    })),
   );
-  const leaks = sightings.flatMap(({ place, text }) => {
-    const haystack = toReadings(text).join('\n');
-    const small = haystack.toLowerCase();
+  const leaks = outputs.flatMap(({ source, text }) => {
+    const haystack = unescape(text).join('\n');
+    const lowerCase = haystack.toLowerCase();
     return needles
       .filter(({ needle, label }) =>
-        label.startsWith('hex') ? small.includes(needle) : haystack.includes(needle),
+        label.startsWith('hex') ? lowerCase.includes(needle) : haystack.includes(needle),
       )
-      .map(({ label }) => `${place}: ${label}`);
+      .map(({ label }) => `${source}: ${label}`);
   });
   return [...new Set(leaks)];
 }
 
-/** As `findLeaks`, for the lines of a log. Few of them have anything escaped, and only those are read more than once. */
+/** As `findLeaks`, for the lines of a log. Faster, because it decodes only the few lines that contain escapes. */
 export function findLeaksInLog(
   lines: readonly string[],
   canaries: readonly string[],
@@ -35,47 +37,47 @@ export function findLeaksInLog(
   const { escaped = [], plain = [] } = Object.groupBy(lines, (line) =>
     escapes.test(line) ? 'escaped' : 'plain',
   );
-  const sightings = [plain, escaped].map((some) => ({ place: 'log', text: some.join('\n') }));
-  return findLeaks(sightings, canaries);
+  const outputs = [plain, escaped].map((some) => ({ source: 'log', text: some.join('\n') }));
+  return findLeaks(outputs, canaries);
 }
 
-// In base64 a text looks different by what stands before it; the characters that share bits with a neighbour are left out.
-function toForms(canary: string): readonly { form: string; needle: string }[] {
+// The base64 of a text depends on the number of bytes before it. Characters that share bits with other bytes are left out.
+function encode(canary: string): readonly { encoding: string; needle: string }[] {
   const bytes = Buffer.from(canary);
   const encoded = [0, 1, 2].flatMap((before) => {
     const padded = Buffer.concat([Buffer.alloc(before), bytes]);
     const from = Math.ceil((before * 8) / 6);
     const to = Math.floor((padded.length * 8) / 6);
     return (['base64', 'base64url'] as const).map((alphabet) => ({
-      form: alphabet,
+      encoding: alphabet,
       needle: padded.toString(alphabet).slice(from, to),
     }));
   });
   return [
-    { form: 'clear text', needle: canary },
-    { form: 'hex', needle: bytes.toString('hex') },
+    { encoding: 'clear text', needle: canary },
+    { encoding: 'hex', needle: bytes.toString('hex') },
     ...encoded,
   ];
 }
 
 const escapes = /[%\\]/;
 
-/** A text as it stands, and with its escapes taken off, one layer after the other. */
-function toReadings(text: string): readonly string[] {
+/** The text itself, and the text with up to four layers of escapes decoded. */
+function unescape(text: string): readonly string[] {
   if (!escapes.test(text)) return [text];
-  const readings = [text];
-  for (const unescape of [decodePercent, decodeJson]) {
+  const decoded = [text];
+  for (const decode of [decodePercent, decodeJson]) {
     let layer = text;
     for (let depth = 0; depth < 4; depth += 1) {
-      const next = unescape(layer);
+      const next = decode(layer);
       if (next === layer) break;
-      readings.push(next);
+      decoded.push(next);
       layer = next;
     }
   }
-  // One within the other.
-  readings.push(decodeJson(decodePercent(text)), decodePercent(decodeJson(text)));
-  return readings;
+  // One encoding inside the other.
+  decoded.push(decodeJson(decodePercent(text)), decodePercent(decodeJson(text)));
+  return decoded;
 }
 
 function decodePercent(text: string): string {

@@ -51,7 +51,7 @@ export interface RateLimiterOptions extends Pick<Config, 'rateLimit' | 'tenantMa
   readonly counters?: Counters;
   /** Called when a request is refused: for its points, or because too many are in progress. */
   readonly onRefusal?: (reason: 'points' | 'under way') => void;
-  /** Leases kept for tenants that have no request in progress; about 300 bytes each. */
+  /** Leases kept for tenants without requests in progress; about 300 bytes each. */
   readonly maxIdleLeases?: number;
 }
 
@@ -146,6 +146,8 @@ interface Quota extends NonNullable<Config['rateLimit']> {
 interface QuotaLease {
   readonly quota: Quota;
   readonly tenantId: string;
+  /** Whether the tenant has requests in progress. */
+  isOpen: boolean;
   /** Negative when requests were settled beyond the limit. */
   unspent: number;
   /** Points that were counted beyond the limit, and so cannot be spent. */
@@ -159,8 +161,8 @@ interface QuotaLease {
 }
 
 /**
- * Keeps the leases of tenants that have no request in progress. An evicted lease returns its points to the counter, so the
- * size of the pool never decides whether a request is refused.
+ * Keeps leases for the next requests of their tenants. An evicted lease returns its points to the counter, so the size of the
+ * pool never decides whether a request is refused.
  */
 function createLeasePool(options: RateLimiterOptions) {
   const {
@@ -171,27 +173,37 @@ function createLeasePool(options: RateLimiterOptions) {
   } = options;
   if (rateLimit === null) return { open: () => null, close: () => undefined };
   const quota = { ...rateLimit, counter: counters('points', rateLimit.seconds), onRefusal };
-  const idle = new LRUCache<string, QuotaLease>({
+  const leases = new LRUCache<string, QuotaLease>({
     max: maxIdleLeases,
     dispose: (lease, _, reason) => {
-      if (reason === 'evict') returnUnspent(lease);
+      if (reason === 'evict' && !lease.isOpen) returnUnspent(lease);
     },
   });
   return {
     open(tenantId: string): QuotaLease {
-      const idleLease = idle.get(tenantId);
-      idle.delete(tenantId);
-      return idleLease ?? createLease(quota, tenantId);
+      const lease = leases.get(tenantId) ?? createLease(quota, tenantId);
+      lease.isOpen = true;
+      return lease;
     },
     close(lease: QuotaLease | null): void {
-      if (lease !== null) idle.set(lease.tenantId, lease);
+      if (lease === null) return;
+      lease.isOpen = false;
+      leases.set(lease.tenantId, lease);
     },
   };
 }
 
 function createLease(quota: Quota, tenantId: string): QuotaLease {
-  const available = quota.points;
-  return { quota, tenantId, unspent: 0, excess: 0, available, endsAt: 0, extension: null };
+  return {
+    quota,
+    tenantId,
+    isOpen: false,
+    unspent: 0,
+    excess: 0,
+    available: quota.points,
+    endsAt: 0,
+    extension: null,
+  };
 }
 
 /** Returns false, and spends nothing, when the lease has too few points. */

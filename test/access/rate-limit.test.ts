@@ -326,10 +326,11 @@ describe('more tenants than leases', () => {
 
   test('keep the leases of tenants with requests in progress', async () => {
     const limiter = open(1_000, 10, 1);
+    await send(limiter, 'a');
     const admission = await limiter.admit('a');
     await send(limiter, 'b');
     await send(limiter, 'c');
-    expect(admission.spend(19)).toBe(true);
+    expect(admission.spend(18)).toBe(true);
     expect(limiter.counter.totals.get('a')).toBe(20);
   });
 
@@ -350,6 +351,15 @@ describe('more tenants than leases', () => {
       ['a', 20],
       ['b', 20],
     ]);
+    const exceeded = open(10, 10, 1);
+    exceeded.counter.totals.set('a', 20);
+    await expect(send(exceeded, 'a')).rejects.toEqual(refusal(100, 'costs 1 points'));
+    vi.setSystemTime(exceeded.counter.endsAt);
+    exceeded.counter.totals.clear();
+    exceeded.counter.endsAt = Date.now() + 1_000;
+    await send(exceeded, 'a');
+    await send(exceeded, 'b');
+    expect(exceeded.counter.totals.get('a')).toBe(1);
   });
 
   test('are served when returned points cannot be counted', async () => {

@@ -413,7 +413,7 @@ const planted: readonly Planted[] = [
   [
     'imports follow the layer table',
     'src/providers/pilot-status.ts',
-    `import { x } from '../simulator/wire.ts'`,
+    `import { x } from '../simulator/transport.ts'`,
   ],
   [
     'imports follow the layer table',

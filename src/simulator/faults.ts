@@ -1,23 +1,28 @@
-// What can go wrong on purpose: the vocabulary of faults, and the board that says which one strikes an operation.
-// Faults of the connection are carried out here, faults of the answer in graph.ts and nodes.ts.
+// Faults that tests inject into the simulator, and holds that delay its responses until a test releases them.
 
-import { ConnectionReset, until, type Operation, type WireReply } from './wire.ts';
+import { ConnectionReset, until, type WireResponse } from './transport.ts';
 
-/** Strikes the HTTP request as a whole, also when only one item of a batch touches the id. */
+/** One thing that a request reads; a batch or `ids=` has several. Faults and holds are set on `id`. */
+export interface Operation {
+  readonly name: string;
+  readonly id: string;
+}
+
+/** Affects the HTTP request as a whole, even if only one item of a batch reads the id. */
 export type ConnectionFault =
   | { readonly kind: 'latency'; readonly ms: number }
-  /** Never answers, until the caller gives up or the simulator is closed. */
+  /** No response until the caller aborts or the simulator is closed. */
   | { readonly kind: 'hang' }
   | { readonly kind: 'reset' }
-  /** Status and the beginning of a body arrive, the rest never does. */
+  /** The status and the first bytes of a body arrive; the rest never does. */
   | { readonly kind: 'stall' }
-  /** A body that never becomes valid JSON; 2 MiB unless told. */
+  /** A body that never becomes valid JSON; 2 MiB by default. */
   | { readonly kind: 'oversized'; readonly bytes?: number }
-  /** A 302 to a path of the same origin: a client that follows it shows up in the call log. */
+  /** A 302 to a path of the same origin. A client that follows it makes another logged call. */
   | { readonly kind: 'redirect' };
 
-/** Strikes one answer: the whole reply of a plain request, one item of a batch. */
-export type AnswerFault =
+/** Affects one response: that of a plain request, or of one item of a batch. */
+export type ResponseFault =
   | { readonly kind: 'html'; readonly status?: 502 | 503 }
   | { readonly kind: 'truncated' }
   | {
@@ -28,14 +33,14 @@ export type AnswerFault =
       readonly status?: number;
       readonly transient?: boolean;
     }
-  /** Code 2 with `is_transient`, `times` times (once unless told), then healthy. */
+  /** Code 2 with `is_transient`, `times` times (default: once), then healthy. */
   | { readonly kind: 'transient-then-ok' }
-  /** The rate limit of the WABA, with the minutes (15 unless told) in the usage header. */
+  /** The rate limit of the WABA, with these minutes (default: 15) in the usage header. */
   | { readonly kind: 'throttled'; readonly minutes?: number }
-  /** The item of a batch is `null`; a plain request is answered normally. */
+  /** The item of a batch is `null`; a plain request gets a normal response. */
   | { readonly kind: 'null-item' };
 
-/** Strikes the data of one node, wherever it appears, nested ones included. */
+/** Affects the data of one node wherever it appears, including nested nodes. */
 export type DataFault =
   | { readonly kind: 'unknown-field'; readonly field: string }
   | { readonly kind: 'nested-profile' }
@@ -43,75 +48,80 @@ export type DataFault =
   | { readonly kind: 'missing-vertical' }
   | { readonly kind: 'wrong-types' };
 
-/** `times` is the number of strikes after which the fault is over; without it, it stays until it is taken away. */
-export type Fault = (ConnectionFault | AnswerFault | DataFault) & { readonly times?: number };
+/** `times` is how often the fault occurs; by default it occurs until it is removed. */
+export type Fault = (ConnectionFault | ResponseFault | DataFault) & { readonly times?: number };
 
-/** Strikes what a request asks; the fault on `everything` when the operation has none of its own. */
+/** The fault of an operation; that of `wholeRequest` if the operation has none of its own. */
 export type FaultOf = (operation: Operation) => Fault | null;
 
-/** Stands for each request as a whole, under the id `*`. */
-export const everything: Operation = { name: '*', id: '*' };
+/** Stands for every request as a whole, under the id `*`. */
+export const wholeRequest: Operation = { name: '*', id: '*' };
 
-export interface FaultBoard {
+export interface FaultInjector {
   set(id: string, fault: Fault | null): void;
-  /** The fault that strikes this operation now. Counts as one of its `times`. */
-  strike(operation: Operation): Fault | null;
-  /** The fault that lies on an id, without a strike: for nodes that are read as part of another one. */
+  /** The fault of this operation now. Each call counts as one of its `times`. */
+  take(operation: Operation): Fault | null;
+  /** The fault of an id, without counting: for nodes that are read as part of another one. */
   peek(id: string): Fault | null;
 }
 
 /**
- * A fault that was set ends after its `times`. A standing one, chosen by a sentinel id, starts again after one healthy
- * answer, and counts per operation, so that a retry of each read succeeds whatever is read beside it.
+ * A fault that was set ends after its `times`. The fault of a sentinel id repeats: it occurs `times` times, then once
+ * not. It is counted per operation, so that a retry of each read succeeds independently of other reads.
  */
-export function createFaultBoard(standing: (id: string) => Fault | null): FaultBoard {
+export function createFaultInjector(
+  findSentinelFault: (id: string) => Fault | null,
+): FaultInjector {
   const faults = new Map<string, Fault>();
-  const strikes = new Map<string, number>();
+  const counts = new Map<string, number>();
 
-  const strikeSet = (id: string, fault: Fault): Fault => {
-    const count = (strikes.get(id) ?? 0) + 1;
-    strikes.set(id, count);
-    if (count >= toTimes(fault)) faults.delete(id);
+  const takeSet = (id: string, fault: Fault): Fault => {
+    const count = (counts.get(id) ?? 0) + 1;
+    counts.set(id, count);
+    if (count >= getTimes(fault)) faults.delete(id);
     return fault;
   };
-  const strikeStanding = (name: string, fault: Fault): Fault | null => {
-    const count = strikes.get(name) ?? 0;
-    strikes.set(name, count + 1);
-    return count % (toTimes(fault) + 1) < toTimes(fault) ? fault : null;
+  const takeSentinel = (name: string, fault: Fault): Fault | null => {
+    const count = counts.get(name) ?? 0;
+    counts.set(name, count + 1);
+    return count % (getTimes(fault) + 1) < getTimes(fault) ? fault : null;
   };
 
   return {
     set(id, fault) {
-      strikes.delete(id);
-      if (fault === null || toTimes(fault) < 1) faults.delete(id);
+      counts.delete(id);
+      if (fault === null || getTimes(fault) < 1) faults.delete(id);
       else faults.set(id, fault);
     },
-    strike({ id, name }) {
+    take({ id, name }) {
       const fault = faults.get(id);
-      if (fault !== undefined) return strikeSet(id, fault);
-      const fixed = standing(id);
-      return fixed === null ? null : strikeStanding(name, fixed);
+      if (fault !== undefined) return takeSet(id, fault);
+      const sentinelFault = findSentinelFault(id);
+      return sentinelFault === null ? null : takeSentinel(name, sentinelFault);
     },
-    peek: (id) => faults.get(id) ?? standing(id),
+    peek: (id) => faults.get(id) ?? findSentinelFault(id),
   };
 }
 
-function toTimes(fault: Fault): number {
+function getTimes(fault: Fault): number {
   return fault.times ?? (fault.kind === 'transient-then-ok' ? 1 : Number.POSITIVE_INFINITY);
 }
 
-/** Under the id `*`, such a fault spoils the whole reply to a batch; any other one shows in each of its items. */
-export function spoilsReply({ kind }: Fault): boolean {
+/** Whether such a fault on `*` replaces the whole response to a batch. Other faults affect each of its items. */
+export function replacesBatch({ kind }: Fault): boolean {
   return ['html', 'truncated', 'error', 'transient-then-ok'].includes(kind);
 }
 
-/** Whether nothing is asked of Graph any more once this fault has struck. */
-export function endsRequest({ kind }: Fault): boolean {
+/** Whether such a fault prevents a response of the simulated system. */
+export function preventsResponse({ kind }: Fault): boolean {
   return ['hang', 'reset', 'stall', 'oversized', 'redirect'].includes(kind);
 }
 
-/** Carries out a fault of the connection; undefined when the request is to be answered after all. */
-export async function disturb(fault: Fault, signal: AbortSignal): Promise<WireReply | undefined> {
+/** Carries out a connection fault. Returns undefined when the simulated system still has to answer. */
+export async function applyConnectionFault(
+  fault: Fault,
+  signal: AbortSignal,
+): Promise<WireResponse | undefined> {
   switch (fault.kind) {
     case 'latency':
       await delay(fault.ms, signal);
@@ -121,9 +131,9 @@ export async function disturb(fault: Fault, signal: AbortSignal): Promise<WireRe
     case 'reset':
       throw new ConnectionReset('read ECONNRESET');
     case 'stall':
-      return toStreamReply(toEndlessBody(signal));
+      return toStreamResponse(toEndlessBody(signal));
     case 'oversized':
-      return toStreamReply(toLargeBody(fault.bytes ?? 2 * 1024 * 1024, signal));
+      return toStreamResponse(toLargeBody(fault.bytes ?? 2 * 1024 * 1024, signal));
     case 'redirect':
       return { status: 302, headers: { location: '/redirect-target' }, body: '' };
     default:
@@ -141,37 +151,89 @@ async function delay(ms: number, signal: AbortSignal): Promise<void> {
   }
 }
 
-function toStreamReply(body: ReadableStream<Uint8Array>): WireReply {
+function toStreamResponse(body: ReadableStream<Uint8Array>): WireResponse {
   return { status: 200, headers: { 'content-type': 'application/json; charset=UTF-8' }, body };
 }
 
-const opening = new TextEncoder().encode('{"id":"');
-const filling = new Uint8Array(64 * 1024).fill('x'.charCodeAt(0));
+const firstChunk = new TextEncoder().encode('{"id":"');
+const nextChunk = new Uint8Array(64 * 1024).fill('x'.charCodeAt(0));
 
 function toEndlessBody(signal: AbortSignal): ReadableStream<Uint8Array> {
   return new ReadableStream({
     start(controller) {
       failOnAbort(controller, signal);
-      controller.enqueue(opening);
+      controller.enqueue(firstChunk);
     },
   });
 }
 
 function toLargeBody(bytes: number, signal: AbortSignal): ReadableStream<Uint8Array> {
-  let sent = opening.length;
+  let sent = firstChunk.length;
   return new ReadableStream({
     start(controller) {
       failOnAbort(controller, signal);
-      controller.enqueue(opening);
+      controller.enqueue(firstChunk);
     },
     pull(controller) {
       if (sent >= bytes) return controller.close();
-      controller.enqueue(filling.slice());
-      sent += filling.length;
+      controller.enqueue(nextChunk.slice());
+      sent += nextChunk.length;
     },
   });
 }
 
 function failOnAbort(controller: ReadableStreamDefaultController, signal: AbortSignal): void {
   signal.addEventListener('abort', () => controller.error(signal.reason), { once: true });
+}
+
+export interface Hold {
+  /** Resolves when the first request that reads the id has arrived and waits. */
+  readonly arrived: Promise<void>;
+  /** Lets waiting and later requests continue. Calling it again does nothing. */
+  release(): void;
+}
+
+export interface Holds {
+  hold(id: string): Hold;
+  /** Undefined when nothing that the request reads is held. */
+  wait(
+    operations: readonly Operation[],
+    createSignal: () => AbortSignal,
+  ): Promise<unknown> | undefined;
+}
+
+interface HeldId {
+  readonly id: string;
+  readonly arrived: PromiseWithResolvers<void>;
+  readonly released: PromiseWithResolvers<void>;
+}
+
+/** The id `*` holds every request. */
+export function createHolds(): Holds {
+  const held = new Set<HeldId>();
+  return {
+    hold(id) {
+      const hold = {
+        id,
+        arrived: Promise.withResolvers<void>(),
+        released: Promise.withResolvers<void>(),
+      };
+      held.add(hold);
+      return {
+        arrived: hold.arrived.promise,
+        release() {
+          held.delete(hold);
+          hold.released.resolve();
+        },
+      };
+    },
+    wait(operations, createSignal) {
+      const ids = new Set(['*', ...operations.map(({ id }) => id)]);
+      const matching = [...held].filter(({ id }) => ids.has(id));
+      if (matching.length === 0) return undefined;
+      for (const { arrived } of matching) arrived.resolve();
+      const released = Promise.all(matching.map((hold) => hold.released.promise));
+      return until(released, createSignal());
+    },
+  };
 }

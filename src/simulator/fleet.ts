@@ -1,31 +1,30 @@
-// What the simulated systems know: phones, WABAs, tokens and instances, and who may see what.
-// Standing nodes, the sentinels, are there without being registered; a registered node of the same id goes before them.
+// The data of the simulated systems: phones, WABAs, tokens and instances, and which token can see which WABA.
 
 export interface SimulatedPhone {
   readonly id: string;
   readonly wabaId: string;
-  /** Graph's names with the values on the wire, `health_status` included; null is unset. A name that Graph does not have yet becomes one it has. */
+  /** Graph's field names and values, including `health_status`; null means unset. A field unknown to Graph exists for this node. */
   readonly fields: Readonly<Record<string, unknown>>;
-  /** The flat object of the profile edge; null is an empty `data`. */
+  /** The object of the profile edge; null means an empty `data`. */
   readonly profile: Readonly<Record<string, unknown>> | null;
 }
 
 export interface SimulatedWaba {
   readonly id: string;
-  /** Calls are counted per app and WABA; the default app unless told. */
+  /** Calls are counted per app and WABA; `defaultAppId` by default. */
   readonly appId?: string;
   readonly fields: Readonly<Record<string, unknown>>;
-  /** Calls in a rolling hour before the WABA is throttled; 5000 unless told. */
+  /** Calls per rolling hour before the WABA is throttled; 5000 by default. */
   readonly hourlyCalls?: number;
 }
 
 export interface SimulatedToken {
   readonly token: string;
   readonly wabaIds: readonly string[] | 'all';
-  /** Both `whatsapp_business_*` scopes unless told. */
+  /** `defaultScopes` by default. */
   readonly scopes?: readonly string[];
   readonly state?: 'valid' | 'expired' | 'invalid';
-  /** When set, `appsecret_proof` is demanded and verified. */
+  /** If set, `appsecret_proof` is required and verified. */
   readonly appSecret?: string;
 }
 
@@ -48,16 +47,17 @@ export interface Fleet {
   setInstance(instance: SimulatedInstance): void;
   findPhone(id: string): SimulatedPhone | undefined;
   findWaba(id: string): SimulatedWaba | undefined;
-  /** While no token is registered, every token is valid and sees everything. */
+  /** While no token is registered, every token is valid and can see everything. */
   findToken(token: string): SimulatedToken | undefined;
   findInstance(instanceName: string): SimulatedInstance | undefined;
-  /** In order of registration; standing phones are not listed. */
+  /** In order of registration, without sentinels. */
   listPhones(wabaId: string): readonly SimulatedPhone[];
-  /** Standing WABAs are seen with every valid token. */
+  /** Every valid token can see the sentinel WABAs. */
   canSee(token: SimulatedToken, wabaId: string): boolean;
 }
 
-export interface StandingNodes {
+/** Nodes that exist without being registered. A registered node with the same id takes precedence. */
+export interface SentinelNodes {
   findPhone(id: string): SimulatedPhone | undefined;
   findWaba(id: string): SimulatedWaba | undefined;
 }
@@ -68,7 +68,7 @@ export const defaultScopes: readonly string[] = [
   'whatsapp_business_messaging',
 ];
 
-export function createFleet(contents: FleetContents, standing: StandingNodes): Fleet {
+export function createFleet(contents: FleetContents, sentinelNodes: SentinelNodes): Fleet {
   const phones = new Map(contents.phones?.map((phone) => [phone.id, phone]));
   const wabas = new Map(contents.wabas?.map((waba) => [waba.id, waba]));
   const tokens = new Map(contents.tokens?.map((token) => [token.token, token]));
@@ -78,13 +78,13 @@ export function createFleet(contents: FleetContents, standing: StandingNodes): F
     setWaba: (waba) => void wabas.set(waba.id, waba),
     setToken: (token) => void tokens.set(token.token, token),
     setInstance: (instance) => void instances.set(instance.instanceName, instance),
-    findPhone: (id) => phones.get(id) ?? standing.findPhone(id),
-    findWaba: (id) => wabas.get(id) ?? standing.findWaba(id),
+    findPhone: (id) => phones.get(id) ?? sentinelNodes.findPhone(id),
+    findWaba: (id) => wabas.get(id) ?? sentinelNodes.findWaba(id),
     findToken: (token) =>
       tokens.get(token) ?? (tokens.size === 0 ? { token, wabaIds: 'all' } : undefined),
     findInstance: (instanceName) => instances.get(instanceName),
     listPhones: (wabaId) => [...phones.values()].filter((phone) => phone.wabaId === wabaId),
     canSee: ({ wabaIds }, wabaId) =>
-      wabaIds === 'all' || wabaIds.includes(wabaId) || standing.findWaba(wabaId) !== undefined,
+      wabaIds === 'all' || wabaIds.includes(wabaId) || sentinelNodes.findWaba(wabaId) !== undefined,
   };
 }

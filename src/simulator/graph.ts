@@ -1,24 +1,23 @@
-// The simulated Graph API: what one call answers, whom it is refused, what it costs, and the headers around it.
-// Many calls in one request are in batch.ts, the nodes themselves in nodes.ts.
+// Answers calls and batches to the simulated Graph API: access, rate limits, faults and response headers.
 
 import { randomBytes } from 'node:crypto';
 
-import { everything, type Fault, type FaultOf } from './faults.ts';
+import { type Fault, type FaultOf, type Operation, replacesBatch, wholeRequest } from './faults.ts';
 import { defaultAppId, type Fleet, type SimulatedPhone, type SimulatedToken } from './fleet.ts';
-import type { GraphCall, Versions } from './graph-call.ts';
+import type { GraphBatch, GraphCall, Versions } from './graph-request.ts';
 import {
   nodeTypeNames,
   readPhone,
   readPhoneNumbers,
   readProfile,
   readWaba,
-  toSelections,
-  type ReadingContext,
+  parseSelections,
+  type NodeContext,
 } from './nodes.ts';
 import { GraphRefusal, refuse, refuseField, refuseObject } from './refusals.ts';
 import { authenticate, describeToken, requireScope } from './token.ts';
-import type { Subject, Usage, UsageBucket } from './usage.ts';
-import { toHtmlReply, toJsonReply, truncate, type Operation, type WireReply } from './wire.ts';
+import { toHtmlResponse, toJsonResponse, truncate, type WireResponse } from './transport.ts';
+import type { RateLimit, Usage, UsageBucket } from './usage.ts';
 
 export interface GraphSettings extends Versions {
   readonly fleet: Fleet;
@@ -31,86 +30,137 @@ export interface GraphSettings extends Versions {
   readonly peekFault: (id: string) => Fault | null;
 }
 
-/** What a call has touched, for the usage headers. */
-export interface Spending {
-  readonly subjects: Map<string, Subject>;
+/** The rate limits that a call counts against, by WABA id, for the usage headers. */
+interface CallUsage {
+  readonly rateLimits: Map<string, RateLimit>;
   readonly regainMinutes: Map<string, number>;
 }
 
-/** A call on its way through: who asks, and what goes wrong on purpose. */
-interface Reading {
+interface CallContext {
   readonly settings: GraphSettings;
   readonly call: GraphCall;
-  readonly context: ReadingContext;
-  readonly spending: Spending;
+  readonly nodes: NodeContext;
+  readonly usage: CallUsage;
   readonly faultOf: FaultOf;
 }
 
-export function createSpending(): Spending {
-  return { subjects: new Map(), regainMinutes: new Map() };
+function createCallUsage(): CallUsage {
+  return { rateLimits: new Map(), regainMinutes: new Map() };
 }
 
-/** Answers one call. A refusal is not thrown: it comes as the reply that Graph gives. */
+/** Answers one call. A refusal is returned as Graph's error response. */
 export function answerCall(
   settings: GraphSettings,
   call: GraphCall,
   faultOf: FaultOf,
-  spending: Spending,
-): WireReply {
-  const faults = (call.operations.length === 0 ? [everything] : call.operations).map(faultOf);
+  usage = createCallUsage(),
+): WireResponse {
+  const faults = (call.operations.length === 0 ? [wholeRequest] : call.operations).map(faultOf);
   const html = faults.find((fault) => fault?.kind === 'html');
-  if (html?.kind === 'html') return toHtmlReply(html.status ?? 502);
-  const reply = replyTo(() => {
-    const context = toContext(settings, call);
-    return readCall({ settings, call, context, spending, faultOf });
+  if (html?.kind === 'html') return toHtmlResponse(html.status ?? 502);
+  const response = respondWith(() => {
+    const nodes = createNodeContext(settings, call);
+    return readCall({ settings, call, nodes, usage, faultOf });
   });
   const isTruncated = faults.some((fault) => fault?.kind === 'truncated');
-  return withHeaders(settings, call, isTruncated ? truncate(reply) : reply, spending);
+  return withHeaders(settings, call, isTruncated ? truncate(response) : response, usage);
 }
 
-/** The reply to what a reading returns, or to the refusal it throws. */
-export function replyTo(read: () => unknown): WireReply {
+/** Answers a batch with an array in the order of its items, or with one refusal if the batch as a whole is refused. */
+export function answerBatch(
+  settings: GraphSettings,
+  batch: GraphBatch,
+  faultOf: FaultOf,
+): WireResponse {
+  const { call } = batch;
+  const usage = createCallUsage();
+  const general = faultOf(wholeRequest);
+  const fault = general !== null && replacesBatch(general) ? general : null;
+  if (fault?.kind === 'html') return toHtmlResponse(fault.status ?? 502);
+  const response = respondWith(() => {
+    authenticate(settings.fleet, settings.now(), call);
+    throwFault(settings, fault);
+    return answerItems(settings, batch, exclude(fault, faultOf), usage);
+  });
+  const complete = fault?.kind === 'truncated' ? truncate(response) : response;
+  return withHeaders(settings, call, complete, usage);
+}
+
+/** The fault of the whole batch does not occur in its items again. */
+function exclude(excluded: Fault | null, faultOf: FaultOf): FaultOf {
+  return (operation) => {
+    const fault = faultOf(operation);
+    return fault === excluded ? null : fault;
+  };
+}
+
+function answerItems(
+  settings: GraphSettings,
+  { call, items }: GraphBatch,
+  faultOf: FaultOf,
+  usage: CallUsage,
+): readonly unknown[] {
+  if (items instanceof GraphRefusal) throw items;
+  const includesHeaders = call.parameters.get('include_headers') !== 'false';
+  return items.map((item) => {
+    if (item instanceof GraphRefusal) return toBatchItem(toErrorResponse(item), includesHeaders);
+    const itemUsage = createCallUsage();
+    const response = answerCall(settings, item, faultOf, itemUsage);
+    for (const [id, rateLimit] of itemUsage.rateLimits) usage.rateLimits.set(id, rateLimit);
+    for (const [id, minutes] of itemUsage.regainMinutes) usage.regainMinutes.set(id, minutes);
+    const isNull = item.operations.some((it) => faultOf(it)?.kind === 'null-item');
+    return isNull ? null : toBatchItem(response, includesHeaders);
+  });
+}
+
+function toBatchItem({ status, headers, body }: WireResponse, includesHeaders: boolean): unknown {
+  const listed = Object.entries(headers).map(([name, value]) => ({ name, value }));
+  return { code: status, ...(includesHeaders ? { headers: listed } : {}), body };
+}
+
+/** Responds with what `read` returns, or with the refusal that it throws. */
+function respondWith(read: () => unknown): WireResponse {
   try {
-    return toJsonReply(200, read());
+    return toJsonResponse(200, read());
   } catch (error) {
     if (!(error instanceof GraphRefusal)) throw error;
-    return toRefusalReply(error);
+    return toErrorResponse(error);
   }
 }
 
-export function toRefusalReply({ status, error }: GraphRefusal): WireReply {
+function toErrorResponse({ status, error }: GraphRefusal): WireResponse {
   const reason = status === 401 ? 'invalid_token' : 'invalid_request';
   const message = error.message.replaceAll(/[^\x20-\x7e]/g, '?').replaceAll('"', "'");
-  return toJsonReply(
+  return toJsonResponse(
     status,
     { error: { ...error, fbtrace_id: `A${randomBytes(16).toString('base64url')}` } },
     { 'www-authenticate': `OAuth "Facebook Platform" "${reason}" "${message}"` },
   );
 }
 
-/** Adds what every answer of Graph carries, the usage headers included. */
-export function withHeaders(
+/** Adds the headers of every Graph response, including the usage headers. */
+function withHeaders(
   settings: GraphSettings,
   call: GraphCall,
-  reply: WireReply,
-  { subjects, regainMinutes }: Spending,
-): WireReply {
-  const touched = [...subjects.values()];
-  const appId = touched[0]?.appId ?? defaultAppId;
+  response: WireResponse,
+  { rateLimits, regainMinutes }: CallUsage,
+): WireResponse {
+  const counted = [...rateLimits.values()];
+  const appId = counted[0]?.appId ?? defaultAppId;
   return {
-    ...reply,
+    ...response,
     headers: {
-      ...reply.headers,
+      ...response.headers,
       'facebook-api-version': `v${call.version ?? settings.maxVersion}.0`,
       'x-fb-trace-id': randomBytes(8).toString('base64url'),
       'x-fb-request-id': `A${randomBytes(16).toString('base64url')}`,
       'x-fb-rev': '1019544279',
-      ...settings.usage.toHeaders(appId, touched, regainMinutes),
+      ...settings.usage.toHeaders(appId, counted, regainMinutes),
     },
   };
 }
 
-function toContext(settings: GraphSettings, call: GraphCall): ReadingContext {
+function createNodeContext(settings: GraphSettings, call: GraphCall): NodeContext {
   const { fleet, emitNulls, profileShape, peekFault } = settings;
   const version = call.version;
   if (version === undefined) throw refusePath(call.segments);
@@ -118,7 +168,7 @@ function toContext(settings: GraphSettings, call: GraphCall): ReadingContext {
     version,
     emitNulls,
     profileShape,
-    faultOn: peekFault,
+    peekFault,
     listPhones: fleet.listPhones,
     toEdgeUrl: (path, parameters) => {
       const url = new URL(`/v${version}.0/${path}`, call.origin);
@@ -135,30 +185,30 @@ function refusePath(segments: readonly string[]): GraphRefusal {
   return refuse(2500, `Unknown path components: /${segments.join('/')}`);
 }
 
-function readCall(reading: Reading): unknown {
-  const { settings, call } = reading;
+function readCall(context: CallContext): unknown {
+  const { settings, call } = context;
   const [id, edge, ...more] = call.segments;
   if (more.length > 0) throw refusePath(call.segments.slice(2));
   if (id === 'debug_token' && edge === undefined) {
-    throwFault(settings, reading.faultOf(call.operations[0] ?? everything));
+    throwFault(settings, context.faultOf(call.operations[0] ?? wholeRequest));
     return describeToken(settings.fleet, settings.now(), call);
   }
   const token = authenticate(settings.fleet, settings.now(), call);
   if (call.method !== 'GET') throw refuseObject(call.method, id ?? '');
   const [operation] = call.operations;
-  if (id === undefined) return readIds(reading, token);
-  if (edge === undefined && operation !== undefined) return readNode(reading, token, operation);
+  if (id === undefined) return readIds(context, token);
+  if (edge === undefined && operation !== undefined) return readNode(context, token, operation);
   if (edge === 'whatsapp_business_profile' && operation !== undefined) {
-    return readProfileEdge(reading, token, operation);
+    return readProfileEdge(context, token, operation);
   }
   if (edge === 'phone_numbers' && operation !== undefined) {
-    return readPhoneNumbersEdge(reading, token, operation);
+    return readPhoneNumbersEdge(context, token, operation);
   }
-  throw refuseEdge(reading, token, id, edge ?? '');
+  throw refuseEdge(context, token, id, edge ?? '');
 }
 
-function readIds(reading: Reading, token: SimulatedToken): unknown {
-  const { operations, parameters } = reading.call;
+function readIds(context: CallContext, token: SimulatedToken): unknown {
+  const { operations, parameters } = context.call;
   if (!parameters.has('ids')) {
     throw refuse(
       100,
@@ -171,93 +221,108 @@ function readIds(reading: Reading, token: SimulatedToken): unknown {
     throw refuse(100, `(#100) Too many IDs. Maximum: 50. Provided: ${operations.length}.`);
   }
   const missing = operations.filter(
-    ({ id }) => wabaIdOf(reading.settings.fleet, token, id) === undefined,
+    ({ id }) => findWabaId(context.settings.fleet, token, id) === undefined,
   );
   if (missing.length > 0) {
     const aliases = missing.map(({ id }) => id).join(',');
     throw refuse(803, `(#803) Some of the aliases you requested do not exist: ${aliases}`);
   }
-  return Object.fromEntries(operations.map((it) => [it.id, readNode(reading, token, it)]));
+  return Object.fromEntries(operations.map((it) => [it.id, readNode(context, token, it)]));
 }
 
-function readNode(reading: Reading, token: SimulatedToken, operation: Operation): unknown {
-  const { settings, call, context } = reading;
+function readNode(context: CallContext, token: SimulatedToken, operation: Operation): unknown {
+  const { settings, call, nodes } = context;
   const waba = settings.fleet.findWaba(operation.id);
   const phone = settings.fleet.findPhone(operation.id);
-  const fault = enter(reading, token, operation, {
+  const fault = authorize(context, token, operation, {
     scopes: phone === undefined ? management : either,
     code: phone === undefined ? 200 : 10,
     bucket: 'whatsapp_business_management',
   });
-  const selections = toSelections(call.parameters.get('fields'));
-  if (phone !== undefined) return readPhone(context, phone, selections, fault);
-  if (waba !== undefined) return readWaba(context, waba, selections, fault);
+  const selections = parseSelections(call.parameters.get('fields'));
+  if (phone !== undefined) return readPhone(nodes, phone, selections, fault);
+  if (waba !== undefined) return readWaba(nodes, waba, selections, fault);
   throw refuseObject(call.method, operation.id);
 }
 
-function readProfileEdge(reading: Reading, token: SimulatedToken, operation: Operation): unknown {
-  const { settings, call, context } = reading;
-  const phone = settings.fleet.findPhone(operation.id);
-  if (phone === undefined) throw refuseEdge(reading, token, operation.id, call.segments[1] ?? '');
-  const fault = enter(reading, token, operation, { scopes: either, code: 200, bucket: 'whatsapp' });
-  return readProfile(context, phone, toSelections(call.parameters.get('fields')), fault);
-}
-
-function readPhoneNumbersEdge(
-  reading: Reading,
+function readProfileEdge(
+  context: CallContext,
   token: SimulatedToken,
   operation: Operation,
 ): unknown {
-  const { settings, call, context } = reading;
+  const { settings, call, nodes } = context;
+  const phone = settings.fleet.findPhone(operation.id);
+  if (phone === undefined) throw refuseEdge(context, token, operation.id, call.segments[1] ?? '');
+  const fault = authorize(context, token, operation, {
+    scopes: either,
+    code: 200,
+    bucket: 'whatsapp',
+  });
+  return readProfile(nodes, phone, parseSelections(call.parameters.get('fields')), fault);
+}
+
+function readPhoneNumbersEdge(
+  context: CallContext,
+  token: SimulatedToken,
+  operation: Operation,
+): unknown {
+  const { settings, call, nodes } = context;
   const { parameters } = call;
   if (settings.fleet.findWaba(operation.id) === undefined) {
-    throw refuseEdge(reading, token, operation.id, 'phone_numbers');
+    throw refuseEdge(context, token, operation.id, 'phone_numbers');
   }
-  const fault = enter(reading, token, operation, {
+  const fault = authorize(context, token, operation, {
     scopes: management,
     code: 200,
     bucket: 'whatsapp_business_management',
   });
-  const selections = toSelections(parameters.get('fields'));
-  return readPhoneNumbers(context, operation.id, selections, Object.fromEntries(parameters), fault);
+  const selections = parseSelections(parameters.get('fields'));
+  return readPhoneNumbers(nodes, operation.id, selections, Object.fromEntries(parameters), fault);
 }
 
 const management: readonly string[] = ['whatsapp_business_management'];
 const either: readonly string[] = [...management, 'whatsapp_business_messaging'];
 
-/** The one way to a node: visible, in scope, counted, not throttled, not broken on purpose. */
-function enter(
-  { settings, call, spending, faultOf }: Reading,
+/**
+ * Every read of a node passes here: checks that the token can see the node and has the scope, counts the call, and
+ * throws the rate limit or the injected fault. Returns a fault that affects the data.
+ */
+function authorize(
+  { settings, call, usage, faultOf }: CallContext,
   token: SimulatedToken,
   operation: Operation,
-  demand: {
+  required: {
     readonly scopes: readonly string[];
     readonly code: 10 | 200;
     readonly bucket: UsageBucket;
   },
 ): Fault | null {
-  const wabaId = wabaIdOf(settings.fleet, token, operation.id);
+  const wabaId = findWabaId(settings.fleet, token, operation.id);
   if (wabaId === undefined) throw refuseObject(call.method, operation.id);
-  requireScope(token, demand.scopes, demand.code);
+  requireScope(token, required.scopes, required.code);
   const waba = settings.fleet.findWaba(wabaId);
-  const subject = { appId: waba?.appId ?? defaultAppId, wabaId, limit: waba?.hourlyCalls ?? 5000 };
-  spending.subjects.set(wabaId, subject);
-  settings.usage.record(subject, demand.bucket);
+  const rateLimit = {
+    appId: waba?.appId ?? defaultAppId,
+    wabaId,
+    callsPerHour: waba?.hourlyCalls ?? 5000,
+  };
+  usage.rateLimits.set(wabaId, rateLimit);
+  settings.usage.record(rateLimit, required.bucket);
   const fault = faultOf(operation);
-  if (fault?.kind === 'throttled') spending.regainMinutes.set(wabaId, fault.minutes ?? 15);
-  const isLimited = demand.bucket === 'whatsapp_business_management';
-  const isOverdrawn = isLimited && settings.usage.minutesToRegain(subject, demand.bucket) > 0;
-  throwFault(settings, isOverdrawn ? { kind: 'throttled' } : fault);
+  if (fault?.kind === 'throttled') usage.regainMinutes.set(wabaId, fault.minutes ?? 15);
+  const isLimited = required.bucket === 'whatsapp_business_management';
+  const isExceeded = isLimited && settings.usage.minutesToRegain(rateLimit, required.bucket) > 0;
+  throwFault(settings, isExceeded ? { kind: 'throttled' } : fault);
   return fault;
 }
 
-function refuseRate({ rateLimitCode, rateLimitStatus }: GraphSettings): GraphRefusal {
+function refuseRateLimit({ rateLimitCode, rateLimitStatus }: GraphSettings): GraphRefusal {
   return refuse(rateLimitCode, undefined, { status: rateLimitStatus });
 }
 
-/** Throws the refusal that a fault asks for, if it asks for one. */
-export function throwFault(settings: GraphSettings, fault: Fault | null): void {
-  if (fault?.kind === 'throttled') throw refuseRate(settings);
+/** Throws the refusal of a fault that has one. */
+function throwFault(settings: GraphSettings, fault: Fault | null): void {
+  if (fault?.kind === 'throttled') throw refuseRateLimit(settings);
   if (fault?.kind === 'transient-then-ok') throw refuse(2, undefined, { transient: true });
   if (fault?.kind !== 'error') return;
   throw refuse(fault.code, fault.message, {
@@ -267,21 +332,21 @@ export function throwFault(settings: GraphSettings, fault: Fault | null): void {
   });
 }
 
-/** The WABA through which the token sees a node; undefined for what is missing or foreign. */
-function wabaIdOf(fleet: Fleet, token: SimulatedToken, id: string): string | undefined {
+/** The WABA of a node that the token can see; undefined for a node that is missing or belongs to others. */
+function findWabaId(fleet: Fleet, token: SimulatedToken, id: string): string | undefined {
   const phone: SimulatedPhone | undefined = fleet.findPhone(id);
   const wabaId = phone?.wabaId ?? fleet.findWaba(id)?.id;
   return wabaId !== undefined && fleet.canSee(token, wabaId) ? wabaId : undefined;
 }
 
-/** An edge that the node does not have is, to Graph, a field that it does not have. */
+/** Graph reports an edge that a node does not have as a nonexisting field. */
 function refuseEdge(
-  { settings, call }: Reading,
+  { settings, call }: CallContext,
   token: SimulatedToken,
   id: string,
   edge: string,
 ): GraphRefusal {
-  if (wabaIdOf(settings.fleet, token, id) === undefined) return refuseObject(call.method, id);
+  if (findWabaId(settings.fleet, token, id) === undefined) return refuseObject(call.method, id);
   const isPhone = settings.fleet.findPhone(id) !== undefined;
   return refuseField(edge, isPhone ? nodeTypeNames.phone : nodeTypeNames.waba);
 }

@@ -1,22 +1,21 @@
-// Meta's nodes and edges as data: which fields exist, and how an answer is cut out of what the fleet knows.
-// Who may ask, and what it costs, is decided in graph.ts.
+// Graph's nodes and edges: which fields exist, and how a response is built from the fleet.
 
 import { toObject } from '../json.ts';
 import type { Fault } from './faults.ts';
-import { parseFields, toFieldsText, type FieldSelection } from './fields.ts';
 import type { SimulatedPhone, SimulatedWaba } from './fleet.ts';
+import { type FieldSelection, formatFields, parseFields } from './graph-request.ts';
 import { refuse, refuseField } from './refusals.ts';
 
 type Json = Record<string, unknown>;
 
-export interface ReadingContext {
+export interface NodeContext {
   readonly version: number;
   readonly emitNulls: boolean;
   readonly profileShape: 'flat' | 'nested';
-  /** The address of an edge, for `paging.next`; carries the token where the caller put it into the query. */
+  /** The URL of an edge, for `paging.next`. It contains the access token if the query of the call did. */
   toEdgeUrl(path: string, parameters: Readonly<Record<string, string | null>>): string;
-  /** The fault on a node that is read as part of another one. */
-  faultOn(id: string): Fault | null;
+  /** The fault of a node that is read as part of another one. */
+  peekFault(id: string): Fault | null;
   listPhones(wabaId: string): readonly SimulatedPhone[];
 }
 
@@ -28,7 +27,7 @@ interface NodeType {
 
 const toSet = (names: string): ReadonlySet<string> => new Set(names.split(' '));
 
-/** No link to the WABA: Graph refuses `whatsapp_business_account` on a phone. */
+/** There is no field for the WABA: Graph refuses `whatsapp_business_account` on a phone. */
 const phoneType: NodeType = {
   name: 'WhatsAppBusinessPhoneNumber',
   fields: toSet(
@@ -58,19 +57,19 @@ export const nodeTypeNames = { phone: phoneType.name, waba: wabaType.name } as c
 
 type Selections = readonly FieldSelection[] | undefined;
 
-/** The selections of a request, or undefined where it leaves the choice to Graph; throws on a syntax error. */
-export function toSelections(fields: string | null): Selections {
+/** Undefined means default fields. Throws Graph's refusal for a syntax error. */
+export function parseSelections(fields: string | null): Selections {
   return fields === null || fields.trim() === '' ? undefined : parseFields(fields);
 }
 
 export function readPhone(
-  context: ReadingContext,
+  context: NodeContext,
   phone: SimulatedPhone,
   selections: Selections,
   fault: Fault | null,
 ): unknown {
-  const tierIsGone = context.version >= 24;
-  const fields = tierIsGone ? { ...phone.fields, messaging_limit_tier: null } : phone.fields;
+  const isTierRemoved = context.version >= 24;
+  const fields = isTierRemoved ? { ...phone.fields, messaging_limit_tier: null } : phone.fields;
   const node = { ...fields, id: phone.id };
   return select(context, phoneType, node, selections, fault, (selection) =>
     selection.name === 'whatsapp_business_profile'
@@ -80,7 +79,7 @@ export function readPhone(
 }
 
 export function readWaba(
-  context: ReadingContext,
+  context: NodeContext,
   waba: SimulatedWaba,
   selections: Selections,
   fault: Fault | null,
@@ -93,9 +92,9 @@ export function readWaba(
   );
 }
 
-/** The profile edge: `data` with one object that has no id, or with none. */
+/** The profile edge: `data` contains one object without an id, or nothing. */
 export function readProfile(
-  context: ReadingContext,
+  context: NodeContext,
   phone: SimulatedPhone,
   selections: Selections,
   fault: Fault | null,
@@ -108,9 +107,9 @@ export function readProfile(
   return { data: [isNested ? { business_profile: flat } : flat] };
 }
 
-/** One page of the edge. `next` and `previous` are there only when there is such a page. */
+/** One page of the edge. `next` and `previous` are set only if such a page exists. */
 export function readPhoneNumbers(
-  context: ReadingContext,
+  context: NodeContext,
   wabaId: string,
   selections: Selections,
   paging: Readonly<Record<string, string>>,
@@ -118,18 +117,18 @@ export function readPhoneNumbers(
 ): Json {
   if (fault?.kind === 'empty-data') return { data: [] };
   const phones = context.listPhones(wabaId);
-  const limit = toLimit(paging['limit']);
-  const { start, end } = toRange(phones, limit, paging);
+  const limit = parseLimit(paging['limit']);
+  const { start, end } = findRange(phones, limit, paging);
   const page = phones.slice(start, end);
   const data = page.map((it) =>
-    readPhone(context, it, selections, context.faultOn(it.id) ?? fault),
+    readPhone(context, it, selections, context.peekFault(it.id) ?? fault),
   );
   const [first, last] = [page.at(0), page.at(-1)];
   if (first === undefined || last === undefined) return { data };
   const cursors = { before: toCursor(first), after: toCursor(last) };
   const path = `${wabaId}/phone_numbers`;
   const toUrl = (cursor: Readonly<Record<string, string>>): string =>
-    context.toEdgeUrl(path, { fields: toFieldsText(selections), limit: String(limit), ...cursor });
+    context.toEdgeUrl(path, { fields: formatFields(selections), limit: String(limit), ...cursor });
   return {
     data,
     paging: {
@@ -140,7 +139,7 @@ export function readPhoneNumbers(
   };
 }
 
-function toRange(
+function findRange(
   phones: readonly SimulatedPhone[],
   limit: number,
   paging: Readonly<Record<string, string>>,
@@ -160,7 +159,7 @@ function toRange(
   return { start: Math.max(0, end - limit), end };
 }
 
-function toLimit(text: string | undefined): number {
+function parseLimit(text: string | undefined): number {
   if (text === undefined) return 25;
   if (!/^[1-9]\d*$/.test(text)) {
     throw refuse(100, '(#100) Param limit must be an integer greater than or equal to 1');
@@ -173,41 +172,41 @@ function toCursor(phone: SimulatedPhone): string {
 }
 
 /**
- * Cuts the selected fields out of a node: a name that does not exist refuses the whole request, what is unset is left
- * out, and a node's id is there whether or not it was asked for.
+ * Selects fields of a node. A field that does not exist refuses the whole request, unset fields are left out, and the id
+ * is always included.
  */
 function select(
-  context: ReadingContext,
+  context: NodeContext,
   type: NodeType,
   node: Readonly<Json>,
   selections: Selections,
   fault: Fault | null,
   readEdge: (selection: FieldSelection) => unknown = () => undefined,
 ): unknown {
-  const answer: Json = {};
+  const result: Json = {};
   for (const selection of selections ?? parseFields(type.defaults)) {
     const { name } = selection;
     const isRefused = fault?.kind === 'unknown-field' && fault.field === name;
     if (isRefused || !(type.fields.has(name) || Object.hasOwn(node, name))) {
       throw refuseField(name, type.name);
     }
-    const value = readEdge(selection) ?? cut(node[name], selection.nested) ?? null;
-    if (value !== null || context.emitNulls) answer[name] = value;
+    const value = readEdge(selection) ?? selectNested(node[name], selection.nested) ?? null;
+    if (value !== null || context.emitNulls) result[name] = value;
   }
-  if (type === profileType) answer['messaging_product'] = node['messaging_product'];
-  else answer['id'] ??= node['id'];
+  if (type === profileType) result['messaging_product'] = node['messaging_product'];
+  else result['id'] ??= node['id'];
   if (fault?.kind === 'empty-data') return { id: node['id'] };
-  return fault?.kind === 'wrong-types' ? distort(answer) : answer;
+  return fault?.kind === 'wrong-types' ? distort(result) : result;
 }
 
-function cut(value: unknown, nested: Selections): unknown {
+function selectNested(value: unknown, nested: Selections): unknown {
   const object = toObject(value);
   if (nested === undefined || object === null) return value;
   const names = new Set(nested.map(({ name }) => name));
   return Object.fromEntries(Object.entries(object).filter(([name]) => names.has(name)));
 }
 
-/** Puts another JSON type in the place of each value; what was an edge or an object keeps its shape one level deep. */
+/** Replaces each value by one of another JSON type. Objects and edges keep their members. */
 function distort(value: unknown): unknown {
   const object = toObject(value);
   if (object !== null) {

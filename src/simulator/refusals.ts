@@ -1,5 +1,4 @@
-// Graph's refusals: codes, wordings and the HTTP status each is sent with.
-// Rendering one as a reply is left to graph.ts.
+// Graph's refusals: error codes, messages and HTTP statuses.
 
 export interface GraphErrorFields {
   readonly message: string;
@@ -9,7 +8,7 @@ export interface GraphErrorFields {
   readonly is_transient?: boolean;
 }
 
-/** Graph says no to one call. */
+/** Graph refuses one call. */
 export class GraphRefusal extends Error {
   override readonly name = 'GraphRefusal';
   readonly status: number;
@@ -42,14 +41,14 @@ const knownMessages: Readonly<Record<number, string>> = {
   131057: '(#131057) Account in maintenance mode',
 };
 
-const subjects: Readonly<Record<number, string>> = {
+const rateLimitSubjects: Readonly<Record<number, string>> = {
   80007: 'WhatsApp Business Account',
   80008: 'WhatsApp Business account',
 };
 
-/** The message that Graph is known to send with a code, for whoever injects an error by its code alone. */
+/** The message that Graph sends with a code. */
 export function messageOf(code: number): string {
-  const subject = subjects[code];
+  const subject = rateLimitSubjects[code];
   if (subject === undefined) return knownMessages[code] ?? `(#${code}) Simulated error`;
   return `(#${code}) There have been too many calls to this ${subject}. Wait a bit and try again. For more info, please refer to https://developers.facebook.com/docs/graph-api/overview/rate-limiting.`;
 }
@@ -75,7 +74,7 @@ function toStatus(code: number): number {
   return code === 803 ? 404 : 400;
 }
 
-/** Missing, foreign and of another kind answer alike: a caller cannot probe for ids. */
+/** The same for an id that is missing, belongs to others or is of another type, so that callers cannot probe ids. */
 export function refuseObject(method: string, id: string): GraphRefusal {
   return refuse(
     100,

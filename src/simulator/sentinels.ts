@@ -1,18 +1,17 @@
-// Ids in a reserved range that choose a fault by themselves, for tests that reach the simulator over HTTP alone.
-// Behind each one stands a healthy phone, or a healthy WABA, that shows where the fault lets data through.
+// Sentinels: reserved ids of healthy phones and WABAs that each have a fixed fault, for tests that only use HTTP.
 
 import type { Fault } from './faults.ts';
-import type { SimulatedPhone, SimulatedWaba, StandingNodes } from './fleet.ts';
+import type { SentinelNodes, SimulatedPhone, SimulatedWaba } from './fleet.ts';
 
 export interface Sentinel {
   readonly node: 'phone' | 'waba';
   readonly meaning: string;
   readonly fault: Fault | null;
-  /** What differs from the healthy node. */
+  /** Fields that differ from the healthy node. */
   readonly fields?: Readonly<Record<string, unknown>>;
 }
 
-/** The WABA to which all sentinel phones belong. */
+/** The WABA of all sentinel phones. */
 export const sentinelWabaId = '990000000080';
 
 const phone = (meaning: string, fault: Fault | null): Sentinel => ({
@@ -50,14 +49,14 @@ const sipOnly = {
   ],
 };
 
-/** Id to meaning and fault. 00 to 69 are phones, 80 to 99 WABAs; any valid token sees them. */
+/** By id; ...00 to 69 are phones, ...80 to 99 are WABAs. Every valid token can see them. */
 export const sentinels: Readonly<Record<string, Sentinel>> = {
   '990000000000': phone('healthy', null),
-  '990000000001': phone('answers after 250 ms', { kind: 'latency', ms: 250 }),
-  '990000000002': phone('answers after 5 s', { kind: 'latency', ms: 5000 }),
-  '990000000003': phone('never answers', { kind: 'hang' }),
+  '990000000001': phone('responds after 250 ms', { kind: 'latency', ms: 250 }),
+  '990000000002': phone('responds after 5 s', { kind: 'latency', ms: 5000 }),
+  '990000000003': phone('never responds', { kind: 'hang' }),
   '990000000004': phone('connection reset', { kind: 'reset' }),
-  '990000000005': phone('body stalls after its beginning', { kind: 'stall' }),
+  '990000000005': phone('body stalls after its first bytes', { kind: 'stall' }),
   '990000000006': phone('body of 2 MiB', { kind: 'oversized' }),
   '990000000007': phone('redirects', { kind: 'redirect' }),
   '990000000010': phone('HTML with 502', { kind: 'html', status: 502 }),
@@ -65,12 +64,12 @@ export const sentinels: Readonly<Record<string, Sentinel>> = {
   '990000000012': phone('JSON cut in half', { kind: 'truncated' }),
   '990000000013': phone('null as an item of a batch', { kind: 'null-item' }),
   '990000000020': phone('unknown error', { kind: 'error', code: 1 }),
-  '990000000021': phone('temporary downtime, for ever', {
+  '990000000021': phone('temporary downtime that never ends', {
     kind: 'error',
     code: 2,
     transient: true,
   }),
-  '990000000022': phone('one temporary downtime, then healthy, and again', {
+  '990000000022': phone('alternates between temporary downtime and healthy', {
     kind: 'transient-then-ok',
   }),
   '990000000023': phone('rate limit of the WABA', { kind: 'throttled' }),
@@ -96,19 +95,23 @@ export const sentinels: Readonly<Record<string, Sentinel>> = {
   '990000000041': phone('empty data', { kind: 'empty-data' }),
   '990000000042': phone('profile without vertical', { kind: 'missing-vertical' }),
   '990000000043': phone('values of the wrong type', { kind: 'wrong-types' }),
-  '990000000050': phoneWith('words that Meta never used before', {
+  '990000000050': phoneWith('values unknown to the gateway', {
     quality_rating: 'TURQUOISE',
     status: 'HIBERNATING',
     whatsapp_business_manager_messaging_limit: 'TIER_5M',
   }),
-  '990000000051': phoneWith('blocked as a whole, though only for SIP', { health_status: sipOnly }),
+  '990000000051': phoneWith('blocked overall, but only for SIP calls', { health_status: sipOnly }),
   '990000000052': phoneWith('quality NA', { quality_rating: 'NA' }),
   '990000000053': phoneWith('banned', { status: 'BANNED', quality_rating: 'RED' }),
   [sentinelWabaId]: waba('healthy', null),
   '990000000081': waba('restricted by policy', { kind: 'error', code: 368 }),
   '990000000082': waba('rate limit', { kind: 'throttled' }),
-  '990000000083': waba('never answers', { kind: 'hang' }),
-  '990000000084': waba('temporary downtime, for ever', { kind: 'error', code: 2, transient: true }),
+  '990000000083': waba('never responds', { kind: 'hang' }),
+  '990000000084': waba('temporary downtime that never ends', {
+    kind: 'error',
+    code: 2,
+    transient: true,
+  }),
 };
 
 const healthyFields = {
@@ -158,12 +161,12 @@ const healthyWabaFields = {
   whatsapp_business_manager_messaging_limit: 'TIER_2K',
 };
 
-/** The fault that an id chooses by itself. */
-export function sentinelFault(id: string): Fault | null {
+/** The fixed fault of a sentinel id. */
+export function findSentinelFault(id: string): Fault | null {
   return findSentinel(id)?.fault ?? null;
 }
 
-export const sentinelNodes: StandingNodes = { findPhone, findWaba };
+export const sentinelNodes: SentinelNodes = { findPhone, findWaba };
 
 function findPhone(id: string): SimulatedPhone | undefined {
   const sentinel = findSentinel(id);

@@ -1,16 +1,14 @@
-// The simulated session engine: one route that tells the connection state of an instance.
-// It has its own errors, which are JSON but look nothing like Graph's.
+// The simulated session engine: the connection state of an instance, and the engine's error format.
 
-import type { Fault } from './faults.ts';
+import type { Fault, Operation } from './faults.ts';
 import type { Fleet } from './fleet.ts';
 import {
-  toHtmlReply,
-  toJsonReply,
+  toHtmlResponse,
+  toJsonResponse,
   truncate,
-  type Operation,
-  type WireReply,
   type WireRequest,
-} from './wire.ts';
+  type WireResponse,
+} from './transport.ts';
 
 const route = /^\/instance\/connectionState\/([^/]+)$/;
 
@@ -25,16 +23,16 @@ export function listSessionOperations(request: WireRequest): readonly Operation[
     : [{ name: `connectionState ${instanceName}`, id: instanceName }];
 }
 
-/** Answers 401 before 404, so that a wrong key learns nothing about instances. No key means that any key is right. */
+/** Checks the key first, so that a wrong key gets no information about instances. If `key` is undefined, every key is valid. */
 export function answerSession(
   fleet: Fleet,
   key: string | undefined,
   request: WireRequest,
   fault: Fault | null,
-): WireReply {
-  if (fault?.kind === 'html') return toHtmlReply(fault.status ?? 502);
-  const reply = answerState(fleet, key, request, fault);
-  return fault?.kind === 'truncated' ? truncate(reply) : reply;
+): WireResponse {
+  if (fault?.kind === 'html') return toHtmlResponse(fault.status ?? 502);
+  const response = answerState(fleet, key, request, fault);
+  return fault?.kind === 'truncated' ? truncate(response) : response;
 }
 
 function answerState(
@@ -42,28 +40,28 @@ function answerState(
   key: string | undefined,
   request: WireRequest,
   fault: Fault | null,
-): WireReply {
+): WireResponse {
   if (key !== undefined && request.headers['apikey'] !== key) {
-    return toProblem(401, 'Unauthorized', 'Unauthorized');
+    return toErrorResponse(401, 'Unauthorized', 'Unauthorized');
   }
   const instanceName = findInstanceName(request);
   if (instanceName === undefined) {
-    return toProblem(404, 'Not Found', [`Cannot ${request.method} ${request.path}`]);
+    return toErrorResponse(404, 'Not Found', [`Cannot ${request.method} ${request.path}`]);
   }
   if (
     fault?.kind === 'error' ||
     fault?.kind === 'throttled' ||
     fault?.kind === 'transient-then-ok'
   ) {
-    return toProblem(toStatus(fault), 'Simulated error', [toMessage(fault)]);
+    return toErrorResponse(toStatus(fault), 'Simulated error', [toMessage(fault)]);
   }
-  if (fault?.kind === 'empty-data') return toJsonReply(200, {});
+  if (fault?.kind === 'empty-data') return toJsonResponse(200, {});
   const instance = fleet.findInstance(instanceName);
   if (instance === undefined) {
-    return toProblem(404, 'Not Found', [`The "${instanceName}" instance does not exist`]);
+    return toErrorResponse(404, 'Not Found', [`The "${instanceName}" instance does not exist`]);
   }
   const state = fault?.kind === 'wrong-types' ? instance.state.length : instance.state;
-  return toJsonReply(200, { instance: { instanceName, state } });
+  return toJsonResponse(200, { instance: { instanceName, state } });
 }
 
 function toStatus(fault: Fault): number {
@@ -75,8 +73,12 @@ function toMessage(fault: Fault): string {
   return fault.kind === 'error' ? (fault.message ?? `Error ${fault.code}`) : 'Try again later';
 }
 
-function toProblem(status: number, error: string, message: string | readonly string[]): WireReply {
-  return toJsonReply(status, { status, error, response: { message } });
+function toErrorResponse(
+  status: number,
+  error: string,
+  message: string | readonly string[],
+): WireResponse {
+  return toJsonResponse(status, { status, error, response: { message } });
 }
 
 function findInstanceName(request: WireRequest): string | undefined {

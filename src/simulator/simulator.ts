@@ -1,34 +1,32 @@
-// A simulated Graph API and a simulated session engine behind two doors, a `fetch` function and a server on a port.
-// This file puts the parts together and keeps the call log.
+// A simulated Graph API and session engine, reached by an in-process `fetch` or a server on a port, with a log of calls.
 
-import { answerBatch, isBatch, listBatchOperations, toGraphBatch } from './batch.ts';
 import {
-  createFaultBoard,
-  disturb,
-  endsRequest,
-  everything,
+  applyConnectionFault,
+  createFaultInjector,
+  createHolds,
   type Fault,
   type FaultOf,
+  type Hold,
+  type Operation,
+  preventsResponse,
+  wholeRequest,
 } from './faults.ts';
-import { createFetchDoor } from './fetch-door.ts';
 import { createFleet, type Fleet, type FleetContents } from './fleet.ts';
-import { answerCall, createSpending, type GraphSettings } from './graph.ts';
-import { toGraphCall } from './graph-call.ts';
-import { createHolds, type Hold } from './holds.ts';
-import { sentinelFault, sentinelNodes } from './sentinels.ts';
-import { openServerDoor } from './server-door.ts';
+import { answerBatch, answerCall, type GraphSettings } from './graph.ts';
+import { isBatch, listBatchOperations, parseBatch, parseCall } from './graph-request.ts';
+import { findSentinelFault, sentinelNodes } from './sentinels.ts';
 import { answerSession, isSessionEnginePath, listSessionOperations } from './session-engine.ts';
-import { createUsage } from './usage.ts';
 import {
   ConnectionReset,
-  type Exchange,
-  type Operation,
-  type WireReply,
+  createInProcessFetch,
+  openHttpServer,
+  type RequestHandler,
   type WireRequest,
-} from './wire.ts';
+  type WireResponse,
+} from './transport.ts';
+import { createUsage } from './usage.ts';
 
-export type { Fault } from './faults.ts';
-export type { Hold } from './holds.ts';
+export type { Fault, Hold } from './faults.ts';
 export type { SimulatedInstance, SimulatedPhone, SimulatedToken, SimulatedWaba } from './fleet.ts';
 export { sentinels, sentinelWabaId, type Sentinel } from './sentinels.ts';
 
@@ -39,21 +37,21 @@ export interface SimulatorCall {
   readonly query: Readonly<Record<string, string>>;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
-  /** `phone 123`, `profile 123`, `waba 456`, `phone_numbers 456`, `debug_token`, `connectionState name`, `node 789` for an id that nobody knows. */
+  /** `phone 123`, `profile 123`, `waba 456`, `phone_numbers 456`, `debug_token`, `connectionState name`, or `node 789` for an unknown id. */
   readonly operations: readonly string[];
-  /** 0 until an answer begins, and for ever when none does. */
+  /** 0 until there is a response. */
   readonly status: number;
 }
 
 export interface SimulatorOptions extends FleetContents {
-  /** The `apikey` that the session engine demands; any is right when there is none. */
+  /** The `apikey` that the session engine requires; by default every key is valid. */
   readonly sessionEngineKey?: string;
-  /** The oldest live major version, 24 unless told; it answers for those before it. */
-  readonly minimumVersion?: number;
-  /** 26 unless told; a later one does not exist. */
+  /** The oldest supported major version, 24 by default; it also answers for older ones. */
+  readonly minVersion?: number;
+  /** The newest major version; 26 by default. */
   readonly maxVersion?: number;
   readonly now?: () => Date;
-  /** Sends unset fields as null instead of leaving them out. */
+  /** Whether unset fields are null instead of left out. */
   readonly emitNulls?: boolean;
   readonly profileShape?: 'flat' | 'nested';
   readonly rateLimitCode?: 80008 | 80007 | 4;
@@ -61,85 +59,86 @@ export interface SimulatorOptions extends FleetContents {
 }
 
 export interface Simulator extends AsyncDisposable {
-  /** Both systems, told apart by path; the host is ignored. Rejects and aborts like the real one. */
+  /** Reaches both systems: the path selects the system, the host is ignored. Rejects and aborts as the global `fetch` does. */
   readonly fetch: typeof globalThis.fetch;
-  /** HTTP requests, not operations, in order of arrival; the last 10,000 of them. */
+  /** The last 10,000 HTTP requests, in order of arrival. */
   readonly calls: readonly SimulatorCall[];
   clearCalls(): void;
   setPhone: Fleet['setPhone'];
   setWaba: Fleet['setWaba'];
   setToken: Fleet['setToken'];
   setInstance: Fleet['setInstance'];
-  /** On the id of a phone or WABA, on an instance name, or on `*`: every request whose own ids have no fault. Null takes it away. */
+  /** `id` is that of a phone or WABA, an instance name, or `*` for every request whose ids have no fault. Null removes it. */
   setFault(id: string, fault: Fault | null): void;
-  /** Requests that touch the id wait until the release; they are answered from what is known then. */
+  /** Makes requests that read the id wait for `release`. They are answered from the data at that time. */
   hold(id: string): Hold;
-  /** Closed with the simulator. On 127.0.0.1 and a free port unless told. */
+  /** Starts a server, which is closed with the simulator. On 127.0.0.1 and a free port by default. */
   listen(options?: {
     readonly port?: number;
     readonly host?: string;
   }): Promise<{ readonly url: string }>;
 }
 
-/** What a request turned out to ask, and how to answer it once holds and faults of the connection are over. */
-interface Plan {
+/** A parsed request: what it reads, and how to answer it after holds and connection faults. */
+interface ParsedRequest {
   readonly operations: readonly Operation[];
-  answer(faultOf: FaultOf): WireReply;
+  answer(faultOf: FaultOf): WireResponse;
 }
 
-/** A simulator that runs for days does not grow. */
+/** Bounds the memory of a simulator that runs for days. */
 const maxCalls = 10_000;
 
-/** A call in the making: its status comes when its answer does. */
+/** The status is set when there is a response. */
 type LoggedCall = { -readonly [Name in keyof SimulatorCall]: SimulatorCall[Name] };
 
-/** Disposing it rejects what is under way and closes the servers with their sockets. */
+/** Disposing it rejects the requests in flight and closes its servers with their connections. */
 export function createSimulator(options: SimulatorOptions = {}): Simulator {
   const fleet = createFleet(options, sentinelNodes);
-  const board = createFaultBoard(sentinelFault);
+  const faults = createFaultInjector(findSentinelFault);
   const holds = createHolds();
-  const settings = toGraphSettings(options, fleet, board.peek);
+  const settings = toGraphSettings(options, fleet, faults.peek);
   const disposed = new AbortController();
-  const doors = new AsyncDisposableStack();
+  const servers = new AsyncDisposableStack();
   const calls: LoggedCall[] = [];
 
-  const exchange: Exchange = async (request, givenUp) => {
+  const handle: RequestHandler = async (request, aborted) => {
     disposed.signal.throwIfAborted();
-    // Joined only by a request that waits: the simulator's signal would remember each one.
-    const toSignal = (): AbortSignal => AbortSignal.any([givenUp, disposed.signal]);
-    const plan = isSessionEnginePath(request.path)
-      ? planSession(fleet, options.sessionEngineKey, request)
-      : planGraph(settings, request);
-    const call = logCall(calls, request, plan.operations);
-    await holds.wait(plan.operations, toSignal);
-    const faults = new Map(plan.operations.map((it) => [it, board.strike(it)]));
-    const own = [...faults.values()].filter((fault) => fault !== null);
-    const general = own.length < faults.size || faults.size === 0 ? board.strike(everything) : null;
-    const reply =
-      (await disturbAll(general === null ? own : [...own, general], toSignal)) ??
-      plan.answer((operation) => faults.get(operation) ?? general);
-    call.status = reply.status;
-    return reply;
+    // Created only for requests that wait, since the simulator's own signal keeps a reference to each.
+    const createSignal = (): AbortSignal => AbortSignal.any([aborted, disposed.signal]);
+    const { operations, answer } = isSessionEnginePath(request.path)
+      ? parseSessionRequest(fleet, options.sessionEngineKey, request)
+      : parseGraphRequest(settings, request);
+    const call = logCall(calls, request, operations);
+    await holds.wait(operations, createSignal);
+    const taken = new Map(operations.map((it) => [it, faults.take(it)]));
+    const own = [...taken.values()].filter((fault) => fault !== null);
+    const isEachFaulty = own.length === taken.size && taken.size > 0;
+    const general = isEachFaulty ? null : faults.take(wholeRequest);
+    const response =
+      (await applyConnectionFaults(general === null ? own : [...own, general], createSignal)) ??
+      answer((operation) => taken.get(operation) ?? general);
+    call.status = response.status;
+    return response;
   };
 
   return {
-    fetch: createFetchDoor(exchange),
+    fetch: createInProcessFetch(handle),
     calls,
     clearCalls: () => void calls.splice(0),
     setPhone: fleet.setPhone,
     setWaba: fleet.setWaba,
     setToken: fleet.setToken,
     setInstance: fleet.setInstance,
-    setFault: board.set,
+    setFault: faults.set,
     hold: holds.hold,
     async listen(where = {}) {
       disposed.signal.throwIfAborted();
-      const { url } = doors.use(await openServerDoor(exchange, where));
+      const { url } = servers.use(await openHttpServer(handle, where));
       return { url };
     },
     async [Symbol.asyncDispose]() {
       disposed.abort(new ConnectionReset('simulator closed'));
-      await doors.disposeAsync();
+      await servers.disposeAsync();
     },
   };
 }
@@ -155,7 +154,7 @@ function toGraphSettings(
     peekFault,
     now,
     usage: createUsage(now),
-    minimumVersion: options.minimumVersion ?? 24,
+    minVersion: options.minVersion ?? 24,
     maxVersion: options.maxVersion ?? 26,
     emitNulls: options.emitNulls ?? false,
     profileShape: options.profileShape ?? 'flat',
@@ -164,15 +163,19 @@ function toGraphSettings(
   };
 }
 
-function planSession(fleet: Fleet, key: string | undefined, request: WireRequest): Plan {
+function parseSessionRequest(
+  fleet: Fleet,
+  key: string | undefined,
+  request: WireRequest,
+): ParsedRequest {
   const operations = listSessionOperations(request);
   return {
     operations,
-    answer: (faultOf) => answerSession(fleet, key, request, faultOf(operations[0] ?? everything)),
+    answer: (faultOf) => answerSession(fleet, key, request, faultOf(operations[0] ?? wholeRequest)),
   };
 }
 
-function planGraph(settings: GraphSettings, request: WireRequest): Plan {
+function parseGraphRequest(settings: GraphSettings, request: WireRequest): ParsedRequest {
   const parameters = new URLSearchParams(request.search);
   if (request.headers['content-type']?.startsWith('application/x-www-form-urlencoded')) {
     for (const [name, value] of new URLSearchParams(request.body)) parameters.set(name, value);
@@ -180,33 +183,34 @@ function planGraph(settings: GraphSettings, request: WireRequest): Plan {
   const { method, origin } = request;
   const bearer = /^(?:Bearer|OAuth) +(.*)$/i.exec(request.headers['authorization'] ?? '')?.[1];
   const { fleet } = settings;
-  const call = toGraphCall(fleet, settings, request.path, { method, origin, parameters, bearer });
+  const call = parseCall(fleet, settings, request.path, { method, origin, parameters, bearer });
   if (!isBatch(call)) {
-    const answer = (faultOf: FaultOf): WireReply =>
-      answerCall(settings, call, faultOf, createSpending());
-    return { operations: call.operations, answer };
+    return {
+      operations: call.operations,
+      answer: (faultOf) => answerCall(settings, call, faultOf),
+    };
   }
-  const batch = toGraphBatch(fleet, settings, call);
+  const batch = parseBatch(fleet, settings, call);
   return {
     operations: listBatchOperations(batch),
     answer: (faultOf) => answerBatch(settings, batch, faultOf),
   };
 }
 
-/** The slowest part of a request delays it, whatever else goes wrong; then the first fault that ends it does. */
-async function disturbAll(
+/** Applies the longest latency first, then the first fault that prevents a response. */
+async function applyConnectionFaults(
   faults: readonly Fault[],
-  toSignal: () => AbortSignal,
-): Promise<WireReply | undefined> {
+  createSignal: () => AbortSignal,
+): Promise<WireResponse | undefined> {
   if (faults.length === 0) return undefined;
-  const signal = toSignal();
+  const signal = createSignal();
   const delays = faults.filter(({ kind }) => kind === 'latency');
-  await Promise.all(delays.map((fault) => disturb(fault, signal)));
-  const ending = faults.find(endsRequest);
-  return ending && disturb(ending, signal);
+  await Promise.all(delays.map((fault) => applyConnectionFault(fault, signal)));
+  const fault = faults.find(preventsResponse);
+  return fault && applyConnectionFault(fault, signal);
 }
 
-/** Adds the call to the log, which keeps the last ones. */
+/** Adds the call to the log, and removes the oldest one if the log is full. */
 function logCall(
   calls: LoggedCall[],
   { method, path, search, headers, body }: WireRequest,

@@ -1,31 +1,30 @@
-// Who asks Graph: finds the token of a call, refuses what Graph refuses, and describes tokens for `debug_token`.
-// Which nodes a token sees is asked of the fleet.
+// Access tokens of the simulated Graph API: authentication, scopes, and `debug_token`.
 
 import { createHmac } from 'node:crypto';
 
 import { defaultAppId, defaultScopes, type Fleet, type SimulatedToken } from './fleet.ts';
-import type { GraphCall } from './graph-call.ts';
+import type { GraphCall } from './graph-request.ts';
 import { messageOf, refuse, refuseExpired, type GraphRefusal } from './refusals.ts';
 
-/** Throws Graph's refusal when the call has no token, a dead one, or lacks the proof that its app demands. */
+/** Throws Graph's refusal when the token is missing or invalid, or the proof that its app requires is. */
 export function authenticate(fleet: Fleet, now: Date, call: GraphCall): SimulatedToken {
   const text = call.parameters.get('access_token') ?? call.bearer;
   if (text === undefined || text === '') throw refuseAnonymous(call);
   const token = fleet.findToken(text);
-  const refusal = findFlaw(token, now);
+  const refusal = findRefusal(token, now);
   if (token === undefined || refusal !== undefined) throw refusal ?? refuse(190);
   checkProof(token, call.parameters.get('appsecret_proof'));
   return token;
 }
 
-/** Meta's own quirk: without any token the profile edge speaks of an app id instead. */
+/** As Meta does, the profile edge asks for an app id when there is no token. */
 function refuseAnonymous(call: GraphCall): GraphRefusal {
   return call.segments[1] === 'whatsapp_business_profile'
     ? refuse(200, '(#200) Provide valid app ID')
     : refuse(190);
 }
 
-function findFlaw(token: SimulatedToken | undefined, now: Date): GraphRefusal | undefined {
+function findRefusal(token: SimulatedToken | undefined, now: Date): GraphRefusal | undefined {
   switch (token?.state) {
     case 'expired':
       return refuseExpired(now);
@@ -51,7 +50,7 @@ function checkProof(token: SimulatedToken, proof: string | null): void {
   }
 }
 
-/** The message Graph sends when a token may see a node and yet lacks the scope to read it. */
+/** Throws Graph's refusal when the token lacks every one of the accepted scopes. */
 export function requireScope(
   token: SimulatedToken,
   accepted: readonly string[],
@@ -61,16 +60,16 @@ export function requireScope(
   if (!accepted.some((scope) => scopes.includes(scope))) throw refuse(code, messageOf(code));
 }
 
-/** The body of `GET /debug_token`, which an app token (`id|secret`) or any valid token may ask for. */
+/** The body of `GET /debug_token`, which requires an app token (`id|secret`) or any valid token. */
 export function describeToken(fleet: Fleet, now: Date, call: GraphCall): unknown {
-  const asking = call.parameters.get('access_token') ?? call.bearer ?? '';
-  if (!/^\d+\|.+/.test(asking)) authenticate(fleet, now, call);
+  const caller = call.parameters.get('access_token') ?? call.bearer ?? '';
+  if (!/^\d+\|.+/.test(caller)) authenticate(fleet, now, call);
   const text = call.parameters.get('input_token');
   if (text === null) throw refuse(100, '(#100) The parameter input_token is required');
   const token = fleet.findToken(text);
-  const flaw = findFlaw(token, now)?.error;
-  if (token === undefined || flaw !== undefined) {
-    const { code, message, error_subcode: subcode } = flaw ?? refuse(190).error;
+  const refusal = findRefusal(token, now)?.error;
+  if (token === undefined || refusal !== undefined) {
+    const { code, message, error_subcode: subcode } = refusal ?? refuse(190).error;
     return { data: { error: { code, message, subcode }, is_valid: false, scopes: [] } };
   }
   return { data: toTokenData(fleet, token) };

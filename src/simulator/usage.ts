@@ -1,82 +1,76 @@
-// Counts the calls of a rolling hour per app and WABA, and tells them the way Graph does: in percent and minutes.
-// Whether a call is refused for it is decided in graph.ts.
+// Counts the calls of a rolling hour per app and WABA, and reports them in Graph's usage headers.
 
 export type UsageBucket = 'whatsapp_business_management' | 'whatsapp';
 
-export interface Subject {
+export interface RateLimit {
   readonly appId: string;
   readonly wabaId: string;
-  /** Calls a rolling hour may hold. */
-  readonly limit: number;
+  readonly callsPerHour: number;
 }
 
 export interface Usage {
-  /** Counts one call; calls that are refused count as well. */
-  record(subject: Subject, bucket: UsageBucket): void;
-  /** Minutes until one more call would pass; 0 while the hour has not been overdrawn. */
-  minutesToRegain(subject: Subject, bucket: UsageBucket): number;
-  /** The header values; `regainMinutes` overrides, per WABA id, what was counted. */
+  /** Counts one call, including a refused one. */
+  record(rateLimit: RateLimit, bucket: UsageBucket): void;
+  /** Minutes until the next call is allowed; 0 while the limit is not exceeded. */
+  minutesToRegain(rateLimit: RateLimit, bucket: UsageBucket): number;
+  /** `regainMinutes`, by WABA id, overrides what was counted. */
   toHeaders(
     appId: string,
-    subjects: readonly Subject[],
+    rateLimits: readonly RateLimit[],
     regainMinutes: ReadonlyMap<string, number>,
   ): Readonly<Record<string, string>>;
 }
 
 const windowMinutes = 60;
 const appLimit = 100_000;
-const maxSubjects = 32;
+const maxEntries = 32;
 const buckets: readonly UsageBucket[] = ['whatsapp_business_management', 'whatsapp'];
 
 export function createUsage(now: () => Date): Usage {
   const { currentMinute, minutesOf, add, count } = createMinuteCounters(now);
-  const minutesToRegain = (subject: Subject, bucket: UsageBucket): number => {
-    const key = toKey(subject, bucket);
+  const minutesToRegain = (rateLimit: RateLimit, bucket: UsageBucket): number => {
+    const key = toKey(rateLimit, bucket);
     let remaining = count(key);
-    if (remaining <= subject.limit) return 0;
+    if (remaining <= rateLimit.callsPerHour) return 0;
     for (const [minute, calls] of minutesOf(key)) {
       remaining -= calls;
-      if (remaining < subject.limit) return Math.max(1, minute + windowMinutes - currentMinute());
+      if (remaining < rateLimit.callsPerHour)
+        return Math.max(1, minute + windowMinutes - currentMinute());
     }
     return windowMinutes;
   };
 
-  const toEntry = (subject: Subject, bucket: UsageBucket, minutes: number | undefined): unknown => {
-    const percent = toPercent(count(toKey(subject, bucket)), subject.limit);
+  const toEntry = (limit: RateLimit, type: UsageBucket, minutes: number | undefined): unknown => {
+    const percent = toPercent(count(toKey(limit, type)), limit.callsPerHour);
     return {
-      type: bucket,
+      type,
       ...toLoad(minutes === undefined ? percent : 100),
-      estimated_time_to_regain_access: minutes ?? minutesToRegain(subject, bucket),
+      estimated_time_to_regain_access: minutes ?? minutesToRegain(limit, type),
     };
   };
 
   return {
-    record(subject, bucket) {
-      add(subject.appId);
-      add(toKey(subject, bucket));
+    record(rateLimit, bucket) {
+      add(rateLimit.appId);
+      add(toKey(rateLimit, bucket));
     },
     minutesToRegain,
-    toHeaders(appId, subjects, regainMinutes) {
+    toHeaders(appId, rateLimits, regainMinutes) {
       const app = { 'x-app-usage': JSON.stringify(toLoad(toPercent(count(appId), appLimit))) };
-      if (subjects.length === 0) return app;
-      const entries = subjects
-        .slice(0, maxSubjects)
-        .map((subject) => [
-          subject.wabaId,
-          buckets.map((bucket) =>
-            toEntry(
-              subject,
-              bucket,
-              bucket === 'whatsapp' ? undefined : regainMinutes.get(subject.wabaId),
-            ),
-          ),
-        ]);
+      if (rateLimits.length === 0) return app;
+      const entries = rateLimits.slice(0, maxEntries).map((limit) => {
+        const minutes = regainMinutes.get(limit.wabaId);
+        return [
+          limit.wabaId,
+          buckets.map((type) => toEntry(limit, type, type === 'whatsapp' ? undefined : minutes)),
+        ];
+      });
       return { ...app, 'x-business-use-case-usage': JSON.stringify(Object.fromEntries(entries)) };
     },
   };
 }
 
-/** By key, the calls of each minute of the rolling hour. */
+/** The calls of each minute of the rolling hour, by key. */
 function createMinuteCounters(now: () => Date) {
   const counters = new Map<string, Map<number, number>>();
   const currentMinute = (): number => Math.floor(now().getTime() / 60_000);
@@ -102,15 +96,15 @@ function createMinuteCounters(now: () => Date) {
   };
 }
 
-function toKey(subject: Subject, bucket: UsageBucket): string {
-  return `${subject.appId} ${subject.wabaId} ${bucket}`;
+function toKey(rateLimit: RateLimit, bucket: UsageBucket): string {
+  return `${rateLimit.appId} ${rateLimit.wabaId} ${bucket}`;
 }
 
 function toPercent(calls: number, limit: number): number {
   return limit < 1 ? 100 : Math.min(100, Math.floor((100 * calls) / limit));
 }
 
-/** CPU time and total time are not simulated apart: they follow the calls. */
+/** CPU time and total time are not simulated separately: they are the percentage of calls. */
 function toLoad(percent: number): Readonly<Record<string, number>> {
   return { call_count: percent, total_cputime: percent, total_time: percent };
 }

@@ -1,4 +1,5 @@
-// What the simulated Graph API and session engine promise to those who test against them, through both doors.
+// The simulated Graph API and session engine, reached by the in-process fetch and by HTTP.
+
 import { createHmac } from 'node:crypto';
 
 import { afterEach, describe, expect, test, vi } from 'vitest';
@@ -67,9 +68,12 @@ function open(options: SimulatorOptions = {}): Simulator {
 
 type Send = (path: string, init?: RequestInit & { readonly token?: string }) => Promise<Response>;
 
-async function openDoor(door: string, simulator: Simulator): Promise<Send> {
-  const origin = door === 'server' ? (await simulator.listen()).url : 'https://graph.facebook.com';
-  const fetch = door === 'server' ? globalThis.fetch : simulator.fetch;
+type Transport = 'in-process fetch' | 'HTTP';
+
+async function connect(transport: Transport, simulator: Simulator): Promise<Send> {
+  const isHttp = transport === 'HTTP';
+  const origin = isHttp ? (await simulator.listen()).url : 'https://graph.facebook.com';
+  const fetch = isHttp ? globalThis.fetch : simulator.fetch;
   return (path, { token = 'good', headers, ...init } = {}) =>
     fetch(`${origin}${path}`, {
       ...init,
@@ -77,16 +81,16 @@ async function openDoor(door: string, simulator: Simulator): Promise<Send> {
     });
 }
 
-/** The reply in one line of sight: status and parsed body. */
-async function read(reply: Promise<Response>): Promise<unknown> {
-  const { status, body } = await readWhole(reply);
+/** The status and the parsed body. */
+async function read(response: Promise<Response>): Promise<unknown> {
+  const { status, body } = await readWhole(response);
   return { status, body };
 }
 
 async function readWhole(
-  reply: Promise<Response>,
+  pending: Promise<Response>,
 ): Promise<{ readonly status: number; readonly headers: Headers; readonly body: any }> {
-  const response = await reply;
+  const response = await pending;
   return { status: response.status, headers: response.headers, body: await response.json() };
 }
 
@@ -114,9 +118,9 @@ const sentinelWith = (kind: Fault['kind']): string =>
   Object.entries(sentinels).find(([, it]) => it.node === 'phone' && it.fault?.kind === kind)?.[0] ??
   `no sentinel for ${kind}`;
 
-describe.each(['fetch', 'server'])('through the %s door', (door) => {
-  test('a phone answers the fields asked for, its id always, and leaves out what is unset', async () => {
-    const send = await openDoor(door, open());
+describe.each<Transport>(['in-process fetch', 'HTTP'])('by %s', (transport) => {
+  test('a phone has the selected fields and always its id, without unset fields', async () => {
+    const send = await connect(transport, open());
     const fields = 'quality_rating,username,messaging_limit_tier,throughput';
     expect(await read(send(`/v26.0/${phoneId}?fields=${fields}`))).toEqual({
       status: 200,
@@ -124,15 +128,15 @@ describe.each(['fetch', 'server'])('through the %s door', (door) => {
     });
   });
 
-  test('unset fields are null where the simulator is told to emit nulls', async () => {
-    const send = await openDoor(door, open({ emitNulls: true }));
+  test('unset fields are null with emitNulls', async () => {
+    const send = await connect(transport, open({ emitNulls: true }));
     expect(
       await read(send(`/v26.0/${phoneId}?fields=username,messaging_limit_tier`)),
     ).toMatchObject({ body: { username: null, messaging_limit_tier: null, id: phoneId } });
   });
 
-  test('one field that does not exist refuses the whole request in Meta’s words', async () => {
-    const send = await openDoor(door, open());
+  test('a nonexisting field refuses the whole request with Meta’s message', async () => {
+    const send = await connect(transport, open());
     const { status, headers, body } = await readWhole(
       send(`/v26.0/${wabaId}?fields=name,messaging_limit_tier`),
     );
@@ -152,8 +156,8 @@ describe.each(['fetch', 'server'])('through the %s door', (door) => {
     });
   });
 
-  test('the profile edge wraps one flat object, or none', async () => {
-    const send = await openDoor(door, open());
+  test('the profile edge contains one flat object, or nothing', async () => {
+    const send = await connect(transport, open());
     const edge = 'whatsapp_business_profile?fields=about,vertical,email';
     expect(await read(send(`/v26.0/${phoneId}/${edge}`))).toEqual({
       status: 200,
@@ -164,8 +168,8 @@ describe.each(['fetch', 'server'])('through the %s door', (door) => {
     });
   });
 
-  test('an expanded read brings a WABA, its phones and their profiles', async () => {
-    const send = await openDoor(door, open());
+  test('an expanded read returns a WABA, its phones and their profiles', async () => {
+    const send = await connect(transport, open());
     const fields =
       'name,phone_numbers.limit(1){quality_rating,throughput{level},whatsapp_business_profile{about}}';
     const { body } = await readWhole(send(`/v26.0/${wabaId}?fields=${fields}`));
@@ -184,9 +188,9 @@ describe.each(['fetch', 'server'])('through the %s door', (door) => {
     });
   });
 
-  test('a batch answers each item on its own, in order, counted and logged one by one', async () => {
+  test('a batch answers, counts and logs each item separately, in order', async () => {
     const simulator = open();
-    const send = await openDoor(door, simulator);
+    const send = await connect(transport, simulator);
     const nullItem = sentinelWith('null-item');
     const { status, body } = await readWhole(
       send(
@@ -211,9 +215,9 @@ describe.each(['fetch', 'server'])('through the %s door', (door) => {
     ]);
   });
 
-  test('an instance tells its state to whoever has the key', async () => {
+  test('an instance returns its state with the right key only', async () => {
     const simulator = open();
-    const send = await openDoor(door, simulator);
+    const send = await connect(transport, simulator);
     const ask = (name: string, apikey: string) =>
       read(send(`/instance/connectionState/${name}`, { token: '', headers: { apikey } }));
     expect(await ask('shop%20one', 'engine key')).toEqual({
@@ -225,9 +229,9 @@ describe.each(['fetch', 'server'])('through the %s door', (door) => {
     expect(simulator.calls[0]?.operations).toEqual(['connectionState shop one']);
   });
 
-  test('a fault that resets the connection rejects like undici does', async () => {
+  test('a reset connection rejects as undici does', async () => {
     const simulator = open();
-    const send = await openDoor(door, simulator);
+    const send = await connect(transport, simulator);
     await expect(send(`/v26.0/${sentinelWith('reset')}`)).rejects.toMatchObject({
       name: 'TypeError',
       message: 'fetch failed',
@@ -237,29 +241,29 @@ describe.each(['fetch', 'server'])('through the %s door', (door) => {
   });
 
   test.each(['hang', 'hold', 'latency'] as const)(
-    'an abort ends a request that waits because of %s',
+    'an abort ends a request that waits because of: %s',
     async (kind) => {
       const simulator = open();
-      const send = await openDoor(door, simulator);
+      const send = await connect(transport, simulator);
       const hold = simulator.hold(phoneId);
       if (kind !== 'hold') simulator.setFault(phoneId, { kind, ms: 1e8 } as Fault);
-      const giveUp = new AbortController();
-      const pending = send(`/v26.0/${phoneId}`, { signal: giveUp.signal });
+      const controller = new AbortController();
+      const pending = send(`/v26.0/${phoneId}`, { signal: controller.signal });
       await hold.arrived;
       if (kind !== 'hold') hold.release();
-      const reason = new Error('enough');
-      giveUp.abort(reason);
+      const reason = new Error('aborted');
+      controller.abort(reason);
       await expect(pending).rejects.toBe(reason);
     },
   );
 
-  test('a body that stalls or never ends can be left behind', async () => {
-    const send = await openDoor(door, open());
-    const giveUp = new AbortController();
-    const stalled = await send(`/v26.0/${sentinelWith('stall')}`, { signal: giveUp.signal });
+  test('reading a stalled or oversized body can be aborted', async () => {
+    const send = await connect(transport, open());
+    const controller = new AbortController();
+    const stalled = await send(`/v26.0/${sentinelWith('stall')}`, { signal: controller.signal });
     const rest = stalled.text();
-    giveUp.abort(new Error('enough'));
-    await expect(rest).rejects.toThrow('enough');
+    controller.abort(new Error('aborted'));
+    await expect(rest).rejects.toThrow('aborted');
 
     const large = await send(`/v26.0/${sentinelWith('oversized')}`);
     expect((await large.arrayBuffer()).byteLength).toBeGreaterThan(1024 * 1024);
@@ -267,9 +271,9 @@ describe.each(['fetch', 'server'])('through the %s door', (door) => {
     await left.body?.cancel();
   });
 
-  test('a redirect is an answer, an error, or a second call in the log, as the client chose', async () => {
+  test('a redirect is returned, rejected or followed, as the client chooses', async () => {
     const simulator = open();
-    const send = await openDoor(door, simulator);
+    const send = await connect(transport, simulator);
     const path = `/v26.0/${sentinelWith('redirect')}`;
     expect((await send(path, { redirect: 'manual' })).status).toBe(302);
     await expect(send(path, { redirect: 'error' })).rejects.toThrow('fetch failed');
@@ -282,8 +286,8 @@ describe.each(['fetch', 'server'])('through the %s door', (door) => {
     ]);
   });
 
-  test('HTML and half a JSON come with the status of their fault', async () => {
-    const send = await openDoor(door, open());
+  test('HTML and truncated JSON have the status of their fault', async () => {
+    const send = await connect(transport, open());
     const html = await send('/v26.0/990000000011');
     expect([html.status, html.headers.get('content-type')]).toEqual([
       503,
@@ -295,9 +299,9 @@ describe.each(['fetch', 'server'])('through the %s door', (door) => {
     expect(await half.text()).toMatch(/^\{"[^}]*$/);
   });
 
-  test('closing the simulator ends what is under way', async () => {
+  test('closing the simulator rejects the requests in flight', async () => {
     const simulator = open();
-    const send = await openDoor(door, simulator);
+    const send = await connect(transport, simulator);
     const hold = simulator.hold('*');
     const pending = send(`/v26.0/${phoneId}`).catch((error: unknown) => error);
     await hold.arrived;
@@ -307,10 +311,11 @@ describe.each(['fetch', 'server'])('through the %s door', (door) => {
   });
 });
 
-/** In process is enough where only the content of an answer is at stake: both doors share it. */
-const openFetch = (simulator: Simulator): Promise<Send> => openDoor('fetch', simulator);
+/** Enough for tests of the content of a response, which does not depend on the transport. */
+const connectInProcess = (simulator: Simulator): Promise<Send> =>
+  connect('in-process fetch', simulator);
 
-describe('who asks', () => {
+describe('access', () => {
   test.each([
     ['no token', '', `${phoneId}`, 401, 190, undefined],
     [
@@ -332,15 +337,15 @@ describe('who asks', () => {
     ['a foreign phone', 'good', foreignPhoneId, 400, 100, 33],
     ['a foreign WABA', 'foreign', wabaId, 400, 100, 33],
   ])('%s is refused', async (_case, token, path, status, code, subcode) => {
-    const send = await openFetch(open());
+    const send = await connectInProcess(open());
     expect(await read(send(`/v26.0/${path}`, { token }))).toMatchObject({
       status,
       body: toError(code, subcode),
     });
   });
 
-  test('the right appsecret_proof is accepted, and a batch hands it down to its items', async () => {
-    const send = await openFetch(open());
+  test('a valid appsecret_proof is accepted, and inherited by the items of a batch', async () => {
+    const send = await connectInProcess(open());
     const appsecret_proof = createHmac('sha256', 'app secret').update('secret').digest('hex');
     const path = `/v26.0/${phoneId}?appsecret_proof=${appsecret_proof}`;
     expect(await read(send(path, { token: 'secret' }))).toMatchObject({ status: 200 });
@@ -348,8 +353,8 @@ describe('who asks', () => {
     expect((await readWhole(send('/v26.0/', { ...form, token: '' }))).body[0].code).toBe(200);
   });
 
-  test('an item’s own token goes before that of the batch, and needs its own proof', async () => {
-    const send = await openFetch(open());
+  test('the token of an item takes precedence over that of its batch, and needs its own proof', async () => {
+    const send = await connectInProcess(open());
     const items = ['foreign', 'good', 'secret', 'expired'].map(
       (it) => `${foreignPhoneId}?access_token=${it}`,
     );
@@ -361,16 +366,16 @@ describe('who asks', () => {
     });
   });
 
-  test('the expiry of a token is told in Meta’s way of writing time', async () => {
-    const send = await openFetch(open());
+  test('the message of an expired token has times in Meta’s format', async () => {
+    const send = await connectInProcess(open());
     const { body } = await readWhole(send(`/v26.0/${phoneId}`, { token: 'expired' }));
     expect(body.error.message).toBe(
       'Error validating access token: Session has expired on Saturday, 21-Nov-26 04:00:00 PST. The current time is Sunday, 22-Nov-26 04:00:00 PST.',
     );
   });
 
-  test('debug_token describes good and bad tokens to an app', async () => {
-    const send = await openFetch(open());
+  test('debug_token describes valid and invalid tokens', async () => {
+    const send = await connectInProcess(open());
     const ask = async (input: string) => {
       const path = `/v26.0/debug_token?input_token=${input}&access_token=1|app`;
       return (await readWhole(send(path, { token: '' }))).body.data;
@@ -389,26 +394,26 @@ describe('who asks', () => {
     });
   });
 
-  test('while no token is registered, any token will do, but not none', async () => {
-    const send = await openFetch(open({ tokens: [] }));
+  test('while no token is registered, every token is valid, but one is required', async () => {
+    const send = await connectInProcess(open({ tokens: [] }));
     expect((await send(`/v26.0/${phoneId}`, { token: 'any' })).status).toBe(200);
     expect((await send(`/v26.0/${phoneId}`, { token: '' })).status).toBe(401);
   });
 });
 
-describe('what is asked', () => {
+describe('requests', () => {
   test.each([
     ['v23.0', 'v24.0'],
     ['v24.0', 'v24.0'],
     ['v26.0', 'v26.0'],
   ])('%s is answered by %s', async (version, answering) => {
-    const send = await openFetch(open());
+    const send = await connectInProcess(open());
     const { status, headers } = await send(`/${version}/${phoneId}`);
     expect([status, headers.get('facebook-api-version')]).toEqual([200, answering]);
   });
 
-  test.each(['v27.0', 'v26.1'])('%s is a path that Graph does not know', async (version) => {
-    const send = await openFetch(open());
+  test.each(['v27.0', 'v26.1'])('%s is an unknown path', async (version) => {
+    const send = await connectInProcess(open());
     expect(await read(send(`/${version}/${phoneId}`))).toEqual({
       status: 400,
       body: toError(2500, undefined, `Unknown path components: /${phoneId}`),
@@ -425,18 +430,18 @@ describe('what is asked', () => {
     ['no ids at all', 'GET', '', 100],
     ['empty ids', 'GET', '?ids=,', 100],
     ['more than 50 ids', 'GET', `?ids=${Array.from({ length: 51 }, (_, n) => n).join()}`, 100],
-    ['a limit that is no number', 'GET', `${wabaId}/phone_numbers?limit=x`, 100],
-    ['a cursor that nobody gave out', 'GET', `${wabaId}/phone_numbers?after=x`, 100],
-  ])('%s is an honest Graph error', async (_case, method, path, code) => {
-    const send = await openFetch(open());
+    ['a limit that is not a number', 'GET', `${wabaId}/phone_numbers?limit=x`, 100],
+    ['an unknown cursor', 'GET', `${wabaId}/phone_numbers?after=x`, 100],
+  ])('%s is refused with a Graph error', async (_case, method, path, code) => {
+    const send = await connectInProcess(open());
     expect(await read(send(`/v26.0/${path}`, { method }))).toMatchObject({
       status: 400,
       body: toError(code),
     });
   });
 
-  test('one id that cannot be seen refuses all ids', async () => {
-    const send = await openFetch(open());
+  test('one id that the token cannot see refuses all ids', async () => {
+    const send = await connectInProcess(open());
     const path = `/v26.0/?ids=${phoneId},${foreignPhoneId}`;
     expect(await read(send(path))).toMatchObject({ status: 404, body: toError(803) });
   });
@@ -446,25 +451,25 @@ describe('what is asked', () => {
     ['no array', toBatch([], { batch: '{' }), 100],
     ['51 items', toBatch(Array.from({ length: 51 }, () => phoneId)), 100],
   ])('a batch with %s is one refusal instead of an array', async (_case, init, code) => {
-    const send = await openFetch(open());
+    const send = await connectInProcess(open());
     expect(await read(send('/v26.0/', init))).toMatchObject({ body: toError(code) });
   });
 
-  test('the pages of an edge join without gap or repetition, forwards and back', async () => {
+  test('paging through an edge returns each phone once, forwards and backwards', async () => {
     const simulator = open();
-    const send = await openFetch(simulator);
+    const send = await connectInProcess(simulator);
     const ids = [phoneId, otherPhoneId, '30001', '30002', '30003'];
     for (const id of ids.slice(2)) simulator.setPhone({ id, wabaId, fields: {}, profile: null });
-    const seen: string[] = [];
+    const listed: string[] = [];
     let page: any;
     let next: string | undefined =
       `https://any.host/v26.0/${wabaId}/phone_numbers?fields=id&limit=2&access_token=good`;
     for (; next !== undefined; next = page.paging.next) {
-      // oxlint-disable-next-line no-await-in-loop -- each page names the next one
+      // oxlint-disable-next-line no-await-in-loop -- each page has the URL of the next one
       page = (await readWhole(simulator.fetch(next))).body;
-      seen.push(...page.data.map((it: { id: string }) => it.id));
+      listed.push(...page.data.map((it: { id: string }) => it.id));
     }
-    expect(seen).toEqual(ids);
+    expect(listed).toEqual(ids);
     const back = await readWhole(simulator.fetch(page.paging.previous));
     expect(back.body.data).toEqual([{ id: '30001' }, { id: '30002' }]);
     expect(await read(send(`/v26.0/${wabaId}/phone_numbers?limit=100`))).toMatchObject({
@@ -472,23 +477,23 @@ describe('what is asked', () => {
     });
   });
 
-  test('fetch takes a string, a URL and a Request', async () => {
+  test('fetch accepts a string, a URL and a Request', async () => {
     const { fetch } = open();
     const url = `https://graph.facebook.com/v26.0/${phoneId}?access_token=good`;
-    const replies = await Promise.all([fetch(url), fetch(new URL(url)), fetch(new Request(url))]);
-    expect(replies.map(({ status }) => status)).toEqual([200, 200, 200]);
+    const responses = await Promise.all([fetch(url), fetch(new URL(url)), fetch(new Request(url))]);
+    expect(responses.map(({ status }) => status)).toEqual([200, 200, 200]);
   });
 });
 
 const toUsage = (headers: Headers): any =>
   JSON.parse(headers.get('x-business-use-case-usage') ?? '{}')[wabaId]?.[0];
 
-describe('what it costs', () => {
-  test('each item and each id is a call of the rolling hour, and the limit is per WABA', async () => {
+describe('rate limits', () => {
+  test('each item and each id counts as a call of the rolling hour, per WABA', async () => {
     let now = new Date('2026-11-22T12:00:00Z');
     const simulator = open({ now: () => now });
     simulator.setWaba({ id: wabaId, fields: {}, hourlyCalls: 4 });
-    const send = await openFetch(simulator);
+    const send = await connectInProcess(simulator);
     const { headers } = await readWhole(
       send('/v26.0/', toBatch([phoneId, `?ids=${phoneId},${wabaId}`])),
     );
@@ -508,24 +513,24 @@ describe('what it costs', () => {
       estimated_time_to_regain_access: 40,
     });
     const profile = send(`/v26.0/${phoneId}/whatsapp_business_profile`);
-    expect((await profile).status, 'the profile edge has a counter of its own').toBe(200);
+    expect((await profile).status, 'the profile edge is counted separately').toBe(200);
     expect((await send(`/v26.0/${foreignPhoneId}`, { token: 'foreign' })).status).toBe(200);
     now = new Date('2026-11-22T13:01:00Z');
     expect((await send(`/v26.0/${phoneId}`)).status).toBe(200);
   });
 
-  test('a throttled fault speaks with the code, status and minutes it was given', async () => {
+  test('a throttled fault has the configured code, status and minutes', async () => {
     const simulator = open({ rateLimitCode: 80007, rateLimitStatus: 429 });
     simulator.setFault(phoneId, { kind: 'throttled', minutes: 7 });
     const { status, headers, body } = await readWhole(
-      (await openFetch(simulator))(`/v26.0/${phoneId}`),
+      (await connectInProcess(simulator))(`/v26.0/${phoneId}`),
     );
     expect({ status, body }).toMatchObject({ status: 429, body: toError(80007) });
     expect(toUsage(headers).estimated_time_to_regain_access).toBe(7);
   });
 });
 
-describe('what goes wrong', () => {
+describe('faults', () => {
   const profilePath = `/v26.0/${phoneId}/whatsapp_business_profile?fields=about,vertical`;
 
   const flat = { about: 'Hello', vertical: 'RETAIL', messaging_product: 'whatsapp' };
@@ -548,9 +553,9 @@ describe('what goes wrong', () => {
     [{ kind: 'unknown-field', field: 'about' }, profilePath, toError(100, undefined, /\(about\)/)],
     [{ kind: 'error', code: 368, subcode: 7, message: 'no' }, profilePath, toError(368, 7, /^no$/)],
     [{ kind: 'null-item' }, profilePath, { data: [flat] }],
-  ])('%o shows in the answer, until it is taken away', async (fault, path, body) => {
+  ])('%o affects the response until it is removed', async (fault, path, body) => {
     const simulator = open();
-    const send = await openFetch(simulator);
+    const send = await connectInProcess(simulator);
     const healthy = await read(send(path));
     simulator.setFault(phoneId, fault);
     expect((await readWhole(send(path))).body).toEqual(body);
@@ -558,9 +563,9 @@ describe('what goes wrong', () => {
     expect(await read(send(path))).toEqual(healthy);
   });
 
-  test('a fault with times is over after so many strikes', async () => {
+  test('a fault with times ends after that many requests', async () => {
     const simulator = open();
-    const send = await openFetch(simulator);
+    const send = await connectInProcess(simulator);
     simulator.setFault(phoneId, { kind: 'transient-then-ok', times: 2 });
     const codes = [
       await send(`/v26.0/${phoneId}`),
@@ -570,8 +575,8 @@ describe('what goes wrong', () => {
     expect(codes.map(({ status }) => status)).toEqual([500, 500, 200]);
   });
 
-  test('the transient sentinel fails each read once and heals it at its retry', async () => {
-    const send = await openFetch(open());
+  test('the transient sentinel fails each read once and answers its retry', async () => {
+    const send = await connectInProcess(open());
     const path = `/v26.0/${sentinelWith('transient-then-ok')}`;
     const edge = `${path}/whatsapp_business_profile`;
     const first = await Promise.all([readWhole(send(path)), readWhole(send(edge))]);
@@ -584,17 +589,17 @@ describe('what goes wrong', () => {
     expect((await send(path)).status).toBe(500);
   });
 
-  test('a fault on * strikes every request, and a batch as a whole', async () => {
+  test('a fault on * affects every request, and a batch as a whole', async () => {
     const simulator = open();
-    const send = await openFetch(simulator);
+    const send = await connectInProcess(simulator);
     simulator.setFault('*', { kind: 'error', code: 2, times: 2 });
     expect((await send('/v26.0/', toBatch([phoneId, otherPhoneId]))).status).toBe(500);
     expect((await send(profilePath)).status).toBe(500);
     expect((await send(profilePath)).status).toBe(200);
   });
 
-  test('a fault in one item of a batch leaves the others alone', async () => {
-    const send = await openFetch(open());
+  test('a fault of one item of a batch does not affect the others', async () => {
+    const send = await connectInProcess(open());
     const ids = ['990000000010', '990000000020', phoneId, '990000000012', '990000000026'];
     const { body } = await readWhole(send('/v26.0/', toBatch(ids)));
     expect(body.map((it: any) => it.code)).toEqual([502, 500, 200, 200, 400]);
@@ -604,11 +609,11 @@ describe('what goes wrong', () => {
     [{ kind: 'html', status: 503 }, 503],
     [{ kind: 'error', code: 1 }, 500],
     [{ kind: 'throttled' }, 429],
-  ])('%o on an instance is an answer of the session engine', async (fault, status) => {
+  ])('%o on an instance has the session engine’s error format', async (fault, status) => {
     const simulator = open();
     simulator.setFault('shop one', fault);
     const headers = { apikey: 'engine key' };
-    const send = await openFetch(simulator);
+    const send = await connectInProcess(simulator);
     const ask = () => send('/instance/connectionState/shop%20one', { token: '', headers });
     expect((await ask()).status).toBe(status);
     simulator.setFault('shop one', null);
@@ -616,19 +621,19 @@ describe('what goes wrong', () => {
     expect(await read(ask())).toMatchObject({ body: { instance: { state: 'close' } } });
   });
 
-  test('latency delays, and then the answer is there', async () => {
+  test('latency delays the response', async () => {
     vi.useFakeTimers();
     const simulator = open();
-    const pending = (await openFetch(simulator))('/v26.0/990000000002');
+    const pending = (await connectInProcess(simulator))('/v26.0/990000000002');
     await vi.waitUntil(() => vi.getTimerCount() > 0);
     await vi.advanceTimersByTimeAsync(5000);
     expect((await pending).status).toBe(200);
   });
 
-  test('a held request is answered from what is known at its release', async () => {
+  test('a held request is answered from the data at its release', async () => {
     const simulator = open();
     const hold = simulator.hold(phoneId);
-    const pending = read((await openFetch(simulator))(`/v26.0/${phoneId}?fields=status`));
+    const pending = read((await connectInProcess(simulator))(`/v26.0/${phoneId}?fields=status`));
     await hold.arrived;
     expect(simulator.calls).toMatchObject([{ operations: [`phone ${phoneId}`], status: 0 }]);
     simulator.setPhone({ id: phoneId, wabaId, fields: { status: 'BANNED' }, profile: null });
@@ -638,13 +643,13 @@ describe('what goes wrong', () => {
     expect(simulator.calls).toEqual([]);
   });
 
-  test('every sentinel that answers is seen by every valid token', async () => {
-    const send = await openFetch(open());
+  test('every valid token can see every sentinel', async () => {
+    const send = await connectInProcess(open());
     const answering = Object.entries(sentinels).filter(
       ([, { fault }]) => fault === null || ['unknown-field', 'null-item'].includes(fault.kind),
     );
-    const replies = await Promise.all(answering.map(([id]) => send(`/v26.0/${id}`)));
-    expect(replies.map(({ status }) => status)).toEqual(answering.map(() => 200));
+    const responses = await Promise.all(answering.map(([id]) => send(`/v26.0/${id}`)));
+    expect(responses.map(({ status }) => status)).toEqual(answering.map(() => 200));
     const waba = await readWhole(
       send(`/v26.0/${sentinelWabaId}?fields=business_verification_status`),
     );

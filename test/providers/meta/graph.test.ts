@@ -756,7 +756,7 @@ describe('headers', () => {
   });
 
   test('a response of another version than the one requested is logged once', async () => {
-    await using upstream = open({ minimumVersion: 28, maxVersion: 28 });
+    await using upstream = open({ minVersion: 28, maxVersion: 28 });
     await send(upstream.graph, 'get');
     await send(upstream.graph, 'batch');
     const warnings = upstream.lines.map((line) => JSON.parse(line)).filter((it) => it.answered);

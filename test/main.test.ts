@@ -127,7 +127,7 @@ describe('the demo', () => {
     }
     demo.child.kill('SIGTERM');
     expect(await demo.ended).toBe(0);
-  });
+  }, 60_000);
 
   test('prints working keys and commands, locks its data directory, exits with 0, and keeps its keys across restarts', async () => {
     const environment = { DATA_DIR: directory, PORT: '0' };

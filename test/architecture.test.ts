@@ -106,7 +106,7 @@ const packages: readonly (readonly [name: RegExp, files: RegExp])[] = [
 /** Everything that may be at the top level. */
 const topLevel: ReadonlySet<string> = new Set(
   `package.json package-lock.json tsconfig.json src schema.graphql migrations test README.md
-   .ci .gitignore Dockerfile .dockerignore exec.cmd`.split(/\s+/),
+   .ci .gitignore Dockerfile .dockerignore`.split(/\s+/),
 );
 
 const rules = {

@@ -8,7 +8,7 @@ export const startScript = manifest.scripts.start;
 export const startArgs: readonly string[] = readStartArgs();
 
 function readStartArgs(): readonly string[] {
-  const [, args] = /^exec node (.*) src\/main\.ts serve$/.exec(startScript) ?? [];
+  const [, args] = /^exec node (.*?) src\/main\.ts serve\b/.exec(startScript) ?? [];
   if (args === undefined) throw new Error(`Cannot find the arguments of Node in: ${startScript}`);
   return args
     .split(' ')

@@ -414,7 +414,7 @@ describe('a request', () => {
   test('is answered for its key alone, and to be revalidated each time', async () => {
     const { headers } = await tenant.graphql('{ numbers { id } }');
     expect(headers.get('cache-control')).toBe('private, no-cache');
-    expect(headers.get('vary')).toBe('accept, x-api-key');
+    expect(headers.get('vary')).toBe('accept, x-api-key, authorization, accept-encoding');
   });
 
   test.each([

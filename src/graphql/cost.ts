@@ -6,7 +6,7 @@ import {
   getArgumentValues,
   type ValidatedExecutionArgs,
 } from 'graphql';
-import { prices } from '../access/rate-limit.ts';
+import { prices, toListPrice } from '../access/rate-limit.ts';
 import { metaBlocks } from '../numbers/meta.ts';
 import { collectFields, listSelectedBlocks } from './selection.ts';
 
@@ -64,8 +64,7 @@ function toPart(field: FieldNode, priced: PricedOperation, listSize: number | nu
       };
     }
     case 'numbers': {
-      const requested =
-        listSize === null ? prices.list : prices.number + listSize * prices.listedNumber;
+      const requested = toListPrice(listSize);
       return { name: 'numbers', requested, nominal: prices.list, fixed: prices.number };
     }
     case '__schema':

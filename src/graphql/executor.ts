@@ -34,7 +34,7 @@ export type ExecuteOperation = (validated: ValidatedExecutionArgs) => MaybePromi
 
 export interface Plan {
   /**
-   * Gives the result that graphql-js gives, for every set of variables with the same values in `@skip` and `@include`.
+   * Returns the result that graphql-js returns, for every set of variables with the same values in `@skip` and `@include`.
    * The order of errors may differ. Rejects with the reason of an aborted signal; no resolver is called from then on.
    */
   readonly execute: ExecuteOperation;
@@ -112,8 +112,8 @@ function planFields(
     const definition = schema.getField(parentType, nodes[0].name.value);
     planning.size += 1;
     // In an object literal, the key __proto__ would set the prototype.
-    if (definition === undefined || planning.size > maxSize || key === '__proto__')
-      return bailOut();
+    const isReserved = key === '__proto__';
+    if (definition === undefined || planning.size > maxSize || isReserved) return bailOut();
     return { key, nodes, definition };
   });
 }
@@ -254,7 +254,7 @@ function bailOut(value?: unknown): never {
   throw unusual;
 }
 
-/** graphql-js may read another promise from the same field, and a rejection that nobody handles would end the process. */
+/** graphql-js may read another promise from the same field, and an unhandled rejection would end the process. */
 function ignoreRejection(value: unknown): void {
   if (isPromiseLike(value)) value.then(undefined, () => undefined);
 }

@@ -61,7 +61,7 @@ export const FreshnessType = builder.objectRef<Freshness>('Freshness').implement
       type: 'DateTime',
       nullable: true,
       description:
-        'When somebody last tried to read new values, successfully or not; null if nobody has tried yet.',
+        'When the last attempt to read new values was made, successful or not; null before the first attempt.',
     }),
     ageSeconds: t.exposeInt('ageSeconds', {
       nullable: true,
@@ -176,7 +176,7 @@ const MetaWabaType = createBlockType(
 
 export const MetaDetailsType = builder.objectRef<MetaDetails>('MetaDetails').implement({
   description:
-    'What Meta reports about a number, in three parts that are read and stored separately, so each has its own `freshness`. A part is null if nobody has tried to read it yet.',
+    'What Meta reports about a number, in three parts that are read and stored separately, so each has its own `freshness`. A part is null before the first attempt to read it.',
   fields: (t) => ({
     fetchedAt: t.expose('fetchedAt', {
       type: 'DateTime',

@@ -37,7 +37,7 @@ const VerdictEnum = createEnum<Verdict>('Verdict', 'Whether the number can send 
   YES: 'It can send.',
   NO: 'It cannot send; see `reasons`.',
   UNKNOWN:
-    'Nobody knows: the stored values are missing, too old or not understood. Query the number with `refresh: true`.',
+    'Unknown, because the stored values are missing, too old or not understood. Query the number with `refresh: true`.',
 });
 
 const EffectEnum = createEnum<Effect>('Effect', 'How a reason affects the verdict.', {
@@ -159,7 +159,7 @@ const NumberHealthType = builder.objectRef<Health>('NumberHealth').implement({
       type: FreshnessType,
       nullable: true,
       description:
-        'How old the values are that health is derived from; null if there is nothing to read for this number, or if nobody has tried yet.',
+        'How old the values are that health is derived from; null if there is nothing to read for this number, or before the first attempt to read it.',
     }),
   }),
 });

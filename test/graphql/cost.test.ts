@@ -61,11 +61,11 @@ describe('an operation', () => {
     ['{ numbers { id } __typename number(id: "a") { id } }', 42, 3, 'several'],
     ['{ numbers @skip(if: true) { id } }', 1, 1, 'nothing'],
     ['{ ...F } fragment F on Query { numbers { id } }', 41, 2, 'numbers'],
-  ])('%s may cost %i, costs at least %i, and is called %s', (text, most, least, name) => {
+  ])('%s may cost %i, costs at least %i, and is called %s', (text, max, min, name) => {
     const price = priceOf(text);
-    expect(price.requested).toBe(most);
-    expect(price.nominal).toBe(most);
-    expect(price.toActual(noData, 0)).toBe(least);
+    expect(price.requested).toBe(max);
+    expect(price.nominal).toBe(max);
+    expect(price.toActual(noData, 0)).toBe(min);
     expect(price.operation).toBe(name);
   });
 

@@ -62,8 +62,8 @@ describe.each(databases)('on %s', (database) => {
     expect(body.errors).toBeUndefined();
     expect(body.data?.numbers.map((number) => number['id'])).toEqual(numbers.map(({ id }) => id));
     expect(body.data?.numbers[7]).toMatchObject({ apiKeys: [{ name: 'Default' }] });
-    const asked = gateway.statements.filter((statement) => !statement.includes('set_config'));
-    expect(asked).toHaveLength(2);
+    const statements = gateway.statements.filter((statement) => !statement.includes('set_config'));
+    expect(statements).toHaveLength(2);
     expect(gateway.simulator.calls).toEqual([]);
   });
 
@@ -92,8 +92,8 @@ describe.each(databases)('on %s', (database) => {
     const names = Array.from({ length: 5 }, (_, index) => `a${index}: numbers { id }`);
     const { body } = await tenant.graphql(`{ ${names.join(' ')} }`);
     expect(Object.keys(body.data ?? {})).toHaveLength(5);
-    const asked = gateway.statements.filter((statement) => !statement.includes('set_config'));
-    expect(asked).toHaveLength(2);
+    const statements = gateway.statements.filter((statement) => !statement.includes('set_config'));
+    expect(statements).toHaveLength(2);
   });
 
   test('a number of another tenant is answered like a missing one, byte for byte', async () => {
@@ -452,13 +452,16 @@ describe('a request', () => {
     ['application/json; charset=', {}, 'Send the operation in UTF-8'],
     ['application/json', { 'content-encoding': 'gzip' }, 'Send the operation uncompressed'],
     ['application/json', { 'content-encoding': 'identity, br' }, 'Send the operation uncompressed'],
-  ])('with content-type %s and %o is told what to send', async (contentType, headers, message) => {
-    const reply = await tenant.graphql('{ __typename }', {
-      headers: { 'content-type': contentType, ...headers },
-    });
-    expect([reply.status, ...toCodes(reply)]).toEqual([400, 'INVALID_REQUEST']);
-    expect(reply.body.errors?.[0]?.message).toContain(message);
-  });
+  ])(
+    'with content-type %s and %o is refused with what to send',
+    async (contentType, headers, message) => {
+      const reply = await tenant.graphql('{ __typename }', {
+        headers: { 'content-type': contentType, ...headers },
+      });
+      expect([reply.status, ...toCodes(reply)]).toEqual([400, 'INVALID_REQUEST']);
+      expect(reply.body.errors?.[0]?.message).toContain(message);
+    },
+  );
 
   test.each([
     '',
@@ -503,15 +506,18 @@ describe('a request', () => {
     ['ID!', null],
     ['ID!', undefined],
     ['ID', { canary: null }],
-  ])('with a variable of type %s that is %j is told the name, not the value', async (type, id) => {
-    const query = `query ($id: ${type}${type.endsWith('!') ? '' : ' = "x"'}) { number(id: $id) { id } }`;
-    const reply = await tenant.graphql(query, { variables: { id } });
-    expect(toCodes(reply)).toEqual(['INVALID_REQUEST']);
-    expect(reply.body.errors?.[0]?.message).toBe(`Variable $id needs a value of type ${type}.`);
-    expect(reply.text).not.toContain('canary');
-  });
+  ])(
+    'with a variable of type %s that is %j is refused with its name, not its value',
+    async (type, id) => {
+      const query = `query ($id: ${type}${type.endsWith('!') ? '' : ' = "x"'}) { number(id: $id) { id } }`;
+      const reply = await tenant.graphql(query, { variables: { id } });
+      expect(toCodes(reply)).toEqual(['INVALID_REQUEST']);
+      expect(reply.body.errors?.[0]?.message).toBe(`Variable $id needs a value of type ${type}.`);
+      expect(reply.text).not.toContain('canary');
+    },
+  );
 
-  test('with too many wrong variables is told so, and not that operationName is wrong', async () => {
+  test('with too many wrong variables is not refused for its operationName', async () => {
     const names = Array.from({ length: 30 }, (_, at) => at);
     const declared = names.map((at) => `$i${at}: ID!, $r${at}: Boolean!`).join(' ');
     const fields = names.map((at) => `a${at}: number(id: $i${at}, refresh: $r${at}) { id }`);
@@ -530,7 +536,7 @@ describe('a request', () => {
     expect(gateway.logLines.join('')).not.toContain('request failed');
   });
 
-  test('with an invalid document is told where, without suggestions in production', async () => {
+  test('with an invalid document is refused with the location, without suggestions in production', async () => {
     const reply = await tenant.graphql('{ nmbers { id } }');
     expect(reply.status).toBe(200);
     expect(reply.body).toEqual({

@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { CommandUnknownOpts } from '@commander-js/extra-typings';
 import { type Config, ConfigurationError } from '../config.ts';
 import type { Database, DatabaseInspection } from '../database/database.ts';
-import { toCredentialPlace } from '../numbers/refresh.ts';
+import { toCredentialPlace } from '../numbers/live-read.ts';
 import { createVault } from '../secrets.ts';
 import { redact } from '../telemetry.ts';
 import { type OpenedGateway, openGateway, readCommandConfig, type Session } from './session.ts';

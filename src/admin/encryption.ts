@@ -2,7 +2,7 @@
 
 import type { CommandUnknownOpts } from '@commander-js/extra-typings';
 import type { Database } from '../database/database.ts';
-import { toCredentialPlace } from '../numbers/refresh.ts';
+import { toCredentialPlace } from '../numbers/live-read.ts';
 import { createVault, type Vault } from '../secrets.ts';
 import { openMigratedGateway, readCommandConfig, type Session } from './session.ts';
 import {

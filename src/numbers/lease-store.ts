@@ -1,27 +1,32 @@
-// Owns the SQL on who may read upstream: the leases of those who are reading, and the accounts whose budget is spent.
-// What they have read is in store.ts.
+// The SQL of leases: which process may read what upstream, which processes are alive, and which budgets are spent.
 
 import { sql } from 'kysely';
 import type { Database, TenantTransaction } from '../database/database.ts';
+import { prepare, toTextArray } from '../database/statement.ts';
 import type { Block, Pause } from './provider.ts';
 
-/** One thing to read upstream: a block of a number, or the account that several numbers share. */
+/** What can be read upstream by one read: a block of a number, or an account that several numbers share. */
 export interface Subject {
   readonly block: Block;
   /** The number's id; for `waba` Meta's id of the account. */
   readonly id: string;
 }
 
+/** A subject, and the numbers that it is to be read for: several only for an account. */
+export interface RequestedSubject extends Subject {
+  readonly numberIds: readonly string[];
+}
+
 export interface Lease {
-  /** Ours to read now. */
-  readonly granted: readonly Subject[];
-  /** Read and stored by somebody else since we asked. */
-  readonly satisfied: readonly Subject[];
-  /** Being read by somebody else. */
-  readonly held: readonly Subject[];
-  /** The database's clock: the time of what is read from here on. */
+  /** To be read by the caller. */
+  readonly granted: readonly RequestedSubject[];
+  /** Read and stored by another process since the request arrived. */
+  readonly satisfied: readonly RequestedSubject[];
+  /** Being read by another process. */
+  readonly held: readonly RequestedSubject[];
+  /** The database's time, at which the reads of the granted subjects count as sent. */
   readonly observedAt: Date;
-  /** Sealed credentials by number id. */
+  /** Sealed credentials by number id; empty when nothing was granted. */
   readonly credentials: ReadonlyMap<string, string>;
   /** Accounts that are to be read less, or not at all, and until when on the clock of this process. */
   readonly pauses: ReadonlyMap<string, Pause>;
@@ -29,14 +34,19 @@ export interface Lease {
 
 export interface LeaseRequest {
   readonly tenantId: string;
-  /** `reader/reading`: a reader never reads a subject twice at a time, so what it still holds was left behind. */
+  /**
+   * `process/refresh`. A process reads a subject for one refresh at a time, so a lease that it still holds was left
+   * behind.
+   */
   readonly holder: string;
-  readonly subjects: readonly Subject[];
-  /** How long ago the caller asked, at the time of the call: what was stored since then is an answer to it. */
-  readonly askedMsAgo: number;
+  readonly subjects: readonly RequestedSubject[];
+  /** How long before this call the request arrived: what was stored since then satisfies it. */
+  readonly receivedMsAgo: number;
   readonly leaseMs: number;
-  /** Numbers whose credentials are wanted. */
+  /** Numbers whose credentials are needed for what is granted. */
   readonly numberIds: readonly string[];
+  /** Processes that have died; see `findDeadHolders`. Their leases are taken over. */
+  readonly deadHolders?: readonly string[];
 }
 
 interface LeaseRow extends Subject {
@@ -52,85 +62,106 @@ interface PauseRow {
   readonly ms: number;
 }
 
-/** Makes sure that of all processes one reads a subject at a time, and that nobody reads what was just read. */
+/** Of all processes one reads a subject at a time, and none reads what was just read. */
 export async function acquireLease(database: Database, request: LeaseRequest): Promise<Lease> {
-  const { tenantId, holder } = request;
+  const { tenantId, holder, subjects } = request;
   const calledAt = performance.now();
-  // The wait for a connection would otherwise count as time in which nobody had asked yet.
-  const toAskedMsAgo = () => request.askedMsAgo + performance.now() - calledAt;
-  const claim = async (transaction: TenantTransaction): Promise<Lease> => {
+  const acquire = async (transaction: TenantTransaction): Promise<Lease> => {
     const ours = await claimSubjects(transaction, request);
-    // After the lease, never before: a reading that ended in between is stored by now and is seen here.
-    const rows = await listSubjects(transaction, request, toAskedMsAgo());
-    const satisfied = rows.filter((row) => row.satisfied);
-    const needless = satisfied.filter((row) => ours.has(toSubjectKey(row)));
+    // After the claim: what was read before it by another process is stored by now, and is found here. The time is taken
+    // here too, or the wait for a connection would count as time before the request arrived.
+    const receivedMsAgo = request.receivedMsAgo + performance.now() - calledAt;
+    const rows = await listSubjects(transaction, { ...request, receivedMsAgo });
+    const satisfied = new Set(rows.filter((row) => row.satisfied).map(toSubjectKey));
+    const isOurs = (subject: Subject) => ours.has(toSubjectKey(subject));
+    const isSatisfied = (subject: Subject) => satisfied.has(toSubjectKey(subject));
+    const needless = subjects.filter((subject) => isOurs(subject) && isSatisfied(subject));
     await deleteLeases(transaction, tenantId, holder, needless);
-    const credentials = await transaction
-      .selectFrom('number_credential')
-      .select(['number_id', 'sealed'])
-      .where('tenant_id', '=', tenantId)
-      .where('number_id', '=', sql<string>`any(${request.numberIds}::text[])`)
-      .execute();
+    const granted = subjects.filter((subject) => isOurs(subject) && !isSatisfied(subject));
     return {
-      granted: rows.filter((row) => !row.satisfied && ours.has(toSubjectKey(row))),
-      satisfied,
-      held: rows.filter((row) => !row.satisfied && !ours.has(toSubjectKey(row))),
+      granted,
+      satisfied: subjects.filter(isSatisfied),
+      held: subjects.filter((subject) => !isOurs(subject) && !isSatisfied(subject)),
       observedAt: rows[0]?.now ?? new Date(),
-      credentials: new Map(credentials.map((row) => [row.number_id, row.sealed])),
+      credentials: granted.length === 0 ? new Map() : await readCredentials(transaction, request),
       pauses: toPauses(rows[0]?.pauses ?? {}),
     };
   };
-  const lease = await database.withTenant(tenantId, claim, 'nothing');
-  // What another process has stored is answered as live from now on, and memory must not fall behind that.
+  const lease = await database.withTenant(tenantId, acquire, 'nothing');
+  // What another process has stored is reported as live from now on, and cached responses must not be older than that.
   if (lease.satisfied.length > 0) database.changes.tell({ tenantId, keys: false });
   return lease;
 }
 
-/** Answers the keys of those that are now the holder's. */
+/** Returns the keys of the subjects that are leased by the holder from now on. */
 async function claimSubjects(
   transaction: TenantTransaction,
-  { tenantId, holder, subjects, leaseMs }: LeaseRequest,
+  { tenantId, holder, subjects, leaseMs, deadHolders = [] }: LeaseRequest,
 ): Promise<ReadonlySet<string>> {
-  // In the order of the key, so that two processes can never wait for each other.
-  const granted = await sql<{ subject: string }>`
+  // In the order of the key, so that two processes cannot deadlock.
+  const claimed = await sql<{ subject: string }>`
     insert into refresh_lease (tenant_id, subject, holder, expires_at)
     select ${tenantId}, block || ':' || id, ${holder},
       clock_timestamp() + ${leaseMs}::float8 * interval '1 millisecond'
-    from ${toAsked(subjects)} order by block || ':' || id
+    from ${requestedTable(subjects)} order by block || ':' || id
     on conflict (tenant_id, subject) do update
       set holder = excluded.holder, expires_at = excluded.expires_at
       where refresh_lease.expires_at <= clock_timestamp()
         or split_part(refresh_lease.holder, '/', 1) = split_part(excluded.holder, '/', 1)
+        or split_part(refresh_lease.holder, '/', 1) = any(${deadHolders}::text[])
     returning subject`.execute(transaction);
-  return new Set(granted.rows.map((row) => row.subject));
+  return new Set(claimed.rows.map((row) => row.subject));
 }
 
+// Satisfied is also a subject of which an attempt was stored for each of the numbers, whether or not it succeeded. The
+// previous release stores failed attempts at an account in waba_snapshot; they satisfy nobody.
 async function listSubjects(
   transaction: TenantTransaction,
-  { tenantId, subjects }: LeaseRequest,
-  askedMsAgo: number,
+  { tenantId, subjects, receivedMsAgo }: LeaseRequest,
 ): Promise<readonly LeaseRow[]> {
   const { rows } = await sql<LeaseRow>`
-    select asked.block, asked.id, clock_timestamp()::timestamptz(3) as now,
-      coalesce(greatest(n.recorded_at, w.recorded_at) >=
-        clock_timestamp() - ${askedMsAgo}::float8 * interval '1 millisecond', false) as satisfied,
+    with received as materialized (
+      select clock_timestamp() - ${receivedMsAgo}::float8 * interval '1 millisecond' as at
+    )
+    select requested.block, requested.id, clock_timestamp()::timestamptz(3) as now,
+      coalesce(w.recorded_at >= received.at and w.attempted_at = w.observed_at, false)
+        or not exists (
+          select from jsonb_array_elements_text(requested."numberIds") as number(id)
+          where not exists (
+            select from number_snapshot n
+            where n.tenant_id = ${tenantId} and n.number_id = number.id
+              and n.block = requested.block and n.recorded_at >= received.at
+          )
+        ) as satisfied,
       (select jsonb_object_agg(b.account, jsonb_build_object('percent', b.spent_percent,
           'ms', extract(epoch from b.spent_until - clock_timestamp()) * 1000))
         from graph_budget b
         where b.tenant_id = ${tenantId} and b.spent_until > clock_timestamp()) as pauses
-    from ${toAsked(subjects)}
-    left join number_snapshot n
-      on n.tenant_id = ${tenantId} and n.number_id = asked.id and n.block = asked.block
+    from received cross join ${requestedTable(subjects)}
     left join waba_snapshot w
-      on asked.block = 'waba' and w.tenant_id = ${tenantId} and w.waba_id = asked.id`.execute(
+      on requested.block = 'waba' and w.tenant_id = ${tenantId} and w.waba_id = requested.id`.execute(
     transaction,
   );
   return rows;
 }
 
-/** Subjects as a table with the name `asked`. */
-function toAsked(subjects: readonly Subject[]) {
-  return sql`jsonb_to_recordset(${JSON.stringify(subjects)}::jsonb) as asked(block text, id text)`;
+/** The subjects as a table with the name `requested`. */
+function requestedTable(subjects: readonly RequestedSubject[]) {
+  return sql`jsonb_to_recordset(${JSON.stringify(subjects)}::jsonb)
+    as requested(block text, id text, "numberIds" jsonb)`;
+}
+
+async function readCredentials(
+  transaction: TenantTransaction,
+  { tenantId, numberIds }: LeaseRequest,
+): Promise<ReadonlyMap<string, string>> {
+  const rows = await transaction
+    .selectFrom('number_credential')
+    .select(['number_id', 'sealed'])
+    .where('tenant_id', '=', tenantId)
+    .where('number_id', '=', sql<string>`any(${numberIds}::text[])`)
+    .execute();
+  return new Map(rows.map((row) => [row.number_id, row.sealed]));
 }
 
 /** `block:id`, the name of a subject. */
@@ -138,7 +169,7 @@ export function toSubjectKey({ block, id }: Subject): string {
   return `${block}:${id}`;
 }
 
-/** Only those that the holder still has. */
+/** Deletes those that the holder still has. */
 export async function deleteLeases(
   transaction: TenantTransaction,
   tenantId: string,
@@ -154,7 +185,74 @@ export async function deleteLeases(
     .execute();
 }
 
-/** Of two for one account the one of the higher part stays, and of two for the same part the later one. */
+/**
+ * The processes that hold leases of the tenant which have not expired, by subject key. The same statement for all who
+ * wait, so that they share one read.
+ */
+export async function listLeaseHolders(
+  database: Database,
+  tenantId: string,
+): Promise<ReadonlyMap<string, string>> {
+  const rows = await database.readTenant(tenantId, selectLeases({ tenantId }));
+  // Neither of the two is ever null.
+  return new Map(rows.map(([subject, holder]) => [subject!, holder!]));
+}
+
+const selectLeases = prepare(
+  'leases',
+  ['tenantId'],
+  ({ tenantId }) => sql`
+    select l.subject, split_part(l.holder, '/', 1) from refresh_lease l
+    where l.tenant_id = ${tenantId} and l.expires_at > clock_timestamp()`,
+);
+
+/**
+ * Those of the processes that have not renewed their row in time. A process of the previous release has no row, and is not
+ * among them: its leases are valid until they expire. Rows belong to no tenant.
+ */
+export async function findDeadHoldersAcrossTenants(
+  database: Database,
+  holders: readonly string[],
+): Promise<readonly string[]> {
+  const statement = selectDeadHolders({ holders: toTextArray(holders) });
+  const rows = await database.callAcrossTenants(statement);
+  return rows.map(([holder]) => holder!);
+}
+
+const selectDeadHolders = prepare(
+  'dead_holders',
+  ['holders'],
+  ({ holders }) => sql`
+    select holder from lease_holder
+    where holder = any(${holders}::text::text[]) and alive_until <= clock_timestamp()`,
+);
+
+/**
+ * Keeps the leases of this process valid for so many milliseconds from now on, and forgets processes that died so long ago
+ * that their leases have expired.
+ */
+export async function renewHolderAcrossTenants(
+  database: Database,
+  holder: string,
+  aliveMs: number,
+): Promise<void> {
+  await database.callAcrossTenants(renewHolder({ holder, aliveMs: String(aliveMs) }));
+}
+
+const renewHolder = prepare(
+  'renew_holder',
+  ['holder', 'aliveMs'],
+  ({ holder, aliveMs }) => sql`
+    with forgotten as (
+      delete from lease_holder
+      where holder <> ${holder} and alive_until < clock_timestamp() - interval '1 hour'
+    )
+    insert into lease_holder (holder, alive_until)
+    values (${holder}, clock_timestamp() + ${aliveMs}::text::float8 * interval '1 millisecond')
+    on conflict (holder) do update set alive_until = excluded.alive_until`,
+);
+
+/** Of two pauses of one account the one with the higher percentage stays, and of two with the same the later one. */
 export async function recordBudgets(
   transaction: TenantTransaction,
   tenantId: string,
@@ -167,7 +265,7 @@ export async function recordBudgets(
     percent,
     ms: until.getTime() - now,
   }));
-  // In the order of the key, so that two processes can never wait for each other.
+  // In the order of the key, so that two processes cannot deadlock.
   await sql`
     insert into graph_budget (tenant_id, account, spent_percent, spent_until)
     select ${tenantId}, account, percent, clock_timestamp() + ms * interval '1 millisecond'
@@ -181,7 +279,7 @@ export async function recordBudgets(
           < (excluded.spent_percent, excluded.spent_until)`.execute(transaction);
 }
 
-// Intervals travel, not times: the clocks of two processes may differ by more than Meta wants us to wait.
+// The database gives durations and not times, because the clocks of two processes may differ by more than a pause lasts.
 function toPauses(rows: Readonly<Record<string, PauseRow>>): ReadonlyMap<string, Pause> {
   const now = Date.now();
   return new Map(

@@ -1,5 +1,4 @@
-// Owns the SQL that reads numbers: one statement for a list or for some ids, with the columns and relations that are
-// shown and no others. What is written to them is store.ts's.
+// The SQL that reads numbers: one statement for a list or for some ids, with the columns and joins that it needs.
 
 import { type RawBuilder, sql } from 'kysely';
 import type { Database } from '../database/database.ts';
@@ -18,22 +17,45 @@ import type { Verdict } from './sendable.ts';
 export interface ListRequest {
   readonly tenantId: string;
   readonly projection: Projection;
-  /** All numbers unless told; null is not told. */
+  /** All numbers unless given. */
   readonly ids?: readonly string[] | null;
-  /** The moment before this call, from which on the remaining time of keys counts. */
+  /** A time before this call. The remaining lifetime of keys counts from it. */
   readonly now: Date;
 }
 
-/** In order of creation, then id. */
+/**
+ * In order of creation, then id. Lists of all numbers that share one database read share one frozen result too: a tenant
+ * with 10,000 numbers has 13 MB of blocks, which must not be parsed again for each of its concurrent requests.
+ */
 export async function listNumbers(
   database: Database,
   { tenantId, projection, ids = null, now }: ListRequest,
 ): Promise<readonly StoredNumber[]> {
-  const { toStatement, toNumber } = toShape(projection, ids === null ? 'all' : 'some');
+  const { toStatement, parseRow } = findQuery(projection, ids === null ? 'all' : 'some');
   const statement = toStatement({ tenantId, ids: toTextArray(ids ?? []) });
   const rows = await database.readTenant(tenantId, statement);
   const nowMs = now.getTime();
-  return rows.map((row) => toNumber(row, nowMs));
+  if (ids !== null) return rows.map((row) => parseRow(row, nowMs));
+  const shared =
+    parsedLists.get(rows) ?? Object.freeze(rows.map((row) => freezeNumber(parseRow(row, nowMs))));
+  parsedLists.set(rows, shared);
+  return shared;
+}
+
+/** By the rows of their read, which is the same array for all who share the read. */
+const parsedLists = new WeakMap<readonly TextRow[], readonly StoredNumber[]>();
+
+function freezeNumber(number: StoredNumber): StoredNumber {
+  for (const block of Object.values(number.blocks)) Object.freeze(block && freezeData(block));
+  for (const key of number.apiKeys) Object.freeze(key);
+  for (const part of [number.blocks, number.details, number.apiKeys]) Object.freeze(part);
+  return Object.freeze(number);
+}
+
+function freezeData(block: StoredBlock): StoredBlock {
+  Object.freeze(block.data);
+  Object.freeze(block.failure);
+  return block;
 }
 
 /** Where the numbers with these ids are found upstream. */
@@ -58,76 +80,100 @@ const selectAddresses = prepare(
   'addresses',
   ['tenantId', 'ids'],
   ({ tenantId, ids }) => sql`
-    select n.id, n.provider, n.instance_name, n.phone_number_id, n.waba_id from whatsapp_number n
-    where n.tenant_id = ${tenantId} and n.id = ${toAnyOf(ids)}`,
+    select n.id, n.provider, n.instance_name, n.phone_number_id, n.waba_id
+    from whatsapp_number n where n.tenant_id = ${tenantId} and n.id = ${anyOf(ids)}`,
 );
 
-/** A statement, and how its rows are read. */
-interface Shape {
+/** A statement, and how its rows are parsed. */
+interface NumberQuery {
   readonly toStatement: (values: Readonly<Record<'tenantId' | 'ids', string>>) => Statement;
-  readonly toNumber: (row: TextRow, nowMs: number) => StoredNumber;
+  readonly parseRow: (row: TextRow, nowMs: number) => StoredNumber;
 }
 
-type Extent = 'all' | 'some';
+/**
+ * How much of the blocks is read. `summary`: a few members of the phone. `evidence`: what health is based on, which is
+ * the phone of a Meta number and the connection of any other. `phone`: also the times of the other blocks, on which
+ * `meta` depends.
+ */
+type BlockExtent = 'none' | 'summary' | 'evidence' | 'phone' | 'all';
 
-const shapes = new Map<string, Shape>();
-
-/** Made at the first use; what can be shown makes about a hundred of them for each extent. */
-function toShape(projection: Projection, extent: Extent): Shape {
-  const { details, apiKeys, health, meta } = projection;
-  const blocks = meta && metaBlocks.filter((block) => meta.includes(block));
-  const key = `${extent} ${details} ${apiKeys} ${health} ${blocks}`;
-  const shape = shapes.get(key) ?? createShape(projection, extent);
-  shapes.set(key, shape);
-  return shape;
+interface Shape {
+  readonly numbers: 'all' | 'some';
+  readonly details: boolean;
+  readonly apiKeys: boolean;
+  readonly blocks: BlockExtent;
 }
 
-function createShape(projection: Projection, extent: Extent): Shape {
-  const columns = toColumns(projection);
+/**
+ * A projection may read more than it shows: callers choose projections, and each connection keeps every statement that it
+ * has prepared. There are 40 of them: 2 for the ids, 2 for the details, 2 for the keys and 5 for the blocks.
+ */
+const numberQueries = new Map<string, NumberQuery>();
+
+function findQuery(projection: Projection, numbers: Shape['numbers']): NumberQuery {
+  const { details, apiKeys } = projection;
+  const blocks = blockExtentOf(projection);
+  const key = `${numbers} ${details} ${apiKeys} ${blocks}`;
+  const query = numberQueries.get(key) ?? createQuery({ numbers, details, apiKeys, blocks });
+  numberQueries.set(key, query);
+  return query;
+}
+
+function blockExtentOf({ health, meta }: Projection): BlockExtent {
+  if (meta !== null) return meta.every((block) => block === 'phone') ? 'phone' : 'all';
+  if (health === 'nothing') return 'none';
+  return health === 'summary' ? 'summary' : 'evidence';
+}
+
+function createQuery(shape: Shape): NumberQuery {
+  const columns = listColumns(shape);
   const names = Object.keys(columns);
   const selected = Object.entries(columns).map(([name, it]) => sql`${it} as ${sql.id(name)}`);
   return {
-    toNumber: createToNumber(projection, (name) => toCell(names.indexOf(name))),
+    parseRow: createRowParser(shape, (name) => createReader(names.indexOf(name))),
     toStatement: prepare('numbers', ['tenantId', 'ids'], ({ tenantId, ids }) => {
-      const isAskedFor = (id: RawBuilder<string>) =>
-        extent === 'all' ? sql`true` : sql`${id} = ${toAnyOf(ids)}`;
+      const isRequested = (id: RawBuilder<string>) =>
+        shape.numbers === 'all' ? sql`true` : sql`${id} = ${anyOf(ids)}`;
       return sql`
         select ${sql.join(selected)} from whatsapp_number n
-        ${joinBlocks(projection)} ${projection.apiKeys ? joinKeys(tenantId, isAskedFor) : sql``}
-        where n.tenant_id = ${tenantId} and ${isAskedFor(sql`n.id`)}
+        ${joinBlocks(shape)} ${shape.apiKeys ? joinKeys(tenantId, isRequested) : sql``}
+        where n.tenant_id = ${tenantId} and ${isRequested(sql`n.id`)}
         order by n.created_at, n.id`;
     }),
   };
 }
 
-function toAnyOf(ids: string): RawBuilder<string> {
+function anyOf(ids: string): RawBuilder<string> {
   return sql`any(${ids}::text::text[])`;
 }
 
-// What health rests on is the phone of a Meta number and the connection of any other.
-function joinBlocks({ health, meta }: Projection): RawBuilder<unknown> {
+function joinBlocks({ blocks }: Shape): RawBuilder<unknown> {
+  if (blocks === 'none') return sql``;
   const evidence = sql`
     left join number_snapshot phone on phone.tenant_id = n.tenant_id and phone.number_id = n.id
       and phone.block = case n.provider when 'META' then 'phone' else 'connection' end`;
+  if (blocks === 'summary' || blocks === 'evidence') return evidence;
   const others = sql`
     left join number_snapshot profile on profile.tenant_id = n.tenant_id and profile.number_id = n.id
       and profile.block = 'profile'
     left join waba_snapshot waba on waba.tenant_id = n.tenant_id and waba.waba_id = n.waba_id`;
-  if (meta !== null) return sql`${evidence} ${others}`;
-  return health === 'nothing' ? sql`` : evidence;
+  if (blocks === 'phone') return sql`${evidence} ${others}`;
+  return sql`${evidence} ${others}
+    left join number_snapshot waba_failure on waba_failure.tenant_id = n.tenant_id
+      and waba_failure.number_id = n.id and waba_failure.block = 'waba'`;
 }
 
-// One array of arrays for each number: name, prefix, last four, and how many milliseconds are left.
+// One array of arrays for each number: name, prefix, last four, and the milliseconds that are left.
 function joinKeys(
   tenantId: string,
-  isAskedFor: (id: RawBuilder<string>) => RawBuilder<unknown>,
+  isRequested: (id: RawBuilder<string>) => RawBuilder<unknown>,
 ): RawBuilder<unknown> {
   return sql`
     left join (
       select k.number_id, json_agg(array[k.name, k.key_prefix, k.key_last4,
         (extract(epoch from k.expires_at - clock_timestamp()) * 1000)::text] order by k.created_at, k.id) as hints
       from api_key k
-      where k.tenant_id = ${tenantId} and ${isAskedFor(sql`k.number_id`)}
+      where k.tenant_id = ${tenantId} and ${isRequested(sql`k.number_id`)}
         and k.revoked_at is null and (k.expires_at is null or k.expires_at > clock_timestamp())
       group by k.number_id
     ) keys on keys.number_id = n.id`;
@@ -135,9 +181,7 @@ function joinKeys(
 
 type Columns = Readonly<Record<string, RawBuilder<unknown>>>;
 
-function toColumns(projection: Projection): Columns {
-  const { details, apiKeys, health, meta } = projection;
-  const whole = listWholeBlocks(projection);
+function listColumns({ details, apiKeys, blocks }: Shape): Columns {
   return {
     id: sql`n.id`,
     provider: sql`n.provider`,
@@ -150,110 +194,112 @@ function toColumns(projection: Projection): Columns {
       updatedAt: toTimestamp(sql`n.updated_at`),
     }),
     ...(apiKeys && { apiKeys: sql`keys.hints::text` }),
-    ...(health === 'everything' && { stateObservedAt: toTimestamp(sql`n.state_observed_at`) }),
-    ...(health === 'summary' && !whole.includes('phone') && summaryColumns),
-    // Whether there is any `meta` depends on all of its blocks.
-    ...(meta !== null && toBlockColumns(metaBlocks, toTimeColumn)),
-    ...toBlockColumns(whole, toWholeColumns),
+    ...columnsOfBlocks[blocks],
   };
 }
 
-const metaBlocks: readonly MetaBlock[] = ['phone', 'profile', 'waba'];
+const stateObservedAt = { stateObservedAt: toTimestamp(sql`n.state_observed_at`) };
 
-function listWholeBlocks({ health, meta }: Projection): readonly MetaBlock[] {
-  return metaBlocks.filter(
-    (block) => meta?.includes(block) || (block === 'phone' && health === 'everything'),
-  );
-}
-
-const summaryColumns: Columns = {
-  qualityRating: sql`phone.data ->> 'qualityRating'`,
-  messagingLimitTier: sql`phone.data ->> 'messagingLimitTier'`,
-  status: sql`phone.data ->> 'status'`,
-  'phone failure': sql`phone.failure::text`,
+const phoneColumns: Columns = {
+  ...stateObservedAt,
+  ...columnsOf('phone'),
   'phone verdict': sql`phone.verdict`,
-  // See isSendable: the evidence matters where it has supported no verdict.
-  'phone data': sql`(case when phone.verdict is null then phone.data end)::text`,
 };
 
-function toBlockColumns(
-  blocks: readonly MetaBlock[],
-  toColumnsOf: (block: MetaBlock) => Columns,
-): Columns {
-  return Object.assign({}, ...blocks.map(toColumnsOf));
-}
+const columnsOfBlocks: Readonly<Record<BlockExtent, Columns>> = {
+  none: {},
+  summary: {
+    qualityRating: sql`phone.data ->> 'qualityRating'`,
+    messagingLimitTier: sql`phone.data ->> 'messagingLimitTier'`,
+    status: sql`phone.data ->> 'status'`,
+    'phone failure': sql`phone.failure::text`,
+    'phone verdict': sql`phone.verdict`,
+    // See isSendable: the evidence matters where it has supported no verdict.
+    'phone data': sql`(case when phone.verdict is null then phone.data end)::text`,
+  },
+  evidence: phoneColumns,
+  phone: {
+    ...phoneColumns,
+    'profile observedAt': toTimestamp(sql`profile.observed_at`),
+    'waba observedAt': toTimestamp(sql`waba.observed_at`),
+  },
+  all: {
+    ...phoneColumns,
+    ...columnsOf('profile'),
+    ...columnsOf('waba'),
+    // The data are the account's. A failure is the number's whose credentials were used, until the account has been read
+    // again with any credentials.
+    'waba attemptedAt': toTimestamp(sql`greatest(waba.observed_at, waba_failure.attempted_at)`),
+    'waba failure': sql`(case when waba_failure.attempted_at > coalesce(waba.observed_at, '-infinity')
+      then waba_failure.failure end)::text`,
+  },
+};
 
-function toTimeColumn(block: MetaBlock): Columns {
-  return { [`${block} observedAt`]: toTimestamp(sql`${sql.table(block)}.observed_at`) };
-}
-
-function toWholeColumns(block: MetaBlock): Columns {
-  const of = sql.table(block);
+function columnsOf(block: MetaBlock): Columns {
+  const table = sql.table(block);
   return {
-    ...toTimeColumn(block),
-    [`${block} attemptedAt`]: toTimestamp(sql`${of}.attempted_at`),
-    [`${block} failure`]: sql`${of}.failure::text`,
-    [`${block} data`]: sql`${of}.data::text`,
-    ...(block === 'phone' && { 'phone verdict': sql`phone.verdict` }),
+    [`${block} observedAt`]: toTimestamp(sql`${table}.observed_at`),
+    [`${block} attemptedAt`]: toTimestamp(sql`${table}.attempted_at`),
+    [`${block} failure`]: sql`${table}.failure::text`,
+    [`${block} data`]: sql`${table}.data::text`,
   };
 }
 
-/** As answers show it, see `Timestamp`. */
+/** In the format of `Timestamp`. */
 function toTimestamp(time: RawBuilder<unknown>): RawBuilder<string> {
   return sql`to_char(${time} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`;
 }
 
-/** Takes the text of one column out of a row; null too where the column was not selected. */
-type Cell = (row: TextRow) => string | null;
+/** Reads the text of one column from a row. Null also where the column was not selected. */
+type ColumnReader = (row: TextRow) => string | null;
 
-/** Finds a column once for all rows: a row is read for every number of every answer. */
-type FindCell = (column: string) => Cell;
+/** Finds a column once for all rows of a query. */
+type FindColumn = (column: string) => ColumnReader;
 
-function toCell(place: number): Cell {
-  return place === -1 ? () => null : (row) => row[place] ?? null;
+function createReader(index: number): ColumnReader {
+  return index === -1 ? () => null : (row) => row[index] ?? null;
 }
 
-function createToNumber(projection: Projection, find: FindCell): Shape['toNumber'] {
-  const [toId, toProvider, toState] = [find('id'), find('provider'), find('state')];
-  const [toStateObservedAt, toApiKeys] = [find('stateObservedAt'), find('apiKeys')];
-  const toDetails = projection.details ? createToDetails(find) : () => null;
-  const toBlocks =
-    projection.health === 'nothing' && projection.meta === null
-      ? () => noBlocks
-      : createToBlocks(projection, find);
+function createRowParser(shape: Shape, find: FindColumn): NumberQuery['parseRow'] {
+  const [readId, readProvider, readState] = [find('id'), find('provider'), find('state')];
+  const [readStateObservedAt, readApiKeys] = [find('stateObservedAt'), find('apiKeys')];
+  const parseDetails = shape.details ? createDetailsParser(find) : () => null;
+  const parseBlocks = createBlocksParser(shape.blocks, find);
   return (row, nowMs) => {
-    const provider = toProvider(row) as ProviderName;
+    const provider = readProvider(row) as ProviderName;
     return {
       // None of these three is ever null, and the database checks the words.
-      id: toId(row)!,
+      id: readId(row)!,
       provider,
-      state: toState(row) as ConnectionState,
-      stateObservedAt: toStateObservedAt(row),
-      details: toDetails(row),
-      apiKeys: projection.apiKeys ? toKeyHints(toApiKeys(row), nowMs) : [],
-      blocks: toBlocks(row, provider),
+      state: readState(row) as ConnectionState,
+      stateObservedAt: readStateObservedAt(row),
+      details: parseDetails(row),
+      apiKeys: shape.apiKeys ? parseKeyHints(readApiKeys(row), nowMs) : [],
+      blocks: parseBlocks(row, provider),
     };
   };
 }
 
-const noBlocks: StoredNumber['blocks'] = {};
-
-function createToDetails(find: FindCell): (row: TextRow) => StoredNumber['details'] {
-  const [toInstanceName, toNumber, toName] = [find('instanceName'), find('number'), find('name')];
-  const [toCreatedAt, toUpdatedAt] = [find('createdAt'), find('updatedAt')];
+function createDetailsParser(find: FindColumn): (row: TextRow) => StoredNumber['details'] {
+  const [readInstanceName, readNumber] = [find('instanceName'), find('number')];
+  const [readName, readCreatedAt, readUpdatedAt] = [
+    find('name'),
+    find('createdAt'),
+    find('updatedAt'),
+  ];
   return (row) => ({
-    instanceName: toInstanceName(row),
+    instanceName: readInstanceName(row),
     // None of these is ever null.
-    number: toNumber(row)!,
-    name: toName(row)!,
-    createdAt: toCreatedAt(row)!,
-    updatedAt: toUpdatedAt(row)!,
+    number: readNumber(row)!,
+    name: readName(row)!,
+    createdAt: readCreatedAt(row)!,
+    updatedAt: readUpdatedAt(row)!,
   });
 }
 
-function toKeyHints(text: string | null, nowMs: number): readonly StoredKeyHint[] {
-  // What joinKeys makes.
-  const hints = (toJson(text) ?? []) as readonly [string, string, string, string | null][];
+function parseKeyHints(text: string | null, nowMs: number): readonly StoredKeyHint[] {
+  // What joinKeys selects.
+  const hints = (parseJson(text) ?? []) as readonly [string, string, string, string | null][];
   return hints.map(([name, keyPrefix, keyLast4, leftMs]) => ({
     name,
     keyPrefix,
@@ -262,64 +308,65 @@ function toKeyHints(text: string | null, nowMs: number): readonly StoredKeyHint[
   }));
 }
 
-function createToBlocks(
-  projection: Projection,
-  find: FindCell,
+function createBlocksParser(
+  extent: BlockExtent,
+  find: FindColumn,
 ): (row: TextRow, provider: ProviderName) => StoredNumber['blocks'] {
-  const whole = listWholeBlocks(projection);
-  const toSummary = projection.health === 'summary' ? createToSummary(find) : () => null;
-  const [toPhone, toProfile, toWaba] = metaBlocks.map((block) =>
-    // What is not shown whole is as if somebody had tried to read it.
-    whole.includes(block)
-      ? createToWhole(block, find)
-      : createToPart(block, find, block === 'phone' ? toSummary : () => null),
-  ) as [ToBlock, ToBlock, ToBlock];
-  // Of health alone nobody looks at the others.
-  if (projection.meta === null) {
+  if (extent === 'none') return () => noBlocks;
+  const parsePhone =
+    extent === 'summary' ? createSummaryParser(find) : createBlockParser('phone', find);
+  if (extent === 'summary' || extent === 'evidence') {
     return (row, provider) =>
-      provider === 'META' ? { phone: toPhone(row) } : { connection: toPhone(row) };
+      provider === 'META' ? { phone: parsePhone(row) } : { connection: parsePhone(row) };
   }
+  const createParser = extent === 'all' ? createBlockParser : createPartParser;
+  const parseProfile = createParser('profile', find);
+  const parseWaba = createParser('waba', find);
   return (row, provider) => {
-    const [phone, profile, waba] = [toPhone(row), toProfile(row), toWaba(row)];
+    const [phone, profile, waba] = [parsePhone(row), parseProfile(row), parseWaba(row)];
     return provider === 'META' ? { phone, profile, waba } : { connection: phone, profile, waba };
   };
 }
 
-type ToBlock = (row: TextRow) => StoredBlock | undefined;
+const noBlocks: StoredNumber['blocks'] = Object.freeze({});
 
-function createToPart(
+/** Undefined for a block that nobody has tried to read. */
+type BlockParser = (row: TextRow) => StoredBlock | undefined;
+
+function createBlockParser(block: MetaBlock, find: FindColumn): BlockParser {
+  const readAttemptedAt = find(`${block} attemptedAt`);
+  const parsePart = createPartParser(block, find);
+  return (row) => (readAttemptedAt(row) === null ? undefined : parsePart(row));
+}
+
+/** Of a block of which not all columns are selected: as if somebody had tried to read it. */
+function createPartParser(
   block: MetaBlock,
-  find: FindCell,
-  toSummary: (row: TextRow) => StoredBlock['data'],
-): ToBlock {
-  const [toData, toFailure] = [find(`${block} data`), find(`${block} failure`)];
-  const [toObservedAt, toVerdict] = [find(`${block} observedAt`), find(`${block} verdict`)];
-  const toAttemptedAt = find(`${block} attemptedAt`);
+  find: FindColumn,
+  parseSummary: (row: TextRow) => StoredBlock['data'] = () => null,
+): (row: TextRow) => StoredBlock {
+  const [readData, readFailure] = [find(`${block} data`), find(`${block} failure`)];
+  const [readObservedAt, readVerdict] = [find(`${block} observedAt`), find(`${block} verdict`)];
+  const readAttemptedAt = find(`${block} attemptedAt`);
   return (row) => ({
-    data: toJson(toData(row)) ?? toSummary(row),
-    observedAt: toObservedAt(row),
-    attemptedAt: toAttemptedAt(row),
-    failure: toJson(toFailure(row)) as UpstreamFailure | null,
-    verdict: toVerdict(row) as Verdict | null,
+    data: parseJson(readData(row)) ?? parseSummary(row),
+    observedAt: readObservedAt(row),
+    attemptedAt: readAttemptedAt(row),
+    failure: parseJson(readFailure(row)) as UpstreamFailure | null,
+    verdict: readVerdict(row) as Verdict | null,
   });
 }
 
-function createToWhole(block: MetaBlock, find: FindCell): ToBlock {
-  const toAttemptedAt = find(`${block} attemptedAt`);
-  const toPart = createToPart(block, find, () => null);
-  return (row) => (toAttemptedAt(row) === null ? undefined : toPart(row));
+function createSummaryParser(find: FindColumn): BlockParser {
+  const [readQuality, readTier] = [find('qualityRating'), find('messagingLimitTier')];
+  const readStatus = find('status');
+  return createPartParser('phone', find, (row) => ({
+    qualityRating: readQuality(row),
+    messagingLimitTier: readTier(row),
+    status: readStatus(row),
+  }));
 }
 
-function createToSummary(find: FindCell): (row: TextRow) => StoredBlock['data'] {
-  const [toQuality, toTier] = [find('qualityRating'), find('messagingLimitTier')];
-  const toStatus = find('status');
-  return (row) => ({
-    qualityRating: toQuality(row),
-    messagingLimitTier: toTier(row),
-    status: toStatus(row),
-  });
-}
-
-function toJson(text: string | null): Readonly<Record<string, unknown>> | null {
+function parseJson(text: string | null): Readonly<Record<string, unknown>> | null {
   return text === null ? null : JSON.parse(text);
 }

@@ -157,8 +157,9 @@ export interface NumberAddress {
 /** Meta changes health within hours, and a reading an hour is far within its budget. */
 export const staleAfterSeconds = 3_600;
 
-/** How the reading of a block went for this very request: LIVE, or why it was not even attempted. */
-export type Outcomes = ReadonlyMap<Block, 'LIVE' | UpstreamFailure>;
+/** How a block was refreshed for this request: ATTEMPTED, and the result stored; or why nothing was attempted. */
+export type Outcome = 'ATTEMPTED' | UpstreamFailure;
+export type Outcomes = ReadonlyMap<Block, Outcome>;
 
 /** What a number comes to depends on, beside what is stored of it. */
 export interface Circumstances {
@@ -373,7 +374,7 @@ function toFreshness(
 ): Freshness | null {
   const found = readable.includes(block) ? stored.blocks[block] : undefined;
   const outcome = outcomes.get(block);
-  const unattempted = outcome === undefined || outcome === 'LIVE' ? null : outcome;
+  const unattempted = outcome === undefined || outcome === 'ATTEMPTED' ? null : outcome;
   const isKnown = found !== undefined || (block === 'connection' && readable.includes(block));
   if (!isKnown && unattempted === null) return null;
   // Other software may have written the state after we read it.
@@ -387,7 +388,7 @@ function toFreshness(
     observedAt,
     attemptedAt: found?.attemptedAt ?? null,
     ageSeconds,
-    source: outcome === 'LIVE' && error === null ? 'LIVE' : 'SNAPSHOT',
+    source: outcome === 'ATTEMPTED' && error === null ? 'LIVE' : 'SNAPSHOT',
     stale: ageSeconds === null || ageSeconds > staleAfterSeconds,
     error,
   };

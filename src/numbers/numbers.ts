@@ -27,7 +27,8 @@ import type {
   ProviderName,
   UpstreamFailure,
 } from './provider.ts';
-import { createRefresher, toCredentialPlace, type RefreshRequest } from './refresh.ts';
+import { type RefreshRequest, toCredentialPlace } from './live-read.ts';
+import { createRefresher } from './refresh.ts';
 import { listAddresses, listNumbers } from './number-queries.ts';
 import * as store from './store.ts';
 
@@ -204,8 +205,11 @@ function createReading(
     live: readonly string[],
     signal: AbortSignal,
   ): Promise<ReadonlyMap<string, Outcomes>> => {
-    const wishes = toWishes(asked, await listAddresses(database, access.tenantId, live));
-    return wishes.length === 0 ? nobodysOutcomes : await refresher.observe(access, wishes, signal);
+    const addresses = await listAddresses(database, access.tenantId, live);
+    const refreshes = toRefreshRequests(asked, addresses);
+    return refreshes.length === 0
+      ? nobodysOutcomes
+      : await refresher.refresh(access, refreshes, signal);
   };
   return {
     async list(access, projection = fullProjection) {
@@ -268,8 +272,8 @@ function toIds(requests: readonly NumberRequest[]): readonly string[] {
 
 const allBlocks: readonly MetaBlock[] = ['phone', 'profile', 'waba'];
 
-// Two requests for one number become one wish for all that they want.
-function toWishes(
+// Two requests for one number become one refresh of all their blocks.
+function toRefreshRequests(
   requests: readonly NumberRequest[],
   addresses: readonly NumberAddress[],
 ): readonly RefreshRequest[] {

@@ -72,18 +72,22 @@ export function toPlainFailure(
   };
 }
 
-/** `attempted` is false when nothing was sent, because it could not have worked: such a failure is shown, not stored. */
-export type Read<T> =
+/**
+ * A block as it was read, or why it was not. `attempted` is false when nothing was sent, because it could not have worked:
+ * such a failure is shown, and not stored.
+ */
+export type BlockResult<T> =
   | { readonly ok: true; readonly value: T }
   | { readonly ok: false; readonly attempted: boolean; readonly failure: UpstreamFailure };
 
 /** What came back for one target: one entry for each block that was asked for. */
 export interface Observation {
   readonly numberId: string;
-  readonly reads: { readonly [B in Block]?: Read<Blocks[B]> };
+  readonly reads: { readonly [B in Block]?: BlockResult<Blocks[B]> };
 }
 
 /** On whose behalf targets are read, and until when. */
+/** TEMP */ export type Read<T> = BlockResult<T>;
 export interface ReadOptions {
   readonly tenantId: string;
   /** Called for each request to the upstream, with how many operations it carried. */

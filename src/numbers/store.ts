@@ -85,8 +85,12 @@ export async function updateState(
   );
 }
 
-/** What was read of one subject, to be stored. `data` is null when the read failed. */
+/**
+ * What was read, to be stored. The data of an account are stored by its own id for all of its numbers; a failure is stored
+ * by the id of the number whose credentials were used, of an account too.
+ */
 export interface Reading extends Subject {
+  /** Null when the read failed. */
   readonly data: object | null;
   readonly failure: UpstreamFailure | null;
   /** The connection state that follows from the data, if any. */
@@ -118,7 +122,8 @@ export async function recordReadings(
 ): Promise<ReadonlySet<string>> {
   const { tenantId, readings } = request;
   const record = async (transaction: TenantTransaction): Promise<readonly Subject[]> => {
-    const [ofWabas, ofNumbers] = partition(readings);
+    const ofWabas = readings.filter(isOfWaba);
+    const ofNumbers = readings.filter((reading) => !isOfWaba(reading));
     const present = await lockNumbers(transaction, { ...request, readings: ofNumbers });
     const stored = ofNumbers.filter(({ id }) => present.has(id));
     await upsertNumberSnapshots(transaction, { ...request, readings: stored });
@@ -224,9 +229,6 @@ async function lockNumbers(
   return new Set(rows.map(({ id }) => id));
 }
 
-function partition(readings: readonly Reading[]) {
-  return [
-    readings.filter(({ block }) => block === 'waba'),
-    readings.filter(({ block }) => block !== 'waba'),
-  ] as const;
+function isOfWaba({ block, data }: Reading): boolean {
+  return block === 'waba' && data !== null;
 }

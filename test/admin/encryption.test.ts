@@ -6,7 +6,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { readEnvironment, parseConfig } from '../../src/config.ts';
 import { createGateway } from '../../src/gateway.ts';
 import { toOperatorAccess } from '../../src/numbers/numbers.ts';
-import { toCredentialPlace } from '../../src/numbers/refresh.ts';
+import { toCredentialPlace } from '../../src/numbers/live-read.ts';
 import { createVault } from '../../src/secrets.ts';
 import { sentinelWabaId } from '../../src/simulator/simulator.ts';
 import { createTelemetry } from '../../src/telemetry.ts';

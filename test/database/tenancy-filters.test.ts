@@ -50,11 +50,11 @@ type Scenario<Store> = (store: Store, database: Database, cast: Cast) => Promise
 const lease = {
   holder: 'holder',
   subjects: [
-    { block: 'phone', id: 'wa_1' },
-    { block: 'waba', id: '20001' },
+    { block: 'phone', id: 'wa_1', numberIds: ['wa_1'] },
+    { block: 'waba', id: '20001', numberIds: ['wa_1'] },
   ],
   // The snapshots of the other tenant were just stored, those of `me` a day ago.
-  askedMsAgo: 60_000,
+  receivedMsAgo: 60_000,
   leaseMs: 60_000,
   numberIds: ['wa_1'],
 } as const;
@@ -114,6 +114,8 @@ const queriesScenario: Scenario<NumberQueries> = async (store, database, { me: t
 };
 
 const leaseScenario: Scenario<LeaseStore> = async (store, database, { me: tenantId }) => {
+  const held = await store.listLeaseHolders(database, tenantId);
+  if (held.size > 0) throw new Error('a lease of the other tenant');
   const taken = await store.acquireLease(database, { tenantId, ...lease });
   if (taken.satisfied.length > 0) throw new Error('satisfied by a snapshot of the other tenant');
   if (taken.granted.length + taken.held.length > 2) throw new Error('subjects of the other tenant');
@@ -226,6 +228,11 @@ describe.each(stores)('the filters of $path', ({ path, scenario, mutants }) => {
     await database.query(
       `insert into number_snapshot (tenant_id, number_id, block, attempted_at, observed_at, data)
        select tenant_id, number_id, 'profile', attempted_at, observed_at, data from number_snapshot`,
+    );
+    await database.query(
+      `insert into number_snapshot (tenant_id, number_id, block, attempted_at, failure)
+       select tenant_id, id, 'waba', now() + interval '1 second', jsonb_build_object('message', tenant_id)
+       from whatsapp_number`,
     );
     for (const table of ['number_snapshot', 'waba_snapshot']) {
       // oxlint-disable-next-line no-await-in-loop -- one connection

@@ -22,6 +22,7 @@ const isolation = (column: string) =>
 const withoutTenant: Readonly<Record<string, readonly string[]>> = {
   kysely_migration: ['gateway_login SELECT'],
   kysely_migration_lock: [],
+  lease_holder: ['SELECT', 'INSERT', 'UPDATE', 'DELETE'].map((it) => `gateway_login ${it}`),
   rate_count: ['SELECT', 'INSERT', 'UPDATE', 'DELETE'].map((it) => `gateway_login ${it}`),
 };
 

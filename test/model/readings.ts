@@ -185,8 +185,7 @@ async function readTwice(
   const held = reads.operations === 0 ? null : first.holdAnswers(sent.toArray().length);
   const answers = [askGraphQL(first, rootKey, number, blocks, true)];
   await held?.arrived;
-  // It has asked for the lease and been told to come back.
-  const isWaiting = held && second.untilTransactions(triesOfSecond);
+  const isWaiting = held && second.untilWaiting();
   answers.push(askGraphQL(second, rootKey, number, blocks, true));
   await isWaiting;
   held?.deliver();
@@ -197,9 +196,6 @@ async function readTwice(
     expectGraphQL(model, number, answer, { blocks, told: toTold(reads), now });
   }
 }
-
-/** So many that it has waited for longer than a busy machine takes for a statement. */
-const triesOfSecond = 3;
 
 const startSlowRead = fc.tuple(aProcess, place, someBlocks).map(([process, at, blocks]) =>
   toCommand(

@@ -217,8 +217,9 @@ export function recordReads(
 ): void {
   for (const [block, read] of blocks) {
     if (!read.ok && !read.sent) continue;
-    const store: Map<string, KnownBlock> = block === 'waba' ? number.tenant.wabas : number.blocks;
-    const key = block === 'waba' ? number.wabaId : block;
+    const isOfAccount = block === 'waba' && read.ok;
+    const store: Map<string, KnownBlock> = isOfAccount ? number.tenant.wabas : number.blocks;
+    const key = isOfAccount ? number.wabaId : block;
     const known = store.get(key) ?? {
       value: null,
       observedAt: null,
@@ -248,8 +249,13 @@ function isNotOlder(moment: Moment, other: Moment | null): boolean {
   return other === null || moment.order >= other.order;
 }
 
+/** An account's data are shared by its numbers; a failure is the number's, until the account has been read again. */
 export function findBlock(number: KnownNumber, block: Block): KnownBlock | undefined {
-  return block === 'waba' ? number.tenant.wabas.get(number.wabaId) : number.blocks.get(block);
+  const own = number.blocks.get(block);
+  const account = block === 'waba' ? number.tenant.wabas.get(number.wabaId) : undefined;
+  if (own === undefined || account === undefined) return own ?? account;
+  const isLater = own.attemptedAt.order > account.attemptedAt.order;
+  return isLater ? { ...account, attemptedAt: own.attemptedAt, error: own.error } : account;
 }
 
 /** The blocks that there are to read of it. */

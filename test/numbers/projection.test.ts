@@ -240,6 +240,33 @@ test('a statement reads no table that nothing is shown of', async () => {
   }
 });
 
+test('all projections together prepare 40 statements', async () => {
+  await using database = await openTestDatabase('PGlite');
+  for (const projection of all) {
+    for (const ids of [null, ['x']]) {
+      // oxlint-disable-next-line no-await-in-loop -- one connection
+      await listNumbers(database, { tenantId: 'a', projection, ids, now: new Date() });
+    }
+  }
+  const statements = database.statements.filter((it) => it.includes('from whatsapp_number'));
+  expect(statements).toHaveLength(2 * all.length);
+  expect(new Set(statements).size).toBe(40);
+});
+
+test('concurrent lists of one tenant share their parsed rows, which are frozen', async () => {
+  await using gateway = await openTestGateway({ database: 'PostgreSQL' });
+  const tenant = await gateway.addTenant();
+  await tenant.addNumber();
+  const request = { tenantId: tenant.id, projection: fullProjection, now: new Date() };
+  const [first, second] = await Promise.all([
+    listNumbers(gateway.database, request),
+    listNumbers(gateway.database, request),
+  ]);
+  expect(second).toBe(first);
+  expect([first, first[0], first[0]?.blocks, first[0]?.details].every(Object.isFrozen)).toBe(true);
+  expect(await listNumbers(gateway.database, request)).not.toBe(first);
+});
+
 test('what was not asked for throws when it is looked at', () => {
   const nothing: Projection = { details: false, apiKeys: false, health: 'nothing', meta: null };
   const number = toNumber(toStored({}), nothing, 0);

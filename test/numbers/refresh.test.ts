@@ -2,12 +2,16 @@ import { randomBytes } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type NewNumber, toOperatorAccess } from '../../src/numbers/numbers.ts';
-import { acquireLease } from '../../src/numbers/lease-store.ts';
+import { waitForRelease } from '../../src/numbers/lease.ts';
+import { acquireLease, renewHolderAcrossTenants } from '../../src/numbers/lease-store.ts';
 import { type Reading, recordReadings } from '../../src/numbers/store.ts';
+import type { MetaBlock } from '../../src/numbers/meta.ts';
 import {
+  createDigits,
   databases,
   openTestDatabase,
   openTestGateway,
+  openTestPostgresUrl,
   type TestDatabase,
   type TestGateway,
   toHealthyPhone,
@@ -205,11 +209,13 @@ describe.each(databases)('a live reading on %s', (kind) => {
   });
 });
 
+/** Secrets that several processes have in common. */
+const shared = {
+  ENCRYPTION_KEYS: `shared:${randomBytes(32).toString('base64')}`,
+  API_KEY_PEPPER: 'a pepper that all processes know, of course',
+};
+
 describe('several processes on one PostgreSQL', () => {
-  const shared = {
-    ENCRYPTION_KEYS: `shared:${randomBytes(32).toString('base64')}`,
-    API_KEY_PEPPER: 'a pepper that all processes know, of course',
-  };
   let database: TestDatabase;
   let one: TestGateway;
   let other: TestGateway;
@@ -390,11 +396,11 @@ describe('several processes on one PostgreSQL', () => {
     expect(wrong).toEqual([]);
   });
 
-  test('the lease of a process that died ends by itself', async () => {
+  test('a lease without a row of its holder is valid until it expires, and no longer', async () => {
     const tenant = await one.addTenant();
     const { id } = await tenant.addNumber();
-    const subjects = [{ block: 'phone', id } as const];
-    const request = { tenantId: tenant.id, subjects, askedMsAgo: 0, numberIds: [] };
+    const subjects = [{ block: 'phone', id, numberIds: [id] } as const];
+    const request = { tenantId: tenant.id, subjects, receivedMsAgo: 0, numberIds: [] };
     const dead = await acquireLease(database, { ...request, holder: 'dead', leaseMs: 60_000 });
     expect(dead.granted).toMatchObject(subjects);
     const waiting = await acquireLease(database, { ...request, holder: 'alive', leaseMs: 60_000 });
@@ -405,6 +411,33 @@ describe('several processes on one PostgreSQL', () => {
     );
     const late = await acquireLease(database, { ...request, holder: 'alive', leaseMs: 60_000 });
     expect(late.granted).toMatchObject(subjects);
+  });
+
+  test('100 waits for leases of another process are 100 claims and a few shared polls, and read no credentials', async () => {
+    await using waiting = await openTestGateway({ database, deadlineMs: 1_500 });
+    const tenant = await waiting.addTenant();
+    const made = await database.query<{ id: string }>(
+      `insert into whatsapp_number (tenant_id, number, name, provider, state, phone_number_id, waba_id)
+       select $1, '5511' || i, 'Number', 'META', 'OPEN', (10000000 + i)::text, '70000'
+       from generate_series(1, 100) i returning id`,
+      [tenant.id],
+    );
+    await database.query(
+      `insert into refresh_lease (tenant_id, subject, holder, expires_at)
+       select $1, 'phone:' || id, 'other/1', now() + interval '1 minute' from unnest($2::text[]) n(id)`,
+      [tenant.id, made.map(({ id }) => id)],
+    );
+    database.clearStatements();
+    const asked = made.map(({ id }) =>
+      waiting.numbers.getStatus(toOperatorAccess(tenant.id), id, never),
+    );
+    const outcomes = await Promise.allSettled(asked);
+    const count = (part: string) => database.statements.filter((it) => it.includes(part)).length;
+    const [claims, polls] = [count('into refresh_lease'), count('from refresh_lease l')];
+    console.log(`100 waits of 1.5 s: ${claims} claims of leases, ${polls} polls`);
+    expect(new Set(outcomes.map(({ status }) => status))).toEqual(new Set(['rejected']));
+    expect([claims, count('number_credential')]).toEqual([100, 0]);
+    expect(polls).toBeLessThan(100);
   });
 
   test('no connection is held while Meta is asked', async () => {
@@ -419,6 +452,108 @@ describe('several processes on one PostgreSQL', () => {
     release();
     expect((await reading).health.freshness?.source).toBe('LIVE');
   });
+});
+
+test('a refresh takes over from a process that died while it read the number', async () => {
+  await using url = await openTestPostgresUrl();
+  await using database = await openTestDatabase('PostgreSQL', { of: url });
+  await using survivor = await openTestGateway({ database, environment: shared });
+  const victim = await openTestDatabase('PostgreSQL', { of: url });
+  await using killed = await openTestGateway({ database: victim, environment: shared });
+  const tenant = await survivor.addTenant();
+  const { id, phoneNumberId, wabaId } = await tenant.addNumber();
+  killed.simulator.setPhone(toHealthyPhone(phoneNumberId, wabaId));
+  const { arrived, release } = killed.simulator.hold(phoneNumberId);
+  const lost = killed.numbers
+    .getStatus(toOperatorAccess(tenant.id), id, never)
+    .catch((error: unknown) => error);
+  await arrived;
+  // From here on the process neither renews nor releases its lease.
+  await victim[Symbol.asyncDispose]();
+  const startedAt = performance.now();
+  const number = await survivor.numbers.getStatus(toOperatorAccess(tenant.id), id, never);
+  expect(number.health.freshness).toMatchObject({ source: 'LIVE', error: null });
+  expect(performance.now() - startedAt).toBeLessThan(4_000);
+  release();
+  expect(await lost).toBeInstanceOf(Error);
+});
+
+describe('numbers that share an account', () => {
+  let gateway: TestGateway;
+  beforeAll(async () => {
+    gateway = await openTestGateway();
+    gateway.simulator.setToken({ token: goodToken, wabaIds: 'all' });
+    gateway.simulator.setToken({ token: deadToken, wabaIds: 'all', state: 'invalid' });
+  });
+  afterAll(() => gateway[Symbol.asyncDispose]());
+
+  const [goodToken, deadToken] = ['EAAgood'.padEnd(40, '0'), 'EAAdead'.padEnd(40, '0')];
+  const denied = { source: 'SNAPSHOT', error: { code: 'META_ACCESS_DENIED', metaCode: 190 } };
+
+  async function addPair() {
+    const tenant = await gateway.addTenant();
+    const good = await tenant.addNumber({
+      credentials: { accessToken: goodToken, appSecret: null },
+    });
+    const { wabaId } = good;
+    const phoneNumberId = createDigits();
+    gateway.simulator.setPhone(toHealthyPhone(phoneNumberId, wabaId));
+    const dead = await tenant.addNumber({
+      credentials: { accessToken: deadToken, appSecret: null },
+      wabaId,
+      phoneNumberId,
+    });
+    const show = async (id: string, ...blocks: readonly MetaBlock[]) => {
+      const access = toOperatorAccess(tenant.id);
+      const request = { id, refresh: blocks.length === 0 ? null : blocks };
+      return (await gateway.numbers.get(access, request, never)).meta?.waba;
+    };
+    return { good: good.id, dead: dead.id, wabaId, show };
+  }
+
+  test('do not show the dead token of one another', async () => {
+    const { good, dead, show } = await addPair();
+    const first = await show(good, 'waba');
+    expect(first?.freshness).toMatchObject({ source: 'LIVE', error: null });
+    expect(await show(dead, 'waba')).toMatchObject({ value: first?.value, freshness: denied });
+    expect((await show(dead))?.freshness).toMatchObject(denied);
+    expect((await show(good))?.freshness).toMatchObject({
+      error: null,
+      attemptedAt: first?.freshness.attemptedAt,
+    });
+    // The account was read since then, so nothing is wrong with what either shows of it.
+    await show(good, 'waba');
+    expect((await show(dead))?.freshness).toMatchObject({ error: null });
+  });
+
+  test('read the account with their own tokens when the one in flight is dead', async () => {
+    const { good, dead, wabaId, show } = await addPair();
+    const { arrived, release } = gateway.simulator.hold(wabaId);
+    const first = show(dead, 'waba');
+    await arrived;
+    const second = show(good, 'waba');
+    release();
+    expect((await second)?.freshness).toMatchObject({ source: 'LIVE', error: null });
+    await first;
+  });
+});
+
+test('leases are taken over once their holder has not renewed them in time', async () => {
+  await using database = await openTestDatabase('PostgreSQL');
+  const subjects = [{ block: 'phone', id: 'wa_1', numberIds: ['wa_1'] }] as const;
+  const claim = { tenantId: 'a', subjects, receivedMsAgo: 0, numberIds: [], leaseMs: 60_000 };
+  const waiting = { tenantId: 'a', subjects, signal: never };
+  const wait = (ms: number) =>
+    waitForRelease(database, { ...waiting, deadlineAt: performance.now() + ms });
+  const renew = (ms: number) => renewHolderAcrossTenants(database, 'one', ms);
+  await renew(60_000);
+  await acquireLease(database, { ...claim, holder: 'one/1' });
+  expect(await wait(100)).toBeNull();
+  await renew(-1);
+  expect(await wait(1_000)).toEqual(['one']);
+  const deadHolders = ['one'];
+  const { granted } = await acquireLease(database, { ...claim, holder: 'other/1', deadHolders });
+  expect(granted).toEqual(subjects);
 });
 
 test('a session engine is asked for the state of a non-Meta number, and its failure keeps the stored one', async () => {

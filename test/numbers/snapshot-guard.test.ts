@@ -39,10 +39,10 @@ const mutations: readonly Mutation[] = [
   [coalesce, '$1'],
   [coalesce, '$2'],
   [/'-infinity'/g, `'infinity'`],
-  [/recorded_at = excluded\.recorded_at/g, 'recorded_at = ${old}.recorded_at'],
+  [/recorded_at = excluded\.recorded_at/g, 'recorded_at = old.recorded_at'],
   [/clock_timestamp\(\)/g, '${observedAt}::timestamptz(3)'],
   [/ and n\.id = read\.id/g, ''],
-  [/readings\.filter\(\(reading\) => reading\.data !== null\)/g, 'readings'],
+  [/ and read\.good/g, ''],
 ];
 
 interface Step {
@@ -96,19 +96,25 @@ interface Outcome {
   readonly updatedAt: number;
 }
 
+/** A failure to read an account is stored with the number, and its data with the account. */
+const wabaFailure = 'waba failure';
+
 /** What should be there in the end, said without SQL. */
 function toExpected(list: readonly Step[]): Outcome {
   const blocks: Record<string, Stored> = {};
   let [state, stateObservedAt, updatedAt]: [ConnectionState, number, number] = ['OPEN', -1, -1];
   for (const [index, step] of [...list, ...tooLate].entries()) {
     const { second, block, isGood } = step;
-    if (block !== null) blocks[block] = toStored(blocks[block], step, index);
+    const place = block === 'waba' && !isGood ? wabaFailure : block;
+    if (place !== null) blocks[place] = toStored(blocks[place], step, index);
     if (block === 'waba' || (block !== null && !isGood)) continue;
     updatedAt = Math.max(updatedAt, second);
     if (block === 'profile' || step.state === null) continue;
     if (block === 'phone' && second < stateObservedAt) continue;
     [state, stateObservedAt] = [step.state, second];
   }
+  // The last attempts, which are all that is young, were failures.
+  if (blocks['waba'] !== undefined) blocks['waba'] = { ...blocks['waba'], isJustStored: false };
   return { blocks, state, stateObservedAt, updatedAt };
 }
 
@@ -141,7 +147,7 @@ function toReading(
   const isOfPhone = isGood && block === 'phone';
   return {
     block: block ?? 'phone',
-    id: block === 'waba' ? wabaId : id,
+    id: block === 'waba' && isGood ? wabaId : id,
     data: isGood ? { step: index } : null,
     failure: isGood ? null : toPlainFailure('META_UNAVAILABLE', true, String(index)),
     state: isOfPhone ? state : null,
@@ -285,7 +291,7 @@ describe('readings that are stored in any order, among changes of other software
     const rows = await gateway.database.query<NumberRow>('select * from whatsapp_number');
     const isJustStored = `recorded_at > now() - interval '1 hour' as is_just_stored`;
     const blocks = await gateway.database.query<SnapshotRow>(
-      `select number_id as subject, block, data, observed_at, attempted_at, failure, verdict, ${isJustStored}
+      `select number_id as subject, case block when 'waba' then '${wabaFailure}' else block end as block, data, observed_at, attempted_at, failure, verdict, ${isJustStored}
        from number_snapshot
        union all
        select waba_id, 'waba', data, observed_at, attempted_at, failure, null, ${isJustStored}

@@ -1,0 +1,238 @@
+// Reads leased subjects upstream, stores what was read, and reports the outcome of each.
+
+import type { RequestMeter } from '../http/request-context.ts';
+import type { Database } from '../database/database.ts';
+import type { Vault } from '../secrets.ts';
+import type { Telemetry } from '../telemetry.ts';
+import { type Lease, type RequestedSubject, type Subject, toSubjectKey } from './lease-store.ts';
+import type { MetaPhone } from './meta.ts';
+import { type NumberAddress, type Outcome, toConnectionState } from './number.ts';
+import {
+  type Block,
+  type BlockResult,
+  type Blocks,
+  type Credentials,
+  type Observation,
+  type Pause,
+  type Provider,
+  type ProviderName,
+  type Target,
+  toPlainFailure,
+} from './provider.ts';
+import { toSupportedVerdict } from './sendable.ts';
+import { type Reading, recordReadings } from './store.ts';
+
+/** A number to read, and which of its blocks. Blocks that its provider does not have are left out. */
+export interface RefreshRequest {
+  readonly number: NumberAddress;
+  readonly blocks: readonly Block[];
+}
+
+export interface RefreshOptions {
+  readonly database: Database;
+  readonly vault: Vault;
+  readonly providers: Readonly<Record<ProviderName, Provider>>;
+  readonly telemetry: Telemetry;
+  /** Milliseconds that a whole refresh may take. */
+  readonly deadlineMs?: number;
+}
+
+/**
+ * By subject key. An account that one number could not read has an entry for that number, see `toNumberKey`, and one for
+ * all who joined only if the failure has nothing to do with the credentials.
+ */
+export type SubjectOutcomes = ReadonlyMap<string, Outcome>;
+
+/** Requests of one tenant to one provider, and the subjects that they come to. */
+export interface RefreshGroup {
+  readonly tenantId: string;
+  readonly receivedAt: number;
+  readonly meter: RequestMeter;
+  readonly provider: Provider;
+  readonly requests: readonly RefreshRequest[];
+  readonly subjects: readonly RequestedSubject[];
+}
+
+export interface LeasedRead {
+  readonly lease: Lease;
+  readonly holder: string;
+  readonly signal: AbortSignal;
+  readonly deadlineAt: number;
+}
+
+export async function readLeased(
+  options: RefreshOptions,
+  group: RefreshGroup,
+  { lease, holder, signal, deadlineAt }: LeasedRead,
+): Promise<SubjectOutcomes> {
+  const { tenantId, meter } = group;
+  const granted = new Set(lease.granted.map(toSubjectKey));
+  const targets = group.requests
+    .map((request) => openTarget(options, tenantId, request, lease, granted))
+    .filter((target) => target.blocks.length > 0);
+  const pauses = new Map(lease.pauses);
+  const record = (readings: readonly Reading[]) =>
+    recordReadings(options.database, {
+      tenantId,
+      holder,
+      observedAt: lease.observedAt,
+      readings,
+      leased: lease.granted,
+      pauses: withoutKnown(pauses, lease.pauses),
+    });
+  try {
+    const results = listResults(
+      targets,
+      await group.provider.read(targets, {
+        tenantId,
+        signal,
+        deadlineAt,
+        pauses,
+        // A request that joins later is not charged for the call.
+        onUpstreamCall: (operations) => void (meter.upstreamCalls += operations),
+      }),
+    );
+    const recorded = await record(toReadings(results));
+    return toSubjectOutcomes(results, recorded);
+  } catch (error) {
+    // Aborted, or a defect, or the database is down. Released, the lease keeps nobody waiting; and the first error is the
+    // one to report.
+    await record([]).catch(() => undefined);
+    throw error;
+  }
+}
+
+function withoutKnown(
+  pauses: ReadonlyMap<string, Pause>,
+  known: ReadonlyMap<string, Pause>,
+): ReadonlyMap<string, Pause> {
+  return new Map(pauses.entries().filter(([account, pause]) => known.get(account) !== pause));
+}
+
+/** What was read of a block for a number. Numbers that share an account have the same result of it. */
+interface TargetResult {
+  readonly target: Target;
+  readonly block: Block;
+  readonly result: BlockResult<Blocks[Block]>;
+}
+
+function listResults(
+  targets: readonly Target[],
+  observations: readonly Observation[],
+): readonly TargetResult[] {
+  return targets.flatMap((target, index) =>
+    target.blocks.flatMap((block) => {
+      const result = observations[index]?.reads[block];
+      return result === undefined ? [] : [{ target, block, result }];
+    }),
+  );
+}
+
+/** One for each subject; failures at an account are the numbers'. */
+function toReadings(results: readonly TargetResult[]): readonly Reading[] {
+  const readings = results
+    .filter(({ result }) => result.ok || result.attempted)
+    .map(({ target, block, result }): Reading => {
+      const { numberId } = target;
+      if (!result.ok)
+        return { block, id: numberId, data: null, failure: result.failure, state: null };
+      const { value } = result;
+      return {
+        block,
+        id: subjectIdOf(block, numberId, target.wabaId),
+        data: value,
+        failure: null,
+        state: toState(block, value),
+        verdict: block === 'phone' ? toSupportedVerdict(value as MetaPhone) : null,
+      };
+    });
+  return [...new Map(readings.map((reading) => [toSubjectKey(reading), reading])).values()];
+}
+
+function toSubjectOutcomes(
+  results: readonly TargetResult[],
+  recorded: ReadonlySet<string>,
+): SubjectOutcomes {
+  const outcomes = new Map<string, Outcome>();
+  for (const { target, block, result } of results) {
+    const { numberId, wabaId } = target;
+    const subject = { block, id: subjectIdOf(block, numberId, wabaId) };
+    const key = toSubjectKey(subject);
+    const readingKey = result.ok ? key : toSubjectKey({ block, id: numberId });
+    const attempted = recorded.has(readingKey) ? 'ATTEMPTED' : deleted;
+    const outcome = result.ok || result.attempted ? attempted : result.failure;
+    if (block !== 'waba' || result.ok) {
+      outcomes.set(key, outcome);
+      continue;
+    }
+    outcomes.set(toNumberKey(subject, numberId), outcome);
+    // Whoever joined with other credentials would have met the same failure, unless it is about credentials.
+    if (result.failure.code !== 'META_ACCESS_DENIED') outcomes.set(key, result.failure);
+  }
+  return outcomes;
+}
+
+const deleted = toPlainFailure(
+  'UNAVAILABLE',
+  false,
+  'The number was deleted while it was read, so nothing was stored.',
+);
+
+function toState(block: Block, value: Blocks[Block]): Reading['state'] {
+  if (block === 'connection') return (value as Blocks['connection']).state;
+  return block === 'phone' ? toConnectionState((value as MetaPhone).status) : null;
+}
+
+/** Decrypts the credentials. Those that cannot be decrypted are reported and count as missing. */
+function openTarget(
+  { vault, telemetry }: RefreshOptions,
+  tenantId: string,
+  { number, blocks }: RefreshRequest,
+  lease: Lease,
+  granted: ReadonlySet<string>,
+): Target {
+  const sealed = lease.credentials.get(number.id);
+  let credentials: Credentials | null = null;
+  if (sealed !== undefined) {
+    try {
+      const text = vault.open(sealed, toCredentialPlace(tenantId, number.id));
+      credentials = parseCredentials(text);
+    } catch (error) {
+      const cause = String(error);
+      telemetry.warn('credentials cannot be opened', { numberId: number.id, cause });
+    }
+  }
+  return {
+    numberId: number.id,
+    phoneNumberId: number.phoneNumberId,
+    wabaId: number.wabaId,
+    instanceName: number.instanceName,
+    credentials,
+    blocks: blocks.filter((block) =>
+      granted.has(toSubjectKey({ block, id: subjectIdOf(block, number.id, number.wabaId) })),
+    ),
+  };
+}
+
+// The parser's own message would quote the text.
+function parseCredentials(text: string): Credentials {
+  try {
+    return JSON.parse(text) as Credentials;
+  } catch {
+    throw new Error('The decrypted credentials are not JSON.');
+  }
+}
+
+/** What the sealed credentials of a number are bound to. */
+export function toCredentialPlace(tenantId: string, numberId: string) {
+  return { table: 'number_credential', column: 'sealed', tenantId, rowId: numberId };
+}
+
+export function subjectIdOf(block: Block, numberId: string, wabaId: string | null): string {
+  return block === 'waba' && wabaId !== null ? wabaId : numberId;
+}
+
+/** The key of an outcome that holds for one of the numbers which share the subject. */
+export function toNumberKey(subject: Subject, numberId: string): string {
+  return `${toSubjectKey(subject)} ${numberId}`;
+}

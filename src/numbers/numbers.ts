@@ -1,6 +1,5 @@
 // Owns the use cases: what may be asked and told about the numbers of a tenant. The one place that says "not found".
 
-import { LRUCache } from 'lru-cache';
 import type { Access } from '../access/access.ts';
 import { createMeter, limitValidity, type RequestMeter } from '../http/request-context.ts';
 import type { Database } from '../database/database.ts';
@@ -28,6 +27,7 @@ import type {
   UpstreamFailure,
 } from './provider.ts';
 import { type RefreshRequest, toCredentialPlace } from './live-read.ts';
+import { createListLimiter } from './list-limiter.ts';
 import { createRefresher } from './refresh.ts';
 import { listAddresses, listNumbers } from './number-queries.ts';
 import * as store from './store.ts';
@@ -114,9 +114,9 @@ export function toOperatorAccess(tenantId: string): Access {
 
 export function createNumbers(options: NumbersOptions): Numbers {
   const { now } = options;
-  const { list, estimateListSize, getMany } = createReading(options, createRefresher(options));
+  const reads = createReads(options);
   const get: Numbers['get'] = async (access, request, signal) => {
-    const [found] = await getMany(access, [request], signal);
+    const [found] = await reads.getMany(access, [request], signal);
     if (found === undefined || found instanceof GatewayError) throw found ?? toNotFound();
     return found;
   };
@@ -129,9 +129,7 @@ export function createNumbers(options: NumbersOptions): Numbers {
   const getStored: GetStored = (tenantId, id) =>
     get(toOperatorAccess(tenantId), { id, refresh: null }, AbortSignal.any([]));
   return {
-    list,
-    estimateListSize,
-    getMany,
+    ...reads,
     get,
     getLive,
     getStatus: (access, id, signal) => getLive(access, id, ['phone'], signal),
@@ -178,93 +176,110 @@ function createUpkeep(
   };
 }
 
-function createReading(
-  { database, providers, now }: NumbersOptions,
-  refresher: ReturnType<typeof createRefresher>,
-): Pick<Numbers, 'list' | 'estimateListSize' | 'getMany'> {
-  const listSizes = new LRUCache<string, number>({ max: maxListSizes });
-  const read = (
-    { tenantId }: Access,
-    projection: Projection,
-    ids: readonly string[] | null,
-  ): Promise<readonly StoredNumber[]> =>
-    listNumbers(database, { tenantId, projection, ids, now: now() });
-  // What was stored while a session engine was configured says nothing once there is none.
-  const toNumber = (
-    stored: StoredNumber,
-    projection: Projection,
-    at: Date,
-    outcomes = noOutcomes,
-  ) => {
-    const readable = providers[stored.provider].blocks;
-    return toWhatsAppNumber(stored, projection, { now: at, readable, outcomes });
-  };
-  const observe = async (
+type Reads = Pick<Numbers, 'list' | 'estimateListSize' | 'getMany'>;
+
+function createReads(options: NumbersOptions): Reads {
+  const { database, now } = options;
+  const limiter = createListLimiter();
+  const refresher = createRefresher(options);
+  const refresh = async (
     access: Access,
-    asked: readonly NumberRequest[],
-    live: readonly string[],
+    requests: readonly NumberRequest[],
     signal: AbortSignal,
   ): Promise<ReadonlyMap<string, Outcomes>> => {
-    const addresses = await listAddresses(database, access.tenantId, live);
-    const refreshes = toRefreshRequests(asked, addresses);
-    return refreshes.length === 0
-      ? nobodysOutcomes
-      : await refresher.refresh(access, refreshes, signal);
+    const ids = toIds(requests);
+    if (ids.length === 0) return noOutcomesOfAny;
+    access.meter.isLive = true;
+    return await access.meter.releaseWhile(async () => {
+      const addresses = await listAddresses(database, access.tenantId, ids);
+      const refreshes = toRefreshRequests(requests, addresses);
+      if (refreshes.length === 0) return noOutcomesOfAny;
+      return await refresher.refresh(access, refreshes, signal);
+    });
   };
   return {
-    async list(access, projection = fullProjection) {
-      const stored = await read(access, projection, null);
-      listSizes.set(access.tenantId, stored.length);
-      const at = now();
-      if (projection.ages === true) limitValidity(access.meter, at);
-      return stored.map((number) =>
-        noteFreshness(access.meter, projection, toNumber(number, projection, at)),
-      );
+    async list({ tenantId, meter }, projection = fullProjection) {
+      const read = () => listNumbers(database, { tenantId, projection, now: now() });
+      const stored = await limiter.run(tenantId, meter.releaseWhile, read);
+      const { numbers, meter: ofList } = convertList(options, stored, projection);
+      if (ofList.validUntil !== null) limitValidity(meter, ofList.validUntil);
+      noteAge(meter, ofList.snapshotAgeSeconds);
+      return numbers;
     },
-    estimateListSize: (tenantId) => listSizes.get(tenantId) ?? null,
+    estimateListSize: limiter.estimateSize,
     async getMany(access, requests, signal) {
-      // No stored id has a NUL, and PostgreSQL refuses to be asked for one.
-      const asked = requests.filter(({ id }) => !id.includes('\0'));
-      const live = toIds(asked.filter((request) => request.refresh !== null));
-      if (live.length > 0) access.meter.isLive = true;
-      const outcomes =
-        live.length === 0
-          ? nobodysOutcomes
-          : await access.meter.releaseWhile(() => observe(access, asked, live, signal));
+      const { tenantId, meter } = access;
+      // No stored id has a NUL, and PostgreSQL rejects one in a parameter.
+      const possible = requests.filter(({ id }) => !id.includes('\0'));
+      const live = possible.filter((request) => request.refresh !== null);
+      const outcomes = await refresh(access, live, signal);
       const projection = unionOf(requests.map((request) => request.projection ?? fullProjection));
-      const found = new Map(
-        (await read(access, projection, toIds(asked))).map((stored) => [stored.id, stored]),
-      );
-      const at = now();
-      if (projection.ages === true) limitValidity(access.meter, at);
-      return requests.map(({ id, refresh }) => {
-        const stored = found.get(id);
-        if (stored === undefined) return toNotFound();
-        const outcome = refresh === null ? noOutcomes : outcomes.get(id);
-        return noteFreshness(access.meter, projection, toNumber(stored, projection, at, outcome));
+      const ids = toIds(possible);
+      const stored = await listNumbers(database, { tenantId, projection, ids, now: now() });
+      const found = new Map(stored.map((number) => [number.id, number]));
+      const convert = createConversion(options, projection, meter);
+      return requests.map(({ id, refresh: blocks }) => {
+        const number = found.get(id);
+        if (number === undefined) return toNotFound();
+        return convert(number, blocks === null ? noOutcomes : outcomes.get(id));
       });
     },
   };
 }
 
-/** Tenants whose list size is remembered; about 100 bytes each. */
-const maxListSizes = 100_000;
-
-function noteFreshness(
-  meter: RequestMeter,
+/** Converts what is stored, and notes in the meter how long the numbers are valid and how old they are. */
+function createConversion(
+  { providers, now }: NumbersOptions,
   projection: Projection,
-  number: WhatsAppNumber,
-): WhatsAppNumber {
-  if (number.validUntil !== null) limitValidity(meter, number.validUntil);
-  const freshness = projection.health === 'everything' ? number.health.freshness : null;
-  const ageSeconds = freshness?.ageSeconds ?? null;
-  if (ageSeconds !== null && ageSeconds > (meter.snapshotAgeSeconds ?? -1))
-    meter.snapshotAgeSeconds = ageSeconds;
-  return number;
+  meter: RequestMeter,
+): (stored: StoredNumber, outcomes?: Outcomes) => WhatsAppNumber {
+  const at = now();
+  if (projection.ages === true) limitValidity(meter, at);
+  return (stored, outcomes = noOutcomes) => {
+    // What was stored while a session engine was configured says nothing once there is none.
+    const readable = providers[stored.provider].blocks;
+    const number = toWhatsAppNumber(stored, projection, { now: at, readable, outcomes });
+    if (number.validUntil !== null) limitValidity(meter, number.validUntil);
+    if (projection.health === 'everything') {
+      noteAge(meter, number.health.freshness?.ageSeconds ?? null);
+    }
+    return number;
+  };
+}
+
+function noteAge(meter: RequestMeter, ageSeconds: number | null): void {
+  if (ageSeconds === null || ageSeconds <= (meter.snapshotAgeSeconds ?? -1)) return;
+  meter.snapshotAgeSeconds = ageSeconds;
+}
+
+interface ConvertedList {
+  readonly numbers: readonly WhatsAppNumber[];
+  readonly meter: RequestMeter;
+}
+
+/** By the stored list and the projection, so that requests which share a read share its numbers too. */
+const convertedLists = new WeakMap<readonly StoredNumber[], Map<string, ConvertedList>>();
+
+function convertList(
+  options: NumbersOptions,
+  stored: readonly StoredNumber[],
+  projection: Projection,
+): ConvertedList {
+  const byProjection = convertedLists.get(stored) ?? new Map<string, ConvertedList>();
+  convertedLists.set(stored, byProjection);
+  const key = JSON.stringify(projection);
+  const known = byProjection.get(key);
+  if (known !== undefined) return known;
+  const meter = createMeter();
+  const convert = createConversion(options, projection, meter);
+  const numbers = stored.map((number) => Object.freeze(convert(number)));
+  const converted = { numbers: Object.freeze(numbers), meter };
+  byProjection.set(key, converted);
+  return converted;
 }
 
 const noOutcomes: Outcomes = new Map();
-const nobodysOutcomes: ReadonlyMap<string, Outcomes> = new Map();
+const noOutcomesOfAny: ReadonlyMap<string, Outcomes> = new Map();
 
 function toIds(requests: readonly NumberRequest[]): readonly string[] {
   return [...new Set(requests.map(({ id }) => id))];

@@ -1,4 +1,4 @@
-// What REST answers when it is asked for a live reading: the detail with `refresh`, and the status.
+// Live reads over REST: the detail with `refresh`, and the connection status.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createKey } from '../../src/access/key.ts';
@@ -8,7 +8,7 @@ import type { Fault } from '../../src/simulator/simulator.ts';
 import { createTelemetry } from '../../src/telemetry.ts';
 import { databases, openTestGateway, type TestGateway, type TestNumber } from '../harness.ts';
 
-// The example of the product's page, as it stands there.
+// The example of the product's page, verbatim.
 const example = {
   id: 'wa_abc',
   number: '5511999999999',
@@ -68,7 +68,7 @@ describe.each(databases)('on %s', (database) => {
   });
   afterAll(() => gateway[Symbol.asyncDispose]());
 
-  test("the example of the product's page comes out to the letter, but for the id and the times", async () => {
+  test("the response equals the example of the product's page, except for the id and the times", async () => {
     const tenant = await gateway.addTenant();
     const { id } = await tenant.addNumber({
       name: 'My WhatsApp',
@@ -96,7 +96,7 @@ describe.each(databases)('on %s', (database) => {
   });
 
   test.each(['refresh=1', 'refresh=true', 'x=0&refresh=1', 'refresh=%31'])(
-    '?%s reads all three blocks; without it nothing is read',
+    '?%s reads all three blocks; without it nothing is read from Meta',
     async (query) => {
       const tenant = await gateway.addTenant();
       const { id, phoneNumberId, wabaId } = await tenant.addNumber();
@@ -112,7 +112,7 @@ describe.each(databases)('on %s', (database) => {
     },
   );
 
-  test('a member that Meta did not give is null, and a word that nobody knows is shown as it came', async () => {
+  test('a member that Meta did not return is null, and an unknown value is returned unchanged', async () => {
     const tenant = await gateway.addTenant();
     const { id } = await tenant.addNumber({
       phone: {
@@ -140,7 +140,7 @@ describe.each(databases)('on %s', (database) => {
     expect(Object.keys(body.meta.phone)).toEqual(Object.keys(example.meta.phone));
   });
 
-  test('a block that could not be read keeps its last good value, and the others are new', async () => {
+  test('a block that could not be read keeps its last value, and the others are updated', async () => {
     const tenant = await gateway.addTenant();
     const number = await tenant.addNumber({
       waba: { name: 'Old' },
@@ -185,7 +185,7 @@ describe.each(databases)('on %s', (database) => {
       details: { metaCode: 190, metaSubcode: 463, transient: false, retryAt: null },
     },
   ])(
-    'a reading that gives nothing is $status $code, and the last good snapshot stays',
+    'a live read that fails is $status $code, and the last snapshot is kept',
     async ({ fault, status, code, retryAfter, details }) => {
       const tenant = await gateway.addTenant();
       const number = await tenant.addNumber();
@@ -207,7 +207,7 @@ describe.each(databases)('on %s', (database) => {
     },
   );
 
-  test('a number of Meta without a session engine to ask tells its state from Meta, and stores it', async () => {
+  test('the state of a Meta number without an instance is read from Meta and stored', async () => {
     const tenant = await gateway.addTenant();
     const number = await tenant.addNumber({ phone: { status: 'BANNED' } });
     const path = `/v1/numbers/${number.id}`;
@@ -223,7 +223,7 @@ describe.each(databases)('on %s', (database) => {
     });
   });
 
-  test('a number that is not of Meta tells its state from the session engine', async () => {
+  test('the state of a non-Meta number is read from the session engine', async () => {
     const tenant = await gateway.addTenant();
     const { id, instanceName } = await tenant.addNumber({ provider: 'PILOT_STATUS' });
     gateway.simulator.setInstance({ instanceName, state: 'connecting' });
@@ -241,7 +241,7 @@ describe.each(databases)('on %s', (database) => {
   });
 });
 
-describe('what is asked live', () => {
+describe('a live read', () => {
   let gateway: TestGateway;
   beforeAll(async () => {
     gateway = await openTestGateway({
@@ -251,7 +251,7 @@ describe('what is asked live', () => {
   });
   afterAll(() => gateway[Symbol.asyncDispose]());
 
-  test('is answered from what is stored when there is no session engine', async () => {
+  test('returns what is stored when no session engine is configured', async () => {
     const tenant = await gateway.addTenant();
     const { id } = await tenant.addNumber({ provider: 'PILOT_STATUS', state: 'CONNECTING' });
     const { status, text } = await tenant.rest(`/v1/numbers/${id}/status`);
@@ -264,7 +264,7 @@ describe('what is asked live', () => {
     expect(gateway.simulator.calls).toEqual([]);
   });
 
-  test('is 504 META_TIMEOUT when Meta is silent until the deadline, and the snapshot stays', async () => {
+  test('is 504 META_TIMEOUT when Meta does not respond by the deadline, and the snapshot is kept', async () => {
     const tenant = await gateway.addTenant();
     const number = await tenant.addNumber();
     const path = `/v1/numbers/${number.id}`;
@@ -277,7 +277,7 @@ describe('what is asked live', () => {
     expect((await tenant.rest(path)).text).toBe(good.text);
   });
 
-  test('is asked even when the ETag of the last answer is given, and by HEAD as well', async () => {
+  test('is executed even if If-None-Match has the ETag of the last response, and by HEAD as well', async () => {
     const tenant = await gateway.addTenant();
     const { id } = await tenant.addNumber();
     const path = `/v1/numbers/${id}?refresh=1`;
@@ -294,23 +294,23 @@ describe('what is asked live', () => {
     expect(listOperations(gateway)).toHaveLength(9);
   });
 
-  test('is called off when the caller goes, and nothing is logged as a failure', async () => {
+  test('is cancelled when the client disconnects, and is not logged as a failure', async () => {
     const tenant = await gateway.addTenant();
     const { id, phoneNumberId } = await tenant.addNumber();
     const hold = gateway.simulator.hold(phoneNumberId);
-    const caller = new AbortController();
+    const client = new AbortController();
     gateway.clearLogLines();
-    const answer = tenant.rest(`/v1/numbers/${id}?refresh=1`, { signal: caller.signal });
+    const response = tenant.rest(`/v1/numbers/${id}?refresh=1`, { signal: client.signal });
     await hold.arrived;
-    caller.abort();
-    expect((await answer).status).toBe(503);
+    client.abort();
+    expect((await response).status).toBe(503);
     hold.release();
     const messages = gateway.logLines.map((line) => JSON.parse(line).msg);
     expect(messages).not.toContain('request failed');
   });
 });
 
-test('a database that is down is 503 UNAVAILABLE with Retry-After, and the log has the cause', async () => {
+test('an unreachable database is 503 UNAVAILABLE with Retry-After, and the cause is logged', async () => {
   const logLines: string[] = [];
   const telemetry = createTelemetry({ level: 'trace', write: (line) => logLines.push(line) });
   const config = parseConfig(

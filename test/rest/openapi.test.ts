@@ -1,5 +1,5 @@
-// The OpenAPI document against what REST really answers, in both directions: nothing that is undocumented is answered,
-// and nothing is documented that is never answered.
+// Compares the OpenAPI document with actual responses of REST in both directions: every response is documented, and every
+// documented response occurs.
 
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import addFormats from 'ajv-formats';
@@ -28,7 +28,7 @@ beforeAll(async () => {
 });
 afterAll(() => gateway[Symbol.asyncDispose]());
 
-/** Answers may get more members one day; today they have no others. */
+/** The document allows additional members, so that some can be added; the tests do not. */
 function toClosed(value: unknown): Json {
   if (Array.isArray(value)) return value.map(toClosed);
   if (typeof value !== 'object' || value === null) return value as never;
@@ -60,7 +60,7 @@ function resolve(pointer: string): Json | undefined {
   return names.reduce<Json | undefined>((value, name) => value?.[name], document);
 }
 
-/** Why a value does not fit the schema at a pointer into the document; nothing when it does. */
+/** Why a value does not match the schema at a pointer into the document; empty when it does. */
 function listProblems(pointer: string, value: unknown): readonly string[] {
   const validate = ajv.getSchema(`document${encodeURI(pointer)}`);
   if (validate === undefined) return [`there is no schema at ${pointer}`];
@@ -68,7 +68,7 @@ function listProblems(pointer: string, value: unknown): readonly string[] {
   return [`${pointer}: ${ajv.errorsText(validate.errors)} in ${JSON.stringify(value)}`];
 }
 
-test('every reference resolves, and every schema is one', () => {
+test('every reference resolves, and every schema is valid', () => {
   const references = [...walk(document)].filter(([, value]) => typeof value['$ref'] === 'string');
   expect(references.length).toBeGreaterThan(20);
   expect(references.filter(([, value]) => resolve(value['$ref']) === undefined)).toEqual([]);
@@ -81,7 +81,7 @@ test('every reference resolves, and every schema is one', () => {
   }
 });
 
-test('operations have names of their own, and every parameter of a path is declared', () => {
+test('operation ids are unique, and every path parameter is declared', () => {
   const ids = listOperations().map(({ operation }) => operation['operationId']);
   expect(new Set(ids).size).toBe(ids.length);
   for (const { path, operation } of listOperations()) {
@@ -93,7 +93,7 @@ test('operations have names of their own, and every parameter of a path is decla
   }
 });
 
-test('everything needs the key in the x-api-key header', () => {
+test('every operation needs a key in the x-api-key header', () => {
   expect(document['openapi']).toMatch(/^3\.1\.\d$/);
   expect(document['security']).toEqual([{ apiKey: [] }]);
   expect(document['components'].securitySchemes.apiKey).toMatchObject({
@@ -104,7 +104,7 @@ test('everything needs the key in the x-api-key header', () => {
   expect(listOperations().filter(({ operation }) => 'security' in operation)).toEqual([]);
 });
 
-test('every route may refuse a key, a tenant and everybody, and says with 429 and 503 when to come back', () => {
+test('every operation documents 401, 429 and 503, the last two with Retry-After', () => {
   for (const { operation } of listOperations()) {
     expect(operation['responses']).toMatchObject({ 401: {}, 429: {}, 503: {} });
     for (const status of [429, 503]) {
@@ -114,7 +114,7 @@ test('every route may refuse a key, a tenant and everybody, and says with 429 an
   }
 });
 
-test('what is closed is an enum; the words of Meta are open, with examples', () => {
+test("the gateway's own values are enums; Meta's are open, with examples", () => {
   const { NumberDetail, NumberHealth, MetaWaba, Error } = document['components'].schemas;
   expect(NumberDetail.properties.provider.enum).toEqual(['META', 'PILOT_STATUS']);
   expect(NumberDetail.properties.state.enum).toEqual(['OPEN', 'CONNECTING', 'CLOSE']);
@@ -127,7 +127,7 @@ test('what is closed is an enum; the words of Meta are open, with examples', () 
   expect(MetaWaba.properties.businessVerificationStatus.examples).toContain('verified');
 });
 
-test('every example fits its schema', () => {
+test('every example matches its schema', () => {
   const media = [...walk(document)].filter(([pointer]) => pointer.endsWith('/application~1json'));
   const examples = media.flatMap(([pointer, { examples: all = {} }]) =>
     Object.values<Json>(all).map(({ value }) => ({ pointer, value })),
@@ -138,24 +138,24 @@ test('every example fits its schema', () => {
   ).toEqual([]);
 });
 
-test('a member that is not documented, or missing, would be noticed', async () => {
-  const { body } = await askDetail(await gateway.addTenant());
+test('the comparison detects undocumented, missing and wrong members', async () => {
+  const { body } = await refreshDetail(await gateway.addTenant());
   const pointer = '#/components/schemas/NumberDetail';
   expect(listProblems(pointer, body)).toEqual([]);
   const { health, meta } = body;
   const { name: _, ...nameless } = body;
-  const spoilt = [
+  const wrong = [
     nameless,
     { ...body, accessToken: 'EAA' },
     { ...body, health: { ...health, freshness: null } },
     { ...body, meta: { ...meta, phone: { ...meta['phone'], status: null } } },
     { ...body, createdAt: 'yesterday' },
   ];
-  for (const value of spoilt) expect(listProblems(pointer, value)).not.toEqual([]);
+  for (const value of wrong) expect(listProblems(pointer, value)).not.toEqual([]);
 });
 
-/** What has been seen, as `operationId status code`. */
-const seen = new Set<string>();
+/** The responses that were compared, as `operationId status code`. */
+const compared = new Set<string>();
 
 async function listDifferencesOf(path: string, response: Response): Promise<readonly string[]> {
   const { status, headers } = response;
@@ -163,12 +163,12 @@ async function listDifferencesOf(path: string, response: Response): Promise<read
   return listDifferences(path, { status, headers, text, body: JSON.parse(text) });
 }
 
-/** How a reply differs from what is documented for the GET of a path. */
+/** How a response differs from what is documented for the GET of a path. */
 function listDifferences(path: string, reply: Reply<unknown>): readonly string[] {
   const { operationId, responses } = document['paths'][path].get;
   const { status, text, headers, body } = reply;
   const code = status < 400 ? '' : ` ${(body as Json)['code']}`;
-  seen.add(`${operationId} ${status}${code}`);
+  compared.add(`${operationId} ${status}${code}`);
   if (!(status in responses)) return [`${operationId} ${status} is not documented: ${text}`];
   const documented = responses[status].headers;
   const differences = Object.entries<Json>(documented).flatMap(([name, { $ref }]) =>
@@ -192,7 +192,7 @@ function listHeaderProblems(pointer: string, name: string, value: string | null)
   return resolve(pointer)?.['required'] ? [`header ${name} is missing`] : [];
 }
 
-async function askDetail(tenant: TestTenant): Promise<Reply<Json>> {
+async function refreshDetail(tenant: TestTenant): Promise<Reply<Json>> {
   const { id } = await tenant.addNumber();
   return await tenant.rest<Json>(`/v1/numbers/${id}?refresh=1`);
 }
@@ -200,7 +200,7 @@ async function askDetail(tenant: TestTenant): Promise<Reply<Json>> {
 const detail = '/v1/numbers/{id}';
 const status = '/v1/numbers/{id}/status';
 
-test('good answers of every route are as documented', async () => {
+test('successful responses of every route are as documented', async () => {
   const tenant = await gateway.addTenant();
   const official = await tenant.addNumber();
   const unofficial = await tenant.addNumber({ provider: 'PILOT_STATUS' });
@@ -210,34 +210,34 @@ test('good answers of every route are as documented', async () => {
   });
   gateway.simulator.setFault(bare.wabaId, { kind: 'error', code: 368 });
   await tenant.addKey({ numberId: official.id });
-  const asked = [official, unofficial, bare].flatMap(({ id }) => [
+  const requests = [official, unofficial, bare].flatMap(({ id }) => [
     [detail, `/v1/numbers/${id}`],
     [detail, `/v1/numbers/${id}?refresh=1`],
     [detail, `/v1/numbers/${id}`],
     [status, `/v1/numbers/${id}/status`],
   ]);
-  asked.push(...listOperations().map(({ path }) => [path, path.replace('{id}', official.id)]));
-  for (const [path = '', url = ''] of asked) {
+  requests.push(...listOperations().map(({ path }) => [path, path.replace('{id}', official.id)]));
+  for (const [path = '', url = ''] of requests) {
     // oxlint-disable-next-line no-await-in-loop -- one after the other
     expect(listDifferences(path, await tenant.rest(url))).toEqual([]);
-    const again = { headers: { 'if-none-match': '*' } };
+    const conditional = { headers: { 'if-none-match': '*' } };
     // oxlint-disable-next-line no-await-in-loop -- see above
-    expect(listDifferences(path, await tenant.rest(url, again))).toEqual([]);
+    expect(listDifferences(path, await tenant.rest(url, conditional))).toEqual([]);
   }
 });
 
-test('refusals at the door are as documented', async () => {
+test('rejections of wrong keys, ids and parameters are as documented', async () => {
   const tenant = await gateway.addTenant();
   for (const { path } of listOperations()) {
     // oxlint-disable-next-line no-await-in-loop -- one after the other
     expect(listDifferences(path, await gateway.rest(path.replace('{id}', 'x')))).toEqual([]);
   }
-  const refused = [
+  const differences = [
     ...listDifferences(detail, await tenant.rest('/v1/numbers/x')),
     ...listDifferences(detail, await tenant.rest('/v1/numbers/x?refresh=0')),
     ...listDifferences(status, await tenant.rest('/v1/numbers/x/status')),
   ];
-  expect(refused).toEqual([]);
+  expect(differences).toEqual([]);
   for (const reply of [
     await tenant.rest('/v1/nowhere'),
     await tenant.rest('/v1/numbers', { method: 'POST' }),
@@ -246,7 +246,7 @@ test('refusals at the door are as documented', async () => {
   }
 });
 
-test('every failure of a live reading is as documented', async () => {
+test('every failure of a live read is as documented', async () => {
   const tenant = await gateway.addTenant();
   const faults: readonly Fault[] = [
     { kind: 'error', code: 2, transient: true },
@@ -256,7 +256,7 @@ test('every failure of a live reading is as documented', async () => {
     { kind: 'error', code: 100, subcode: 33 },
     { kind: 'hang' },
   ];
-  const ask = async (fault: Fault): Promise<readonly string[]> => {
+  const compare = async (fault: Fault): Promise<readonly string[]> => {
     const { id, phoneNumberId, wabaId } = await tenant.addNumber();
     for (const node of [phoneNumberId, wabaId]) gateway.simulator.setFault(node, fault);
     return [
@@ -264,13 +264,13 @@ test('every failure of a live reading is as documented', async () => {
       ...listDifferences(status, await tenant.rest(`/v1/numbers/${id}/status`)),
     ];
   };
-  expect((await Promise.all(faults.map(ask))).flat()).toEqual([]);
+  expect((await Promise.all(faults.map(compare))).flat()).toEqual([]);
   const { id, instanceName } = await tenant.addNumber({ provider: 'PILOT_STATUS' });
   gateway.simulator.setFault(instanceName, { kind: 'reset' });
   expect(listDifferences(status, await tenant.rest(`/v1/numbers/${id}/status`))).toEqual([]);
 });
 
-test('a database that is down, and a defect, are as documented on every route', async () => {
+test('an unreachable database and a defect are as documented on every route', async () => {
   const config = parseConfig(
     readEnvironment({
       DATABASE_URL: 'postgres://127.0.0.1:1/nothing',
@@ -280,48 +280,48 @@ test('a database that is down, and a defect, are as documented on every route', 
   );
   const broken = await createGateway(config, { telemetry: createTelemetry({ level: 'silent' }) });
   const headers = { 'x-api-key': createKey() };
-  const ask = async (path: string): Promise<readonly string[]> => {
+  const compare = async (path: string): Promise<readonly string[]> => {
     const request = new Request(`http://gateway.test${path}`, { headers });
     return await listDifferencesOf(path, await broken.fetch(request));
   };
   const paths = listOperations().map(({ path }) => path);
-  expect((await Promise.all(paths.map(ask))).flat()).toEqual([]);
+  expect((await Promise.all(paths.map(compare))).flat()).toEqual([]);
   await broken[Symbol.asyncDispose]();
-  expect((await Promise.all(paths.map(ask))).flat()).toEqual([]);
+  expect((await Promise.all(paths.map(compare))).flat()).toEqual([]);
 });
 
-test('a tenant that has spent its points is told so on every route, as documented', async () => {
+test('the refusal of a tenant over its rate limit is as documented on every route', async () => {
   const { database } = gateway;
   const environment = { RATE_LIMIT: '1/3600' };
   await using spent = await openTestGateway({ database, environment });
   const tenant = await spent.addTenant();
   await tenant.rest('/v1/openapi.json');
   const paths = listOperations().map(({ path }) => path);
-  const ask = async (path: string) => listDifferences(path, await tenant.rest(path));
-  expect((await Promise.all(paths.map(ask))).flat()).toEqual([]);
+  const compare = async (path: string) => listDifferences(path, await tenant.rest(path));
+  expect((await Promise.all(paths.map(compare))).flat()).toEqual([]);
 });
 
-test('a refusal for want of room is as documented on every route', async () => {
+test('the refusal of an overloaded process is as documented on every route', async () => {
   const { database } = gateway;
   await using narrow = await openTestGateway({ database, environment: { MAX_REQUESTS: '1' } });
   const tenant = await narrow.addTenant();
   const waiting = tenant.rest('/v1/numbers');
-  const asked = listOperations().map(async ({ path }) => {
+  const differencesByRoute = listOperations().map(async ({ path }) => {
     const request = fromFetchRequest(new Request(`http://gateway.test${path}`));
     const refusal = narrow.gateway.shed(request);
-    if (refusal === null) return [`there is room at ${path}`];
+    if (refusal === null) return [`${path} was not refused`];
     return await listDifferencesOf(path, toFetchResponse(refusal));
   });
-  expect((await Promise.all(asked)).flat()).toEqual([]);
+  expect((await Promise.all(differencesByRoute)).flat()).toEqual([]);
   await waiting;
 });
 
-test('nothing is documented that the tests above have not seen', () => {
+test('every documented response was compared by the tests above', () => {
   const documented = listOperations().flatMap(({ operation: { operationId, responses } }) =>
     Object.entries<Json>(responses).flatMap(([code, { content }]) => {
       const refined = content?.['application/json'].schema.allOf?.[1].properties.code.enum ?? [''];
-      return refined.map((word: string) => `${operationId} ${code} ${word}`.trimEnd());
+      return refined.map((errorCode: string) => `${operationId} ${code} ${errorCode}`.trimEnd());
     }),
   );
-  expect([...seen].toSorted()).toEqual(documented.toSorted());
+  expect([...compared].toSorted()).toEqual(documented.toSorted());
 });

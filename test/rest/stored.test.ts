@@ -1,16 +1,16 @@
-// What REST answers from what is stored, and what it refuses at the door. Live readings are in rest-live.test.ts.
+// REST requests that read what is stored, and those that are rejected. Live reads are in live.test.ts.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createKey } from '../../src/access/key.ts';
 import { databases, openTestGateway, type Reply, type TestGateway } from '../harness.ts';
 
-/** The same in two requests whose answers are compared as a whole. */
+/** Sent with requests whose whole responses are compared. */
 const requestId = { 'x-request-id': 'the-same' };
 
 const time = expect.stringMatching(/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$/);
 
-function toWhole({ status, headers, text }: Reply<unknown>) {
-  // What is left of the tenant's points changes with each request.
+function toComparable({ status, headers, text }: Reply<unknown>) {
+  // The rest of the rate limit changes with each request.
   return { status, headers: [...headers].filter(([name]) => name !== 'ratelimit'), text };
 }
 
@@ -21,7 +21,7 @@ describe.each(databases)('on %s', (database) => {
   });
   afterAll(() => gateway[Symbol.asyncDispose]());
 
-  test('the list has the documented members in their order, and the hints of the keys of each number', async () => {
+  test('the list has the documented members in their order, and hints of the keys of each number', async () => {
     const tenant = await gateway.addTenant();
     const unofficial = await tenant.addNumber({ provider: 'PILOT_STATUS', name: 'Suporte' });
     const official = await tenant.addNumber({ name: 'Vendas', state: 'CONNECTING' });
@@ -68,7 +68,7 @@ describe.each(databases)('on %s', (database) => {
     expect((await tenant.rest('/v1/numbers')).text).toBe('[]');
   });
 
-  test('a list of 25 numbers takes one statement beside that of the key, as a list of one does', async () => {
+  test('a list of 25 numbers is read in one statement after that of the key, like a list of one', async () => {
     const tenant = await gateway.addTenant();
     const countStatements = async (): Promise<number> => {
       gateway.clearStatements();
@@ -89,7 +89,7 @@ describe.each(databases)('on %s', (database) => {
     );
   });
 
-  test('a number that was never read has its health in nulls and no meta, whoever its provider is', async () => {
+  test('a number that was never read has null health members and no meta, for either provider', async () => {
     const tenant = await gateway.addTenant();
     const official = await tenant.addNumber({ state: 'CLOSE' });
     const unofficial = await tenant.addNumber({ provider: 'PILOT_STATUS', name: 'Suporte' });
@@ -118,30 +118,30 @@ describe.each(databases)('on %s', (database) => {
     const tenant = await gateway.addTenant();
     const [one, other] = [await tenant.addNumber(), await tenant.addNumber()];
     const { key } = await tenant.addKey({ numberId: one.id });
-    const ask = (path: string) => gateway.rest<readonly { id: string }[]>(path, { key });
-    expect((await ask('/v1/numbers')).body.map(({ id }) => id)).toEqual([one.id, other.id]);
+    const get = (path: string) => gateway.rest<readonly { id: string }[]>(path, { key });
+    expect((await get('/v1/numbers')).body.map(({ id }) => id)).toEqual([one.id, other.id]);
     for (const path of [`/v1/numbers/${other.id}`, `/v1/numbers/${other.id}/status`]) {
       // oxlint-disable-next-line no-await-in-loop -- PGlite has one connection
-      expect(await ask(path)).toMatchObject({ status: 200, body: { id: other.id } });
+      expect(await get(path)).toMatchObject({ status: 200, body: { id: other.id } });
     }
-    expect(await ask('/v1/openapi.json')).toMatchObject({
+    expect(await get('/v1/openapi.json')).toMatchObject({
       status: 200,
       body: { openapi: '3.1.1' },
     });
   });
 
-  test("another tenant's number answers like one that does not exist, byte for byte", async () => {
+  test("the response for another tenant's number equals that for a missing one, byte for byte", async () => {
     const [owner, stranger] = [await gateway.addTenant(), await gateway.addTenant()];
     const { id } = await owner.addNumber();
     const random = `wa_${'0'.repeat(id.length - 3)}`;
     for (const rest of ['', '?refresh=1', '/status']) {
-      const ask = async (number: string) =>
-        toWhole(await stranger.rest(`/v1/numbers/${number}${rest}`, { headers: requestId }));
+      const get = async (number: string) =>
+        toComparable(await stranger.rest(`/v1/numbers/${number}${rest}`, { headers: requestId }));
       // oxlint-disable-next-line no-await-in-loop -- PGlite has one connection
-      const answer = await ask(id);
+      const response = await get(id);
       // oxlint-disable-next-line no-await-in-loop -- see above
-      expect(answer).toEqual(await ask(random));
-      expect(JSON.parse(answer.text)).toEqual({
+      expect(response).toEqual(await get(random));
+      expect(JSON.parse(response.text)).toEqual({
         error: 'There is no number with this id.',
         code: 'NUMBER_NOT_FOUND',
         requestId: 'the-same',
@@ -150,18 +150,18 @@ describe.each(databases)('on %s', (database) => {
   });
 
   test.each([
-    ['an escape that is cut off', '%'],
-    ['an escape that is none', '%zz'],
-    ['bytes that are no UTF-8', '%ff%fe'],
+    ['a truncated escape', '%'],
+    ['an invalid escape', '%zz'],
+    ['bytes that are not UTF-8', '%ff%fe'],
     ['half of a surrogate pair', '%ED%A0%80'],
     ['a NUL', '%00'],
     ['a NUL in the middle', 'wa_%00abc'],
     ['an encoded slash', 'wa%2Fstatus'],
-    ['a member of every object', '__proto__'],
+    ['a member of all objects', '__proto__'],
     ['SQL', "'%20or%201=1--"],
     ['an emoji', '%F0%9F%98%80'],
     ['a text of 4,000 characters', 'x'.repeat(4_000)],
-  ])('an id that is %s is a missing number', async (_, id) => {
+  ])('an id that is %s is 404 NUMBER_NOT_FOUND', async (_, id) => {
     const tenant = await gateway.addTenant();
     for (const rest of ['', '?refresh=1', '/status']) {
       // oxlint-disable-next-line no-await-in-loop -- PGlite has one connection
@@ -170,60 +170,61 @@ describe.each(databases)('on %s', (database) => {
     }
   });
 
-  test('missing, malformed, unknown, expired and revoked keys get one and the same 401', async () => {
+  test('missing, malformed, unknown, expired and revoked keys get the same 401', async () => {
     const tenant = await gateway.addTenant();
     const expired = await tenant.addKey({ expiresAt: new Date(Date.now() - 1_000) });
     const revoked = await tenant.addKey();
     await gateway.access.revokeKey(revoked.id);
     const keys = ['ps_abc', `${tenant.key.slice(0, -1)}!`, createKey(), expired.key, revoked.key];
-    const ask = async (path: string, key?: string) =>
-      toWhole(
+    const get = async (path: string, key?: string) =>
+      toComparable(
         await gateway.rest(path, {
           ...(key && { key }),
-          // A match would be a 304: a stranger may not even learn that.
+          // Must not match: a 304 would disclose that the resource exists.
           headers: { ...requestId, 'if-none-match': '*' },
         }),
       );
-    const missing = await ask('/v1/numbers');
+    const missing = await get('/v1/numbers');
     expect(missing.status).toBe(401);
     expect(JSON.parse(missing.text)).toMatchObject({ code: 'UNAUTHENTICATED' });
     expect(missing.headers.map(([name]) => name)).not.toContain('etag');
     for (const path of ['/v1/numbers', '/v1/numbers/x?refresh=9', '/v1/openapi.json']) {
       for (const key of keys) {
         // oxlint-disable-next-line no-await-in-loop -- PGlite has one connection
-        expect(await ask(path, key)).toEqual(missing);
+        expect(await get(path, key)).toEqual(missing);
       }
     }
   });
 
-  test('an ETag brings a 304 without a body until the content changes', async () => {
+  test('a matching If-None-Match is answered with 304 and no body until the content changes', async () => {
     const tenant = await gateway.addTenant();
     const { id } = await tenant.addNumber();
     const path = `/v1/numbers/${id}`;
     const first = await tenant.rest(path);
     const etag = first.headers.get('etag') ?? '';
     expect(etag).toMatch(/^"[\w-]{43}"$/);
-    const ask = (given: string) => tenant.rest(path, { headers: { 'if-none-match': given } });
-    for (const given of [etag, `W/${etag}`, `"other" , W/"more",${etag}`, '*', ' * ']) {
+    const get = (ifNoneMatch: string) =>
+      tenant.rest(path, { headers: { 'if-none-match': ifNoneMatch } });
+    for (const matching of [etag, `W/${etag}`, `"other" , W/"more",${etag}`, '*', ' * ']) {
       // oxlint-disable-next-line no-await-in-loop -- PGlite has one connection
-      const { status, text, headers } = await ask(given);
+      const { status, text, headers } = await get(matching);
       expect({ status, text }).toEqual({ status: 304, text: '' });
       for (const name of ['etag', 'cache-control', 'vary']) {
         expect(headers.get(name)).toBe(first.headers.get(name));
       }
       expect(headers.has('x-request-id')).toBe(true);
     }
-    for (const given of ['"other"', etag.slice(1, -1), `"${etag}"`, '']) {
+    for (const other of ['"other"', etag.slice(1, -1), `"${etag}"`, '']) {
       // oxlint-disable-next-line no-await-in-loop -- PGlite has one connection
-      expect(await ask(given)).toMatchObject({ status: 200, text: first.text });
+      expect(await get(other)).toMatchObject({ status: 200, text: first.text });
     }
     await gateway.numbers.setState(id, 'CLOSE');
-    const changed = await ask(etag);
+    const changed = await get(etag);
     expect(changed).toMatchObject({ status: 200, body: { state: 'CLOSE' } });
     expect(changed.headers.get('etag')).not.toBe(etag);
   });
 
-  test("one tenant's ETag never stands for another tenant's content", async () => {
+  test("one tenant's ETag does not match another tenant's content", async () => {
     const [one, other] = [await gateway.addTenant(), await gateway.addTenant()];
     await one.addNumber();
     const { id } = await other.addNumber();
@@ -234,14 +235,14 @@ describe.each(databases)('on %s', (database) => {
   });
 });
 
-describe('at the door', () => {
+describe('over REST', () => {
   let gateway: TestGateway;
   beforeAll(async () => {
     gateway = await openTestGateway();
   });
   afterAll(() => gateway[Symbol.asyncDispose]());
 
-  test('every reply is for the caller alone and says what it is', async () => {
+  test('every response is private, and declares its type and length', async () => {
     const tenant = await gateway.addTenant();
     const { id } = await tenant.addNumber();
     const paths = ['/v1/numbers', `/v1/numbers/${id}`, `/v1/numbers/${id}/status`];
@@ -256,22 +257,22 @@ describe('at the door', () => {
     }
   });
 
-  test('HEAD answers as GET does, without the body', async () => {
+  test('HEAD returns the status and headers of GET, and no body', async () => {
     const tenant = await gateway.addTenant();
     const { id } = await tenant.addNumber({ name: 'Ação' });
     const paths = ['/v1/numbers', `/v1/numbers/${id}`, '/v1/numbers/x', '/v1/numbers?', '/nowhere'];
     for (const path of paths) {
       // oxlint-disable-next-line no-await-in-loop -- PGlite has one connection
-      const get = toWhole(await tenant.rest(path, { headers: requestId }));
+      const get = toComparable(await tenant.rest(path, { headers: requestId }));
       // oxlint-disable-next-line no-await-in-loop -- see above
-      const head = toWhole(await tenant.rest(path, { method: 'HEAD', headers: requestId }));
+      const head = toComparable(await tenant.rest(path, { method: 'HEAD', headers: requestId }));
       expect(get.text).not.toBe('');
       expect(head).toEqual({ ...get, text: '' });
     }
   });
 
   test.each(['POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])(
-    '%s on a route is a 405 that says what is allowed, key or not',
+    '%s on a route is a 405 with Allow, with or without a key',
     async (method) => {
       const paths = ['/v1/numbers', '/v1/numbers/x', '/v1/numbers/x/status', '/v1/openapi.json'];
       for (const path of paths) {
@@ -291,19 +292,19 @@ describe('at the door', () => {
       '/v1/numbers/x//status /v1/numbers//status /v1/numbers/x/Status /v1/numbers/x/status/',
       '/v1/numbers/x/y /v1/openapi.json/ /v1/openapiXjson /v2/numbers /numbers /v1/numbers%20',
     ].flatMap((paths) => paths.split(' ')),
-  )('%s is no route, key or not', async (path) => {
+  )('%s is 404 NOT_FOUND, with or without a key', async (path) => {
     const tenant = await gateway.addTenant();
     gateway.clearStatements();
-    for (const ask of [gateway.rest, tenant.rest]) {
+    for (const get of [gateway.rest, tenant.rest]) {
       // oxlint-disable-next-line no-await-in-loop -- PGlite has one connection
-      const { status, body } = await ask(path);
+      const { status, body } = await get(path);
       expect({ status, code: body['code'] }).toEqual({ status: 404, code: 'NOT_FOUND' });
     }
     expect(gateway.statements).toEqual([]);
   });
 
   test.each(['refresh', 'refresh=', 'refresh=0', 'refresh=false', 'refresh=2', 'refresh=TRUE'])(
-    '?%s is a 400 that says what is allowed',
+    '?%s is a 400 whose message names the valid values',
     async (query) => {
       const tenant = await gateway.addTenant();
       const { id } = await tenant.addNumber();
@@ -313,7 +314,7 @@ describe('at the door', () => {
     },
   );
 
-  test('a repeated refresh is a 400, even if both are the same, and no number is looked for', async () => {
+  test('a repeated refresh is a 400, even with equal values, and before the number is looked up', async () => {
     const tenant = await gateway.addTenant();
     expect(await tenant.rest('/v1/numbers/x?refresh=1&refresh=1')).toMatchObject({ status: 400 });
     expect(await tenant.rest('/v1/numbers/x?refresh=1&refresh=')).toMatchObject({ status: 400 });
@@ -334,7 +335,7 @@ describe('at the door', () => {
     }
   });
 
-  test('the log knows the tenant of a request whose key is good', async () => {
+  test('the log has the tenant of a request with a valid key', async () => {
     const tenant = await gateway.addTenant();
     gateway.clearLogLines();
     await gateway.rest('/v1/numbers');
@@ -346,7 +347,7 @@ describe('at the door', () => {
   });
 });
 
-test('a defect is told to the log with its cause, and to the caller with nothing but the request id', async () => {
+test('a defect is logged with its cause, and the response has only the request id', async () => {
   await using gateway = await openTestGateway();
   const tenant = await gateway.addTenant();
   await gateway.database[Symbol.asyncDispose]();

@@ -1,6 +1,5 @@
-// Who may ask what: a matrix of every field of every type and every route with every kind of key. What is offered is
-// read from the schema, from the route table and from the source of the server, so that nothing can be added without
-// saying here who may have it.
+// The authorisation matrix: every field of every type and every route, with every kind of key. Fields and routes are read
+// from the schema, the route table and the source of the server, so that each new one needs an expectation here.
 
 import { readFileSync } from 'node:fs';
 import {
@@ -26,7 +25,7 @@ import {
   type TestNumber,
 } from './harness.ts';
 
-/** What an operation shows to a key that is accepted. */
+/** What an operation returns to an accepted key. */
 type Expectation = 'all numbers of the tenant' | 'one number of the tenant' | 'a document';
 
 const expectations: Readonly<Record<string, Expectation>> = {
@@ -43,48 +42,50 @@ const expectations: Readonly<Record<string, Expectation>> = {
   'GET /v1/openapi.json': 'a document',
 };
 
-/** What each type shows to a key that is accepted, and which fields it has: these and no other. */
-const types: Readonly<Record<string, { readonly shows: Expectation; readonly fields: string }>> = {
+/** What each type discloses to an accepted key, and the complete list of its fields. */
+const types: Readonly<
+  Record<string, { readonly discloses: Expectation; readonly fields: string }>
+> = {
   Query: {
-    shows: 'all numbers of the tenant',
+    discloses: 'all numbers of the tenant',
     fields: 'numbers number',
   },
   WhatsAppNumber: {
-    shows: 'one number of the tenant',
+    discloses: 'one number of the tenant',
     fields: `id instanceName number name provider state isFullyConnected apiKeys health meta createdAt
       updatedAt`,
   },
   ApiKeyHint: {
-    shows: 'one number of the tenant',
+    discloses: 'one number of the tenant',
     fields: 'name keyPrefix keyLast4',
   },
   NumberHealth: {
-    shows: 'one number of the tenant',
+    discloses: 'one number of the tenant',
     fields: `qualityRating qualityRatingRaw messagingLimitTier messagingLimitTierRaw metaStatus
       metaStatusRaw sendable sendability freshness`,
   },
   Sendability: {
-    shows: 'one number of the tenant',
+    discloses: 'one number of the tenant',
     fields: 'verdict reasons',
   },
   Reason: {
-    shows: 'one number of the tenant',
+    discloses: 'one number of the tenant',
     fields: 'entity entityId field value code text solution effect blocks',
   },
   Freshness: {
-    shows: 'one number of the tenant',
+    discloses: 'one number of the tenant',
     fields: 'observedAt attemptedAt ageSeconds source stale error',
   },
   UpstreamFailure: {
-    shows: 'one number of the tenant',
+    discloses: 'one number of the tenant',
     fields: 'code message transient retryAt metaCode metaSubcode fbtraceId',
   },
   MetaDetails: {
-    shows: 'one number of the tenant',
+    discloses: 'one number of the tenant',
     fields: 'fetchedAt phone profile waba',
   },
   MetaPhone: {
-    shows: 'one number of the tenant',
+    discloses: 'one number of the tenant',
     fields: `displayPhoneNumber verifiedName qualityRating qualityRatingRaw messagingLimitTier
       messagingLimitTierRaw isPinEnabled status statusRaw nameStatus nameStatusRaw
       codeVerificationStatus codeVerificationStatusRaw platformType platformTypeRaw
@@ -92,37 +93,38 @@ const types: Readonly<Record<string, { readonly shows: Expectation; readonly fie
       isOfficialBusinessAccount isOnBusinessApp freshness`,
   },
   MetaProfile: {
-    shows: 'one number of the tenant',
+    discloses: 'one number of the tenant',
     fields:
       'about email websites vertical verticalRaw address description profilePictureUrl freshness',
   },
   MetaWaba: {
-    shows: 'one number of the tenant',
+    discloses: 'one number of the tenant',
     fields: `id name currency businessVerificationStatus businessVerificationStatusRaw country
       accountReviewStatus accountReviewStatusRaw messagingLimitTier messagingLimitTierRaw
       ownershipType ownershipTypeRaw ownerBusinessName timezoneId freshness`,
   },
 };
 
-/** Who is answered what at the routes that the route table does not have. None of them looks at the key. */
-const openRoutes: Readonly<Record<string, { readonly production: number; readonly page: number }>> =
-  {
-    'GET /livez': { production: 200, page: 200 },
-    'GET /readyz': { production: 200, page: 200 },
-    'GET /metrics': { production: 200, page: 200 },
-    // The page of GraphiQL, where it is switched on; what it sends needs a key like anything else.
-    'GET /graphql': { production: 405, page: 200 },
-    'GET /': { production: 404, page: 404 },
-    'GET /openapi.json': { production: 404, page: 404 },
-    'GET /v1/nothing': { production: 404, page: 404 },
-  };
+/** The statuses of paths outside of the route table, with GraphiQL off and on. None of them reads the key. */
+const openRoutes: Readonly<
+  Record<string, { readonly production: number; readonly graphiql: number }>
+> = {
+  'GET /livez': { production: 200, graphiql: 200 },
+  'GET /readyz': { production: 200, graphiql: 200 },
+  'GET /metrics': { production: 200, graphiql: 200 },
+  // The page of GraphiQL, whose requests need a key like all others.
+  'GET /graphql': { production: 405, graphiql: 200 },
+  'GET /': { production: 404, graphiql: 404 },
+  'GET /openapi.json': { production: 404, graphiql: 404 },
+  'GET /v1/nothing': { production: 404, graphiql: 404 },
+};
 
 interface Operation {
   readonly name: string;
-  ask(key: string | null, id: string): Promise<Reply<unknown>>;
+  send(key: string | null, id: string): Promise<Reply<unknown>>;
 }
 
-/** Of all gateways here, so that each knows the keys. */
+/** Shared by all gateways here, so that all of them accept the same keys. */
 const environment = { KEY_FAILURES_PER_MINUTE: '0', API_KEY_PEPPER: 'p'.repeat(32) };
 
 let gateway: TestGateway;
@@ -130,7 +132,7 @@ let operations: ReadonlyMap<string, Operation>;
 let own: TestNumber;
 let sibling: TestNumber;
 let foreign: TestNumber;
-/** By the words of the matrix; null sends no header. */
+/** By the names in the matrix; null sends no header. */
 let keys: Readonly<Record<string, string | null>>;
 
 const refused = ['no key', 'empty', 'malformed', 'bad checksum', 'unknown', 'revoked', 'expired'];
@@ -143,7 +145,7 @@ beforeAll(async () => {
     environment,
   });
   const [tenant, other] = [await gateway.addTenant('Own'), await gateway.addTenant('Foreign')];
-  // Its account is not to be read and its phone has something to say, so that there is one of each type to see.
+  // Has an unreadable account and a flagged phone, so that its detail has an object of every type.
   own = await tenant.addNumber({
     name: 'Own number',
     wabaId: createDigits(),
@@ -158,7 +160,7 @@ beforeAll(async () => {
     'no key': null,
     empty: '',
     malformed: 'ps_short',
-    // A key of the right shape whose last character is another one.
+    // A key of the right form with another last character.
     'bad checksum': `${wellFormed.slice(0, -1)}${wellFormed.endsWith('0') ? '1' : '0'}`,
     unknown: wellFormed,
     revoked: revoked.key,
@@ -177,11 +179,11 @@ afterAll(async () => {
   await gateway[Symbol.asyncDispose]();
 });
 
-/** Each field with its required arguments alone, and once more with each of the others. */
+/** Each field with its required arguments only, and again with each optional one. */
 function listQueries(): readonly Operation[] {
   const fields = [
     ...Object.values(schema.getQueryType()?.getFields() ?? {}),
-    // They are in no type, and can be asked for at the root.
+    // Selectable at the root, though no type lists them.
     SchemaMetaFieldDef,
     TypeMetaFieldDef,
     TypeNameMetaFieldDef,
@@ -189,12 +191,12 @@ function listQueries(): readonly Operation[] {
   return fields.flatMap((field) => {
     const required = field.args.filter(isRequiredArgument).map(({ name }) => name);
     const optional = field.args.filter((argument) => !isRequiredArgument(argument));
-    const more = optional.map(({ name }) => toQuery(field, required.concat(name)));
-    return [toQuery(field, required)].concat(more);
+    const withOptional = optional.map(({ name }) => toQuery(field, required.concat(name)));
+    return [toQuery(field, required)].concat(withOptional);
   });
 }
 
-/** Values for arguments by name: one that is not listed has none, and its operation fails. */
+/** Values for arguments by name. The operation of an argument without a value fails. */
 const values: Readonly<Record<string, string>> = {
   id: '$id',
   refresh: 'true',
@@ -202,15 +204,15 @@ const values: Readonly<Record<string, string>> = {
 };
 
 function toQuery(field: GraphQLField<unknown, unknown>, names: readonly string[]): Operation {
-  const given = names.map((name) => `${name}: ${values[name]}`).join(', ');
+  const args = names.map((name) => `${name}: ${values[name]}`).join(', ');
   const variables = names.includes('id') ? '($id: ID!)' : '';
-  // The types of introspection lead to each other, and lists within lists of them are refused.
+  // The types of introspection refer to each other, and nested lists of them are rejected.
   const depth = field.name.startsWith('__') ? 2 : 3;
-  const call = `${field.name}${given && `(${given})`}${toSelection(field.type, depth)}`;
+  const call = `${field.name}${args && `(${args})`}${toSelection(field.type, depth)}`;
   const query = `query${variables} { ${call} }`;
   return {
     name: `query ${field.name}${names.length > 0 ? `(${names.join(', ')})` : ''}`,
-    ask: (key, id) =>
+    send: (key, id) =>
       gateway.graphql(query, {
         variables: { id },
         headers: key === null ? {} : { 'x-api-key': key },
@@ -218,7 +220,7 @@ function toQuery(field: GraphQLField<unknown, unknown>, names: readonly string[]
   };
 }
 
-/** All that can be selected without an argument, this deep. */
+/** Selects all fields down to `depth`. */
 function toSelection(type: GraphQLOutputType, depth: number): string {
   const named = getNamedType(type);
   if (!isObjectType(named)) return '';
@@ -228,7 +230,7 @@ function toSelection(type: GraphQLOutputType, depth: number): string {
   return ` { ${members.join(' ')} }`;
 }
 
-interface Described {
+interface RouteTable {
   readonly paths: Readonly<
     Record<
       string,
@@ -237,9 +239,9 @@ interface Described {
   >;
 }
 
-/** Each route, and once more with each of its query parameters. */
+/** Each route, and again with each of its query parameters. */
 async function listRoutes(key: string): Promise<readonly Operation[]> {
-  const { body } = await gateway.rest<Described>('/v1/openapi.json', { key });
+  const { body } = await gateway.rest<RouteTable>('/v1/openapi.json', { key });
   return Object.entries(body.paths)
     .filter(([path]) => path.startsWith('/v1/'))
     .flatMap(([path, methods]) =>
@@ -257,7 +259,7 @@ async function listRoutes(key: string): Promise<readonly Operation[]> {
 function toRoute(method: string, path: string, query: string): Operation {
   return {
     name: `${method} ${path}${query}`,
-    ask: (key, id) =>
+    send: (key, id) =>
       gateway.rest(`${path.replace('{id}', encodeURIComponent(id))}${query}`, {
         method,
         headers: key === null ? {} : { 'x-api-key': key },
@@ -265,11 +267,11 @@ function toRoute(method: string, path: string, query: string): Operation {
   };
 }
 
-/** Everything of a reply that a caller can compare, without what is its own: request id, and times of the clock. */
+/** A response without what differs between requests: its id, the time, and the rest of the rate limit. */
 function toComparable({ status, headers, text }: Reply<unknown>): unknown {
   const requestId = headers.get('x-request-id') ?? '';
-  const shown = [...headers].filter(([name]) => !/^(x-request-id|date|ratelimit.*)$/.test(name));
-  return { status, headers: Object.fromEntries(shown), text: text.replaceAll(requestId, 'ID') };
+  const lasting = [...headers].filter(([name]) => !/^(x-request-id|date|ratelimit.*)$/.test(name));
+  return { status, headers: Object.fromEntries(lasting), text: text.replaceAll(requestId, 'ID') };
 }
 
 function toCode({ body }: Reply<unknown>): unknown {
@@ -280,34 +282,34 @@ function toCode({ body }: Reply<unknown>): unknown {
   return code ?? errors?.[0]?.extensions?.code;
 }
 
-test('nothing is offered without an expectation, and nothing expected is missing', () => {
+test('every operation has an expectation, and every expected operation exists', () => {
   expect([...operations.keys()].toSorted()).toEqual(Object.keys(expectations).toSorted());
 });
 
 describe.each(Object.entries(expectations))('%s', (name, expectation) => {
-  const ask = async (words: string, id: string): Promise<Reply<unknown>> => {
+  const send = async (keyName: string, id: string): Promise<Reply<unknown>> => {
     const operation = operations.get(name);
-    if (operation === undefined) throw new Error(`${name} is not offered`);
-    // One whose words are not in the matrix would be no key at all.
-    if (!(words in keys)) throw new Error(`there is no key for: ${words}`);
-    return await operation.ask(keys[words] ?? null, id);
+    if (operation === undefined) throw new Error(`there is no operation ${name}`);
+    // A misspelt name would otherwise send no key.
+    if (!(keyName in keys)) throw new Error(`there is no key named ${keyName}`);
+    return await operation.send(keys[keyName] ?? null, id);
   };
 
-  test.each(refused)('%s: refused like no key at all, and nothing is read', async (words) => {
-    const without = toComparable(await ask('no key', own.id));
+  test.each(refused)('%s: refused like no key, and nothing is read', async (keyName) => {
+    const without = toComparable(await send('no key', own.id));
     gateway.simulator.clearCalls();
     gateway.clearStatements();
-    const reply = await ask(words, own.id);
+    const reply = await send(keyName, own.id);
     expect(reply.status).toBe(401);
     expect(toCode(reply)).toBe('UNAUTHENTICATED');
     expect(toComparable(reply)).toEqual(without);
     expect(gateway.simulator.calls).toEqual([]);
-    const isWellFormed = ['unknown', 'revoked', 'expired'].includes(words);
+    const isWellFormed = ['unknown', 'revoked', 'expired'].includes(keyName);
     expect(gateway.statements.length).toBeLessThanOrEqual(isWellFormed ? 1 : 0);
   });
 
-  test.each(accepted)('%s: answered with the tenant’s own', async (words) => {
-    const reply = await ask(words, own.id);
+  test.each(accepted)('%s: returns only the tenant’s data', async (keyName) => {
+    const reply = await send(keyName, own.id);
     expect([reply.status, toCode(reply)]).toEqual([200, undefined]);
     expect(reply.text.includes(own.id)).toBe(expectation !== 'a document');
     expect(reply.text.includes(sibling.id)).toBe(expectation === 'all numbers of the tenant');
@@ -315,8 +317,8 @@ describe.each(Object.entries(expectations))('%s', (name, expectation) => {
     expect(reply.text).not.toContain('Foreign number');
   });
 
-  test.each(foreignKeys)('%s: answered without anything of ours', async (words) => {
-    const reply = await ask(words, own.id);
+  test.each(foreignKeys)('%s: returns nothing of the tenant', async (keyName) => {
+    const reply = await send(keyName, own.id);
     expect(reply.text).not.toContain(own.id);
     expect(reply.text).not.toContain('Own number');
     expect(toCode(reply)).toBe(
@@ -326,32 +328,32 @@ describe.each(Object.entries(expectations))('%s', (name, expectation) => {
   });
 
   test.skipIf(expectation !== 'one number of the tenant')(
-    'a foreign id answers like a random one, byte for byte but the request id, and costs the same',
+    'the response for a foreign id equals that for a random one except for the request id, at the same cost',
     async () => {
       const random = `wa_${'0123456789abcdef'.repeat(2)}`;
-      const look = async (id: string) => {
+      const observe = async (id: string) => {
         gateway.simulator.clearCalls();
         gateway.clearStatements();
-        const reply = toComparable(await ask('tenant key', id));
+        const reply = toComparable(await send('tenant key', id));
         return { reply, statements: [...gateway.statements], calls: [...gateway.simulator.calls] };
       };
-      // The first use of a key may be noted; it is not what is compared.
-      await ask('tenant key', random);
-      const [ofForeign, ofRandom] = [await look(foreign.id), await look(random)];
+      // The first request may record that the key was used.
+      await send('tenant key', random);
+      const [ofForeign, ofRandom] = [await observe(foreign.id), await observe(random)];
       expect(ofForeign).toEqual(ofRandom);
       expect(ofForeign.calls).toEqual([]);
     },
   );
 });
 
-test('HEAD is refused as GET is', async () => {
-  for (const words of refused) {
+test('HEAD is refused like GET', async () => {
+  for (const keyName of refused) {
     // oxlint-disable-next-line no-await-in-loop -- one after the other
     const reply = await gateway.rest('/v1/numbers', {
       method: 'HEAD',
-      headers: keys[words] ? { 'x-api-key': keys[words] } : {},
+      headers: keys[keyName] ? { 'x-api-key': keys[keyName] } : {},
     });
-    expect([words, reply.status, reply.text]).toEqual([words, 401, '']);
+    expect([keyName, reply.status, reply.text]).toEqual([keyName, 401, '']);
   }
 });
 
@@ -361,29 +363,29 @@ function listTypes(): readonly GraphQLObjectType[] {
     .filter(({ name }) => !name.startsWith('__'));
 }
 
-test('there is no type without an expectation, and each that is expected is there', () => {
-  const offered = listTypes().map(({ name }) => name);
-  expect(offered.toSorted()).toEqual(Object.keys(types).toSorted());
+test('every type has an expectation, and every expected type exists', () => {
+  const typeNames = listTypes().map(({ name }) => name);
+  expect(typeNames.toSorted()).toEqual(Object.keys(types).toSorted());
 });
 
-/** All ways to a type, and there its own values alone; '' where no way leads to it. */
-function toWays(from: GraphQLObjectType, to: GraphQLObjectType): string {
+/** Selects the scalars of type `to` along all paths from type `from`; '' when there is no path. */
+function toPaths(from: GraphQLObjectType, to: GraphQLObjectType): string {
   const fields = Object.values(from.getFields());
   const leaves = fields
     .filter(({ type }) => from === to && !isObjectType(getNamedType(type)))
     .map(({ name }) => name);
-  const ways = fields.flatMap(({ name, type }) => {
+  const paths = fields.flatMap(({ name, type }) => {
     const next = getNamedType(type);
     if (!isObjectType(next)) return [];
-    // What is found in the type itself is asked for without its values, of which others are the matter.
-    const way = from === to ? ' { __typename }' : toWays(next, to);
-    return way === '' ? [] : [`${name}${way}`];
+    // Objects within the type itself are tested with their own type.
+    const path = from === to ? ' { __typename }' : toPaths(next, to);
+    return path === '' ? [] : [`${name}${path}`];
   });
-  const members = [...leaves, ...ways];
+  const members = [...leaves, ...paths];
   return members.length === 0 ? '' : ` { __typename ${members.join(' ')} }`;
 }
 
-/** All objects of a type in an answer. */
+/** All objects of a type in a response. */
 function listObjects(within: unknown, type: string): readonly Readonly<Record<string, unknown>>[] {
   if (typeof within !== 'object' || within === null) return [];
   const here = within as Readonly<Record<string, unknown>>;
@@ -391,61 +393,61 @@ function listObjects(within: unknown, type: string): readonly Readonly<Record<st
   return here['__typename'] === type ? [here, ...below] : below;
 }
 
-describe.each(Object.entries(types))('the fields of %s', (typeName, { shows, fields }) => {
-  const ask = async (words: string, id: string) => {
+describe.each(Object.entries(types))('the fields of %s', (typeName, { discloses, fields }) => {
+  const send = async (keyName: string, id: string) => {
     const type = listTypes().find(({ name }) => name === typeName);
     const root = schema.getType('WhatsAppNumber');
-    if (type === undefined || !isObjectType(root)) throw new Error(`${typeName} is not offered`);
-    if (!(words in keys)) throw new Error(`there is no key for: ${words}`);
-    const key = keys[words] ?? null;
-    const asked =
+    if (type === undefined || !isObjectType(root)) throw new Error(`there is no type ${typeName}`);
+    if (!(keyName in keys)) throw new Error(`there is no key named ${keyName}`);
+    const key = keys[keyName] ?? null;
+    const selection =
       type === schema.getQueryType()
         ? 'numbers { id name } number(id: $id) { id name }'
-        : `number(id: $id)${toWays(root, type)}`;
-    return await gateway.graphql(`query($id: ID!) { __typename ${asked} }`, {
+        : `number(id: $id)${toPaths(root, type)}`;
+    return await gateway.graphql(`query($id: ID!) { __typename ${selection} }`, {
       variables: { id },
       headers: key === null ? {} : { 'x-api-key': key },
     });
   };
   const expected = fields.trim().split(/\s+/);
 
-  test('are those that are expected', () => {
+  test('are the expected ones', () => {
     const type = schema.getType(typeName);
     expect(isObjectType(type) && Object.keys(type.getFields()).toSorted()).toEqual(
       expected.toSorted(),
     );
   });
 
-  test('are refused to whoever has no key that counts, like to one without a key', async () => {
-    const without = await ask('no key', own.id);
-    for (const words of refused) {
+  test('are refused without a valid key, with the response for no key', async () => {
+    const without = await send('no key', own.id);
+    for (const keyName of refused) {
       // oxlint-disable-next-line no-await-in-loop -- one after the other
-      const reply = await ask(words, own.id);
-      expect([words, reply.status, reply.body.data ?? null]).toEqual([words, 401, null]);
+      const reply = await send(keyName, own.id);
+      expect([keyName, reply.status, reply.body.data ?? null]).toEqual([keyName, 401, null]);
       expect(toComparable(reply)).toEqual(toComparable(without));
     }
   });
 
-  test('are seen, each of them, by the keys of the tenant', async () => {
-    for (const words of accepted) {
+  test('are all returned to the keys of the tenant', async () => {
+    for (const keyName of accepted) {
       // oxlint-disable-next-line no-await-in-loop -- one after the other
-      const reply = await ask(words, own.id);
-      expect([words, reply.status, toCode(reply)]).toEqual([words, 200, undefined]);
-      const seen = listObjects(reply.body.data, typeName);
-      expect(seen.length).toBeGreaterThan(0);
-      for (const object of seen)
+      const reply = await send(keyName, own.id);
+      expect([keyName, reply.status, toCode(reply)]).toEqual([keyName, 200, undefined]);
+      const objects = listObjects(reply.body.data, typeName);
+      expect(objects.length).toBeGreaterThan(0);
+      for (const object of objects)
         expect(Object.keys(object)).toEqual(expect.arrayContaining(expected));
-      expect(reply.text.includes(sibling.id)).toBe(shows === 'all numbers of the tenant');
+      expect(reply.text.includes(sibling.id)).toBe(discloses === 'all numbers of the tenant');
       expect(reply.text).not.toContain(foreign.id);
     }
   });
 
-  test('are not seen by the keys of others: a number of ours is like one that is not there', async () => {
+  test('are not returned to keys of other tenants, for which a number of the tenant does not exist', async () => {
     const random = `wa_${'0123456789abcdef'.repeat(2)}`;
-    for (const words of foreignKeys) {
+    for (const keyName of foreignKeys) {
       // oxlint-disable-next-line no-await-in-loop -- one after the other
-      const [reply, ofRandom] = [await ask(words, own.id), await ask(words, random)];
-      expect([words, toCode(reply)]).toEqual([words, 'NUMBER_NOT_FOUND']);
+      const [reply, ofRandom] = [await send(keyName, own.id), await send(keyName, random)];
+      expect([keyName, toCode(reply)]).toEqual([keyName, 'NUMBER_NOT_FOUND']);
       expect(reply.body.data?.['number'] ?? null).toBeNull();
       expect(toComparable(reply)).toEqual(toComparable(ofRandom));
       expect(reply.text).not.toContain(own.id);
@@ -455,7 +457,7 @@ describe.each(Object.entries(types))('the fields of %s', (typeName, { shows, fie
 });
 
 describe('the routes outside of the route table', () => {
-  test('are those that the sources of the server and of the pipeline name', () => {
+  test('are the paths in the sources of the server and the pipeline', () => {
     const sources = ['http/server', 'http/pipeline'].map((name) =>
       readFileSync(new URL(`../src/${name}.ts`, import.meta.url), 'utf8'),
     );
@@ -466,26 +468,26 @@ describe('the routes outside of the route table', () => {
     );
   });
 
-  test.each(['production', 'page'] as const)('answer the same to every key: %s', async (kind) => {
+  test.each(['production', 'graphiql'] as const)('respond alike to every key: %s', async (kind) => {
     await using other = await openTestGateway({
       database: gateway.database,
-      environment: { ...environment, GRAPHIQL: kind === 'page' ? 'on' : 'off' },
+      environment: { ...environment, GRAPHIQL: kind === 'graphiql' ? 'on' : 'off' },
     });
     const server = await listen(other.gateway, { host: '127.0.0.1', port: 0, noticeMs: 0 });
     try {
       for (const [route, expected] of Object.entries(openRoutes)) {
-        for (const [words, key] of Object.entries(keys)) {
+        for (const [keyName, key] of Object.entries(keys)) {
           const [method = '', path = ''] = route.split(' ');
           const headers = { accept: 'text/html', ...(key !== null && { 'x-api-key': key }) };
           // oxlint-disable-next-line no-await-in-loop -- one after the other
           const reply = await fetch(server.url + path, { method, headers });
           // oxlint-disable-next-line no-await-in-loop -- see above
           const text = await reply.text();
-          expect([route, words, reply.status]).toEqual([route, words, expected[kind]]);
+          expect([route, keyName, reply.status]).toEqual([route, keyName, expected[kind]]);
           const secrets = [own, sibling, foreign].flatMap(({ id, number }) => [id, number]);
           secrets.push(own.phoneNumberId, 'Own number', 'Foreign number', ...(key ? [key] : []));
-          // Not as `toContain`, which would show the whole page.
-          expect(secrets.filter((word) => text.includes(word))).toEqual([]);
+          // `not.toContain` would print the whole page.
+          expect(secrets.filter((secret) => text.includes(secret))).toEqual([]);
         }
       }
     } finally {

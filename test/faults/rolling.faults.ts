@@ -29,10 +29,10 @@ async function openBalancer(): Promise<Balancer> {
   const targets = new Set<StagedGateway>();
   const ready = new Set<StagedGateway>();
   const agent = new Agent({ keepAlive: true });
-  let turn = 0;
+  let count = 0;
   const server: Server = createServer((incoming, outgoing) => {
     const all = [...ready];
-    const target = all[turn++ % all.length];
+    const target = all[count++ % all.length];
     if (target === undefined) return void outgoing.writeHead(502).end();
     const forwarded = request(
       `${target.url}${incoming.url}`,

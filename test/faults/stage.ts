@@ -173,9 +173,9 @@ async function startGateway(environment: Readonly<Record<string, string>>): Prom
     isAlive,
     end,
     async observe() {
-      const answer = once(child, 'message');
+      const message = once(child, 'message');
       child.send('observe');
-      return (await answer)[0] as Observed;
+      return (await message)[0] as Observed;
     },
     [Symbol.asyncDispose]: async () => void (await end('SIGKILL')),
   };

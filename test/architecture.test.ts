@@ -203,6 +203,17 @@ const rules = {
     (text) => text,
   ),
 
+  'names and prose use the terms of the field': forbid(
+    /\b(passages?|purses?|shel(f|ves)|farewells?|(?<!\bas )soon|pulses?|unread|witness(es)?|passengers?|straight way|doors?)\b/i,
+    (path) => /^(src|test|README\.md)/.test(path) && path !== 'test/architecture.test.ts',
+    (text) => splitIdentifiers(text).replaceAll(doorLabel, ''),
+  ),
+
+  'the name of a maximum begins with max': forbid(
+    /\b(most|maximum|longest|largest)[A-Z]\w*/,
+    (path) => /^(src|test)\//.test(path) && path !== 'test/architecture.test.ts',
+  ),
+
   'the top level is closed': (files) =>
     [...new Set(files.map(({ path }) => path.split('/')[0] ?? ''))]
       .filter((entry) => !topLevel.has(entry))
@@ -222,6 +233,14 @@ function forbid(
         return found === undefined ? [] : [`${path} has ${found.trim()}`];
       });
 }
+
+/** Separates the words of camelCase and snake_case identifiers by spaces. */
+function splitIdentifiers(text: string): string {
+  return text.replace(/([a-z\d])([A-Z])/g, '$1 $2').replaceAll('_', ' ');
+}
+
+// `door` is a label of gateway_request_duration_seconds, which is public.
+const doorLabel = /'door'|\bdoor(?==|: )/g;
 
 function isOurs(target: string): boolean {
   return /^(src|migrations|test)\/|^\.\./.test(target);
@@ -513,6 +532,13 @@ const planted: readonly Planted[] = [
   ['no file contains a path of a machine', 'README.md', `see ${machinePath('home', 'me', 'x')}`],
   ['no file contains a path of a machine', 'src/main.ts', `// ${machinePath('work', 'x')}`],
   ['no file contains a path of a machine', 'test/a.ts', `'C:${'\\'}Users${'\\'}me'`],
+  ['names and prose use the terms of the field', 'src/http/pipeline.ts', '// The passage.'],
+  ['names and prose use the terms of the field', 'src/gateway.ts', 'function findDoor() {}'],
+  ['names and prose use the terms of the field', 'src/metrics.ts', 'const door = 1'],
+  ['names and prose use the terms of the field', 'test/a.test.ts', `test('it ends soon', f)`],
+  ['names and prose use the terms of the field', 'README.md', 'Go the straight way.'],
+  ['the name of a maximum begins with max', 'src/http/server.ts', 'const longestWaitMs = 1'],
+  ['the name of a maximum begins with max', 'test/faults/load.ts', 'maximumRate()'],
   ['the top level is closed', 'docs/readme.md', ''],
   ['the top level is closed', '.env', 'A=1'],
 ];
@@ -574,6 +600,8 @@ const legal: readonly SourceFile[] = [
     text: `import { x } from './admin.ts'\nimport { y } from './http/server.ts'`,
   },
   { path: 'test/a.test.ts', text: `import { test } from 'vitest'\ntest.each([1])('x', () => {})` },
+  { path: 'src/metrics.ts', text: `const labels = ['door']\nconst series = { door: 'rest' }` },
+  { path: 'src/http/server.ts', text: 'const maxWaitMs = 1 // as soon as possible, at most once' },
   { path: 'README.md', text: 'see https://example.com/home/page and /etc/hosts' },
 ];
 

@@ -16,6 +16,11 @@ export interface CompletedRequest {
   readonly keyId: string | null;
   /** A name from a fixed set, never text of the caller's; null when it is unknown. */
   readonly operation?: string | null;
+  /** The name that the caller gave the GraphQL operation; see `boundText`. */
+  readonly operationName?: string | null;
+  /** The program that sent the request, as it calls itself; see `boundText`. */
+  readonly clientName?: string | null;
+  readonly clientVersion?: string | null;
 }
 
 /** An HTTP request to an upstream, after its response. */
@@ -141,4 +146,17 @@ export function redact(line: string): string {
       text.includes(marker) ? text.replace(pattern, redacted) : text,
     line,
   );
+}
+
+const maxTextLength = 64;
+
+/**
+ * Makes text of a caller's fit for a log line: secrets are redacted, unusual characters become question marks, and all but
+ * the first 64 characters are cut. Such text is never a label of a metric.
+ */
+export function boundText(text: string): string {
+  // Redacted first, because half of a secret is not recognised.
+  return redact(text)
+    .replace(/[^\w .,:;@/+()[\]-]/g, '?')
+    .slice(0, maxTextLength);
 }

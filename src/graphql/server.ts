@@ -14,7 +14,7 @@ import type { HttpRequest } from '../http/message.ts';
 import type { ComputedResponse } from '../http/response-cache.ts';
 import { type JsonObject, parseJson, toObject } from '../json.ts';
 import type { Numbers } from '../numbers/numbers.ts';
-import type { Telemetry } from '../telemetry.ts';
+import { boundText, type Telemetry } from '../telemetry.ts';
 import { createExecute, type ExecutionContext, isCostRequested } from './execution.ts';
 import { createGraphiql } from './graphiql.ts';
 import { createDocumentCache, createParse } from './limits.ts';
@@ -124,6 +124,7 @@ function createRun(options: GraphQLEndpointOptions) {
     const document = parse(query);
     const operation = getOperationAST(document, operationName);
     if (!operation) throw new GraphQLError('Could not determine what operation to execute.');
+    if (operation.name) contextValue.requestContext.operationName = boundText(operation.name.value);
     if (operation.operation === OperationTypeNode.SUBSCRIPTION) {
       return assertResult(await subscribe(params, contextValue));
     }

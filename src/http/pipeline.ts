@@ -14,7 +14,12 @@ import { addCorsHeaders, isPreflight, toPreflightResponse } from './cors.ts';
 import type { Call, Endpoint, KeyedRoute } from './endpoint.ts';
 import type { LoadShedder } from './load-shedding.ts';
 import { type HttpRequest, type HttpResponse, withContentLength } from './message.ts';
-import { createRequestContext, readRequestId, type RequestContext } from './request-context.ts';
+import {
+  createRequestContext,
+  readClient,
+  readRequestId,
+  type RequestContext,
+} from './request-context.ts';
 import type { ComputedResponse, ResponseCache } from './response-cache.ts';
 
 export interface PipelineOptions {
@@ -200,8 +205,8 @@ function respondWithError(
 
 function reportRequest(
   { telemetry, metrics }: PipelineOptions,
-  { method, path }: HttpRequest,
-  { requestId, receivedAt, tenantId, keyId, operation, meter }: RequestContext,
+  { method, path, headers }: HttpRequest,
+  { requestId, receivedAt, tenantId, keyId, operation, operationName, meter }: RequestContext,
   status: number,
 ): void {
   if (meter.snapshotAgeSeconds !== null) metrics.snapshotReturned(meter.snapshotAgeSeconds);
@@ -215,6 +220,8 @@ function reportRequest(
     tenantId,
     keyId,
     operation,
+    operationName,
+    ...readClient(headers),
   });
 }
 

@@ -1,7 +1,7 @@
 // What is known of one request, from its arrival to its line in the log, and the meter of what it has caused.
 
 import { randomUUID } from 'node:crypto';
-import { redact } from '../telemetry.ts';
+import { boundText, redact } from '../telemetry.ts';
 
 export interface RequestContext {
   /** Sent with every response and written in every log line of the request. */
@@ -17,6 +17,8 @@ export interface RequestContext {
   keyId: string | null;
   /** One of a fixed set of names for what was asked, never text of the caller's. Null until it is known. */
   operation: string | null;
+  /** The name of the GraphQL operation, made fit for the log by `boundText`. Null when it has none, or is not known yet. */
+  operationName: string | null;
   /** Null until the tenant's limits have been checked. */
   admission: RequestAdmission | null;
 }
@@ -67,6 +69,7 @@ export function createRequestContext(
     tenantId: null,
     keyId: null,
     operation: null,
+    operationName: null,
     admission: null,
   };
 }
@@ -93,4 +96,23 @@ export function readRequestId(headers: Pick<Headers, 'get'>): string {
   // An id in the form of a key would put the key into every log line.
   const isSafe = /^[\w.-]{1,64}$/.test(given) && redact(given) === given;
   return isSafe ? given : randomUUID();
+}
+
+/**
+ * The headers in which programs name themselves: Apollo's, and those of Cosmo, of Hive and of clients that are configured
+ * for them. https://www.apollographql.com/docs/graphos/platform/insights/client-segmentation
+ */
+const clientHeaders = ['apollographql-client', 'graphql-client', 'x-graphql-client'];
+
+/** The name and the version of the program that sent the request, made fit for the log. */
+export function readClient(headers: Pick<Headers, 'get'>) {
+  return { clientName: readPart(headers, 'name'), clientVersion: readPart(headers, 'version') };
+}
+
+function readPart(headers: Pick<Headers, 'get'>, part: 'name' | 'version'): string | null {
+  for (const prefix of clientHeaders) {
+    const text = headers.get(`${prefix}-${part}`);
+    if (text !== null && text !== '') return boundText(text);
+  }
+  return null;
 }

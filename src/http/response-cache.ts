@@ -70,7 +70,9 @@ interface CacheEntry {
   readonly body: Buffer<ArrayBuffer>;
   /** What computing it cost beside the point of the request. */
   readonly points: number;
+  /** Of the request context, for the log line. */
   readonly operation: string | null;
+  readonly operationName: string | null;
   readonly size: number;
 }
 
@@ -161,10 +163,11 @@ async function computeAndStore(
 }
 
 function serveCached(
-  { headers, body, points, operation }: CacheEntry,
+  { headers, body, points, operation, operationName }: CacheEntry,
   { admission, context }: Caller,
 ): MaybePromise<HttpResponse> {
   context.operation = operation;
+  context.operationName = operationName;
   const response = { status: 200, headers, body };
   return admission.spend(points) ? response : admission.charge(points).then(() => response);
 }
@@ -175,7 +178,7 @@ function createEntry(
   { status, headers, body }: HttpResponse,
   { admission, context }: Caller,
 ): CacheEntry | null {
-  const { operation, meter } = context;
+  const { operation, operationName, meter } = context;
   if (status !== 200 || meter.isLive || body === null || body instanceof ReadableStream)
     return null;
   const bytes = encode(body);
@@ -187,6 +190,7 @@ function createEntry(
     body: bytes,
     points: admission.spent - 1,
     operation,
+    operationName,
     size: entryOverheadBytes + 2 * id.length + bytes.length,
   };
 }

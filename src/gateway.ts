@@ -13,6 +13,7 @@ import { createPipeline, type Pipeline } from './http/pipeline.ts';
 import { createResponseCache, disabledResponseCache } from './http/response-cache.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
 import { createNumbers, type Numbers } from './numbers/numbers.ts';
+import { startVerdictCounting } from './numbers/verdict-counts.ts';
 import { createGraphClient } from './providers/meta/graph.ts';
 import type { LimitedFetchOptions } from './providers/limited-fetch.ts';
 import { createMetaProvider } from './providers/meta/meta.ts';
@@ -32,6 +33,8 @@ export interface Gateway extends Pipeline, AsyncDisposable {
   readonly access: AccessControl;
   readonly numbers: Numbers;
   readonly telemetry: Telemetry;
+  /** Counts numbers by verdict for the metrics until the gateway is disposed of; for the process that serves. */
+  startVerdictCounting(): void;
 }
 
 /** Replacements that the demo and the tests provide. */
@@ -58,6 +61,7 @@ export async function createGateway(
   const foundation = await createFoundation(config, overrides);
   const { database, telemetry, metrics } = foundation;
   const core = createCore(foundation);
+  const running = new AsyncDisposableStack();
   const load = createLoadShedder(config);
   metrics.observeLoad(load);
   const pipeline = createPipeline({
@@ -77,8 +81,12 @@ export async function createGateway(
     access: core.access,
     numbers: core.numbers,
     telemetry,
+    startVerdictCounting() {
+      if (config.metrics) running.use(startConfiguredVerdictCounting(foundation));
+    },
     async [Symbol.asyncDispose]() {
       load[Symbol.dispose]();
+      await running.disposeAsync();
       await database[Symbol.asyncDispose]();
     },
   };
@@ -170,6 +178,18 @@ async function openConfiguredDatabase(
       },
     },
   );
+}
+
+function startConfiguredVerdictCounting({ config, database, telemetry, metrics }: Foundation) {
+  return startVerdictCounting({
+    database,
+    connectionsAreRead: config.sessionEngine !== null,
+    onCounted: metrics.numbersCounted,
+    onFailure: (error) =>
+      telemetry.warn('numbers are not counted, so the metric gateway_numbers is missing', {
+        cause: String(error),
+      }),
+  });
 }
 
 function createCounters({ config, database, telemetry }: Foundation) {

@@ -1,12 +1,26 @@
 // The Prometheus metrics. Label values come from fixed sets: never a tenant, a number or text that a caller chose.
 
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import manifest from '../package.json' with { type: 'json' };
 import type { ChangeFeed } from './database/change-feed.ts';
 import type { LoadShedder, Overload } from './http/load-shedding.ts';
+import { type Verdict, verdicts } from './numbers/sendable.ts';
 import type { CompletedRequest, TelemetryListener, UpstreamCall } from './telemetry.ts';
 
-/** One row for each metric; README.md says which ones to alert on. */
-const metricTable = {
+/** One row for each metric; operations/prometheus-rules.yml says which ones to alert on. */
+export const metricTable = {
+  buildInfo: {
+    type: 'gauge',
+    name: 'gateway_build_info',
+    help: '1, with the version of the gateway and that of Node.',
+    labels: ['version', 'node'],
+  },
+  numbers: {
+    type: 'gauge',
+    name: 'gateway_numbers',
+    help: 'Numbers of all tenants by verdict: YES (can send), NO, or UNKNOWN. Counted each minute; one process at a time exports it.',
+    labels: ['verdict'],
+  },
   requestDuration: {
     type: 'histogram',
     name: 'gateway_request_duration_seconds',
@@ -136,6 +150,8 @@ export interface Metrics {
   snapshotReturned(ageSeconds: number): void;
   requestShed(reason: Overload['reason']): void;
   requestLimited(reason: 'points' | 'under way'): void;
+  /** Null when this process does not know them: another one counts, or the database does not answer. */
+  numbersCounted(counts: Readonly<Record<Verdict, number>> | null): void;
   /** In the text format of Prometheus. */
   render(): Promise<{ readonly contentType: string; readonly text: string }>;
 }
@@ -175,6 +191,12 @@ export function createMetrics(): Metrics {
     snapshotReturned: (ageSeconds) => metrics.snapshotAge.observe(ageSeconds),
     requestShed: (reason) => metrics.requestsShed.inc({ reason }),
     requestLimited: (reason) => metrics.requestsLimited.inc({ reason }),
+    numbersCounted(counts) {
+      metrics.numbers.reset();
+      for (const verdict of verdicts) {
+        if (counts !== null) metrics.numbers.set({ verdict }, counts[verdict]);
+      }
+    },
     async render() {
       for (const sample of samplers) sample();
       const [ours, process] = await Promise.all([registry.metrics(), renderProcessMetrics()]);
@@ -201,6 +223,7 @@ function registerMetrics(registry: Registry): RegisteredMetrics {
   const metrics = Object.fromEntries(entries) as RegisteredMetrics;
   // No value at all while no feed is observed: 0 raises an alert.
   metrics.feedCurrent.remove();
+  metrics.buildInfo.set({ version: manifest.version, node: process.version }, 1);
   // Series that exist before their first event, so that a rate can be computed over it.
   for (const upstream of ['graph', 'session engine']) metrics.circuitOpen.set({ upstream }, 0);
   for (const source of ['memory', 'shared', 'read']) metrics.responses.inc({ source }, 0);

@@ -101,6 +101,7 @@ const packages: readonly (readonly [name: RegExp, files: RegExp])[] = [
   [/^(commander|@commander-js\/extra-typings|cli-table3|cli-progress)$/, commandLine],
   // For the version.
   [/^package\.json$/, commandLine],
+  [/^package\.json$/, /^src\/metrics\.ts$/],
 ];
 
 /** Everything that may be at the top level. */

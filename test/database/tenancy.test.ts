@@ -23,18 +23,21 @@ const withoutTenant: Readonly<Record<string, readonly string[]>> = {
   kysely_migration: ['gateway_login SELECT'],
   kysely_migration_lock: [],
   lease_holder: ['SELECT', 'INSERT', 'UPDATE', 'DELETE'].map((it) => `gateway_login ${it}`),
+  process_lease: ['SELECT', 'INSERT', 'UPDATE', 'DELETE'].map((it) => `gateway_login ${it}`),
   rate_count: ['SELECT', 'INSERT', 'UPDATE', 'DELETE'].map((it) => `gateway_login ${it}`),
 };
 
 /** The rights of the functions below, which look across tenants. */
 const directory: Readonly<Record<string, readonly string[]>> = {
   api_key: ['SELECT', 'UPDATE (last_used_at)'],
+  number_snapshot: ['SELECT'],
   tenant: ['SELECT'],
   whatsapp_number: ['SELECT'],
 };
 
 /** The only functions that run with the rights of their owner. */
 const definers = [
+  'count_numbers_by_verdict(text[],integer,boolean)',
   'find_api_key(bytea)',
   'find_tenant_of_key(text)',
   'find_tenant_of_number(text)',
@@ -314,7 +317,7 @@ describe('the catalogue', () => {
       `alter policy tenant_isolation on api_key using (tenant_id = current_setting('app.tenant_id'))`,
     ],
     ['create policy another on number_snapshot using (true)'],
-    ['create policy another on number_snapshot for select to gateway_directory using (true)'],
+    ['create policy another on waba_snapshot for select to gateway_directory using (true)'],
     ['grant truncate on whatsapp_number to gateway_tenant'],
     ['grant references on whatsapp_number to gateway_tenant'],
     ['grant trigger on whatsapp_number to gateway_tenant'],

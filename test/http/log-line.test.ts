@@ -73,12 +73,12 @@ describe('the client is named by', () => {
   });
 });
 
-describe('text of a caller', () => {
-  const logAs = async (name: string, options: Pick<SendOptions, 'headers'>) => {
-    await tenant.graphql(`query ${name} { numbers { id } }`, options);
-    return readLast(gateway);
-  };
+const logAs = async (name: string, options: Pick<SendOptions, 'headers'>) => {
+  await tenant.graphql(`query ${name} { numbers { id } }`, options);
+  return readLast(gateway);
+};
 
+describe('text of a caller', () => {
   test('is cut after 64 characters, and unusual characters are replaced', async () => {
     const line = await logAs(`Q${'x'.repeat(99)}`, {
       headers: {

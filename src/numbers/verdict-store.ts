@@ -1,0 +1,72 @@
+// The SQL that counts the numbers of all tenants by verdict, and the lease that lets one process at a time do so.
+
+import { sql } from 'kysely';
+import type { Database } from '../database/database.ts';
+import type { Verdict } from './sendable.ts';
+
+export type VerdictCounts = Readonly<Record<Verdict, number>>;
+
+export interface VerdictCountRequest {
+  /** Identifies this process among all those on the database. */
+  readonly holder: string;
+  /** How long this process stays the one that counts, unless it counts again before. */
+  readonly leaseMs: number;
+  readonly staleAfterSeconds: number;
+  /** Whether a session engine is configured, so that connection states can be stale too. */
+  readonly connectionsAreRead: boolean;
+}
+
+const leaseName = 'count numbers by verdict';
+
+/** Null while another process holds the lease. */
+export async function countVerdictsAcrossTenants(
+  database: Database,
+  { holder, leaseMs, staleAfterSeconds, connectionsAreRead }: VerdictCountRequest,
+): Promise<VerdictCounts | null> {
+  const claim = sql`
+    insert into process_lease as held (name, holder, expires_at)
+    values (${leaseName}, ${holder}, clock_timestamp() + ${leaseMs}::float8 * interval '1 millisecond')
+    on conflict (name) do update set holder = excluded.holder, expires_at = excluded.expires_at
+      where held.holder = excluded.holder or held.expires_at <= clock_timestamp()
+    returning name`;
+  return await database.acrossTenants(async (functions) => {
+    const { rows: claimed } = await claim.execute(functions);
+    if (claimed.length === 0) return null;
+    const tenants = await sql<{ id: string }>`select id from list_tenants()`.execute(functions);
+    const total = { YES: 0, NO: 0, UNKNOWN: 0 };
+    const ids = tenants.rows.map(({ id }) => id);
+    for (const chunk of takeChunks(ids)) {
+      const count = sql<{ verdict: Verdict; numbers: string | number }>`
+        select verdict, numbers from count_numbers_by_verdict(
+          ${chunk}::text[], ${staleAfterSeconds}::integer, ${connectionsAreRead}::boolean)`;
+      // oxlint-disable-next-line no-await-in-loop -- the next chunk depends on how long this one takes
+      const { rows } = await count.execute(functions);
+      for (const { verdict, numbers } of rows) total[verdict] += Number(numbers);
+    }
+    return total;
+  });
+}
+
+const maxChunk = 1_000;
+/** Far below the time limit of a statement. */
+const chunkMs = 250;
+
+/** Chunks of tenants, each as large as the time that the previous one took allows. */
+function* takeChunks(ids: readonly string[]): Iterable<readonly string[]> {
+  let size = 50;
+  for (let at = 0; at < ids.length;) {
+    const chunk = ids.slice(at, at + size);
+    const startedAt = performance.now();
+    yield chunk;
+    at += chunk.length;
+    const affordable = (chunk.length * chunkMs) / (performance.now() - startedAt);
+    size = Math.min(Math.max(1, Math.round(affordable)), maxChunk);
+  }
+}
+
+/** Lets another process count at once. */
+export async function releaseLeaseAcrossTenants(database: Database, holder: string): Promise<void> {
+  const release = sql`
+    delete from process_lease where name = ${leaseName} and holder = ${holder}`;
+  await database.acrossTenants((functions) => release.execute(functions));
+}

@@ -157,13 +157,12 @@ async function checkChanges(
     );
   }
   const { changes } = gateway.database;
-  const unsubscribe = changes.subscribe(() => undefined);
+  changes.open();
   const received = changes.catchUp().then(() => true);
   const isReceived = await Promise.race([
     received,
     delay(notificationTimeoutMs, false, { ref: false }),
   ]);
-  unsubscribe();
   if (isReceived) return 'change notifications are sent and received';
   return 'warning: change notifications are sent but not received, as behind a connection pooler; every request reads the database';
 }

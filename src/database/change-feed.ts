@@ -21,10 +21,8 @@ export interface ChangeFeed {
   versionOf(tenantId: string, subject: 'numbers' | 'keys'): number | null;
   /** The highest version of all tenants. A tenant with a higher one later has changed since. */
   version(): number;
-  /** Starts listening, which lasts until the feed is disposed of. Subscribing and waiting for a change do so too. */
+  /** Starts listening, which lasts until the feed is disposed of. Waiting for a change does so too. */
   open(): void;
-  /** Calls `listener`, which must not throw, with each change. Returns the function that unsubscribes. */
-  subscribe(listener: (change: Change) => void): () => void;
   /**
    * Resolves at the next change of this tenant, or of all tenants, that is announced after the call, or after `timeoutMs`.
    * Rejects with the signal's reason. Call it before reading what is waited for, so that no change is missed in between; it
@@ -87,7 +85,6 @@ export function createChangeFeed(
   listenToNotifications: ListenToNotifications,
   { clock = () => performance.now(), onLost }: ChangeFeedOptions = {},
 ): OwnedChangeFeed {
-  const listeners = new Set<(change: Change) => void>();
   const heartbeat = createHeartbeat(clock);
   let listening: Promise<void> | null = null;
   const versions = createVersions();
@@ -95,7 +92,6 @@ export function createChangeFeed(
   const tell = (change: Change): void => {
     versions.bump(change);
     waiters.wake(change.tenantId);
-    for (const listener of listeners) listener(change);
   };
   const open = (): void => {
     listening ??= keepListening({ listenToNotifications, heartbeat, tell, onLost });
@@ -106,11 +102,6 @@ export function createChangeFeed(
     isCurrent: heartbeat.isCurrent,
     versionOf: (tenantId, subject) => (heartbeat.use() ? versions.of(tenantId, subject) : null),
     version: () => versions.highest(),
-    subscribe(listener) {
-      listeners.add(listener);
-      open();
-      return () => void listeners.delete(listener);
-    },
     waitForChange(tenantId, options) {
       open();
       return waiters.wait(tenantId, options);

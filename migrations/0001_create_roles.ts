@@ -1,8 +1,8 @@
 import { type Kysely, sql } from 'kysely';
 
-// gateway_tenant is taken in each transaction of a tenant; gateway_directory owns the functions that look across
-// tenants; gateway_login is what an operator grants to the role that the gateway logs in with.
-// Roles belong to the whole server, so another database may have made them already, perhaps at this very moment.
+// Each transaction of a tenant switches to gateway_tenant. gateway_directory owns the functions that look across
+// tenants. An operator grants gateway_login to the role that the gateway logs in with. Roles belong to the server, so
+// the migration of another database may have created them, or may be creating them.
 export async function up(db: Kysely<object>): Promise<void> {
   for (const role of ['gateway_tenant', 'gateway_directory', 'gateway_login']) {
     // oxlint-disable-next-line no-await-in-loop -- one statement after the other

@@ -1,7 +1,8 @@
 import { type Kysely, sql } from 'kysely';
 
-// Every key starts with the tenant, so that a foreign key can never cross tenants: the checks of foreign keys do not
-// obey row-level security. Times have milliseconds, as JavaScript has, so that a time survives the way there and back.
+// Every key starts with the tenant, so that no foreign key crosses tenants: row-level security does not apply to the
+// checks of foreign keys. Times have the precision of JavaScript, milliseconds, so that reading and writing one does
+// not change it.
 const statements = [
   `create table tenant (
      id text primary key,
@@ -75,7 +76,7 @@ const statements = [
      primary key (tenant_id, waba_id),
      check ((data is null) = (observed_at is null))
    )`,
-  // Unlogged: a crash of the server frees all leases, which is what it should do.
+  // Unlogged: a crash of the server deletes all leases, as it should.
   `create unlogged table refresh_lease (
      tenant_id text not null,
      subject text not null,

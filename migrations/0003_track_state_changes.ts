@@ -1,7 +1,7 @@
 import { type Kysely, sql } from 'kysely';
 
-// Other software that shares the database changes `state` and does not know our columns: its change counts as an
-// observation of the moment at which it was made.
+// Other software that shares the database changes `state` and does not know the columns of the gateway. Its change
+// counts as an observation at the time of the change.
 export async function up(db: Kysely<object>): Promise<void> {
   await sql`
     create function track_state_change() returns trigger language plpgsql set search_path = pg_catalog as $$

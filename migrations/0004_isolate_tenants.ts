@@ -1,7 +1,8 @@
 import { type Kysely, sql } from 'kysely';
 
-// A tenant sees its own rows alone, whoever asks: FORCE makes that hold for the owner of the tables too. PostgreSQL
-// answers '' for a local setting that has ended, hence nullif; the sub-select is evaluated once a statement, not a row.
+// A tenant sees its own rows alone. FORCE applies the policies to the owner of the tables too. PostgreSQL returns ''
+// for a local setting that has ended, hence nullif. The sub-select is evaluated once per statement instead of once per
+// row.
 const currentTenant = `(select nullif(current_setting('app.tenant_id', true), ''))`;
 
 const tenantColumns = {
@@ -17,7 +18,7 @@ const tenantColumns = {
 const grants = [
   'select, insert on tenant',
   'select, insert, update, delete on whatsapp_number, number_credential, number_snapshot, waba_snapshot, refresh_lease',
-  // The hash can be stored and never read back.
+  // The hash can be written and not read.
   'insert on api_key',
   'select (tenant_id, id, name, key_prefix, key_last4, number_id, created_at, expires_at, revoked_at, rotated_at) on api_key',
   'update (expires_at, revoked_at, rotated_at) on api_key',

@@ -1,7 +1,6 @@
 import { type Kysely, sql } from 'kysely';
 
-// The short list of what may be asked before a tenant is known. Each function answers one question; its owner may read
-// the few columns that it needs and nothing else.
+// The functions that are called before a tenant is known. Their owner may read only the columns that they need.
 const functions = [
   `create function find_api_key(key_hash bytea)
    returns table (tenant_id text, id text, number_id text)
@@ -33,7 +32,7 @@ const signatures = [
 
 export async function up(db: Kysely<object>): Promise<void> {
   const statements = [
-    // For the length of this migration alone: a member of the role would see all tenants through its policies.
+    // Revoked at the end of this migration: a member of the role would see all tenants through its policies.
     'grant gateway_directory to current_user',
     'grant select (tenant_id, id, number_id, hash, revoked_at, expires_at) on api_key to gateway_directory',
     'grant select (tenant_id, id) on whatsapp_number to gateway_directory',
@@ -42,7 +41,7 @@ export async function up(db: Kysely<object>): Promise<void> {
       (table) => `create policy directory on ${table} for select to gateway_directory using (true)`,
     ),
     ...functions,
-    // A function's new owner must be allowed to create in its schema, at the moment of the change alone.
+    // The new owner of a function needs the right to create in its schema while the owner is changed.
     'grant create on schema public to gateway_directory',
     ...signatures.flatMap((signature) => [
       `alter function ${signature} owner to gateway_directory`,
@@ -51,7 +50,7 @@ export async function up(db: Kysely<object>): Promise<void> {
     ]),
     'revoke create on schema public from gateway_directory',
     'revoke gateway_directory from current_user',
-    // So that a gateway can tell at its start that the database is behind.
+    // A gateway checks at its start whether migrations are pending.
     'grant select on kysely_migration to gateway_login',
   ];
   for (const statement of statements) {

@@ -1,10 +1,10 @@
 import { type Kysely, sql } from 'kysely';
 
-// Triggers write the trail, so that no change of a key or a credential can go without a row, whoever makes it, and the
-// row stands or falls with the change. They run as the role that makes the change and see what it sees.
+// Triggers write the audit trail in the transaction of the change, so every change of a key or a credential has an
+// entry, whichever program makes it. They run as the role that makes the change.
 const currentTenant = `(select nullif(current_setting('app.tenant_id', true), ''))`;
 
-// The position keeps in order what happened within one tick of the clock.
+// The position orders entries with the same time.
 const table = [
   `create table audit (
      tenant_id text not null references tenant,
@@ -22,7 +22,7 @@ const table = [
   'alter table audit force row level security',
   `create policy tenant_isolation on audit using (tenant_id = ${currentTenant}) with check (tenant_id = ${currentTenant})`,
   'grant select on audit to gateway_tenant',
-  // Who and when are the database's to say.
+  // The database sets the actor and the time.
   'grant insert (tenant_id, action, subject, details) on audit to gateway_tenant',
 ];
 
@@ -47,7 +47,7 @@ const keyTrail = `
     return null;
   end $$`;
 
-// The last part of a sealed value is the content: where it stayed, its data key alone was wrapped anew.
+// The last part of a sealed value is the encrypted content. If it is unchanged, only its data key was encrypted again.
 const credentialTrail = `
   create function audit_credential() returns trigger language plpgsql set search_path = pg_catalog as $$
   declare
@@ -72,7 +72,7 @@ const credentialTrail = `
 const triggers = [
   'revoke execute on function audit_key() from public',
   'revoke execute on function audit_credential() from public',
-  // Not of last_used_at, which is no change of a key.
+  // Without last_used_at: using a key does not change it.
   `create trigger audit_key after insert or delete or update of name, number_id, hash, expires_at, revoked_at, rotated_at
    on api_key for each row execute function audit_key()`,
   `create trigger audit_credential after insert or delete or update on number_credential

@@ -1,7 +1,7 @@
 import { type Kysely, sql } from 'kysely';
 
-// As find_api_key, and notes the use. It never waits for anybody who is just changing the key, and its commit does not
-// wait for the disk: a note that a crash loses is made again by the next use.
+// Like find_api_key, and stores the time of the use. It does not wait for a transaction that changes the key, and its
+// commit does not wait for the disk: after a crash the next use stores the time again.
 const useApiKey = `
   create function use_api_key(key_hash bytea)
   returns table (tenant_id text, id text, number_id text)
@@ -26,7 +26,7 @@ const useApiKey = `
 const statements = [
   'alter table api_key add column last_used_at timestamptz(3)',
   'grant select (last_used_at) on api_key to gateway_tenant',
-  // For the length of this migration alone, as in 0005.
+  // Revoked at the end of this migration, as in 0005.
   'grant gateway_directory to current_user',
   'grant select (last_used_at), update (last_used_at) on api_key to gateway_directory',
   'create policy directory_use on api_key for update to gateway_directory using (true) with check (true)',

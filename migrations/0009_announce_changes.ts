@@ -1,17 +1,18 @@
 import { type Kysely, sql } from 'kysely';
 
-// Whoever changes what answers are made of, the commit tells every gateway that listens to gateway_changes: a message for
-// each tenant concerned, or one for everybody when there are many or an id is too long for a message. The functions run
-// as the role that makes the change; what its statement changed stands in transition tables, which obey no policy.
-// PostgreSQL refuses to prepare a transaction for two-phase commit once it has notified.
-const mostTenants = 100;
-const longestId = 1_000;
+// When a transaction that changes data of responses commits, every gateway that listens to gateway_changes is notified,
+// whichever program made the change: one message for each tenant, or one for all tenants if there are many or an id is
+// too long for a message. The functions run as the role that makes the change. They read the changed rows from
+// transition tables, to which policies do not apply. PostgreSQL cannot prepare a transaction for two-phase commit after
+// NOTIFY.
+const maxTenants = 100;
+const maxIdBytes = 1_000;
 
-/** SQL for the tenants of these rows, one more than are told one by one at most. */
+/** SQL for the tenants of these rows, at most one more than are announced one by one. */
 const tenantsOf = (rows: string) =>
-  `array(select distinct r.tenant_id from (${rows}) r limit ${mostTenants + 1})`;
+  `array(select distinct r.tenant_id from (${rows}) r limit ${maxTenants + 1})`;
 
-// A column that is added one day counts as well.
+// Of all columns, including those that later migrations add.
 const keyRows = (table: string) => `select tenant_id, to_jsonb(k) - 'last_used_at' from ${table} k`;
 
 const toFunction = (name: string, changedRows: string, keys: boolean) => `
@@ -25,8 +26,8 @@ const toFunction = (name: string, changedRows: string, keys: boolean) => `
       when 'DELETE' then tenants := ${tenantsOf('select tenant_id from old_rows')};
       else tenants := array[null::text];
     end case;
-    if cardinality(tenants) > ${mostTenants}
-      or exists (select from unnest(tenants) t(id) where octet_length(t.id) > ${longestId})
+    if cardinality(tenants) > ${maxTenants}
+      or exists (select from unnest(tenants) t(id) where octet_length(t.id) > ${maxIdBytes})
     then
       tenants := array[null::text];
     end if;
@@ -49,7 +50,7 @@ const functions = [
   ),
 ];
 
-/** The tables that answers are made of, and what tells of their changes. */
+/** The tables that responses are built from, with the functions that announce their changes. */
 const announcers = {
   whatsapp_number: 'announce_change',
   number_snapshot: 'announce_change',
@@ -57,7 +58,7 @@ const announcers = {
   api_key: 'announce_key_change',
 };
 
-/** Transition tables want a trigger for each kind of statement. */
+/** A trigger with transition tables is for one kind of statement only. */
 const events = {
   insert: 'referencing new table as new_rows',
   update: 'referencing old table as old_rows new table as new_rows',
@@ -70,7 +71,7 @@ export async function up(db: Kysely<object>): Promise<void> {
     Object.entries(events).flatMap(([event, rows]) => [
       `create trigger announce_${event} after ${event} on ${table} ${rows}
        for each statement execute function ${name}()`,
-      // Also for those who have switched off triggers for their session, as copying tools do.
+      // In sessions with triggers switched off too, like those of replication tools.
       `alter table ${table} enable always trigger announce_${event}`,
     ]),
   );

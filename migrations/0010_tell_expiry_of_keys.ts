@@ -1,6 +1,6 @@
 import { type Kysely, sql } from 'kysely';
 
-// As before, and how long the key goes on, so that whoever remembers it need not compare two clocks.
+// Returns the remaining time of a key too, so that a cache of keys does not compare the clocks of two machines.
 const result = `table (tenant_id text, id text, number_id text, expires_in_ms float8)`;
 
 const findApiKey = `
@@ -37,7 +37,7 @@ const useApiKey = `
 const signatures = ['find_api_key(bytea)', 'use_api_key(bytea)'];
 
 const statements = [
-  // For the length of this migration alone, as in 0005.
+  // Revoked at the end of this migration, as in 0005.
   'grant gateway_directory to current_user',
   ...signatures.map((signature) => `drop function ${signature}`),
   findApiKey,

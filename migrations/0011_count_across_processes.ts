@@ -1,7 +1,7 @@
 import { type Kysely, sql } from 'kysely';
 
-// What is counted for all processes together, and forgotten when its window of time is over: so it needs no log, and a
-// crash that empties it costs one window. The columns are those that the limiter library writes, in its order.
+// The counts of the rate limiter for all processes. They are valid for one window, so the table is unlogged, and a
+// crash loses one window. The columns are those of the library rate-limiter-flexible, in its order.
 const statements = [
   `create unlogged table rate_count (
      key text primary key,

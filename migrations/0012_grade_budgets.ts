@@ -1,6 +1,6 @@
 import { type Kysely, sql } from 'kysely';
 
-// A budget is no longer known to be spent or not, but by how much: what is not urgent ends before the last read is gone.
+// Stores how much of a budget is spent, so that reads which are not urgent pause before the budget is exhausted.
 export async function up(db: Kysely<object>): Promise<void> {
   await sql`
     alter table graph_budget add column spent_percent smallint not null default 100

@@ -1,5 +1,5 @@
-// The supervising process of the tests' PostgreSQL server: it starts the server, and stops it and removes its directory when
-// the test run ends, even if that is killed. `setup-postgres.ts` starts it and receives its message.
+// The supervising process of the tests' PostgreSQL server: it starts the server, and stops it and removes its directory
+// when the test run ends, even if that is killed. `setup-postgres.ts` starts it and receives its message.
 
 import { execFileSync, spawn, type ChildProcess, type SpawnOptions } from 'node:child_process';
 import { randomBytes } from 'node:crypto';

@@ -11,7 +11,9 @@ export interface PostgresServer extends AsyncDisposable {
   readonly directory: string;
 }
 
-/** Starts an empty server on a free port. `settings` (`name=value`) override those of the tests. Rejects with the cause. */
+/**
+ * Starts an empty server on a free port. `settings` (`name=value`) override those of the tests. Rejects with the cause.
+ */
 export async function openPostgresServer(
   settings: readonly string[] = [],
 ): Promise<PostgresServer> {

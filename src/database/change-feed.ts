@@ -1,4 +1,5 @@
-// Tells the process what has changed in the database, whichever process changed it, and whether it has heard everything.
+// Tells the process what has changed in the database, whichever process changed it, and whether it has heard
+// everything.
 
 import { randomUUID } from 'node:crypto';
 import { createHeartbeat, type Heartbeat } from './heartbeat.ts';
@@ -11,12 +12,15 @@ export interface Change {
 }
 
 export interface ChangeFeed {
-  /** Whether every change was announced that was committed more than 750 ms ago. For metrics: it does not count as use. */
+  /**
+   * Whether every change was announced that was committed more than 750 ms ago. For metrics: it does not count as use.
+   */
   isCurrent(): boolean;
   /**
    * The version of a tenant's numbers, or of its API keys. It increases with every change that is announced, and two
-   * different states never have the same version: a cached value is valid as long as its version is the current one. Read it
-   * before reading what is to be cached. Null while the feed is not current; then nothing may be served from a cache.
+   * different states never have the same version: a cached value is valid as long as its version is the current one.
+   * Read it before reading what is to be cached. Null while the feed is not current; then nothing may be served from a
+   * cache.
    */
   versionOf(tenantId: string, subject: 'numbers' | 'keys'): number | null;
   /** The highest version of all tenants. A tenant with a higher one later has changed since. */
@@ -24,9 +28,9 @@ export interface ChangeFeed {
   /** Starts listening, which lasts until the feed is disposed of. Waiting for a change does so too. */
   open(): void;
   /**
-   * Resolves at the next change of this tenant, or of all tenants, that is announced after the call, or after `timeoutMs`.
-   * Rejects with the signal's reason. Call it before reading what is waited for, so that no change is missed in between; it
-   * need not be awaited.
+   * Resolves at the next change of this tenant, or of all tenants, that is announced after the call, or after
+   * `timeoutMs`. Rejects with the signal's reason. Call it before reading what is waited for, so that no change is
+   * missed in between; it need not be awaited.
    */
   waitForChange(tenantId: string, options: WaitOptions): Promise<void>;
   /**
@@ -116,8 +120,8 @@ export function createChangeFeed(
 }
 
 /**
- * Versions are values of one counter. Tenants share a fixed number of slots, so that memory is bounded: a change gives the
- * other tenants of its slot a new version too, which costs them a cached value and is never wrong.
+ * Versions are values of one counter. Tenants share a fixed number of slots, so that memory is bounded: a change gives
+ * the other tenants of its slot a new version too, which costs them a cached value and is never wrong.
  */
 const versionSlots = 2 ** 16;
 

@@ -1,5 +1,5 @@
-// Opens the database and is the only way to it: one transaction per tenant, reads, functions across tenants, migrations,
-// and the change feed. The SQL is in the stores.
+// Opens the database and is the only way to it: one transaction per tenant, reads, functions across tenants,
+// migrations, and the change feed. The SQL is in the stores.
 
 import type { PGlite } from '@electric-sql/pglite';
 import { Kysely, type LogEvent, sql, type Transaction } from 'kysely';
@@ -25,9 +25,9 @@ export type TenantTransaction = Transaction<Tables>;
 
 export interface Database extends AsyncDisposable {
   /**
-   * Runs `work` in a transaction in which row-level security allows the rows of this tenant alone. Commits, or rolls back
-   * if `work` rejects. Keep it short and do not await the network in it. Rejects with UNAVAILABLE when the database is
-   * down or too slow. `changing` says which cached values the transaction makes outdated.
+   * Runs `work` in a transaction in which row-level security allows the rows of this tenant alone. Commits, or rolls
+   * back if `work` rejects. Keep it short and do not await the network in it. Rejects with UNAVAILABLE when the
+   * database is down or too slow. `changing` says which cached values the transaction makes outdated.
    */
   withTenant<T>(
     tenantId: string,
@@ -57,7 +57,9 @@ export interface Database extends AsyncDisposable {
    * as an answer: that all connections are busy does not mean that the database is down.
    */
   ping(): Promise<void>;
-  /** Opens all connections to PostgreSQL before they are needed. Never rejects: the next statement reports the error. */
+  /**
+   * Opens all connections to PostgreSQL before they are needed. Never rejects: the next statement reports the error.
+   */
   warm(): Promise<void>;
   /** Reports on the role in use and on the isolation of tenants. */
   inspect(): Promise<DatabaseInspection>;
@@ -75,8 +77,8 @@ export interface DatabaseOptions extends PostgresOptions {
 }
 
 /**
- * Connects lazily: if PostgreSQL is down, the first statement rejects. Throws a ConfigurationError if another process uses
- * the directory of an embedded database.
+ * Connects lazily: if PostgreSQL is down, the first statement rejects. Throws a ConfigurationError if another process
+ * uses the directory of an embedded database.
  */
 export async function openDatabase(
   source: DatabaseSource,
@@ -165,8 +167,8 @@ function toUnavailableError(error: unknown): unknown {
   });
 }
 
-// Connection exceptions, insufficient resources, operator intervention (shutdown, statement timeout), lock not available,
-// idle in transaction timeout, read-only transaction (after a failover).
+// Connection exceptions, insufficient resources, operator intervention (shutdown, statement timeout), lock not
+// available, idle in transaction timeout, read-only transaction (after a failover).
 // https://www.postgresql.org/docs/current/errcodes-appendix.html
 const unavailableCode = /^(08|53|57)|^(55P03|25P03|25006)$/;
 const unavailableSocket =

@@ -1,8 +1,9 @@
-// Proves that a session hears every change: it sends heartbeats to itself, which the database delivers like the changes.
+// Proves that a session hears every change: it sends heartbeats to itself, which the database delivers like the
+// changes.
 //
-// PostgreSQL delivers the notifications of different transactions in the order of their commits, whatever channels they use
-// (https://www.postgresql.org/docs/current/sql-notify.html). A session that hears a heartbeat has therefore heard every
-// change that was committed before the heartbeat was sent.
+// PostgreSQL delivers the notifications of different transactions in the order of their commits, whatever channels they
+// use (https://www.postgresql.org/docs/current/sql-notify.html). A session that hears a heartbeat has therefore heard
+// every change that was committed before the heartbeat was sent.
 
 export interface Heartbeat {
   /** Whether a heartbeat was heard that was sent within the last 750 ms. */
@@ -36,8 +37,8 @@ const validForMs = 750;
 /** From sending one heartbeat to sending the next. If that took longer, the next one is sent at once. */
 const intervalMs = 100;
 /**
- * Without use. Every heartbeat is a commit that wakes all listening sessions of the database. A proof is valid for longer
- * than this, so the first request after an idle time may be answered from a cache too.
+ * Without use. Every heartbeat is a commit that wakes all listening sessions of the database. A proof is valid for
+ * longer than this, so the first request after an idle time may be answered from a cache too.
  */
 const idleIntervalMs = 500;
 const idleAfterMs = 2_000;
@@ -143,7 +144,8 @@ function createSentHeartbeats(clock: () => number) {
 function createDeadline(reject: (cause: Error) => void): Disposable {
   let check: NodeJS.Immediate | undefined;
   const timer = setTimeout(() => {
-    // If the event loop was blocked, the heartbeat may be waiting in the socket, which is read after timers and before this.
+    // If the event loop was blocked, the heartbeat may be waiting in the socket, which is read after timers and before
+    // this.
     check = setImmediate(reject, new Error(`No heartbeat was heard within ${deadlineMs} ms.`));
   }, deadlineMs);
   timer.unref();

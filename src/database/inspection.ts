@@ -85,8 +85,8 @@ async function findRlsBypasses(kysely: Kysely<Tables>): Promise<readonly string[
   return rows.map(({ text }) => text);
 }
 
-// The current role is examined too, unless it owns the tables: then everything would be reported, and the check of the role
-// says so already. A view that selects from another view exposes the tables below that one.
+// The current role is examined too, unless it owns the tables: then everything would be reported, and the check of the
+// role says so already. A view that selects from another view exposes the tables below that one.
 const context: RawBuilder<unknown> = sql`
   relation as (
     select * from pg_class where relnamespace = current_schema()::regnamespace and relkind in ('r', 'p')

@@ -6,7 +6,9 @@ import { type MigrationProvider, Migrator } from 'kysely/migration';
 import { ConfigurationError } from '../config.ts';
 import type { Tables } from './tables.ts';
 
-/** Applies the pending migrations in order and returns their names. Processes that do so at once wait for each other. */
+/**
+ * Applies the pending migrations in order and returns their names. Processes that do so at once wait for each other.
+ */
 export async function applyMigrations(kysely: Kysely<Tables>): Promise<readonly string[]> {
   return await kysely.connection().execute(applyOn);
 }

@@ -81,8 +81,8 @@ export function createPgliteListener(instance: PGlite): ListenToNotifications {
 }
 
 /**
- * Creates the directory if it does not exist, and returns the function that unlocks it. Throws a ConfigurationError while
- * another process has locked it: two processes would destroy the data, and PGlite does not notice.
+ * Creates the directory if it does not exist, and returns the function that unlocks it. Throws a ConfigurationError
+ * while another process has locked it: two processes would destroy the data, and PGlite does not notice.
  */
 async function lockDirectory(directory: string): Promise<() => Promise<void>> {
   await mkdir(directory, { recursive: true, mode: 0o700 });

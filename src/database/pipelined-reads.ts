@@ -1,9 +1,9 @@
 // Executes reads on PostgreSQL connections, pipelined: reads that are requested in the same turn of the event loop, or
 // while all connections are busy, share a round trip.
 //
-// The statements of a read are sent together and end with a Sync message. PostgreSQL executes them as one transaction, which
-// needs neither BEGIN nor COMMIT. Each read has a Sync of its own, so a read that fails does not affect the others.
-// https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-PIPELINING
+// The statements of a read are sent together and end with a Sync message. PostgreSQL executes them as one transaction,
+// which needs neither BEGIN nor COMMIT. Each read has a Sync of its own, so a read that fails does not affect the
+// others. https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-PIPELINING
 
 import { LRUCache } from 'lru-cache';
 import { type Connection, DatabaseError, type Pool, type PoolClient, type Submittable } from 'pg';
@@ -41,8 +41,8 @@ interface PipelinedRead {
 }
 
 /**
- * A slow read delays the reads behind it, even while other connections are idle. Sharing is worth that: without it a third
- * fewer reads a second are answered, see test/bench/README.md.
+ * A slow read delays the reads behind it, even while other connections are idle. Sharing is worth that: without it a
+ * third fewer reads a second are answered, see test/bench/README.md.
  */
 const maxReadsPerRoundTrip = 8;
 /** A read that returned more rows than this has a round trip of its own the next time. */
@@ -266,7 +266,9 @@ function createPreparedNames(getGeneration: () => number) {
     haveAll: (statements: readonly Statement[]): boolean =>
       statements.every(({ name }) => isCurrent(generations.peek(name))),
     isPrepared: ({ name }: Statement): boolean => isCurrent(generations.get(name)),
-    /** Returns the names to close: those that are evicted, and the new ones, which may exist although they are unknown. */
+    /**
+     * Returns the names to close: those that are evicted, and the new ones, which may exist although they are unknown.
+     */
     add(statements: readonly Statement[]): readonly string[] {
       for (const { name } of statements) generations.set(name, getGeneration());
       return [...evicted.splice(0), ...statements.map(({ name }) => name)];
@@ -306,8 +308,8 @@ function isStatementError(error: unknown): error is DatabaseError {
 }
 
 /**
- * Invalid statement name, duplicate prepared statement, cached plan must not change result type. The first two come from a
- * pooler that shares connections between clients, the last one from a migration.
+ * Invalid statement name, duplicate prepared statement, cached plan must not change result type. The first two come
+ * from a pooler that shares connections between clients, the last one from a migration.
  */
 const preparedStatementErrors: ReadonlySet<string | undefined> = new Set([
   '26000',

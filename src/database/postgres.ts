@@ -1,4 +1,5 @@
-// Connects to a PostgreSQL server: a pool of connections for statements, and one connection that listens to notifications.
+// Connects to a PostgreSQL server: a pool of connections for statements, and one connection that listens to
+// notifications.
 
 import { Socket } from 'node:net';
 import { type Dialect, PostgresDialect } from 'kysely';
@@ -214,7 +215,8 @@ function createListeningClient(url: string): Client {
 
 /**
  * Behind a pooler that shares connections, notifications reach the client that has the connection at that moment, and a
- * client that hears itself has missed those that came while it was idle. A pooler tells its clients a process id of its own.
+ * client that hears itself has missed those that came while it was idle. A pooler tells its clients a process id of its
+ * own.
  */
 function assertNoPooler(client: Client, rows: readonly { readonly process: number }[]): void {
   // A member of the class that its types leave out.

@@ -1,4 +1,5 @@
-// Lets callers that request the same read share one: of equal reads one is in flight, and at most one waits for its end.
+// Lets callers that request the same read share one: of equal reads one is in flight, and at most one waits for its
+// end.
 
 import type { Read } from './pipelined-reads.ts';
 import type { Statement, TextRow } from './statement.ts';
@@ -11,7 +12,9 @@ interface InFlightRead {
   isSent: boolean;
 }
 
-/** A caller that has waited longer than this for a read that fails gets its error, and does not wait for another one. */
+/**
+ * A caller that has waited longer than this for a read that fails gets its error, and does not wait for another one.
+ */
 const maxWaitMs = 1_000;
 
 export function createSingleFlight(read: Read): (statements: readonly Statement[]) => Rows {

@@ -13,7 +13,9 @@ import {
 import type { Tables } from './tables.ts';
 
 export interface Statement {
-  /** Contains a hash of `sql`: processes that share connections through a pooler never use one name for two statements. */
+  /**
+   * Contains a hash of `sql`: processes that share connections through a pooler never use one name for two statements.
+   */
   readonly name: string;
   readonly sql: string;
   readonly parameters: readonly string[];
@@ -33,8 +35,8 @@ export const queries = new Kysely<Tables>({
 });
 
 /**
- * Compiles the statement that `build` returns, and returns a function that adds the values. Values and columns are sent as
- * text, so `build` casts parameters that are not text, and columns to text.
+ * Compiles the statement that `build` returns, and returns a function that adds the values. Values and columns are sent
+ * as text, so `build` casts parameters that are not text, and columns to text.
  */
 export function prepare<const Parameter extends string>(
   title: string,

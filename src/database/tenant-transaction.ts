@@ -1,5 +1,5 @@
-// Makes a transaction a tenant's: sets the role and the tenant that the policies of row-level security check, and the time
-// limits.
+// Makes a transaction a tenant's: sets the role and the tenant that the policies of row-level security check, and the
+// time limits.
 
 import { type Kysely, type RawBuilder, sql, type Transaction } from 'kysely';
 import { prepare, type Statement } from './statement.ts';

@@ -1,5 +1,5 @@
-// The proof that the change feed hears everything, when the event loop is late: a heartbeat that waits in a socket counts as
-// heard, and no lateness makes a proof valid for longer.
+// The proof that the change feed hears everything, when the event loop is late: a heartbeat that waits in a socket
+// counts as heard, and no lateness makes a proof valid for longer.
 
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import {

@@ -1,5 +1,5 @@
-// Starts PgBouncer in transaction mode, where each transaction may get another connection to PostgreSQL. Needs the program
-// `pgbouncer`; without it a warning says which tests are not run.
+// Starts PgBouncer in transaction mode, where each transaction may get another connection to PostgreSQL. Needs the
+// program `pgbouncer`; without it a warning says which tests are not run.
 
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -23,7 +23,8 @@ export function hasPgBouncer(subject: string): boolean {
   }
 }
 
-// PgBouncer refuses connections with parameters that it does not know. The transactions of tenants set the time limits again.
+// PgBouncer refuses connections with parameters that it does not know. The transactions of tenants set the time limits
+// again.
 const ignored =
   'extra_float_digits,statement_timeout,lock_timeout,idle_in_transaction_session_timeout';
 

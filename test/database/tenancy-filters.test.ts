@@ -1,5 +1,5 @@
-// That the statements of the stores are limited to their tenant even without row-level security. Each condition on the tenant
-// is removed from the source in turn, and each time a row of another tenant must be read, changed or waited for.
+// That the statements of the stores are limited to their tenant even without row-level security. Each condition on the
+// tenant is removed from the source in turn, and each time a row of another tenant must be read, changed or waited for.
 
 import { readFileSync } from 'node:fs';
 import { glob, readFile } from 'node:fs/promises';
@@ -217,7 +217,10 @@ describe.each(stores)('the filters of $path', ({ path, scenario, mutants }) => {
     return null;
   }
 
-  /** Inserts the rows of both tenants and locks those of the other one: a statement that waits for them has reached them. */
+  /**
+   * Inserts the rows of both tenants and locks those of the other one: a statement that waits for them has reached
+   * them.
+   */
   async function reset({ me, other }: Cast): Promise<void> {
     await database.query('rollback');
     await database.query(`truncate ${rows.map(({ table }) => table).join(', ')}`);

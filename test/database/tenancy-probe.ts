@@ -1,5 +1,5 @@
-// Probes of tenant isolation: rows of several tenants in every table, statements that try to reach those of another tenant,
-// and a load of interleaved transactions.
+// Probes of tenant isolation: rows of several tenants in every table, statements that try to reach those of another
+// tenant, and a load of interleaved transactions.
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { sql } from 'kysely';
@@ -12,7 +12,10 @@ export type Query = <Row = Record<string, unknown>>(
   values?: readonly unknown[],
 ) => Promise<readonly Row[]>;
 
-/** SQL that inserts one row of a tenant into each table, in the order of the foreign keys. `$t` stands for the tenant's id. */
+/**
+ * SQL that inserts one row of a tenant into each table, in the order of the foreign keys. `$t` stands for the tenant's
+ * id.
+ */
 export const rowOf: Readonly<Record<string, string>> = {
   tenant: `insert into tenant (id, name) values ('$t', 'Tenant $t')`,
   whatsapp_number: `insert into whatsapp_number
@@ -136,7 +139,9 @@ const failures = [
   `insert into number_credential (tenant_id, number_id, sealed) select id, 'none', 'x' from tenant`,
 ];
 
-/** Runs concurrent transactions of random tenants, a tenth of which fail midway, and reads. No statement names a tenant. */
+/**
+ * Runs concurrent transactions of random tenants, a tenth of which fail midway, and reads. No statement names a tenant.
+ */
 export async function runInterleaved(
   database: Database,
   { transactions, tenants, connections, seed }: InterleavedLoad,
@@ -198,7 +203,9 @@ const whoAmI = sql<{ process: number; changed: boolean; tenant: string }>`
   select pg_backend_pid() as process, current_user <> session_user as changed,
     coalesce(current_setting('app.tenant_id', true), '') as tenant`;
 
-/** Holds all connections of the pool at once and reports a role, a tenant or rights to a table that are left on them. */
+/**
+ * Holds all connections of the pool at once and reports a role, a tenant or rights to a table that are left on them.
+ */
 export async function inspectConnections(
   database: Database,
   connections: number,

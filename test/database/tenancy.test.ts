@@ -1,5 +1,5 @@
-// That no tenant reaches the rows of another one: by the catalogue of the database, by a load of transactions that name no
-// tenant, and that these tests fail when a policy is removed. Real PostgreSQL only.
+// That no tenant reaches the rows of another one: by the catalogue of the database, by a load of transactions that name
+// no tenant, and that these tests fail when a policy is removed. Real PostgreSQL only.
 
 import { randomInt } from 'node:crypto';
 import { sql } from 'kysely';

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Database, openDatabase } from '../../src/database/database.ts';
 import { openTestPostgresUrl, type TestPostgresUrl } from '../harness.ts';
 import { hasPgBouncer, startPgBouncer } from './pgbouncer.ts';
-import { addRows, probeIsolation, rowOf, runInterleaved } from './tenancy-probe.ts';
+import { addRows, probeIsolation, rowOf, runInterleaved, toStatement } from './tenancy-probe.ts';
 
 describe.skipIf(!hasPgBouncer('isolation through PgBouncer'))(
   'behind PgBouncer in transaction mode',
@@ -16,12 +16,23 @@ describe.skipIf(!hasPgBouncer('isolation through PgBouncer'))(
     const tenants = Array.from({ length: 10 }, (_, index) => `t${index}`);
     const made = new AsyncDisposableStack();
     let database: Database;
+    const clock = { ms: 0 };
+    const causes: Error[] = [];
 
     beforeAll(async () => {
       const postgres = made.use(await openTestPostgresUrl());
       await addTenants(postgres, [...tenants, 'a', 'b']);
       const url = await startPgBouncer(made, postgres);
-      database = made.use(await openDatabase({ kind: 'postgres', url }, { connections: 8 }));
+      database = made.use(
+        await openDatabase(
+          { kind: 'postgres', url },
+          {
+            connections: 8,
+            clock: () => clock.ms,
+            onPreparedStatementsOff: (cause) => causes.push(cause),
+          },
+        ),
+      );
     });
 
     afterAll(async () => {
@@ -54,6 +65,17 @@ describe.skipIf(!hasPgBouncer('isolation through PgBouncer'))(
         foreignRows: 0,
         leftovers: 0,
       });
+    });
+
+    test('no read fails while prepared statements are tried again every minute', async () => {
+      const read = toStatement('select id from tenant');
+      for (let minute = 0; minute < 5; minute += 1) {
+        clock.ms += 60_000;
+        const reads = tenants.map(async (tenant) => await database.readTenant(tenant, read));
+        // oxlint-disable-next-line no-await-in-loop -- one minute after the other
+        expect(await Promise.all(reads)).toEqual(tenants.map((tenant) => [[tenant]]));
+      }
+      expect(causes.length).toBeLessThanOrEqual(6);
     });
 
     test('a tenant’s transaction has its time limits', async () => {

@@ -227,6 +227,8 @@ function toPassing(ms: number): string {
         select table_name, string_agg(format('%1$I = %1$I - interval ''${ms} ms''', column_name), ', ') as changes
         from information_schema.columns
         where table_schema = 'public' and data_type = 'timestamp with time zone'
+          -- A process that lives renews its row there all the time.
+          and table_name <> 'lease_holder'
         group by table_name
       loop
         execute format('update %I set %s', stored.table_name, stored.changes);

@@ -11,7 +11,7 @@ export interface ListLimiter {
    * Calls `read`, at once unless the tenant's list is large, or may be, and others are being read. It then waits its turn,
    * and rejects with UNAVAILABLE if that takes too long or too many are waiting.
    */
-  run<T extends readonly unknown[]>(
+  run<T extends { readonly numbers: readonly unknown[] }>(
     tenantId: string,
     releaseWhile: ReleaseWhile,
     read: () => Promise<T>,
@@ -40,7 +40,7 @@ export function createListLimiter(): ListLimiter {
         : await releaseWhile(() => queue.wait(tenantId));
       try {
         const list = await read();
-        sizes.set(tenantId, list.length);
+        sizes.set(tenantId, list.numbers.length);
         return list;
       } finally {
         end();

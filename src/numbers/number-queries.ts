@@ -3,6 +3,7 @@
 import { type RawBuilder, sql } from 'kysely';
 import type { Database } from '../database/database.ts';
 import { prepare, type Statement, type TextRow, toTextArray } from '../database/statement.ts';
+import { mapInChunks } from './chunked-map.ts';
 import type { MetaBlock } from './meta.ts';
 import type {
   NumberAddress,
@@ -37,13 +38,13 @@ export async function listNumbers(
   const nowMs = now.getTime();
   if (ids !== null) return rows.map((row) => parseRow(row, nowMs));
   const shared =
-    parsedLists.get(rows) ?? Object.freeze(rows.map((row) => freezeNumber(parseRow(row, nowMs))));
+    parsedLists.get(rows) ?? mapInChunks(rows, (row) => freezeNumber(parseRow(row, nowMs)));
   parsedLists.set(rows, shared);
-  return shared;
+  return await shared;
 }
 
 /** By the rows of their read, which is the same array for all who share the read. */
-const parsedLists = new WeakMap<readonly TextRow[], readonly StoredNumber[]>();
+const parsedLists = new WeakMap<readonly TextRow[], Promise<readonly StoredNumber[]>>();
 
 function freezeNumber(number: StoredNumber): StoredNumber {
   for (const block of Object.values(number.blocks)) Object.freeze(block && freezeData(block));

@@ -27,6 +27,7 @@ import type {
   UpstreamFailure,
 } from './provider.ts';
 import { type RefreshRequest, toCredentialPlace } from './live-read.ts';
+import { mapInChunks } from './chunked-map.ts';
 import { createListLimiter } from './list-limiter.ts';
 import { createRefresher } from './refresh.ts';
 import { listAddresses, listNumbers } from './number-queries.ts';
@@ -199,9 +200,11 @@ function createReads(options: NumbersOptions): Reads {
   };
   return {
     async list({ tenantId, meter }, projection = fullProjection) {
-      const read = () => listNumbers(database, { tenantId, projection, now: now() });
-      const stored = await limiter.run(tenantId, meter.releaseWhile, read);
-      const { numbers, meter: ofList } = convertList(options, stored, projection);
+      const read = async () => {
+        const stored = await listNumbers(database, { tenantId, projection, now: now() });
+        return await convertList(options, stored, projection);
+      };
+      const { numbers, meter: ofList } = await limiter.run(tenantId, meter.releaseWhile, read);
       if (ofList.validUntil !== null) limitValidity(meter, ofList.validUntil);
       noteAge(meter, ofList.snapshotAgeSeconds);
       return numbers;
@@ -258,22 +261,23 @@ interface ConvertedList {
 }
 
 /** By the stored list and the projection, so that requests which share a read share its numbers too. */
-const convertedLists = new WeakMap<readonly StoredNumber[], Map<string, ConvertedList>>();
+const convertedLists = new WeakMap<readonly StoredNumber[], Map<string, Promise<ConvertedList>>>();
 
 function convertList(
   options: NumbersOptions,
   stored: readonly StoredNumber[],
   projection: Projection,
-): ConvertedList {
-  const byProjection = convertedLists.get(stored) ?? new Map<string, ConvertedList>();
+): Promise<ConvertedList> {
+  const byProjection = convertedLists.get(stored) ?? new Map<string, Promise<ConvertedList>>();
   convertedLists.set(stored, byProjection);
   const key = JSON.stringify(projection);
-  const known = byProjection.get(key);
-  if (known !== undefined) return known;
-  const meter = createMeter();
-  const convert = createConversion(options, projection, meter);
-  const numbers = stored.map((number) => Object.freeze(convert(number)));
-  const converted = { numbers: Object.freeze(numbers), meter };
+  const convert = async (): Promise<ConvertedList> => {
+    const meter = createMeter();
+    const convertOne = createConversion(options, projection, meter);
+    const numbers = await mapInChunks(stored, (number) => Object.freeze(convertOne(number)));
+    return { numbers, meter };
+  };
+  const converted = byProjection.get(key) ?? convert();
   byProjection.set(key, converted);
   return converted;
 }

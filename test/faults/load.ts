@@ -17,6 +17,8 @@ export interface LoadResponse {
 export interface LoadRequest {
   readonly url: string;
   readonly key: string;
+  /** JSON, which makes it a POST. */
+  readonly body?: string;
 }
 
 export interface RunningLoad {
@@ -26,12 +28,17 @@ export interface RunningLoad {
 
 const timeoutMs = 20_000;
 
-async function send(agent: Agent, { url, key }: LoadRequest): Promise<LoadResponse> {
+async function send(agent: Agent, { url, key, body: json }: LoadRequest): Promise<LoadResponse> {
   const sentAt = performance.now();
   const { promise, resolve } = Promise.withResolvers<LoadResponse>();
   const finish = (status: number, body: string, problem: string | null) =>
     resolve({ status, body, sentAt, durationMs: performance.now() - sentAt, problem });
-  const outgoing = request(url, { agent, headers: { 'x-api-key': key } }, (response) => {
+  const method = json === undefined ? 'GET' : 'POST';
+  const headers = {
+    'x-api-key': key,
+    ...(json !== undefined && { 'content-type': 'application/json' }),
+  };
+  const outgoing = request(url, { agent, method, headers }, (response) => {
     const chunks: Buffer[] = [];
     response.on('data', (chunk: Buffer) => chunks.push(chunk));
     response.once('end', () =>
@@ -43,7 +50,7 @@ async function send(agent: Agent, { url, key }: LoadRequest): Promise<LoadRespon
   outgoing.once('error', (error: NodeJS.ErrnoException) =>
     finish(0, '', error.code ?? error.message),
   );
-  outgoing.end();
+  outgoing.end(json);
   return await promise;
 }
 

@@ -84,7 +84,7 @@ function createReads(limiter = createListLimiter()) {
       reads.push(read);
       await promise;
       reads.splice(reads.indexOf(read), 1);
-      return Array.from({ length: size });
+      return { numbers: Array.from({ length: size }) };
     });
   const learn = async (tenantId: string, size: number) => {
     const done = run(tenantId, size);

@@ -1,0 +1,129 @@
+// A tenant with 10,000 numbers whose lists are requested by a hundred callers at once, beside a tenant with few numbers.
+
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { report, toPercentile } from './figures.ts';
+import { type LoadResponse, startCallers, startRate, toTally } from './load.ts';
+import { openStage, type Stage } from './stage.ts';
+
+const loadMs = Number(process.env['LARGE_LISTS_SECONDS'] ?? 20) * 1_000;
+const callers = 100;
+const numbers = 10_000;
+
+let stage: Stage;
+
+beforeAll(async () => {
+  stage = await openStage({ numbers: [1, 5] });
+  const [large] = stage.tenants;
+  await stage.query(
+    `insert into whatsapp_number (tenant_id, number, name, provider, state, phone_number_id, waba_id)
+     select $1, '5511' || i, 'Number ' || i, 'META', 'OPEN', (20000000 + i)::text, '700000'
+     from generate_series(2, ${numbers}) i`,
+    [large!.id],
+  );
+  await stage.query(
+    `insert into number_snapshot (tenant_id, number_id, block, data, observed_at, attempted_at, verdict)
+     select tenant_id, id, block, data, now(), now(), case block when 'phone' then 'YES' end
+     from whatsapp_number, jsonb_each($2) as blocks(block, data) where tenant_id = $1`,
+    [large!.id, JSON.stringify({ phone: toPhone(), profile: toProfile() })],
+  );
+  await stage.query(
+    `insert into waba_snapshot (tenant_id, waba_id, data, observed_at, attempted_at)
+     values ($1, '700000', $2, now(), now())`,
+    [large!.id, JSON.stringify({ id: '700000', name: 'Lucky Shrub', currency: 'USD' })],
+  );
+  await stage.query('analyze');
+});
+
+afterAll(async () => {
+  await stage[Symbol.asyncDispose]();
+});
+
+function toPhone() {
+  const entities = ['PHONE_NUMBER', 'WABA', 'BUSINESS', 'APP'].map((entityType, index) => ({
+    entityType,
+    id: `50691430765663${index}`,
+    canSendMessage: 'AVAILABLE',
+    additionalInfo: [],
+    errors: [],
+  }));
+  return {
+    displayPhoneNumber: '+55 11 99999-9999',
+    verifiedName: 'Lucky Shrub',
+    qualityRating: 'GREEN',
+    messagingLimitTier: 'TIER_2K',
+    isPinEnabled: true,
+    status: 'CONNECTED',
+    nameStatus: 'APPROVED',
+    codeVerificationStatus: 'VERIFIED',
+    platformType: 'CLOUD_API',
+    throughputLevel: 'STANDARD',
+    accountMode: 'LIVE',
+    lastOnboardedAt: '2026-07-01T08:30:00.000Z',
+    healthStatus: { canSendMessage: 'AVAILABLE', entities },
+  };
+}
+
+function toProfile() {
+  const websites = ['https://shop.example/', 'https://shop.example/help'];
+  return { about: 'Hello', vertical: 'RETAIL', websites, email: 'hello@shop.example' };
+}
+
+const query = `{ numbers {
+  id name health { qualityRating sendability { verdict } freshness { ageSeconds } }
+  meta {
+    phone { verifiedName status freshness { ageSeconds } }
+    profile { about freshness { ageSeconds } }
+    waba { name freshness { ageSeconds } }
+  }
+} }`;
+
+describe(`${callers} callers that list ${numbers} numbers with their ages`, () => {
+  test.each([
+    { what: 'with the response cache', environment: {} },
+    { what: 'without the response cache', environment: { ANSWER_CACHE_MB: '0' } },
+  ])('$what', async ({ what, environment }) => {
+    await using gateway = await stage.startGateway(environment);
+    const [large, small] = stage.tenants;
+    const url = `${gateway.url}/graphql`;
+    const body = JSON.stringify({ query });
+    const others = startRate(20, () => ({ url: `${gateway.url}/v1/numbers`, key: small!.key }));
+    const load = startCallers(callers, () => ({ url, key: large!.key, body }));
+    let heapUsed = 0;
+    const endsAt = performance.now() + loadMs;
+    while (performance.now() < endsAt && gateway.isAlive()) {
+      // oxlint-disable no-await-in-loop -- sampled until the end
+      await delay(500);
+      if (gateway.isAlive()) heapUsed = Math.max(heapUsed, await readHeap(gateway.observe()));
+      // oxlint-enable no-await-in-loop
+    }
+    const lists = await load.stop();
+    const responses = await others.stop();
+    const p95 = toPercentile(
+      responses.map(({ durationMs }) => durationMs),
+      0.95,
+    );
+    const failed = responses.filter(({ status }) => status !== 200).length;
+    const complete = lists.filter((it) => it.status === 200 && !isRefusal(it));
+    const refused = lists.filter(isRefusal);
+    const wrong = lists.length - complete.length - refused.length;
+    expect(
+      report(
+        `${callers} callers list ${numbers} numbers with their ages for ${loadMs / 1_000} s, ${what}: the process survives, each list is answered or refused as UNAVAILABLE, and another tenant has no failure and a p95 below 500 ms`,
+        `alive: ${gateway.isAlive()}, ${complete.length} lists answered, ${refused.length} refused, ${wrong} otherwise (${toTally(lists)}); other tenant: ${failed} of ${responses.length} failed, p95 ${Math.round(p95)} ms; heap at most ${Math.round(heapUsed / 2 ** 20)} MB`,
+        gateway.isAlive() && wrong === 0 && complete.length > 0 && failed === 0 && p95 < 500,
+      ),
+    ).toBe(true);
+  });
+});
+
+/** GraphQL reports it in a response with status 200. */
+function isRefusal({ status, body }: LoadResponse): boolean {
+  return status === 503 || (body.length < 1_000 && body.includes('"code":"UNAVAILABLE"'));
+}
+
+/** 0 when the process ends before it answers. */
+async function readHeap(observed: Promise<{ readonly heapUsed: number }>): Promise<number> {
+  const timeout = delay(5_000, { heapUsed: 0 });
+  return (await Promise.race([observed.catch(() => ({ heapUsed: 0 })), timeout])).heapUsed;
+}

@@ -16,7 +16,8 @@ const countNumbersByVerdict = `
   create function count_numbers_by_verdict(
     tenant_ids text[], stale_after_seconds integer, connections_are_read boolean)
   returns table (verdict text, numbers bigint)
-  language sql stable security definer set search_path = pg_catalog as $$
+  language sql stable security definer
+  set search_path = pg_catalog set plan_cache_mode = force_generic_plan as $$
     select v.verdict, count(*) from (
       select case
         when n.state <> 'OPEN' or b.failure ->> 'metaCode' in ('33', '368', '131031') then 'NO'
@@ -32,7 +33,7 @@ const countNumbersByVerdict = `
       from public.whatsapp_number n
       left join public.number_snapshot b on b.tenant_id = n.tenant_id and b.number_id = n.id
         and b.block = case n.provider when 'META' then 'phone' else 'connection' end
-        and (n.provider = 'META' or connections_are_read)
+        and (n.provider = 'META' or connections_are_read) and b.tenant_id = any(tenant_ids)
       where n.tenant_id = any(tenant_ids)
     ) v(verdict) group by v.verdict
   $$`;

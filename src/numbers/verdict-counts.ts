@@ -4,8 +4,9 @@ import { randomUUID } from 'node:crypto';
 import type { Database } from '../database/database.ts';
 import { staleAfterSeconds } from './number.ts';
 import {
+  claimCountingAcrossTenants,
   countVerdictsAcrossTenants,
-  releaseLeaseAcrossTenants,
+  releaseCountingAcrossTenants,
   type VerdictCounts,
 } from './verdict-store.ts';
 
@@ -22,35 +23,30 @@ export interface VerdictCountingOptions {
 }
 
 const defaultIntervalMs = 60_000;
-/** Longer than an interval and a statement that ends at its time limit. */
+/** An attempt that is late by half an interval keeps the lease. */
 const leaseIntervals = 1.5;
+/** A count that takes long is repeated less often, so that counting takes at most a twentieth of the time. */
+const pausePerDuration = 20;
 
 /** Begins at once. Disposal releases the lease, and never rejects. */
 export function startVerdictCounting(options: VerdictCountingOptions): AsyncDisposable {
-  const { database, connectionsAreRead, onCounted, intervalMs = defaultIntervalMs } = options;
+  const { database, onCounted, onFailure, intervalMs = defaultIntervalMs } = options;
   const holder = randomUUID();
-  const leaseMs = intervalMs * leaseIntervals;
+  const count = createCount(options, holder, intervalMs * leaseIntervals);
   let isStopped = false;
   let isFailing = false;
-  let holdsLease = false;
   let timer: NodeJS.Timeout | undefined;
-  const fail = (error: unknown): null => {
-    if (!isFailing && !isStopped) options.onFailure(error);
-    isFailing = true;
-    return null;
-  };
-  const count = async (): Promise<VerdictCounts | null> => {
-    const request = { holder, leaseMs, staleAfterSeconds, connectionsAreRead };
-    const counts = await countVerdictsAcrossTenants(database, request);
-    isFailing = false;
-    holdsLease = counts !== null;
-    return counts;
-  };
   const attempt = async (): Promise<void> => {
-    const counts = await count().catch(fail);
-    if (isStopped) return;
-    onCounted(counts);
-    timer = setTimeout(() => void (running = attempt()), intervalMs).unref();
+    try {
+      const counts = await count();
+      isFailing = false;
+      onCounted(counts);
+    } catch (error) {
+      onCounted(null);
+      if (!isFailing && !isStopped) onFailure(error);
+      isFailing = true;
+    }
+    if (!isStopped) timer = setTimeout(() => void (running = attempt()), intervalMs).unref();
   };
   let running = attempt();
   return {
@@ -58,7 +54,26 @@ export function startVerdictCounting(options: VerdictCountingOptions): AsyncDisp
       isStopped = true;
       clearTimeout(timer);
       await running;
-      if (holdsLease) await releaseLeaseAcrossTenants(database, holder).catch(() => undefined);
+      await releaseCountingAcrossTenants(database, holder).catch(() => undefined);
     },
+  };
+}
+
+/** Returns a function that returns the counts, counted anew when it is time; null while another process counts. */
+function createCount(
+  { database, connectionsAreRead }: VerdictCountingOptions,
+  holder: string,
+  leaseMs: number,
+): () => Promise<VerdictCounts | null> {
+  let known: VerdictCounts | null = null;
+  let validUntil = 0;
+  return async () => {
+    if (!(await claimCountingAcrossTenants(database, holder, leaseMs))) return (known = null);
+    const startedAt = performance.now();
+    if (known !== null && startedAt < validUntil) return known;
+    known = await countVerdictsAcrossTenants(database, { staleAfterSeconds, connectionsAreRead });
+    const endedAt = performance.now();
+    validUntil = endedAt + (endedAt - startedAt) * pausePerDuration;
+    return known;
   };
 }

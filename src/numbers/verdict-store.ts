@@ -7,34 +7,20 @@ import type { Verdict } from './sendable.ts';
 export type VerdictCounts = Readonly<Record<Verdict, number>>;
 
 export interface VerdictCountRequest {
-  /** Identifies this process among all those on the database. */
-  readonly holder: string;
-  /** How long this process stays the one that counts, unless it counts again before. */
-  readonly leaseMs: number;
   readonly staleAfterSeconds: number;
   /** Whether a session engine is configured, so that connection states can be stale too. */
   readonly connectionsAreRead: boolean;
 }
 
-const leaseName = 'count numbers by verdict';
-
-/** Null while another process holds the lease. */
+/** Counts in several statements, so that none takes long. */
 export async function countVerdictsAcrossTenants(
   database: Database,
-  { holder, leaseMs, staleAfterSeconds, connectionsAreRead }: VerdictCountRequest,
-): Promise<VerdictCounts | null> {
-  const claim = sql`
-    insert into process_lease as held (name, holder, expires_at)
-    values (${leaseName}, ${holder}, clock_timestamp() + ${leaseMs}::float8 * interval '1 millisecond')
-    on conflict (name) do update set holder = excluded.holder, expires_at = excluded.expires_at
-      where held.holder = excluded.holder or held.expires_at <= clock_timestamp()
-    returning name`;
+  { staleAfterSeconds, connectionsAreRead }: VerdictCountRequest,
+): Promise<VerdictCounts> {
+  const list = sql<{ id: string }>`select id from list_tenants() order by id`;
   return await database.acrossTenants(async (functions) => {
-    const { rows: claimed } = await claim.execute(functions);
-    if (claimed.length === 0) return null;
-    const tenants = await sql<{ id: string }>`select id from list_tenants()`.execute(functions);
+    const ids = (await list.execute(functions)).rows.map(({ id }) => id);
     const total = { YES: 0, NO: 0, UNKNOWN: 0 };
-    const ids = tenants.rows.map(({ id }) => id);
     for (const chunk of takeChunks(ids)) {
       const count = sql<{ verdict: Verdict; numbers: string | number }>`
         select verdict, numbers from count_numbers_by_verdict(
@@ -64,8 +50,29 @@ function* takeChunks(ids: readonly string[]): Iterable<readonly string[]> {
   }
 }
 
+const leaseName = 'count numbers by verdict';
+
+/** Takes or renews the lease. False while another process holds it. `holder` identifies this process among all. */
+export async function claimCountingAcrossTenants(
+  database: Database,
+  holder: string,
+  leaseMs: number,
+): Promise<boolean> {
+  const claim = sql`
+    insert into process_lease as held (name, holder, expires_at)
+    values (${leaseName}, ${holder}, clock_timestamp() + ${leaseMs}::float8 * interval '1 millisecond')
+    on conflict (name) do update set holder = excluded.holder, expires_at = excluded.expires_at
+      where held.holder = excluded.holder or held.expires_at <= clock_timestamp()
+    returning name`;
+  const { rows } = await database.acrossTenants((functions) => claim.execute(functions));
+  return rows.length > 0;
+}
+
 /** Lets another process count at once. */
-export async function releaseLeaseAcrossTenants(database: Database, holder: string): Promise<void> {
+export async function releaseCountingAcrossTenants(
+  database: Database,
+  holder: string,
+): Promise<void> {
   const release = sql`
     delete from process_lease where name = ${leaseName} and holder = ${holder}`;
   await database.acrossTenants((functions) => release.execute(functions));

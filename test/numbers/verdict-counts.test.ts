@@ -82,8 +82,6 @@ test.each([
       [tenant.id, id],
     );
     const request = {
-      holder: 'test',
-      leaseMs: 1_000,
       staleAfterSeconds: 3_600,
       connectionsAreRead: url !== '',
     };

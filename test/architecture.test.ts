@@ -157,7 +157,7 @@ const rules = {
 
   'a file has at most 400 lines': (files) =>
     files
-      .filter(({ path }) => path.startsWith('src/'))
+      .filter(({ path }) => /^src\/.*\.[jt]s$/.test(path))
       .map(({ path, text }) => ({ path, lines: text.trimEnd().split('\n').length }))
       .filter(({ lines }) => lines > 400)
       .map(({ path, lines }) => `${path} has ${lines} lines`),

@@ -20,11 +20,13 @@ export interface VerdictCountingOptions {
   readonly onFailure: (error: unknown) => void;
   /** From the end of one attempt to the next; a minute by default. */
   readonly intervalMs?: number;
+  /** How long a process that has died stays the one that counts. */
+  readonly leaseMs?: number;
 }
 
 const defaultIntervalMs = 60_000;
 /** An attempt that is late by half an interval keeps the lease. */
-const leaseIntervals = 1.5;
+const defaultLeaseMs = 90_000;
 /** A count that takes long is repeated less often, so that counting takes at most a twentieth of the time. */
 const pausePerDuration = 20;
 
@@ -32,7 +34,7 @@ const pausePerDuration = 20;
 export function startVerdictCounting(options: VerdictCountingOptions): AsyncDisposable {
   const { database, onCounted, onFailure, intervalMs = defaultIntervalMs } = options;
   const holder = randomUUID();
-  const count = createCount(options, holder, intervalMs * leaseIntervals);
+  const count = createCount(options, holder);
   let isStopped = false;
   let isFailing = false;
   let timer: NodeJS.Timeout | undefined;
@@ -61,9 +63,8 @@ export function startVerdictCounting(options: VerdictCountingOptions): AsyncDisp
 
 /** Returns a function that returns the counts, counted anew when it is time; null while another process counts. */
 function createCount(
-  { database, connectionsAreRead }: VerdictCountingOptions,
+  { database, connectionsAreRead, leaseMs = defaultLeaseMs }: VerdictCountingOptions,
   holder: string,
-  leaseMs: number,
 ): () => Promise<VerdictCounts | null> {
   let known: VerdictCounts | null = null;
   let validUntil = 0;

@@ -147,7 +147,9 @@ test.each(databases)('one process at a time counts, on %s', async (kind) => {
   expect(await second.next()).toBeNull();
   expect(await second.next()).toBeNull();
   // The lease of a process that was killed.
-  await database.query('update process_lease set expires_at = now()');
+  await database.query(
+    `update process_lease set holder = 'a process that was killed', expires_at = now()`,
+  );
   await second.until('counts');
   await using third = count(database);
   expect(await third.next()).toBeNull();

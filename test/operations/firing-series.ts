@@ -142,7 +142,7 @@ export const firingSeries: Readonly<Record<string, Firing>> = {
       { series: 'gateway_numbers{verdict="NO"}', values: '1+0x100 5+0x100' },
     ],
     labels: [critical],
-    at: '110m',
+    at: '125m',
   },
   GatewayNumbersUnknown: { given: numbers(10, 0, 90), labels: [warning] },
   GatewayNumbersNotCounted: { given: [build()], labels: [info] },

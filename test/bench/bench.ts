@@ -2,7 +2,7 @@
 
 import { loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
-import { installPackages } from './install.ts';
+import { installPackages } from '../install-packages.ts';
 import type { Section, Workbench } from './sections/section.ts';
 
 const help = `Usage: npm run bench -- [options]
@@ -92,7 +92,7 @@ function readOptions(args: readonly string[]): Options | null {
 
 async function run({ quick, json, sections }: Options, made: AsyncDisposableStack): Promise<void> {
   const [loadBefore = 0] = loadavg();
-  await installPackages();
+  await installPackages(new URL('./', import.meta.url));
   // These modules need the packages.
   const { inTurn } = await import('./in-turn.ts');
   const { toJson, toReport, toText } = await import('./report.ts');

@@ -16,7 +16,6 @@ afterAll(() => gateway[Symbol.asyncDispose]());
 
 test('the retry link waits as long as the gateway says, and succeeds then', async () => {
   const { client } = await import('./generated/apollo-retry.ts');
-  // Introspection costs more than there is; each list about three points.
   const query = gql`
     query List {
       numbers {

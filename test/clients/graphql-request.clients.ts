@@ -7,10 +7,11 @@ import { recordRequests } from './recorded-requests.ts';
 
 const requests = recordRequests();
 
-test('graphql-request reads with POST', async () => {
+test('graphql-request reads with POST, and the response is compressed', async () => {
   const { numbers } = await loadNumbers();
   expect(numbers.length).toBeGreaterThan(20);
   expect(requests).toMatchObject([{ method: 'POST', status: 200 }]);
+  expect(requests[0]?.responseHeaders.get('content-encoding')).toMatch(/^(br|gzip)$/);
 });
 
 test('graphql-request reads with GET', async () => {

@@ -27,6 +27,11 @@ export const errorCatalogue = {
     meaning: 'The request is malformed; the message says which part and what is expected.',
     retryable: false,
   },
+  URI_TOO_LONG: {
+    status: 414,
+    meaning: 'The URL has more than 8,000 characters; send a GraphQL operation with POST instead.',
+    retryable: false,
+  },
   QUERY_TOO_COMPLEX: {
     status: 400,
     meaning: 'The GraphQL operation exceeds a limit; the message says which one.',

@@ -291,6 +291,7 @@ describe('the fleet', () => {
       'NOT_FOUND',
       'METHOD_NOT_ALLOWED',
       'INVALID_REQUEST',
+      'URI_TOO_LONG',
       'QUERY_TOO_COMPLEX',
       'RATE_LIMITED',
       'TENANT_NOT_FOUND',

@@ -11,7 +11,7 @@ export interface GraphQLContext {
   readonly access: Access;
   readonly numbers: Numbers;
   /** Its signal is aborted when the caller has disconnected. */
-  readonly request: Pick<HttpRequest, 'headers' | 'signal'>;
+  readonly request: Pick<HttpRequest, 'method' | 'headers' | 'signal'>;
   /** The list that all `numbers` fields of the operation share; null until the first one is resolved. */
   sharedList: ReturnType<Numbers['list']> | null;
   /** How many `numbers` fields have been resolved. */

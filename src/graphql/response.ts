@@ -11,6 +11,8 @@ export interface ResponseContext {
   readonly request: Pick<HttpRequest, 'headers' | 'signal'>;
   readonly requestId: string;
   readonly telemetry: Telemetry;
+  /** Whether the operation has asked for live reads. */
+  readonly isLive: boolean;
 }
 
 /** The result of an operation, or why it was not executed. `errors` may contain anything that was thrown. */
@@ -24,10 +26,13 @@ const graphqlJson = 'application/graphql-response+json';
 type MediaType = typeof json | typeof graphqlJson;
 
 /** The response of an operation. Unexpected errors are logged in full, and sent as INTERNAL without any detail. */
-export function toResponse(
-  { errors = [], ...result }: Result,
-  context: ResponseContext,
-): HttpResponse {
+export function toResponse(result: Result, context: ResponseContext): HttpResponse {
+  const response = respond(result, context);
+  if (!context.isLive) return response;
+  return { ...response, headers: { ...response.headers, 'cache-control': 'no-store' } };
+}
+
+function respond({ errors = [], ...result }: Result, context: ResponseContext): HttpResponse {
   const mediaType = toMediaType(context.request.headers.get('accept'));
   if (errors.length === 0) {
     return { status: 200, headers: responseHeaders[mediaType], body: JSON.stringify(result) };

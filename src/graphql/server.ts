@@ -12,15 +12,15 @@ import { GatewayError } from '../errors.ts';
 import type { Call, Endpoint, KeyedRoute } from '../http/endpoint.ts';
 import type { HttpRequest } from '../http/message.ts';
 import type { ComputedResponse } from '../http/response-cache.ts';
-import { type JsonObject, parseJson, toObject } from '../json.ts';
 import type { Numbers } from '../numbers/numbers.ts';
 import { boundText, type Telemetry } from '../telemetry.ts';
 import { createExecute, type ExecutionContext, isCostRequested } from './execution.ts';
 import { createGraphiql } from './graphiql.ts';
 import { createDocumentCache, createParse } from './limits.ts';
+import { createInvalid, type GraphQLParams, parseBody, parseSearch, toBody } from './params.ts';
 import { negotiate, type Result, toErrorResponse, toMediaType, toResponse } from './response.ts';
 import { schema } from './schema.ts';
-import { createSubscribe, type GraphQLParams, type Subscribe } from './subscription.ts';
+import { createSubscribe, type Subscribe } from './subscription.ts';
 
 export interface GraphQLEndpointOptions {
   readonly limits: GraphQLLimits;
@@ -35,32 +35,51 @@ export interface GraphQLEndpointOptions {
 export function createGraphQLEndpoint(options: GraphQLEndpointOptions): Endpoint {
   const compute = createCompute(options);
   const graphiql = options.graphiql === null ? null : createGraphiql(options.graphiql.apiKey);
-  const methods = graphiql === null ? ['POST'] : ['GET', 'POST'];
-  const route: KeyedRoute = {
+  const postRoute: KeyedRoute = {
     needsKey: true,
     operation: null,
     readsBody: true,
-    prepare: (call) => ({ cacheKey: toCacheKey(call), compute: () => compute(call) }),
+    prepare: (call) => ({
+      cacheKey: toCacheKey(call.request, call.body),
+      compute: () => compute(call, () => parseBody(call.body)),
+    }),
+  };
+  const getRoute: KeyedRoute = {
+    ...postRoute,
+    readsBody: false,
+    prepare(call) {
+      const params = parseSearch(call.request.search);
+      return {
+        cacheKey: toCacheKey(call.request, toBody(params)),
+        compute: () => compute(call, () => params),
+      };
+    },
   };
   return {
     match(request) {
       if (graphiql !== null && prefersPage(request)) {
         return { needsKey: false, operation: null, respond: graphiql };
       }
-      assertExecutable(request, methods);
-      return route;
+      if (isSafe(request)) return getRoute;
+      assertExecutable(request);
+      return postRoute;
     },
     toErrorResponse,
   };
 }
 
-function prefersPage({ method, headers }: HttpRequest): boolean {
-  const offered = ['application/json', 'application/graphql-response+json', 'text/html'] as const;
-  return method === 'GET' && negotiate(headers.get('accept'), offered) === 'text/html';
+function isSafe({ method }: Pick<HttpRequest, 'method'>): boolean {
+  return method === 'GET' || method === 'HEAD';
 }
 
-function assertExecutable({ method, headers }: HttpRequest, allow: readonly string[]): void {
+function prefersPage(request: HttpRequest): boolean {
+  const offered = ['application/json', 'application/graphql-response+json', 'text/html'] as const;
+  return isSafe(request) && negotiate(request.headers.get('accept'), offered) === 'text/html';
+}
+
+function assertExecutable({ method, headers }: HttpRequest): void {
   if (method !== 'POST') {
+    const allow = ['GET', 'HEAD', 'POST'];
     throw new GatewayError('METHOD_NOT_ALLOWED', 'Send the operation with POST.', { allow });
   }
   const [contentType = '', ...parameters] = (headers.get('content-type') ?? '').split(';');
@@ -85,18 +104,18 @@ function isOtherCharset(parameter: string): boolean {
 }
 
 /** Null for a request whose response is never cached. */
-function toCacheKey({ request, body }: Call): string | null {
+function toCacheKey(request: HttpRequest, body: string): string | null {
   if (isCostRequested(request)) return null;
   return `${toMediaType(request.headers.get('accept'))} ${body}`;
 }
 
-/** Returns a function that runs the operation in a body. A response with errors is not cacheable: they name the request. */
+/** Returns a function that runs an operation. A response with errors is not cacheable: they name the request. */
 function createCompute(options: GraphQLEndpointOptions) {
   const { numbers, telemetry } = options;
   const run = createRun(options);
-  return async (call: Call): Promise<ComputedResponse> => {
-    const { request, context: requestContext, access, admission, body } = call;
-    const params = parseBody(body);
+  return async (call: Call, readParams: () => GraphQLParams): Promise<ComputedResponse> => {
+    const { request, context: requestContext, access, admission } = call;
+    const params = readParams();
     const context: ExecutionContext = {
       access,
       numbers,
@@ -108,8 +127,9 @@ function createCompute(options: GraphQLEndpointOptions) {
     };
     const result = await run(params, context).catch((thrown: unknown) => ({ errors: [thrown] }));
     const { requestId } = requestContext;
-    const response = toResponse(result, { request, requestId, telemetry });
-    return { response, isCacheable: result.errors === undefined };
+    const { isLive } = requestContext.meter;
+    const response = toResponse(result, { request, requestId, telemetry, isLive });
+    return { response, isCacheable: result.errors === undefined && !isLive };
   };
 }
 
@@ -125,6 +145,10 @@ function createRun(options: GraphQLEndpointOptions) {
     const operation = getOperationAST(document, operationName);
     if (!operation) throw new GraphQLError('Could not determine what operation to execute.');
     if (operation.name) contextValue.requestContext.operationName = boundText(operation.name.value);
+    if (operation.operation !== OperationTypeNode.QUERY && isSafe(contextValue.request)) {
+      const message = 'Only queries can be sent with GET; send this operation with POST.';
+      throw new GatewayError('METHOD_NOT_ALLOWED', message, { allow: ['POST'] });
+    }
     if (operation.operation === OperationTypeNode.SUBSCRIPTION) {
       return assertResult(await subscribe(params, contextValue));
     }
@@ -162,35 +186,4 @@ function createCachedValidate({ suggestions }: GraphQLEndpointOptions) {
     if (errors.length === 0) valid.add(document);
     return errors;
   };
-}
-
-/** Throws INVALID_REQUEST, without repeating what was sent. Ignores unknown members. */
-function parseBody(text: string): GraphQLParams {
-  const body = toObject(parseJson(text));
-  if (body === null) throw createInvalid('The body must be a JSON object with the member "query".');
-  const { query, operationName, variables, extensions } = body;
-  if (typeof query !== 'string' || query === '') {
-    throw createInvalid('"query" must be a GraphQL document.');
-  }
-  if (!isAbsent(operationName) && typeof operationName !== 'string') {
-    throw createInvalid('"operationName" must be a string.');
-  }
-  const values = parseMember('variables', variables);
-  parseMember('extensions', extensions);
-  return { query, ...(operationName && { operationName }), ...(values && { variables: values }) };
-}
-
-/** Null when the member is absent. */
-function parseMember(name: string, member: unknown): JsonObject | null {
-  const object = toObject(member);
-  if (object === null && !isAbsent(member)) throw createInvalid(`"${name}" must be an object.`);
-  return object;
-}
-
-function isAbsent(value: unknown): value is null | undefined {
-  return value === undefined || value === null;
-}
-
-function createInvalid(message: string): GatewayError {
-  return new GatewayError('INVALID_REQUEST', message);
 }

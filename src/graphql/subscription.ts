@@ -12,19 +12,13 @@ import {
 import type { Plugin } from 'graphql-yoga';
 import type { HttpRequest } from '../http/message.ts';
 import { toRequestError } from './execution.ts';
+import type { GraphQLParams } from './params.ts';
 
 export interface SubscriptionOptions {
   readonly schema: GraphQLSchema;
   /** The same as for queries, so that subscriptions have the same limits and the same caches. */
   readonly parse: (source: string) => DocumentNode;
   readonly validate: (document: DocumentNode) => readonly GraphQLError[];
-}
-
-/** The members of a GraphQL request. */
-export interface GraphQLParams {
-  readonly query: string;
-  readonly operationName?: string;
-  readonly variables?: Readonly<Record<string, unknown>>;
 }
 
 /**

@@ -33,6 +33,14 @@ export interface HttpResponse {
 /** The largest body that is read. */
 export const maxBodyBytes = 100_000;
 
+/** In characters, of the path and the query string. https://www.rfc-editor.org/rfc/rfc9110#section-4.1-5 */
+export const maxUrlLength = 8_000;
+
+export function createUrlTooLongError(): GatewayError {
+  const message = `The URL has more than ${maxUrlLength} characters; send a GraphQL operation of this length with POST.`;
+  return new GatewayError('URI_TOO_LONG', message);
+}
+
 /** The host is ignored, because the client chooses it. */
 export function fromFetchRequest(request: Request): HttpRequest {
   const { pathname: path, search } = new URL(request.url);

@@ -1,6 +1,6 @@
 // What happens to every request, in this order, from its arrival to its line in the log. Read this file first.
 
-import { randomUUID } from 'node:crypto';
+import { hash, randomUUID } from 'node:crypto';
 import type { AccessControl } from '../access/access.ts';
 import { createClientAddressResolver } from '../access/client-address.ts';
 import type { RateLimiter } from '../access/rate-limit.ts';
@@ -13,7 +13,13 @@ import { compress, type ContentCoding, negotiateCoding } from './compression.ts'
 import { addCorsHeaders, isPreflight, toPreflightResponse } from './cors.ts';
 import type { Call, Endpoint, KeyedRoute } from './endpoint.ts';
 import type { LoadShedder } from './load-shedding.ts';
-import { type HttpRequest, type HttpResponse, withContentLength } from './message.ts';
+import {
+  createUrlTooLongError,
+  type HttpRequest,
+  type HttpResponse,
+  maxUrlLength,
+  withContentLength,
+} from './message.ts';
 import {
   createRequestContext,
   readClient,
@@ -100,7 +106,8 @@ function respond(
   if (config.corsOrigins.length > 0 && isPreflight(request)) {
     return toPreflightResponse(request, config.corsOrigins);
   }
-  // 3. The path, the method and the content type.
+  // 3. The URL, the method and the content type.
+  if (request.path.length + request.search.length > maxUrlLength) throw createUrlTooLongError();
   const route = endpoint.match(request);
   context.operation = route.operation;
   const coding = negotiateCoding(request.headers.get('accept-encoding'));
@@ -140,15 +147,33 @@ function lookUpOrCompute(
   coding: ContentCoding,
 ): MaybePromise<HttpResponse> {
   const { cacheKey, compute } = route.prepare(call);
+  let hasEtag = call.request.method !== 'POST';
   const computeEncoded = async (): Promise<ComputedResponse> => {
     const { response, isCacheable } = await compute();
+    if (!isCacheable) hasEtag = false;
     return { response: await compress(response, coding), isCacheable };
   };
-  const run = coding === 'identity' ? compute : computeEncoded;
-  if (cacheKey === null) return run().then(({ response }) => response);
   const { tenantId, numberId } = call.access;
   const key = { tenantId, numberId, request: `${coding} ${cacheKey}` };
-  return responseCache.getOrCompute(key, call, run);
+  const responded =
+    cacheKey === null
+      ? computeEncoded().then(({ response }) => response)
+      : responseCache.getOrCompute(key, call, computeEncoded);
+  // After the cache, because GET and POST share responses.
+  return chain(responded, (response) => (hasEtag ? addEtag(response) : response));
+}
+
+/** By the bodies in the response cache. */
+const etags = new WeakMap<Buffer, string>();
+
+function addEtag(response: HttpResponse): HttpResponse {
+  const { status, headers, body } = response;
+  if (status !== 200 || headers['etag'] !== undefined) return response;
+  if (body === null || body instanceof ReadableStream) return response;
+  const known = typeof body === 'string' ? undefined : etags.get(body);
+  const etag = known ?? `"${hash('sha256', body, 'base64url')}"`;
+  if (typeof body !== 'string') etags.set(body, etag);
+  return { status, headers: { ...headers, etag }, body };
 }
 
 /** A key may be revoked while a slow body arrives, so it is verified again after this time. */

@@ -17,9 +17,11 @@ import { chain, type MaybePromise, recover } from '../maybe-promise.ts';
 import type { Telemetry } from '../telemetry.ts';
 import { createRefusalPacer, type RefusalPacer } from './load-shedding.ts';
 import {
+  createUrlTooLongError,
   hasDisconnected,
   type HttpRequest,
   type HttpResponse,
+  maxUrlLength,
   NodeRequest,
   withContentLength,
 } from './message.ts';
@@ -110,7 +112,8 @@ function openServer(
       headersTimeout: headersMs,
       requestTimeout: requestMs,
       connectionsCheckingInterval: checkMs,
-      maxHeaderSize: 8_192,
+      // The request line and all headers. Half of it is for the URL.
+      maxHeaderSize: 16_384,
       // As in fetch: a header that is sent twice becomes a list, so that no part of the program takes one of the two.
       joinDuplicateHeaders: true,
       // The host is never used.
@@ -120,13 +123,13 @@ function openServer(
     },
     (incoming, outgoing) => serve(gateway, state, incoming, outgoing),
   );
-  server.on('clientError', ({ code }: NodeJS.ErrnoException, socket: Duplex) =>
-    rejectSocket(gateway, code, socket),
+  server.on('clientError', (error: ClientError, socket: Duplex) =>
+    rejectSocket(gateway, error, socket),
   );
   server.on('connect', (_, socket: Duplex) => {
     // Node has removed its own listener, and an unhandled error would end the process.
     socket.on('error', () => socket.destroy());
-    rejectSocket(gateway, 'CONNECT', socket);
+    rejectSocket(gateway, { code: 'CONNECT' }, socket);
   });
   // `100 Continue` is sent when the body is read.
   server.on('checkContinue', (incoming, outgoing) => serve(gateway, state, incoming, outgoing));
@@ -280,24 +283,51 @@ const socketProblems: Readonly<Record<string, readonly [status: number, message:
   ERR_HTTP_REQUEST_TIMEOUT: [408, 'The request took too long to arrive.'],
 };
 
+/** The error of Node's parser. */
+interface ClientError extends Pick<NodeJS.ErrnoException, 'code'> {
+  /** What was received last. */
+  readonly rawPacket?: Buffer;
+  /** How much of it was parsed. */
+  readonly bytesParsed?: number;
+}
+
 /** For bytes that are no HTTP request, and requests that do not arrive in time. */
-function rejectSocket(gateway: Gateway, code: string | undefined, socket: Duplex): void {
+function rejectSocket(gateway: Gateway, clientError: ClientError, socket: Duplex): void {
   // As Node does it itself: once a response has begun, nothing may be written into it.
   const { _httpMessage: current } = socket as Duplex & { readonly _httpMessage?: ServerResponse };
-  if (code === 'ECONNRESET' || !socket.writable || current?.headersSent === true) {
+  if (clientError.code === 'ECONNRESET' || !socket.writable || current?.headersSent === true) {
     socket.destroy();
     return;
   }
-  const [status, message] = socketProblems[code ?? ''] ?? [400, 'This is not an HTTP request.'];
-  const { headers, body } = gateway.rejectMalformed(
-    new GatewayError('INVALID_REQUEST', message),
-    status,
-  );
+  const { status, error } = toSocketProblem(clientError);
+  const { headers, body } = gateway.rejectMalformed(error, status);
   const lines = Object.entries({ ...withContentLength(headers, body), connection: 'close' });
   const head = lines.map(([name, value]) => `${name}: ${value}`);
   socket.end([`HTTP/1.1 ${status} ${STATUS_CODES[status]}`, ...head, '', body].join('\r\n'));
   // Node does not close this socket any more.
   setTimeout(() => socket.destroy(), closeDelayMs).unref();
+}
+
+function toSocketProblem(clientError: ClientError): {
+  readonly status: number;
+  readonly error: GatewayError;
+} {
+  const { code = '' } = clientError;
+  if (code === 'HPE_HEADER_OVERFLOW' && isUrlTooLong(clientError)) {
+    const error = createUrlTooLongError();
+    return { status: error.status, error };
+  }
+  const [status, message] = socketProblems[code] ?? [400, 'This is not an HTTP request.'];
+  return { status, error: new GatewayError('INVALID_REQUEST', message) };
+}
+
+const longRequestLine = new RegExp(`^[A-Z]+ \\S{${maxUrlLength}}`, 'm');
+
+/** Whether the parser stopped within a URL, or after one that is too long. */
+function isUrlTooLong({ rawPacket, bytesParsed = 0 }: ClientError): boolean {
+  const text = rawPacket?.toString('latin1') ?? '';
+  // A URL ends at a space, a header at the end of its line.
+  return text[bytesParsed] === ' ' || longRequestLine.test(text);
 }
 
 function toUrl(server: Server): string {

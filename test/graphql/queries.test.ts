@@ -435,13 +435,13 @@ describe('a request', () => {
     expect(headers.get('content-type')).toBe(`${expected}; charset=utf-8`);
   });
 
-  test.each(['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS'])(
+  test.each(['PUT', 'PATCH', 'DELETE', 'OPTIONS'])(
     'with the method %s executes nothing',
     async (method) => {
       const path = `/graphql?query=${encodeURIComponent('{ numbers { id } }')}`;
       const reply = await tenant.rest<GraphQLBody<unknown>>(path, { method });
-      expect([reply.status, reply.headers.get('allow')]).toEqual([405, 'GET, POST']);
-      expect(reply.text).toMatch(method === 'HEAD' ? /^$/ : /"code":"METHOD_NOT_ALLOWED"/);
+      expect([reply.status, reply.headers.get('allow')]).toEqual([405, 'GET, HEAD, POST']);
+      expect(reply.text).toContain('"code":"METHOD_NOT_ALLOWED"');
     },
   );
 

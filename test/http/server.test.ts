@@ -40,18 +40,45 @@ async function sendBytes({ url }: HttpServer, bytes: string | Uint8Array): Promi
 const toHead = (length: number) =>
   `POST /graphql HTTP/1.1\r\ncontent-type: application/json\r\nx-api-key: ${tenant.key}\r\ncontent-length: ${length}\r\n\r\n`;
 
+const malformed = (status: number, code = 'INVALID_REQUEST') => ({ status, code });
+
 test.each([
-  ['bytes that are not HTTP', 'HELLO\r\n\r\n', 400],
+  ['bytes that are not HTTP', 'HELLO\r\n\r\n', malformed(400)],
   [
-    'headers of more than 8 KiB',
-    `GET /v1/numbers HTTP/1.1\r\na: ${'x'.repeat(9_000)}\r\n\r\n`,
-    431,
+    'headers of more than 16 KiB',
+    `GET /v1/numbers HTTP/1.1\r\na: ${'x y '.repeat(5_000)}\r\n\r\n`,
+    malformed(431),
   ],
-])('%s get an error in the documented form', async (_, bytes, status) => {
+  [
+    'a URL and headers of more than 16 KiB',
+    `GET /v1/numbers?${'x'.repeat(7_000)} HTTP/1.1\r\na: ${'x'.repeat(10_000)}\r\n\r\n`,
+    malformed(431),
+  ],
+  [
+    'a URL of more than 16 KiB',
+    `GET /graphql?query=${'x'.repeat(20_000)} HTTP/1.1\r\n\r\n`,
+    malformed(414, 'URI_TOO_LONG'),
+  ],
+  [
+    'a URL of more than 8,000 characters, with headers beyond 16 KiB',
+    `GET /graphql?query=${'x'.repeat(9_000)} HTTP/1.1\r\na: ${'x'.repeat(9_000)}\r\n\r\n`,
+    malformed(414, 'URI_TOO_LONG'),
+  ],
+])('%s get an error in the documented form', async (_, bytes, { status, code }) => {
   const response = await sendBytes(server, bytes);
   expect(response).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
   const [, body = ''] = response.split('\r\n\r\n');
-  expect(JSON.parse(body)).toMatchObject({ code: 'INVALID_REQUEST', error: expect.any(String) });
+  expect(JSON.parse(body)).toMatchObject({ code, error: expect.any(String) });
+});
+
+test('a URL that arrives in several packets and is too long is a 414', async () => {
+  const { port } = new URL(server.url);
+  const socket = connect({ host: '127.0.0.1', port: Number(port), noDelay: true });
+  socket.write(`GET /graphql?query=${'x'.repeat(10_000)}`);
+  // The server has received it once it answers on another connection.
+  await fetch(`${server.url}/livez`);
+  socket.write(`${'x'.repeat(10_000)} HTTP/1.1\r\n\r\n`);
+  expect(await readText(socket)).toMatch(/^HTTP\/1.1 414 .*"code":"URI_TOO_LONG"/s);
 });
 
 test('bytes that are not HTTP abort a response that has begun, and write nothing into it', async () => {
@@ -140,7 +167,8 @@ test.each([
   [
     'headers that are too large',
     () => server,
-    (key: string) => `GET /${key} HTTP/1.1\r\nx-api-key: ${key}\r\na: ${'x'.repeat(9_000)}\r\n\r\n`,
+    (key: string) =>
+      `GET /${key} HTTP/1.1\r\nx-api-key: ${key}\r\na: ${'x'.repeat(17_000)}\r\n\r\n`,
     431,
   ],
   ['headers that never end', () => impatient, (key: string) => `GET /${key} HTTP/1.1\r\na: x`, 408],

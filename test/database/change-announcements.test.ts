@@ -12,6 +12,7 @@ const unannounced: ReadonlySet<string> = new Set([
   'kysely_migration',
   'kysely_migration_lock',
   'number_credential',
+  'lease_holder',
   'process_lease',
   'rate_count',
   'refresh_lease',

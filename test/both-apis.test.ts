@@ -3,7 +3,7 @@
 import * as fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { vocabularies, type VocabularyName } from '../src/numbers/vocabulary.ts';
-import type { Fault } from '../src/simulator/simulator.ts';
+import type { Fault } from './simulator/simulator.ts';
 import { openTestGateway, type TestGateway, type TestTenant } from './harness.ts';
 
 type Json = Readonly<Record<string, unknown>>;

@@ -6,7 +6,7 @@ import { inspect } from 'node:util';
 import { Client } from 'pg';
 import { describe, expect, test } from 'vitest';
 import { listen } from '../src/http/server.ts';
-import { sentinels, sentinelWabaId } from '../src/simulator/simulator.ts';
+import { sentinels, sentinelWabaId } from './simulator/simulator.ts';
 import { openCommandLine } from './admin/command-line.ts';
 import {
   databases,

@@ -13,7 +13,7 @@ import { connectionStates, providers } from '../src/numbers/provider.ts';
 import { toOperatorAccess } from '../src/numbers/numbers.ts';
 import { verdicts } from '../src/numbers/sendable.ts';
 import { toWord, type VocabularyName, vocabularies } from '../src/numbers/vocabulary.ts';
-import { createSimulator } from '../src/simulator/simulator.ts';
+import { createTestSimulator } from './simulator/simulator.ts';
 import { openTestDatabase } from './harness.ts';
 
 interface Started extends AsyncDisposable {
@@ -150,7 +150,7 @@ describe('a start', () => {
   });
 
   test('sends no request to a configured Meta while seeding, and reads from it afterwards', async () => {
-    await using real = createSimulator();
+    await using real = createTestSimulator();
     const { url } = await real.listen();
     await using started = await startQuickly({ META_GRAPH_URL: url });
     expect(real.calls).toEqual([]);
@@ -163,7 +163,7 @@ describe('a start', () => {
   });
 
   test('sends no request to a configured session engine while seeding, and reads from it afterwards', async () => {
-    await using engine = createSimulator({
+    await using engine = createTestSimulator({
       sessionEngineKey: 'engine-key',
       instances: [{ instanceName: 'acme-54', state: 'connecting' }],
     });

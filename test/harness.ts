@@ -13,12 +13,12 @@ import { createPostgresListener } from '../src/database/postgres.ts';
 import type { Gateway, GatewayOverrides } from '../src/gateway.ts';
 import type { NewNumber } from '../src/numbers/numbers.ts';
 import {
-  createSimulator,
+  createTestSimulator,
   type SimulatedPhone,
   type SimulatedWaba,
-  type Simulator,
+  type TestSimulator,
   type SimulatorOptions,
-} from '../src/simulator/simulator.ts';
+} from './simulator/simulator.ts';
 import { createTelemetry } from '../src/telemetry.ts';
 import { findLeaks, findLeaksInLog } from './leaks.ts';
 
@@ -160,7 +160,7 @@ export interface TestGatewayOptions extends Pick<
 
 export interface TestGateway extends Pick<Gateway, 'access' | 'numbers' | 'ready'> {
   readonly gateway: Gateway;
-  readonly simulator: Simulator;
+  readonly simulator: TestSimulator;
   readonly database: TestDatabase;
   /** As `TestDatabase.statements`. */
   readonly statements: readonly string[];
@@ -262,7 +262,7 @@ export async function openTestGateway(options: TestGatewayOptions = {}): Promise
   const { database: given = 'PGlite' } = options;
   const database = typeof given === 'string' ? await openTestDatabase(given) : given;
   const sessionEngineKey = createSecret('session');
-  const simulator = made.use(createSimulator({ sessionEngineKey, ...options.simulator }));
+  const simulator = made.use(createTestSimulator({ sessionEngineKey, ...options.simulator }));
   const environment = {
     // Selects production mode; the database is the one above.
     DATABASE_URL: 'postgres://localhost/unused',
@@ -337,7 +337,7 @@ type Senders = Pick<TestGateway, 'fetch' | 'rest' | 'graphql'>;
 
 interface TestParts {
   readonly gateway: Gateway;
-  readonly simulator: Simulator;
+  readonly simulator: TestSimulator;
   readonly senders: Senders;
   readonly secrets: string[];
 }
@@ -442,7 +442,7 @@ function createNewNumber(tenantId: string, given: StoredOptions): NewNumber {
 
 // An id that was given may be a sentinel or known to the simulator already, so it is not overwritten.
 function addToSimulator(
-  simulator: Simulator,
+  simulator: TestSimulator,
   { phoneNumberId, wabaId, instanceName, state }: NewNumber,
   given: StoredOptions,
   { phone, profile, waba }: GraphOptions,

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { sentinelWabaId } from '../src/simulator/simulator.ts';
+import { sentinelWabaId } from './simulator/simulator.ts';
 import { type CommandLine, openCommandLine } from './admin/command-line.ts';
 import { startScript } from './npm-start.ts';
 import { openFaultProxy } from './providers/fault-proxy.ts';

@@ -2,7 +2,7 @@
 
 import { expect, test } from 'vitest';
 import { listen } from '../src/http/server.ts';
-import type { Fault } from '../src/simulator/simulator.ts';
+import type { Fault } from './simulator/simulator.ts';
 import { openTestDatabase, openTestGateway } from './harness.ts';
 
 const local = { host: '127.0.0.1', port: 0, noticeMs: 0 };

@@ -286,8 +286,8 @@ describe('the examples on the demo', () => {
     const [code = ''] = readBlocks('ts');
     const [expected] = readBlocks('text');
     const path = join(directory, 'example.mts');
-    const source = fileURLToPath(new URL('src/', root));
-    await writeFile(path, code.replaceAll("'./src/", `'${source}`));
+    const project = fileURLToPath(root);
+    await writeFile(path, code.replaceAll("'./", `'${project}`));
     const { stdout } = await promisify(execFile)(process.execPath, [path]);
     expect(stdout).toBe(expected);
   });

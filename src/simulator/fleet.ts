@@ -1,5 +1,7 @@
 // The data of the simulated systems: phones, WABAs, tokens and instances, and which token can see which WABA.
 
+import type { Fault } from './faults.ts';
+
 export interface SimulatedPhone {
   readonly id: string;
   readonly wabaId: string;
@@ -38,6 +40,15 @@ export interface FleetContents {
   readonly wabas?: readonly SimulatedWaba[];
   readonly tokens?: readonly SimulatedToken[];
   readonly instances?: readonly SimulatedInstance[];
+  readonly sentinels?: Sentinels;
+}
+
+/** Nodes and faults that exist without being registered. A registered node or fault of the same id takes precedence. */
+export interface Sentinels {
+  findPhone(id: string): SimulatedPhone | undefined;
+  /** Every valid token can see these. */
+  findWaba(id: string): SimulatedWaba | undefined;
+  findFault(id: string): Fault | null;
 }
 
 export interface Fleet {
@@ -52,14 +63,7 @@ export interface Fleet {
   findInstance(instanceName: string): SimulatedInstance | undefined;
   /** In order of registration, without sentinels. */
   listPhones(wabaId: string): readonly SimulatedPhone[];
-  /** Every valid token can see the sentinel WABAs. */
   canSee(token: SimulatedToken, wabaId: string): boolean;
-}
-
-/** Nodes that exist without being registered. A registered node with the same id takes precedence. */
-export interface SentinelNodes {
-  findPhone(id: string): SimulatedPhone | undefined;
-  findWaba(id: string): SimulatedWaba | undefined;
 }
 
 export const defaultAppId = '634974688087057';
@@ -68,7 +72,8 @@ export const defaultScopes: readonly string[] = [
   'whatsapp_business_messaging',
 ];
 
-export function createFleet(contents: FleetContents, sentinelNodes: SentinelNodes): Fleet {
+export function createFleet(contents: FleetContents): Fleet {
+  const { sentinels } = contents;
   const phones = new Map(contents.phones?.map((phone) => [phone.id, phone]));
   const wabas = new Map(contents.wabas?.map((waba) => [waba.id, waba]));
   const tokens = new Map(contents.tokens?.map((token) => [token.token, token]));
@@ -78,13 +83,13 @@ export function createFleet(contents: FleetContents, sentinelNodes: SentinelNode
     setWaba: (waba) => void wabas.set(waba.id, waba),
     setToken: (token) => void tokens.set(token.token, token),
     setInstance: (instance) => void instances.set(instance.instanceName, instance),
-    findPhone: (id) => phones.get(id) ?? sentinelNodes.findPhone(id),
-    findWaba: (id) => wabas.get(id) ?? sentinelNodes.findWaba(id),
+    findPhone: (id) => phones.get(id) ?? sentinels?.findPhone(id),
+    findWaba: (id) => wabas.get(id) ?? sentinels?.findWaba(id),
     findToken: (token) =>
       tokens.get(token) ?? (tokens.size === 0 ? { token, wabaIds: 'all' } : undefined),
     findInstance: (instanceName) => instances.get(instanceName),
     listPhones: (wabaId) => [...phones.values()].filter((phone) => phone.wabaId === wabaId),
     canSee: ({ wabaIds }, wabaId) =>
-      wabaIds === 'all' || wabaIds.includes(wabaId) || sentinelNodes.findWaba(wabaId) !== undefined,
+      wabaIds === 'all' || wabaIds.includes(wabaId) || sentinels?.findWaba(wabaId) !== undefined,
   };
 }

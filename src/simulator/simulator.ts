@@ -1,12 +1,10 @@
-// A simulated Graph API and session engine, reached by an in-process `fetch` or a server on a port, with a log of calls.
+// A simulated Graph API and session engine with faults, reached by an in-process `fetch`.
 
 import {
   applyConnectionFault,
   createFaultInjector,
-  createHolds,
   type Fault,
   type FaultOf,
-  type Hold,
   type Operation,
   preventsResponse,
   wholeRequest,
@@ -14,34 +12,12 @@ import {
 import { createFleet, type Fleet, type FleetContents } from './fleet.ts';
 import { answerBatch, answerCall, type GraphSettings } from './graph.ts';
 import { isBatch, listBatchOperations, parseBatch, parseCall } from './graph-request.ts';
-import { findSentinelFault, sentinelNodes } from './sentinels.ts';
 import { answerSession, isSessionEnginePath, listSessionOperations } from './session-engine.ts';
-import {
-  ConnectionReset,
-  createInProcessFetch,
-  openHttpServer,
-  type RequestHandler,
-  type WireRequest,
-  type WireResponse,
-} from './transport.ts';
+import { createInProcessFetch, type WireRequest, type WireResponse } from './transport.ts';
 import { createUsage } from './usage.ts';
 
-export type { Fault, Hold } from './faults.ts';
-export type { SimulatedInstance, SimulatedPhone, SimulatedToken, SimulatedWaba } from './fleet.ts';
-export { sentinels, sentinelWabaId, type Sentinel } from './sentinels.ts';
-
-export interface SimulatorCall {
-  readonly method: string;
-  /** Without the query. */
-  readonly path: string;
-  readonly query: Readonly<Record<string, string>>;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly body: string;
-  /** `phone 123`, `profile 123`, `waba 456`, `phone_numbers 456`, `debug_token`, `connectionState name`, or `node 789` for an unknown id. */
-  readonly operations: readonly string[];
-  /** 0 until there is a response. */
-  readonly status: number;
-}
+export type { Fault } from './faults.ts';
+export type { SimulatedPhone, SimulatedToken, SimulatedWaba } from './fleet.ts';
 
 export interface SimulatorOptions extends FleetContents {
   /** The `apikey` that the session engine requires; by default every key is valid. */
@@ -58,89 +34,62 @@ export interface SimulatorOptions extends FleetContents {
   readonly rateLimitStatus?: 400 | 429;
 }
 
-export interface Simulator extends AsyncDisposable {
+export interface Simulator extends Pick<
+  Fleet,
+  'setPhone' | 'setWaba' | 'setToken' | 'setInstance'
+> {
   /** Reaches both systems: the path selects the system, the host is ignored. Rejects and aborts as the global `fetch` does. */
   readonly fetch: typeof globalThis.fetch;
-  /** The last 10,000 HTTP requests, in order of arrival. */
-  readonly calls: readonly SimulatorCall[];
-  clearCalls(): void;
-  setPhone: Fleet['setPhone'];
-  setWaba: Fleet['setWaba'];
-  setToken: Fleet['setToken'];
-  setInstance: Fleet['setInstance'];
   /** `id` is that of a phone or WABA, an instance name, or `*` for every request whose ids have no fault. Null removes it. */
   setFault(id: string, fault: Fault | null): void;
-  /** Makes requests that read the id wait for `release`. They are answered from the data at that time. */
-  hold(id: string): Hold;
-  /** Starts a server, which is closed with the simulator. On 127.0.0.1 and a free port by default. */
-  listen(options?: {
-    readonly port?: number;
-    readonly host?: string;
-  }): Promise<{ readonly url: string }>;
+  parse(request: WireRequest): SimulatedRequest;
 }
 
-/** A parsed request: what it reads, and how to answer it after holds and connection faults. */
-interface ParsedRequest {
+export interface SimulatedRequest {
+  /** What it reads. */
   readonly operations: readonly Operation[];
-  answer(faultOf: FaultOf): WireResponse;
+  /** Answers it from the data at that time. `createSignal` is called if the response has to wait. */
+  respond(createSignal: () => AbortSignal): Promise<WireResponse>;
 }
 
-/** Bounds the memory of a simulator that runs for days. */
-const maxCalls = 10_000;
-
-/** The status is set when there is a response. */
-type LoggedCall = { -readonly [Name in keyof SimulatorCall]: SimulatorCall[Name] };
-
-/** Disposing it rejects the requests in flight and closes its servers with their connections. */
 export function createSimulator(options: SimulatorOptions = {}): Simulator {
-  const fleet = createFleet(options, sentinelNodes);
-  const faults = createFaultInjector(findSentinelFault);
-  const holds = createHolds();
+  const fleet = createFleet(options);
+  const faults = createFaultInjector(options.sentinels?.findFault);
   const settings = toGraphSettings(options, fleet, faults.peek);
-  const disposed = new AbortController();
-  const servers = new AsyncDisposableStack();
-  const calls: LoggedCall[] = [];
-
-  const handle: RequestHandler = async (request, aborted) => {
-    disposed.signal.throwIfAborted();
-    // Created only for requests that wait, since the simulator's own signal keeps a reference to each.
-    const createSignal = (): AbortSignal => AbortSignal.any([aborted, disposed.signal]);
+  const parse = (request: WireRequest): SimulatedRequest => {
     const { operations, answer } = isSessionEnginePath(request.path)
       ? parseSessionRequest(fleet, options.sessionEngineKey, request)
       : parseGraphRequest(settings, request);
-    const call = logCall(calls, request, operations);
-    await holds.wait(operations, createSignal);
-    const taken = new Map(operations.map((it) => [it, faults.take(it)]));
-    const own = [...taken.values()].filter((fault) => fault !== null);
-    const isEachFaulty = own.length === taken.size && taken.size > 0;
-    const general = isEachFaulty ? null : faults.take(wholeRequest);
-    const response =
-      (await applyConnectionFaults(general === null ? own : [...own, general], createSignal)) ??
-      answer((operation) => taken.get(operation) ?? general);
-    call.status = response.status;
-    return response;
+    return {
+      operations,
+      async respond(createSignal) {
+        const taken = new Map(operations.map((it) => [it, faults.take(it)]));
+        const own = [...taken.values()].filter((fault) => fault !== null);
+        const isEachFaulty = own.length === taken.size && taken.size > 0;
+        const general = isEachFaulty ? null : faults.take(wholeRequest);
+        return (
+          (await applyConnectionFaults(general === null ? own : [...own, general], createSignal)) ??
+          answer((operation) => taken.get(operation) ?? general)
+        );
+      },
+    };
   };
-
+  const { setPhone, setWaba, setToken, setInstance } = fleet;
   return {
-    fetch: createInProcessFetch(handle),
-    calls,
-    clearCalls: () => void calls.splice(0),
-    setPhone: fleet.setPhone,
-    setWaba: fleet.setWaba,
-    setToken: fleet.setToken,
-    setInstance: fleet.setInstance,
+    fetch: createInProcessFetch((request, signal) => parse(request).respond(() => signal)),
+    parse,
+    setPhone,
+    setWaba,
+    setToken,
+    setInstance,
     setFault: faults.set,
-    hold: holds.hold,
-    async listen(where = {}) {
-      disposed.signal.throwIfAborted();
-      const { url } = servers.use(await openHttpServer(handle, where));
-      return { url };
-    },
-    async [Symbol.asyncDispose]() {
-      disposed.abort(new ConnectionReset('simulator closed'));
-      await servers.disposeAsync();
-    },
   };
+}
+
+/** Answers after holds and connection faults. */
+interface ParsedRequest {
+  readonly operations: readonly Operation[];
+  answer(faultOf: FaultOf): WireResponse;
 }
 
 function toGraphSettings(
@@ -208,24 +157,4 @@ async function applyConnectionFaults(
   await Promise.all(delays.map((fault) => applyConnectionFault(fault, signal)));
   const fault = faults.find(preventsResponse);
   return fault && applyConnectionFault(fault, signal);
-}
-
-/** Adds the call to the log, and removes the oldest one if the log is full. */
-function logCall(
-  calls: LoggedCall[],
-  { method, path, search, headers, body }: WireRequest,
-  operations: readonly Operation[],
-): LoggedCall {
-  const call = {
-    method,
-    path,
-    query: Object.fromEntries(new URLSearchParams(search)),
-    headers,
-    body,
-    operations: operations.map(({ name }) => name),
-    status: 0,
-  };
-  calls.push(call);
-  if (calls.length > maxCalls) calls.shift();
-  return call;
 }

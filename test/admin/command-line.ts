@@ -6,10 +6,10 @@ import { Client } from 'pg';
 import { run as runAdmin, type Terminal } from '../../src/admin.ts';
 import { listen } from '../../src/http/server.ts';
 import {
-  createSimulator,
-  type Simulator,
+  createTestSimulator,
+  type TestSimulator,
   type SimulatorOptions,
-} from '../../src/simulator/simulator.ts';
+} from '../simulator/simulator.ts';
 import { openTestPostgresUrl, type TestPostgresUrl } from '../harness.ts';
 
 export interface RunOptions {
@@ -33,7 +33,7 @@ export interface CommandResult<Json> {
 export interface CommandLine extends AsyncDisposable {
   readonly environment: Readonly<Record<string, string>>;
   readonly database: TestPostgresUrl;
-  readonly simulator: Simulator;
+  readonly simulator: TestSimulator;
   /** The arguments as one string, or as an array when one of them contains spaces. */
   run<Json = Record<string, unknown>>(
     args: string | readonly string[],
@@ -54,7 +54,7 @@ export async function openCommandLine(options: CommandLineOptions = {}): Promise
   const resources = new AsyncDisposableStack();
   const { migrated = true } = options;
   const database = resources.use(await openTestPostgresUrl({ migrated }));
-  const simulator = resources.use(createSimulator(options.simulator));
+  const simulator = resources.use(createTestSimulator(options.simulator));
   const { url } = await simulator.listen();
   const environment = {
     DATABASE_URL: migrated ? database.url : database.ownerUrl,

@@ -8,7 +8,7 @@ import { createGateway } from '../../src/gateway.ts';
 import { toOperatorAccess } from '../../src/numbers/numbers.ts';
 import { toCredentialPlace } from '../../src/numbers/live-read.ts';
 import { createVault } from '../../src/secrets.ts';
-import { sentinelWabaId } from '../../src/simulator/simulator.ts';
+import { sentinelWabaId } from '../simulator/simulator.ts';
 import { createTelemetry } from '../../src/telemetry.ts';
 import { type CommandLine, openCommandLine, type RunOptions } from './command-line.ts';
 

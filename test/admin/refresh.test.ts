@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { sentinelWabaId } from '../../src/simulator/simulator.ts';
+import { sentinelWabaId } from '../simulator/simulator.ts';
 import {
   type CommandLine,
   openCommandLine,

@@ -4,7 +4,7 @@
 import { readEnvironment, parseConfig } from '../../src/config.ts';
 import { openDatabase } from '../../src/database/database.ts';
 import { createGateway, type Gateway } from '../../src/gateway.ts';
-import type { SimulatedPhone, Simulator } from '../../src/simulator/simulator.ts';
+import type { SimulatedPhone, TestSimulator } from '../simulator/simulator.ts';
 import { createTelemetry } from '../../src/telemetry.ts';
 import { type BenchDatabase, encryptionKeys, pepper } from './databases.ts';
 import { inTurn, toRange } from './in-turn.ts';
@@ -29,7 +29,7 @@ export interface GraphTenant {
 
 export async function openGraphFleet(
   { url }: BenchDatabase,
-  simulator: Simulator,
+  simulator: TestSimulator,
   graphUrl: string,
 ): Promise<GraphFleet> {
   const config = parseConfig(
@@ -53,7 +53,7 @@ export async function openGraphFleet(
 /** `place` makes the ids of tenants different. */
 async function addTenant(
   { access, numbers }: Gateway,
-  simulator: Simulator,
+  simulator: TestSimulator,
   options: NewTenant,
   place: number,
 ): Promise<GraphTenant> {

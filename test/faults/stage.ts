@@ -10,7 +10,7 @@ import { Pool } from 'pg';
 import { readEnvironment, parseConfig } from '../../src/config.ts';
 import { openDatabase } from '../../src/database/database.ts';
 import { createGateway } from '../../src/gateway.ts';
-import { createSimulator, type Simulator } from '../../src/simulator/simulator.ts';
+import { createTestSimulator, type TestSimulator } from '../simulator/simulator.ts';
 import { toHealthyPhone } from '../harness.ts';
 import { startArgs } from '../npm-start.ts';
 import { openRestartablePostgres, type RestartablePostgres } from './restartable-postgres.ts';
@@ -41,7 +41,7 @@ export interface Observed {
 
 export interface Stage extends AsyncDisposable {
   readonly postgres: RestartablePostgres;
-  readonly simulator: Simulator;
+  readonly simulator: TestSimulator;
   readonly tenants: readonly StagedTenant[];
   /** As superuser, not through the gateway. Rejects while the server is down. */
   query<Row = Record<string, unknown>>(text: string, values?: unknown[]): Promise<readonly Row[]>;
@@ -61,7 +61,7 @@ const observer = new URL('observer.ts', import.meta.url).href;
 export async function openStage(options: StageOptions): Promise<Stage> {
   const made = new AsyncDisposableStack();
   const postgres = made.use(await openRestartablePostgres());
-  const simulator = made.use(createSimulator());
+  const simulator = made.use(createTestSimulator());
   const upstream = await simulator.listen();
   const admin = made.adopt(new Pool({ connectionString: postgres.url, max: 4 }), (it) => it.end());
   admin.on('error', () => undefined);
@@ -101,7 +101,7 @@ async function prepareDatabase(ownerUrl: string, admin: Pool): Promise<string> {
 
 async function addTenants(
   environment: Readonly<Record<string, string>>,
-  simulator: Simulator,
+  simulator: TestSimulator,
   { numbers, hourlyCalls }: StageOptions,
 ): Promise<readonly StagedTenant[]> {
   await using gateway = await createGateway(parseConfig(readEnvironment(environment)));

@@ -3,7 +3,7 @@
 
 import * as fc from 'fast-check';
 import type { Block, ConnectionState } from '../../src/numbers/provider.ts';
-import type { Fault } from '../../src/simulator/simulator.ts';
+import type { Fault } from '../simulator/simulator.ts';
 import { toHealthyPhone } from '../harness.ts';
 import {
   aProcess,

@@ -6,7 +6,7 @@ import { Client } from 'pg';
 import { readEnvironment, parseConfig } from '../../src/config.ts';
 import { type Database, openDatabase } from '../../src/database/database.ts';
 import { createGateway, type Gateway } from '../../src/gateway.ts';
-import { createSimulator, type Simulator } from '../../src/simulator/simulator.ts';
+import { createTestSimulator, type TestSimulator } from '../simulator/simulator.ts';
 import { createTelemetry } from '../../src/telemetry.ts';
 import { type DatabaseKind, openTestDatabase, openTestPostgresUrl } from '../harness.ts';
 
@@ -17,7 +17,7 @@ const deadlineMs = 60_000;
 export const leaseIsOverAfterMs = 80_000;
 
 export interface ModelStage extends AsyncDisposable {
-  readonly simulator: Simulator;
+  readonly simulator: TestSimulator;
   /** Two processes, as far as the database can tell. */
   readonly processes: readonly GatewayProcess[];
   /** In the place of the process: nothing that was under way there will ever end or reach the database. */
@@ -61,7 +61,7 @@ interface RunningProcess extends GatewayProcess {
 export async function openModelStage(kind: DatabaseKind): Promise<ModelStage> {
   const made = new AsyncDisposableStack();
   const { connect, query } = made.use(await openStore(kind));
-  const simulator = made.use(createSimulator());
+  const simulator = made.use(createTestSimulator());
   const environment = {
     DATABASE_URL: 'postgres://localhost/unused',
     ENCRYPTION_KEYS: `test:${randomBytes(32).toString('base64')}`,
@@ -112,7 +112,7 @@ interface Life {
 async function startProcess(
   environment: Readonly<Record<string, string>>,
   database: Database,
-  simulator: Simulator,
+  simulator: TestSimulator,
   now: () => Date,
 ): Promise<RunningProcess> {
   const life: Life = { ended: false, held: null, onWait: () => undefined };

@@ -16,12 +16,12 @@ import { createGraphClient } from '../../src/providers/meta/graph.ts';
 import { createMetaProvider } from '../../src/providers/meta/meta.ts';
 import { createPilotStatusProvider } from '../../src/providers/pilot-status.ts';
 import {
-  createSimulator,
+  createTestSimulator,
   type Fault,
   type SimulatedPhone,
-  type Simulator,
+  type TestSimulator,
   type SimulatorOptions,
-} from '../../src/simulator/simulator.ts';
+} from '../simulator/simulator.ts';
 import { createTelemetry } from '../../src/telemetry.ts';
 
 const wabaId = '102290129340398';
@@ -102,7 +102,7 @@ function toTargetsOf({ blocks }: Provider, count: number): readonly Target[] {
 
 interface Opened extends AsyncDisposable {
   readonly provider: Provider;
-  readonly simulator: Simulator;
+  readonly simulator: TestSimulator;
   readonly lines: readonly string[];
 }
 
@@ -119,7 +119,7 @@ function open(
   ) => Provider,
 ): Opened {
   const { attemptTimeoutMs, ...more } = options;
-  const simulator = createSimulator({ ...fleet, ...more });
+  const simulator = createTestSimulator({ ...fleet, ...more });
   const lines: string[] = [];
   const telemetry = createTelemetry({ level: 'trace', write: (line) => void lines.push(line) });
   const timeout = attemptTimeoutMs === undefined ? {} : { attemptTimeoutMs };

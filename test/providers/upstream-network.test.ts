@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readEnvironment, parseConfig } from '../../src/config.ts';
 import { createGateway, type Gateway } from '../../src/gateway.ts';
 import { toOperatorAccess } from '../../src/numbers/numbers.ts';
-import { createSimulator, type Simulator } from '../../src/simulator/simulator.ts';
+import { createTestSimulator, type TestSimulator } from '../simulator/simulator.ts';
 import { createTelemetry } from '../../src/telemetry.ts';
 import { type FaultProxy, type NetworkFault, openFaultProxy } from './fault-proxy.ts';
 import { openTestDatabase, toHealthyPhone } from '../harness.ts';
@@ -19,13 +19,13 @@ type Name = keyof typeof ids;
 
 describe('a network with faults', () => {
   const made = new AsyncDisposableStack();
-  let simulator: Simulator;
+  let simulator: TestSimulator;
   let proxy: FaultProxy;
   let gateway: Gateway;
   const tenants = new Map<Name, { readonly tenantId: string; readonly id: string }>();
 
   beforeAll(async () => {
-    simulator = made.use(createSimulator());
+    simulator = made.use(createTestSimulator());
     proxy = made.use(await openFaultProxy((await simulator.listen()).url));
     const config = parseConfig(
       readEnvironment({

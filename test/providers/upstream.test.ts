@@ -8,7 +8,7 @@ import {
   createPilotStatusProvider,
   type PilotStatusProviderOptions,
 } from '../../src/providers/pilot-status.ts';
-import { createSimulator } from '../../src/simulator/simulator.ts';
+import { createTestSimulator } from '../simulator/simulator.ts';
 import { type CircuitChange, createTelemetry } from '../../src/telemetry.ts';
 
 const signal = new AbortController().signal;
@@ -18,7 +18,7 @@ const phone = { block: 'phone', id: '106540352242922', wabaId, fields: ['status'
 const owner = { accessToken: 'EAAowner', appSecret: null };
 
 function open(options: Partial<GraphClientOptions> = {}) {
-  const simulator = createSimulator({
+  const simulator = createTestSimulator({
     phones: Array.from({ length: 20 }, (_, index) => ({
       id: String(Number(phone.id) + index),
       wabaId,
@@ -262,7 +262,7 @@ function openEngine(options: Pick<PilotStatusProviderOptions, 'attemptTimeoutMs'
     credentials: null,
     blocks: ['connection'] as const,
   }));
-  const simulator = createSimulator({
+  const simulator = createTestSimulator({
     instances: targets.map(({ instanceName }) => ({ instanceName, state: 'open' })),
   });
   const changes: CircuitChange[] = [];
@@ -325,7 +325,10 @@ async function openBudget(hourlyCalls: number) {
     fields: { status: 'CONNECTED' },
     profile: null,
   }));
-  const simulator = createSimulator({ phones, wabas: [{ id: wabaId, fields: {}, hourlyCalls }] });
+  const simulator = createTestSimulator({
+    phones,
+    wabas: [{ id: wabaId, fields: {}, hourlyCalls }],
+  });
   const telemetry = createTelemetry({ level: 'silent' });
   const graph = createGraphClient({
     url: new URL('https://graph.example'),

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createKey } from '../../src/access/key.ts';
 import { readEnvironment, parseConfig } from '../../src/config.ts';
 import { createGateway } from '../../src/gateway.ts';
-import type { Fault } from '../../src/simulator/simulator.ts';
+import type { Fault } from '../simulator/simulator.ts';
 import { createTelemetry } from '../../src/telemetry.ts';
 import { databases, openTestGateway, type TestGateway, type TestNumber } from '../harness.ts';
 

@@ -8,7 +8,7 @@ import { createKey } from '../../src/access/key.ts';
 import { readEnvironment, parseConfig } from '../../src/config.ts';
 import { toFetchResponse, fromFetchRequest } from '../../src/http/message.ts';
 import { createGateway } from '../../src/gateway.ts';
-import type { Fault } from '../../src/simulator/simulator.ts';
+import type { Fault } from '../simulator/simulator.ts';
 import { createTelemetry } from '../../src/telemetry.ts';
 import { openTestGateway, type Reply, type TestGateway, type TestTenant } from '../harness.ts';
 

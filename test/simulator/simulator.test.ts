@@ -5,13 +5,13 @@ import { createHmac } from 'node:crypto';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 
 import {
-  createSimulator,
+  createTestSimulator,
   sentinels,
   sentinelWabaId,
   type Fault,
-  type Simulator,
+  type TestSimulator,
   type SimulatorOptions,
-} from '../../src/simulator/simulator.ts';
+} from './simulator.ts';
 
 const phoneId = '106540352242922';
 const otherPhoneId = '106540352242923';
@@ -54,14 +54,14 @@ const fleet: SimulatorOptions = {
   now: () => new Date('2026-11-22T12:00:00Z'),
 };
 
-const opened: Simulator[] = [];
+const opened: TestSimulator[] = [];
 afterEach(async () => {
   vi.useRealTimers();
   await Promise.all(opened.splice(0).map((it) => it[Symbol.asyncDispose]()));
 });
 
-function open(options: SimulatorOptions = {}): Simulator {
-  const simulator = createSimulator({ ...fleet, ...options });
+function open(options: SimulatorOptions = {}): TestSimulator {
+  const simulator = createTestSimulator({ ...fleet, ...options });
   opened.push(simulator);
   return simulator;
 }
@@ -70,7 +70,7 @@ type Send = (path: string, init?: RequestInit & { readonly token?: string }) => 
 
 type Transport = 'in-process fetch' | 'HTTP';
 
-async function connect(transport: Transport, simulator: Simulator): Promise<Send> {
+async function connect(transport: Transport, simulator: TestSimulator): Promise<Send> {
   const isHttp = transport === 'HTTP';
   const origin = isHttp ? (await simulator.listen()).url : 'https://graph.facebook.com';
   const fetch = isHttp ? globalThis.fetch : simulator.fetch;
@@ -312,7 +312,7 @@ describe.each<Transport>(['in-process fetch', 'HTTP'])('by %s', (transport) => {
 });
 
 /** Enough for tests of the content of a response, which does not depend on the transport. */
-const connectInProcess = (simulator: Simulator): Promise<Send> =>
+const connectInProcess = (simulator: TestSimulator): Promise<Send> =>
   connect('in-process fetch', simulator);
 
 describe('access', () => {

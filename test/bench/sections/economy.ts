@@ -1,6 +1,6 @@
 // Counts the requests and operations with which live reads reach a simulated Graph API over HTTP.
 
-import { createSimulator, type Simulator } from '../../../src/simulator/simulator.ts';
+import { createTestSimulator, type TestSimulator } from '../../simulator/simulator.ts';
 import { sendAtOnce } from '../simultaneous.ts';
 import { startGateway } from '../contestants.ts';
 import { type GraphTenant, openGraphFleet } from '../graph-fleet.ts';
@@ -45,7 +45,7 @@ export const economy: Section = {
 async function countGraphCalls({ openFleet, log }: Workbench): Promise<Findings> {
   await using made = new AsyncDisposableStack();
   const database = await openFleet();
-  const simulator = made.use(createSimulator());
+  const simulator = made.use(createTestSimulator());
   const { url } = await simulator.listen();
   const fleet = made.use(await openGraphFleet(database, simulator, url));
   const gateways = await inTurn(toRange(processes), async () =>
@@ -101,7 +101,7 @@ interface FleetCount extends Count {
 /** Reads all blocks of the first `size` numbers of the tenant live. */
 async function refreshAll(
   gateway: StartedProcess,
-  simulator: Simulator,
+  simulator: TestSimulator,
   { key, ids, wabaIds }: GraphTenant,
   size: number,
 ): Promise<FleetCount> {
@@ -172,7 +172,7 @@ function toHealthTable(alone: Count, together: Count): Table {
 
 async function refreshHealthAlone(
   gateway: StartedProcess,
-  simulator: Simulator,
+  simulator: TestSimulator,
   tenant: GraphTenant,
 ): Promise<Count> {
   simulator.clearCalls();
@@ -190,7 +190,7 @@ interface SimultaneousCount extends Count {
 // The simulator responds only after all requests were sent, so they are simultaneous however slow the machine is.
 async function refreshAtOnce(
   gateways: readonly StartedProcess[],
-  simulator: Simulator,
+  simulator: TestSimulator,
   tenant: GraphTenant,
 ): Promise<SimultaneousCount> {
   simulator.clearCalls();
@@ -229,7 +229,7 @@ function assertLive(text: string, times: number): void {
   }
 }
 
-function toCount({ calls }: Simulator): Count {
+function toCount({ calls }: TestSimulator): Count {
   return {
     requests: calls.length,
     operations: calls.reduce((sum, call) => sum + call.operations.length, 0),

@@ -3,7 +3,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Client } from 'pg';
-import { createSimulator, type Simulator } from '../../../src/simulator/simulator.ts';
+import { createTestSimulator, type TestSimulator } from '../../simulator/simulator.ts';
 import { withoutNotifyTriggers } from '../notify-triggers.ts';
 import { startGateway } from '../contestants.ts';
 import { type BenchDatabase, withOwner } from '../databases.ts';
@@ -69,7 +69,7 @@ interface Part {
 async function measureFeed({ openFleet, quick, log }: Workbench): Promise<Findings> {
   await using made = new AsyncDisposableStack();
   const database = await openFleet();
-  const simulator = made.use(createSimulator());
+  const simulator = made.use(createTestSimulator());
   const { url: graphUrl } = await simulator.listen();
   const relay = made.use(await openRelay(database.url));
   // Polling with revoked keys would exceed the limit of wrong keys.
@@ -179,7 +179,7 @@ interface OwnWrites {
 async function countOldResponses(
   { pollers, quick }: Stage,
   fleet: GraphFleet,
-  simulator: Simulator,
+  simulator: TestSimulator,
 ): Promise<OwnWrites> {
   const [poller] = pollers;
   if (poller === undefined) throw new Error('No gateway was started.');

@@ -15,11 +15,11 @@ import {
   type GraphResult,
 } from '../../../src/providers/meta/graph.ts';
 import {
-  createSimulator,
+  createTestSimulator,
   type Fault,
-  type Simulator,
+  type TestSimulator,
   type SimulatorOptions,
-} from '../../../src/simulator/simulator.ts';
+} from '../../simulator/simulator.ts';
 import { createTelemetry } from '../../../src/telemetry.ts';
 
 const token = 'EAAcanaryTokenOfTheShop0123456789';
@@ -88,9 +88,9 @@ function openClient(
 
 function open(
   options: SimulatorOptions & ClientOptions = {},
-): Opened & { readonly simulator: Simulator } {
+): Opened & { readonly simulator: TestSimulator } {
   const { attemptTimeoutMs, version, ...more } = options;
-  const simulator = createSimulator({ ...fleet, ...more });
+  const simulator = createTestSimulator({ ...fleet, ...more });
   const client = openClient('https://graph.example', simulator.fetch, {
     ...(attemptTimeoutMs === undefined ? {} : { attemptTimeoutMs }),
     ...(version === undefined ? {} : { version }),
@@ -429,7 +429,7 @@ const unusable = { ...unavailable, metaCode: null, metaSubcode: null };
 
 describe.each(['fetch', 'server'])('a broken response of the simulator as a %s', (kind) => {
   const openSimulator = async (attemptTimeoutMs = 5_000) => {
-    const simulator = createSimulator(fleet);
+    const simulator = createTestSimulator(fleet);
     const [url, fetch] =
       kind === 'server'
         ? [(await simulator.listen()).url, globalThis.fetch]

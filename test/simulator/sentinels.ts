@@ -1,7 +1,7 @@
 // Sentinels: reserved ids of healthy phones and WABAs that each have a fixed fault, for tests that only use HTTP.
 
-import type { Fault } from './faults.ts';
-import type { SentinelNodes, SimulatedPhone, SimulatedWaba } from './fleet.ts';
+import type { Fault } from '../../src/simulator/faults.ts';
+import type { Sentinels, SimulatedPhone, SimulatedWaba } from '../../src/simulator/fleet.ts';
 
 export interface Sentinel {
   readonly node: 'phone' | 'waba';
@@ -162,11 +162,11 @@ const healthyWabaFields = {
 };
 
 /** The fixed fault of a sentinel id. */
-export function findSentinelFault(id: string): Fault | null {
-  return findSentinel(id)?.fault ?? null;
-}
-
-export const sentinelNodes: SentinelNodes = { findPhone, findWaba };
+export const sentinelNodes: Sentinels = {
+  findPhone,
+  findWaba,
+  findFault: (id) => findSentinel(id)?.fault ?? null,
+};
 
 function findPhone(id: string): SimulatedPhone | undefined {
   const sentinel = findSentinel(id);

@@ -1,9 +1,10 @@
-// Parses requests to the simulated Graph API: version, path and parameters, the items of a batch, and the `fields` parameter.
+// Parses requests to the simulated Graph API, and checks their access tokens: version, path, items of a batch, scopes.
 
+import { createHmac } from 'node:crypto';
 import { parseJson } from '../json.ts';
 import type { Operation } from './faults.ts';
-import type { Fleet } from './fleet.ts';
-import { GraphRefusal, refuse } from './refusals.ts';
+import { defaultAppId, defaultScopes, type Fleet, type SimulatedToken } from './fleet.ts';
+import { GraphRefusal, refuse, refuseExpired } from './refusals.ts';
 
 /** One call: a plain request, or an item of a batch. */
 export interface GraphCall {
@@ -140,82 +141,88 @@ function parseItem(
   return parseCall(fleet, versions, path, call, batch.version);
 }
 
-/** One field of the `fields` parameter, such as `name` or `edge.limit(5){id}`. */
-export interface FieldSelection {
-  readonly name: string;
-  readonly arguments: Readonly<Record<string, string>>;
-  /** Undefined without braces, which for an edge means its default fields. */
-  readonly nested?: readonly FieldSelection[];
+/** Throws Graph's refusal when the token is missing or invalid, or the proof that its app requires is. */
+export function authenticate(fleet: Fleet, now: Date, call: GraphCall): SimulatedToken {
+  const text = call.parameters.get('access_token') ?? call.bearer;
+  if (text === undefined || text === '') throw refuseAnonymous(call);
+  const token = fleet.findToken(text);
+  const refusal = findRefusal(token, now);
+  if (token === undefined || refusal !== undefined) throw refusal ?? refuse(190);
+  checkProof(token, call.parameters.get('appsecret_proof'));
+  return token;
 }
 
-interface Cursor {
-  readonly text: string;
-  position: number;
+/** As Meta does, the profile edge asks for an app id when there is no token. */
+function refuseAnonymous(call: GraphCall): GraphRefusal {
+  return call.segments[1] === 'whatsapp_business_profile'
+    ? refuse(200, '(#200) Provide valid app ID')
+    : refuse(190);
 }
 
-/** Throws Graph's refusal for a syntax error. */
-export function parseFields(text: string): readonly FieldSelection[] {
-  const cursor: Cursor = { text: text.replaceAll(/\s/g, ''), position: 0 };
-  const selections = parseList(cursor);
-  if (cursor.position < cursor.text.length) throw toSyntaxError(cursor, 'end of string');
-  return selections;
-}
-
-/** The inverse of `parseFields`; null for default fields. */
-export function formatFields(selections: readonly FieldSelection[] | undefined): string | null {
-  if (selections === undefined) return null;
-  const texts = selections.map(({ name, arguments: given, nested }) => {
-    const calls = Object.entries(given).map(([argument, value]) => `.${argument}(${value})`);
-    const inner = formatFields(nested);
-    return [name, ...calls, inner === null ? '' : `{${inner}}`].join('');
-  });
-  return texts.join(',');
-}
-
-function parseList(cursor: Cursor): readonly FieldSelection[] {
-  const selections = [parseSelection(cursor)];
-  while (take(cursor, ',')) selections.push(parseSelection(cursor));
-  return selections;
-}
-
-function parseSelection(cursor: Cursor): FieldSelection {
-  const name = parseName(cursor);
-  const given: Record<string, string> = {};
-  while (take(cursor, '.')) {
-    const argument = parseName(cursor);
-    expect(cursor, '(');
-    const end = cursor.text.indexOf(')', cursor.position);
-    if (end < 0) throw toSyntaxError(cursor, ')');
-    given[argument] = cursor.text.slice(cursor.position, end);
-    cursor.position = end + 1;
+function findRefusal(token: SimulatedToken | undefined, now: Date): GraphRefusal | undefined {
+  switch (token?.state) {
+    case 'expired':
+      return refuseExpired(now);
+    case 'invalid':
+      return refuse(
+        190,
+        'Error validating access token: The session is invalid because the user logged out.',
+        { subcode: 467 },
+      );
+    default:
+      return token === undefined ? refuse(190) : undefined;
   }
-  if (!take(cursor, '{')) return { name, arguments: given };
-  const nested = parseList(cursor);
-  expect(cursor, '}');
-  return { name, arguments: given, nested };
 }
 
-function parseName(cursor: Cursor): string {
-  const name = /^\w+/.exec(cursor.text.slice(cursor.position))?.[0];
-  if (name === undefined) throw toSyntaxError(cursor, 'string');
-  cursor.position += name.length;
-  return name;
+function checkProof(token: SimulatedToken, proof: string | null): void {
+  if (token.appSecret === undefined) return;
+  const details = { type: 'GraphMethodException' };
+  if (proof === null) {
+    throw refuse(100, 'API calls from the server require an appsecret_proof argument', details);
+  }
+  if (proof !== createHmac('sha256', token.appSecret).update(token.token).digest('hex')) {
+    throw refuse(100, 'Invalid appsecret_proof provided in the API argument', details);
+  }
 }
 
-function take(cursor: Cursor, character: string): boolean {
-  if (cursor.text[cursor.position] !== character) return false;
-  cursor.position += 1;
-  return true;
+/** Throws Graph's refusal when the token lacks every one of the accepted scopes. */
+export function requireScope(
+  token: SimulatedToken,
+  accepted: readonly string[],
+  code: 10 | 200,
+): void {
+  const scopes = token.scopes ?? defaultScopes;
+  if (!accepted.some((scope) => scopes.includes(scope))) throw refuse(code);
 }
 
-function expect(cursor: Cursor, character: string): void {
-  if (!take(cursor, character)) throw toSyntaxError(cursor, character);
+/** The body of `GET /debug_token`, which requires an app token (`id|secret`) or any valid token. */
+export function describeToken(fleet: Fleet, now: Date, call: GraphCall): unknown {
+  const caller = call.parameters.get('access_token') ?? call.bearer ?? '';
+  if (!/^\d+\|.+/.test(caller)) authenticate(fleet, now, call);
+  const text = call.parameters.get('input_token');
+  if (text === null) throw refuse(100, '(#100) The parameter input_token is required');
+  const token = fleet.findToken(text);
+  const refusal = findRefusal(token, now)?.error;
+  if (token === undefined || refusal !== undefined) {
+    const { code, message, error_subcode: subcode } = refusal ?? refuse(190).error;
+    return { data: { error: { code, message, subcode }, is_valid: false, scopes: [] } };
+  }
+  return { data: toTokenData(fleet, token) };
 }
 
-function toSyntaxError(cursor: Cursor, expected: string): Error {
-  const found = cursor.text[cursor.position] ?? 'end of string';
-  return refuse(
-    2500,
-    `Syntax error "Expected ${expected} instead of "${found}"." at character ${cursor.position}: ${cursor.text}`,
-  );
+function toTokenData(fleet: Fleet, token: SimulatedToken): unknown {
+  const { wabaIds } = token;
+  const scopes = token.scopes ?? defaultScopes;
+  const target_ids = wabaIds === 'all' ? undefined : wabaIds;
+  const firstWaba = wabaIds === 'all' ? undefined : fleet.findWaba(wabaIds[0] ?? '');
+  return {
+    app_id: firstWaba?.appId ?? defaultAppId,
+    type: 'SYSTEM_USER',
+    application: 'Simulated app',
+    data_access_expires_at: 0,
+    expires_at: 0,
+    is_valid: true,
+    scopes,
+    granular_scopes: scopes.map((scope) => ({ scope, target_ids })),
+  };
 }

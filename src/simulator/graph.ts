@@ -4,7 +4,14 @@ import { randomBytes } from 'node:crypto';
 
 import { type Fault, type FaultOf, type Operation, replacesBatch, wholeRequest } from './faults.ts';
 import { defaultAppId, type Fleet, type SimulatedPhone, type SimulatedToken } from './fleet.ts';
-import type { GraphBatch, GraphCall, Versions } from './graph-request.ts';
+import {
+  authenticate,
+  describeToken,
+  type GraphBatch,
+  type GraphCall,
+  requireScope,
+  type Versions,
+} from './graph-request.ts';
 import {
   nodeTypeNames,
   readPhone,
@@ -15,7 +22,6 @@ import {
   type NodeContext,
 } from './nodes.ts';
 import { GraphRefusal, refuse, refuseField, refuseObject } from './refusals.ts';
-import { authenticate, describeToken, requireScope } from './token.ts';
 import { toHtmlResponse, toJsonResponse, truncate, type WireResponse } from './transport.ts';
 import type { RateLimit, Usage, UsageBucket } from './usage.ts';
 

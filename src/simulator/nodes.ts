@@ -1,9 +1,8 @@
-// Graph's nodes and edges: which fields exist, and how a response is built from the fleet.
+// Graph's nodes and edges: which fields exist, how they are selected, and how a response is built from the fleet.
 
 import { toObject } from '../json.ts';
 import type { Fault } from './faults.ts';
 import type { SimulatedPhone, SimulatedWaba } from './fleet.ts';
-import { type FieldSelection, formatFields, parseFields } from './graph-request.ts';
 import { refuse, refuseField } from './refusals.ts';
 
 type Json = Record<string, unknown>;
@@ -215,4 +214,84 @@ function distort(value: unknown): unknown {
   if (Array.isArray(value)) return { 0: value[0] };
   if (typeof value === 'string') return value.length;
   return typeof value === 'boolean' ? String(value) : [value];
+}
+
+/** One field of the `fields` parameter, such as `name` or `edge.limit(5){id}`. */
+interface FieldSelection {
+  readonly name: string;
+  readonly arguments: Readonly<Record<string, string>>;
+  /** Undefined without braces, which for an edge means its default fields. */
+  readonly nested?: readonly FieldSelection[];
+}
+
+interface Cursor {
+  readonly text: string;
+  position: number;
+}
+
+/** Throws Graph's refusal for a syntax error. */
+function parseFields(text: string): readonly FieldSelection[] {
+  const cursor: Cursor = { text: text.replaceAll(/\s/g, ''), position: 0 };
+  const selections = parseList(cursor);
+  if (cursor.position < cursor.text.length) throw toSyntaxError(cursor, 'end of string');
+  return selections;
+}
+
+/** The inverse of `parseFields`; null for default fields. */
+function formatFields(selections: readonly FieldSelection[] | undefined): string | null {
+  if (selections === undefined) return null;
+  const texts = selections.map(({ name, arguments: given, nested }) => {
+    const calls = Object.entries(given).map(([argument, value]) => `.${argument}(${value})`);
+    const inner = formatFields(nested);
+    return [name, ...calls, inner === null ? '' : `{${inner}}`].join('');
+  });
+  return texts.join(',');
+}
+
+function parseList(cursor: Cursor): readonly FieldSelection[] {
+  const selections = [parseSelection(cursor)];
+  while (take(cursor, ',')) selections.push(parseSelection(cursor));
+  return selections;
+}
+
+function parseSelection(cursor: Cursor): FieldSelection {
+  const name = parseName(cursor);
+  const given: Record<string, string> = {};
+  while (take(cursor, '.')) {
+    const argument = parseName(cursor);
+    expect(cursor, '(');
+    const end = cursor.text.indexOf(')', cursor.position);
+    if (end < 0) throw toSyntaxError(cursor, ')');
+    given[argument] = cursor.text.slice(cursor.position, end);
+    cursor.position = end + 1;
+  }
+  if (!take(cursor, '{')) return { name, arguments: given };
+  const nested = parseList(cursor);
+  expect(cursor, '}');
+  return { name, arguments: given, nested };
+}
+
+function parseName(cursor: Cursor): string {
+  const name = /^\w+/.exec(cursor.text.slice(cursor.position))?.[0];
+  if (name === undefined) throw toSyntaxError(cursor, 'string');
+  cursor.position += name.length;
+  return name;
+}
+
+function take(cursor: Cursor, character: string): boolean {
+  if (cursor.text[cursor.position] !== character) return false;
+  cursor.position += 1;
+  return true;
+}
+
+function expect(cursor: Cursor, character: string): void {
+  if (!take(cursor, character)) throw toSyntaxError(cursor, character);
+}
+
+function toSyntaxError(cursor: Cursor, expected: string): Error {
+  const found = cursor.text[cursor.position] ?? 'end of string';
+  return refuse(
+    2500,
+    `Syntax error "Expected ${expected} instead of "${found}"." at character ${cursor.position}: ${cursor.text}`,
+  );
 }

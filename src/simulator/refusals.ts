@@ -1,6 +1,6 @@
 // Graph's refusals: error codes, messages and HTTP statuses.
 
-export interface GraphErrorFields {
+interface GraphErrorFields {
   readonly message: string;
   readonly type: string;
   readonly code: number;
@@ -21,7 +21,7 @@ export class GraphRefusal extends Error {
   }
 }
 
-export interface RefusalDetails {
+interface RefusalDetails {
   readonly subcode?: number | undefined;
   readonly status?: number | undefined;
   readonly transient?: boolean | undefined;
@@ -47,7 +47,7 @@ const rateLimitSubjects: Readonly<Record<number, string>> = {
 };
 
 /** The message that Graph sends with a code. */
-export function messageOf(code: number): string {
+function messageOf(code: number): string {
   const subject = rateLimitSubjects[code];
   if (subject === undefined) return knownMessages[code] ?? `(#${code}) Simulated error`;
   return `(#${code}) There have been too many calls to this ${subject}. Wait a bit and try again. For more info, please refer to https://developers.facebook.com/docs/graph-api/overview/rate-limiting.`;

@@ -10,14 +10,22 @@ import {
 } from 'cockatiel';
 import { LRUCache } from 'lru-cache';
 import type { CircuitChange, Telemetry } from '../telemetry.ts';
-import type { HttpResult } from './http-read.ts';
+
+/** The result of an HTTP request: how it ended, and the status if a response had begun. */
+export interface RequestOutcome {
+  readonly outcome: 'answered' | 'timeout' | 'deadline' | 'unreachable' | 'too large';
+  readonly status: number | null;
+}
 
 export interface CircuitBreaker {
   /**
    * Runs `work`, or throws a CircuitOpenError while the circuit is open. Work that throws, or that was ended by the
    * caller's deadline, does not count: a trial that ends so leaves the circuit open, and the next request is the trial.
    */
-  execute(subject: string, work: () => Promise<HttpResult>): Promise<HttpResult>;
+  execute<Result extends RequestOutcome>(
+    subject: string,
+    work: () => Promise<Result>,
+  ): Promise<Result>;
 }
 
 export interface CircuitBreakerOptions {
@@ -101,11 +109,11 @@ function createPolicy(
 }
 
 /** `subject`: what the request is about within the tenant, such as a Graph node or an instance of the session engine. */
-export type CircuitBreakers = (
+export type CircuitBreakers = <Result extends RequestOutcome>(
   tenantId: string,
   subject: string,
-  work: () => Promise<HttpResult>,
-) => Promise<HttpResult>;
+  work: () => Promise<Result>,
+) => Promise<Result>;
 
 export interface CircuitBreakersOptions {
   readonly upstream: CircuitChange['upstream'];
@@ -139,7 +147,7 @@ export function createCircuitBreakers(options: CircuitBreakersOptions): CircuitB
     tenants.memo(tenantId).execute(subject, () => shared.execute(tenantId, work));
 }
 
-type Settled = PromiseSettledResult<HttpResult>;
+type Settled = PromiseSettledResult<RequestOutcome>;
 
 /** What the result of a request says about the upstream. */
 function classify(settled: Settled): 'success' | 'failure' | 'ignored' {
@@ -147,7 +155,7 @@ function classify(settled: Settled): 'success' | 'failure' | 'ignored' {
   const { value: result } = settled;
   switch (result.outcome) {
     case 'answered':
-      return result.status >= 500 ? 'failure' : 'success';
+      return result.status !== null && result.status >= 500 ? 'failure' : 'success';
     case 'timeout':
     case 'unreachable':
       return 'failure';

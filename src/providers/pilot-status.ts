@@ -10,11 +10,11 @@ import {
   type Target,
   toPlainFailure,
 } from '../numbers/provider.ts';
-import { parseRetryAfter } from './http-read.ts';
 import {
   createLimitedFetch,
   type LimitedFetchOptions,
   type LimitedResult,
+  parseRetryAfter,
 } from './limited-fetch.ts';
 
 export interface PilotStatusProviderOptions extends LimitedFetchOptions {

@@ -6,7 +6,7 @@ import {
   createCircuitBreaker,
   createCircuitBreakers,
 } from '../../src/providers/circuit-breaker.ts';
-import type { HttpResult } from '../../src/providers/http-read.ts';
+import type { HttpResult } from '../../src/providers/limited-fetch.ts';
 import { type CircuitChange, createTelemetry } from '../../src/telemetry.ts';
 
 const failure: HttpResult = { outcome: 'timeout', status: null, durationMs: 1 };

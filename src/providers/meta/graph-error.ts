@@ -4,7 +4,7 @@
 import { toInt, toObject } from '../../json.ts';
 import type { MetaBlock } from '../../numbers/meta.ts';
 import type { UpstreamFailure } from '../../numbers/provider.ts';
-import { parseRetryAfter } from '../http-read.ts';
+import { parseRetryAfter } from '../limited-fetch.ts';
 import { toRegainMinutes, type GraphUsage } from './usage-budget.ts';
 
 /** The parts of Graph's error envelope that are used. Its message is not kept: it may hold ids and tokens. */

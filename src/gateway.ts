@@ -1,9 +1,12 @@
 // The composition: creates every part of a gateway, once. How a request passes through them is http/pipeline.ts's.
 
 import { type AccessControl, createAccessControl } from './access/access.ts';
-import { createLocalCounters, createSharedCounters } from './access/counters.ts';
-import { createKeyCache, disabledKeyCache } from './access/key-cache.ts';
-import { createRateLimiter } from './access/rate-limit.ts';
+import { createKeyCache, disabledKeyCache } from './access/key.ts';
+import {
+  createLocalCounters,
+  createRateLimiter,
+  createSharedCounters,
+} from './access/rate-limit.ts';
 import type { Config } from './config.ts';
 import { type Database, openDatabase } from './database/database.ts';
 import { createGraphQLEndpoint } from './graphql/server.ts';

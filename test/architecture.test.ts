@@ -96,7 +96,7 @@ const packages: readonly (readonly [name: RegExp, files: RegExp])[] = [
   [/^cockatiel$/, /^src\/providers\//],
   [/^lru-cache$/, /^src\//],
   [/^@fastify\/accept-negotiator$/, /^src\/http\/compression\.ts$/],
-  [/^rate-limiter-flexible$/, /^src\/access\/counters\.ts$/],
+  [/^rate-limiter-flexible$/, /^src\/access\/rate-limit\.ts$/],
   [/^prom-client$/, /^src\/metrics\.ts$/],
   [/^(commander|@commander-js\/extra-typings|cli-table3|cli-progress)$/, commandLine],
   // For the version.

@@ -6,18 +6,20 @@ import { GatewayError } from '../errors.ts';
 import type { MaybePromise } from '../maybe-promise.ts';
 import type { RequestMeter } from '../http/request-context.ts';
 import { createAuthThrottle } from './auth-throttle.ts';
-import { type Counters, createLocalCounters } from './counters.ts';
 import {
+  type CachedKey,
   createKey,
+  disabledKeyCache,
   isKey,
-  readKey,
+  type KeyCache,
   type KeyHint,
+  readKey,
   toFingerprint,
   toKeyHash,
   toKeyHint,
 } from './key.ts';
+import { type Counters, createLocalCounters } from './rate-limit.ts';
 import * as store from './store.ts';
-import { disabledKeyCache, type CachedKey, type KeyCache } from './key-cache.ts';
 
 /** An authenticated request. Every operation of the core takes one. */
 export interface Access {
@@ -82,14 +84,14 @@ export interface AuthenticationRequest {
   readonly headers: Pick<Headers, 'get'>;
   /** `performance.now()` at which the request arrived. */
   readonly receivedAt: number;
-  /** See client-address.ts. */
+  /** See auth-throttle.ts. */
   readonly clientAddress: string;
 }
 
 export interface AccessControl {
   /**
    * Throws the same UNAUTHENTICATED for a key that is missing, malformed, unknown, expired or revoked. A revoked key is
-   * refused at most one second after the commit; see key-cache.ts. Throws RATE_LIMITED, before it queries the database,
+   * refused at most one second after the commit; see key.ts. Throws RATE_LIMITED, before it queries the database,
    * when the client's network has sent too many invalid keys; see auth-throttle.ts. A malformed key causes no query.
    * Returns the access itself, not a promise, for a cached key.
    */

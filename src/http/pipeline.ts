@@ -2,7 +2,7 @@
 
 import { hash, randomUUID } from 'node:crypto';
 import type { AccessControl } from '../access/access.ts';
-import { createClientAddressResolver } from '../access/client-address.ts';
+import { createClientAddressResolver } from '../access/auth-throttle.ts';
 import type { RateLimiter } from '../access/rate-limit.ts';
 import type { Config } from '../config.ts';
 import { GatewayError, toGatewayError } from '../errors.ts';

@@ -8,7 +8,7 @@ export interface RequestContext {
   readonly requestId: string;
   /** `performance.now()` at which the request arrived. */
   readonly receivedAt: number;
-  /** The address of the client; `unknown` when the request came over no socket. See access/client-address.ts. */
+  /** The address of the client; `unknown` when the request came over no socket. See access/auth-throttle.ts. */
   readonly clientAddress: string;
   readonly meter: RequestMeter;
   /** Null until the API key has been verified. */

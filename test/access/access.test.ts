@@ -3,8 +3,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createMeter } from '../../src/http/request-context.ts';
 import { createAccessControl } from '../../src/access/access.ts';
-import { createKey } from '../../src/access/key.ts';
-import { createKeyCache } from '../../src/access/key-cache.ts';
+import { createKey, createKeyCache } from '../../src/access/key.ts';
 import { databases, openTestDatabase, openTestGateway, type TestDatabase } from '../harness.ts';
 
 const pepper = 'a pepper of at least thirty-two characters';

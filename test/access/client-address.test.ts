@@ -2,7 +2,7 @@
 
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { createClientAddressResolver, toNetwork } from '../../src/access/client-address.ts';
+import { createClientAddressResolver, toNetwork } from '../../src/access/auth-throttle.ts';
 
 const forwarded = (value: string) => new Headers({ 'x-forwarded-for': value });
 

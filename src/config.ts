@@ -66,6 +66,11 @@ export const environmentVariables = {
     meaning:
       'Memory for cached responses in MB. 0 turns off this cache and that of verified API keys.',
   },
+  OTEL_TRUST_PARENT: {
+    default: '0',
+    meaning:
+      'Whether a request joins the trace in its `traceparent` header: `1`, or `0` to link it. Only with an OpenTelemetry SDK.',
+  },
   METRICS: { default: 'on', meaning: 'Serve Prometheus metrics at GET /metrics: `on` or `off`.' },
   GRAPHQL_MAX_TOKENS: {
     default: '2000',
@@ -140,6 +145,7 @@ export interface Config {
   readonly logLevel: LogLevel;
   /** 0 turns the cache off. */
   readonly answerCacheMb: number;
+  readonly trustsTraceParent: boolean;
   readonly metrics: boolean;
   readonly graphqlLimits: GraphQLLimits;
   /** Null for no limit. */
@@ -214,6 +220,7 @@ export function parseConfig(environment: Environment): Config {
     corsOrigins: check('CORS_ORIGINS', parseOrigins),
     logLevel: check('LOG_LEVEL', (text) => oneOf(logLevels, text)),
     answerCacheMb: check('ANSWER_CACHE_MB', parseMegabytes),
+    trustsTraceParent: check('OTEL_TRUST_PARENT', (text) => oneOf(['0', '1'], text) === '1'),
     metrics: check('METRICS', (text) => oneOf(['on', 'off'], text) === 'on'),
     graphqlLimits: parseGraphQLLimits((name) => check(name, parseCount)),
     rateLimit: check('RATE_LIMIT', parseRateLimit),

@@ -31,7 +31,8 @@ interface Layer {
   readonly types?: Readonly<Record<string, string>>;
 }
 
-const foundation = /^src\/(errors|config|telemetry|secrets|json|maybe-promise|http\/message)\.ts$/;
+const foundation =
+  /^src\/(errors|config|telemetry|tracing|secrets|json|maybe-promise|http\/message)\.ts$/;
 const requestContext = /^src\/http\/request-context\.ts$/;
 const errors = /^src\/errors\.ts$/;
 const storage = /^src\/database\//;
@@ -89,6 +90,7 @@ const store = /^src\/(access|numbers)\/(([a-z]+-)?store|number-queries)\.ts$/;
 const packages: readonly (readonly [name: RegExp, files: RegExp])[] = [
   [/^node:/, /^(src|migrations)\//],
   [/^pino$/, /^src\/telemetry\.ts$/],
+  [/^@opentelemetry\/api$/, /^src\/tracing\.ts$/],
   [/^kysely(\/|$)/, /^(src\/database\/|migrations\/)/],
   [/^kysely$/, store],
   [/^(pg|@electric-sql\/pglite)$/, storage],

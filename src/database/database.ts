@@ -4,6 +4,7 @@
 import type { PGlite } from '@electric-sql/pglite';
 import { Kysely, type LogEvent, sql, type Transaction } from 'kysely';
 import { GatewayError } from '../errors.ts';
+import { recordStatement, traceStatement } from '../tracing.ts';
 import {
   type ChangeFeed,
   type ChangeFeedOptions,
@@ -13,6 +14,7 @@ import {
 import { type DatabaseInspection, inspect } from './inspection.ts';
 import { applyMigrations, listPendingMigrations } from './migrate.ts';
 import { openEmbedded, openPglite } from './pglite.ts';
+import type { Read } from './pipelined-reads.ts';
 import { type Driver, openPostgres, type PostgresOptions } from './postgres.ts';
 import { createSingleFlight } from './single-flight.ts';
 import type { Statement, TextRow } from './statement.ts';
@@ -91,7 +93,7 @@ export async function openDatabase(
     answeredAt = performance.now();
     options.onStatement?.(statement);
   });
-  const readShared = createSingleFlight(driver.read);
+  const readShared = createSingleFlight(traceReads(driver.read));
   const read = async (statements: readonly Statement[]): Promise<readonly TextRow[]> => {
     try {
       const rows = await readShared(statements);
@@ -129,12 +131,24 @@ export async function openDatabase(
   };
 }
 
+/** One span for each read, of its last statement: the others only make it the tenant's. */
+function traceReads(read: Read): Read {
+  return (statements, onSend) =>
+    traceStatement(statements.at(-1)?.sql ?? '', () => read(statements, onSend));
+}
+
 function createKysely(
   { dialect }: Pick<Driver, 'dialect'>,
   onStatement: (statement: string) => void,
 ): Kysely<Tables> {
   const log = (event: LogEvent): void => {
-    if (event.level === 'query') onStatement(event.query.sql);
+    const { sql: statement } = event.query;
+    if (event.level === 'query') onStatement(statement);
+    recordStatement(
+      statement,
+      event.queryDurationMillis,
+      event.level === 'error' ? event.error : undefined,
+    );
   };
   return new Kysely<Tables>({ dialect, log });
 }

@@ -14,6 +14,7 @@ import type { HttpRequest } from '../http/message.ts';
 import type { ComputedResponse } from '../http/response-cache.ts';
 import type { Numbers } from '../numbers/numbers.ts';
 import { boundText, type Telemetry } from '../telemetry.ts';
+import { traceOperation } from '../tracing.ts';
 import { createExecute, type ExecutionContext, isCostRequested } from './execution.ts';
 import { createGraphiql } from './graphiql.ts';
 import { createDocumentCache, createParse } from './limits.ts';
@@ -32,11 +33,14 @@ export interface GraphQLEndpointOptions {
   readonly suggestions: boolean;
 }
 
+const path = '/graphql';
+
 export function createGraphQLEndpoint(options: GraphQLEndpointOptions): Endpoint {
   const compute = createCompute(options);
   const graphiql = options.graphiql === null ? null : createGraphiql(options.graphiql.apiKey);
   const postRoute: KeyedRoute = {
     needsKey: true,
+    path,
     operation: null,
     readsBody: true,
     prepare: (call) => ({
@@ -58,7 +62,7 @@ export function createGraphQLEndpoint(options: GraphQLEndpointOptions): Endpoint
   return {
     match(request) {
       if (graphiql !== null && prefersPage(request)) {
-        return { needsKey: false, operation: null, respond: graphiql };
+        return { needsKey: false, path, operation: null, respond: graphiql };
       }
       if (isSafe(request)) return getRoute;
       assertExecutable(request);
@@ -149,12 +153,14 @@ function createRun(options: GraphQLEndpointOptions) {
       const message = 'Only queries can be sent with GET; send this operation with POST.';
       throw new GatewayError('METHOD_NOT_ALLOWED', message, { allow: ['POST'] });
     }
-    if (operation.operation === OperationTypeNode.SUBSCRIPTION) {
-      return assertResult(await subscribe(params, contextValue));
-    }
-    const errors = validateDocument(document);
-    if (errors.length > 0) return { errors };
-    return await execute({ schema, document, contextValue, variableValues, operationName });
+    return await traceOperation(operation.operation, operation.name?.value, async () => {
+      if (operation.operation === OperationTypeNode.SUBSCRIPTION) {
+        return assertResult(await subscribe(params, contextValue));
+      }
+      const errors = validateDocument(document);
+      if (errors.length > 0) return { errors };
+      return await execute({ schema, document, contextValue, variableValues, operationName });
+    });
   };
 }
 

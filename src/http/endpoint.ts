@@ -23,6 +23,8 @@ export type Route = PublicRoute | KeyedRoute;
 /** Responds without an API key. */
 export interface PublicRoute {
   readonly needsKey: false;
+  /** See `RequestContext.route`. */
+  readonly path: string;
   /** See `RequestContext.operation`. */
   readonly operation: string | null;
   respond(request: HttpRequest): MaybePromise<HttpResponse>;
@@ -31,6 +33,7 @@ export interface PublicRoute {
 /** Responds once the key has been verified and the tenant's limits have been checked. */
 export interface KeyedRoute {
   readonly needsKey: true;
+  readonly path: string;
   readonly operation: string | null;
   /** Whether the pipeline reads the body before it calls `prepare`. */
   readonly readsBody: boolean;

@@ -9,6 +9,7 @@ import { GatewayError, toGatewayError } from '../errors.ts';
 import { chain, type MaybePromise, recover } from '../maybe-promise.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Telemetry } from '../telemetry.ts';
+import { bindToSpan, endRequestSpan, startRequestSpan, traceIdOf } from '../tracing.ts';
 import { compress, type ContentCoding, negotiateCoding } from './compression.ts';
 import { addCorsHeaders, isPreflight, toPreflightResponse } from './cors.ts';
 import type { Call, Endpoint, KeyedRoute } from './endpoint.ts';
@@ -36,7 +37,7 @@ export interface PipelineOptions {
   readonly rateLimiter: RateLimiter;
   readonly responseCache: ResponseCache;
   readonly load: LoadShedder;
-  readonly config: Pick<Config, 'corsOrigins' | 'trustedProxies'>;
+  readonly config: Pick<Config, 'corsOrigins' | 'trustedProxies' | 'trustsTraceParent'>;
   readonly telemetry: Telemetry;
   readonly metrics: Pick<Metrics, 'requestShed' | 'snapshotReturned'>;
 }
@@ -62,14 +63,18 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     address: string | undefined,
     work: (endpoint: Endpoint, context: RequestContext) => MaybePromise<HttpResponse>,
   ): MaybePromise<HttpResponse> => {
-    // 1. The server has already called `shed`. The request takes a slot, and gets an id, the client's address and a meter.
+    // 1. The server has already called `shed`. The request takes a slot, and gets an id, the client's address, a meter, and
+    // a span if there is an SDK of OpenTelemetry.
     const slot = load.begin();
     const clientAddress = resolveAddress(address, request.headers);
-    const context = createRequestContext(request.headers, clientAddress, slot.releaseWhile);
+    const { method, headers } = request;
+    const span = startRequestSpan(method, headers, config.trustsTraceParent);
+    const context = createRequestContext(headers, clientAddress, slot.releaseWhile, span);
+    const traced = span === null ? work : bindToSpan(span, work);
     const endpoint = findEndpoint(request.path);
     const responded = recover(
       // 2. to 9. See `respond` below.
-      () => work(endpoint, context),
+      () => traced(endpoint, context),
       // An error of any step becomes a response in the form of the API.
       (thrown) => respondWithError(endpoint, thrown, request, context, telemetry),
     );
@@ -78,6 +83,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
       slot.end();
       context.admission?.leave();
       reportRequest(options, request, context, response.status);
+      if (span !== null) endRequestSpan(span, method, response.status, context);
       return addCommonHeaders(response, request, context, config.corsOrigins);
     });
   };
@@ -109,6 +115,7 @@ function respond(
   // 3. The URL, the method and the content type.
   if (request.path.length + request.search.length > maxUrlLength) throw createUrlTooLongError();
   const route = endpoint.match(request);
+  context.route = route.path;
   context.operation = route.operation;
   const coding = negotiateCoding(request.headers.get('accept-encoding'));
   if (!route.needsKey) {
@@ -247,6 +254,7 @@ function reportRequest(
     operation,
     operationName,
     ...readClient(headers),
+    ...(meter.span !== null && { trace_id: traceIdOf(meter.span) }),
   });
 }
 

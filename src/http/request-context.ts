@@ -2,6 +2,7 @@
 
 import { randomUUID } from 'node:crypto';
 import { boundText, redact } from '../telemetry.ts';
+import type { Span } from '../tracing.ts';
 
 export interface RequestContext {
   /** Sent with every response and written in every log line of the request. */
@@ -15,6 +16,8 @@ export interface RequestContext {
   tenantId: string | null;
   /** As `tenantId`; the id under which `key list` shows the key. */
   keyId: string | null;
+  /** The path as a template, `/v1/numbers/{id}`. Null until a route is found. */
+  route: string | null;
   /** One of a fixed set of names for what was asked, never text of the caller's. Null until it is known. */
   operation: string | null;
   /** The name of the GraphQL operation, made fit for the log by `boundText`. Null when it has none, or is not known yet. */
@@ -36,6 +39,8 @@ export interface RequestMeter {
   validUntil: Date | null;
   /** Age of the oldest health data in the response; null when no freshness is selected. */
   snapshotAgeSeconds: number | null;
+  /** The span of the request, to which shared work is linked; null without an SDK. See tracing.ts. */
+  readonly span: Span | null;
   /** Releases the request's slot among those in flight while `work` is pending; see load-shedding.ts. */
   readonly releaseWhile: ReleaseWhile;
 }
@@ -60,14 +65,16 @@ export function createRequestContext(
   headers: Pick<Headers, 'get'>,
   clientAddress = 'unknown',
   releaseWhile?: ReleaseWhile,
+  span: Span | null = null,
 ): RequestContext {
   return {
     requestId: readRequestId(headers),
     receivedAt: performance.now(),
     clientAddress,
-    meter: createMeter(releaseWhile),
+    meter: createMeter(releaseWhile, span),
     tenantId: null,
     keyId: null,
+    route: null,
     operation: null,
     operationName: null,
     admission: null,
@@ -75,12 +82,16 @@ export function createRequestContext(
 }
 
 /** Unless told otherwise, for work that holds no slot, such as a command of an operator. */
-export function createMeter(releaseWhile: ReleaseWhile = (work) => work()): RequestMeter {
+export function createMeter(
+  releaseWhile: ReleaseWhile = (work) => work(),
+  span: Span | null = null,
+): RequestMeter {
   return {
     upstreamCalls: 0,
     isLive: false,
     validUntil: null,
     snapshotAgeSeconds: null,
+    span,
     releaseWhile,
   };
 }

@@ -4,6 +4,7 @@ import type { RequestMeter } from '../http/request-context.ts';
 import type { Database } from '../database/database.ts';
 import type { Vault } from '../secrets.ts';
 import type { Telemetry } from '../telemetry.ts';
+import type { RequestLinks } from '../tracing.ts';
 import { type Lease, type RequestedSubject, type Subject, toSubjectKey } from './lease-store.ts';
 import type { MetaPhone } from './meta.ts';
 import { type NumberAddress, type Outcome, toConnectionState } from './number.ts';
@@ -51,6 +52,8 @@ export interface RefreshGroup {
   readonly provider: Provider;
   readonly requests: readonly RefreshRequest[];
   readonly subjects: readonly RequestedSubject[];
+  /** Of the requests that have joined; null without tracing. */
+  readonly links: RequestLinks | null;
 }
 
 export interface LeasedRead {
@@ -88,6 +91,7 @@ export async function readLeased(
         signal,
         deadlineAt,
         pauses,
+        links: group.links,
         // A request that joins later is not charged for the call.
         onUpstreamCall: (operations) => void (meter.upstreamCalls += operations),
       }),

@@ -6,6 +6,7 @@ import type { Database } from '../database/database.ts';
 import { GatewayError } from '../errors.ts';
 import type { Vault } from '../secrets.ts';
 import type { Telemetry } from '../telemetry.ts';
+import { traceRead } from '../tracing.ts';
 import type { MetaBlock } from './meta.ts';
 import {
   fullProjection,
@@ -115,7 +116,7 @@ export function toOperatorAccess(tenantId: string): Access {
 
 export function createNumbers(options: NumbersOptions): Numbers {
   const { now } = options;
-  const reads = createReads(options);
+  const reads = traceReads(createReads(options));
   const get: Numbers['get'] = async (access, request, signal) => {
     const [found] = await reads.getMany(access, [request], signal);
     if (found === undefined || found instanceof GatewayError) throw found ?? toNotFound();
@@ -178,6 +179,15 @@ function createUpkeep(
 }
 
 type Reads = Pick<Numbers, 'list' | 'estimateListSize' | 'getMany'>;
+
+/** Each read in a span; see tracing.ts. */
+function traceReads(reads: Reads): Reads {
+  return {
+    ...reads,
+    list: (...request) => traceRead('list numbers', () => reads.list(...request)),
+    getMany: (...request) => traceRead('get numbers', () => reads.getMany(...request)),
+  };
+}
 
 function createReads(options: NumbersOptions): Reads {
   const { database, now } = options;

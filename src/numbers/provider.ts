@@ -1,6 +1,7 @@
 // Owns the port to the systems that hold the truth about numbers: what the core asks of them and how they answer.
 
 import type { ErrorCode } from '../errors.ts';
+import type { RequestLinks } from '../tracing.ts';
 import type { MetaBlock, MetaBlocks } from './meta.ts';
 
 export const connectionStates = ['OPEN', 'CONNECTING', 'CLOSE'] as const;
@@ -98,6 +99,8 @@ export interface ReadOptions {
   readonly deadlineAt: number;
   /** By the account whose budget is running out. The provider keeps to them, and puts in what it learns. */
   readonly pauses: Map<string, Pause>;
+  /** Of the requests that wait. Absent or null without tracing. */
+  readonly links?: RequestLinks | null;
 }
 
 /** An upstream wants to be asked less, or not at all. */

@@ -2,6 +2,7 @@
 
 import { randomUUID } from 'node:crypto';
 import type { Access } from '../access/access.ts';
+import { createRequestLinks, type Span } from '../tracing.ts';
 import { createLeaseHolder, type LeaseHolder, waitForRelease } from './lease.ts';
 import { acquireLease, type RequestedSubject, toSubjectKey } from './lease-store.ts';
 import {
@@ -32,6 +33,7 @@ export interface Refresher {
 /** Subjects that are read together. */
 interface InFlightRefresh {
   readonly outcomes: Promise<SubjectOutcomes>;
+  readonly links: RefreshGroup['links'];
   readonly controller: AbortController;
   waiters: number;
 }
@@ -90,10 +92,12 @@ async function join(
     });
     if (subjects.length === 0) continue;
     const provider = options.providers[name];
-    const group = { ...access, provider, requests: ofProvider, subjects };
+    const links = createRequestLinks();
+    const group = { ...access, provider, requests: ofProvider, subjects, links };
     joined.add(start(context, group, subjects.map(toKey)));
   }
-  const ended = await Promise.all([...joined].map((it) => waitFor(it, inFlight, signal)));
+  const { span } = access.meter;
+  const ended = await Promise.all([...joined].map((it) => waitFor(it, inFlight, span, signal)));
   return new Map(ended.flatMap((outcomes) => outcomes.entries().toArray()));
 }
 
@@ -105,6 +109,7 @@ function start(
   const controller = new AbortController();
   const refresh: InFlightRefresh = {
     controller,
+    links: group.links,
     waiters: 0,
     outcomes: readGroup(options, holder, group, controller.signal).finally(() => {
       for (const key of keys) if (inFlight.get(key) === refresh) inFlight.delete(key);
@@ -118,17 +123,20 @@ function start(
 async function waitFor(
   refresh: InFlightRefresh,
   inFlight: Map<string, InFlightRefresh>,
+  span: Span | null,
   signal: AbortSignal,
 ): Promise<SubjectOutcomes> {
   const aborted = Promise.withResolvers<never>();
   const leave = () => aborted.reject(signal.reason);
   signal.addEventListener('abort', leave, { once: true });
   refresh.waiters += 1;
+  refresh.links?.add(span);
   try {
     return await Promise.race([refresh.outcomes, aborted.promise]);
   } finally {
     signal.removeEventListener('abort', leave);
     refresh.waiters -= 1;
+    refresh.links?.delete(span);
     if (refresh.waiters === 0 && signal.aborted) {
       // Nobody may join a refresh that is being aborted.
       for (const [key, candidate] of inFlight) if (candidate === refresh) inFlight.delete(key);

@@ -3,6 +3,7 @@
 
 import { type ReadOptions, toPlainFailure, type UpstreamFailure } from '../numbers/provider.ts';
 import type { Telemetry, UpstreamCall } from '../telemetry.ts';
+import { traceUpstreamRequest } from '../tracing.ts';
 import { BulkheadRejection, type BulkheadOptions, createBulkhead } from './bulkhead.ts';
 import { CircuitOpenError, createCircuitBreakers } from './circuit-breaker.ts';
 
@@ -18,6 +19,8 @@ export interface LimitedFetchOptions extends BulkheadOptions {
 export interface LimitedRequest extends Pick<ReadHttpOptions, 'headers'> {
   /** Called when the request is sent, so that queued requests take less memory; without it the method is GET. */
   readonly createForm?: () => URLSearchParams;
+  /** The path with names in the place of ids, for tracing. */
+  readonly template: string;
   /** What the request is about; see CircuitBreakers. */
   readonly subject: string;
 }
@@ -47,10 +50,14 @@ export function createLimitedFetch(
   const { fetch, telemetry, attemptTimeoutMs = 3_000, circuitPauseMs } = options;
   const bulkhead = createBulkhead(options);
   const circuits = createCircuitBreakers({ upstream, telemetry, pauseMs: circuitPauseMs });
-  return async (url, { subject, headers, createForm }, reading) => {
-    const { tenantId, signal, deadlineAt } = reading;
+  return async (url, { subject, template, headers, createForm }, reading) => {
+    const { tenantId, signal, deadlineAt, links } = reading;
+    const traced = { method: createForm === undefined ? 'GET' : 'POST', url, template };
     const limits = { timeoutMs: attemptTimeoutMs, deadlineAt, signal };
-    const read = () => readHttp(url, { fetch, headers, form: createForm?.(), ...limits });
+    const read = () =>
+      traceUpstreamRequest(traced, links, () =>
+        readHttp(url, { fetch, headers, form: createForm?.(), ...limits }),
+      );
     try {
       const result = await bulkhead(reading, () => circuits(tenantId, subject, read));
       if (result.outcome === 'answered') return result;

@@ -43,6 +43,8 @@ export function createPilotStatusProvider(options: PilotStatusProviderOptions): 
 
 type ConnectionRead = Read<Blocks['connection']>;
 
+const template = '/instance/connectionState/{instance}';
+
 type SessionEngine = NonNullable<PilotStatusProviderOptions['sessionEngine']>;
 
 function createConnectionReader(
@@ -54,7 +56,8 @@ function createConnectionReader(
   return async ({ instanceName }, reading) => {
     if (instanceName === null || !isPathSegment(instanceName)) return noInstanceName;
     const url = toConnectionStateUrl(base, instanceName);
-    const result = await limitedFetch(url, { headers, subject: instanceName }, reading);
+    const request = { headers, template, subject: instanceName };
+    const result = await limitedFetch(url, request, reading);
     const read = toConnectionRead(result, instanceName);
     if (!read.ok && !read.attempted) return read;
     reading.onUpstreamCall(1);

@@ -31,9 +31,10 @@ export function createRestEndpoint(options: { readonly numbers: Numbers }): Endp
 }
 
 function toKeyedRoute(route: RestRoute, id: string): KeyedRoute {
-  const { operationId } = route;
+  const { operationId, path } = route;
   return {
     needsKey: true,
+    path,
     operation: operationId,
     readsBody: false,
     prepare(call) {

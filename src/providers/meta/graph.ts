@@ -154,9 +154,10 @@ function createSender(options: GraphClientOptions, quarantine: Quarantine): Send
       accept: 'application/json',
       authorization: `Bearer ${credentials.accessToken}`,
     };
-    const subject = operations[0]?.id ?? '';
+    const { block, id: subject } = operations[0]!;
+    const template = body.createForm === undefined ? templates[block] : '/{version}/';
     const sentAt = Date.now();
-    const response = await limitedFetch(url, { headers, ...body, subject }, reading);
+    const response = await limitedFetch(url, { headers, ...body, template, subject }, reading);
     const reply = toReply(response, operations, toResults);
     if (response.outcome === 'failed' && !response.attempted) return reply;
     reading.onUpstreamCall(operations.length);
@@ -171,6 +172,12 @@ function createSender(options: GraphClientOptions, quarantine: Quarantine): Send
     return reply;
   };
 }
+
+const templates: Readonly<Record<MetaBlock, string>> = {
+  phone: '/{version}/{id}',
+  profile: '/{version}/{id}/whatsapp_business_profile',
+  waba: '/{version}/{id}',
+};
 
 function toReply(
   response: LimitedResult,

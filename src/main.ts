@@ -16,7 +16,7 @@ if (Number.parseInt(process.versions.node, 10) < minNodeVersion) {
 }
 
 async function main(): Promise<void> {
-  await import('./compile-cache.js');
+  await import('./operations/compile-cache.js');
   const [{ run }, { redact }] = await Promise.all([import('./admin.ts'), import('./telemetry.ts')]);
   for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
     process.on(event, (thrown: unknown) => {

@@ -39,7 +39,8 @@ const storage = /^src\/database\//;
 const coreWithoutStores = /^src\/(access|numbers)\/(?!(([a-z]+-)?store|number-queries)\.ts$)/;
 const endpoint = /^src\/http\/(response-cache|endpoint)\.ts$/;
 const port = /^src\/numbers\/(provider|meta|vocabulary|number)\.ts$/;
-const process = /^src\/((main|http\/server|http\/write-batching)\.ts|compile-cache\.js)$/;
+const process =
+  /^src\/((main|http\/server|http\/write-batching)\.ts|operations\/compile-cache\.js)$/;
 const composition =
   /^src\/(gateway\.ts|http\/(pipeline|compression|cors|load-shedding)\.ts|metrics\.ts|admin\.ts|demo\.ts|admin\/|demo\/)/;
 

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { sentinelWabaId } from '../src/simulator/simulator.ts';
+import { sentinelWabaId } from './simulator/simulator.ts';
 import { type CommandLine, openCommandLine } from './admin/command-line.ts';
 import { findLeaks } from './leaks.ts';
 import type { ExportedSpan } from './tracing-sdk.ts';

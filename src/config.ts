@@ -7,6 +7,11 @@ import { isIP } from 'node:net';
 export const environmentVariables = {
   PORT: { default: '4000', meaning: 'TCP port to listen on; 0 for any free port.' },
   HOST: { default: '127.0.0.1', meaning: 'Address to listen on.' },
+  PUBLIC_URL: {
+    default: '',
+    meaning:
+      'URL under which callers reach the gateway, `https://…`. Links to the gateway are made from it, never from the Host header.',
+  },
   DATABASE_URL: {
     default: '',
     meaning:
@@ -127,6 +132,8 @@ export interface Config {
   readonly mode: 'demo' | 'production';
   readonly port: number;
   readonly host: string;
+  /** Without a slash at its end; null when it is not known. */
+  readonly publicUrl: string | null;
   readonly databaseUrl: string | null;
   readonly dataDirectory: string;
   readonly metaGraphUrl: URL;
@@ -205,6 +212,7 @@ export function parseConfig(environment: Environment): Config {
     mode: production ? 'production' : 'demo',
     port: check('PORT', parsePort),
     host: environment.HOST,
+    publicUrl: check('PUBLIC_URL', (text) => (text === '' ? null : parsePublicUrl(text))),
     databaseUrl: check('DATABASE_URL', (text) => (text === '' ? null : parseDatabaseUrl(text))),
     dataDirectory: environment.DATA_DIR,
     metaGraphUrl: check('META_GRAPH_URL', parseUpstreamUrl),
@@ -275,6 +283,21 @@ function parseDatabaseUrl(text: string): string {
   return text;
 }
 
+function parsePublicUrl(text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : null;
+  if (url?.protocol !== 'https:' && url?.protocol !== 'http:') {
+    throw new Error('must be an https or http URL, for example https://numbers.example.com');
+  }
+  assertPlain(url);
+  return url.href.replace(/\/+$/, '');
+}
+
+function assertPlain({ username, password, search, hash }: URL): void {
+  if (username || password || search || hash) {
+    throw new Error('must not contain a user, password, query or fragment');
+  }
+}
+
 // Tokens are sent to these URLs, so plain http is allowed on this machine only.
 function parseUpstreamUrl(text: string): URL {
   const url = URL.canParse(text) ? new URL(text) : null;
@@ -282,9 +305,7 @@ function parseUpstreamUrl(text: string): URL {
   if (url?.protocol !== 'https:' && !(url?.protocol === 'http:' && loopback)) {
     throw new Error('must be an https URL, or an http URL on a loopback address');
   }
-  if (url.username || url.password || url.search || url.hash) {
-    throw new Error('must not contain a user, password, query or fragment');
-  }
+  assertPlain(url);
   return url;
 }
 

@@ -153,7 +153,7 @@ function createEndpoints({ config, overrides, telemetry }: Foundation, numbers: 
     graphiql: config.graphiql ? { apiKey: overrides.graphiqlKey ?? null } : null,
     suggestions: config.mode === 'demo',
   });
-  return { graphql, rest: createRestEndpoint({ numbers }) };
+  return { graphql, rest: createRestEndpoint({ numbers, publicUrl: config.publicUrl }) };
 }
 
 async function openConfiguredDatabase(

@@ -85,6 +85,7 @@ test('production without secrets reports both variables and how to generate them
 const wrong: Variables = {
   PORT: '70000',
   DATABASE_URL: 'mysql://root:canary-database@db/x',
+  PUBLIC_URL: 'https://user:canary-public@numbers.example.com',
   META_GRAPH_URL: 'http://graph.facebook.com',
   META_GRAPH_VERSION: 'v23.0',
   SESSION_ENGINE_URL: 'ftp://engine.example.com',
@@ -141,6 +142,24 @@ test.each([
   'graph.facebook.com',
 ])('%s is refused as the URL of an upstream', (META_GRAPH_URL) => {
   expect(problemsOf({ META_GRAPH_URL })).toHaveLength(1);
+});
+
+test.each([
+  ['', null],
+  ['https://numbers.example.com', 'https://numbers.example.com'],
+  ['https://numbers.example.com/', 'https://numbers.example.com'],
+  ['http://10.0.0.1:4000/numbers/', 'http://10.0.0.1:4000/numbers'],
+])('PUBLIC_URL %o is the public URL %o', (PUBLIC_URL, url) => {
+  expect(configOf({ PUBLIC_URL }).publicUrl).toBe(url);
+});
+
+test.each([
+  'numbers.example.com',
+  'ftp://x.example',
+  'https://x.example?a=1',
+  'https://x.example#a',
+])('%s is refused as the public URL', (PUBLIC_URL) => {
+  expect(problemsOf({ PUBLIC_URL })).toHaveLength(1);
 });
 
 test.each(['26.0', 'v26', 'v23.0', 'v26.0/..', 'v026.0x', 'latest'])(

@@ -63,6 +63,17 @@ export async function compress(
   };
 }
 
+const encoded = new WeakMap<HttpResponse, Map<ContentCoding, Promise<HttpResponse>>>();
+
+/** As `compress`, once for each coding of a response that is sent again and again. */
+export function compressOnce(response: HttpResponse, coding: ContentCoding): Promise<HttpResponse> {
+  const byCoding = encoded.get(response) ?? new Map<ContentCoding, Promise<HttpResponse>>();
+  encoded.set(response, byCoding);
+  const found = byCoding.get(coding) ?? compress(response, coding);
+  byCoding.set(coding, found);
+  return found;
+}
+
 async function encode(
   bytes: Buffer,
   coding: Exclude<ContentCoding, 'identity'>,

@@ -27,6 +27,7 @@ export interface PublicRoute {
   readonly path: string;
   /** See `RequestContext.operation`. */
   readonly operation: string | null;
+  /** Returns one object for equal responses, which is then compressed once. */
   respond(request: HttpRequest): MaybePromise<HttpResponse>;
 }
 

@@ -10,7 +10,7 @@ import { chain, type MaybePromise, recover } from '../maybe-promise.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Telemetry } from '../telemetry.ts';
 import { bindToSpan, endRequestSpan, startRequestSpan, traceIdOf } from '../tracing.ts';
-import { compress, type ContentCoding, negotiateCoding } from './compression.ts';
+import { compress, compressOnce, type ContentCoding, negotiateCoding } from './compression.ts';
 import { addCorsHeaders, isPreflight, toPreflightResponse } from './cors.ts';
 import type { Call, Endpoint, KeyedRoute } from './endpoint.ts';
 import type { LoadShedder } from './load-shedding.ts';
@@ -119,7 +119,9 @@ function respond(
   context.operation = route.operation;
   const coding = negotiateCoding(request.headers.get('accept-encoding'));
   if (!route.needsKey) {
-    return chain(route.respond(request), (response) => compress(response, coding));
+    return chain(route.respond(request), (response) =>
+      compressOnce(response, coding).then((compressed) => toConditional(request, compressed)),
+    );
   }
 
   // 4. The API key: its form, then the key cache, then the database.

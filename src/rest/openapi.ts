@@ -22,6 +22,7 @@ export interface RouteDescription {
   /** `{id}` stands for the id of a number. */
   readonly path: string;
   readonly operationId: string;
+  readonly tag: Tag;
   readonly summary: string;
   readonly description: string;
   /** Other query parameters are ignored. */
@@ -30,10 +31,22 @@ export interface RouteDescription {
   readonly reply: ReplyName;
   /** In addition to those of every route. */
   readonly errors: readonly ErrorCode[];
+  /** Whether it needs no key. */
+  readonly isPublic?: true;
 }
 
-/** OpenAPI 3.1. Its object schemas are open, because members may be added to responses. */
-export function toOpenApi(routes: readonly RouteDescription[]): Json {
+const tags = {
+  Numbers: 'The numbers of the tenant: stored values, and live reads.',
+  Description: 'What this API is.',
+} as const satisfies Record<string, string>;
+
+type Tag = keyof typeof tags;
+
+/**
+ * OpenAPI 3.1. Its object schemas are open, because members may be added to responses. `publicUrl` is that of the
+ * configuration; without it the server is the one that the document was read from.
+ */
+export function toOpenApi(routes: readonly RouteDescription[], publicUrl: string | null): Json {
   const byPath = Map.groupBy(routes, (route) => route.path);
   return {
     openapi: '3.1.1',
@@ -42,8 +55,13 @@ export function toOpenApi(routes: readonly RouteDescription[]): Json {
       version: '1.0.0',
       description:
         "The WhatsApp numbers of a tenant: connection state, health, and the last snapshot from Meta's Graph API. Every GET route also responds to HEAD. A member whose value is unknown is null, never missing. POST /graphql answers the same questions, for several numbers at once.",
+      contact: {
+        name: 'The operator of this gateway',
+        ...(publicUrl !== null && { url: publicUrl }),
+      },
     },
-    servers: [{ url: '/' }],
+    servers: [{ url: publicUrl ?? '/', description: 'This gateway' }],
+    tags: Object.entries(tags).map(([name, description]) => ({ name, description })),
     security: [{ apiKey: [] }],
     paths: Object.fromEntries(
       [...byPath].map(([path, ofPath]) => [
@@ -99,6 +117,16 @@ const headers = {
     required: true,
     schema: { const: 'private, no-cache' },
   },
+  PublicCacheControl: {
+    description: 'The response has to be revalidated before each reuse.',
+    required: true,
+    schema: { const: 'no-cache' },
+  },
+  PublicVary: {
+    description: 'The response depends on nothing but the coding of its body.',
+    required: true,
+    schema: { const: 'accept-encoding' },
+  },
   Vary: {
     description: 'The response depends on the API key.',
     required: true,
@@ -140,6 +168,13 @@ const headers = {
   },
 };
 
+/** Of a successful response that needs no key. */
+const publicHeaders = {
+  'Cache-Control': { $ref: '#/components/headers/PublicCacheControl' },
+  Vary: { $ref: '#/components/headers/PublicVary' },
+  'X-Request-Id': { $ref: '#/components/headers/RequestId' },
+};
+
 const commonHeaders = {
   'Cache-Control': { $ref: '#/components/headers/CacheControl' },
   Vary: { $ref: '#/components/headers/Vary' },
@@ -149,8 +184,9 @@ const commonHeaders = {
 };
 
 function toOperation(route: RouteDescription): Json {
-  const { operationId, summary, description, query = [] } = route;
-  const cachedHeaders = { ...commonHeaders, ETag: { $ref: '#/components/headers/ETag' } };
+  const { operationId, tag, summary, description, query = [], isPublic = false } = route;
+  const headersOfAll = isPublic ? publicHeaders : commonHeaders;
+  const cachedHeaders = { ...headersOfAll, ETag: { $ref: '#/components/headers/ETag' } };
   const okHeaders = {
     ...cachedHeaders,
     'Content-Encoding': { $ref: '#/components/headers/ContentEncoding' },
@@ -158,8 +194,10 @@ function toOperation(route: RouteDescription): Json {
   const failures = Map.groupBy(toErrorCodes(route), (code) => errorCatalogue[code].status);
   return {
     operationId,
+    tags: [tag],
     summary,
     description,
+    ...(isPublic && { security: [] }),
     parameters: [
       ...(route.path.includes('{id}') ? [{ $ref: '#/components/parameters/Id' }] : []),
       ...query.map(toQueryParameter),
@@ -191,7 +229,8 @@ function toQueryParameter({ name, values, description }: QueryParameter): Json {
   return { name, in: 'query', description, schema: { type: 'string', enum: values } };
 }
 
-function toErrorCodes({ query, errors }: RouteDescription): readonly ErrorCode[] {
+function toErrorCodes({ query, errors, isPublic }: RouteDescription): readonly ErrorCode[] {
+  if (isPublic) return [...errors, 'UNAVAILABLE'];
   const malformed: readonly ErrorCode[] = query === undefined ? [] : ['INVALID_REQUEST'];
   return [...malformed, 'UNAUTHENTICATED', 'RATE_LIMITED', ...errors, 'UNAVAILABLE', 'INTERNAL'];
 }

@@ -11,7 +11,10 @@ import { createNumberHandlers, type Handler, type HandlerInput } from './numbers
 import { type QueryParameter, type RouteDescription, toOpenApi } from './openapi.ts';
 
 /** A row of the route table. A GET row also responds to HEAD. */
-export interface RestRoute extends RouteDescription {
+type RestRoute = NumberRoute | PublicRestRoute;
+
+interface NumberRoute extends RouteDescription {
+  readonly isPublic?: never;
   readonly handler: Handler;
   /** What it may cost beside the point of the request; nothing if absent. */
   readonly maxPrice?: (query: HandlerInput['query'], access: Call['access']) => number;
@@ -19,18 +22,32 @@ export interface RestRoute extends RouteDescription {
   readonly isStored?: (query: HandlerInput['query']) => boolean;
 }
 
-export function createRestEndpoint(options: { readonly numbers: Numbers }): Endpoint {
+/** Needs no key, and responds to everybody alike. */
+interface PublicRestRoute extends RouteDescription {
+  readonly isPublic: true;
+  readonly response: () => HttpResponse;
+}
+
+export interface RestEndpointOptions {
+  readonly numbers: Numbers;
+  /** See `Config.publicUrl`. */
+  readonly publicUrl: string | null;
+}
+
+export function createRestEndpoint(options: RestEndpointOptions): Endpoint {
   const paths = groupByPath(createRoutes(options));
   return {
     match(request) {
       const { route, id } = findRoute(paths, request);
-      return toKeyedRoute(route, id);
+      if (!route.isPublic) return toKeyedRoute(route, id);
+      const { path, operationId: operation, response: respond } = route;
+      return { needsKey: false, path, operation, respond };
     },
     toErrorResponse,
   };
 }
 
-function toKeyedRoute(route: RestRoute, id: string): KeyedRoute {
+function toKeyedRoute(route: NumberRoute, id: string): KeyedRoute {
   const { operationId, path } = route;
   return {
     needsKey: true,
@@ -54,7 +71,7 @@ function toKeyedRoute(route: RestRoute, id: string): KeyedRoute {
 
 /** Charges the highest price first, and gives back what was not used: also after an error, which may have read nothing. */
 async function chargeAndHandle(
-  { handler, maxPrice }: RestRoute,
+  { handler, maxPrice }: NumberRoute,
   input: HandlerInput,
   { admission, context: { meter } }: Call,
 ): Promise<unknown> {
@@ -81,31 +98,38 @@ function toActualPrice(requested: number, value: unknown, { upstreamCalls }: Req
   return Math.ceil(prices.number + listed + upstreamCalls * prices.read);
 }
 
-function createRoutes({ numbers }: { readonly numbers: Numbers }): readonly RestRoute[] {
+function createRoutes({ numbers, publicUrl }: RestEndpointOptions): readonly RestRoute[] {
   const routes: readonly RestRoute[] = [
     ...createNumberRoutes(numbers),
     {
+      isPublic: true,
       method: 'GET',
       path: '/v1/openapi.json',
       operationId: 'getOpenApi',
+      tag: 'Description',
       summary: 'This document',
-      description: 'The OpenAPI 3.1 description of this API.',
+      description: 'The OpenAPI 3.1 description of this API. It needs no key.',
       reply: 'OpenApiDocument',
       errors: [],
-      handler: async () => document,
+      response: () => response,
     },
   ];
-  const document = toOpenApi(routes);
+  const { headers, ...document } = toJsonResponse(toOpenApi(routes, publicUrl));
+  const response = { ...document, headers: { ...headers, ...publicHeaders } };
   return routes;
 }
 
-function createNumberRoutes(numbers: Numbers): readonly RestRoute[] {
+/** Shared caches may keep the response, and have to revalidate it. */
+const publicHeaders = { 'cache-control': 'no-cache', vary: 'accept-encoding' };
+
+function createNumberRoutes(numbers: Numbers): readonly NumberRoute[] {
   const { listNumbers, getNumber, getNumberStatus } = createNumberHandlers(numbers);
   return [
     {
       method: 'GET',
       path: '/v1/numbers',
       operationId: 'listNumbers',
+      tag: 'Numbers',
       summary: 'List all numbers',
       description:
         "All numbers of the key's tenant, ordered by creation, then by id. Nothing is read live; request the status of a number to check its connection.",
@@ -119,6 +143,7 @@ function createNumberRoutes(numbers: Numbers): readonly RestRoute[] {
       method: 'GET',
       path: '/v1/numbers/{id}',
       operationId: 'getNumber',
+      tag: 'Numbers',
       summary: 'Full detail of one number',
       description:
         "A number, its health, and for a Meta number the last snapshot from Meta's Graph API. With `refresh`, responds with 200 when at least one part could be read; the other parts keep their last good values.",
@@ -133,6 +158,7 @@ function createNumberRoutes(numbers: Numbers): readonly RestRoute[] {
       method: 'GET',
       path: '/v1/numbers/{id}/status',
       operationId: 'getNumberStatus',
+      tag: 'Numbers',
       summary: 'Live connection state of one number',
       description:
         'The current connection state: read from Meta, or from the session engine if one is configured, otherwise the stored state.',
@@ -208,7 +234,7 @@ function decodeSegment(segment: string): string {
   }
 }
 
-function parseQuery({ query = [] }: RestRoute, search: string): Readonly<Record<string, string>> {
+function parseQuery({ query = [] }: NumberRoute, search: string): Readonly<Record<string, string>> {
   if (search === '' || query.length === 0) return {};
   const given = new URLSearchParams(search);
   const entries = query.flatMap(({ name, values }) => {

@@ -1,6 +1,7 @@
 // Compares the OpenAPI document with actual responses of REST in both directions: every response is documented, and every
 // documented response occurs.
 
+import { gunzipSync } from 'node:zlib';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import addFormats from 'ajv-formats';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -93,7 +94,42 @@ test('operation ids are unique, and every path parameter is declared', () => {
   }
 });
 
-test('every operation needs a key in the x-api-key header', () => {
+test('the document is read without a key, and revalidated by its ETag', async () => {
+  const first = await gateway.rest('/v1/openapi.json');
+  expect(first).toMatchObject({ status: 200, body: document });
+  expect(first.headers.get('cache-control')).toBe('no-cache');
+  expect(first.headers.get('vary')).toBe('accept-encoding');
+  const ifNoneMatch = { 'if-none-match': first.headers.get('etag') ?? '' };
+  const again = await gateway.rest('/v1/openapi.json', { headers: ifNoneMatch });
+  expect(again).toMatchObject({ status: 304, text: '' });
+  const gzip = { 'accept-encoding': 'gzip' };
+  const compressed = await gateway.fetch('/v1/openapi.json', { headers: gzip });
+  expect(compressed.headers.get('content-encoding')).toBe('gzip');
+  expect(JSON.parse(gunzipSync(await compressed.arrayBuffer()).toString())).toEqual(document);
+});
+
+test.each([
+  [{}, '/'],
+  [{ PUBLIC_URL: 'https://numbers.example.com/' }, 'https://numbers.example.com'],
+  [{ PUBLIC_URL: 'https://example.com/numbers' }, 'https://example.com/numbers'],
+])('the server of %o is %s, whatever Host the request has', async (environment, url) => {
+  await using named = await openTestGateway({ database: gateway.database, environment });
+  const headers = { host: 'evil.example', 'x-forwarded-host': 'evil.example' };
+  const { body } = await named.rest<Json>('/v1/openapi.json', { headers });
+  expect(body['servers']).toMatchObject([{ url }]);
+  expect(body['info'].contact).toMatchObject(url === '/' ? {} : { url });
+});
+
+test('every operation has a tag that is described, and the document says whom to ask', () => {
+  const tags: readonly Json[] = document['tags'];
+  expect(tags.every(({ description }) => typeof description === 'string')).toBe(true);
+  const used = listOperations().flatMap(({ operation }) => operation['tags'] as string[]);
+  expect(listOperations().every(({ operation }) => operation['tags'].length === 1)).toBe(true);
+  expect([...new Set(used)].toSorted()).toEqual(tags.map((tag) => tag['name']).toSorted());
+  expect(document['info'].contact.name).toBeTypeOf('string');
+});
+
+test('every operation but that of the document needs a key in the x-api-key header', () => {
   expect(document['openapi']).toMatch(/^3\.1\.\d$/);
   expect(document['security']).toEqual([{ apiKey: [] }]);
   expect(document['components'].securitySchemes.apiKey).toMatchObject({
@@ -101,11 +137,14 @@ test('every operation needs a key in the x-api-key header', () => {
     in: 'header',
     name: 'x-api-key',
   });
-  expect(listOperations().filter(({ operation }) => 'security' in operation)).toEqual([]);
+  expect(listOperations().filter(({ operation }) => 'security' in operation)).toMatchObject([
+    { path: '/v1/openapi.json', operation: { security: [] } },
+  ]);
 });
 
-test('every operation documents 401, 429 and 503, the last two with Retry-After', () => {
-  for (const { operation } of listOperations()) {
+test('every operation with a key documents 401, 429 and 503, the last two with Retry-After', () => {
+  const withKey = listOperations().filter(({ operation }) => !('security' in operation));
+  for (const { operation } of withKey) {
     expect(operation['responses']).toMatchObject({ 401: {}, 429: {}, 503: {} });
     for (const status of [429, 503]) {
       const retryAfter = operation['responses'][status].headers['Retry-After'];
@@ -295,7 +334,7 @@ test('the refusal of a tenant over its rate limit is as documented on every rout
   const environment = { RATE_LIMIT: '1/3600' };
   await using spent = await openTestGateway({ database, environment });
   const tenant = await spent.addTenant();
-  await tenant.rest('/v1/openapi.json');
+  await tenant.rest('/v1/numbers');
   const paths = listOperations().map(({ path }) => path);
   const compare = async (path: string) => listDifferences(path, await tenant.rest(path));
   expect((await Promise.all(paths.map(compare))).flat()).toEqual([]);

@@ -188,7 +188,7 @@ describe.each(databases)('on %s', (database) => {
     expect(missing.status).toBe(401);
     expect(JSON.parse(missing.text)).toMatchObject({ code: 'UNAUTHENTICATED' });
     expect(missing.headers.map(([name]) => name)).not.toContain('etag');
-    for (const path of ['/v1/numbers', '/v1/numbers/x?refresh=9', '/v1/openapi.json']) {
+    for (const path of ['/v1/numbers', '/v1/numbers/x?refresh=9']) {
       for (const key of keys) {
         // oxlint-disable-next-line no-await-in-loop -- PGlite has one connection
         expect(await get(path, key)).toEqual(missing);
@@ -246,7 +246,7 @@ describe('over REST', () => {
     const tenant = await gateway.addTenant();
     const { id } = await tenant.addNumber();
     const paths = ['/v1/numbers', `/v1/numbers/${id}`, `/v1/numbers/${id}/status`];
-    for (const path of [...paths, '/v1/openapi.json', '/v1/numbers/x', '/nowhere']) {
+    for (const path of [...paths, '/v1/numbers/x', '/nowhere']) {
       // oxlint-disable-next-line no-await-in-loop -- PGlite has one connection
       const { headers, text } = await tenant.rest(path, { headers: requestId });
       expect(headers.get('cache-control')).toBe('private, no-cache');

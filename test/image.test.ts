@@ -175,6 +175,9 @@ test('migrates, serves from a folder that it cannot write, passes its health che
   await once(server.stdout!, 'data');
   expect(await run(healthCheck, { PORT: port })).toEqual({ code: 0, output: '' });
   expect((await fetch(`http://127.0.0.1:${port}/readyz`)).status).toBe(200);
+  const readMetrics = async () => (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+  await expect.poll(readMetrics).toContain('gateway_numbers{verdict="YES"} 0');
+  expect(await readMetrics()).toContain(`node="${process.version}"} 1`);
   server.kill('SIGTERM');
   expect(await closed).toEqual([0, null]);
   expect((await run(healthCheck, { PORT: port })).code).toBe(1);

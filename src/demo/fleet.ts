@@ -47,8 +47,6 @@ export interface DemoWaba {
 }
 
 interface DemoNumberBase {
-  /** What this row demonstrates, and why. */
-  readonly description: string;
   /** The last two digits of the number; unique. */
   readonly line: number;
   readonly name: string;
@@ -148,50 +146,44 @@ export const demoWabas = {
   travel: waba('borealis', 31, 'Borealis Travel', 'SE', 'TIER_10K', 'TRAVEL'),
 } satisfies Readonly<Record<string, DemoWaba>>;
 
+/** The comments say what each number demonstrates, and why. */
 export const demoNumbers: Readonly<Record<string, DemoNumber>> = {
+  // Healthy, with everything Meta offers: verified badge, high throughput, complete profile.
   wa_acme_sales: meta(11, 'retail', 'Acme Vendas', {
-    description:
-      'Healthy, with everything Meta offers: verified badge, high throughput, complete profile.',
     phone: { is_official_business_account: true, throughput: { level: 'HIGH' } },
   }),
-  wa_acme_support: meta(12, 'retail', 'Acme Atendimento', {
-    description: 'Quality has dropped to YELLOW: it can still send, but needs attention.',
-    phone: { quality_rating: 'YELLOW' },
-  }),
+  // Quality has dropped to YELLOW: it can still send, but needs attention.
+  wa_acme_support: meta(12, 'retail', 'Acme Atendimento', { phone: { quality_rating: 'YELLOW' } }),
+  // FLAGGED: quality is RED, and Meta lowers the limit unless it improves.
   wa_acme_offers: meta(13, 'retail', 'Acme Ofertas', {
-    description: 'FLAGGED: quality is RED, and Meta lowers the limit unless it improves.',
     phone: { quality_rating: 'RED', status: 'FLAGGED' },
   }),
+  // RESTRICTED: the messaging limit is used up, so no new conversations for now.
   wa_acme_club: meta(14, 'retail', 'Clube Acme', {
-    description: 'RESTRICTED: the messaging limit is used up, so no new conversations for now.',
     phone: { quality_rating: 'RED', status: 'RESTRICTED' },
   }),
-  wa_acme_delivery: meta(15, 'retail', 'Acme Entregas', {
-    description: 'RATE_LIMITED: it sends faster than Meta allows.',
-    phone: { status: 'RATE_LIMITED' },
-  }),
+  // RATE_LIMITED: it sends faster than Meta allows.
+  wa_acme_delivery: meta(15, 'retail', 'Acme Entregas', { phone: { status: 'RATE_LIMITED' } }),
+  // BANNED by Meta; the connection state is CLOSE.
   wa_acme_outlet: meta(16, 'retail', 'Acme Outlet', {
-    description: 'BANNED by Meta; the connection state is CLOSE.',
     phone: { quality_rating: 'RED', status: 'BANNED' },
   }),
+  // Meta reports BLOCKED overall, but only SIP calls are blocked (138024): it can send.
   wa_acme_calls: meta(17, 'retail', 'Acme Central', {
-    description:
-      'Meta reports BLOCKED overall, but only SIP calls are blocked (138024): it can send.',
     health: { PHONE_NUMBER: { can_receive_call_sip: 'BLOCKED', errors: [healthErrors.noSip] } },
   }),
+  // Still registered on the retired On-Premises API, so the Cloud API cannot send.
   wa_acme_warehouse: meta(18, 'retail', 'Acme Depósito', {
-    description: 'Still registered on the retired On-Premises API, so the Cloud API cannot send.',
     phone: { platform_type: 'ON_PREMISE', throughput: { level: 'NOT_APPLICABLE' } },
   }),
+  // The snapshot is three days old and says GREEN; a refresh finds YELLOW.
   wa_acme_garden: meta(19, 'retail', 'Acme Jardim', {
-    description: 'The snapshot is three days old and says GREEN; a refresh finds YELLOW.',
     phone: { quality_rating: 'YELLOW' },
     was: { quality_rating: 'GREEN' },
     ageMinutes: 3 * 24 * 60,
   }),
+  // PENDING: registration is incomplete, the profile is empty, the name is in review.
   wa_acme_lyon: meta(21, 'europe', 'Acme Lyon', {
-    description:
-      'PENDING: registration is incomplete, the profile is empty, the name is in review.',
     phone: {
       quality_rating: 'UNKNOWN',
       status: 'PENDING',
@@ -202,46 +194,41 @@ export const demoNumbers: Readonly<Record<string, DemoNumber>> = {
     },
     profile: null,
   }),
+  // DISCONNECTED from the WhatsApp network; the approval of its name has expired.
   wa_acme_paris: meta(22, 'europe', 'Acme Paris', {
-    description: 'DISCONNECTED from the WhatsApp network; the approval of its name has expired.',
     phone: { status: 'DISCONNECTED', name_status: 'EXPIRED' },
   }),
+  // MIGRATED: the number has moved to another account.
   wa_acme_nantes: meta(23, 'europe', 'Acme Nantes', {
-    description: 'MIGRATED: the number has moved to another account.',
     phone: { status: 'MIGRATED', platform_type: 'NOT_APPLICABLE' },
   }),
+  // DELETED from its account, together with its name.
   wa_acme_lille: meta(24, 'europe', 'Acme Lille', {
-    description: 'DELETED from its account, together with its name.',
     phone: { status: 'DELETED', name_status: 'NONE', verified_name: null },
   }),
+  // UNVERIFIED: the verification code has expired.
   wa_acme_nice: meta(25, 'europe', 'Acme Nice', {
-    description: 'UNVERIFIED: the verification code has expired.',
     phone: { status: 'UNVERIFIED', code_verification_status: 'EXPIRED' },
   }),
+  // Meta returns UNKNOWN and the name was declined: it is unknown whether it can send.
   wa_acme_metz: meta(26, 'europe', 'Acme Metz !!!', {
-    description:
-      'Meta returns UNKNOWN and the name was declined: it is unknown whether it can send.',
     phone: { status: 'UNKNOWN', quality_rating: 'UNKNOWN', name_status: 'DECLINED' },
   }),
+  // Meta rejects the health_status field of this number, so there is no verdict; the rest is read.
   wa_acme_rennes: meta(27, 'europe', 'Acme Rennes', {
-    description:
-      'Meta rejects the health_status field of this number, so there is no verdict; the rest is read.',
     was: { health_status: null, is_official_business_account: null, is_on_biz_app: null },
     fault: { kind: 'unknown-field', field: 'health_status' },
   }),
+  // The business is not verified (141010), which limits sending but does not block it.
   wa_acme_pharmacy: meta(31, 'pharmacy', 'Boa Saúde', {
-    description:
-      'The business is not verified (141010), which limits sending but does not block it.',
     health: { BUSINESS: { can_send_message: 'LIMITED', errors: [healthErrors.notVerified] } },
   }),
+  // CONNECTED and GREEN but unable to send: the account has no valid payment method (141006).
   wa_acme_hotel: meta(32, 'hotel', 'Hotel Miramar', {
-    description:
-      'CONNECTED and GREEN but unable to send: the account has no valid payment method (141006).',
     health: { WABA: { can_send_message: 'BLOCKED', errors: [healthErrors.noPayment] } },
   }),
+  // New: no quality rating yet, LIMITED until its name is reviewed. Also used in the app.
   wa_acme_kids: meta(33, 'kids', 'Acme Kids', {
-    description:
-      'New: no quality rating yet, LIMITED until its name is reviewed. Also used in the app.',
     phone: {
       quality_rating: 'UNKNOWN',
       name_status: 'AVAILABLE_WITHOUT_REVIEW',
@@ -254,98 +241,62 @@ export const demoNumbers: Readonly<Record<string, DemoNumber>> = {
       },
     },
   }),
-  wa_acme_school: meta(34, 'school', 'Sprachschule Ahorn', {
-    description: 'The access token has expired; the values read 26 hours ago are kept.',
-    ageMinutes: 26 * 60,
-    refresh: [],
-  }),
-  wa_acme_restaurant: meta(35, 'restaurant', 'Cantina da Praça', {
-    description: 'The access token lacks the WhatsApp permissions, so nothing was ever read.',
-    ageMinutes: null,
-    refresh: [],
-  }),
-  wa_acme_bank: meta(36, 'bank', 'Banco Exemplo', {
-    description: 'The access token was removed nine days ago, so a refresh cannot be attempted.',
-    ageMinutes: 9 * 24 * 60,
-  }),
-  wa_acme_bets: meta(37, 'bets', 'Aposta Feliz', {
-    description:
-      'Meta has disabled the account for a policy violation (368); that error alone makes the verdict NO.',
-    ageMinutes: 2 * 60,
-    refresh: [],
-  }),
-  wa_acme_events: meta(38, 'events', 'Festa Certa', {
-    description: 'Meta rate-limits the account; the last values are kept, with the time to retry.',
-    ageMinutes: 50,
-    refresh: [],
-  }),
-  wa_acme_gifts: meta(39, 'gifts', 'Acme Presentes', {
-    description: 'Never fetched, so `meta` is null; a refresh finds a healthy number.',
-    ageMinutes: null,
-  }),
+  // The access token has expired; the values read 26 hours ago are kept.
+  wa_acme_school: meta(34, 'school', 'Sprachschule Ahorn', { ageMinutes: 26 * 60, refresh: [] }),
+  // The access token lacks the WhatsApp permissions, so nothing was ever read.
+  wa_acme_restaurant: meta(35, 'restaurant', 'Cantina da Praça', { ageMinutes: null, refresh: [] }),
+  // The access token was removed nine days ago, so a refresh cannot be attempted.
+  wa_acme_bank: meta(36, 'bank', 'Banco Exemplo', { ageMinutes: 9 * 24 * 60 }),
+  // Meta has disabled the account for a policy violation (368); that error alone makes the verdict NO.
+  wa_acme_bets: meta(37, 'bets', 'Aposta Feliz', { ageMinutes: 2 * 60, refresh: [] }),
+  // Meta rate-limits the account; the last values are kept, with the time to retry.
+  wa_acme_events: meta(38, 'events', 'Festa Certa', { ageMinutes: 50, refresh: [] }),
+  // Never fetched, so `meta` is null; a refresh finds a healthy number.
+  wa_acme_gifts: meta(39, 'gifts', 'Acme Presentes', { ageMinutes: null }),
+  // Meta returns a transient error for this number; the last good values are kept.
   wa_acme_bakery: meta(41, 'bakery', 'Boulangerie Martin', {
-    description: 'Meta returns a transient error for this number; the last good values are kept.',
     fault: { kind: 'error', code: 2, transient: true },
     ageMinutes: 40,
     refresh: [],
   }),
-  wa_acme_clinic: meta(42, 'clinic', 'Clínica Vida', {
-    description:
-      'The access token may message but not manage: the number is readable, its account is not.',
-    refresh: ['waba'],
-  }),
-  wa_acme_beauty: meta(43, 'beauty', 'Salon Lumière', {
-    description: 'Meta does not respond for this number; a refresh times out after three seconds.',
-    ageMinutes: 3 * 60,
-    refresh: [],
-  }),
+  // The access token may message but not manage: the number is readable, its account is not.
+  wa_acme_clinic: meta(42, 'clinic', 'Clínica Vida', { refresh: ['waba'] }),
+  // Meta does not respond for this number; a refresh times out after three seconds.
+  wa_acme_beauty: meta(43, 'beauty', 'Salon Lumière', { ageMinutes: 3 * 60, refresh: [] }),
+  // A test number: SANDBOX, quality NA, and no messaging limit assigned.
   wa_acme_lab: meta(44, 'lab', 'Acme Lab', {
-    description: 'A test number: SANDBOX, quality NA, and no messaging limit assigned.',
     phone: { quality_rating: 'NA', account_mode: 'SANDBOX', is_pin_enabled: false },
   }),
+  // Meta returns values the gateway does not know: UNRECOGNIZED, with the raw values beside them.
   wa_acme_future: meta(45, 'lab', 'Acme Next', {
-    description:
-      'Meta returns values the gateway does not know: UNRECOGNIZED, with the raw values beside them.',
     phone: {
       quality_rating: 'TURQUOISE',
       status: 'HIBERNATING',
       whatsapp_business_manager_messaging_limit: 'TIER_5M',
     },
   }),
-  wa_acme_shop: session('acme', 51, 'Loja do Centro', 'open', 'OPEN', {
-    description: 'Connected by QR code; the session engine reports it open.',
-    refresh: [],
-  }),
+  // Connected by QR code; the session engine reports it open.
+  wa_acme_shop: session('acme', 51, 'Loja do Centro', 'open', 'OPEN', { refresh: [] }),
+  // Connecting: the QR code has to be scanned.
   wa_acme_courier: session('acme', 52, 'Acme Motoboys', 'connecting', 'CONNECTING', {
-    description: 'Connecting: the QR code has to be scanned.',
     refresh: [],
   }),
-  wa_acme_night: session('acme', 53, 'Plantão Noturno', 'close', 'CLOSE', {
-    description: 'Closed: the phone was logged out.',
-    refresh: [],
-  }),
-  wa_acme_kiosk: session('acme', 54, 'Quiosque da Praia', 'close', 'OPEN', {
-    description: 'Stored as OPEN and never refreshed; its live status is CLOSE.',
-  }),
-  wa_acme_lost: session('acme', 55, 'Feira de Domingo', null, 'OPEN', {
-    description: 'The session engine has no such instance; the stored state is kept.',
-    refresh: [],
-  }),
-  wa_acme_legacy: session('acme', 56, 'Acme Antigo', null, 'CLOSE', {
-    description: 'No instance name is stored, so it cannot be refreshed.',
-    instance: null,
-  }),
-  wa_borealis_booking: meta(61, 'travel', 'Borealis Bokning', {
-    description: 'Belongs to another tenant: with an Acme key it is not found.',
-  }),
+  // Closed: the phone was logged out.
+  wa_acme_night: session('acme', 53, 'Plantão Noturno', 'close', 'CLOSE', { refresh: [] }),
+  // Stored as OPEN and never refreshed; its live status is CLOSE.
+  wa_acme_kiosk: session('acme', 54, 'Quiosque da Praia', 'close', 'OPEN'),
+  // The session engine has no such instance; the stored state is kept.
+  wa_acme_lost: session('acme', 55, 'Feira de Domingo', null, 'OPEN', { refresh: [] }),
+  // No instance name is stored, so it cannot be refreshed.
+  wa_acme_legacy: session('acme', 56, 'Acme Antigo', null, 'CLOSE', { instance: null }),
+  // Belongs to another tenant: with an Acme key it is not found.
+  wa_borealis_booking: meta(61, 'travel', 'Borealis Bokning'),
+  // Belongs to another tenant, on the same account as the number above.
   wa_borealis_desk: meta(62, 'travel', 'Borealis Kundtjänst', {
-    description: 'Belongs to another tenant, on the same account as the number above.',
     phone: { quality_rating: 'YELLOW' },
   }),
-  wa_borealis_night: session('borealis', 63, 'Borealis Jour', 'open', 'OPEN', {
-    description: 'Belongs to another tenant, connected by QR code.',
-    refresh: [],
-  }),
+  // Belongs to another tenant, connected by QR code.
+  wa_borealis_night: session('borealis', 63, 'Borealis Jour', 'open', 'OPEN', { refresh: [] }),
 };
 
 export const demoKeys: readonly DemoKey[] = [
@@ -376,7 +327,7 @@ function meta(
   line: number,
   account: DemoMetaNumber['waba'],
   name: string,
-  more: Pick<DemoMetaNumber, 'description'> & Partial<DemoMetaNumber>,
+  more: Partial<DemoMetaNumber> = {},
 ): DemoMetaNumber {
   return { line, waba: account, name, ...more };
 }
@@ -387,7 +338,7 @@ function session(
   name: string,
   engine: DemoSessionNumber['engine'],
   state: ConnectionState,
-  more: Pick<DemoSessionNumber, 'description'> & Partial<DemoSessionNumber>,
+  more: Partial<DemoSessionNumber> = {},
 ): DemoSessionNumber {
   return { tenant, line, name, instance: `${tenant}-${line}`, engine, state, ...more };
 }

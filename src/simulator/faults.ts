@@ -2,7 +2,7 @@
 
 import { ConnectionReset, until, type WireResponse } from './transport.ts';
 
-/** One thing that a request reads; a batch or `ids=` has several. Faults and holds are set on `id`. */
+/** One thing that a request reads; a batch has several. Faults and holds are set on `id`. */
 export interface Operation {
   readonly name: string;
   readonly id: string;
@@ -40,7 +40,7 @@ export type ResponseFault =
   /** The item of a batch is `null`; a plain request gets a normal response. */
   | { readonly kind: 'null-item' };
 
-/** Affects the data of one node wherever it appears, including nested nodes. */
+/** Affects the data of one node. */
 export type DataFault =
   | { readonly kind: 'unknown-field'; readonly field: string }
   | { readonly kind: 'nested-profile' }
@@ -61,8 +61,6 @@ export interface FaultInjector {
   set(id: string, fault: Fault | null): void;
   /** The fault of this operation now. Each call counts as one of its `times`. */
   take(operation: Operation): Fault | null;
-  /** The fault of an id, without counting: for nodes that are read as part of another one. */
-  peek(id: string): Fault | null;
 }
 
 /**
@@ -99,7 +97,6 @@ export function createFaultInjector(
       const sentinelFault = findSentinelFault(id);
       return sentinelFault === null ? null : takeSentinel(name, sentinelFault);
     },
-    peek: (id) => faults.get(id) ?? findSentinelFault(id),
   };
 }
 

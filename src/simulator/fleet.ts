@@ -61,8 +61,6 @@ export interface Fleet {
   /** While no token is registered, every token is valid and can see everything. */
   findToken(token: string): SimulatedToken | undefined;
   findInstance(instanceName: string): SimulatedInstance | undefined;
-  /** In order of registration, without sentinels. */
-  listPhones(wabaId: string): readonly SimulatedPhone[];
   canSee(token: SimulatedToken, wabaId: string): boolean;
 }
 
@@ -88,7 +86,6 @@ export function createFleet(contents: FleetContents): Fleet {
     findToken: (token) =>
       tokens.get(token) ?? (tokens.size === 0 ? { token, wabaIds: 'all' } : undefined),
     findInstance: (instanceName) => instances.get(instanceName),
-    listPhones: (wabaId) => [...phones.values()].filter((phone) => phone.wabaId === wabaId),
     canSee: ({ wabaIds }, wabaId) =>
       wabaIds === 'all' || wabaIds.includes(wabaId) || sentinels?.findWaba(wabaId) !== undefined,
   };

@@ -3,7 +3,7 @@
 import { createHmac } from 'node:crypto';
 import { parseJson } from '../json.ts';
 import type { Operation } from './faults.ts';
-import { defaultAppId, defaultScopes, type Fleet, type SimulatedToken } from './fleet.ts';
+import { defaultScopes, type Fleet, type SimulatedToken } from './fleet.ts';
 import { GraphRefusal, refuse, refuseExpired } from './refusals.ts';
 
 /** One call: a plain request, or an item of a batch. */
@@ -35,7 +35,7 @@ export function parseCall(
   const [, major, minor, rest = ''] = /^\/?(?:v(\d+)\.(\d+)(?=\/|$))?(.*)$/s.exec(path) ?? [];
   const segments = rest.split('/').filter((segment) => segment !== '');
   const version = major === undefined ? defaultVersion : resolveVersion(versions, major, minor);
-  const operations = version === undefined ? [] : listOperations(fleet, segments, call.parameters);
+  const operations = version === undefined ? [] : listOperations(fleet, segments);
   return { ...call, version, segments, operations };
 }
 
@@ -51,24 +51,15 @@ function resolveVersion(
 function listOperations(
   fleet: Fleet,
   [id, edge, ...more]: readonly string[],
-  parameters: URLSearchParams,
 ): readonly Operation[] {
-  if (id === undefined) return listIds(parameters).map((it) => toNodeOperation(fleet, it));
-  if (more.length > 0) return [];
+  if (id === undefined || more.length > 0) return [];
   if (edge === 'whatsapp_business_profile') return [{ name: `profile ${id}`, id }];
-  if (edge === 'phone_numbers') return [{ name: `phone_numbers ${id}`, id }];
-  if (edge !== undefined) return [];
-  return id === 'debug_token' ? [{ name: id, id }] : [toNodeOperation(fleet, id)];
+  return edge === undefined ? [toNodeOperation(fleet, id)] : [];
 }
 
 function toNodeOperation(fleet: Fleet, id: string): Operation {
   if (fleet.findPhone(id) !== undefined) return { name: `phone ${id}`, id };
   return { name: `${fleet.findWaba(id) === undefined ? 'node' : 'waba'} ${id}`, id };
-}
-
-function listIds(parameters: URLSearchParams): readonly string[] {
-  const ids = parameters.get('ids')?.split(',') ?? [];
-  return [...new Set(ids.map((id) => id.trim()))].filter((id) => id !== '');
 }
 
 /** Several calls in one POST, each answered, counted and refused separately. */
@@ -193,36 +184,4 @@ export function requireScope(
 ): void {
   const scopes = token.scopes ?? defaultScopes;
   if (!accepted.some((scope) => scopes.includes(scope))) throw refuse(code);
-}
-
-/** The body of `GET /debug_token`, which requires an app token (`id|secret`) or any valid token. */
-export function describeToken(fleet: Fleet, now: Date, call: GraphCall): unknown {
-  const caller = call.parameters.get('access_token') ?? call.bearer ?? '';
-  if (!/^\d+\|.+/.test(caller)) authenticate(fleet, now, call);
-  const text = call.parameters.get('input_token');
-  if (text === null) throw refuse(100, '(#100) The parameter input_token is required');
-  const token = fleet.findToken(text);
-  const refusal = findRefusal(token, now)?.error;
-  if (token === undefined || refusal !== undefined) {
-    const { code, message, error_subcode: subcode } = refusal ?? refuse(190).error;
-    return { data: { error: { code, message, subcode }, is_valid: false, scopes: [] } };
-  }
-  return { data: toTokenData(fleet, token) };
-}
-
-function toTokenData(fleet: Fleet, token: SimulatedToken): unknown {
-  const { wabaIds } = token;
-  const scopes = token.scopes ?? defaultScopes;
-  const target_ids = wabaIds === 'all' ? undefined : wabaIds;
-  const firstWaba = wabaIds === 'all' ? undefined : fleet.findWaba(wabaIds[0] ?? '');
-  return {
-    app_id: firstWaba?.appId ?? defaultAppId,
-    type: 'SYSTEM_USER',
-    application: 'Simulated app',
-    data_access_expires_at: 0,
-    expires_at: 0,
-    is_valid: true,
-    scopes,
-    granular_scopes: scopes.map((scope) => ({ scope, target_ids })),
-  };
 }

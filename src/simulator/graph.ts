@@ -6,7 +6,6 @@ import { type Fault, type FaultOf, type Operation, replacesBatch, wholeRequest }
 import { defaultAppId, type Fleet, type SimulatedPhone, type SimulatedToken } from './fleet.ts';
 import {
   authenticate,
-  describeToken,
   type GraphBatch,
   type GraphCall,
   requireScope,
@@ -15,10 +14,9 @@ import {
 import {
   nodeTypeNames,
   readPhone,
-  readPhoneNumbers,
   readProfile,
   readWaba,
-  parseSelections,
+  parseFields,
   type NodeContext,
 } from './nodes.ts';
 import { GraphRefusal, refuse, refuseField, refuseObject } from './refusals.ts';
@@ -33,7 +31,6 @@ export interface GraphSettings extends Versions {
   readonly rateLimitCode: 80008 | 80007 | 4;
   readonly rateLimitStatus: 400 | 429;
   readonly now: () => Date;
-  readonly peekFault: (id: string) => Fault | null;
 }
 
 /** The rate limits that a call counts against, by WABA id, for the usage headers. */
@@ -45,7 +42,6 @@ interface CallUsage {
 interface CallContext {
   readonly settings: GraphSettings;
   readonly call: GraphCall;
-  readonly nodes: NodeContext;
   readonly usage: CallUsage;
   readonly faultOf: FaultOf;
 }
@@ -65,8 +61,7 @@ export function answerCall(
   const html = faults.find((fault) => fault?.kind === 'html');
   if (html?.kind === 'html') return toHtmlResponse(html.status ?? 502);
   const response = respondWith(() => {
-    const nodes = createNodeContext(settings, call);
-    return readCall({ settings, call, nodes, usage, faultOf });
+    return readCall({ settings, call, usage, faultOf });
   });
   const isTruncated = faults.some((fault) => fault?.kind === 'truncated');
   return withHeaders(settings, call, isTruncated ? truncate(response) : response, usage);
@@ -166,27 +161,6 @@ function withHeaders(
   };
 }
 
-function createNodeContext(settings: GraphSettings, call: GraphCall): NodeContext {
-  const { fleet, emitNulls, profileShape, peekFault } = settings;
-  const version = call.version;
-  if (version === undefined) throw refusePath(call.segments);
-  return {
-    version,
-    emitNulls,
-    profileShape,
-    peekFault,
-    listPhones: fleet.listPhones,
-    toEdgeUrl: (path, parameters) => {
-      const url = new URL(`/v${version}.0/${path}`, call.origin);
-      const access_token = call.parameters.get('access_token');
-      for (const [name, value] of Object.entries({ access_token, ...parameters })) {
-        if (value !== null) url.searchParams.set(name, value);
-      }
-      return url.href;
-    },
-  };
-}
-
 function refusePath(segments: readonly string[]): GraphRefusal {
   return refuse(2500, `Unknown path components: /${segments.join('/')}`);
 }
@@ -194,50 +168,28 @@ function refusePath(segments: readonly string[]): GraphRefusal {
 function readCall(context: CallContext): unknown {
   const { settings, call } = context;
   const [id, edge, ...more] = call.segments;
+  if (call.version === undefined) throw refusePath(call.segments);
   if (more.length > 0) throw refusePath(call.segments.slice(2));
-  if (id === 'debug_token' && edge === undefined) {
-    throwFault(settings, context.faultOf(call.operations[0] ?? wholeRequest));
-    return describeToken(settings.fleet, settings.now(), call);
-  }
   const token = authenticate(settings.fleet, settings.now(), call);
-  if (call.method !== 'GET') throw refuseObject(call.method, id ?? '');
+  if (call.method !== 'GET' || id === undefined) throw refuseObject(call.method, id ?? '');
   const [operation] = call.operations;
-  if (id === undefined) return readIds(context, token);
-  if (edge === undefined && operation !== undefined) return readNode(context, token, operation);
-  if (edge === 'whatsapp_business_profile' && operation !== undefined) {
-    return readProfileEdge(context, token, operation);
+  const nodes = { ...settings, version: call.version };
+  if (edge === undefined && operation !== undefined) {
+    return readNode(context, nodes, token, operation);
   }
-  if (edge === 'phone_numbers' && operation !== undefined) {
-    return readPhoneNumbersEdge(context, token, operation);
+  if (edge === 'whatsapp_business_profile' && operation !== undefined) {
+    return readProfileEdge(context, nodes, token, operation);
   }
   throw refuseEdge(context, token, id, edge ?? '');
 }
 
-function readIds(context: CallContext, token: SimulatedToken): unknown {
-  const { operations, parameters } = context.call;
-  if (!parameters.has('ids')) {
-    throw refuse(
-      100,
-      'Unsupported get request. Please read the Graph API documentation at https://developers.facebook.com/docs/graph-api',
-      { type: 'GraphMethodException' },
-    );
-  }
-  if (operations.length === 0) throw refuse(100, 'Cannot specify an empty identifier');
-  if (operations.length > 50) {
-    throw refuse(100, `(#100) Too many IDs. Maximum: 50. Provided: ${operations.length}.`);
-  }
-  const missing = operations.filter(
-    ({ id }) => findWabaId(context.settings.fleet, token, id) === undefined,
-  );
-  if (missing.length > 0) {
-    const aliases = missing.map(({ id }) => id).join(',');
-    throw refuse(803, `(#803) Some of the aliases you requested do not exist: ${aliases}`);
-  }
-  return Object.fromEntries(operations.map((it) => [it.id, readNode(context, token, it)]));
-}
-
-function readNode(context: CallContext, token: SimulatedToken, operation: Operation): unknown {
-  const { settings, call, nodes } = context;
+function readNode(
+  context: CallContext,
+  nodes: NodeContext,
+  token: SimulatedToken,
+  operation: Operation,
+): unknown {
+  const { settings, call } = context;
   const waba = settings.fleet.findWaba(operation.id);
   const phone = settings.fleet.findPhone(operation.id);
   const fault = authorize(context, token, operation, {
@@ -245,18 +197,19 @@ function readNode(context: CallContext, token: SimulatedToken, operation: Operat
     code: phone === undefined ? 200 : 10,
     bucket: 'whatsapp_business_management',
   });
-  const selections = parseSelections(call.parameters.get('fields'));
-  if (phone !== undefined) return readPhone(nodes, phone, selections, fault);
-  if (waba !== undefined) return readWaba(nodes, waba, selections, fault);
+  const names = parseFields(call.parameters.get('fields'));
+  if (phone !== undefined) return readPhone(nodes, phone, names, fault);
+  if (waba !== undefined) return readWaba(nodes, waba, names, fault);
   throw refuseObject(call.method, operation.id);
 }
 
 function readProfileEdge(
   context: CallContext,
+  nodes: NodeContext,
   token: SimulatedToken,
   operation: Operation,
 ): unknown {
-  const { settings, call, nodes } = context;
+  const { settings, call } = context;
   const phone = settings.fleet.findPhone(operation.id);
   if (phone === undefined) throw refuseEdge(context, token, operation.id, call.segments[1] ?? '');
   const fault = authorize(context, token, operation, {
@@ -264,26 +217,7 @@ function readProfileEdge(
     code: 200,
     bucket: 'whatsapp',
   });
-  return readProfile(nodes, phone, parseSelections(call.parameters.get('fields')), fault);
-}
-
-function readPhoneNumbersEdge(
-  context: CallContext,
-  token: SimulatedToken,
-  operation: Operation,
-): unknown {
-  const { settings, call, nodes } = context;
-  const { parameters } = call;
-  if (settings.fleet.findWaba(operation.id) === undefined) {
-    throw refuseEdge(context, token, operation.id, 'phone_numbers');
-  }
-  const fault = authorize(context, token, operation, {
-    scopes: management,
-    code: 200,
-    bucket: 'whatsapp_business_management',
-  });
-  const selections = parseSelections(parameters.get('fields'));
-  return readPhoneNumbers(nodes, operation.id, selections, Object.fromEntries(parameters), fault);
+  return readProfile(nodes, phone, parseFields(call.parameters.get('fields')), fault);
 }
 
 const management: readonly string[] = ['whatsapp_business_management'];

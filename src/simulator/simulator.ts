@@ -55,7 +55,7 @@ export interface SimulatedRequest {
 export function createSimulator(options: SimulatorOptions = {}): Simulator {
   const fleet = createFleet(options);
   const faults = createFaultInjector(options.sentinels?.findFault);
-  const settings = toGraphSettings(options, fleet, faults.peek);
+  const settings = toGraphSettings(options, fleet);
   const parse = (request: WireRequest): SimulatedRequest => {
     const { operations, answer } = isSessionEnginePath(request.path)
       ? parseSessionRequest(fleet, options.sessionEngineKey, request)
@@ -92,15 +92,10 @@ interface ParsedRequest {
   answer(faultOf: FaultOf): WireResponse;
 }
 
-function toGraphSettings(
-  options: SimulatorOptions,
-  fleet: Fleet,
-  peekFault: GraphSettings['peekFault'],
-): GraphSettings {
+function toGraphSettings(options: SimulatorOptions, fleet: Fleet): GraphSettings {
   const now = options.now ?? (() => new Date());
   return {
     fleet,
-    peekFault,
     now,
     usage: createUsage(now),
     minVersion: options.minVersion ?? 24,

@@ -23,7 +23,8 @@ const largeSize = 1_000;
 const maxLargePerTenant = 2;
 /** Ten thousand numbers with all fields take about 60 MB, and the heap has 1 GB. */
 const maxLargeInProcess = 4;
-const maxWaitingPerTenant = 50;
+/** More than a client that respects the refusals sends; waiting costs a few kilobytes, and a refusal costs more work. */
+const maxWaitingPerTenant = 200;
 const maxWaitMs = 2_000;
 /** Tenants whose size is remembered; about 100 bytes each. */
 const maxTenants = 100_000;

@@ -7,7 +7,7 @@ import type { Telemetry } from '../telemetry.ts';
 import type { RequestLinks } from '../tracing.ts';
 import { type Lease, type RequestedSubject, type Subject, toSubjectKey } from './lease-store.ts';
 import type { MetaPhone } from './meta.ts';
-import { type NumberAddress, type Outcome, toConnectionState } from './number.ts';
+import type { NumberAddress, Outcome } from './number.ts';
 import {
   type Block,
   type BlockResult,
@@ -22,6 +22,7 @@ import {
 } from './provider.ts';
 import { toSupportedVerdict } from './sendable.ts';
 import { type Reading, recordReadings } from './store.ts';
+import { toWord } from './vocabulary.ts';
 
 /** A number to read, and which of its blocks. Blocks that its provider does not have are left out. */
 export interface RefreshRequest {
@@ -185,6 +186,27 @@ const deleted = toPlainFailure(
 function toState(block: Block, value: Blocks[Block]): Reading['state'] {
   if (block === 'connection') return (value as Blocks['connection']).state;
   return block === 'phone' ? toConnectionState((value as MetaPhone).status) : null;
+}
+
+/** The connection state that follows from Meta's status; null when none does. */
+export function toConnectionState(status: string | null): ConnectionState | null {
+  switch (toWord('MetaStatus', status)) {
+    case 'CONNECTED':
+    case 'FLAGGED':
+    case 'RESTRICTED':
+    case 'RATE_LIMITED':
+      return 'OPEN';
+    case 'PENDING':
+      return 'CONNECTING';
+    case 'DISCONNECTED':
+    case 'BANNED':
+    case 'DELETED':
+    case 'MIGRATED':
+    case 'UNVERIFIED':
+      return 'CLOSE';
+    default:
+      return null;
+  }
 }
 
 /** Decrypts the credentials. Those that cannot be decrypted are reported and count as missing. */

@@ -1,4 +1,4 @@
-// Owns what a number is to everyone who asks: the domain types, and how rows of the database become them.
+// The domain types of a number, and how what is stored of it is converted to them.
 
 import type { KeyHint } from '../access/key.ts';
 import {
@@ -11,48 +11,46 @@ import {
 } from './meta.ts';
 import type { Block, ConnectionState, ProviderName, UpstreamFailure } from './provider.ts';
 import { isSendable, type Sendability, toSendability, type Verdict } from './sendable.ts';
-import { createPartial, createPrototypes } from './partial.ts';
-import { toWord } from './vocabulary.ts';
 
-/** ISO 8601 in UTC with milliseconds, as the database writes it and answers show it. */
+/** ISO 8601 in UTC with milliseconds, as the database formats it and responses contain it. */
 export type Timestamp = string;
 
-/** How old a block is and how the last attempt to renew it went. */
+/** The age of a block, and the result of the last attempt to refresh it. */
 export interface Freshness {
-  /** When the value was true: the time at which the reading was sent. Null when none ever succeeded. */
+  /** The time at which the last successful read was sent, so the value was true then. Null when none succeeded. */
   readonly observedAt: Timestamp | null;
-  /** When a reading was last tried. Null when none ever was. */
+  /** The time of the last attempt. Null when there was none. */
   readonly attemptedAt: Timestamp | null;
   /** Whole seconds since `observedAt`. */
   readonly ageSeconds: number | null;
-  /** LIVE: read for this very request. SNAPSHOT: stored by an earlier one. */
+  /** LIVE: read for this request. SNAPSHOT: stored by an earlier one. */
   readonly source: 'LIVE' | 'SNAPSHOT';
-  /** Too old to rely on, or never read: see `staleAfterSeconds`. */
+  /** Older than `staleAfterSeconds`, or never read. */
   readonly stale: boolean;
   /** Why the last attempt failed, or could not be made; null when it succeeded. */
   readonly error: UpstreamFailure | null;
 }
 
-/** A block with its age. `value` is null when no reading ever succeeded. */
+/** A block with its age. `value` is null when no read succeeded. */
 export interface Snapshot<T> {
   readonly value: T | null;
   readonly freshness: Freshness;
 }
 
 export interface Health {
-  /** Meta's words as they came; null for a number that is not Meta's. */
+  /** In Meta's spelling; null for a number that is not Meta's. */
   readonly qualityRating: string | null;
   readonly messagingLimitTier: string | null;
   readonly metaStatus: string | null;
-  /** The last verdict that evidence supported, whatever its age: true only for YES. */
+  /** True when the last verdict that evidence supported is YES, whatever its age. */
   readonly sendable: boolean;
-  /** The verdict of now: old evidence supports none. */
+  /** The current verdict. Stale evidence supports none. */
   readonly sendability: Sendability;
-  /** Of the block that health rests on; null when no reading was ever asked for, or there is nothing to ask. */
+  /** Of the block that health is based on; null when it was never requested, or nothing provides it. */
   readonly freshness: Freshness | null;
 }
 
-/** Present once at least one block was read. A block is null until it was attempted. */
+/** Exists once at least one block was read. A block is null until a read of it was attempted. */
 export interface MetaDetails {
   /** The oldest `observedAt` of the blocks. */
   readonly fetchedAt: Timestamp;
@@ -69,25 +67,26 @@ export interface WhatsAppNumber {
   readonly name: string;
   readonly provider: ProviderName;
   readonly state: ConnectionState;
+  /** Connected, and no action is needed. */
   readonly isFullyConnected: boolean;
   readonly createdAt: Timestamp;
   readonly updatedAt: Timestamp;
-  /** Those that can be used and are bound to this number alone, oldest first. */
+  /** The usable keys that are bound to this number, oldest first. */
   readonly apiKeys: readonly KeyHint[];
   readonly health: Health;
   readonly meta: MetaDetails | null;
-  /** The first moment at which a member other than an age changes although nothing is written; null when none does. */
+  /** The first time at which a member other than an age changes without a write; null when none does. */
   readonly validUntil: Date | null;
 }
 
-/** What is going to be looked at. The rest is not read, and looking at it throws. */
+/** The members that are needed. The others are not read, and access to one throws. */
 export interface Projection {
-  /** What the number has of its own beside `id`, `provider`, `state` and `isFullyConnected`. */
+  /** The scalar members but for `id`, `provider`, `state` and `isFullyConnected`, which are always read. */
   readonly details: boolean;
   readonly apiKeys: boolean;
-  /** `summary`: all but `sendability` and `freshness`. */
+  /** `summary`: without `sendability` and `freshness`. */
   readonly health: 'nothing' | 'summary' | 'everything';
-  /** The blocks of `meta`; null when not even its `fetchedAt` is looked at. */
+  /** The blocks of `meta`; null when not even its `fetchedAt` is needed. */
   readonly meta: readonly MetaBlock[] | null;
   /** Whether `ageSeconds` is selected anywhere: the result then changes every second, so it is never cached. */
   readonly ages?: boolean;
@@ -100,42 +99,42 @@ export const fullProjection: Projection = {
   meta: ['phone', 'profile', 'waba'],
 };
 
-/** All that one of these shows. */
-export function unionOf(projection: readonly Projection[]): Projection {
-  const [first] = projection;
-  if (first !== undefined && projection.every((other) => other === first)) return first;
-  const healths = new Set(projection.map(({ health }) => health));
-  const metas = projection.map(({ meta }) => meta).filter((meta) => meta !== null);
+/** Everything that one of the projections needs. */
+export function unionOf(projections: readonly Projection[]): Projection {
+  const [first] = projections;
+  if (first !== undefined && projections.every((other) => other === first)) return first;
+  const healths = new Set(projections.map(({ health }) => health));
+  const metas = projections.map(({ meta }) => meta).filter((meta) => meta !== null);
   return {
-    details: projection.some(({ details }) => details),
-    apiKeys: projection.some(({ apiKeys }) => apiKeys),
+    details: projections.some(({ details }) => details),
+    apiKeys: projections.some(({ apiKeys }) => apiKeys),
     health: (['everything', 'summary'] as const).find((health) => healths.has(health)) ?? 'nothing',
     meta: metas.length === 0 ? null : [...new Set(metas.flat())],
-    ages: projection.some(({ ages }) => ages === true),
+    ages: projections.some(({ ages }) => ages === true),
   };
 }
 
-/** A block as it is stored, as much of it as is shown. */
+/** A block as it is stored, with at least what the projection needs. */
 export interface StoredBlock {
   readonly data: Readonly<Record<string, unknown>> | null;
   readonly observedAt: Timestamp | null;
   readonly attemptedAt: Timestamp | null;
   readonly failure: UpstreamFailure | null;
-  /** Of the phone: the last verdict that a reading supported. */
+  /** Of the phone: the last verdict that a read supported. */
   readonly verdict: Verdict | null;
 }
 
-/** A hint on a key, and until when it can be used on the clock of this process, in milliseconds. */
 export interface StoredKeyHint extends KeyHint {
+  /** In milliseconds on the clock of this process. */
   readonly expiresAt: number | null;
 }
 
-/** A number as it is stored, with its blocks and those of its account, as much of it as is shown. */
+/** A number as it is stored, with its blocks and those of its account, with at least what the projection needs. */
 export interface StoredNumber {
   readonly id: string;
   readonly provider: ProviderName;
   readonly state: ConnectionState;
-  /** When the state was last read or changed, by whomever. */
+  /** When the state was last read or changed, by the gateway or by other software. */
   readonly stateObservedAt: Timestamp | null;
   readonly details: Pick<
     WhatsAppNumber,
@@ -145,7 +144,7 @@ export interface StoredNumber {
   readonly blocks: { readonly [B in Block]?: StoredBlock | undefined };
 }
 
-/** Where a number is found upstream. */
+/** What identifies a number upstream. */
 export interface NumberAddress {
   readonly id: string;
   readonly provider: ProviderName;
@@ -154,35 +153,35 @@ export interface NumberAddress {
   readonly wabaId: string | null;
 }
 
-/** Meta changes health within hours, and a reading an hour is far within its budget. */
+/** Meta changes health within hours, and one read an hour is far within its rate limits. */
 export const staleAfterSeconds = 3_600;
 
 /** How a block was refreshed for this request: ATTEMPTED, and the result stored; or why nothing was attempted. */
 export type Outcome = 'ATTEMPTED' | UpstreamFailure;
 export type Outcomes = ReadonlyMap<Block, Outcome>;
 
-/** What a number comes to depends on, beside what is stored of it. */
-export interface Circumstances {
+/** What the conversion of a number depends on besides what is stored. */
+export interface ConversionContext {
   readonly now: Date;
-  /** The blocks that its provider can be asked for; what is stored of others says nothing any more. */
+  /** The blocks that the provider can read. What is stored of other blocks is out of date, and ignored. */
   readonly readable: readonly Block[];
-  /** Of the blocks that were read for this very request. */
+  /** Of the blocks that were refreshed for this request. */
   readonly outcomes: Outcomes;
 }
 
 export function toWhatsAppNumber(
   stored: StoredNumber,
   projection: Projection,
-  circumstances: Circumstances,
+  context: ConversionContext,
 ): WhatsAppNumber {
   const { state, details } = stored;
-  const nowMs = circumstances.now.getTime();
-  const number = createPartial<WhatsAppNumber>(toNumberPrototype(projection));
+  const nowMs = context.now.getTime();
+  const number = createPartial<WhatsAppNumber>(findNumberPrototype(projection));
   let validUntil = Infinity;
   number.id = stored.id;
   number.provider = stored.provider;
   number.state = state;
-  number.isFullyConnected = isFullyConnected(state);
+  number.isFullyConnected = state === 'OPEN';
   if (details !== null) {
     number.instanceName = details.instanceName;
     number.number = details.number;
@@ -193,32 +192,32 @@ export function toWhatsAppNumber(
   if (projection.apiKeys) {
     const keys = stored.apiKeys.filter((key) => isUsable(key, nowMs));
     number.apiKeys = keys.map(toHint);
-    for (const { expiresAt } of keys) validUntil = toSooner(validUntil, expiresAt, nowMs);
+    for (const { expiresAt } of keys) validUntil = earlierOf(validUntil, expiresAt, nowMs);
   }
   if (projection.health !== 'nothing') {
-    const health = toHealth(stored, projection.health, circumstances);
+    const health = toHealth(stored, projection.health, context);
     number.health = health;
     if (projection.health === 'everything') {
-      validUntil = toSooner(validUntil, toStaleAt(health.freshness), nowMs);
+      validUntil = earlierOf(validUntil, toStaleAt(health.freshness), nowMs);
     }
   }
   if (projection.meta !== null) {
-    const meta = toMeta(stored, projection.meta, circumstances);
+    const meta = toMeta(stored, projection.meta, context);
     number.meta = meta;
     for (const block of projection.meta) {
-      validUntil = toSooner(validUntil, toStaleAt(meta?.[block]?.freshness), nowMs);
+      validUntil = earlierOf(validUntil, toStaleAt(meta?.[block]?.freshness), nowMs);
     }
   }
   number.validUntil = validUntil === Infinity ? null : new Date(validUntil);
   return number;
 }
 
-/** The sooner one of two moments to come; null and what has passed are none. */
-function toSooner(soonest: number, at: number | null, nowMs: number): number {
-  return at !== null && at > nowMs && at < soonest ? at : soonest;
+/** The earlier one of two times in the future. Null and a time in the past do not count. */
+function earlierOf(earliest: number, at: number | null, nowMs: number): number {
+  return at !== null && at > nowMs && at < earliest ? at : earliest;
 }
 
-/** Why a live reading gave nothing at all; null when at least one block was read, or there was nothing to ask. */
+/** Why a refresh read nothing; null when at least one block was read, or nothing provides any. */
 export function findRefreshFailure({ health, meta }: WhatsAppNumber): UpstreamFailure | null {
   const all = [health.freshness, meta?.phone, meta?.profile, meta?.waba]
     .map((part) => (part && 'freshness' in part ? part.freshness : part))
@@ -227,48 +226,43 @@ export function findRefreshFailure({ health, meta }: WhatsAppNumber): UpstreamFa
   return all.find((freshness) => freshness.error !== null)?.error ?? null;
 }
 
-/** Meta's status as a connection state; null when it says nothing about that. */
-export function toConnectionState(status: string | null): ConnectionState | null {
-  switch (toWord('MetaStatus', status)) {
-    case 'CONNECTED':
-    case 'FLAGGED':
-    case 'RESTRICTED':
-    case 'RATE_LIMITED':
-      return 'OPEN';
-    case 'PENDING':
-      return 'CONNECTING';
-    case 'DISCONNECTED':
-    case 'BANNED':
-    case 'DELETED':
-    case 'MIGRATED':
-    case 'UNVERIFIED':
-      return 'CLOSE';
-    default:
-      return null;
-  }
+/** Members are assigned one by one: objects are created for every number of every list. */
+type Partially<T> = { -readonly [Member in keyof T]: T[Member] };
+
+function createPartial<T>(prototype: object): Partially<T> {
+  return Object.create(prototype) as Partially<T>;
 }
 
-/** The flat flag of the product: connected, with nothing left to do. */
-export function isFullyConnected(state: ConnectionState): boolean {
-  return state === 'OPEN';
+/**
+ * Prototypes for partial objects: reading a member that was not selected throws instead of returning undefined. Each group
+ * of members is a bit of the index, the first one 1, the next one 2; the groups of the other bits throw.
+ */
+function createPrototypes(...groups: readonly (readonly string[])[]): readonly object[] {
+  return Array.from({ length: 2 ** groups.length }, (_, selected) => {
+    const missing = groups.filter((_names, index) => (selected & (1 << index)) === 0).flat();
+    const getters = missing.map((name) => [name, { get: () => throwNotSelected(name) }]);
+    return Object.defineProperties({}, Object.fromEntries(getters)) as object;
+  });
 }
 
-const findNumberPrototype = createPrototypes(
+function throwNotSelected(name: string): never {
+  throw new Error(`${name} was read, and the projection does not select it.`);
+}
+
+const numberPrototypes = createPrototypes(
   ['instanceName', 'number', 'name', 'createdAt', 'updatedAt'],
   ['apiKeys'],
   ['health'],
   ['meta'],
 );
-const findHealthPrototype = createPrototypes(['sendability', 'freshness']);
-const findMetaPrototype = createPrototypes(['phone'], ['profile'], ['waba']);
+const healthPrototypes = createPrototypes(['sendability', 'freshness']);
+const metaPrototypes = createPrototypes(['phone'], ['profile'], ['waba']);
 
-function toNumberPrototype({ details, apiKeys, health, meta }: Projection): object {
-  return findNumberPrototype(
-    (details ? 1 : 0) |
-      (apiKeys ? 2 : 0) |
-      (health === 'nothing' ? 0 : 4) |
-      (meta === null ? 0 : 8),
-  );
+// There is a prototype for every combination of bits.
+function findNumberPrototype({ details, apiKeys, health, meta }: Projection): object {
+  return numberPrototypes[
+    (details ? 1 : 0) | (apiKeys ? 2 : 0) | (health === 'nothing' ? 0 : 4) | (meta === null ? 0 : 8)
+  ]!;
 }
 
 function isUsable({ expiresAt }: StoredKeyHint, nowMs: number): boolean {
@@ -279,7 +273,7 @@ function toHint({ name, keyPrefix, keyLast4 }: StoredKeyHint): KeyHint {
   return { name, keyPrefix, keyLast4 };
 }
 
-/** The moment from which on a block counts as stale. */
+/** The time from which on a block is stale. */
 function toStaleAt(freshness: Freshness | null | undefined): number | null {
   const observedAt = freshness?.observedAt ?? null;
   return observedAt === null ? null : Date.parse(observedAt) + (staleAfterSeconds + 1) * 1_000;
@@ -288,15 +282,15 @@ function toStaleAt(freshness: Freshness | null | undefined): number | null {
 function toHealth(
   stored: StoredNumber,
   projection: Exclude<Projection['health'], 'nothing'>,
-  circumstances: Circumstances,
+  context: ConversionContext,
 ): Health {
   const { provider, state } = stored;
   const block = provider === 'META' ? 'phone' : 'connection';
-  const freshness = toFreshness(stored, block, circumstances);
-  const phone = circumstances.readable.includes('phone') ? stored.blocks.phone : undefined;
+  const freshness = toFreshness(stored, block, context);
+  const phone = context.readable.includes('phone') ? stored.blocks.phone : undefined;
   const data = phone?.data ?? null;
   const verdict = phone?.verdict ?? null;
-  // A verdict spares the evidence, which is not even read for a summary.
+  // With a stored verdict, a summary needs no evidence, and none is read for it.
   const isEvidence = data !== null && (projection === 'everything' || verdict === null);
   const evidence = {
     provider,
@@ -306,7 +300,7 @@ function toHealth(
     failure: freshness?.error ?? null,
     lastVerdict: verdict,
   };
-  const health = createPartial<Health>(findHealthPrototype(projection === 'everything' ? 1 : 0));
+  const health = createPartial<Health>(healthPrototypes[projection === 'everything' ? 1 : 0]!);
   health.qualityRating = toText(data, 'qualityRating');
   health.messagingLimitTier = toText(data, 'messagingLimitTier');
   health.metaStatus = toText(data, 'status');
@@ -321,7 +315,7 @@ function toHealth(
   return health;
 }
 
-// The decoder has made these a text or null.
+// The decoder has stored a string or null.
 function toText(data: StoredBlock['data'], name: keyof MetaPhone): string | null {
   return (data?.[name] ?? null) as string | null;
 }
@@ -329,28 +323,28 @@ function toText(data: StoredBlock['data'], name: keyof MetaPhone): string | null
 function toMeta(
   stored: StoredNumber,
   projection: readonly MetaBlock[],
-  circumstances: Circumstances,
+  context: ConversionContext,
 ): MetaDetails | null {
   let fetchedAt: Timestamp | null = null;
   for (const block of metaBlockNames) {
-    if (!circumstances.readable.includes(block)) continue;
-    fetchedAt = toOlder(fetchedAt, stored.blocks[block]?.observedAt ?? null);
+    if (!context.readable.includes(block)) continue;
+    fetchedAt = olderOf(fetchedAt, stored.blocks[block]?.observedAt ?? null);
   }
   if (fetchedAt === null) return null;
   const [phone, profile, waba] = metaBlockNames.map((block) => projection.includes(block));
   const parts = (phone ? 1 : 0) | (profile ? 2 : 0) | (waba ? 4 : 0);
-  const meta = createPartial<MetaDetails>(findMetaPrototype(parts));
+  const meta = createPartial<MetaDetails>(metaPrototypes[parts]!);
   meta.fetchedAt = fetchedAt;
-  if (phone) meta.phone = toSnapshot(stored, 'phone', circumstances);
-  if (profile) meta.profile = toSnapshot(stored, 'profile', circumstances);
-  if (waba) meta.waba = toSnapshot(stored, 'waba', circumstances);
+  if (phone) meta.phone = toSnapshot(stored, 'phone', context);
+  if (profile) meta.profile = toSnapshot(stored, 'profile', context);
+  if (waba) meta.waba = toSnapshot(stored, 'waba', context);
   return meta;
 }
 
 const metaBlockNames: readonly MetaBlock[] = ['phone', 'profile', 'waba'];
 
-// In one format the order of texts is that of times.
-function toOlder(one: Timestamp | null, other: Timestamp | null): Timestamp | null {
+// Timestamps have one format, so they sort as strings.
+function olderOf(one: Timestamp | null, other: Timestamp | null): Timestamp | null {
   if (one === null || other === null) return one ?? other;
   return one < other ? one : other;
 }
@@ -358,26 +352,26 @@ function toOlder(one: Timestamp | null, other: Timestamp | null): Timestamp | nu
 function toSnapshot<B extends MetaBlock>(
   stored: StoredNumber,
   block: B,
-  circumstances: Circumstances,
+  context: ConversionContext,
 ): Snapshot<MetaBlocks[B]> | null {
-  const freshness = toFreshness(stored, block, circumstances);
+  const freshness = toFreshness(stored, block, context);
   if (freshness === null) return null;
   const data = stored.blocks[block]?.data ?? null;
   return { value: data === null ? null : toStoredBlock(block, data), freshness };
 }
 
-/** Null for a block that nobody has tried to read; a connection state that could be read was stored by somebody. */
+/** Null for a block that was never attempted. A connection state is stored from the beginning. */
 function toFreshness(
   stored: StoredNumber,
   block: Block,
-  { now, readable, outcomes }: Circumstances,
+  { now, readable, outcomes }: ConversionContext,
 ): Freshness | null {
   const found = readable.includes(block) ? stored.blocks[block] : undefined;
   const outcome = outcomes.get(block);
   const unattempted = outcome === undefined || outcome === 'ATTEMPTED' ? null : outcome;
   const isKnown = found !== undefined || (block === 'connection' && readable.includes(block));
   if (!isKnown && unattempted === null) return null;
-  // Other software may have written the state after we read it.
+  // Other software may have written the state after it was read.
   const observedAt = block === 'connection' ? stored.stateObservedAt : (found?.observedAt ?? null);
   const error = unattempted ?? found?.failure ?? null;
   const ageSeconds =

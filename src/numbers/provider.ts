@@ -88,7 +88,6 @@ export interface Observation {
 }
 
 /** On whose behalf targets are read, and until when. */
-/** TEMP */ export type Read<T> = BlockResult<T>;
 export interface ReadOptions {
   readonly tenantId: string;
   /** Called for each request to the upstream, with how many operations it carried. */

@@ -5,7 +5,7 @@ import {
   type Blocks,
   type ConnectionState,
   type Provider,
-  type Read,
+  type BlockResult,
   type ReadOptions,
   type Target,
   toPlainFailure,
@@ -41,7 +41,7 @@ export function createPilotStatusProvider(options: PilotStatusProviderOptions): 
   };
 }
 
-type ConnectionRead = Read<Blocks['connection']>;
+type ConnectionRead = BlockResult<Blocks['connection']>;
 
 const template = '/instance/connectionState/{instance}';
 

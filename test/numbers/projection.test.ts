@@ -274,16 +274,16 @@ test('what was not asked for throws when it is looked at', () => {
     ...(['instanceName', 'number', 'name', 'createdAt', 'updatedAt'] as const),
     ...(['apiKeys', 'health', 'meta'] as const),
   ]) {
-    expect(() => number[name]).toThrow(`${name} is looked at and was not read.`);
+    expect(() => number[name]).toThrow(`${name} was read, and the projection does not select it.`);
   }
   const { health, meta } = toNumber(
     toStored({ phone: toBlock(0) }),
     { ...nothing, health: 'summary', meta: ['waba'] },
     0,
   );
-  expect(() => health.sendability).toThrow('sendability is looked at and was not read.');
-  expect(() => health.freshness).toThrow('freshness is looked at and was not read.');
-  expect(() => meta?.phone).toThrow('phone is looked at and was not read.');
+  expect(() => health.sendability).toThrow('sendability was read, and the projection does not select it.');
+  expect(() => health.freshness).toThrow('freshness was read, and the projection does not select it.');
+  expect(() => meta?.phone).toThrow('phone was read, and the projection does not select it.');
   expect(meta?.waba).toBeNull();
 });
 

@@ -3,7 +3,7 @@
 import { ExponentialBackoff, fullJitterGenerator, handleWhenResult, retry } from 'cockatiel';
 import type { JsonObject } from '../../json.ts';
 import { metaBlocks, toGraphFields, type Field, type MetaBlock } from '../../numbers/meta.ts';
-import type { Credentials, Read, ReadOptions } from '../../numbers/provider.ts';
+import type { BlockResult, Credentials, ReadOptions } from '../../numbers/provider.ts';
 import type { Telemetry } from '../../telemetry.ts';
 import {
   type GraphClient,
@@ -29,7 +29,7 @@ export interface BlockQuery {
 export type BlockReader = (
   queries: readonly BlockQuery[],
   options: ReadOptions,
-) => Promise<ReadonlyMap<BlockQuery, Read<JsonObject>>>;
+) => Promise<ReadonlyMap<BlockQuery, BlockResult<JsonObject>>>;
 
 export interface BlockReaderOptions {
   readonly graph: GraphClient;
@@ -120,7 +120,7 @@ function toRiskyFields(block: MetaBlock): ReadonlySet<string> {
  * Refused risky fields are left out. A transient failure of them fails the whole block: leaving them out would look like a
  * refusal and erase their stored values.
  */
-function mergeParts(results: readonly PartResult[]): Read<JsonObject> {
+function mergeParts(results: readonly PartResult[]): BlockResult<JsonObject> {
   const entries: (readonly [string, unknown])[] = [];
   for (const { part, result } of results) {
     if (result.ok) entries.push(...Object.entries(result.json));

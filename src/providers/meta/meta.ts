@@ -7,7 +7,7 @@ import {
   type Observation,
   type Pause,
   type Provider,
-  type Read,
+  type BlockResult,
   type ReadOptions,
   type Target,
   toPlainFailure,
@@ -30,7 +30,7 @@ export function createMetaProvider(options: BlockReaderOptions): Provider {
   };
 }
 
-type MetaRead = Read<ReturnType<typeof toMetaBlock>>;
+type MetaRead = BlockResult<ReturnType<typeof toMetaBlock>>;
 
 async function readTargets(
   readBlocks: BlockReader,
@@ -54,7 +54,7 @@ async function readTargets(
   return targets.map((target) => toObservation(target, credentials, reads));
 }
 
-type Results = Map<string, Read<JsonObject>>;
+type Results = Map<string, BlockResult<JsonObject>>;
 
 async function readWithinBudget(
   readBlocks: BlockReader,
@@ -62,7 +62,7 @@ async function readWithinBudget(
   options: ReadOptions,
   limit: Pause['spentPercent'],
 ): Promise<Results> {
-  const unsent = new Map<BlockQuery, Read<JsonObject>>();
+  const unsent = new Map<BlockQuery, BlockResult<JsonObject>>();
   for (const query of queries.values()) {
     const failure = findPauseFailure(options.pauses, query.wabaId, limit);
     if (failure !== null) unsent.set(query, { ok: false, attempted: false, failure });
@@ -179,7 +179,7 @@ function toMissingInput(target: Target, block: MetaBlock): MetaRead {
   };
 }
 
-function toMetaRead({ block, id }: BlockQuery, result: Read<JsonObject>): MetaRead {
+function toMetaRead({ block, id }: BlockQuery, result: BlockResult<JsonObject>): MetaRead {
   if (!result.ok) return result;
   const json = block === 'profile' ? toProfile(result.value) : toNode(id, result.value);
   if (json === null) return { ok: false, attempted: true, failure: unexpected };

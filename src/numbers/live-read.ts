@@ -12,6 +12,7 @@ import {
   type Block,
   type BlockResult,
   type Blocks,
+  type ConnectionState,
   type Credentials,
   type Observation,
   type Pause,
@@ -171,7 +172,7 @@ function toSubjectOutcomes(
       continue;
     }
     outcomes.set(toNumberKey(subject, numberId), outcome);
-    // Whoever joined with other credentials would have met the same failure, unless it is about credentials.
+    // A failure that has nothing to do with credentials holds for all who joined the read.
     if (result.failure.code !== 'META_ACCESS_DENIED') outcomes.set(key, result.failure);
   }
   return outcomes;

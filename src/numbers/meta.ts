@@ -1,10 +1,10 @@
-// Owns what we read from Meta: the fields of each block, what they are called here and there, and what they mean.
-// The `fields=` list, the decoder, the TypeScript types, the GraphQL types and the REST members all derive from it.
+// The fields that are read from Meta, by block: their names at Meta and here, their types and their descriptions. The
+// `fields=` list, the decoder, the TypeScript types, the GraphQL types and the REST members all derive from these tables.
 
 import { type JsonObject, toInt, toObject } from '../json.ts';
 import type { VocabularyName } from './vocabulary.ts';
 
-/** What Meta thinks of sending through one of the things a message passes: number, account, business or app. */
+/** Whether Meta lets messages through one of the entities that send them: number, account, business or app. */
 export interface HealthEntity {
   /** PHONE_NUMBER, WABA, BUSINESS, APP or a later word. */
   readonly entityType: string;
@@ -38,16 +38,16 @@ interface Kinds {
 }
 
 interface FieldBase {
-  /** Our name. */
+  /** The name here. */
   readonly name: string;
-  /** Graph's name, what `fields=` asks for. */
+  /** Graph's name, for `fields=`. */
   readonly graph: string;
-  /** Where Graph wraps the value in an object: the member that holds it. */
+  /** If Graph wraps the value in an object: the member that holds it. */
   readonly member?: string;
   readonly meaning: string;
-  /** Shown by REST, in the order of the table. */
+  /** Whether REST returns it, in the order of the table. */
   readonly rest?: true;
-  /** Known to be refused for some numbers or tokens, and then to fail a whole request. */
+  /** Known to be denied to some numbers or tokens, which fails the whole request. */
   readonly risky?: true;
 }
 
@@ -64,15 +64,14 @@ const phone = [
     graph: 'display_phone_number',
     kind: 'text',
     rest: true,
-    meaning: 'The number as people read it, for example +55 11 99999-9999.',
+    meaning: 'The formatted number, for example +55 11 99999-9999.',
   },
   {
     name: 'verifiedName',
     graph: 'verified_name',
     kind: 'text',
     rest: true,
-    meaning:
-      'The display name of the business. Having one does not mean that it is approved: see the name status.',
+    meaning: 'The display name of the business. It may not be approved: see the name status.',
   },
   {
     name: 'qualityRating',
@@ -80,7 +79,7 @@ const phone = [
     kind: 'word',
     vocabulary: 'QualityRating',
     rest: true,
-    meaning: 'How well people receive the messages of the number.',
+    meaning: 'The quality of the messages, judged by the people who receive them.',
   },
   {
     name: 'messagingLimitTier',
@@ -103,14 +102,14 @@ const phone = [
     graph: 'status',
     kind: 'word',
     vocabulary: 'MetaStatus',
-    meaning: 'What Meta says about the number as a whole.',
+    meaning: "Meta's status of the number.",
   },
   {
     name: 'nameStatus',
     graph: 'name_status',
     kind: 'word',
     vocabulary: 'NameStatus',
-    meaning: 'Where the review of the display name stands.',
+    meaning: 'The status of the review of the display name.',
   },
   {
     name: 'codeVerificationStatus',
@@ -167,7 +166,7 @@ const phone = [
     kind: 'health',
     risky: true,
     meaning:
-      'What Meta thinks of sending through the number, its account, its business and the app.',
+      'Whether Meta lets messages through the number, its account, its business and the app.',
   },
 ] as const satisfies readonly Field[];
 
@@ -184,7 +183,7 @@ const profile = [
     graph: 'email',
     kind: 'text',
     rest: true,
-    meaning: 'The e-mail address for people to write to.',
+    meaning: 'The e-mail address for customers.',
   },
   {
     name: 'websites',
@@ -208,7 +207,7 @@ const profile = [
     graph: 'profile_picture_url',
     kind: 'text',
     meaning:
-      'Address of the profile picture. It is signed and expires, so load it soon after a live reading.',
+      'URL of the profile picture. It is signed and expires, so load it right after a live read.',
   },
 ] as const satisfies readonly Field[];
 
@@ -242,7 +241,7 @@ const waba = [
     graph: 'account_review_status',
     kind: 'word',
     vocabulary: 'AccountReviewStatus',
-    meaning: 'Where the review of the account stands.',
+    meaning: 'The status of the review of the account.',
   },
   {
     name: 'messagingLimitTier',
@@ -274,17 +273,17 @@ const waba = [
   },
 ] as const satisfies readonly Field[];
 
-/** The three blocks that are read, stored and aged on their own. */
+/** Each block has its own reads and its own age. */
 export const metaBlocks = { phone, profile, waba } as const;
 
-/** A part of what Meta knows: `phone` the number's node, `profile` its profile edge, `waba` the account's node. */
+/** `phone`: the number's node. `profile`: its profile edge. `waba`: the account's node. */
 export type MetaBlock = keyof typeof metaBlocks;
 
 type Decoded<Fields extends readonly Field[]> = {
   readonly [F in Fields[number] as F['name']]: Kinds[F['kind']] | null;
 };
 
-/** Words as Meta spells them; null where Meta gave nothing. */
+/** Words are in Meta's spelling. Null where Meta gave nothing. */
 export type MetaPhone = Decoded<typeof phone>;
 export type MetaProfile = Decoded<typeof profile>;
 export type MetaWaba = Decoded<typeof waba>;
@@ -295,14 +294,14 @@ export interface MetaBlocks {
   readonly waba: MetaWaba;
 }
 
-/** The names for `fields=`, each once. */
+/** The names for `fields=`. */
 export function toGraphFields(block: MetaBlock): readonly string[] {
   return metaBlocks[block].map((field) => field.graph);
 }
 
 /**
- * Graph's JSON object as a block of ours. Whatever is missing, null or of an unexpected type becomes null; nothing
- * throws, so a change on Meta's side costs a member and never an answer.
+ * Decodes Graph's JSON object. A value that is missing, null or of an unexpected type becomes null, so a change at Meta
+ * costs one member and never the whole block.
  */
 export function toMetaBlock<B extends MetaBlock>(block: B, json: JsonObject): MetaBlocks[B] {
   const fields: readonly Field[] = metaBlocks[block];
@@ -311,19 +310,19 @@ export function toMetaBlock<B extends MetaBlock>(block: B, json: JsonObject): Me
     const inner = field.member === undefined ? value : toObject(value)?.[field.member];
     return [field.name, decoders[field.kind](inner)];
   });
-  // The table that makes the entries is the one that makes the type.
+  // The type derives from the same table.
   return Object.fromEntries(entries) as MetaBlocks[B];
 }
 
 /**
- * A block as it was stored, perhaps by an older version: every member of today's table is there, an unknown one is
- * dropped.
+ * A block as it was stored, perhaps by another version: members that the table does not have are dropped, and missing ones
+ * are null.
  */
 export function toStoredBlock<B extends MetaBlock>(block: B, stored: JsonObject): MetaBlocks[B] {
   const fields: readonly Field[] = metaBlocks[block];
   const members: Record<string, unknown> = {};
   for (const { name } of fields) members[name] = stored[name] ?? null;
-  // The table that names the members is the one that makes the type.
+  // The type derives from the same table.
   return members as unknown as MetaBlocks[B];
 }
 
@@ -339,7 +338,7 @@ const decoders: Readonly<Record<keyof Kinds, Decoder>> = {
   health: toHealthStatus,
 };
 
-// PostgreSQL stores neither a NUL nor half of a surrogate pair, and a text must not cost the whole reading.
+// PostgreSQL stores neither NUL nor half of a surrogate pair, and one string must not fail the whole block.
 function toText(value: unknown): string | null {
   if (typeof value === 'string') return value.toWellFormed().replaceAll('\0', '\uFFFD');
   return typeof value === 'number' ? String(value) : null;
@@ -349,7 +348,7 @@ function toTexts(values: readonly unknown[]): readonly string[] {
   return values.map(toText).filter((text) => text !== null);
 }
 
-// Graph writes 2026-07-01T08:30:00+0000, without the colon that ISO 8601 and Date.parse want.
+// Graph writes 2026-07-01T08:30:00+0000, without the colon that ISO 8601 and Date.parse need.
 function toTime(value: unknown): string | null {
   if (typeof value !== 'string') return null;
   const time = Date.parse(value.replace(/([+-]\d{2})(\d{2})$/, '$1:$2'));

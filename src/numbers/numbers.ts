@@ -1,4 +1,4 @@
-// Owns the use cases: what may be asked and told about the numbers of a tenant. The one place that says "not found".
+// The use cases of numbers: list, get, refresh, and the changes that operators make.
 
 import type { Access } from '../access/access.ts';
 import { createMeter, limitValidity, type RequestMeter } from '../http/request-context.ts';
@@ -37,9 +37,9 @@ import * as store from './store.ts';
 /** One number to get. */
 export interface NumberRequest {
   readonly id: string;
-  /** The blocks of Meta to read live before answering; none of them means all; null fetches nothing. */
+  /** The blocks to read live first. An empty list means all of them; null means that nothing is read live. */
   readonly refresh: readonly MetaBlock[] | null;
-  /** Everything unless told. */
+  /** All members by default. */
   readonly projection?: Projection;
 }
 
@@ -54,18 +54,22 @@ export interface NewNumber {
   readonly phoneNumberId: string | null;
   readonly wabaId: string | null;
   readonly credentials: Credentials | null;
-  /** For the demo, whose ids stay the same; otherwise the database makes one. */
+  /** For the demo, whose ids are fixed. Created by the database by default. */
   readonly id?: string;
 }
 
 export interface Numbers {
-  /** All numbers of the tenant, by creation, then id; all of them unless told what is shown. Fetches nothing. */
+  /**
+   * All numbers of the tenant, by creation, then id. Reads nothing live. UNAVAILABLE when too many large lists are being
+   * read; see list-limiter.ts. The list is frozen, because concurrent requests share it.
+   */
   list(access: Access, projection?: Projection): Promise<readonly WhatsAppNumber[]>;
   /** How many numbers the tenant's last list had; null when this process does not remember one. */
   estimateListSize(tenantId: string): number | null;
   /**
-   * One answer for each request, in order: the number, or NUMBER_NOT_FOUND. They are read together, with all that is
-   * shown of one of them. Live readings travel together too; trouble upstream is told by the number's freshness. `signal` is that of the caller: see `Refresher.observe`.
+   * One result for each request, in order: the number, or NUMBER_NOT_FOUND. All are read together, with everything that
+   * one of them needs, and refreshed together. A failure upstream is reported in the number's freshness. `signal` is the
+   * caller's; see `Refresher.refresh`.
    */
   getMany(
     access: Access,
@@ -74,22 +78,22 @@ export interface Numbers {
   ): Promise<readonly (WhatsAppNumber | GatewayError)[]>;
   /** Throws NUMBER_NOT_FOUND. */
   get(access: Access, request: NumberRequest, signal: AbortSignal): Promise<WhatsAppNumber>;
-  /** Everything of a number after a reading of these blocks; throws why when not one of them could be read. */
+  /** The number after a refresh of these blocks. Throws the failure if none of them could be read. */
   getLive(
     access: Access,
     id: string,
     blocks: readonly MetaBlock[],
     signal: AbortSignal,
   ): Promise<WhatsAppNumber>;
-  /** The number whose connection state was read just now, from Meta or from the session engine; throws as `getLive`. */
+  /** The number after a refresh of its connection state, by Meta or the session engine. Throws as `getLive`. */
   getStatus(access: Access, id: string, signal: AbortSignal): Promise<WhatsAppNumber>;
 
-  /** For operators. CONFLICT when the tenant has the phone number id or the instance name already. */
+  /** For operators. CONFLICT when the tenant already has the phone number id or the instance name. */
   create(number: NewNumber): Promise<WhatsAppNumber>;
-  /** For operators: by id alone. Throws NUMBER_NOT_FOUND. */
+  /** For operators, who have only the id. Throws NUMBER_NOT_FOUND. */
   getTenantOf(id: string): Promise<string>;
   setState(id: string, state: ConnectionState): Promise<WhatsAppNumber>;
-  /** Replaces the stored ones, for example after the access token has died. */
+  /** Replaces the stored credentials, for example after the access token has expired. */
   setCredentials(id: string, credentials: Credentials): Promise<WhatsAppNumber>;
 }
 
@@ -99,11 +103,11 @@ export interface NumbersOptions {
   readonly providers: Readonly<Record<ProviderName, Provider>>;
   readonly telemetry: Telemetry;
   readonly now: () => Date;
-  /** Milliseconds that a live reading may take. */
+  /** Milliseconds that a refresh may take. */
   readonly deadlineMs?: number;
 }
 
-/** What an operator's command acts as: the tenant itself, with no key. */
+/** The access of an operator's command: to the whole tenant, without a key. */
 export function toOperatorAccess(tenantId: string): Access {
   return {
     tenantId,
@@ -135,14 +139,14 @@ export function createNumbers(options: NumbersOptions): Numbers {
     get,
     getLive,
     getStatus: (access, id, signal) => getLive(access, id, ['phone'], signal),
-    ...createUpkeep(options, getStored),
+    ...createAdministration(options, getStored),
   };
 }
 
 type GetStored = (tenantId: string, id: string) => Promise<WhatsAppNumber>;
 
-/** What is for operators. */
-function createUpkeep(
+/** The use cases of operators. */
+function createAdministration(
   { database, vault }: NumbersOptions,
   getStored: GetStored,
 ): Pick<Numbers, 'create' | 'getTenantOf' | 'setState' | 'setCredentials'> {
@@ -249,7 +253,7 @@ function createConversion(
   const at = now();
   if (projection.ages === true) limitValidity(meter, at);
   return (stored, outcomes = noOutcomes) => {
-    // What was stored while a session engine was configured says nothing once there is none.
+    // Once no session engine is configured, what it said is out of date.
     const readable = providers[stored.provider].blocks;
     const number = toWhatsAppNumber(stored, projection, { now: at, readable, outcomes });
     if (number.validUntil !== null) limitValidity(meter, number.validUntil);
@@ -340,7 +344,7 @@ function toConflict(error: unknown): unknown {
   if ((error as { code?: unknown }).code !== '23505') return error;
   return new GatewayError(
     'CONFLICT',
-    'The tenant has a number with this phone number id or instance name already; see: number list.',
+    'The tenant already has a number with this phone number id or instance name; see: number list.',
     { cause: error },
   );
 }
@@ -349,7 +353,7 @@ function toRefreshError(failure: UpstreamFailure, now: Date): GatewayError {
   const { code, message, retryAt, metaCode, metaSubcode, fbtraceId, transient } = failure;
   return new GatewayError(code, message, {
     details: { metaCode, metaSubcode, fbtraceId, transient, retryAt },
-    // A session engine that is wrongly set up will not mend itself in seconds, but a 503 says when to look again.
+    // A misconfigured session engine does not recover within seconds, but a 503 has to say when to retry.
     ...((transient || code === 'UNAVAILABLE') && {
       retryAfterSeconds: transient ? toRetryAfterSeconds(retryAt, now) : 60,
     }),

@@ -1,53 +1,53 @@
-// Owns the port to the systems that hold the truth about numbers: what the core asks of them and how they answer.
+// The port to the upstreams: what the core asks of a provider, and what a provider returns.
 
 import type { ErrorCode } from '../errors.ts';
 import type { RequestLinks } from '../tracing.ts';
 import type { MetaBlock, MetaBlocks } from './meta.ts';
 
 export const connectionStates = ['OPEN', 'CONNECTING', 'CLOSE'] as const;
-/** Whether the number is connected; the names are those of the session engine. */
+/** Whether the number is connected, in the words of the session engine. */
 export type ConnectionState = (typeof connectionStates)[number];
 
 export const providers = ['META', 'PILOT_STATUS'] as const;
-/** META: official, through the Cloud API. PILOT_STATUS: unofficial, connected by QR code. */
+/** META: official, through the Cloud API. PILOT_STATUS: unofficial, connected by QR code through the session engine. */
 export type ProviderName = (typeof providers)[number];
 
-/** A part that is read, stored and aged on its own; `connection` is the state of a number at the session engine. */
+/** A part of a number that has its own reads and its own age. `connection` is the state at the session engine. */
 export type Block = MetaBlock | 'connection';
 
-/** What a block holds. */
+/** The data of each block. */
 export interface Blocks extends MetaBlocks {
   readonly connection: { readonly state: ConnectionState };
 }
 
-/** What a number's access to Meta needs. Never logged, never in an answer. */
+/** The credentials of a number at Meta. They are never logged and never returned. */
 export interface Credentials {
   readonly accessToken: string;
   readonly appSecret: string | null;
 }
 
-/** A number to read, and which of its blocks. */
+/** A number to read, and the blocks to read. */
 export interface Target {
   readonly numberId: string;
   readonly phoneNumberId: string | null;
   readonly wabaId: string | null;
   readonly instanceName: string | null;
-  /** Null when none were stored, or they could not be opened. */
+  /** Null when none are stored, or they cannot be decrypted. */
   readonly credentials: Credentials | null;
   readonly blocks: readonly Block[];
 }
 
-/** Why a block could not be read. Stored beside the last good value and shown to the tenant, so it holds no secret. */
+/** Why a block could not be read. It is stored and returned to the tenant, so it contains no secret. */
 export interface UpstreamFailure {
   readonly code: Extract<
     ErrorCode,
     'META_UNAVAILABLE' | 'META_ACCESS_DENIED' | 'META_TIMEOUT' | 'META_RATE_LIMITED' | 'UNAVAILABLE'
   >;
-  /** A sentence of ours that says what to do; Meta's own message is not repeated, it may hold ids and tokens. */
+  /** What happened and what to do. Meta's message is not repeated, because it may contain ids and tokens. */
   readonly message: string;
-  /** Whether trying again, unchanged, may help. */
+  /** Whether an unchanged retry may succeed. */
   readonly transient: boolean;
-  /** ISO 8601; when the upstream said to come back. */
+  /** ISO 8601: the time from which the upstream accepts a retry. */
   readonly retryAt: string | null;
   readonly metaCode: number | null;
   readonly metaSubcode: number | null;
@@ -55,7 +55,7 @@ export interface UpstreamFailure {
   readonly fbtraceId: string | null;
 }
 
-/** A failure behind which no reply stands, or none that said more. */
+/** A failure without a response of Meta's, or with one that has no error code. */
 export function toPlainFailure(
   code: UpstreamFailure['code'],
   transient: boolean,
@@ -81,41 +81,41 @@ export type BlockResult<T> =
   | { readonly ok: true; readonly value: T }
   | { readonly ok: false; readonly attempted: boolean; readonly failure: UpstreamFailure };
 
-/** What came back for one target: one entry for each block that was asked for. */
+/** The results for one target: one for each of its blocks. */
 export interface Observation {
   readonly numberId: string;
   readonly reads: { readonly [B in Block]?: BlockResult<Blocks[B]> };
 }
 
-/** On whose behalf targets are read, and until when. */
+/** The tenant, the limits and the reporting of one call. */
 export interface ReadOptions {
   readonly tenantId: string;
-  /** Called for each request to the upstream, with how many operations it carried. */
+  /** Called for each request to the upstream, with the number of operations in it. */
   readonly onUpstreamCall: (operations: number) => void;
-  /** Of whoever waits; aborted once nobody does. */
+  /** Aborted once no caller waits for the result. */
   readonly signal: AbortSignal;
-  /** On the clock of `performance.now()`. What could not be read by then is answered as META_TIMEOUT, beside what could. */
+  /** On the clock of `performance.now()`. What has not been read by then has the result META_TIMEOUT. */
   readonly deadlineAt: number;
-  /** By the account whose budget is running out. The provider keeps to them, and puts in what it learns. */
+  /** By account. The provider observes them, and adds those that it learns of. */
   readonly pauses: Map<string, Pause>;
   /** Of the requests that wait. Absent or null without tracing. */
   readonly links?: RequestLinks | null;
 }
 
-/** An upstream wants to be asked less, or not at all. */
+/** An account's rate limit at the upstream is nearly used up. */
 export interface Pause {
-  /** So much of a budget is spent, or more. */
+  /** At least so much of the limit is used up. */
   readonly spentPercent: 75 | 90 | 100;
   readonly until: Date;
 }
 
 export interface Provider {
-  /** The blocks that this provider can read for a number; none when there is nothing to ask. */
+  /** The blocks that this provider can read; none when its upstream is not configured. */
   readonly blocks: readonly Block[];
   /**
-   * Reads all targets, together where the upstream can do so; what targets share is read once. Answers one observation
-   * for each target, in their order. Trouble upstream is an answer, not an exception; it rejects only with the reason
-   * of the signal once that is aborted.
+   * Reads all targets, in batches where the upstream has them; an account that targets share is read once. Resolves to one
+   * observation for each target, in order. A failure upstream is a result. Rejects only with the reason of the signal, once
+   * that is aborted.
    */
   read(targets: readonly Target[], options: ReadOptions): Promise<readonly Observation[]>;
 }

@@ -1,25 +1,25 @@
-// Owns the rules that say whether a number may send, and why. Pure: evidence in, verdict and reasons out.
+// The rules that decide whether a number can send, and why: pure functions from evidence to a verdict with its reasons.
 //
-// The rules, in the order in which they speak:
-//  1. A connection state other than OPEN blocks. For a non-Meta number that is all.
-//  2. Meta's status must be CONNECTED and the platform CLOUD_API. Another known word blocks; a missing or new one leaves
-//     the question open.
+// The rules, in this order:
+//  1. A connection state other than OPEN blocks. It is the only rule for a number that is not Meta's.
+//  2. Meta's status must be CONNECTED and the platform CLOUD_API. Another known value blocks; a missing or unknown one is
+//     inconclusive.
 //  3. An entity of health_status that is BLOCKED blocks, unless all of its errors are about calls (SIP). LIMITED informs.
-//     A template or a flow only informs; an entity that we do not know leaves the question open where it is BLOCKED.
-//     The aggregate is never read: Meta reports BLOCKED there when only calls are.
-//  4. A refusal that is itself a finding (account disabled, locked, or number deleted) blocks.
-//  5. Evidence that is missing or stale, or that a dead token or a lost permission keeps us from renewing, supports no
-//     verdict.
+//     A template or a flow only informs; an unknown entity that is BLOCKED is inconclusive. The aggregate is ignored: Meta
+//     reports BLOCKED there when only calls are blocked.
+//  4. An error that is itself a finding (account disabled or locked, number deleted) blocks.
+//  5. Evidence that is missing or stale is inconclusive, and so is evidence that cannot be refreshed because the token is
+//     dead or lacks a permission.
 // https://developers.facebook.com/docs/whatsapp/cloud-api/health-status
 //
-// What a reading supports is stored with it. Whoever changes rule 2 or 3 adds a migration that sets the stored verdicts to
-// null: they are then made of the evidence until the next reading.
+// The verdict that a read supports is stored with it. A change of rule 2 or 3 needs a migration that sets the stored
+// verdicts to null: they are then computed from the evidence until the next read.
 
 import type { HealthEntity, MetaPhone } from './meta.ts';
 import type { ConnectionState, ProviderName, UpstreamFailure } from './provider.ts';
 import { toWord } from './vocabulary.ts';
 
-/** YES: it may send. NO: something blocks it. UNKNOWN: the evidence is missing, stale or not understood. */
+/** YES: it can send. NO: something blocks it. UNKNOWN: the evidence is missing, stale or not understood. */
 export const verdicts = ['YES', 'NO', 'UNKNOWN'] as const;
 export type Verdict = (typeof verdicts)[number];
 
@@ -32,9 +32,9 @@ export interface Reason {
   /** CONNECTION, SNAPSHOT, or Meta's entity type: PHONE_NUMBER, WABA, BUSINESS, APP, … */
   readonly entity: string;
   readonly entityId: string | null;
-  /** The field that says so, in the spelling of its source. */
+  /** The field of the evidence, in the spelling of its source. */
   readonly field: string;
-  /** What it says, as it came. */
+  /** The value of the field, in the spelling of its source. */
   readonly value: string | null;
   /** Meta's error code. */
   readonly code: number | null;
@@ -52,26 +52,26 @@ export interface Sendability {
 export interface Evidence {
   readonly provider: ProviderName;
   readonly state: ConnectionState;
-  /** The last good reading, whatever its age. */
+  /** The last successful read, whatever its age. */
   readonly phone: MetaPhone | null;
-  /** Whether that reading, or that of the connection, is too old. */
+  /** Whether that read, or that of the connection, is too old. */
   readonly stale: boolean;
-  /** Why the newest attempt failed; null when it did not. */
+  /** Why the last attempt failed; null when it succeeded. */
   readonly failure: UpstreamFailure | null;
-  /** The last verdict that a reading supported by itself; null when none did. */
+  /** The last verdict that a read supported by itself; null when none did. */
   readonly lastVerdict: Verdict | null;
 }
 
-/** `sendable` is the last verdict that evidence supported, whatever its age: true only for YES. */
+/** `sendable` is true when the last verdict that evidence supported is YES, whatever its age. */
 export function toSendability(evidence: Evidence): {
   readonly sendable: boolean;
   readonly sendability: Sendability;
 } {
-  // What we know of now, whatever the age of the last good reading.
+  // These hold whatever the age of the last successful read.
   const certain = [...toConnectionReasons(evidence.state), ...toFindings(evidence.failure)];
   const read = evidence.provider === 'META' ? toMetaReasons(evidence.phone) : [];
   const doubts = toDoubts(evidence);
-  // A stale reading supports neither YES nor NO. The connection state holds until something newer says otherwise.
+  // Stale evidence supports neither YES nor NO. The connection state holds until a newer one is stored.
   const current = evidence.stale ? [...certain, ...doubts] : [...certain, ...read, ...doubts];
   return {
     sendable: isSendable(evidence),
@@ -80,8 +80,8 @@ export function toSendability(evidence: Evidence): {
 }
 
 /**
- * `sendable` alone. The phone may be left out where the last verdict is known: a reading that supports one has it stored
- * beside it.
+ * Computes `sendable` alone. The phone may be null when the last verdict is known, because a verdict is stored with the
+ * read that supports it.
  */
 export function isSendable({
   provider,
@@ -98,7 +98,7 @@ export function isSendable({
   return (supported ?? lastVerdict) === 'YES';
 }
 
-/** The verdict that a reading of the phone supports by itself; null when it lacks the evidence. */
+/** The verdict that a read of the phone supports by itself; null when it lacks the evidence. */
 export function toSupportedVerdict(phone: MetaPhone): Exclude<Verdict, 'UNKNOWN'> | null {
   const verdict = toVerdict(toMetaReasons(phone));
   return verdict === 'UNKNOWN' ? null : verdict;
@@ -167,7 +167,7 @@ function toHealthReasons({ healthStatus }: MetaPhone): readonly Reason[] {
 // 138024 SIP is not enabled, 138025 the app has no SIP server: both are about calls.
 const callErrors: ReadonlySet<number | null> = new Set([138_024, 138_025]);
 const sendingEntities: ReadonlySet<string> = new Set(['PHONE_NUMBER', 'WABA', 'BUSINESS', 'APP']);
-/** Of one message, not of the number. */
+/** These concern one message, and not the number. */
 const messageEntities: ReadonlySet<string> = new Set(['MESSAGE_TEMPLATE', 'FLOW']);
 
 function toEntityReasons(entity: HealthEntity): readonly Reason[] {
@@ -201,7 +201,7 @@ function toEntityEffect({ entityType, canSendMessage, errors }: HealthEntity): E
     case 'BLOCKED':
       if (errors.length > 0 && errors.every((error) => callErrors.has(error.code)))
         return 'INFORMS';
-      // Of an entity that we do not know it cannot be said whether messages pass it.
+      // Whether messages pass through an unknown entity is not known.
       return sendingEntities.has(entityType) ? 'BLOCKS' : 'INCONCLUSIVE';
     default:
       return 'INCONCLUSIVE';
@@ -210,7 +210,7 @@ function toEntityEffect({ entityType, canSendMessage, errors }: HealthEntity): E
 
 function toErrorText(code: number | null, description: string | null): string {
   const text = description ?? 'Meta gives no description.';
-  // Seen in the field: numbers blocked by a payment method went on answering people who had written first.
+  // Observed: numbers that were blocked for their payment method could still reply to people who had written first.
   return code === 141_006
     ? `${text} Business-initiated messages (templates) are blocked; replies may still go out.`
     : text;
@@ -229,7 +229,7 @@ function toFindings(failure: UpstreamFailure | null): readonly Reason[] {
   const text = code === null ? undefined : findingTexts[code];
   if (code === null || text === undefined) return [];
   const entity = code === 33 ? 'PHONE_NUMBER' : 'WABA';
-  // A country restriction leaves the others open.
+  // Messages to other countries still go out.
   const effect = code === 130_497 ? 'INFORMS' : 'BLOCKS';
   return [toReason(entity, 'error.code', String(code), effect, text, { code })];
 }
@@ -237,7 +237,7 @@ function toFindings(failure: UpstreamFailure | null): readonly Reason[] {
 function toDoubts({ stale, failure }: Evidence): readonly Reason[] {
   const doubts: Reason[] = [];
   if (stale) {
-    const text = 'The last good reading is missing or too old to rely on; ask for a live reading.';
+    const text = 'The last successful read is missing or too old to rely on; request a live read.';
     doubts.push(toReason('SNAPSHOT', 'stale', 'true', 'INCONCLUSIVE', text));
   }
   if (failure?.code === 'META_ACCESS_DENIED' && toFindings(failure).length === 0) {

@@ -1,5 +1,4 @@
-// Owns the SQL that writes numbers, their credentials and their snapshots. How they are read is in shown-store.ts, who
-// may read them upstream in lease-store.ts.
+// The SQL that writes numbers, their credentials and their snapshots.
 
 import { sql } from 'kysely';
 import type { Database, TenantTransaction } from '../database/database.ts';
@@ -26,7 +25,7 @@ export interface NewNumberRow {
   readonly waba_id: string | null;
 }
 
-/** `seal` makes the credentials' text once the id that it is bound to is known; null stores none. */
+/** `seal` encrypts the credentials for the id, which is known only after the insertion. Null stores none. */
 export async function insertNumber(
   database: Database,
   tenantId: string,
@@ -68,7 +67,7 @@ async function upsertCredential(
     .execute();
 }
 
-/** A change that somebody made, which counts as an observation of now: the trigger sets the times. */
+/** Counts as an observation at the present time, which a trigger stores. */
 export async function updateState(
   database: Database,
   tenantId: string,
@@ -198,7 +197,7 @@ const merge = sql`
 
 /**
  * Locks the numbers, so that none is deleted before the foreign keys of its snapshots are checked, and returns the ids of
- * those that exist. A good reading of a block changes the number, and its state if the block tells it.
+ * those that exist. A good reading of a block changes the number, and its state if one follows from the block.
  */
 async function lockNumbers(
   transaction: TenantTransaction,

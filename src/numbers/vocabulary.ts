@@ -1,19 +1,19 @@
-// Owns Meta's words: every value of every enumeration that we read, and what it means to a person.
+// Meta's enumerations: their values, and what each means.
 
 /**
- * Meta's words, one table for each kind of word, with what they mean to a person. Words that are lower-case on the wire
- * stand in upper case here. A word that is not listed is kept as it came and shown as UNRECOGNIZED.
+ * The values of each enumeration. Values that Meta spells in lower case are in upper case here. A value that is not listed is
+ * stored as it is, and returned as UNRECOGNIZED.
  */
 export const vocabularies = {
   QualityRating: {
     meaning:
-      'How well people receive the messages of the number, judged by Meta from blocks and reports of the last seven days.',
+      'The quality of the messages, which Meta computes from blocks and reports of the last seven days.',
     words: {
       GREEN: 'High quality.',
-      YELLOW: 'Medium quality: people block or report the number more often than is good.',
+      YELLOW: 'Medium quality: people block or report the number often.',
       RED: 'Low quality: Meta may flag or restrict the number.',
       UNKNOWN: 'Meta has not rated the number yet, usually because it has sent too little.',
-      NA: 'Not rated; another spelling of UNKNOWN that Meta uses in places.',
+      NA: 'Not rated; another spelling of UNKNOWN that Meta sometimes uses.',
     },
   },
   MessagingLimitTier: {
@@ -21,8 +21,8 @@ export const vocabularies = {
       'How many different people the business may start a conversation with in 24 hours. The limit belongs to the business portfolio and is shared by all of its numbers.',
     words: {
       TIER_50: 'Up to 50 people.',
-      TIER_250: 'Up to 250 people; where a new business starts.',
-      TIER_1K: 'Up to 1,000 people; an older step that Meta has replaced by TIER_2K.',
+      TIER_250: 'Up to 250 people; the limit of a new business.',
+      TIER_1K: 'Up to 1,000 people; an older limit, which Meta has replaced by TIER_2K.',
       TIER_2K: 'Up to 2,000 people.',
       TIER_10K: 'Up to 10,000 people.',
       TIER_100K: 'Up to 100,000 people.',
@@ -31,14 +31,14 @@ export const vocabularies = {
     },
   },
   MetaStatus: {
-    meaning: 'What Meta says about the number as a whole.',
+    meaning: "Meta's status of the number.",
     words: {
       CONNECTED: 'Registered and in service.',
       DISCONNECTED: 'Not connected to the WhatsApp network.',
       PENDING: 'Registration has not finished.',
-      FLAGGED: 'The quality has fallen; without improvement the limit is lowered.',
-      RESTRICTED: 'The number has reached its limit and may not start conversations for now.',
-      RATE_LIMITED: 'The number sends more than it may and is slowed down.',
+      FLAGGED: 'The quality is low; if it does not improve, Meta lowers the limit.',
+      RESTRICTED: 'The number has reached its limit and cannot start conversations at the moment.',
+      RATE_LIMITED: 'The number sends more messages than allowed, and Meta slows it down.',
       BANNED: 'Meta has banned the number.',
       DELETED: 'The number has been removed from its account.',
       MIGRATED: 'The number has moved to another account.',
@@ -47,10 +47,10 @@ export const vocabularies = {
     },
   },
   NameStatus: {
-    meaning: 'Where the review of the display name stands.',
+    meaning: 'The status of the review of the display name.',
     words: {
-      APPROVED: 'Approved; the name is shown to people.',
-      AVAILABLE_WITHOUT_REVIEW: 'Usable, but not reviewed: the name is not shown everywhere.',
+      APPROVED: 'Approved; people see the name.',
+      AVAILABLE_WITHOUT_REVIEW: 'Usable, but not reviewed: people do not see the name everywhere.',
       DECLINED: 'Declined; choose another name.',
       EXPIRED: 'The approval has expired.',
       PENDING_REVIEW: 'In review.',
@@ -62,7 +62,7 @@ export const vocabularies = {
     words: {
       VERIFIED: 'Verified.',
       NOT_VERIFIED: 'Not verified.',
-      UNVERIFIED: 'Not verified; another spelling that Meta uses in places.',
+      UNVERIFIED: 'Not verified; another spelling that Meta sometimes uses.',
       EXPIRED: 'The verification has expired.',
     },
   },
@@ -125,16 +125,16 @@ export const vocabularies = {
       NOT_VERIFIED: 'Not verified.',
       PENDING: 'In review.',
       PENDING_NEED_MORE_INFO: 'In review; Meta needs more information.',
-      PENDING_SUBMISSION: 'Begun, not submitted.',
+      PENDING_SUBMISSION: 'Started, but not submitted.',
       EXPIRED: 'The verification has expired.',
       FAILED: 'The verification failed.',
       INELIGIBLE: 'The business cannot be verified.',
       REJECTED: 'Rejected.',
-      REVOKED: 'Taken back by Meta.',
+      REVOKED: 'Revoked by Meta.',
     },
   },
   AccountReviewStatus: {
-    meaning: 'Where the review of the WhatsApp Business account stands.',
+    meaning: 'The status of the review of the WhatsApp Business account.',
     words: {
       APPROVED: 'Approved.',
       PENDING: 'In review.',
@@ -156,7 +156,7 @@ export const vocabularies = {
 
 export type VocabularyName = keyof typeof vocabularies;
 
-/** A word as GraphQL shows it: one of the table, or UNRECOGNIZED. Null stays null: Meta said nothing. */
+/** A value as GraphQL returns it: one of the table, or UNRECOGNIZED. Null stays null. */
 export function toWord(vocabulary: VocabularyName, raw: string | null): string | null {
   if (raw === null) return null;
   const word = raw.toUpperCase();

@@ -1,4 +1,4 @@
-// That whatever Meta sends becomes exactly the members that are promised, and a new word is never a failure.
+// Tests that any response of Meta is decoded to exactly the members of the tables, and that a new value is no failure.
 
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
@@ -16,7 +16,7 @@ const blocks = Object.keys(metaBlocks) as MetaBlock[];
 const fieldsOf = (block: MetaBlock): readonly Field[] => metaBlocks[block];
 const namesOf = (block: MetaBlock) => fieldsOf(block).map(({ name }) => name);
 
-/** A JSON object with Graph's names and anything at all under them. */
+/** A JSON object with Graph's names and any values. */
 const anyReply = (block: MetaBlock) =>
   fc.dictionary(
     fc.oneof(fc.constantFrom(...toGraphFields(block), '__proto__', 'constructor'), fc.string()),
@@ -35,7 +35,7 @@ describe.each(blocks)('the block %s', (block) => {
     );
   });
 
-  test('has values of their kinds alone, whatever Meta sends', () => {
+  test('has values of the declared kinds only, whatever Meta sends', () => {
     const isOfKind: Record<Field['kind'], (value: unknown) => boolean> = {
       text: (value) => typeof value === 'string',
       texts: (value) => Array.isArray(value) && value.every((text) => typeof text === 'string'),
@@ -64,7 +64,7 @@ describe.each(blocks)('the block %s', (block) => {
     );
   });
 
-  test('that an older version stored has the members of today, and no others', () => {
+  test('that an older version stored has the members of this version, and no others', () => {
     const names = namesOf(block);
     expect(toStoredBlock(block, { [names[0] ?? '']: 'kept', gone: 'dropped' })).toEqual({
       ...Object.fromEntries(names.map((name) => [name, null])),
@@ -79,7 +79,7 @@ describe.each(blocks)('the block %s', (block) => {
     expect(new Set(namesOf(block)).size).toBe(namesOf(block).length);
   });
 
-  test('says of every field what it means, in a sentence', () => {
+  test('describes every field in a sentence', () => {
     for (const { meaning } of fieldsOf(block)) expect(meaning).toMatch(/^[A-Z].*\.$/);
   });
 });
@@ -90,7 +90,7 @@ test('a missing value and a null are the same', () => {
   expect(toMetaBlock('phone', nulls)).toEqual(toMetaBlock('phone', {}));
 });
 
-test('a whole reading of a phone comes out under our names', () => {
+test('a complete phone is decoded to the names used here', () => {
   expect(
     toMetaBlock('phone', {
       display_phone_number: '+55 11 99999-9999',
@@ -176,7 +176,7 @@ test('a whole reading of a phone comes out under our names', () => {
   });
 });
 
-test('a whole reading of a profile and of an account, with what is nested and what is numeric', () => {
+test('a complete profile and account are decoded, with nested and numeric values', () => {
   expect(
     toMetaBlock('profile', {
       about: 'Hello',
@@ -244,16 +244,16 @@ describe('a word', () => {
     );
   });
 
-  test('that Meta did not give is none', () => {
+  test('that Meta did not give is null', () => {
     expect(toWord('QualityRating', null)).toBeNull();
   });
 
-  test('NA and UNKNOWN both stay what they are', () => {
+  test('NA and UNKNOWN are different values', () => {
     const ratings = ['NA', 'UNKNOWN'].map((word) => toWord('QualityRating', word));
     expect(ratings).toEqual(['NA', 'UNKNOWN']);
   });
 
-  test('of every vocabulary is one that GraphQL can name, and none is UNRECOGNIZED', () => {
+  test('is a valid GraphQL name, and never UNRECOGNIZED', () => {
     for (const { words, meaning } of Object.values(vocabularies)) {
       expect(meaning).toMatch(/^[A-Z].*\.$/);
       for (const [word, sentence] of Object.entries(words)) {

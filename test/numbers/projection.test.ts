@@ -1,5 +1,5 @@
-// That what is shown decides what is read: the same values as when everything is read, from no other table than needed,
-// and a defect instead of an answer for whoever looks at the rest. And when an answer changes by time alone.
+// Tests that a projection reads the same values as a full read, from no other tables than it needs, that access to other
+// members throws, and until when a number is valid.
 
 import * as fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -51,7 +51,7 @@ const toTitle = ({ details, apiKeys, health, meta }: Projection) =>
     .filter(Boolean)
     .join(', ');
 
-/** The part of everything that is shown. */
+/** The members that the projection selects. */
 function pick(number: WhatsAppNumber, { details, apiKeys, health, meta }: Projection): unknown {
   const { id, provider, state, isFullyConnected } = number;
   const { instanceName, number: digits, name, createdAt, updatedAt } = number;
@@ -76,7 +76,7 @@ function pick(number: WhatsAppNumber, { details, apiKeys, health, meta }: Projec
   };
 }
 
-// A key that ends does so by a clock that goes on.
+// The expiry of a key is computed from the clock at each read.
 function withoutChange({ validUntil: _changesAt, ...rest }: WhatsAppNumber): unknown {
   return rest;
 }
@@ -110,7 +110,7 @@ describe.each(databases)('on %s', (database) => {
     },
   );
 
-  test('the conditions of the fleet are many', async () => {
+  test('the fleet covers many conditions', async () => {
     const whole = await gateway.numbers.list(toOperatorAccess(tenant.id));
     const conditions = whole.map(({ health, meta }) => [
       health.sendable,
@@ -122,7 +122,7 @@ describe.each(databases)('on %s', (database) => {
     expect(new Set(conditions.map((it) => JSON.stringify(it))).size).toBeGreaterThanOrEqual(6);
   });
 
-  test('keys are hinted at, oldest first, while they can be used', async () => {
+  test('usable keys are listed, oldest first', async () => {
     const { id } = await tenant.addNumber();
     const ends = new Date(Date.now() + 3_600_000);
     await tenant.addKey({ name: 'first', numberId: id });
@@ -138,7 +138,7 @@ describe.each(databases)('on %s', (database) => {
     const number = await gateway.numbers.get(toOperatorAccess(tenant.id), request, patience);
     expect(number.apiKeys.map(({ name }) => name)).toEqual(['first', 'ending']);
     expect(Object.keys(number.apiKeys[0] ?? {})).toEqual(['name', 'keyPrefix', 'keyLast4']);
-    // By the clock of the gateway, which here stands still long before the database's.
+    // On the clock of the gateway, which is fixed to a time long before the database's.
     const left = (number.validUntil?.getTime() ?? 0) - Date.parse(time);
     expect(left).toBeGreaterThan(3_500_000);
     expect(left).toBeLessThanOrEqual(3_600_000);
@@ -186,7 +186,7 @@ async function addFleet(gateway: TestGateway, tenant: TestTenant): Promise<void>
   await tenant.addNumber({ provider: 'PILOT_STATUS', state: 'CONNECTING' });
 }
 
-test('times are shown with milliseconds and in UTC, however the database likes to write them', async () => {
+test('times have milliseconds and are in UTC, whatever the format and time zone of the database', async () => {
   await using database = await openTestDatabase('PostgreSQL');
   const [{ name } = { name: '' }] = await database.query<{ name: string }>(
     'select current_database() as name',
@@ -217,7 +217,7 @@ test('times are shown with milliseconds and in UTC, however the database likes t
   }
 });
 
-test('a statement reads no table that nothing is shown of', async () => {
+test('a statement reads only the tables that the projection needs', async () => {
   await using database = await openTestDatabase('PGlite');
   const listTables = async (projection: Projection, ids?: readonly string[]) => {
     database.clearStatements();
@@ -267,7 +267,7 @@ test('concurrent lists of one tenant share their parsed rows, which are frozen',
   expect(await listNumbers(gateway.database, request)).not.toBe(first);
 });
 
-test('what was not asked for throws when it is looked at', () => {
+test('access to a member that is not selected throws', () => {
   const nothing: Projection = { details: false, apiKeys: false, health: 'nothing', meta: null };
   const number = toNumber(toStored({}), nothing, 0);
   for (const name of [
@@ -281,13 +281,17 @@ test('what was not asked for throws when it is looked at', () => {
     { ...nothing, health: 'summary', meta: ['waba'] },
     0,
   );
-  expect(() => health.sendability).toThrow('sendability was read, and the projection does not select it.');
-  expect(() => health.freshness).toThrow('freshness was read, and the projection does not select it.');
+  expect(() => health.sendability).toThrow(
+    'sendability was read, and the projection does not select it.',
+  );
+  expect(() => health.freshness).toThrow(
+    'freshness was read, and the projection does not select it.',
+  );
   expect(() => meta?.phone).toThrow('phone was read, and the projection does not select it.');
   expect(meta?.waba).toBeNull();
 });
 
-test('a union shows what each of its parts shows', () => {
+test('a union selects what each of its parts selects', () => {
   fc.assert(
     fc.property(fc.array(fc.constantFrom(...all), { minLength: 1 }), (parts) => {
       const whole = unionOf(parts);
@@ -302,14 +306,14 @@ test('a union shows what each of its parts shows', () => {
   );
 });
 
-/** As a caller sees it, but for the ages and for when it changes. */
+/** The number without its ages and the time until which it is valid. */
 function look(stored: StoredNumber, projection: Projection, at: number): string {
   return JSON.stringify(toNumber(stored, projection, at), (name, value: unknown) =>
-    name === 'ageSeconds' || name === 'changesAt' ? undefined : value,
+    name === 'ageSeconds' || name === 'validUntil' ? undefined : value,
   );
 }
 
-describe('an answer', () => {
+describe('a number', () => {
   const hour = 3_600_000;
   const moments = fc.integer({ min: -3 * hour, max: 3 * hour });
   const blocks = fc.record({
@@ -342,7 +346,7 @@ describe('an answer', () => {
     }),
   }) as fc.Arbitrary<StoredNumber>;
   const projection = fc.constantFrom(...all);
-  test('is the same, but for ages, at every moment before it changes by time alone', () => {
+  test('does not change, but for ages, before the time until which it is valid', () => {
     fc.assert(
       fc.property(
         stored,
@@ -363,7 +367,7 @@ describe('an answer', () => {
     );
   });
 
-  test('is another one at the moment at which it changes, which is yet to come', () => {
+  test('changes at the time until which it is valid, which is in the future', () => {
     fc.assert(
       fc.property(stored, projection, moments, (number, part, at) => {
         const { validUntil } = toNumber(number, part, at);
@@ -375,7 +379,7 @@ describe('an answer', () => {
     );
   });
 
-  test('changes when what it rests on becomes stale, and when a key ends, whichever is first', () => {
+  test('is valid until its evidence becomes stale or a key expires, whichever is first', () => {
     const number = toStored({ phone: toBlock(0), waba: toBlock(-hour / 2) });
     const keyed = { ...number, apiKeys: [toKey(null), toKey(5_000)] };
     const staleAt = new Date((staleAfterSeconds + 1) * 1_000);

@@ -26,7 +26,7 @@ describe.each(databases)('a live reading on %s', (kind) => {
   });
   afterAll(() => gateway[Symbol.asyncDispose]());
 
-  test('100 simultaneous refreshes of one number over both doors are one reading', async () => {
+  test('100 simultaneous refreshes of one number over both APIs are one read', async () => {
     const tenant = await gateway.addTenant();
     const { id, phoneNumberId } = await tenant.addNumber();
     gateway.simulator.clearCalls();
@@ -47,7 +47,7 @@ describe.each(databases)('a live reading on %s', (kind) => {
     expect(operations).toHaveLength(3);
   });
 
-  test('a failed reading keeps the last good value and tells why it failed', async () => {
+  test('a failed read keeps the last good value and reports the failure', async () => {
     const tenant = await gateway.addTenant();
     const { id, phoneNumberId } = await tenant.addNumber();
     const before = await refresh(gateway, tenant.id, id);
@@ -65,7 +65,7 @@ describe.each(databases)('a live reading on %s', (kind) => {
     );
   });
 
-  test('a reading without the evidence for a verdict leaves the last one that was supported', async () => {
+  test('a read without the evidence for a verdict keeps the last verdict that was supported', async () => {
     const tenant = await gateway.addTenant();
     const { id, phoneNumberId, wabaId } = await tenant.addNumber();
     expect(await refresh(gateway, tenant.id, id)).toMatchObject({
@@ -79,7 +79,7 @@ describe.each(databases)('a live reading on %s', (kind) => {
     expect(await refresh(gateway, tenant.id, id)).toMatchObject({ health: { sendable: false } });
   });
 
-  test('an attempt that was not made moves no timestamp', async () => {
+  test('an attempt that was not made changes no timestamp', async () => {
     const tenant = await gateway.addTenant();
     const { id } = await tenant.addNumber({ credentials: null });
     const { health, updatedAt, createdAt } = await refresh(gateway, tenant.id, id);
@@ -96,7 +96,7 @@ describe.each(databases)('a live reading on %s', (kind) => {
     expect(rows).toEqual([]);
   });
 
-  test('a character that the database cannot store costs itself, not the reading', async () => {
+  test('a character that the database cannot store is replaced, and the rest of the block is stored', async () => {
     const tenant = await gateway.addTenant();
     const { id } = await tenant.addNumber({ profile: { about: 'a\0b\ud800c' } });
     const { meta } = await refresh(gateway, tenant.id, id);
@@ -106,14 +106,14 @@ describe.each(databases)('a live reading on %s', (kind) => {
     });
   });
 
-  test('an id that no number can have is a missing number', async () => {
+  test('an id with a NUL is a missing number', async () => {
     const tenant = await gateway.addTenant();
     await expect(refresh(gateway, tenant.id, 'wa_\0')).rejects.toMatchObject({
       code: 'NUMBER_NOT_FOUND',
     });
   });
 
-  test('a reading that cannot be stored gives its lease back', async () => {
+  test('a read that cannot be stored releases its lease', async () => {
     const tenant = await gateway.addTenant();
     const { id, phoneNumberId } = await tenant.addNumber();
     const { arrived, release } = gateway.simulator.hold(phoneNumberId);
@@ -132,7 +132,7 @@ describe.each(databases)('a live reading on %s', (kind) => {
     expect(leases).toEqual([]);
   });
 
-  test('a state that other software wrote while Meta was asked is not overwritten', async () => {
+  test('a state that other software writes during a read is not overwritten', async () => {
     const tenant = await gateway.addTenant();
     const { id, phoneNumberId } = await tenant.addNumber({ state: 'OPEN' });
     const { arrived, release } = gateway.simulator.hold(phoneNumberId);
@@ -143,7 +143,7 @@ describe.each(databases)('a live reading on %s', (kind) => {
     expect(await reading).toMatchObject({ state: 'CLOSE', health: { metaStatus: 'CONNECTED' } });
   });
 
-  test('a state that Meta contradicts follows Meta', async () => {
+  test('a state that Meta contradicts is replaced by the one that follows from Meta', async () => {
     const tenant = await gateway.addTenant();
     const { id } = await tenant.addNumber({ state: 'OPEN', phone: { status: 'BANNED' } });
     expect(await refresh(gateway, tenant.id, id)).toMatchObject({
@@ -152,7 +152,7 @@ describe.each(databases)('a live reading on %s', (kind) => {
     });
   });
 
-  test('the last caller to leave cancels the reading, an earlier one does not', async () => {
+  test('the last caller to disconnect aborts the read, an earlier one does not', async () => {
     const tenant = await gateway.addTenant();
     const { id, phoneNumberId } = await tenant.addNumber();
     const first = new AbortController();
@@ -168,7 +168,7 @@ describe.each(databases)('a live reading on %s', (kind) => {
     second.abort(new Error('left last'));
     await expect(stayed).rejects.toThrow('left last');
     release();
-    // Nothing was stored, nothing is leased: the next one reads again.
+    // Nothing was stored and nothing is leased, so the next refresh reads again.
     const { health } = await refresh(gateway, tenant.id, id);
     expect(health.freshness?.source).toBe('LIVE');
     const statuses = gateway.simulator.calls
@@ -177,7 +177,7 @@ describe.each(databases)('a live reading on %s', (kind) => {
     expect(statuses).toEqual([0, 200]);
   });
 
-  test('readings that arrive in any order leave the newest, well or badly read', async () => {
+  test('readings that arrive in any order leave the newest one, whether it succeeded or failed', async () => {
     const tenant = await gateway.addTenant();
     const { id } = await tenant.addNumber();
     const start = Date.parse('2026-01-01T00:00:00Z');
@@ -186,7 +186,7 @@ describe.each(databases)('a live reading on %s', (kind) => {
       reading: toReading(id, index),
     }));
     for (const { observedAt, reading } of shuffle(readings)) {
-      // oxlint-disable-next-line no-await-in-loop -- one after the other, in this very order
+      // oxlint-disable-next-line no-await-in-loop -- in this order
       await recordReadings(gateway.database, {
         tenantId: tenant.id,
         holder: 'test',
@@ -199,7 +199,7 @@ describe.each(databases)('a live reading on %s', (kind) => {
       `select data ->> 'about' as about, observed_at, attempted_at, failure from number_snapshot where number_id = $1`,
       [id],
     );
-    // Every third one failed, and 59 is not one of them; 58 neither, 57 did.
+    // Every third one failed; 59 did not.
     expect(row).toMatchObject({
       about: 'reading 59',
       observed_at: readings[59]!.observedAt,
@@ -230,7 +230,7 @@ describe('several processes on one PostgreSQL', () => {
     await database[Symbol.asyncDispose]();
   });
 
-  test('what one is reading the others wait for instead of reading it too', async () => {
+  test('a process waits for the read of another one instead of reading too', async () => {
     const tenant = await one.addTenant();
     const { id, phoneNumberId, wabaId } = await tenant.addNumber();
     other.simulator.setPhone(toHealthyPhone(phoneNumberId, wabaId, { quality_rating: 'RED' }));
@@ -275,7 +275,7 @@ describe('several processes on one PostgreSQL', () => {
     expect(requests).toHaveLength(1);
   });
 
-  test('a budget that one has spent the others do not ask for, and nothing is said to be tried', async () => {
+  test('an account whose rate limit one process has used up is not read by the others, which report no attempt', async () => {
     const tenant = await one.addTenant();
     const { id, phoneNumberId, wabaId } = await tenant.addNumber();
     other.simulator.setPhone(toHealthyPhone(phoneNumberId, wabaId));
@@ -292,7 +292,7 @@ describe('several processes on one PostgreSQL', () => {
     });
     expect(other.simulator.calls).toEqual([]);
     expect(await readAttempts(id)).toEqual([before]);
-    // The minute has come.
+    // The pause is over.
     await database.query('update graph_budget set spent_until = now() where tenant_id = $1', [
       tenant.id,
     ]);
@@ -300,7 +300,7 @@ describe('several processes on one PostgreSQL', () => {
     expect(number.health.freshness).toMatchObject({ source: 'LIVE', error: null });
   });
 
-  test('a budget that one has nearly spent is kept by the others for numbers that are asked for alone', async () => {
+  test('a rate limit that one process has nearly used up is kept by the others for refreshes of single numbers', async () => {
     const tenant = await one.addTenant();
     const { id, phoneNumberId, wabaId } = await tenant.addNumber();
     const second = await tenant.addNumber({ wabaId });
@@ -333,7 +333,7 @@ describe('several processes on one PostgreSQL', () => {
     expect(await read(other, id)).toMatchObject([live]);
   });
 
-  test('a number that is deleted while a batch is recorded costs no other number its reading', async () => {
+  test('a number that is deleted while a batch is stored costs no other number its reading', async () => {
     const tenant = await one.addTenant();
     const [gone, kept] = [await tenant.addNumber(), await tenant.addNumber()];
     const readings = [toReading(gone.id, 0), toReading(kept.id, 1)];
@@ -362,7 +362,7 @@ describe('several processes on one PostgreSQL', () => {
       id,
     ]);
 
-  test('4,000 readings written in any order, many at once, leave no wrong end', async () => {
+  test('4,000 readings that are stored concurrently in any order leave the newest ones', async () => {
     const tenant = await one.addTenant();
     const made = await Promise.all(Array.from({ length: 8 }, () => tenant.addNumber()));
     const ids = made.map(({ id }) => id);
@@ -372,7 +372,7 @@ describe('several processes on one PostgreSQL', () => {
     ).values();
     const write = async () => {
       for (const { id, index } of writes) {
-        // oxlint-disable-next-line no-await-in-loop -- each writer has one after the other
+        // oxlint-disable-next-line no-await-in-loop -- each writer stores one after the other
         await recordReadings(database, {
           tenantId: tenant.id,
           holder: 'test',
@@ -391,7 +391,7 @@ describe('several processes on one PostgreSQL', () => {
     // 499 is not one of those that failed.
     const right = { about: 'reading 499', attempted_at: new Date(start + 499_000), good: true };
     const wrong = rows.filter((row) => !isDeepStrictEqual(row, right));
-    console.log(`4,000 shuffled writes: ${wrong.length} wrong ends of ${rows.length}`);
+    console.log(`4,000 shuffled writes: ${wrong.length} wrong results of ${rows.length}`);
     expect(rows).toHaveLength(8);
     expect(wrong).toEqual([]);
   });
@@ -440,7 +440,7 @@ describe('several processes on one PostgreSQL', () => {
     expect(polls).toBeLessThan(100);
   });
 
-  test('no connection is held while Meta is asked', async () => {
+  test('no database connection is held while Meta is read', async () => {
     await using narrow = await openTestDatabase('PostgreSQL', { connections: 1 });
     await using gateway = await openTestGateway({ database: narrow });
     const tenant = await gateway.addTenant();
@@ -521,7 +521,7 @@ describe('numbers that share an account', () => {
       error: null,
       attemptedAt: first?.freshness.attemptedAt,
     });
-    // The account was read since then, so nothing is wrong with what either shows of it.
+    // The account has been read since that failure.
     await show(good, 'waba');
     expect((await show(dead))?.freshness).toMatchObject({ error: null });
   });
@@ -556,7 +556,7 @@ test('leases are taken over once their holder has not renewed them in time', asy
   expect(granted).toEqual(subjects);
 });
 
-test('a session engine is asked for the state of a non-Meta number, and its failure keeps the stored one', async () => {
+test('the state of a non-Meta number is read from the session engine, and a failure keeps the stored one', async () => {
   await using gateway = await openTestGateway();
   const tenant = await gateway.addTenant();
   const unofficial: Partial<NewNumber> = { provider: 'PILOT_STATUS', state: 'OPEN' };
@@ -574,7 +574,7 @@ test('a session engine is asked for the state of a non-Meta number, and its fail
   });
 });
 
-test('a number that goes while it is read is not found, and the others are read all the same', async () => {
+test('a number that is deleted during its read is not found, and the others are read', async () => {
   await using gateway = await openTestGateway();
   const tenant = await gateway.addTenant();
   const [gone, there] = [await tenant.addNumber(), await tenant.addNumber()];
@@ -595,7 +595,7 @@ test('a number that goes while it is read is not found, and the others are read 
   expect(stored.data).toMatchObject({ number: { health: { freshness: { source: 'SNAPSHOT' } } } });
 });
 
-test('a tenant that goes while its number is read leaves nothing, and breaks nothing', async () => {
+test('a tenant that is deleted during a read of its number is answered 404', async () => {
   await using gateway = await openTestGateway();
   const tenant = await gateway.addTenant();
   const { id, phoneNumberId } = await tenant.addNumber();
@@ -611,7 +611,7 @@ test('a tenant that goes while its number is read leaves nothing, and breaks not
   expect((await reading).status).toBe(404);
 });
 
-test('a state that nobody has confirmed for an hour says nothing about sending, though it was never asked for', async () => {
+test('a connection state that was not confirmed for an hour is inconclusive, even if it was never read', async () => {
   await using gateway = await openTestGateway();
   const tenant = await gateway.addTenant();
   const { id } = await tenant.addNumber({ provider: 'PILOT_STATUS', state: 'OPEN' });
@@ -643,7 +643,7 @@ test('a state that nobody has confirmed for an hour says nothing about sending, 
 /** Resolves once a session of this database waits for a lock. */
 async function untilBlocked(database: TestDatabase): Promise<void> {
   for (;;) {
-    // oxlint-disable-next-line no-await-in-loop -- asked again until it is so
+    // oxlint-disable-next-line no-await-in-loop -- until it is blocked
     const [row] = await database.query<{ blocked: number }>(
       `select count(*)::int as blocked from pg_locks l join pg_stat_activity a on a.pid = l.pid
        where not l.granted and a.datname = current_database()`,

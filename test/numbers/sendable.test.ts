@@ -1,4 +1,4 @@
-// When a number may send: each rule, each trap that was met in the field, and that no doubt ever comes out as a yes.
+// Tests when a number can send: each rule, each case that was observed in production, and that doubt never gives YES.
 
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
@@ -94,20 +94,20 @@ describe('a number that is not at Meta', () => {
     expect(verdictOf({ ...other, state })).toBe(verdict);
   });
 
-  test('needs no reading of Meta', () => {
+  test('needs no read of Meta', () => {
     expect(toSendability(other)).toEqual({
       sendable: true,
       sendability: { verdict: 'YES', reasons: [] },
     });
   });
 
-  test('is a maybe once its state is too old', () => {
+  test('is UNKNOWN once its state is too old', () => {
     expect(verdictOf({ ...other, stale: true })).toBe('UNKNOWN');
   });
 });
 
 describe('a Meta number', () => {
-  test('that is connected, on the Cloud API and healthy may send, and nothing is said against it', () => {
+  test('that is connected, on the Cloud API and healthy can send, with no reason against it', () => {
     expect(toSendability(meta)).toEqual({
       sendable: true,
       sendability: { verdict: 'YES', reasons: [] },
@@ -148,7 +148,7 @@ describe('a Meta number', () => {
     expect(verdictOf(withPhone({ platformType: platformType ?? null }))).toBe(verdict);
   });
 
-  test('that was never read is a maybe', () => {
+  test('that was never read is UNKNOWN', () => {
     expect(toSendability({ ...meta, phone: null })).toMatchObject({
       sendable: false,
       sendability: { verdict: 'UNKNOWN', reasons: [{ entity: 'SNAPSHOT' }] },
@@ -180,7 +180,7 @@ describe("Meta's health status", () => {
     expect(verdictOf(withPhone({ healthStatus: healthStatus as HealthStatus }))).toBe('UNKNOWN');
   });
 
-  test('that says BLOCKED as a whole while no entity is blocked blocks nothing', () => {
+  test('that is BLOCKED as a whole without a blocked entity blocks nothing', () => {
     expect(
       verdictOf(withPhone({ healthStatus: { ...toHealth(), canSendMessage: 'BLOCKED' } })),
     ).toBe('YES');
@@ -222,7 +222,7 @@ describe("Meta's health status", () => {
     });
   });
 
-  test('with further information informs', () => {
+  test('with additional information informs', () => {
     const additionalInfo = ['Your display name has not been approved yet.'];
     const { sendability } = toSendability(
       withEntity('PHONE_NUMBER', 'LIMITED', { additionalInfo }),
@@ -230,7 +230,7 @@ describe("Meta's health status", () => {
     expect(sendability.reasons).toMatchObject([{ text: additionalInfo[0], effect: 'INFORMS' }]);
   });
 
-  test('blocked by the payment method says that it is about templates', () => {
+  test('blocked by the payment method says that templates are concerned', () => {
     const errors = [toError(141_006)];
     const { sendability } = toSendability(withEntity('WABA', 'BLOCKED', { errors }));
     expect(sendability).toMatchObject({
@@ -243,12 +243,12 @@ describe("Meta's health status", () => {
     expect(verdictOf(withEntity(type, 'BLOCKED'))).toBe('YES');
   });
 
-  test('of a blocked entity that nobody knows yet leaves the question open', () => {
+  test('of a blocked entity of an unknown type is inconclusive', () => {
     expect(verdictOf(withEntity('ENTITY_OF_TOMORROW', 'BLOCKED'))).toBe('UNKNOWN');
     expect(verdictOf(withEntity('ENTITY_OF_TOMORROW', 'AVAILABLE'))).toBe('YES');
   });
 
-  test('that blocks goes before one that is not understood', () => {
+  test('that blocks takes precedence over one that is not understood', () => {
     const entities = [toEntity('WABA', 'A_WORD_OF_TOMORROW'), toEntity('APP', 'BLOCKED')];
     expect(verdictOf(withPhone({ healthStatus: toHealth(...entities) }))).toBe('NO');
   });
@@ -282,7 +282,7 @@ describe('an attempt that failed', () => {
     });
   });
 
-  test('for a dead token leaves the question open, and sendable as it was', () => {
+  test('for a dead token is inconclusive, and sendable stays as it was', () => {
     const failure = toFailure('META_ACCESS_DENIED', 190);
     expect(toSendability({ ...meta, failure })).toMatchObject({
       sendable: true,
@@ -298,8 +298,8 @@ describe('an attempt that failed', () => {
   );
 });
 
-describe('an old reading', () => {
-  test('supports neither a yes nor a no, and sendable stays what it supported', () => {
+describe('a stale read', () => {
+  test('supports neither YES nor NO, and sendable stays as it was', () => {
     expect(toSendability({ ...meta, stale: true })).toMatchObject({
       sendable: true,
       sendability: { verdict: 'UNKNOWN' },
@@ -311,7 +311,7 @@ describe('an old reading', () => {
     });
   });
 
-  test('shows what it said all the same', () => {
+  test('is still listed among the reasons', () => {
     const { reasons } = toSendability({
       ...withPhone({ status: 'BANNED' }),
       stale: true,
@@ -319,7 +319,7 @@ describe('an old reading', () => {
     expect(reasons.map(({ field }) => field)).toEqual(['status', 'stale']);
   });
 
-  test('of a number that is closed is still a no', () => {
+  test('of a number that is closed still gives NO', () => {
     expect(verdictOf({ ...meta, state: 'CLOSE', stale: true })).toBe('NO');
   });
 });
@@ -369,7 +369,7 @@ function forAny(check: (evidence: Evidence) => void): void {
 }
 
 describe('for any evidence', () => {
-  test('what is stale or absent is never a yes', () => {
+  test('stale or missing evidence never gives YES', () => {
     forAny((evidence) => {
       const absent = evidence.provider === 'META' && evidence.phone === null;
       fc.pre(evidence.stale || absent);
@@ -377,7 +377,7 @@ describe('for any evidence', () => {
     });
   });
 
-  test('a word that nobody knows is never a yes', () => {
+  test('an unknown value never gives YES', () => {
     forAny((evidence) => {
       fc.pre(evidence.provider === 'META');
       const text = JSON.stringify([evidence.phone?.status, evidence.phone?.platformType]);
@@ -386,7 +386,7 @@ describe('for any evidence', () => {
     });
   });
 
-  test('sendable follows from what was read alone, or from the last reading that was evidence', () => {
+  test('sendable follows from the read alone, or from the last read that supported a verdict', () => {
     forAny((evidence) => {
       const { sendable } = toSendability(evidence);
       const isFinding = [33, 368, 130_497].includes(evidence.failure?.metaCode ?? 0);
@@ -396,14 +396,14 @@ describe('for any evidence', () => {
     });
   });
 
-  test('a yes is sendable', () => {
+  test('YES is sendable', () => {
     forAny((evidence) => {
       const { sendable, sendability } = toSendability(evidence);
       expect(sendable || sendability.verdict !== 'YES').toBe(true);
     });
   });
 
-  test('a verdict other than yes has a reason, and a yes has none against it', () => {
+  test('a verdict other than YES has a reason, and YES has none against it', () => {
     forAny((evidence) => {
       const { verdict, reasons } = toSendability(evidence).sendability;
       const found = reasons.map(({ effect }) => effect);
@@ -416,7 +416,7 @@ describe('for any evidence', () => {
     });
   });
 
-  test('a connection that is not open is a no', () => {
+  test('a connection that is not open gives NO', () => {
     forAny((evidence) => {
       fc.pre(evidence.state !== 'OPEN');
       expect(toSendability(evidence)).toMatchObject({

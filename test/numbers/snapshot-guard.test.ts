@@ -1,5 +1,5 @@
-// That readings may be stored in any order, and that this would be noticed if the SQL that sees to it were wrong: it is
-// changed at each place where it decides something, and each time something else must be stored than should be.
+// Tests that readings can be stored in any order, and that the tests would notice a mistake in the SQL: it is changed at each
+// place where it decides something, and each change must store a wrong result.
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -20,7 +20,7 @@ const greatest = new RegExp(String.raw`greatest\(([^,()]+), (${observedAt}|[^,()
 const coalesce = /coalesce\(([^,()]+), ([^,()]+)\)/g;
 const both = /(read\.state is not null) and ([^\n]+)/g;
 
-// Left out is what only locks: in which order, and how strongly.
+// Without the order and the strength of locks, which decide nothing here.
 const mutations: readonly Mutation[] = [
   [cases, '$2'],
   [cases, '$3'],
@@ -46,7 +46,7 @@ const mutations: readonly Mutation[] = [
 ];
 
 interface Step {
-  /** Of the day at which the reading was sent. Several may have the same. */
+  /** The second at which the read was sent; several steps may have the same. */
   readonly second: number;
   /** Null: other software writes the state. */
   readonly block: Exclude<Block, 'connection'> | null;
@@ -63,7 +63,7 @@ const anyStep: fc.Arbitrary<Step> = fc.record({
   verdict: fc.constantFrom('YES', 'NO', null),
 });
 
-/** Attempts of which only the time at which they are stored is left. */
+/** Attempts that change nothing but the time at which they are stored. */
 const tooLate: readonly Step[] = (['phone', 'profile', 'waba'] as const).map((block) => ({
   second: -1,
   block,
@@ -72,14 +72,14 @@ const tooLate: readonly Step[] = (['phone', 'profile', 'waba'] as const).map((bl
   verdict: null,
 }));
 
-/** Each is carried out on a number of its own. They are the same ones each time. */
+/** Each list has its own number. The lists are the same in each run. */
 const lists: readonly (readonly Step[])[] = fc.sample(
   fc.array(anyStep, { minLength: 1, maxLength: 8 }),
   { seed: 1, numRuns: 60 },
 );
 const turns = [...Array.from({ length: 8 }).keys()];
 
-/** What is stored of a block. Data and failures are known by the place of their step. */
+/** What is stored of a block. Data and failures contain the index of their step. */
 interface Stored {
   readonly data: number | null;
   readonly observedAt: number | null;
@@ -99,7 +99,7 @@ interface Outcome {
 /** A failure to read an account is stored with the number, and its data with the account. */
 const wabaFailure = 'waba failure';
 
-/** What should be there in the end, said without SQL. */
+/** The result to expect, computed without SQL. */
 function toExpected(list: readonly Step[]): Outcome {
   const blocks: Record<string, Stored> = {};
   let [state, stateObservedAt, updatedAt]: [ConnectionState, number, number] = ['OPEN', -1, -1];
@@ -113,7 +113,7 @@ function toExpected(list: readonly Step[]): Outcome {
     if (block === 'phone' && second < stateObservedAt) continue;
     [state, stateObservedAt] = [step.state, second];
   }
-  // The last attempts, which are all that is young, were failures.
+  // The last attempts at the account were failures, which are stored with the number.
   if (blocks['waba'] !== undefined) blocks['waba'] = { ...blocks['waba'], isJustStored: false };
   return { blocks, state, stateObservedAt, updatedAt };
 }
@@ -195,7 +195,7 @@ const ageing = [
   `update waba_snapshot set recorded_at = '2020-01-01'`,
 ];
 
-describe('readings that are stored in any order, among changes of other software,', () => {
+describe('readings that are stored in any order, among changes by other software,', () => {
   const made = new AsyncDisposableStack();
   const numbers: TestNumber[] = [];
   let gateway: TestGateway;
@@ -205,7 +205,7 @@ describe('readings that are stored in any order, among changes of other software
   beforeAll(async () => {
     gateway = made.use(await openTestGateway());
     mutants = made.use(await openMutantSource());
-    // It gives what other software writes the time of now; here all of it has a time of its own.
+    // It would set the time of a change by other software to the present; here each change has its own time.
     await gateway.database.query('alter table whatsapp_number disable trigger track_state_change');
     const tenant = await gateway.addTenant();
     tenantId = tenant.id;
@@ -216,13 +216,13 @@ describe('readings that are stored in any order, among changes of other software
   });
   afterAll(() => made.disposeAsync());
 
-  test('leave what is newest, and no failure over a good value', async () => {
+  test('leave the newest values, and no failure instead of a good value', async () => {
     expect(await tryOut(source)).toEqual(lists.map(toExpected));
   });
 
   const changed = toMutants(source, mutations);
 
-  test('are stored by SQL that decides something', { tags: ['source'] }, () => {
+  test('are stored by SQL with many decisions', { tags: ['source'] }, () => {
     expect(changed.length).toBeGreaterThan(40);
   });
 
@@ -234,13 +234,13 @@ describe('readings that are stored in any order, among changes of other software
     },
   );
 
-  /** What is there in the end for each of the lists; null when a statement has failed. */
+  /** The result for each list; null when a statement has failed. */
   async function tryOut(text: string): Promise<readonly Outcome[] | null> {
     const store = await mutants.load<typeof numbersStore>(path, text);
     await run(clearing);
     try {
       for (const turn of turns) {
-        // oxlint-disable-next-line no-await-in-loop -- one turn after the other
+        // oxlint-disable-next-line no-await-in-loop -- one step after the other
         await carryOut(store, (list) => (list[turn] === undefined ? [] : [[list[turn], turn]]));
       }
       await run(ageing);
@@ -251,7 +251,7 @@ describe('readings that are stored in any order, among changes of other software
     return await readOutcomes();
   }
 
-  /** One turn for all lists: readings of the same second are stored together. */
+  /** One step of all lists: readings of the same second are stored together. */
   async function carryOut(
     store: typeof numbersStore,
     pick: (list: readonly Step[]) => readonly (readonly [Step, number])[],
@@ -353,13 +353,13 @@ describe('what is stored', () => {
     { block: 'phone', tables: ['whatsapp_number', 'number_snapshot'] },
     { block: 'waba', tables: ['waba_snapshot'] },
     { block: null, tables: [] },
-  ] as const)('of $block is written where it belongs and nowhere else', async (expected) => {
+  ] as const)('of $block is written to its own tables only', async (expected) => {
     gateway.clearStatements();
     await record({ readings: expected.block === null ? [] : [toGood(expected.block)] });
     expect(listTables()).toEqual(expected.tables);
   });
 
-  test('comes with the end of the leases that were taken for it, and of no others', async () => {
+  test('releases the leases of the holder, and no others', async () => {
     const phone = { block: 'phone', id: number.id } as const;
     const account = { block: 'waba', id: number.wabaId } as const;
     await addLease(`phone:${number.id}`, holder);
@@ -373,7 +373,7 @@ describe('what is stored', () => {
     ]);
   });
 
-  test('is also which accounts are not to be read', async () => {
+  test('includes the accounts that are paused', async () => {
     const pause = { spentPercent: 90, until: new Date(Date.now() + minute) } as const;
     await record({ pauses: new Map([[number.wabaId, pause]]) });
     const spent = 'select account, spent_percent from graph_budget';
@@ -382,7 +382,7 @@ describe('what is stored', () => {
     ]);
   });
 
-  test('is a state that somebody has set, until a reading that was sent later tells another', async () => {
+  test('is the state that an operator has set, until a read that was sent later gives another one', async () => {
     const other = await tenant.addNumber({ state: 'CONNECTING' });
     const readings = [toGood('phone', 'OPEN')];
     const getState = async (id: string) =>

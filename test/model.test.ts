@@ -1,5 +1,5 @@
-// That keys, readings, faults, crashes and time, in any order and in two processes, leave what a model of them says.
-// test/faults/model.faults.ts tries many more.
+// Compares the gateway with a model of it: any sequence of changes of keys, refreshes, faults, crashes and time, in two
+// processes, must give the responses of the model. test/faults/model.faults.ts runs many more sequences.
 
 import { describe, expect, test } from 'vitest';
 import { databases } from './harness.ts';
@@ -8,10 +8,10 @@ import { runModel } from './model/run.ts';
 const seed = Number(process.env['MODEL_SEED'] ?? 1 + (Date.now() % 1_000_000));
 
 describe.each(databases)('on %s', (kind) => {
-  test('whatever is done, keys, numbers, ages, failures and the audit are those of the model', async () => {
+  test('keys, numbers, ages, failures and the audit log match the model after any sequence of commands', async () => {
     const steps = await runModel({ kind, seed, runs: 6, commandsOfRun: 80, timeLimitMs: 50_000 });
     console.log(`model: MODEL_SEED=${seed}, ${steps} commands on ${kind}`);
-    // How long six histories are is a matter of chance.
+    // The length of the six sequences is random.
     expect(steps).toBeGreaterThan(20);
   }, 70_000);
 });

@@ -1,5 +1,5 @@
-// The commands of the model test: those of the world around the gateways stand here, and how all of them are drawn. Each
-// one does something, says the same to the model, and holds what it sees against it.
+// The commands of the model test that change the surroundings of the gateways, and the generator of all commands. Each
+// command acts, updates the model, and compares the result with it.
 
 import * as fc from 'fast-check';
 import type { Block, ConnectionState } from '../../src/numbers/provider.ts';
@@ -15,7 +15,7 @@ import {
   toCommand,
 } from './frame.ts';
 import { keyCommands } from './keys.ts';
-import { lookAt, lookAtAll, readingCommands } from './readings.ts';
+import { checkStored, checkLists, requestCommands } from './requests.ts';
 import type { ModelStage } from './stage.ts';
 import { createMoment, type KnownNumber, type Model, toUpstreamId, type Trouble } from './state.ts';
 
@@ -23,8 +23,8 @@ const changeUpstream = fc
   .tuple(place, fc.constantFrom('GREEN', 'RED'), fc.constantFrom('CONNECTED', 'PENDING', 'BANNED'))
   .map(([at, quality, status]) =>
     toCommand(
-      `the upstreams change their mind on number ${at}: ${quality}, ${status}`,
-      async ({ model, stage }) => changeMind(model, stage, pickNumber(model, at), quality, status),
+      `the upstreams change number ${at} to ${quality}, ${status}`,
+      async ({ model, stage }) => setUpstream(model, stage, pickNumber(model, at), quality, status),
     ),
   );
 
@@ -34,8 +34,8 @@ const sessionStates: Readonly<Record<string, string>> = {
   BANNED: 'close',
 };
 
-/** Also how a number becomes known upstream. */
-export function changeMind(
+/** Creates or changes the number upstream. */
+export function setUpstream(
   model: Model,
   { simulator }: ModelStage,
   number: KnownNumber,
@@ -67,7 +67,7 @@ const faults: Readonly<Record<Trouble, Fault>> = {
   PASSING: { kind: 'transient-then-ok' },
 };
 
-// Half an answer is asked for again after a rest, which takes long.
+// A truncated response is retried after a pause, which takes long.
 const aTrouble = fc.oneof(
   { arbitrary: fc.constant(null), weight: 6 },
   { arbitrary: fc.constantFrom<Trouble>('DENIED', 'THROTTLED'), weight: 5 },
@@ -82,15 +82,15 @@ const setTrouble = fc
       const { model, stage } = scene;
       const number = pickNumber(model, at);
       const id = toUpstreamId(number, number.provider === 'META' ? part : 'connection');
-      if (trouble !== null && isMatterOfChance(model, trouble)) return;
+      if (trouble !== null && isNondeterministic(model, trouble)) return;
       stage.simulator.setFault(id, trouble === null ? null : faults[trouble]);
       if (trouble === null) model.upstream.faults.delete(id);
       else model.upstream.faults.set(id, trouble);
     }),
   );
 
-/** Whether the second try of one part would race the news that another part of the account is throttled. */
-function isMatterOfChance({ upstream }: Model, trouble: Trouble): boolean {
+/** Whether the retry of one block would race with the response that the account is throttled. */
+function isNondeterministic({ upstream }: Model, trouble: Trouble): boolean {
   if (trouble === 'DENIED') return false;
   const isThrottled = trouble === 'THROTTLED';
   return upstream.faults
@@ -109,18 +109,18 @@ const writeState = fc
         number.stateObservedAt = createMoment(model, now, (await stage.readTime()) + 1);
       }
       number.state = state;
-      await lookAt(scene, number, 0);
+      await checkStored(scene, number, 0);
     }),
   );
 
 const crash = aProcess.map((process) =>
-  toCommand(`process ${process} dies, and another one takes its place`, async (scene) => {
+  toCommand(`process ${process} dies and is replaced`, async (scene) => {
     const { model, stage } = scene;
     await stage.crash(process);
     if (model.slow?.process === process) model.slow = null;
     for (const number of model.numbers) {
       // oxlint-disable-next-line no-await-in-loop -- one after the other
-      await lookAt(scene, number, process);
+      await checkStored(scene, number, process);
     }
   }),
 );
@@ -136,25 +136,28 @@ const passTime = fc.constantFrom(...stepsMs).map((ms) =>
   ),
 );
 
-const survey = aProcess.map((process) =>
-  toCommand(`process ${process} lists for each key`, (scene) => lookAtAll(scene, process)),
+const listForAllKeys = aProcess.map((process) =>
+  toCommand(`process ${process} lists for each key`, (scene) => checkLists(scene, process)),
 );
 
-/** In any order and mixture; what stands here more than once is drawn more often. */
+/** Any commands in any order. A command that is listed twice is generated more often. */
 export function createCommands(maxCommands: number): fc.Arbitrary<Iterable<ModelCommand>> {
-  const worldly = [changeUpstream, changeUpstream, setTrouble, setTrouble, writeState];
-  return fc.commands([...keyCommands, ...readingCommands, ...worldly, crash, passTime, survey], {
-    maxCommands,
-    size: 'max',
-  });
+  const worldCommands = [changeUpstream, changeUpstream, setTrouble, setTrouble, writeState];
+  return fc.commands(
+    [...keyCommands, ...requestCommands, ...worldCommands, crash, passTime, listForAllKeys],
+    {
+      maxCommands,
+      size: 'max',
+    },
+  );
 }
 
-/** A look at everything, for the end of a run. */
-export const lastLook = toCommand('a last look at everything', async (scene) => {
+/** Compares everything with the model at the end of a run. */
+export const finalCheck = toCommand('the final check of everything', async (scene) => {
   for (const process of [0, 1]) {
     // oxlint-disable no-await-in-loop -- one after the other
-    await lookAtAll(scene, process);
-    for (const number of scene.model.numbers) await lookAt(scene, number, process);
+    await checkLists(scene, process);
+    for (const number of scene.model.numbers) await checkStored(scene, number, process);
     // oxlint-enable no-await-in-loop
   }
 });

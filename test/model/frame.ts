@@ -1,4 +1,4 @@
-// What every command of the model test is made of: its name, what it does, and the look at the audit that follows it.
+// The parts of every command of the model test: its name, its action, and the check of the audit log that follows.
 
 import * as fc from 'fast-check';
 import { expect } from 'vitest';
@@ -10,11 +10,11 @@ export type ModelCommand = fc.AsyncCommand<Model, ModelStage>;
 export interface Scene {
   readonly model: Model;
   readonly stage: ModelStage;
-  /** The database's, in milliseconds. */
+  /** The database's time in milliseconds. */
   readonly now: number;
 }
 
-/** `name` is printed when a run has failed. */
+/** `name` is printed when a run fails. */
 export function toCommand(
   name: string,
   run: (scene: Scene) => Promise<void>,
@@ -34,7 +34,7 @@ export function toCommand(
   };
 }
 
-/** What takes longer would never end, and the run is to say which command that was. */
+/** A command that takes longer is reported by name, instead of blocking the run. */
 async function within(ms: number, work: () => Promise<void>): Promise<void> {
   const late = Promise.withResolvers<never>();
   const timer = setTimeout(() => late.reject(new Error(`No end after ${ms} ms.`)), ms);
@@ -45,7 +45,7 @@ async function within(ms: number, work: () => Promise<void>): Promise<void> {
   }
 }
 
-/** One row for each change, in order, and none beside. */
+/** One row for each change, in order, and no other rows. */
 async function expectAudit({ tenants }: Model, stage: ModelStage): Promise<void> {
   for (const { id, audit } of tenants) {
     // oxlint-disable-next-line no-await-in-loop -- one statement after the other
@@ -57,24 +57,24 @@ async function expectAudit({ tenants }: Model, stage: ModelStage): Promise<void>
   }
 }
 
-/** Which one of those that there are at that time. */
+/** An index into a list whose length is not known yet. */
 export const place = fc.nat({ max: 23 });
 export const aProcess = fc.nat({ max: 1 });
 
 export function pick<T>(list: readonly T[], index: number): T {
-  // No list here is ever empty.
+  // No list is empty.
   return list[index % list.length]!;
 }
 
-/** A number of the model; while one is being read slowly it is that one each second time, since that is where races are. */
+/** During a slow read every second one is the number that is being read, because races happen there. */
 export function pickNumber({ numbers, slow }: Model, index: number): KnownNumber {
   return slow !== null && index % 2 === 1 ? slow.number : pick(numbers, index);
 }
 
-/** Whoever waits for an upstream reckons with times that have been told; they must not be moved then. */
+/** During a slow read, time must not pass: the reader relies on times that it has read. */
 export const isNothingSlow = (model: Readonly<Model>) => model.slow === null;
 
-/** However they and the steps add up, they differ by more than a run takes, so that nothing happens close to an end. */
+/** All sums of these and of `stepsMs` differ by more than a run takes, so that no command runs close to an expiry. */
 export const lifetimesMs = [610_000, 3_010_000];
-/** In which time goes by; see `lifetimesMs`. */
+/** The steps in which time passes; see `lifetimesMs`. */
 export const stepsMs = [140_000, 1_220_000, 3_700_000];

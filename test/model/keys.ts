@@ -1,4 +1,4 @@
-// The commands of the model test that make, change and end keys and credentials.
+// The commands of the model test that create, change and expire keys and credentials.
 
 import * as fc from 'fast-check';
 import { expect } from 'vitest';
@@ -45,7 +45,7 @@ const rotateKey = fc
   .tuple(aProcess, place, fc.constantFrom(...lifetimesMs))
   .map(([process, at, overlapMs]) =>
     toCommand(
-      `process ${process} rotates key ${at}, which goes on for ${overlapMs} ms`,
+      `process ${process} rotates key ${at}, which stays valid for ${overlapMs} ms`,
       (scene) => rotate(scene, process, pick(scene.model.keys, at), overlapMs),
       hasKeys,
     ),
@@ -73,7 +73,7 @@ async function rotate(
   await expectListed({ model, stage, now }, process, old);
 }
 
-/** That an operator is shown the key as the model knows it; its end may come later by the time that a command takes. */
+/** The listed key is that of the model. It may expire later by the duration of a command. */
 async function expectListed(
   { model, stage }: Scene,
   process: number,
@@ -102,9 +102,9 @@ const revokeKey = fc.tuple(aProcess, place).map(([process, at]) =>
   ),
 );
 
-const endKey = place.map((at) =>
+const expireKey = place.map((at) =>
   toCommand(
-    `an operator ends key ${at} in the database`,
+    `an operator lets key ${at} expire in the database`,
     async ({ model, stage, now }) => {
       const key = pick(model.keys, at);
       await stage.query(
@@ -129,4 +129,4 @@ const replaceToken = fc.tuple(aProcess, place).map(([process, at]) =>
   }),
 );
 
-export const keyCommands = [createKey, rotateKey, revokeKey, endKey, replaceToken];
+export const keyCommands = [createKey, rotateKey, revokeKey, expireKey, replaceToken];

@@ -1,25 +1,25 @@
-// Runs the model test: any commands in any order, on tenants that are new each time.
+// Runs the model test: any commands in any order, on new tenants in each run.
 
 import { randomBytes } from 'node:crypto';
 import * as fc from 'fast-check';
 import { createDigits, type DatabaseKind } from '../harness.ts';
-import { changeMind, createCommands, lastLook } from './commands.ts';
+import { setUpstream, createCommands, finalCheck } from './commands.ts';
 import { type ModelStage, openModelStage } from './stage.ts';
 import { createMoment, type KnownNumber, type KnownTenant, type Model } from './state.ts';
 
 export interface ModelRunOptions {
   readonly kind: DatabaseKind;
-  /** The same one, the same commands. */
+  /** The same seed gives the same commands. */
   readonly seed: number;
   readonly runs: number;
   readonly commandsOfRun: number;
-  /** By then a difference that was found is told, however long a shorter list of commands would take to find. */
+  /** A difference is reported by then, even if a shorter list of commands might still be found. */
   readonly timeLimitMs: number;
 }
 
 /**
- * Answers how many commands were carried out. Throws what differs from the model, with the shortest list of commands that
- * shows it.
+ * Resolves to the number of commands that were run. Rejects with the difference from the model, and with the shortest list
+ * of commands that causes it.
  */
 export async function runModel(options: ModelRunOptions): Promise<number> {
   const { kind, seed, runs: numRuns, commandsOfRun, timeLimitMs } = options;
@@ -29,7 +29,7 @@ export async function runModel(options: ModelRunOptions): Promise<number> {
     const model = await createModel(stage);
     try {
       await fc.asyncModelRun(() => ({ model, real: stage }), commands);
-      await lastLook.run(model, stage);
+      await finalCheck.run(model, stage);
     } finally {
       if (model.slow !== null) await stage.crash(model.slow.process);
       steps += model.steps;
@@ -39,7 +39,7 @@ export async function runModel(options: ModelRunOptions): Promise<number> {
   return steps;
 }
 
-/** Two tenants with three numbers each. Two of each, and of both tenants, belong to one account of Meta's. */
+/** Two tenants with three numbers each. Two numbers of each tenant belong to one account, which both tenants share. */
 async function createModel(stage: ModelStage): Promise<Model> {
   const now = await stage.beginStep();
   const tenants: KnownTenant[] = [];
@@ -65,7 +65,7 @@ async function createModel(stage: ModelStage): Promise<Model> {
       const number = await addNumber(stage, tenant, provider, wabaId);
       const end = await stage.readTime();
       numbers.push({ ...number, stateObservedAt: createMoment(model, now, end + 1) });
-      changeMind(model, stage, numbers.at(-1)!, 'GREEN', 'CONNECTED');
+      setUpstream(model, stage, numbers.at(-1)!, 'GREEN', 'CONNECTED');
     }
     // oxlint-enable no-await-in-loop
   }

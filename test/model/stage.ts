@@ -1,5 +1,5 @@
-// The stage of the model test: two gateways on one database, upstreams that are simulated, processes that die in the
-// middle of things, and time that goes by when it is told to.
+// The environment of the model test: two gateways on one database, simulated upstreams, processes that can die at any time,
+// and time that passes on demand.
 
 import { randomBytes } from 'node:crypto';
 import { Client } from 'pg';
@@ -10,30 +10,29 @@ import { createTestSimulator, type TestSimulator } from '../simulator/simulator.
 import { createTelemetry } from '../../src/telemetry.ts';
 import { type DatabaseKind, openTestDatabase, openTestPostgresUrl } from '../harness.ts';
 
-/** What the gateway may take for one reading; a lease lasts two seconds longer. */
+/** The deadline of a refresh; a lease lasts two seconds longer. */
 const deadlineMs = 60_000;
 
-/** After which a lease that somebody left behind has ended. */
+/** The time after which an abandoned lease has expired. */
 export const leaseIsOverAfterMs = 80_000;
 
 export interface ModelStage extends AsyncDisposable {
   readonly simulator: TestSimulator;
-  /** Two processes, as far as the database can tell. */
+  /** To the database they are two processes. */
   readonly processes: readonly GatewayProcess[];
-  /** In the place of the process: nothing that was under way there will ever end or reach the database. */
+  /** Replaces the process. Nothing that it has begun ends or reaches the database. */
   crash(index: number): Promise<void>;
   /**
-   * Lets time go by for all clocks at once: it moves whatever is stored into the past. What a process remembers for itself
-   * is as young as before.
+   * Lets time pass by moving all stored times into the past. What a process keeps in memory does not age.
    */
   passTime(ms: number): Promise<void>;
   /** The time of the database in milliseconds. */
   readTime(): Promise<number>;
-  /** As `readTime` once all is settled, and until the next call the gateways reckon ages from this moment. */
+  /** As `readTime` after `settle`. Until the next call, the gateways compute ages from this time. */
   beginStep(): Promise<number>;
-  /** Resolves when all processes have been told of all that was committed until now, by whomever. */
+  /** Resolves when all processes have been notified of everything that was committed before. */
   settle(): Promise<void>;
-  /** One statement past the gateways, as other software or an operator would run it. */
+  /** Runs a statement as other software or an operator would, not through the gateways. */
   query<Row = Record<string, unknown>>(
     text: string,
     values?: readonly unknown[],
@@ -42,14 +41,14 @@ export interface ModelStage extends AsyncDisposable {
 
 export interface GatewayProcess {
   readonly gateway: Gateway;
-  /** Keeps back the next answers of the upstreams, which are those of now, until they are delivered. */
-  holdAnswers(count: number): HeldAnswers;
+  /** Holds the next responses of the upstreams, with their present content, until they are delivered. */
+  holdResponses(count: number): HeldResponses;
   /** Resolves the next time the process waits for a lease that another one holds. */
   untilWaiting(): Promise<void>;
 }
 
-export interface HeldAnswers {
-  /** Fulfilled when so many answers wait. */
+export interface HeldResponses {
+  /** Resolves when so many responses are held. */
   readonly arrived: Promise<void>;
   deliver(): void;
 }
@@ -103,7 +102,7 @@ export async function openModelStage(kind: DatabaseKind): Promise<ModelStage> {
   };
 }
 
-interface Life {
+interface ProcessState {
   ended: boolean;
   held: Holding | null;
   onWait(): void;
@@ -115,14 +114,14 @@ async function startProcess(
   simulator: TestSimulator,
   now: () => Date,
 ): Promise<RunningProcess> {
-  const life: Life = { ended: false, held: null, onWait: () => undefined };
+  const state: ProcessState = { ended: false, held: null, onWait: () => undefined };
   const gateway = await createGateway(parseConfig(readEnvironment(environment)), {
-    database: toMortal(database, life),
+    database: createMortalDatabase(database, state),
     fetch: async (...asked) => {
-      const { held } = life;
-      const answer = await simulator.fetch(...asked);
+      const { held } = state;
+      const response = await simulator.fetch(...asked);
       await held?.wait();
-      return answer;
+      return response;
     },
     now,
     deadlineMs,
@@ -131,24 +130,24 @@ async function startProcess(
   });
   return {
     gateway,
-    holdAnswers(count) {
-      const holding = createHolding(count, () => (life.held = null));
-      life.held = holding;
+    holdResponses(count) {
+      const holding = createHolding(count, () => (state.held = null));
+      state.held = holding;
       return holding;
     },
     untilWaiting() {
       const { promise, resolve } = Promise.withResolvers<void>();
-      life.onWait = resolve;
+      state.onWait = resolve;
       return promise;
     },
     async kill() {
-      life.ended = true;
+      state.ended = true;
       await gateway[Symbol.asyncDispose]();
     },
   };
 }
 
-interface Holding extends HeldAnswers {
+interface Holding extends HeldResponses {
   wait(): Promise<void>;
 }
 
@@ -170,12 +169,12 @@ function createHolding(count: number, onFull: () => void): Holding {
   };
 }
 
-/** The same database for a process that may die: from then on nothing of it gets through, and nothing comes back. */
-function toMortal(database: Database, life: Life): Database {
+/** The database for a process that can die: from then on no statement is sent and no result arrives. */
+function createMortalDatabase(database: Database, state: ProcessState): Database {
   const whileAlive = async <T>(work: () => Promise<T>): Promise<T> => {
-    if (!life.ended) {
+    if (!state.ended) {
       const result = await work();
-      if (!life.ended) return result;
+      if (!state.ended) return result;
     }
     return await new Promise<never>(() => undefined);
   };
@@ -185,14 +184,14 @@ function toMortal(database: Database, life: Life): Database {
     readTenant: (tenantId, statement) => whileAlive(() => database.readTenant(tenantId, statement)),
     acrossTenants: (work) => whileAlive(() => database.acrossTenants(work)),
     callAcrossTenants(statement) {
-      if (statement.name.startsWith('dead_holders')) life.onWait();
+      if (statement.name.startsWith('dead_holders')) state.onWait();
       return whileAlive(() => database.callAcrossTenants(statement));
     },
   };
 }
 
 interface Store extends AsyncDisposable {
-  /** As one process does: disposing it closes nobody else's. */
+  /** A connection of one process, whose disposal closes no other one. */
   connect(): Promise<Database>;
   readonly query: ModelStage['query'];
 }
@@ -217,7 +216,7 @@ async function openStore(kind: DatabaseKind): Promise<Store> {
   };
 }
 
-// Time is no change of a key, so it leaves no trace in the audit.
+// Passing time is no change of a key, so the audit log does not record it.
 function toPassing(ms: number): string {
   return `do $time$
     declare stored record;

@@ -1,12 +1,12 @@
-// What the model test knows without having asked: which keys must work, and what every number must show. Times are those
-// of a clock that was never moved: what the database says, and the time that was made to pass since.
+// The state of the model: which keys must work, and what each number must return. Its times are the database's plus the time
+// that has been made to pass.
 
 import type { Block, ConnectionState } from '../../src/numbers/provider.ts';
-import type { Answer } from './answers.ts';
+import type { ModelResponse } from './responses.ts';
 
-/** When something happened: known to lie in this span, and exactly once an answer has told. */
+/** A time that is known to lie in a span, and exactly once a response has contained it. */
 export interface Moment {
-  /** Moments are in this order, whatever is known of their time. */
+  /** Moments are in this order, even where their spans overlap. */
   readonly order: number;
   from: number;
   to: number;
@@ -17,7 +17,7 @@ export interface KnownError {
   readonly metaCode: number | null;
 }
 
-/** A block that was tried at least once. */
+/** A block that was attempted at least once. */
 export interface KnownBlock {
   value: Value | null;
   observedAt: Moment | null;
@@ -29,13 +29,13 @@ export type Value = Readonly<Record<string, string>>;
 
 export interface KnownTenant {
   readonly id: string;
-  /** Stands in everything that is this tenant's, and must never be seen by another. */
+  /** Part of all texts of this tenant, and of no response to another one. */
   readonly marker: string;
-  /** Works always, so that there is somebody who can look. */
+  /** Always valid, so that the model can be compared. */
   readonly rootKey: string;
-  /** By account: a reading of an account is the tenant's, though other tenants may have the same account. */
+  /** By account. Each tenant has its own snapshot of an account that several tenants share. */
   readonly wabas: Map<string, KnownBlock>;
-  /** Until when an account is not to be read. */
+  /** Until when an account is paused. */
   readonly pauses: Map<string, number>;
   /** `action subject` of each change of a key or a credential, in their order. */
   readonly audit: string[];
@@ -65,57 +65,57 @@ export interface KnownKey {
   isRotated: boolean;
 }
 
-/** What the upstreams answer at this moment. */
+/** The present content of the upstreams. */
 export interface KnownUpstream {
-  /** By id of a phone or an account, or by name of an instance. */
+  /** By the id of a phone or an account, or the name of an instance. */
   readonly values: Map<string, Value>;
-  /** By the same; what has none is healthy. */
+  /** By the same key; without an entry it is healthy. */
   readonly faults: Map<string, Trouble>;
 }
 
-/** DENIED and THROTTLED: Meta says no. BROKEN: half an answer, each time. PASSING: one error, then all is well. */
+/** DENIED and THROTTLED: an error of Meta's. BROKEN: each response is truncated. PASSING: one error, then success. */
 export type Trouble = 'DENIED' | 'THROTTLED' | 'BROKEN' | 'PASSING';
 
-/** A reading that was sent, and whose answer is still on its way. */
+/** A read that was sent, and whose response is held. */
 export interface SlowRead {
   readonly process: number;
   readonly number: KnownNumber;
   readonly blocks: readonly Block[];
   readonly moment: Moment;
   readonly reads: Reads;
-  /** Delivers the upstream's answers. */
+  /** Delivers the held responses. */
   deliver(): void;
-  readonly answer: Promise<Answer>;
+  readonly response: Promise<ModelResponse>;
 }
 
 export interface Model {
   readonly tenants: readonly KnownTenant[];
   readonly numbers: readonly KnownNumber[];
-  /** But for the root keys. */
+  /** Without the root keys. */
   readonly keys: KnownKey[];
   readonly upstream: KnownUpstream;
-  /** Milliseconds that were made to pass. */
+  /** Milliseconds that have been made to pass. */
   passed: number;
   moments: number;
-  /** Makes each new value differ from all before. */
+  /** A counter that makes each value unique. */
   values: number;
-  /** The time of the last value that was shown, by number and block. */
+  /** The time of the last value in a response, by number and block. */
   readonly shown: Map<string, number>;
-  /** Commands that were carried out. */
+  /** Commands that were run. */
   steps: number;
   slow: SlowRead | null;
 }
 
-/** One block as an upstream answered it; `sent` is false when it was not even asked. */
+/** The result of one block; `sent` is false when the upstream was not called. */
 export type BlockRead =
   | { readonly ok: true; readonly value: Value; readonly state: ConnectionState | null }
   | { readonly ok: false; readonly sent: boolean; readonly error: KnownError };
 
 export interface Reads {
   readonly blocks: ReadonlyMap<Block, BlockRead>;
-  /** Operations that reach an upstream, second tries included. */
+  /** Operations that reach an upstream, including retries. */
   readonly operations: number;
-  /** Accounts that say that they want to be left alone. */
+  /** Accounts that report that their rate limit is used up. */
   readonly throttled: ReadonlySet<string>;
 }
 
@@ -125,7 +125,7 @@ export function isUsable(key: KnownKey, now: number): boolean {
   return !key.isRevoked && (key.expiresAt === null || key.expiresAt > now);
 }
 
-/** `now` is the database's. */
+/** `now` is the database's time. */
 export function toModelTime(model: Model, now: number): number {
   return now + model.passed;
 }
@@ -135,7 +135,7 @@ export function createMoment(model: Model, from: number, to = from): Moment {
   return { order: model.moments, from: toModelTime(model, from), to: toModelTime(model, to) };
 }
 
-/** What a reading brings that is sent now; a passing trouble passes with it. */
+/** The result of a read that is sent now. It ends a PASSING trouble. */
 export function readUpstream(
   model: Model,
   number: KnownNumber,
@@ -201,13 +201,13 @@ function toBlockRead(
   return { ok: true, value, state };
 }
 
-/** The id that a fault of this block lies on. */
+/** The id at the upstream that a fault of this block is set on. */
 export function toUpstreamId(number: KnownNumber, block: Block): string {
   if (block === 'connection') return number.instanceName;
   return block === 'waba' ? number.wabaId : number.phoneNumberId;
 }
 
-/** Stores now what was read then: nothing older over anything newer, and no failure over a good value. */
+/** Stores a result: no older value replaces a newer one, and no failure replaces a good value. */
 export function recordReads(
   model: Model,
   number: KnownNumber,
@@ -258,7 +258,7 @@ export function findBlock(number: KnownNumber, block: Block): KnownBlock | undef
   return isLater ? { ...account, attemptedAt: own.attemptedAt, error: own.error } : account;
 }
 
-/** The blocks that there are to read of it. */
+/** The blocks that the number's provider can read. */
 export function listBlocks({ provider }: KnownNumber): readonly Block[] {
   return provider === 'META' ? ['phone', 'profile', 'waba'] : ['connection'];
 }

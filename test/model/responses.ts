@@ -1,4 +1,4 @@
-// How the model test asks about a number over both doors, and how it holds the answers against what the model knows.
+// Sends the requests of the model test over both APIs, and compares the responses with the model.
 
 import { expect } from 'vitest';
 import type { Block } from '../../src/numbers/provider.ts';
@@ -18,7 +18,7 @@ import {
   toModelTime,
 } from './state.ts';
 
-export interface Answer {
+export interface ModelResponse {
   readonly status: number;
   readonly text: string;
   readonly body: Json;
@@ -27,23 +27,25 @@ export interface Answer {
 // oxlint-disable-next-line typescript/no-explicit-any -- what comes back is held against the model, member by member
 type Json = any;
 
-/** How the reading of a block went for one request: as the model says, or not even sent. */
-export type Told = ReadonlyMap<Block, 'LIVE' | KnownError>;
+/** How each block was refreshed for one request: attempted, or why it was not sent. */
+export type ExpectedOutcomes = ReadonlyMap<Block, 'ATTEMPTED' | KnownError>;
 
-export const nothingTold: Told = new Map();
+export const noOutcomes: ExpectedOutcomes = new Map();
 
-export function toTold({ blocks }: Reads): Told {
+export function toOutcomes({ blocks }: Reads): ExpectedOutcomes {
   return new Map(
-    blocks.entries().map(([block, read]) => [block, read.ok || read.sent ? 'LIVE' : read.error]),
+    blocks
+      .entries()
+      .map(([block, read]) => [block, read.ok || read.sent ? 'ATTEMPTED' : read.error]),
   );
 }
 
-export async function ask(
+export async function send(
   { gateway }: GatewayProcess,
   key: string,
   path: string,
   query?: string,
-): Promise<Answer> {
+): Promise<ModelResponse> {
   const request = new Request(`http://gateway.test${path}`, {
     headers: { 'x-api-key': key, 'content-type': 'application/json' },
     ...(query !== undefined && { method: 'POST', body: JSON.stringify({ query }) }),
@@ -63,38 +65,41 @@ const selections: Readonly<Record<Block, string>> = {
   connection: `health { ${freshness} }`,
 };
 
-export function askGraphQL(
+export function requestGraphQL(
   process: GatewayProcess,
   key: string,
   { id }: KnownNumber,
   blocks: readonly Block[],
   refresh: boolean,
-): Promise<Answer> {
+): Promise<ModelResponse> {
   const parts = blocks.map((block) => selections[block]).join(' ');
   const query = `{ number(id: "${id}", refresh: ${refresh}) {
     id name state isFullyConnected apiKeys { name keyPrefix keyLast4 } ${parts} } }`;
-  return ask(process, key, '/graphql', query);
+  return send(process, key, '/graphql', query);
 }
 
-export function askRest(
+export function requestRest(
   process: GatewayProcess,
   key: string,
   { id }: KnownNumber,
   refresh: boolean,
-): Promise<Answer> {
-  return ask(process, key, `/v1/numbers/${id}${refresh ? '?refresh=1' : ''}`);
+): Promise<ModelResponse> {
+  return send(process, key, `/v1/numbers/${id}${refresh ? '?refresh=1' : ''}`);
 }
 
-/** What a caller sees who may not: neither a byte of the number, nor whether there is one. */
-export function expectRefusal({ status, body }: Answer, code: string): void {
-  const told = body.code ?? body.errors?.[0]?.extensions?.code;
-  expect(told).toBe(code);
+/** A refusal contains nothing of the number, and does not tell whether it exists. */
+export function expectRefusal({ status, body }: ModelResponse, code: string): void {
+  expect(body.code ?? body.errors?.[0]?.extensions?.code).toBe(code);
   expect(body.data?.number ?? null).toBeNull();
   expect(status).toBeLessThan(500);
 }
 
-/** That nothing in the answer is another tenant's. */
-export function expectNothingForeign(model: Model, tenant: KnownTenant, { text }: Answer): void {
+/** Nothing in the response belongs to another tenant. */
+export function expectNothingForeign(
+  model: Model,
+  tenant: KnownTenant,
+  { text }: ModelResponse,
+): void {
   for (const other of model.tenants) {
     if (other !== tenant) expect(text).not.toContain(other.marker);
   }
@@ -103,12 +108,16 @@ export function expectNothingForeign(model: Model, tenant: KnownTenant, { text }
   }
 }
 
-/** `now` is the time of the database at which was asked. */
+/** `now` is the time of the database at the request. */
 export function expectGraphQL(
   model: Model,
   number: KnownNumber,
-  { body }: Answer,
-  { blocks, told = nothingTold, now }: { blocks: readonly Block[]; told?: Told; now: number },
+  { body }: ModelResponse,
+  {
+    blocks,
+    outcomes = noOutcomes,
+    now,
+  }: { blocks: readonly Block[]; outcomes?: ExpectedOutcomes; now: number },
 ): void {
   expect(body.errors).toBeUndefined();
   const shown = body.data.number;
@@ -123,11 +132,11 @@ export function expectGraphQL(
     listBlocks(number).some((block) => hasValue(number, block)) && number.provider === 'META';
   for (const block of blocks) {
     const known = findBlock(number, block);
-    const outcome = told.get(block);
-    const unsent = outcome === undefined || outcome === 'LIVE' ? null : outcome;
-    // The state of a connection is known from the beginning.
+    const outcome = outcomes.get(block);
+    const unsent = outcome === undefined || outcome === 'ATTEMPTED' ? null : outcome;
+    // The connection state is known from the beginning.
     const isKnown = known !== undefined || unsent !== null || block === 'connection';
-    const expected = { known, told: outcome, unsent, observedAt: toObservedAt(number, block) };
+    const expected = { known, outcome, unsent, observedAt: toObservedAt(number, block) };
     if (block === 'phone' || block === 'connection') {
       if (block === 'phone') {
         expect(shown.health.qualityRatingRaw).toBe(known?.value?.['quality'] ?? null);
@@ -135,7 +144,7 @@ export function expectGraphQL(
       }
       if (isKnown) {
         expectFreshness(model, shown.health.freshness, expected, now);
-        expectNoReturn(model, `${number.id} ${block}`, shown.health.freshness.observedAt);
+        expectNotOlder(model, `${number.id} ${block}`, shown.health.freshness.observedAt);
       } else expect(shown.health.freshness).toBeNull();
     }
     if (block === 'connection') continue;
@@ -144,7 +153,7 @@ export function expectGraphQL(
     } else if (isKnown) {
       expectValue(block, shown.meta[block], known?.value ?? null);
       expectFreshness(model, shown.meta[block].freshness, expected, now);
-      expectNoReturn(model, `${number.id} ${block}`, shown.meta[block].freshness.observedAt);
+      expectNotOlder(model, `${number.id} ${block}`, shown.meta[block].freshness.observedAt);
     } else {
       expect(shown.meta[block]).toBeNull();
     }
@@ -155,14 +164,14 @@ function hasValue(number: KnownNumber, block: Block): boolean {
   return (findBlock(number, block)?.observedAt ?? null) !== null;
 }
 
-// The state of a number without Meta may have been written by others since it was read.
+// Other software may have written the state of a number that is not Meta's since it was read.
 function toObservedAt(number: KnownNumber, block: Block): Moment | null {
   return block === 'connection'
     ? number.stateObservedAt
     : (findBlock(number, block)?.observedAt ?? null);
 }
 
-/** Graph's name of each value that is compared, by our name in the answer. */
+/** The values to compare: Graph's name of each, by the name in the response. */
 const members: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   phone: { verifiedName: 'verifiedName', qualityRatingRaw: 'quality' },
   profile: { about: 'about' },
@@ -177,7 +186,7 @@ function expectValue(block: Block, shown: Json, value: KnownBlock['value']): voi
 
 interface ExpectedFreshness {
   readonly known: KnownBlock | undefined;
-  readonly told: 'LIVE' | KnownError | undefined;
+  readonly outcome: 'ATTEMPTED' | KnownError | undefined;
   readonly unsent: KnownError | null;
   readonly observedAt: Moment | null;
 }
@@ -185,12 +194,12 @@ interface ExpectedFreshness {
 function expectFreshness(
   model: Model,
   shown: Json,
-  { known, told, unsent, observedAt }: ExpectedFreshness,
+  { known, outcome, unsent, observedAt }: ExpectedFreshness,
   now: number,
 ): void {
   const error = unsent ?? known?.error ?? null;
   expect(shown.error).toEqual(error);
-  expect(shown.source).toBe(told === 'LIVE' && error === null ? 'LIVE' : 'SNAPSHOT');
+  expect(shown.source).toBe(outcome === 'ATTEMPTED' && error === null ? 'LIVE' : 'SNAPSHOT');
   expectMoment(model, shown.observedAt, observedAt);
   expectMoment(model, shown.attemptedAt, known?.attemptedAt ?? null);
   const age =
@@ -201,15 +210,15 @@ function expectFreshness(
   expect(shown.stale).toBe(age === null || age > 3_600);
 }
 
-/** That no answer is older than one before it, whatever the model says of either. */
-function expectNoReturn({ passed, shown }: Model, name: string, observedAt: string | null): void {
+/** No response is older than an earlier one, whatever the model says. */
+function expectNotOlder({ passed, shown }: Model, name: string, observedAt: string | null): void {
   const before = shown.get(name) ?? Number.NEGATIVE_INFINITY;
   const time = observedAt === null ? Number.NEGATIVE_INFINITY : Date.parse(observedAt) + passed;
   expect(time).toBeGreaterThanOrEqual(before);
   shown.set(name, time);
 }
 
-/** Learns the time when it is told first, and wants to hear the same from then on. */
+/** The first response sets the time of the moment, and later ones must have the same. */
 function expectMoment(model: Model, shown: string | null, moment: Moment | null): void {
   if (shown === null || moment === null) {
     expect(shown).toBe(moment === null ? null : 'a time');
@@ -221,7 +230,7 @@ function expectMoment(model: Model, shown: string | null, moment: Moment | null)
   moment.from = moment.to = time;
 }
 
-/** What the REST list and GraphQL show of the keys of a number. */
+/** The key hints of a number in the REST list and in GraphQL. */
 export function toHints(model: Model, number: KnownNumber, now: number): readonly Json[] {
   return model.keys
     .filter((key) => key.number === number && isUsable(key, toModelTime(model, now)))
@@ -234,10 +243,10 @@ function toHint({ name, key }: KnownKey): Json {
 
 export function expectRest(
   number: KnownNumber,
-  { status, body }: Answer,
-  told: Told = nothingTold,
+  { status, body }: ModelResponse,
+  outcomes: ExpectedOutcomes = noOutcomes,
 ): void {
-  const failure = findFailure(number, told);
+  const failure = findFailure(number, outcomes);
   if (failure !== null) {
     expect(body.code).toBe(failure.code);
     return;
@@ -268,13 +277,13 @@ function toRestValue(block: Block, value: NonNullable<KnownBlock['value']>): Jso
   return block === 'profile' ? { about: value['about'] } : { name: value['name'] };
 }
 
-/** Why REST has nothing to show after a live reading; null when one block at least was read. */
-function findFailure(number: KnownNumber, told: Told): KnownError | null {
-  if (told.size === 0) return null;
+/** Why a refresh over REST fails; null when at least one block was read. */
+function findFailure(number: KnownNumber, outcomes: ExpectedOutcomes): KnownError | null {
+  if (outcomes.size === 0) return null;
   const errors = listBlocks(number).map((block) => {
-    const outcome = told.get(block);
-    if (outcome !== undefined && outcome !== 'LIVE') return outcome;
-    return outcome === 'LIVE' ? (findBlock(number, block)?.error ?? null) : null;
+    const outcome = outcomes.get(block);
+    if (outcome !== undefined && outcome !== 'ATTEMPTED') return outcome;
+    return outcome === 'ATTEMPTED' ? (findBlock(number, block)?.error ?? null) : null;
   });
   return errors.includes(null) ? null : (errors[0] ?? null);
 }

@@ -57,6 +57,11 @@ export const environmentVariables = {
       'Reverse proxies whose `x-forwarded-for` header is trusted: their number, or their addresses and networks, `10.0.0.0/8,…`. If unset, the client address is that of the socket.',
   },
   GRAPHIQL: { default: 'on', meaning: 'Serve the GraphiQL page at GET /graphql: `on` or `off`.' },
+  PERSISTED_QUERIES: {
+    default: 'on',
+    meaning:
+      'Accept the hash of a GraphQL document that was sent before, instead of the document: `on` or `off`.',
+  },
   CORS_ORIGINS: {
     default: '',
     meaning: 'Origins whose web pages may call the APIs, separated by commas.',
@@ -148,6 +153,7 @@ export interface Config {
   /** The number of reverse proxies in front of the gateway, or their addresses and networks. */
   readonly trustedProxies: number | readonly string[];
   readonly graphiql: boolean;
+  readonly persistedQueries: boolean;
   readonly corsOrigins: readonly string[];
   readonly logLevel: LogLevel;
   /** 0 turns the cache off. */
@@ -225,6 +231,7 @@ export function parseConfig(environment: Environment): Config {
     keyFailuresPerMinute: check('KEY_FAILURES_PER_MINUTE', parseFailures),
     trustedProxies: check('TRUSTED_PROXIES', parseProxies),
     graphiql: check('GRAPHIQL', (text) => oneOf(['on', 'off'], text) === 'on'),
+    persistedQueries: check('PERSISTED_QUERIES', (text) => oneOf(['on', 'off'], text) === 'on'),
     corsOrigins: check('CORS_ORIGINS', parseOrigins),
     logLevel: check('LOG_LEVEL', (text) => oneOf(logLevels, text)),
     answerCacheMb: check('ANSWER_CACHE_MB', parseMegabytes),

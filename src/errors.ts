@@ -37,6 +37,21 @@ export const errorCatalogue = {
     meaning: 'The GraphQL operation exceeds a limit; the message says which one.',
     retryable: false,
   },
+  PERSISTED_QUERY_NOT_FOUND: {
+    status: 200,
+    meaning: 'No document with this hash is stored; send the request again with the document.',
+    retryable: false,
+  },
+  PERSISTED_QUERY_NOT_SUPPORTED: {
+    status: 200,
+    meaning: 'Persisted queries are switched off; send the document without its hash.',
+    retryable: false,
+  },
+  PERSISTED_QUERY_MISMATCH: {
+    status: 400,
+    meaning: 'The hash that was sent with a document is not its SHA-256.',
+    retryable: false,
+  },
   RATE_LIMITED: {
     status: 429,
     meaning: 'Too many requests; retry after the time in the Retry-After header.',

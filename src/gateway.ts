@@ -151,6 +151,7 @@ function createEndpoints({ config, overrides, telemetry }: Foundation, numbers: 
     telemetry,
     limits: config.graphqlLimits,
     graphiql: config.graphiql ? { apiKey: overrides.graphiqlKey ?? null } : null,
+    persistedQueries: config.persistedQueries,
     suggestions: config.mode === 'demo',
   });
   return { graphql, rest: createRestEndpoint({ numbers, publicUrl: config.publicUrl }) };

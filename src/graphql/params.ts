@@ -10,15 +10,24 @@ export interface GraphQLParams {
   readonly variables?: Readonly<Record<string, unknown>>;
 }
 
+/** With the hash of the document. See persisted-queries.ts. */
+export interface HashedParams extends Omit<GraphQLParams, 'query'> {
+  readonly sha256Hash: string;
+  /** Null when only the hash was sent. */
+  readonly query: string | null;
+}
+
+export type SentParams = GraphQLParams | HashedParams;
+
 /** Throws INVALID_REQUEST, without repeating what was sent. Ignores unknown members. */
-export function parseBody(text: string): GraphQLParams {
+export function parseBody(text: string): SentParams {
   const body = toObject(parseJson(text));
   if (body === null) throw createInvalid('The body must be a JSON object with the member "query".');
   return toParams(body);
 }
 
 /** As `parseBody`. `search` is a query string. An empty parameter counts as absent. */
-export function parseSearch(search: string): GraphQLParams {
+export function parseSearch(search: string): SentParams {
   const given = new URLSearchParams(search);
   const read = (name: string): string | undefined => {
     const [value, ...others] = given.getAll(name);
@@ -44,16 +53,36 @@ export function toBody({ query, variables, operationName }: GraphQLParams): stri
   return JSON.stringify({ query, variables, operationName });
 }
 
-function toParams({ query, operationName, variables, extensions }: JsonObject): GraphQLParams {
-  if (typeof query !== 'string' || query === '') {
-    throw createInvalid('"query" must be a GraphQL document.');
-  }
+/** Whether a body may have the member `persistedQuery`, which can be written with escapes. */
+export function mayHavePersistedQuery(body: string): boolean {
+  return /persistedQuery|\\u/.test(body);
+}
+
+function toParams({ query, operationName, variables, extensions }: JsonObject): SentParams {
   if (!isAbsent(operationName) && typeof operationName !== 'string') {
     throw createInvalid('"operationName" must be a string.');
   }
   const values = parseMember('variables', variables);
-  parseMember('extensions', extensions);
-  return { query, ...(operationName && { operationName }), ...(values && { variables: values }) };
+  const sha256Hash = parseHash(parseMember('extensions', extensions)?.['persistedQuery']);
+  const others = {
+    ...(operationName && { operationName }),
+    ...(values && { variables: values }),
+  };
+  if (typeof query === 'string' && query !== '') {
+    return sha256Hash === null ? { query, ...others } : { query, sha256Hash, ...others };
+  }
+  if (sha256Hash !== null && isAbsent(query || null)) return { query: null, sha256Hash, ...others };
+  throw createInvalid('"query" must be a GraphQL document.');
+}
+
+/** Null when the member is absent. */
+function parseHash(persistedQuery: unknown): string | null {
+  if (isAbsent(persistedQuery)) return null;
+  const { version, sha256Hash } = toObject(persistedQuery) ?? {};
+  if (version === 1 && typeof sha256Hash === 'string') return sha256Hash;
+  throw createInvalid(
+    '"extensions.persistedQuery" must be { "version": 1, "sha256Hash": "…" }, or be omitted.',
+  );
 }
 
 /** Null when the member is absent. */

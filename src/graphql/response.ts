@@ -90,6 +90,8 @@ function toErrorHeaders(
   return {
     ...(waits.length > 0 && { 'retry-after': String(Math.max(1, ...waits.map(Math.ceil))) }),
     ...(allow !== undefined && { allow: allow.join(', ') }),
+    // The document may be known the next time.
+    ...(refusal?.error.status === 200 && { 'cache-control': 'no-store' }),
   };
 }
 

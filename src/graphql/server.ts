@@ -9,7 +9,7 @@ import {
 } from 'graphql';
 import type { GraphQLLimits } from '../config.ts';
 import { GatewayError } from '../errors.ts';
-import type { Call, Endpoint, KeyedRoute } from '../http/endpoint.ts';
+import type { Call, Endpoint, KeyedRoute, PreparedCall } from '../http/endpoint.ts';
 import type { HttpRequest } from '../http/message.ts';
 import type { ComputedResponse } from '../http/response-cache.ts';
 import type { Numbers } from '../numbers/numbers.ts';
@@ -18,7 +18,16 @@ import { traceOperation } from '../tracing.ts';
 import { createExecute, type ExecutionContext, isCostRequested } from './execution.ts';
 import { createGraphiql } from './graphiql.ts';
 import { createDocumentCache, createParse } from './limits.ts';
-import { createInvalid, type GraphQLParams, parseBody, parseSearch, toBody } from './params.ts';
+import {
+  createInvalid,
+  type GraphQLParams,
+  mayHavePersistedQuery,
+  parseBody,
+  parseSearch,
+  type SentParams,
+  toBody,
+} from './params.ts';
+import { createPersistedQueries, createResolveDocument } from './persisted-queries.ts';
 import { negotiate, type Result, toErrorResponse, toMediaType, toResponse } from './response.ts';
 import { schema } from './schema.ts';
 import { createSubscribe, type Subscribe } from './subscription.ts';
@@ -29,6 +38,8 @@ export interface GraphQLEndpointOptions {
   readonly telemetry: Telemetry;
   /** Null: no page. `apiKey` is filled into its header editor; null in production. */
   readonly graphiql: { readonly apiKey: string | null } | null;
+  /** Whether clients may send the hash of a document instead of the document. */
+  readonly persistedQueries: boolean;
   /** Whether errors contain "Did you mean …?", for development. */
   readonly suggestions: boolean;
 }
@@ -36,28 +47,37 @@ export interface GraphQLEndpointOptions {
 const path = '/graphql';
 
 export function createGraphQLEndpoint(options: GraphQLEndpointOptions): Endpoint {
-  const compute = createCompute(options);
+  const documents = createDocuments(options);
+  const compute = createCompute(options, documents);
+  const persisted = options.persistedQueries ? createPersistedQueries() : null;
+  const resolve = createResolveDocument(persisted, documents.isValid);
+  // The body of a POST that has the document is parsed only if the response is not cached.
+  const prepareUnparsed = (call: Call): PreparedCall => ({
+    cacheKey: toCacheKey(call.request, call.body),
+    compute: async () => compute(call, resolve(call.access.tenantId, parseBody(call.body))),
+  });
+  const prepareParsed = (call: Call, sent: SentParams): PreparedCall => {
+    const params = resolve(call.access.tenantId, sent);
+    return {
+      cacheKey: toCacheKey(call.request, toBody(params)),
+      compute: () => compute(call, params),
+    };
+  };
   const graphiql = options.graphiql === null ? null : createGraphiql(options.graphiql.apiKey);
   const postRoute: KeyedRoute = {
     needsKey: true,
     path,
     operation: null,
     readsBody: true,
-    prepare: (call) => ({
-      cacheKey: toCacheKey(call.request, call.body),
-      compute: () => compute(call, () => parseBody(call.body)),
-    }),
+    prepare: (call) =>
+      mayHavePersistedQuery(call.body)
+        ? prepareParsed(call, parseBody(call.body))
+        : prepareUnparsed(call),
   };
   const getRoute: KeyedRoute = {
     ...postRoute,
     readsBody: false,
-    prepare(call) {
-      const params = parseSearch(call.request.search);
-      return {
-        cacheKey: toCacheKey(call.request, toBody(params)),
-        compute: () => compute(call, () => params),
-      };
-    },
+    prepare: (call) => prepareParsed(call, parseSearch(call.request.search)),
   };
   return {
     match(request) {
@@ -114,12 +134,11 @@ function toCacheKey(request: HttpRequest, body: string): string | null {
 }
 
 /** Returns a function that runs an operation. A response with errors is not cacheable: they name the request. */
-function createCompute(options: GraphQLEndpointOptions) {
+function createCompute(options: GraphQLEndpointOptions, documents: Documents) {
   const { numbers, telemetry } = options;
-  const run = createRun(options);
-  return async (call: Call, readParams: () => GraphQLParams): Promise<ComputedResponse> => {
+  const run = createRun(options, documents);
+  return async (call: Call, params: GraphQLParams): Promise<ComputedResponse> => {
     const { request, context: requestContext, access, admission } = call;
-    const params = readParams();
     const context: ExecutionContext = {
       access,
       numbers,
@@ -137,12 +156,10 @@ function createCompute(options: GraphQLEndpointOptions) {
   };
 }
 
-function createRun(options: GraphQLEndpointOptions) {
-  const { limits } = options;
-  const parse = createCachedParse(limits);
-  const validateDocument = createCachedValidate(options);
+function createRun({ limits }: GraphQLEndpointOptions, documents: Documents) {
+  const { parse, validate: validateDocument } = documents;
   const execute = createExecute(limits.cost);
-  const subscribe = createSubscribe({ schema, parse, validate: validateDocument });
+  const subscribe = createSubscribe({ schema, ...documents });
   return async (params: GraphQLParams, contextValue: ExecutionContext): Promise<Result> => {
     const { query, variables: variableValues, operationName } = params;
     const document = parse(query);
@@ -168,6 +185,30 @@ function createRun(options: GraphQLEndpointOptions) {
 function assertResult(started: Awaited<ReturnType<Subscribe>>): Result {
   if (Symbol.asyncIterator in started) throw new Error('A stream cannot be sent as one response.');
   return started;
+}
+
+interface Documents {
+  /** Throws QUERY_TOO_COMPLEX beyond the limits, and GraphQLError for a syntax error. */
+  readonly parse: (source: string) => DocumentNode;
+  readonly validate: (document: DocumentNode) => readonly GraphQLError[];
+  /** Whether it can be parsed within the limits and is valid. */
+  readonly isValid: (source: string) => boolean;
+}
+
+function createDocuments(options: GraphQLEndpointOptions): Documents {
+  const parse = createCachedParse(options.limits);
+  const validateDocument = createCachedValidate(options);
+  return {
+    parse,
+    validate: validateDocument,
+    isValid(source) {
+      try {
+        return validateDocument(parse(source)).length === 0;
+      } catch {
+        return false;
+      }
+    },
+  };
 }
 
 function createCachedParse(limits: GraphQLLimits): (source: string) => DocumentNode {

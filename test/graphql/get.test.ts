@@ -82,6 +82,7 @@ describe('GET /graphql', () => {
     const { id } = await tenant.addNumber();
     const variables = { id };
     const query = 'query ($id: ID!) { number(id: $id) { id state } }';
+    await gateway.database.changes.catchUp();
     const { text } = await tenant.graphql(query, { variables });
     gateway.clearStatements();
     const reply = await send({ query, variables: JSON.stringify(variables) });

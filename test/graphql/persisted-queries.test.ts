@@ -1,0 +1,256 @@
+// Tests automatic persisted queries: requests that send the hash of a document instead of the document.
+// https://www.apollographql.com/docs/apollo-server/performance/apq
+
+import { hash } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import {
+  createPersistedQueries,
+  type PersistedQueries,
+} from '../../src/graphql/persisted-queries.ts';
+import {
+  type GraphQLBody,
+  openTestGateway,
+  type TestGateway,
+  type TestTenant,
+} from '../harness.ts';
+
+type Json = Readonly<Record<string, unknown>>;
+
+const toHash = (text: string) => hash('sha256', text, 'hex');
+const toExtensions = (sha256Hash: unknown, version: unknown = 1) => ({
+  persistedQuery: { version, sha256Hash },
+});
+
+type Send = (
+  tenant: Pick<TestTenant, 'rest'>,
+  params: Json,
+  headers?: Readonly<Record<string, string>>,
+) => ReturnType<typeof tenant.rest<GraphQLBody<Json>>>;
+
+const post: Send = (tenant, params, headers) =>
+  tenant.rest('/graphql', {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', ...headers },
+    body: JSON.stringify(params),
+  });
+
+const get: Send = (tenant, params, headers = {}) => {
+  const entries = Object.entries(params).map(([name, value]) => [
+    name,
+    typeof value === 'string' ? value : JSON.stringify(value),
+  ]);
+  return tenant.rest(`/graphql?${new URLSearchParams(entries)}`, { headers });
+};
+
+const codesOf = ({ errors = [] }: GraphQLBody<unknown>) =>
+  errors.map(({ extensions }) => extensions?.['code']);
+
+let gateway: TestGateway;
+let tenant: TestTenant;
+beforeAll(async () => {
+  gateway = await openTestGateway({ environment: { ANSWER_CACHE_MB: '32' } });
+  tenant = await gateway.addTenant();
+});
+afterAll(() => gateway[Symbol.asyncDispose]());
+
+/** A document that no other test sends. */
+let documents = 0;
+const createDocument = () => `query ($id: ID!) { a${(documents += 1)}: number(id: $id) { id } }`;
+
+describe.each([
+  ['POST', post],
+  ['GET', get],
+] as const)('with %s', (_, send) => {
+  test('a document is sent once, and then its hash', async () => {
+    const query = createDocument();
+    const { id } = await tenant.addNumber();
+    const extensions = toExtensions(toHash(query));
+    const variables = { id };
+
+    const unknown = await send(tenant, { extensions, variables });
+    expect([unknown.status, unknown.headers.get('cache-control')]).toEqual([200, 'no-store']);
+    expect(unknown.body).toEqual({
+      errors: [
+        {
+          message: 'PersistedQueryNotFound',
+          extensions: expect.objectContaining({ code: 'PERSISTED_QUERY_NOT_FOUND' }),
+        },
+      ],
+    });
+    expect(unknown.headers.get('etag')).toBeNull();
+
+    const registered = await send(tenant, { query, extensions, variables });
+    const persisted = await send(tenant, { extensions, variables });
+    expect(registered.body).toEqual({ data: { [`a${documents}`]: { id } } });
+    expect([persisted.status, persisted.text]).toEqual([200, registered.text]);
+  });
+
+  test('an unknown hash is a 200 in both media types', async () => {
+    const headers = { accept: 'application/graphql-response+json' };
+    const reply = await send(tenant, { extensions: toExtensions(toHash('unknown')) }, headers);
+    expect([reply.status, codesOf(reply.body)]).toEqual([200, ['PERSISTED_QUERY_NOT_FOUND']]);
+  });
+
+  test('a hash of another document is PERSISTED_QUERY_MISMATCH, and stores nothing', async () => {
+    const query = createDocument();
+    for (const wrong of [toHash('other'), toHash(query).toUpperCase(), '', 'x']) {
+      const extensions = toExtensions(wrong);
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      const reply = await send(tenant, { query, extensions, variables: { id: 'x' } });
+      expect([reply.status, codesOf(reply.body)]).toEqual([400, ['PERSISTED_QUERY_MISMATCH']]);
+    }
+    const { body } = await send(tenant, { extensions: toExtensions(toHash('other')) });
+    expect(codesOf(body)).toEqual(['PERSISTED_QUERY_NOT_FOUND']);
+  });
+
+  test.each([
+    [{ persistedQuery: 'x' }],
+    [{ persistedQuery: ['x'] }],
+    [toExtensions(toHash('{ __typename }'), 2)],
+    [toExtensions(toHash('{ __typename }'), '1')],
+    [toExtensions(7)],
+    [{ persistedQuery: { version: 1 } }],
+  ])('%j is INVALID_REQUEST', async (extensions) => {
+    for (const params of [{ extensions }, { query: '{ __typename }', extensions }]) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      const reply = await send(tenant, params);
+      expect([reply.status, codesOf(reply.body)]).toEqual([400, ['INVALID_REQUEST']]);
+      expect(reply.body.errors?.[0]?.message).toContain('persistedQuery');
+    }
+  });
+
+  test.each([
+    ['is invalid', '{ nope }', 'INVALID_REQUEST'],
+    ['has a syntax error', '{', 'INVALID_REQUEST'],
+    ['is beyond a limit', `{ ${'a '.repeat(2_001)} }`, 'QUERY_TOO_COMPLEX'],
+  ])('a document that %s is not stored', async (__, query, code) => {
+    const extensions = toExtensions(toHash(query));
+    expect(codesOf((await send(tenant, { query, extensions })).body)).toEqual([code]);
+    expect(codesOf((await send(tenant, { extensions })).body)).toEqual([
+      'PERSISTED_QUERY_NOT_FOUND',
+    ]);
+  });
+
+  test('the key is verified before the hash is looked up', async () => {
+    const query = '{ __typename }';
+    await send(tenant, { query, extensions: toExtensions(toHash(query)) });
+    const reply = await send(gateway, { extensions: toExtensions(toHash(query)) });
+    expect([reply.status, codesOf(reply.body)]).toEqual([401, ['UNAUTHENTICATED']]);
+  });
+
+  test('a tenant does not find the documents of another one', async () => {
+    const [query, other] = [createDocument(), await gateway.addTenant()];
+    const extensions = toExtensions(toHash(query));
+    const variables = { id: 'x' };
+    await send(tenant, { query, extensions, variables });
+    const reply = await send(other, { extensions, variables });
+    expect(codesOf(reply.body)).toEqual(['PERSISTED_QUERY_NOT_FOUND']);
+  });
+
+  test('a hash shares cached responses with its document, sent in either way', async () => {
+    const query = createDocument();
+    const { id } = await tenant.addNumber();
+    const variables = { id };
+    const extensions = toExtensions(toHash(query));
+    // The response is computed without the hash, and so is the only one that is not registered with it.
+    await gateway.database.changes.catchUp();
+    const { text } = await tenant.graphql(query, { variables });
+    gateway.clearStatements();
+    await send(tenant, { query, variables, extensions });
+    const replies = [
+      await send(tenant, { extensions, variables }),
+      await post(tenant, { variables, extensions }),
+      await get(tenant, { query, variables }),
+    ];
+    expect(replies.map((reply) => reply.text)).toEqual([text, text, text]);
+    expect(gateway.statements).toEqual([]);
+  });
+
+  test('a document that reads live is never served from the cache', async () => {
+    const { id } = await tenant.addNumber();
+    const query = 'query ($id: ID!) { number(id: $id, refresh: true) { meta { waba { id } } } }';
+    const extensions = toExtensions(toHash(query));
+    const variables = { id };
+    await send(tenant, { query, extensions, variables });
+    gateway.simulator.clearCalls();
+    const reply = await send(tenant, { extensions, variables });
+    expect(reply.headers.get('cache-control')).toBe('no-store');
+    expect(gateway.simulator.calls).toHaveLength(1);
+  });
+});
+
+test('a mutation that is stored is refused with GET', async () => {
+  const query = 'mutation { x }';
+  const extensions = toExtensions(toHash(query));
+  expect((await get(tenant, { query, extensions })).status).toBe(405);
+});
+
+test('the member persistedQuery may be written with escapes', async () => {
+  const extensions = JSON.stringify(toExtensions(toHash('escaped')));
+  const body = `{"extensions":${extensions.replace('p', String.raw`\u0070`)}}`;
+  const reply = await tenant.graphql('', { body });
+  expect(codesOf(reply.body)).toEqual(['PERSISTED_QUERY_NOT_FOUND']);
+});
+
+test('PERSISTED_QUERIES=off answers that they are not supported', async () => {
+  await using other = await openTestGateway({ environment: { PERSISTED_QUERIES: 'off' } });
+  const otherTenant = await other.addTenant();
+  const query = '{ __typename }';
+  const extensions = toExtensions(toHash(query));
+  for (const params of [{ extensions }, { query, extensions }]) {
+    for (const send of [post, get]) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      const { status, headers, body } = await send(otherTenant, params);
+      expect([status, headers.get('cache-control')]).toEqual([200, 'no-store']);
+      expect(body.errors?.map(({ message }) => message)).toEqual(['PersistedQueryNotSupported']);
+      expect(codesOf(body)).toEqual(['PERSISTED_QUERY_NOT_SUPPORTED']);
+    }
+  }
+  expect((await otherTenant.graphql(query)).body).toEqual({ data: { __typename: 'Query' } });
+});
+
+const toText = (at: number, length = 100) => `{ a${at} }`.padEnd(length);
+const texts = Array.from({ length: 20 }, (_, at) => toText(at));
+const has = (store: PersistedQueries, tenantId: string, text: string) =>
+  store.find(tenantId, toHash(text)) !== undefined;
+
+describe('the store', () => {
+  test('keeps the documents of a tenant that were used last', () => {
+    const store = createPersistedQueries({ maxTenantEntries: 3 });
+    const [a = '', b = '', c = '', d = ''] = texts;
+    for (const text of [a, b, c]) store.add('t', toHash(text), text);
+    expect(store.find('t', toHash(a))).toBe(a);
+    store.add('t', toHash(d), d);
+    expect([a, b, c, d].map((text) => has(store, 't', text))).toEqual([true, false, true, true]);
+  });
+
+  test('limits the bytes of a tenant, and stores no document that exceeds them alone', () => {
+    const store = createPersistedQueries({ maxTenantBytes: 2_000 });
+    const long = toText(0, 2_100);
+    store.add('t', toHash(long), long);
+    expect(has(store, 't', long)).toBe(false);
+    for (const text of texts) store.add('t', toHash(text), text);
+    const kept = texts.filter((text) => has(store, 't', text));
+    expect(kept.length).toBeGreaterThan(1);
+    expect(kept.length).toBeLessThan(20);
+    expect(kept.at(-1)).toBe(texts.at(-1));
+  });
+
+  test('evicts the tenants that were seen least recently, and only as many as it must', () => {
+    const store = createPersistedQueries({ maxBytes: 5_000, maxTenantBytes: 2_000 });
+    const [text = ''] = texts;
+    for (const tenantId of ['a', 'b']) store.add(tenantId, toHash(text), text);
+    for (let at = 0; at < 100; at += 1) {
+      const other = toText(at);
+      store.add('greedy', toHash(other), other);
+    }
+    // One tenant evicts its own documents.
+    expect([has(store, 'a', text), has(store, 'b', text)]).toEqual([true, true]);
+    for (let at = 0; at < 100; at += 1) {
+      const other = toText(at);
+      store.add('second', toHash(other), other);
+      store.find('a', toHash(text));
+    }
+    expect([has(store, 'a', text), has(store, 'greedy', toText(99))]).toEqual([true, false]);
+  });
+});

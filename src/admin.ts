@@ -4,19 +4,22 @@ import { Command, CommanderError } from '@commander-js/extra-typings';
 import manifest from '../package.json' with { type: 'json' };
 import { addAuditCommands, addKeyCommands, addTenantCommands } from './admin/access.ts';
 import { UsageError } from './admin/arguments.ts';
+import { addCompletionCommand } from './admin/completion.ts';
 import { addDoctorCommand } from './admin/doctor.ts';
 import { addEncryptionCommands } from './admin/encryption.ts';
 import { addNumberCommands } from './admin/numbers.ts';
 import { addRefreshCommand } from './admin/refresh.ts';
 import { addMigrateCommand, addServeCommand, type Listen } from './admin/serve.ts';
 import type { Session } from './admin/session.ts';
+import { addShowCommand } from './admin/show-number.ts';
+import { createStyle, toPrintable } from './admin/table.ts';
 import {
   createPrinter,
+  createTablePrinter,
   describeCause,
   reportError,
   reportProblem,
   type Terminal,
-  toPrintable,
 } from './admin/terminal.ts';
 import { redact } from './telemetry.ts';
 
@@ -37,10 +40,12 @@ export async function run(
 ): Promise<number> {
   let exitCode = 0;
   const wantsJson = () => program.opts().json === true;
+  const print = createPrinter(terminal, wantsJson);
   const session: Session = {
     terminal,
     wantsJson,
-    print: createPrinter(terminal, wantsJson),
+    print,
+    printTable: createTablePrinter(terminal, print),
     fail(code, message) {
       exitCode = 1;
       reportProblem(terminal, code, message);
@@ -52,10 +57,13 @@ export async function run(
   addMigrateCommand(program, session);
   addTenantCommands(program, session);
   addKeyCommands(program, session);
-  addRefreshCommand(addNumberCommands(program, session), session);
+  const number = addNumberCommands(program, session);
+  addShowCommand(number, session);
+  addRefreshCommand(number, session);
   addAuditCommands(program, session);
   addEncryptionCommands(program, session);
   addDoctorCommand(program, session);
+  addCompletionCommand(program, session);
   try {
     await program.parseAsync(args.every((arg) => arg === '--json') ? ['serve', ...args] : args, {
       from: 'user',
@@ -93,6 +101,7 @@ function createProgram({ stdout, stderr }: Terminal) {
     .showHelpAfterError(seeHelp)
     .configureHelp({
       showGlobalOptions: true,
+      styleTitle: (title) => createStyle(stdout)('bold', title),
       optionTerm: (option) => (option.mandatory ? `${option.flags} (required)` : option.flags),
     })
     .configureOutput({
@@ -101,7 +110,8 @@ function createProgram({ stdout, stderr }: Terminal) {
       outputError: (text, write) => write(text.replace(/^error: /, 'INVALID_REQUEST: ')),
       getOutHelpWidth: () => stdout.columns ?? 100,
       getErrHelpWidth: () => stderr.columns ?? 100,
-      getOutHasColors: () => false,
+      // Titles are plain already where colours are off.
+      getOutHasColors: () => true,
       getErrHasColors: () => false,
     });
 }

@@ -101,7 +101,8 @@ const packages: readonly (readonly [name: RegExp, files: RegExp])[] = [
   [/^@fastify\/accept-negotiator$/, /^src\/http\/compression\.ts$/],
   [/^rate-limiter-flexible$/, /^src\/access\/rate-limit\.ts$/],
   [/^prom-client$/, /^src\/metrics\.ts$/],
-  [/^(commander|@commander-js\/extra-typings|cli-table3|cli-progress)$/, commandLine],
+  [/^(commander|@commander-js\/extra-typings|cli-progress|cli-truncate)$/, commandLine],
+  [/^(string-width|wrap-ansi)$/, commandLine],
   // For the version.
   [/^package\.json$/, commandLine],
   [/^package\.json$/, /^src\/metrics\.ts$/],
@@ -475,7 +476,7 @@ const planted: readonly Planted[] = [
   ['imports follow the package table', 'src/rest/routes.ts', `import { parse } from 'graphql'`],
   ['imports follow the package table', 'src/numbers/numbers.ts', `import D from 'dataloader'`],
   ['imports follow the package table', 'src/errors.ts', `import { pino } from 'pino'`],
-  ['imports follow the package table', 'src/demo.ts', `import T from 'cli-table3'`],
+  ['imports follow the package table', 'src/demo.ts', `import T from 'cli-truncate'`],
   ['imports follow the package table', 'src/secrets.ts', `import _ from 'lodash'`],
   ['imports follow the package table', 'src/secrets.ts', `const x = require('lodash')`],
   ['imports follow the package table', 'src/secrets.ts', `await import(name)`],
@@ -598,7 +599,7 @@ const legal: readonly SourceFile[] = [
     text: `import { x } from 'graphql-yoga'\nimport {\n  type Numbers,\n} from '../numbers/numbers.ts'`,
   },
   { path: 'src/gateway.ts', text: `import { x } from './numbers/store.ts'` },
-  { path: 'src/admin.ts', text: `import T from 'cli-table3'\nimport { x } from './gateway.ts'` },
+  { path: 'src/admin.ts', text: `import T from 'cli-truncate'\nimport { x } from './gateway.ts'` },
   {
     path: 'src/main.ts',
     text: `import { x } from './admin.ts'\nimport { y } from './http/server.ts'`,

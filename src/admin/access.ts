@@ -4,7 +4,7 @@ import { type CommandUnknownOpts, InvalidArgumentError, Option } from '@commande
 import type { ApiKey, AuditEntry, NewApiKey, Tenant } from '../access/access.ts';
 import { parseDuration, parseFutureDate, parseId, parseName } from './arguments.ts';
 import { type Session, withGateway } from './session.ts';
-import { formatTable, toPrintable } from './terminal.ts';
+import { type Column, formatAge, formatTime, toPrintable } from './table.ts';
 
 export function addTenantCommands(program: CommandUnknownOpts, session: Session): void {
   const tenant = program
@@ -33,12 +33,10 @@ export function addTenantCommands(program: CommandUnknownOpts, session: Session)
     .action(() =>
       withGateway(session, async ({ access }) => {
         const tenants = await access.listTenants();
-        session.print(tenants.map(toTenantJson), (rows) =>
-          formatTable(
-            ['id', 'name', 'created'],
-            rows.map(({ id, name, createdAt }) => [id, name, createdAt]),
-            'There are no tenants. Create one with: tenant create --name NAME',
-          ),
+        session.printTable(
+          tenants.map(toTenantJson),
+          tenantColumns,
+          'There are no tenants. Create one with: tenant create --name NAME',
         );
       }),
     );
@@ -47,6 +45,12 @@ export function addTenantCommands(program: CommandUnknownOpts, session: Session)
 function toTenantJson({ id, name, createdAt }: Tenant) {
   return { id, name, createdAt: createdAt.toISOString() };
 }
+
+const tenantColumns: readonly Column<ReturnType<typeof toTenantJson>>[] = [
+  { title: 'id', cell: ({ id }) => id },
+  { title: 'name', cell: ({ name }) => name, minWidth: 8 },
+  { title: 'created', cell: ({ createdAt }) => formatTime(createdAt), omitOrder: 1 },
+];
 
 export function addKeyCommands(program: CommandUnknownOpts, session: Session): void {
   const key = program
@@ -98,19 +102,10 @@ function addListKeys(key: CommandUnknownOpts, session: Session): void {
     .action(({ tenant }) =>
       withGateway(session, async ({ access }) => {
         const keys = await access.listKeys(tenant);
-        session.print(keys.map(toKeyJson), () =>
-          formatTable(
-            ['id', 'name', 'key', 'number', 'state', 'last used'],
-            keys.map((it) => [
-              it.id,
-              it.name,
-              formatHint(it),
-              it.numberId,
-              formatState(it),
-              toIso(it.lastUsedAt) ?? 'never',
-            ]),
-            'The tenant has no API keys. Create one with: key create --tenant ID',
-          ),
+        session.printTable(
+          keys.map(toKeyJson),
+          keyColumns,
+          'The tenant has no API keys. Create one with: key create --tenant ID',
         );
       }),
     );
@@ -183,7 +178,43 @@ function toKeyJson({ id, name, keyPrefix, keyLast4, tenantId, numberId, ...times
     expiresAt: toIso(times.expiresAt),
     revokedAt: toIso(times.revokedAt),
     lastUsedAt: toIso(times.lastUsedAt),
+    state: toKeyState(times),
   };
+}
+
+type KeyState = 'USABLE' | 'EXPIRED' | 'REVOKED';
+
+function toKeyState({ revokedAt, expiresAt }: Pick<ApiKey, 'revokedAt' | 'expiresAt'>): KeyState {
+  if (revokedAt !== null) return 'REVOKED';
+  return expiresAt !== null && expiresAt.getTime() <= Date.now() ? 'EXPIRED' : 'USABLE';
+}
+
+const keyColumns: readonly Column<ReturnType<typeof toKeyJson>>[] = [
+  { title: 'id', cell: ({ id }) => id },
+  { title: 'name', cell: ({ name }) => name, minWidth: 8 },
+  { title: 'key', cell: formatHint, omitOrder: 1 },
+  { title: 'number', cell: ({ numberId }) => numberId, omitOrder: 4 },
+  {
+    title: 'state',
+    cell: ({ state }) => state.toLowerCase(),
+    tone: ({ state }) => (state === 'USABLE' ? 'good' : 'bad'),
+  },
+  {
+    title: 'since or until',
+    cell: ({ revokedAt, expiresAt }) => formatOptionalTime(revokedAt ?? expiresAt),
+    omitOrder: 3,
+  },
+  { title: 'last used', cell: ({ lastUsedAt }) => formatLastUse(lastUsedAt), omitOrder: 2 },
+];
+
+function formatOptionalTime(timestamp: string | null): string | null {
+  return timestamp === null ? null : formatTime(timestamp);
+}
+
+function formatLastUse(timestamp: string | null): string {
+  if (timestamp === null) return 'never';
+  const seconds = Math.max(0, Math.floor((Date.now() - Date.parse(timestamp)) / 1_000));
+  return `${formatAge(seconds)} ago`;
 }
 
 function formatNewKey({ id, key, numberId, expiresAt }: NewApiKey): string {
@@ -198,15 +229,8 @@ function formatNewKey({ id, key, numberId, expiresAt }: NewApiKey): string {
   ].join('\n');
 }
 
-function formatHint({ keyPrefix, keyLast4 }: ApiKey): string {
+function formatHint({ keyPrefix, keyLast4 }: Pick<ApiKey, 'keyPrefix' | 'keyLast4'>): string {
   return `${keyPrefix}…${keyLast4}`;
-}
-
-function formatState({ revokedAt, expiresAt }: ApiKey): string {
-  if (revokedAt !== null) return `revoked ${revokedAt.toISOString()}`;
-  if (expiresAt === null) return 'usable';
-  const expired = expiresAt.getTime() <= Date.now();
-  return `${expired ? 'expired' : 'usable until'} ${expiresAt.toISOString()}`;
 }
 
 function toIso(date: Date | null): string | null {
@@ -230,12 +254,10 @@ export function addAuditCommands(program: CommandUnknownOpts, session: Session):
     .action(({ tenant, limit }) =>
       withGateway(session, async ({ access }) => {
         const entries = await access.listAudit(tenant, limit);
-        session.print(entries.map(toAuditJson), (rows) =>
-          formatTable(
-            ['at', 'action', 'subject', 'actor', 'details'],
-            rows.map((it) => [it.at, it.action, it.subject, it.actor, formatDetails(it.details)]),
-            'The audit log of the tenant is empty.',
-          ),
+        session.printTable(
+          entries.map(toAuditJson),
+          auditColumns,
+          'The audit log of the tenant is empty.',
         );
       }),
     );
@@ -257,3 +279,11 @@ function formatDetails(details: AuditEntry['details']): string {
   const known = Object.entries(details).filter(([, value]) => value !== null);
   return known.map(([name, value]) => `${name} ${String(value)}`).join(', ');
 }
+
+const auditColumns: readonly Column<ReturnType<typeof toAuditJson>>[] = [
+  { title: 'at', cell: ({ at }) => formatTime(at) },
+  { title: 'action', cell: ({ action }) => action, minWidth: 10 },
+  { title: 'subject', cell: ({ subject }) => subject },
+  { title: 'actor', cell: ({ actor }) => actor, omitOrder: 2 },
+  { title: 'details', cell: ({ details }) => formatDetails(details), minWidth: 12, omitOrder: 1 },
+];

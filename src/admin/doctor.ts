@@ -9,7 +9,8 @@ import { createVault } from '../secrets.ts';
 import { redact } from '../telemetry.ts';
 import { type OpenedGateway, openGateway, readCommandConfig, type Session } from './session.ts';
 import { listSealedCredentials, seesNumbers } from './store.ts';
-import { describeCause, describeError, toPrintable } from './terminal.ts';
+import { formatFields, toLayout } from './table.ts';
+import { describeCause, describeError, type Terminal } from './terminal.ts';
 
 export interface Check {
   readonly name: string;
@@ -31,7 +32,7 @@ export function addDoctorCommand(program: CommandUnknownOpts, session: Session):
     .action(async () => {
       const checks = await runChecks(session);
       const failed = checks.filter((check) => !check.ok);
-      session.print({ checks }, () => checks.map(formatCheck).join('\n'));
+      session.print({ checks }, () => formatChecks(checks, session.terminal));
       if (failed.length > 0) {
         const names = failed.map((check) => check.name).join(', ');
         session.fail('DOCTOR', `${failed.length} of ${checks.length} checks failed: ${names}.`);
@@ -39,8 +40,14 @@ export function addDoctorCommand(program: CommandUnknownOpts, session: Session):
     });
 }
 
-function formatCheck({ name, ok, detail }: Check): string {
-  return `${ok ? 'ok  ' : 'FAIL'}  ${name.padEnd(15)} ${toPrintable(detail)}`;
+function formatChecks(checks: readonly Check[], { stdout }: Terminal): string {
+  const { width, style } = toLayout(stdout);
+  const mark = (ok: boolean) => (ok ? style('green', 'ok  ') : style(['bold', 'red'], 'FAIL'));
+  const fields = checks.map(({ name, ok, detail }) => ({
+    label: `${mark(ok)}  ${name}`,
+    value: detail,
+  }));
+  return formatFields(fields, { width, style });
 }
 
 /** Skips the checks that depend on one that failed. */

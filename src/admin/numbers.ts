@@ -1,4 +1,4 @@
-// The commands for WhatsApp numbers, except `number refresh`, and how numbers are shown on a terminal.
+// The commands that add, list and change WhatsApp numbers.
 
 import { Argument, type CommandUnknownOpts, Option } from '@commander-js/extra-typings';
 import { GatewayError } from '../errors.ts';
@@ -10,11 +10,12 @@ import {
   providers,
 } from '../numbers/provider.ts';
 import { type NewNumber, type Numbers, toOperatorAccess } from '../numbers/numbers.ts';
-import { toDetail, toListItem } from '../rest/numbers.ts';
+import { toDetail } from '../rest/numbers.ts';
 import { parseId, parseMetaId, parseName, parsePhoneNumber, UsageError } from './arguments.ts';
 import { parseCredentialsSource, readCredentials } from './credentials.ts';
+import { numberColumns, toListJson } from './number-json.ts';
 import { type Session, withGateway } from './session.ts';
-import { formatTable, toPrintable } from './terminal.ts';
+import { toPrintable } from './table.ts';
 
 /** Returns the command group, for further commands. */
 export function addNumberCommands(
@@ -151,8 +152,10 @@ function addList(number: CommandUnknownOpts, session: Session): void {
       withGateway(session, async ({ access, numbers }) => {
         await access.getTenant(tenant);
         const listed = await numbers.list(toOperatorAccess(tenant));
-        session.print(listed.map(toListItem), () =>
-          formatNumberTable(listed, 'The tenant has no numbers. Add one with: number add'),
+        session.printTable(
+          listed.map(toListJson),
+          numberColumns,
+          'The tenant has no numbers. Add one with: number add',
         );
       }),
     );
@@ -216,32 +219,6 @@ async function getStored(numbers: Numbers, id: string): Promise<WhatsAppNumber> 
   const tenantId = await numbers.getTenantOf(id);
   const request = { id, refresh: null };
   return await numbers.get(toOperatorAccess(tenantId), request, AbortSignal.any([]));
-}
-
-export function formatNumberTable(numbers: readonly WhatsAppNumber[], whenEmpty: string): string {
-  return formatTable(
-    ['id', 'name', 'number', 'provider', 'state', 'sendable', 'quality', 'age', 'last error'],
-    numbers.map((it) => [
-      it.id,
-      it.name,
-      it.number,
-      it.provider,
-      it.state,
-      it.health.sendability.verdict,
-      it.health.qualityRating,
-      formatAge(it.health.freshness?.ageSeconds ?? null),
-      it.health.freshness?.error?.code ?? null,
-    ]),
-    whenEmpty,
-  );
-}
-
-function formatAge(seconds: number | null): string | null {
-  if (seconds === null) return null;
-  if (seconds < 60) return `${seconds}s`;
-  if (seconds < 3_600) return `${Math.floor(seconds / 60)}m`;
-  if (seconds < 86_400) return `${Math.floor(seconds / 3_600)}h`;
-  return `${Math.floor(seconds / 86_400)}d`;
 }
 
 function formatNumber({ id, name, number, provider, state }: WhatsAppNumber): string {

@@ -1,18 +1,15 @@
-// The command `number refresh`: which numbers it reads, in batches, and how it reports failures.
+// The command `number refresh`: which numbers it reads, and how it reports progress and failures.
 
 import type { CommandUnknownOpts } from '@commander-js/extra-typings';
 import { GatewayError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
-import { findRefreshFailure, type Freshness, type WhatsAppNumber } from '../numbers/number.ts';
+import { findRefreshFailure, type WhatsAppNumber } from '../numbers/number.ts';
 import { toOperatorAccess } from '../numbers/numbers.ts';
-import { toDetail } from '../rest/numbers.ts';
 import { parseId, parseIds, UsageError } from './arguments.ts';
-import { formatNumberTable } from './numbers.ts';
+import { refreshFleet, type TenantNumbers } from './fleet-refresh.ts';
+import { numberColumns, toDetailJson, toFreshness } from './number-json.ts';
 import { type Session, withGateway } from './session.ts';
 import { openProgress } from './terminal.ts';
-
-// With two blocks per number and two accounts, these fill a Graph batch of 50 when they share an access token.
-const batchSize = 24;
 
 export function addRefreshCommand(number: CommandUnknownOpts, session: Session): void {
   number
@@ -41,17 +38,10 @@ export function addRefreshCommand(number: CommandUnknownOpts, session: Session):
             ? await groupByTenant(gateway, ids, session)
             : [{ tenantId: tenant, ids: await listIds(gateway, tenant, all) }];
         const read = await refresh(gateway, selected, session);
-        session.print(read.map(toJson), () =>
-          formatNumberTable(read, 'No number needs a refresh.'),
-        );
+        session.printTable(read.map(toDetailJson), numberColumns, 'No number needs a refresh.');
         for (const it of read) reportFailures(it, session);
       });
     });
-}
-
-interface TenantNumbers {
-  readonly tenantId: string;
-  readonly ids: readonly string[];
 }
 
 /** Reports ids that do not exist, and leaves them out. */
@@ -95,32 +85,33 @@ function isDue(number: WhatsAppNumber): boolean {
 
 /** Returns the numbers in the given order. One that was deleted in the meantime is reported and left out. */
 async function refresh(
-  { numbers }: Gateway,
+  gateway: Gateway,
   selected: readonly TenantNumbers[],
   session: Session,
 ): Promise<readonly WhatsAppNumber[]> {
   const { terminal } = session;
-  const total = selected.reduce((sum, { ids }) => sum + ids.length, 0);
-  using progress = openProgress(terminal, total, { action: 'Reading', items: 'numbers' });
-  const read: WhatsAppNumber[] = [];
-  const problems: GatewayError[] = [];
-  for (const { tenantId, ids } of selected) {
-    // The same access for all batches, so that an account shared by several is read once.
-    const operator = toOperatorAccess(tenantId);
-    for (let start = 0; start < ids.length; start += batchSize) {
-      const batch = ids.slice(start, start + batchSize);
-      const requests = batch.map((id) => ({ id, refresh: [] }));
-      // oxlint-disable-next-line no-await-in-loop -- batch by batch, to limit the load on Meta
-      for (const result of await numbers.getMany(operator, requests, terminal.signal)) {
-        if (result instanceof GatewayError) problems.push(result);
-        else read.push(result);
-      }
-      progress.advance(batch.length);
-    }
-  }
+  const pending = new Set(selected.flatMap(({ ids }) => ids));
+  using progress = openProgress(terminal, pending.size, { action: 'Reading', items: 'numbers' });
+  const results = await refreshFleet(gateway, selected, {
+    signal: terminal.signal,
+    onEnd(id) {
+      if (!pending.delete(id)) return;
+      progress.advance(1);
+      progress.note(formatPending([...pending]));
+    },
+  });
   progress.end();
-  for (const problem of problems) session.fail(problem.code, problem.message);
-  return read;
+  return results.flatMap((result) => {
+    if (!(result instanceof GatewayError)) return [result];
+    session.fail(result.code, result.message);
+    return [];
+  });
+}
+
+/** Says what a bar that stands still waits for. */
+function formatPending([first, ...others]: readonly string[]): string {
+  if (first === undefined) return 'waiting for the account';
+  return others.length === 0 ? `waiting for ${first}` : '';
 }
 
 /** The command fails when a number could not be read at all, but not when only some of its blocks could not. */
@@ -134,18 +125,4 @@ function reportFailures(number: WhatsAppNumber, session: Session): void {
     const error = freshness?.error ?? null;
     if (error !== null) session.warn(error.code, `${number.id}, ${block}: ${error.message}`);
   }
-}
-
-function toJson(number: WhatsAppNumber) {
-  return { ...toDetail(number), freshness: toFreshness(number) };
-}
-
-/** By block; null for a block that was never fetched or cannot be. */
-function toFreshness({ provider, health, meta }: WhatsAppNumber): Record<string, Freshness | null> {
-  if (provider !== 'META') return { connection: health.freshness };
-  return {
-    phone: health.freshness,
-    profile: meta?.profile?.freshness ?? null,
-    waba: meta?.waba?.freshness ?? null,
-  };
 }

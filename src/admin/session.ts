@@ -5,11 +5,12 @@ import type { DemoAnnouncement } from '../demo.ts';
 import { GatewayError } from '../errors.ts';
 import type { Gateway, GatewayOverrides } from '../gateway.ts';
 import { createTelemetry } from '../telemetry.ts';
-import type { Print, Terminal } from './terminal.ts';
+import type { Print, PrintTable, Terminal } from './terminal.ts';
 
 export interface Session {
   readonly terminal: Terminal;
   readonly print: Print;
+  readonly printTable: PrintTable;
   /** Whether --json was given. */
   wantsJson(): boolean;
   /** Reports a problem and makes the exit code 1; the command may still print its result. */

@@ -1,11 +1,11 @@
-// Terminal output of the command line: results as text or JSON, tables, progress bars, and problems on standard error.
+// Terminal output of the command line: results as text or JSON, progress bars, and problems on standard error.
 
 import type { Readable, Writable } from 'node:stream';
 import { Presets, SingleBar } from 'cli-progress';
-import Table from 'cli-table3';
 import { ConfigurationError } from '../config.ts';
 import { GatewayError } from '../errors.ts';
 import { redact } from '../telemetry.ts';
+import { type Column, createStyle, formatTable, toLayout, toPrintable } from './table.ts';
 
 /** What a command reads from and writes to. */
 export interface Terminal {
@@ -31,41 +31,26 @@ export function createPrinter({ stdout }: Terminal, json: () => boolean): Print 
   };
 }
 
-/** A table without borders, so that cells can be copied. `whenEmpty` is returned when there are no rows. */
-export function formatTable(
-  head: readonly string[],
-  rows: readonly (readonly (string | null)[])[],
+/** Prints a list: as JSON for programs, as a table for people. Its cells are made of the JSON, so JSON never has less. */
+export type PrintTable = <Row>(
+  rows: readonly Row[],
+  columns: readonly Column<Row>[],
   whenEmpty: string,
-): string {
-  if (rows.length === 0) return whenEmpty;
-  const borders = [
-    'top',
-    'top-mid',
-    'top-left',
-    'top-right',
-    'bottom',
-    'bottom-mid',
-    'bottom-left',
-  ];
-  const separators = ['bottom-right', 'left', 'left-mid', 'mid', 'mid-mid', 'right', 'right-mid'];
-  const none = Object.fromEntries([...borders, ...separators].map((part) => [part, '']));
-  const table = new Table({
-    head: head.map((title) => title.toUpperCase()),
-    chars: { ...none, middle: '  ' },
-    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 },
-  });
-  for (const row of rows) table.push(row.map((cell) => toPrintable(cell ?? '-')));
-  const lines = table.toString().split('\n');
-  return lines.map((line) => line.trimEnd()).join('\n');
+) => void;
+
+export function createTablePrinter({ stdout }: Terminal, print: Print): PrintTable {
+  return (rows, columns, whenEmpty) =>
+    print(rows, () =>
+      rows.length === 0 ? whenEmpty : formatTable(rows, columns, toLayout(stdout)),
+    );
 }
 
-/** Replaces control and format characters: names come from callers and must not control the terminal. */
-export function toPrintable(text: string): string {
-  return text.replaceAll(/\p{Cc}|\p{Cf}/gu, '\u{FFFD}');
-}
+const ignore = () => undefined;
 
 export interface Progress extends Disposable {
   advance(by: number): void;
+  /** Shows a text after the bar. */
+  note(text: string): void;
   end(): void;
 }
 
@@ -76,15 +61,15 @@ export function openProgress(
   { action, items }: { readonly action: string; readonly items: string },
 ): Progress {
   if (!stderr.isTTY || total === 0) {
-    return { advance: () => undefined, end: () => undefined, [Symbol.dispose]: () => undefined };
+    return { advance: ignore, note: ignore, end: ignore, [Symbol.dispose]: ignore };
   }
-  const bar = new SingleBar(
-    { stream: stderr, format: `${action} {bar} {value}/{total} ${items}`, clearOnComplete: true },
-    Presets.shades_classic,
-  );
-  bar.start(total, 0);
+  const format = `${action} {bar} {value}/{total} ${items}{note}`;
+  const options = { stream: stderr, format, barsize: 20, clearOnComplete: true };
+  const bar = new SingleBar(options, Presets.shades_classic);
+  bar.start(total, 0, { note: '' });
   return {
     advance: (by) => bar.increment(by),
+    note: (text) => bar.update({ note: text === '' ? '' : `, ${text}` }),
     end: () => bar.stop(),
     [Symbol.dispose]: () => bar.stop(),
   };
@@ -92,8 +77,9 @@ export function openProgress(
 
 /** Writes `CODE: message` to standard error, with secrets redacted. */
 export function reportProblem({ stderr }: Terminal, code: string, message: string): void {
-  const lines = redact(`${code}: ${message}`).split('\n');
-  stderr.write(`${lines.map(toPrintable).join('\n')}\n`);
+  const lines = redact(message).split('\n');
+  const label = createStyle(stderr)(['bold', 'red'], `${code}:`);
+  stderr.write(`${label} ${lines.map(toPrintable).join('\n')}\n`);
 }
 
 /** Writes what was thrown to standard error. Unlike a caller of the API, an operator also sees the cause. */

@@ -2,6 +2,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { Readable, Writable } from 'node:stream';
+import { WriteStream } from 'node:tty';
 import { Client } from 'pg';
 import { run as runAdmin, type Terminal } from '../../src/admin.ts';
 import { listen } from '../../src/http/server.ts';
@@ -12,11 +13,18 @@ import {
 } from '../simulator/simulator.ts';
 import { openTestPostgresUrl, type TestPostgresUrl } from '../harness.ts';
 
+// The environment of a run decides on colours, not that of the tests.
+delete process.env['FORCE_COLOR'];
+
 export interface RunOptions {
   /** Content of standard input; empty by default. */
   readonly stdin?: string;
   /** The streams that are a terminal; none by default. */
   readonly tty?: readonly ('stdin' | 'stdout' | 'stderr')[];
+  /** The width of the terminal; 200 by default. */
+  readonly columns?: number;
+  /** Called with each text that is written to standard error. */
+  readonly onStderr?: (text: string) => void;
   /** Overrides variables of the environment. */
   readonly environment?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal;
@@ -94,10 +102,11 @@ async function query(url: string, statement: string): Promise<void> {
 /** Runs a command with these variables only. */
 export async function runCommand<Json>(
   args: string | readonly string[],
-  { stdin, tty = [], environment = {}, signal = AbortSignal.any([]) }: RunOptions = {},
+  { stdin, tty = [], columns = 200, ...options }: RunOptions = {},
 ): Promise<CommandResult<Json>> {
-  const stdout = createOutput(tty.includes('stdout'));
-  const stderr = createOutput(tty.includes('stderr'));
+  const { environment = {}, signal = AbortSignal.any([]), onStderr } = options;
+  const stdout = createOutput({ isTTY: tty.includes('stdout'), columns, environment });
+  const stderr = createOutput({ isTTY: tty.includes('stderr'), columns, environment, onStderr });
   const input = Readable.from(stdin === undefined ? [] : [stdin]);
   const terminal: Terminal = {
     stdin: Object.assign(input, { isTTY: tty.includes('stdin') }),
@@ -112,16 +121,32 @@ export async function runCommand<Json>(
   return { code, stdout: text, stderr: stderr.read(), json: parseJson(text) as Json };
 }
 
-function createOutput(isTTY: boolean): { stream: Terminal['stdout']; read(): string } {
+interface OutputOptions {
+  readonly isTTY: boolean;
+  readonly columns: number;
+  readonly environment: Readonly<Record<string, string>>;
+  readonly onStderr?: ((text: string) => void) | undefined;
+}
+
+function createOutput({ isTTY, columns, environment, onStderr }: OutputOptions): {
+  readonly stream: Terminal['stdout'];
+  read(): string;
+} {
   const chunks: string[] = [];
   const stream = new Writable({
     decodeStrings: false,
     write(chunk: string | Buffer, _encoding, done) {
       chunks.push(chunk.toString());
+      onStderr?.(chunk.toString());
       done();
     },
   });
-  return { stream: Object.assign(stream, { isTTY, columns: 200 }), read: () => chunks.join('') };
+  // Colours by TERM and NO_COLOR, as of a terminal with this environment.
+  const getColorDepth = () => WriteStream.prototype.getColorDepth(environment);
+  return {
+    stream: Object.assign(stream, { isTTY, columns, getColorDepth }),
+    read: () => chunks.join(''),
+  };
 }
 
 function parseJson(text: string): unknown {

@@ -3,7 +3,7 @@
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { isKey } from '../../src/access/key.ts';
-import { formatTable, toPrintable } from '../../src/admin/terminal.ts';
+import { formatTable, toPrintable } from '../../src/admin/table.ts';
 import { type CommandLine, openCommandLine, runCommand } from './command-line.ts';
 
 let line: CommandLine;
@@ -100,7 +100,7 @@ describe('key', () => {
       expiresAt: '2100-01-01T00:00:00.000Z',
     });
     const listed = await line.run(`key list --tenant ${tenant}`);
-    expect(listed.json).toEqual([{ ...rest, revokedAt: null, lastUsedAt: null }]);
+    expect(listed.json).toEqual([{ ...rest, revokedAt: null, lastUsedAt: null, state: 'USABLE' }]);
     expect(listed.stdout).not.toContain(key);
   });
 
@@ -110,7 +110,7 @@ describe('key', () => {
     expect(stdout).toMatch(/\n {2}ps_\w{49}\n/);
     expect(stdout).toContain('shown only once');
     const list = await line.run(`key list --tenant ${tenant}`, onTerminal);
-    expect(list.stdout).toMatch(/ps_\w{4}…\w{4} +- +usable +never/);
+    expect(list.stdout).toMatch(/ps_\w{4}…\w{4} +- +usable +- +never/);
   });
 
   test('a rotated key expires after the overlap; the new one has its name, scope and expiry', async () => {
@@ -206,7 +206,7 @@ describe('audit', () => {
 });
 
 describe('number', () => {
-  test('add and list print a number as REST does', async () => {
+  test('add and list print a number as REST does, and list adds its health', async () => {
     const tenant = await line.addTenant();
     const added = await line.run<{ id: string }>(
       `number add --tenant ${tenant} --name Sales --number 5511988888888 --provider PILOT_STATUS --instance sales --state OPEN`,
@@ -226,7 +226,7 @@ describe('number', () => {
     const { json } = await line.run<Record<string, unknown>[]>(`number list --tenant ${tenant}`);
     expect(json).toHaveLength(1);
     expect(Object.keys(json[0] ?? {})).toEqual(
-      'id instanceName number name provider apiKeys state isFullyConnected createdAt updatedAt'.split(
+      'id instanceName number name provider apiKeys state isFullyConnected createdAt updatedAt health'.split(
         ' ',
       ),
     );
@@ -300,6 +300,7 @@ test.each([
   ['KEY_NOT_FOUND', 'key revoke key_none'],
   ['KEY_NOT_FOUND', 'key rotate key_none'],
   ['NUMBER_NOT_FOUND', 'number set-state wa_none OPEN'],
+  ['NUMBER_NOT_FOUND', 'number show wa_none'],
 ])('%s and exit code 1 for: %s', async (code, words) => {
   const result = await line.run(words);
   expect(result).toMatchObject({ code: 1, stdout: '' });
@@ -370,9 +371,9 @@ describe('help', () => {
     ['', 'serve', 'migrate', 'doctor'],
     ['tenant', 'tenant create', 'tenant list'],
     ['key', 'key create', 'key list', 'key revoke', 'key rotate'],
-    ['number', 'number add', 'number list', 'number refresh'],
+    ['number', 'number add', 'number list', 'number show', 'number refresh'],
     ['number set-state', 'number set-credentials'],
-    ['audit', 'audit list', 'keys', 'keys rotate-encryption'],
+    ['audit', 'audit list', 'keys', 'keys rotate-encryption', 'completion'],
   ].flat();
   test.each(commands)('"%s --help" describes the command and each option', async (command) => {
     const { code, stdout, stderr } = await runCommand(`${command} --help`);
@@ -388,7 +389,9 @@ describe('help', () => {
   test('--help lists every command', async () => {
     const { stdout } = await runCommand('--help');
     const listed = [...stdout.matchAll(/^ {2}(\w+) .*/gm)].map(([, name]) => name);
-    expect(listed).toEqual('serve migrate tenant key number audit keys doctor help'.split(' '));
+    expect(listed).toEqual(
+      'serve migrate tenant key number audit keys doctor completion help'.split(' '),
+    );
   });
 
   test('--version prints the version of the package', async () => {
@@ -427,25 +430,11 @@ describe('problems', () => {
   });
 });
 
-describe('a table', () => {
-  test('replaces control characters in its cells', () => {
-    expect(formatTable(['name'], [['a\u{1b}[2Jb\u{202e}c\n']], '')).toBe(
-      'NAME\na\u{FFFD}[2Jb\u{FFFD}c\u{FFFD}',
-    );
-    expect(toPrintable('Café 日本 😀')).toBe('Café 日本 😀');
-  });
-
-  test('is aligned by display width', () => {
-    expect(
-      formatTable(
-        ['a', 'b'],
-        [
-          ['日本', 'x'],
-          ['é', null],
-        ],
-        '',
-      ),
-    ).toBe('A     B\n日本  x\né     -');
-    expect(formatTable(['a'], [], 'none')).toBe('none');
-  });
+test('a table replaces control characters in its cells', () => {
+  const plain = { width: null, style: (_format: unknown, text: string) => text };
+  const columns = [{ title: 'name', cell: (row: { name: string }) => row.name }];
+  expect(formatTable([{ name: 'a\u{1b}[2Jb\u{202e}c\n' }], columns, plain)).toBe(
+    'NAME\na\u{FFFD}[2Jb\u{FFFD}c\u{FFFD}',
+  );
+  expect(toPrintable('Café 日本 😀')).toBe('Café 日本 😀');
 });

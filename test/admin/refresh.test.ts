@@ -41,9 +41,14 @@ interface RefreshedNumber {
   readonly [member: string]: unknown;
 }
 
-async function addMeta(tenant: string, phone: string, options: RunOptions = {}): Promise<string> {
+async function addMeta(
+  tenant: string,
+  phone: string,
+  options: RunOptions = {},
+  wabaId: string = sentinelWabaId,
+): Promise<string> {
   const result = await line.run<{ id: string }>(
-    `number add --tenant ${tenant} --name Phone-${phone} --number 55119 --provider META --phone-number-id ${phone} --waba-id ${sentinelWabaId} --credentials -`,
+    `number add --tenant ${tenant} --name Phone-${phone} --number 55119 --provider META --phone-number-id ${phone} --waba-id ${wabaId} --credentials -`,
     { stdin: credentials, ...options },
   );
   expectNoSecrets(result);
@@ -51,29 +56,39 @@ async function addMeta(tenant: string, phone: string, options: RunOptions = {}):
   return result.json.id;
 }
 
+/** Adds numbers to the simulator and to a tenant; returns the tenant. */
+async function addFleet(phones: readonly string[], wabaId: string): Promise<string> {
+  const tenant = await line.addTenant();
+  for (const id of phones) {
+    line.simulator.setPhone({ id, wabaId, fields: { status: 'CONNECTED' }, profile: null });
+    // oxlint-disable-next-line no-await-in-loop -- a list is in order of creation
+    await addMeta(tenant, id, {}, wabaId);
+  }
+  line.simulator.clearCalls();
+  return tenant;
+}
+
 function expectNoSecrets({ stdout, stderr }: CommandResult<unknown>): void {
   expect(stdout + stderr).not.toMatch(/EAA|canary/);
 }
 
 describe('number refresh', () => {
-  test('reads several numbers in one batch, and their account once', async () => {
+  test('reads a few numbers one by one, and their account once', async () => {
     const tenant = await line.addTenant();
     const ids = [await addMeta(tenant, '990000000000'), await addMeta(tenant, '990000000052')];
     const result = await line.run<RefreshedNumber[]>(`number refresh ${ids.join(' ')} ${ids[0]}`);
     expect(result).toMatchObject({ code: 0, stderr: '' });
     expectNoSecrets(result);
-    expect(line.simulator.calls.map((call) => call.operations.toSorted())).toEqual([
-      [
-        'phone 990000000000',
-        'phone 990000000052',
-        'profile 990000000000',
-        'profile 990000000052',
-        `waba ${sentinelWabaId}`,
-      ],
+    expect(line.simulator.calls.map((call) => call.operations.join()).toSorted()).toEqual([
+      'phone 990000000000',
+      'phone 990000000052',
+      'profile 990000000000',
+      'profile 990000000052',
+      `waba ${sentinelWabaId}`,
     ]);
     expect(result.json.map((number) => number.id)).toEqual(ids);
     expect(Object.keys(result.json[0] ?? {})).toEqual(
-      'id number name provider state isFullyConnected createdAt updatedAt health meta freshness'.split(
+      'id number name provider state isFullyConnected createdAt updatedAt health meta freshness instanceName apiKeys'.split(
         ' ',
       ),
     );
@@ -85,6 +100,10 @@ describe('number refresh', () => {
         profile: { source: 'LIVE' },
         waba: { source: 'LIVE' },
       },
+    });
+    expect(result.json[1]).toMatchObject({
+      meta: { waba: { name: 'Lucky Shrub' } },
+      freshness: { waba: { source: 'LIVE' } },
     });
   });
 
@@ -118,29 +137,90 @@ describe('number refresh', () => {
   });
 
   test('reads many numbers in batches, and shows its progress on a terminal', async () => {
-    const tenant = await line.addTenant();
     const phones = Array.from({ length: 30 }, (_, index) => String(770_000_000_000 + index));
-    for (const id of phones) {
-      line.simulator.setPhone({
-        id,
-        wabaId: sentinelWabaId,
-        fields: { status: 'CONNECTED' },
-        profile: null,
-      });
-      // oxlint-disable-next-line no-await-in-loop -- a list is in order of creation
-      await addMeta(tenant, id);
-    }
-    line.simulator.clearCalls();
+    const tenant = await addFleet(phones, sentinelWabaId);
     const tty = ['stdout', 'stderr'] as const;
     const result = await line.run(`number refresh --tenant ${tenant} --all`, { tty });
     expect(result.code).toBe(0);
     const operations = line.simulator.calls.map((call) => call.operations.length);
-    // 24 numbers with two blocks each and the account, then six numbers without the account, which was just read.
-    expect(operations.toSorted((a, b) => b - a)).toEqual([49, 12]);
+    // Two numbers with two blocks each, and the account.
+    expect(operations.toSorted((a, b) => b - a)).toEqual([...Array<number>(15).fill(4), 1]);
     expect(result.stderr).toContain(' 0/30 numbers');
     expect(result.stderr).toContain(' 30/30 numbers');
     expect(result.stdout.trim().split('\n')).toHaveLength(31);
     expect(result.stdout).toMatch(/^ID +NAME/);
+  });
+
+  test('a number that hangs does not delay the others, and the progress says what is missing', async () => {
+    const phones = Array.from({ length: 8 }, (_, index) => String(771_000_000_000 + index));
+    const tenant = await addFleet(phones, sentinelWabaId);
+    const slow = line.simulator.hold(phones[0] ?? '');
+    const shown: string[] = [];
+    const result = await line.run<RefreshedNumber[]>(`number refresh --tenant ${tenant} --all`, {
+      tty: ['stderr'],
+      onStderr(text) {
+        shown.push(text);
+        // The rest of the fleet has been read while this number hangs.
+        if (text.includes(' 7/8 numbers')) slow.release();
+      },
+    });
+    expect(result.code).toBe(0);
+    expect(result.json.map((number) => number.freshness['phone']?.source)).toEqual(
+      Array(8).fill('LIVE'),
+    );
+    expect(shown.join('')).toContain(`7/8 numbers, waiting for ${result.json[0]?.id}`);
+    expect(shown.join('')).toMatch(/ [1-6]\/8 numbers/);
+  });
+
+  test('a number that never answers fails alone', async () => {
+    const phones = Array.from({ length: 30 }, (_, index) => String(772_000_000_000 + index));
+    const tenant = await addFleet(phones, sentinelWabaId);
+    line.simulator.setFault(phones[0] ?? '', { kind: 'hang' });
+    const result = await line.run<RefreshedNumber[]>(`number refresh --tenant ${tenant} --all`);
+    const [first, ...others] = result.json;
+    expect(first?.freshness['phone']?.error?.code).toBe('META_TIMEOUT');
+    expect(others.map((number) => number.freshness['phone']?.source)).toEqual(
+      Array(29).fill('LIVE'),
+    );
+    const problems = result.stderr.split('\n').filter((text) => /^[A-Z_]+: /.test(text));
+    // Its account has been read.
+    expect(problems).toEqual([
+      expect.stringMatching(`^META_TIMEOUT: ${first?.id}, phone: `),
+      expect.stringMatching(`^META_TIMEOUT: ${first?.id}, profile: `),
+    ]);
+  }, 30_000);
+
+  test('numbers that Meta’s usage limit allows only one by one are read one by one', async () => {
+    const phones = Array.from({ length: 30 }, (_, index) => String(773_000_000_000 + index));
+    const wabaId = '773000000999';
+    line.simulator.setWaba({ id: wabaId, fields: { name: 'Busy' } });
+    const tenant = await addFleet(phones, wabaId);
+    await line.query(
+      `insert into graph_budget (tenant_id, account, spent_percent, spent_until) values ('${tenant}', '${wabaId}', 90, now() + interval '1 hour')`,
+    );
+    const result = await line.run<RefreshedNumber[]>(`number refresh --tenant ${tenant} --all`);
+    expect(result).toMatchObject({ code: 0, stderr: '' });
+    expect(result.json.map((number) => number.freshness['phone']?.source)).toEqual(
+      Array(30).fill('LIVE'),
+    );
+    expect(line.simulator.calls.every((call) => call.operations.length === 1)).toBe(true);
+  });
+
+  test('an account that never answers does not delay its numbers, and is read for all of them', async () => {
+    const phones = ['774000000000', '774000000001'];
+    const wabaId = '774000000999';
+    line.simulator.setWaba({ id: wabaId, fields: { name: 'Slow' } });
+    const tenant = await addFleet(phones, wabaId);
+    await line.run(`number refresh --tenant ${tenant}`);
+    const slow = line.simulator.hold(wabaId);
+    const result = await line.run<RefreshedNumber[]>(`number refresh --tenant ${tenant} --all`, {
+      tty: ['stderr'],
+      onStderr(text) {
+        if (text.includes('2/2 numbers, waiting for the account')) slow.release();
+      },
+    });
+    expect(result.code).toBe(0);
+    expect(result.json.map((number) => number.freshness['waba']?.source)).toEqual(['LIVE', 'LIVE']);
   });
 
   test('shows no progress when standard error is not a terminal', async () => {

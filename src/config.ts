@@ -365,10 +365,7 @@ function parseMegabytes(text: string): number {
 
 function parseProxies(text: string): Config['trustedProxies'] {
   if (/^\d{1,2}$/.test(text)) return Number(text);
-  const entries = text
-    .split(',')
-    .map((entry) => entry.trim())
-    .filter((entry) => entry !== '');
+  const entries = splitList(text);
   for (const entry of entries) {
     const [, address = '', prefix = '0'] = /^([^/]*)(?:\/(\d{1,3}))?$/.exec(entry) ?? [];
     const maxPrefix = isIP(address) === 6 ? 128 : 32;
@@ -382,16 +379,18 @@ function parseProxies(text: string): Config['trustedProxies'] {
 }
 
 function parseOrigins(text: string): readonly string[] {
-  const origins = text
-    .split(',')
-    .map((origin) => origin.trim())
-    .filter((origin) => origin !== '');
+  const origins = splitList(text);
   for (const origin of origins) {
     if (!URL.canParse(origin) || new URL(origin).origin !== origin) {
       throw new Error('must be origins separated by commas, for example https://app.example.com');
     }
   }
   return origins;
+}
+
+function splitList(text: string): readonly string[] {
+  const entries = text.split(',').map((entry) => entry.trim());
+  return entries.filter((entry) => entry !== '');
 }
 
 function oneOf<const T extends string>(words: readonly T[], text: string): T {

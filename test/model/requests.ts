@@ -147,9 +147,14 @@ async function recordNow(
   recordReads(model, number, reads, createMoment(model, now, end + 1), end);
 }
 
-function expectOperations({ simulator }: ModelStage, count: number): void {
-  expect(simulator.calls.flatMap(({ operations }) => operations)).toHaveLength(count);
+function expectOperations({ simulator }: ModelStage, count: number, max = count): void {
+  const sent = simulator.calls.flatMap(({ operations }) => operations);
+  expect(sent.length).toBeGreaterThanOrEqual(count);
+  expect(sent.length, sent.join()).toBeLessThanOrEqual(max);
 }
+
+/** A process that stands still for longer than this may lose its leases; see src/numbers/lease.ts. */
+const maxStallMs = 900;
 
 /** Compares what is stored with the model, without a refresh. */
 export async function checkStored(
@@ -187,6 +192,7 @@ async function refreshInBoth(
   const { rootKey } = number.tenant;
   const [first, second] = [stage.processes[0]!, stage.processes[1]!];
   const held = reads.operations === 0 ? null : first.holdResponses(sent.toArray().length);
+  const startedAt = performance.now();
   const responses = [requestGraphQL(first, rootKey, number, blocks, true)];
   await held?.arrived;
   const isWaiting = held && second.untilWaiting();
@@ -194,8 +200,10 @@ async function refreshInBoth(
   await isWaiting;
   held?.deliver();
   const shown = await Promise.all(responses);
+  // Both processes of this test share one event loop, which a busy machine may stop for a while.
+  const isStalled = performance.now() - startedAt > maxStallMs;
   await recordNow(scene, number, reads);
-  expectOperations(stage, reads.operations);
+  expectOperations(stage, reads.operations, reads.operations * (isStalled ? 2 : 1));
   for (const response of shown) {
     expectGraphQL(model, number, response, { blocks, outcomes: toOutcomes(reads), now });
   }

@@ -150,7 +150,7 @@ async function recordNow(
 function expectOperations({ simulator }: ModelStage, count: number, max = count): void {
   const sent = simulator.calls.flatMap(({ operations }) => operations);
   expect(sent.length).toBeGreaterThanOrEqual(count);
-  expect(sent.length, sent.join()).toBeLessThanOrEqual(max);
+  expect(sent.length).toBeLessThanOrEqual(max);
 }
 
 /** A process that stands still for longer than this may lose its leases; see src/numbers/lease.ts. */

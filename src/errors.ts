@@ -138,6 +138,12 @@ export class GatewayError extends Error {
     this.allow = options.allow;
   }
 
+  /** Whether the same request may succeed later. An upstream's own word counts more than the code. */
+  get retryable(): boolean {
+    const { transient } = this.details ?? {};
+    return typeof transient === 'boolean' ? transient : errorCatalogue[this.code].retryable;
+  }
+
   get status(): number {
     return errorCatalogue[this.code].status;
   }

@@ -26,6 +26,18 @@ export function toListPrice(size: number | null): number {
   return size === null ? prices.list : prices.number + size * prices.listedNumber;
 }
 
+/**
+ * The points to charge in advance for a request that may cost so many: at most all that a tenant may spend in a window, or
+ * larger lists could never be read. `leastPoints` are charged in any case.
+ */
+export function limitToWindow(
+  points: number,
+  leastPoints: number,
+  { standing }: Pick<Admission, 'standing'>,
+): number {
+  return standing === null ? points : Math.min(points, Math.max(leastPoints, standing.limit));
+}
+
 /** An admitted request and the points that it spends. */
 export interface Admission extends RequestAdmission {
   /** Spends points that this process has leased. Returns false, and spends none, when there are too few: use `charge`. */
@@ -118,7 +130,7 @@ function createAdmission(lease: QuotaLease | null, leave: () => void) {
       while (!admission.spend(points)) {
         // `spend` always succeeds without a lease. Other requests may spend an extension first, hence the loop.
         // oxlint-disable-next-line no-await-in-loop -- see above
-        await extend(lease!, points);
+        await extend(lease!, points, admission.spent);
       }
     },
     settle(points: number) {
@@ -234,10 +246,10 @@ function renew(lease: QuotaLease): void {
 const extensionsPerWindow = 50;
 
 /** Takes more points from the counter, once for all who wait. Throws RATE_LIMITED when the tenant has fewer than `points`. */
-async function extend(lease: QuotaLease, points: number): Promise<void> {
+async function extend(lease: QuotaLease, points: number, spent: number): Promise<void> {
   if (lease.unspent + lease.available < points) {
     lease.quota.onRefusal?.('points');
-    throw toRefusal(lease, points);
+    throw createRefusal(lease, points, spent);
   }
   lease.extension ??= takePoints(lease, points).finally(() => {
     lease.extension = null;
@@ -276,10 +288,16 @@ function toStanding(lease: QuotaLease | null): Standing | null {
   };
 }
 
-function toRefusal({ quota, endsAt }: QuotaLease, price: number): GatewayError {
-  const message = `Rate limit exceeded: this request costs ${price} points, and the tenant has fewer left of its ${quota.points} points per ${quota.seconds} seconds.`;
+/** For a request that has spent some points and needs more. */
+function createRefusal(lease: QuotaLease, points: number, spent: number): GatewayError {
+  const { quota, unspent, available, endsAt } = lease;
+  const requested = spent + points;
+  const remaining = Math.max(0, Math.floor(spent + unspent + available));
+  const limit = quota.points;
+  const message = `Rate limit exceeded: the request needs ${requested} ${requested === 1 ? 'point' : 'points'}, and ${remaining} of the tenant's ${limit} points per ${quota.seconds} seconds are left.`;
   const retryAfterSeconds = Math.max(1, Math.ceil((endsAt - Date.now()) / 1_000));
-  return new GatewayError('RATE_LIMITED', message, { retryAfterSeconds });
+  const details = { requested, remaining, limit };
+  return new GatewayError('RATE_LIMITED', message, { retryAfterSeconds, details });
 }
 
 /** Counts by name. The window of a name begins when it is first counted. */

@@ -9,7 +9,7 @@ import {
   print,
   validateExecutionArgs,
 } from 'graphql';
-import type { Admission } from '../access/rate-limit.ts';
+import { type Admission, limitToWindow, prices } from '../access/rate-limit.ts';
 import { GatewayError } from '../errors.ts';
 import type { HttpRequest } from '../http/message.ts';
 import type { RequestContext } from '../http/request-context.ts';
@@ -50,8 +50,8 @@ export function createExecute(
       const price = toPrice(validated, numbers.estimateListSize(access.tenantId));
       requestContext.operation = price.operation;
       assertAffordable(price, maxCost);
-      const requested = limitToWindow(price, admission);
-      await admission.charge(requested - 1);
+      const requested = limitToWindow(price.requested, price.nominal, admission);
+      await admission.charge(requested - prices.request);
       const execute = findPlan(validated) ?? executeRootSelectionSet;
       const result = await execute(validated);
       const actual = price.toActual(result, requestContext.meter.upstreamCalls);
@@ -74,11 +74,6 @@ function assertAffordable({ nominal }: Price, limit: number): void {
   const message = `The operation may cost ${nominal} points, and the limit is ${limit}; request fewer numbers at once.`;
   const details = { subject: 'points', count: nominal, limit };
   throw new GatewayError('QUERY_TOO_COMPLEX', message, { details });
-}
-
-/** A list that costs more than the tenant may spend in a window is charged the whole window, or it could never be read. */
-function limitToWindow({ requested, nominal }: Price, { standing }: Admission): number {
-  return standing === null ? requested : Math.min(requested, Math.max(nominal, standing.limit));
 }
 
 /** Whether the response contains the cost, and so belongs to this request alone. */

@@ -85,10 +85,10 @@ function toErrorHeaders(
   problems: readonly Problem[],
   refusal: Problem | undefined,
 ): HttpResponse['headers'] {
-  const waits = problems.flatMap(({ error }) => error.retryAfterSeconds ?? []);
+  const waits = problems.flatMap(({ error }) => toRetryAfter(error) ?? []);
   const allow = refusal?.error.allow;
   return {
-    ...(waits.length > 0 && { 'retry-after': String(Math.max(1, ...waits.map(Math.ceil))) }),
+    ...(waits.length > 0 && { 'retry-after': String(Math.max(...waits)) }),
     ...(allow !== undefined && { allow: allow.join(', ') }),
     // The document may be known the next time.
     ...(refusal?.error.status === 200 && { 'cache-control': 'no-store' }),
@@ -151,12 +151,24 @@ function logDefects(problems: readonly Problem[], { telemetry, requestId }: Resp
 }
 
 function toErrorJson({ error, location }: Problem, requestId: string): unknown {
+  const retryAfterSeconds = toRetryAfter(error);
   return {
     message: error.message,
     ...(location?.locations !== undefined && { locations: location.locations }),
     ...(location?.path !== undefined && { path: location.path }),
-    extensions: { code: error.code, ...error.details, requestId },
+    extensions: {
+      code: error.code,
+      retryable: error.retryable,
+      ...(retryAfterSeconds !== null && { retryAfterSeconds }),
+      ...error.details,
+      requestId,
+    },
   };
+}
+
+/** In whole seconds, at least one; null when unknown. */
+function toRetryAfter({ retryAfterSeconds }: GatewayError): number | null {
+  return retryAfterSeconds === undefined ? null : Math.max(1, Math.ceil(retryAfterSeconds));
 }
 
 // With application/json, a status other than 200 may come from an intermediary, so errors of the document are sent with 200.

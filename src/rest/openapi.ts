@@ -260,6 +260,27 @@ function toFailure(status: number, codes: readonly ErrorCode[]): Json {
   };
 }
 
+const upstreamDetails = toObject('What the upstream (Meta or the session engine) reported.', {
+  metaCode: { type: ['integer', 'null'], description: "Meta's error code." },
+  metaSubcode: { type: ['integer', 'null'], description: "Meta's error subcode." },
+  fbtraceId: {
+    type: ['string', 'null'],
+    description: "Meta's trace id, to be given to Meta's support.",
+  },
+  transient: { type: 'boolean', description: 'Whether the same request may succeed later.' },
+  retryAt: {
+    type: ['string', 'null'],
+    format: 'date-time',
+    description: 'When the upstream allows the next attempt.',
+  },
+});
+
+const pointsDetails = toObject('Of RATE_LIMITED: the points of the tenant.', {
+  requested: { type: 'integer', description: 'What the request may cost.' },
+  remaining: { type: 'integer', description: 'What was left before the request.' },
+  limit: { type: 'integer', description: 'What the tenant may spend per window.' },
+});
+
 function toErrorSchema(routes: readonly RouteDescription[]): Json {
   const codes = new Set<ErrorCode>([...routes.flatMap(toErrorCodes), ...unmatchedErrors]);
   return {
@@ -267,20 +288,7 @@ function toErrorSchema(routes: readonly RouteDescription[]): Json {
       error: toText('What happened and what to do, in English.'),
       code: { type: 'string', description: 'The error code, for programs.', enum: [...codes] },
       requestId: toText('As in the header x-request-id.'),
-      details: toObject('What the upstream (Meta or the session engine) reported.', {
-        metaCode: { type: ['integer', 'null'], description: "Meta's error code." },
-        metaSubcode: { type: ['integer', 'null'], description: "Meta's error subcode." },
-        fbtraceId: {
-          type: ['string', 'null'],
-          description: "Meta's trace id, to be given to Meta's support.",
-        },
-        transient: { type: 'boolean', description: 'Whether the same request may succeed later.' },
-        retryAt: {
-          type: ['string', 'null'],
-          format: 'date-time',
-          description: 'When the upstream allows the next attempt.',
-        },
-      }),
+      details: { anyOf: [upstreamDetails, pointsDetails] },
     }),
     required: ['error', 'code', 'requestId'],
   };

@@ -1,7 +1,7 @@
 // The REST endpoint: the route table, and what all routes share: dispatch, query parameters, prices and the error reply.
 
 import { hash } from 'node:crypto';
-import { prices, toListPrice } from '../access/rate-limit.ts';
+import { limitToWindow, prices, toListPrice } from '../access/rate-limit.ts';
 import { type ErrorCode, GatewayError } from '../errors.ts';
 import type { Call, Endpoint, KeyedRoute } from '../http/endpoint.ts';
 import type { HttpRequest, HttpResponse } from '../http/message.ts';
@@ -75,9 +75,9 @@ async function chargeAndHandle(
   input: HandlerInput,
   { admission, context: { meter } }: Call,
 ): Promise<unknown> {
-  const price = Math.ceil(maxPrice?.(input.query, input.access) ?? 0);
-  // A list that costs more than a whole window could otherwise never be read.
-  const requested = Math.min(price, Math.max(prices.list, admission.standing?.limit ?? price));
+  const { request, list } = prices;
+  const price = request + Math.ceil(maxPrice?.(input.query, input.access) ?? 0);
+  const requested = limitToWindow(price, request + list, admission) - request;
   await admission.charge(requested);
   const settle = (value: unknown) =>
     admission.settle(requested - toActualPrice(requested, value, meter));

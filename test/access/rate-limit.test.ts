@@ -111,14 +111,14 @@ describe('points', () => {
     await expect(admission.charge(30)).rejects.toEqual(
       refusal(
         42,
-        'Rate limit exceeded: this request costs 30 points, and the tenant has fewer left of its 30 points per 100 seconds.',
+        "Rate limit exceeded: the request needs 31 points, and 30 of the tenant's 30 points per 100 seconds are left.",
       ),
     );
     expect(refusals).toEqual(['points']);
     expect(admission.spent).toBe(1);
     await admission.charge(29);
     expect(admission.standing?.remaining).toBe(0);
-    await expect(admission.charge(1)).rejects.toEqual(refusal(42, 'costs 1 points'));
+    await expect(admission.charge(1)).rejects.toEqual(refusal(42, 'the request needs'));
   });
 
   test('that other processes have leased are not available here', async () => {
@@ -126,19 +126,23 @@ describe('points', () => {
     const admission = await enter('a');
     counter.totals.set('a', 975);
     // The lease has 19; of the 61 that it asks for, 25 are left.
-    await expect(admission.charge(80)).rejects.toEqual(refusal(100, 'costs 80 points'));
+    await expect(admission.charge(80)).rejects.toEqual(refusal(100, 'needs 81 points, and 45 of'));
     expect(admission.standing?.remaining).toBe(44);
     await admission.charge(44);
     expect(admission.standing?.remaining).toBe(0);
-    await expect(admission.charge(1)).rejects.toEqual(refusal(100, 'costs 1 points'));
+    await expect(admission.charge(1)).rejects.toEqual(refusal(100, 'the request needs'));
   });
 
   test('that were counted beyond the limit are not available, and are not asked for again', async () => {
     const { admit: enter, counter } = open(100);
     counter.totals.set('a', 500);
-    await expect(async () => enter('a')).rejects.toEqual(refusal(100, 'its 100 points'));
+    await expect(async () => enter('a')).rejects.toEqual(
+      refusal(100, "0 of the tenant's 100 points"),
+    );
     expect(counter.calls).toEqual([['a', 2]]);
-    await expect(async () => enter('a')).rejects.toEqual(refusal(100, 'its 100 points'));
+    await expect(async () => enter('a')).rejects.toEqual(
+      refusal(100, "0 of the tenant's 100 points"),
+    );
     expect(counter.calls).toHaveLength(1);
   });
 
@@ -152,7 +156,7 @@ describe('points', () => {
     admission.settle(-50);
     expect(admission.standing?.remaining).toBe(0);
     expect(admission.spent).toBe(61);
-    await expect(admission.charge(1)).rejects.toEqual(refusal(100, 'costs 1 points'));
+    await expect(admission.charge(1)).rejects.toEqual(refusal(100, 'the request needs'));
     admission.settle(0);
     expect(admission.spent).toBe(61);
     admission.settle(1_000);
@@ -186,7 +190,7 @@ describe('points', () => {
     const { admit: enter } = open(20);
     await (await enter('a')).charge(19);
     expect((await enter('b')).standing?.remaining).toBe(19);
-    await expect(async () => enter('a')).rejects.toEqual(refusal(100, 'costs 1 points'));
+    await expect(async () => enter('a')).rejects.toEqual(refusal(100, 'the request needs'));
   });
 
   test('are leased once for all requests that wait for them', async () => {
@@ -262,7 +266,7 @@ describe('more tenants than leases', () => {
     }
     for (const tenant of tenants) {
       // oxlint-disable-next-line no-await-in-loop -- one after the other
-      await expect(send(rateLimiter, tenant)).rejects.toEqual(refusal(100, 'costs 1 points'));
+      await expect(send(rateLimiter, tenant)).rejects.toEqual(refusal(100, 'the request needs'));
     }
   });
 
@@ -357,7 +361,7 @@ describe('more tenants than leases', () => {
     ]);
     const exceeded = open(10, 10, 1);
     exceeded.counter.totals.set('a', 20);
-    await expect(send(exceeded, 'a')).rejects.toEqual(refusal(100, 'costs 1 points'));
+    await expect(send(exceeded, 'a')).rejects.toEqual(refusal(100, 'the request needs'));
     vi.setSystemTime(exceeded.counter.endsAt);
     exceeded.counter.totals.clear();
     exceeded.counter.endsAt = Date.now() + 1_000;
@@ -423,7 +427,7 @@ describe('requests in progress', () => {
     (await enter('a')).leave();
     for (const _ of [1, 2, 3]) {
       // oxlint-disable-next-line no-await-in-loop -- one after the other
-      await expect(async () => enter('a')).rejects.toEqual(refusal(100, 'costs 1 points'));
+      await expect(async () => enter('a')).rejects.toEqual(refusal(100, 'the request needs'));
     }
     expect(refusals).toEqual(['points', 'points', 'points']);
   });

@@ -113,7 +113,7 @@ describe.each(databases)('on %s', (database) => {
           message: 'There is no number with this id.',
           locations: [{ line: 1, column: 20 }],
           path: ['number'],
-          extensions: { code: 'NUMBER_NOT_FOUND', requestId: 'the-same' },
+          extensions: { code: 'NUMBER_NOT_FOUND', retryable: false, requestId: 'the-same' },
         },
       ],
       data: { number: null },
@@ -403,7 +403,7 @@ describe('a request', () => {
         errors: [
           {
             message: expect.stringContaining('x-api-key'),
-            extensions: { code: 'UNAUTHENTICATED', requestId: 'the-same' },
+            extensions: { code: 'UNAUTHENTICATED', retryable: false, requestId: 'the-same' },
           },
         ],
       });
@@ -544,7 +544,11 @@ describe('a request', () => {
         {
           message: 'Cannot query field "nmbers" on type "Query".',
           locations: [{ line: 1, column: 3 }],
-          extensions: { code: 'INVALID_REQUEST', requestId: reply.headers.get('x-request-id') },
+          extensions: {
+            code: 'INVALID_REQUEST',
+            retryable: false,
+            requestId: reply.headers.get('x-request-id'),
+          },
         },
       ],
     });
@@ -689,7 +693,7 @@ describe('a failure', () => {
     expect(reply.body.errors?.map(({ message, extensions }) => ({ message, extensions }))).toEqual(
       Array.from({ length: 2 }, () => ({
         message: 'Internal error; report it with the request id.',
-        extensions: { code: 'INTERNAL', requestId: requestIdOfReply },
+        extensions: { code: 'INTERNAL', retryable: false, requestId: requestIdOfReply },
       })),
     );
     const lines = gateway.logLines.filter((line) => line.includes('request failed'));

@@ -30,12 +30,9 @@ export function toListPrice(size: number | null): number {
  * The points to charge in advance for a request that may cost so many: at most all that a tenant may spend in a window, or
  * larger lists could never be read. `leastPoints` are charged in any case.
  */
-export function limitToWindow(
-  points: number,
-  leastPoints: number,
-  { standing }: Pick<Admission, 'standing'>,
-): number {
-  return standing === null ? points : Math.min(points, Math.max(leastPoints, standing.limit));
+export function limitToWindow(points: number, leastPoints: number, admission: Admission): number {
+  const limit = admission.standing?.limit ?? points;
+  return Math.min(points, Math.max(leastPoints, limit));
 }
 
 /** An admitted request and the points that it spends. */
@@ -293,10 +290,10 @@ function createRefusal(lease: QuotaLease, points: number, spent: number): Gatewa
   const { quota, unspent, available, endsAt } = lease;
   const requested = spent + points;
   const remaining = Math.max(0, Math.floor(spent + unspent + available));
-  const limit = quota.points;
-  const message = `Rate limit exceeded: the request needs ${requested} ${requested === 1 ? 'point' : 'points'}, and ${remaining} of the tenant's ${limit} points per ${quota.seconds} seconds are left.`;
+  const needed = requested === 1 ? '1 point' : `${requested} points`;
+  const message = `Rate limit exceeded: the request needs ${needed}, and ${remaining} of the tenant's ${quota.points} points per ${quota.seconds} seconds are left.`;
   const retryAfterSeconds = Math.max(1, Math.ceil((endsAt - Date.now()) / 1_000));
-  const details = { requested, remaining, limit };
+  const details = { requested, remaining, limit: quota.points };
   return new GatewayError('RATE_LIMITED', message, { retryAfterSeconds, details });
 }
 

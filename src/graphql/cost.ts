@@ -18,6 +18,8 @@ export interface Price {
   readonly requested: number;
   /** As `requested`, with the same price for every list, so that it depends on the operation alone. */
   readonly nominal: number;
+  /** The points of one of the numbers that are read by their ids; the highest if they differ, 0 if there are none. */
+  readonly perNumber: number;
   /** What was asked for, for metrics: one of few names, never the caller's words. */
   readonly operation: string;
   /** What the operation has cost. */
@@ -39,6 +41,7 @@ export function toPrice(priced: PricedOperation, listSize: number | null): Price
   return {
     requested: Math.ceil(sumOf('requested')),
     nominal: sumOf('nominal'),
+    perNumber: Math.max(0, ...parts.map((part) => part.perNumber ?? 0)),
     operation: toOperationName(parts),
     toActual: ({ data }, upstreamCalls) =>
       Math.ceil(sumOf('fixed') + toListedPoints(data) + upstreamCalls * prices.read),
@@ -51,19 +54,20 @@ interface Part {
   readonly nominal: number;
   /** The part of the price that does not depend on the result. */
   readonly fixed: number;
+  /** Of a field that reads numbers by their ids, what each of them costs at most. */
+  readonly perNumber?: number;
 }
 
 function toPart(field: FieldNode, priced: PricedOperation, listSize: number | null): Part {
   switch (field.name.value) {
-    case 'number': {
-      const blocks = countLiveBlocks(field, priced);
-      const points = prices.number + blocks * prices.read;
-      return {
-        ...toFixedPart(blocks > 0 ? 'number live' : 'number', points),
-        fixed: prices.number,
-      };
-    }
+    case 'number':
+    case 'node':
+      return toReadPart('number', field, priced, 1);
+    case 'nodes':
+      return toReadPart('number', field, priced, readArguments(field, priced).ids?.length ?? 0);
     case 'numbers': {
+      const { ids } = readArguments(field, priced);
+      if (ids) return toReadPart('numbers', field, priced, new Set(ids).size);
       const requested = toListPrice(listSize);
       return { name: 'numbers', requested, nominal: prices.list, fixed: prices.number };
     }
@@ -79,20 +83,47 @@ function toFixedPart(name: string, points: number): Part {
   return { name, requested: points, nominal: points, fixed: points };
 }
 
-/** How many blocks of Meta are read live for the field. */
-function countLiveBlocks(
+/** A field that reads numbers by their ids. */
+function toReadPart(
+  name: 'number' | 'numbers',
   field: FieldNode,
-  { schema, fragmentDefinitions: fragments, variableValues }: PricedOperation,
-): number {
+  priced: PricedOperation,
+  count: number,
+): Part {
+  const blocks = countLiveBlocks(field, priced);
+  const perNumber = prices.number + blocks * prices.read;
+  // Numbers in a list are counted once more when the list is returned.
+  const listed = field.name.value === 'number' || field.name.value === 'node' ? 0 : count;
+  return {
+    ...toFixedPart(blocks > 0 ? `${name} live` : name, count * perNumber),
+    fixed: count * prices.number - listed * prices.listedNumber,
+    perNumber,
+  };
+}
+
+interface ReadArguments {
+  readonly ids?: readonly string[] | null;
+  readonly refresh?: boolean | null;
+}
+
+/** Empty when the arguments are wrong: execution reports that, and reads nothing. */
+function readArguments(
+  field: FieldNode,
+  { schema, variableValues }: PricedOperation,
+): ReadArguments {
   // Validation has found the field.
   const definition = schema.getQueryType()!.getFields()[field.name.value]!;
   try {
-    const { refresh } = getArgumentValues(definition, field, variableValues);
-    if (refresh !== true) return 0;
+    return getArgumentValues(definition, field, variableValues);
   } catch {
-    // Execution reports what is wrong with the arguments, and reads nothing.
-    return 0;
+    return {};
   }
+}
+
+/** How many blocks of Meta are read live for each number of the field. */
+function countLiveBlocks(field: FieldNode, priced: PricedOperation): number {
+  if (readArguments(field, priced).refresh !== true) return 0;
+  const { fragmentDefinitions: fragments, variableValues } = priced;
   const selected = listSelectedBlocks([field], { fragments, variableValues });
   return selected.length === 0 ? Object.keys(metaBlocks).length : selected.length;
 }

@@ -69,9 +69,14 @@ export function createExecute(
 }
 
 /** The limit concerns the operation, so it does not depend on how many numbers the tenant has. */
-function assertAffordable({ nominal }: Price, limit: number): void {
+function assertAffordable({ nominal, perNumber }: Price, limit: number): void {
   if (nominal <= limit) return;
-  const message = `The operation may cost ${nominal} points, and the limit is ${limit}; request fewer numbers at once.`;
+  const fitting = Math.floor((limit - prices.request) / perNumber);
+  const advice =
+    perNumber === 0 || fitting < 1
+      ? 'select less at once'
+      : `request at most ${fitting} numbers at once`;
+  const message = `The operation may cost ${nominal} points, and the limit is ${limit}; ${advice}.`;
   const details = { subject: 'points', count: nominal, limit };
   throw new GatewayError('QUERY_TOO_COMPLEX', message, { details });
 }

@@ -164,8 +164,18 @@ const NumberHealthType = builder.objectRef<Health>('NumberHealth').implement({
   }),
 });
 
+// https://relay.dev/graphql/objectidentification.htm. Ids are unique in the whole API, so they are not encoded.
+const NodeInterface = builder.interfaceRef<WhatsAppNumber>('Node').implement({
+  description: 'An object with an id that is unique in this API.',
+  resolveType: () => 'WhatsAppNumber',
+  fields: (t) => ({
+    id: t.exposeID('id', { description: 'The id of the object, for example `wa_abc`.' }),
+  }),
+});
+
 const WhatsAppNumberType = builder.objectRef<WhatsAppNumber>('WhatsAppNumber').implement({
   description: 'A WhatsApp number of the tenant.',
+  interfaces: [NodeInterface],
   fields: (t) => ({
     id: t.exposeID('id', {
       description: 'The id of the number in this API, for example `wa_abc`.',
@@ -239,13 +249,26 @@ async function listOnce(context: GraphQLContext, info: GraphQLResolveInfo) {
   );
 }
 
+const refreshDescription =
+  'Whether to read new values from WhatsApp before answering, which may take seconds. Only what you select is read: `health` and `meta { phone }` read the number, `meta { profile }` the business profile, and `meta { waba }` the WhatsApp Business account. A selection without any of these reads all three. If `provider` is not META, the connection state is read. If a read fails, the stored values are returned and `freshness { error }` tells why. Select `freshness` under `health` too, because `meta` is null until something was read.';
+
 export function toNumberQueries(t: QueryFields) {
   return {
     numbers: t.field({
       type: [WhatsAppNumberType],
       description:
-        'All numbers of the tenant, oldest first, with their stored values. `freshness` tells how old the values are.',
-      resolve: (_root, _args, context, info) => listOnce(context, info),
+        'The numbers of the tenant with their stored values: all of them, oldest first, or those with the given ids. `freshness` tells how old the values are.',
+      args: {
+        ids: t.arg.idList({
+          description:
+            'The numbers to return, in this order; each one once. Ids that the tenant does not have are left out. If null, all numbers are returned; if empty, none.',
+        }),
+        refresh: t.arg.boolean({
+          defaultValue: false,
+          description: `Requires \`ids\`. ${refreshDescription}`,
+        }),
+      },
+      resolve: (_root, args, context, info) => listByIdsOrAll(args, context, info),
     }),
     number: t.loadable({
       type: WhatsAppNumberType,
@@ -256,8 +279,7 @@ export function toNumberQueries(t: QueryFields) {
         id: t.arg.id({ required: true, description: 'The `id` of the number.' }),
         refresh: t.arg.boolean({
           defaultValue: false,
-          description:
-            'Whether to read new values from WhatsApp before answering, which may take seconds. Only what you select is read: `health` and `meta { phone }` read the number, `meta { profile }` the business profile, and `meta { waba }` the WhatsApp Business account. A selection without any of these reads all three. If `provider` is not META, the connection state is read. If a read fails, the stored values are returned and `freshness { error }` tells why. Select `freshness` under `health` too, because `meta` is null until something was read.',
+          description: refreshDescription,
         }),
       },
       load: readMany,
@@ -266,6 +288,60 @@ export function toNumberQueries(t: QueryFields) {
       extensions: { resolveAlone: readAlone },
     }),
   };
+}
+
+export function toNodeQueries(t: QueryFields) {
+  return {
+    node: t.loadable({
+      type: NodeInterface,
+      nullable: true,
+      description:
+        'The object with this id, for clients that follow the Relay specification; null if the tenant has none. Use `number` to get an error instead of null.',
+      args: { id: t.arg.id({ required: true, description: 'The `id` of the object.' }) },
+      load: readManyOrNull,
+      loaderOptions: { cacheKeyFn: toLoaderKey },
+      resolve: (_root, { id }, _context, info) => toRequest({ id }, info),
+    }),
+    nodes: t.field({
+      type: [NodeInterface],
+      nullable: { list: false, items: true },
+      description: 'As `node`, for several ids: one object, or null, for each id in its order.',
+      args: { ids: t.arg.idList({ required: true, description: 'The ids of the objects.' }) },
+      resolve: (_root, { ids }, context, info) =>
+        readManyOrNull(
+          ids.map((id) => toRequest({ id }, info)),
+          context,
+        ),
+    }),
+  };
+}
+
+interface ListArguments {
+  readonly ids?: readonly string[] | null | undefined;
+  readonly refresh?: boolean | null | undefined;
+}
+
+async function listByIdsOrAll(
+  { ids, refresh }: ListArguments,
+  context: GraphQLContext,
+  info: GraphQLResolveInfo,
+): Promise<readonly WhatsAppNumber[]> {
+  if (ids === null || ids === undefined) {
+    if (refresh !== true) return await listOnce(context, info);
+    throw new GatewayError(
+      'INVALID_REQUEST',
+      '`refresh: true` requires `ids`: the numbers to read.',
+    );
+  }
+  const requests = [...new Set(ids)].map((id) => toRequest({ id, refresh }, info));
+  const found = await readManyOrNull(requests, context);
+  return found.filter((number) => number !== null);
+}
+
+/** Null for a number that the tenant does not have. */
+async function readManyOrNull(requests: readonly NumberRequest[], context: GraphQLContext) {
+  const numbers = await readMany(requests, context);
+  return numbers.map((number) => (number instanceof GatewayError ? null : number));
 }
 
 interface NumberArguments {

@@ -2,11 +2,11 @@
 
 import { GraphQLSchema } from 'graphql';
 import { builder } from './builder.ts';
-import { toNumberQueries } from './number.ts';
+import { toNodeQueries, toNumberQueries } from './number.ts';
 
 builder.queryType({
   description: 'Reads data of the tenant that the API key belongs to.',
-  fields: toNumberQueries,
+  fields: (t) => ({ ...toNumberQueries(t), ...toNodeQueries(t) }),
 });
 
 export const schema = new GraphQLSchema({

@@ -23,8 +23,8 @@ export interface SelectionScope {
 
 /**
  * The fields of these selection sets in document order. Fragments are replaced by their fields, each fragment once, as in
- * execution; a fragment that spreads itself or another one twice costs nothing extra. Type conditions are not checked: in a
- * schema without interfaces and unions, a fragment that passed validation always applies.
+ * execution; a fragment that spreads itself or another one twice costs nothing extra. Type conditions are not checked: the
+ * only interface, Node, has one implementation, so a fragment that passed validation always applies.
  */
 export function collectFields(
   sets: readonly SelectionSetNode[],

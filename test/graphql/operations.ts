@@ -5,11 +5,13 @@ import {
   getNamedType,
   type GraphQLField,
   type GraphQLFieldResolver,
+  type GraphQLInterfaceType,
   type GraphQLObjectType,
   type GraphQLOutputType,
   type GraphQLResolveInfo,
   type GraphQLSchema,
   isEnumType,
+  isInterfaceType,
   isIntrospectionType,
   isListType,
   isNonNullType,
@@ -115,9 +117,27 @@ function writeField(writing: Writing, type: GraphQLObjectType, depth: number): s
   // Fields with the same response name must have the same arguments.
   const alias = mark !== '' || chance.percent(20) ? `${field.name}_${mark}: ` : '';
   const named = getNamedType(field.type);
-  const below = isObjectType(named) ? ` ${writeSelection(writing, named, depth + 1)}` : '';
+  const below = isObjectType(named)
+    ? ` ${writeSelection(writing, named, depth + 1)}`
+    : isInterfaceType(named)
+      ? ` ${writeNodeSelection(writing, type, depth)}`
+      : '';
   return `${alias}${field.name}${text}${writeDirectives(writing)}${below}`;
 }
+
+/** The selection on a Node, whose only implementation is the type that `numbers` lists. */
+function writeNodeSelection(writing: Writing, query: GraphQLObjectType, depth: number): string {
+  const implementation = getNamedType(query.getFields()['numbers']!.type) as GraphQLObjectType;
+  const selection = writeSelection(writing, implementation, depth + 1);
+  return `{ id ... on ${implementation.name} ${selection} }`;
+}
+
+/** By the name of the field. */
+const queryArguments: Readonly<Record<string, readonly string[]>> = {
+  numbers: ['', '(ids: ["a", "b", "a"])', '(ids: [], refresh: $left)', '(ids: null)'],
+  node: ['(id: "a")', '(id: $id)'],
+  nodes: ['(ids: ["a", "b"])', '(ids: [$id])'],
+};
 
 const numberArguments = [
   '(id: "a")',
@@ -140,6 +160,8 @@ function writeArguments(
 }
 
 function toArguments({ name, args }: GraphQLField<unknown, unknown>): readonly string[] {
+  const ofQuery = queryArguments[name];
+  if (ofQuery !== undefined && args.length > 0) return ofQuery;
   if (args.some((argument) => argument.name === 'refresh')) return numberArguments;
   if (name === '__type')
     return ['(name: "WhatsAppNumber")', '(name: "Provider")', '(name: "Nope")'];
@@ -199,6 +221,11 @@ export interface Faults {
 export function createFaultySchema(original: GraphQLSchema, simple = false): GraphQLSchema {
   const schema = buildSchema(printSchema(original));
   for (const type of Object.values(schema.getTypeMap())) {
+    if (isInterfaceType(type)) {
+      const [implementation] = schema.getPossibleTypes(type);
+      implementations.set(type, implementation!);
+      type.resolveType = () => implementation!.name;
+    }
     if (!isObjectType(type) || isIntrospectionType(type)) continue;
     for (const field of Object.values(type.getFields())) {
       // Other fields have no resolver, like most of the real schema.
@@ -208,6 +235,9 @@ export function createFaultySchema(original: GraphQLSchema, simple = false): Gra
   }
   return schema;
 }
+
+/** The only implementation of each interface. */
+const implementations = new WeakMap<GraphQLInterfaceType, GraphQLObjectType>();
 
 function toReader(name: string): GraphQLFieldResolver<unknown, Faults> {
   return (source) => {
@@ -302,6 +332,7 @@ function createRightValue(type: GraphQLOutputType, chance: Chance, shares: Share
     );
     return chance.percent(10) ? new Set(items) : items;
   }
+  if (isInterfaceType(type)) return createObject(implementations.get(type)!, chance, shares);
   if (isObjectType(type)) return createObject(type, chance, shares);
   if (isEnumType(type)) return chance.pick(type.getValues()).value;
   switch (type.name) {

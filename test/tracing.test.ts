@@ -9,9 +9,9 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { sentinelWabaId } from './simulator/simulator.ts';
 import { type CommandLine, openCommandLine } from './admin/command-line.ts';
 import { findLeaks } from './leaks.ts';
+import { sentinelWabaId } from './simulator/simulator.ts';
 import type { ExportedSpan } from './tracing-sdk.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -370,6 +370,9 @@ describe('with the SDK of OpenTelemetry', () => {
     for (const id of [numberId, pilotId, token, phone, key]) {
       // oxlint-disable no-await-in-loop -- in sequence
       await graphql(text, { canaryVariable: id });
+      await send(
+        `/graphql?${new URLSearchParams({ query: text, variables: JSON.stringify({ canaryVariable: id }) })}`,
+      );
       await send(`/v1/numbers/${encodeURIComponent(id)}?refresh=1`);
       await send(`/v1/numbers/${id}?refresh=${token}`, { headers: { 'x-request-id': phone } });
       await send(`/v1/${id}`, { headers: { 'user-agent': token, 'x-forwarded-for': phone } });
@@ -385,7 +388,7 @@ describe('with the SDK of OpenTelemetry', () => {
     expect((await send(`/v1/numbers/${numberId}?refresh=1`)).status).toBe(500);
     await line.query('alter table gone rename to whatsapp_number');
     const spans = await gateway.readSpans();
-    expect(spans.filter(isRequest)).toHaveLength(27);
+    expect(spans.filter(isRequest)).toHaveLength(32);
     expect(spans.find(({ attributes }) => attributes['error.type'] === '42P01')).toMatchObject({
       attributes: { 'db.response.status_code': '42P01' },
       status: { code: 2 },

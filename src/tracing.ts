@@ -5,26 +5,33 @@
 //
 // The parent of a span is the active one. Work that several requests share has one parent, and a link to each request.
 
-import {
-  type Attributes,
-  context,
-  isSpanContextValid,
-  type Link,
-  propagation,
-  ProxyTracer,
-  ROOT_CONTEXT,
-  type Span,
-  type SpanContext,
-  SpanKind,
-  type SpanOptions,
-  SpanStatusCode,
-  type TextMapGetter,
-  trace,
-  type Tracer,
+import { createRequire } from 'node:module';
+import type * as Api from '@opentelemetry/api';
+import type {
+  Attributes,
+  Link,
+  Span,
+  SpanContext,
+  SpanOptions,
+  TextMapGetter,
+  Tracer,
 } from '@opentelemetry/api';
 import { LRUCache } from 'lru-cache';
 
 export type { Span } from '@opentelemetry/api';
+
+// The CommonJS build, which prom-client has loaded: a second copy would take 2 MB. All copies share what an SDK registers.
+const require = createRequire(import.meta.url);
+const {
+  context,
+  isSpanContextValid,
+  propagation,
+  ProxyTracer,
+  ROOT_CONTEXT,
+  SpanKind,
+  SpanStatusCode,
+  trace,
+} = require('@opentelemetry/api') as typeof Api;
 
 const tracer = findTracer();
 

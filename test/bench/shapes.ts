@@ -79,7 +79,8 @@ export async function send(url: string, request: BenchRequest): Promise<BenchRes
   const { method, path, headers, body } = request;
   const response = await fetch(new URL(path, url), {
     method,
-    headers,
+    // fetch asks for compression otherwise.
+    headers: { 'accept-encoding': 'identity', ...headers },
     signal: AbortSignal.timeout(10_000),
     ...(method === 'POST' && { body }),
   });

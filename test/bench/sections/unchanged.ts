@@ -1,4 +1,5 @@
-// Compares the gateway with node:http, which has the response's bytes in memory, on a repeated request while nothing changes.
+// Compares the gateway with node:http, which has the response's bytes in memory, on a repeated request while nothing changes;
+// and its compressed and its 304 responses with its plain ones.
 
 import { gatewayName, startGateway } from '../contestants.ts';
 import { inTurn } from '../in-turn.ts';
@@ -12,10 +13,15 @@ import { atLeast, type Findings, type Section, toMeasurement, type Workbench } f
 
 const limit = 0.6;
 const connections = 32;
+/** How a client may ask for the REST list, and the least share of the plain responses a second. */
+const variants = { gzip: 0.7, 'a matching ETag (304)': 0.9 } as const;
 const memoryName = 'node:http, same bytes from memory';
 
 export const unchanged: Section = {
-  toGoals: () => shapes.map((shape) => atLeast(limit, toName(shape))),
+  toGoals: () => [
+    ...shapes.map((shape) => atLeast(limit, toName(shape))),
+    ...Object.entries(variants).map(([name, bar]) => atLeast(bar, toVariantName(name))),
+  ],
   measure: measureUnchanged,
 };
 
@@ -40,17 +46,53 @@ async function measureUnchanged({ openFleet, quick, log }: Workbench): Promise<F
       rows: [...samples].map(([name, ofContestant]) => toRow([shape, name], ofContestant)),
     };
   });
+  log('unchanged data: compressed, and 304');
+  const ofVariants = await measureVariants(gateway, quick);
   return {
-    measurements: found.map(({ measurement }) => measurement),
+    measurements: [...found.map(({ measurement }) => measurement), ...ofVariants.measurements],
     tables: [
       {
         title: 'Unchanged data, one request repeated',
         columns: ['shape', 'contestant', ...sampleColumns],
-        rows: found.flatMap(({ rows }) => rows),
+        rows: [...found.flatMap(({ rows }) => rows), ...ofVariants.rows],
       },
     ],
     notes: [],
   };
+}
+
+async function measureVariants({ url }: StartedProcess, quick: boolean) {
+  const plain = toRequest('REST list', 1);
+  const { headers } = await send(url, plain);
+  const withHeader = (name: string, value: string): BenchRequest => ({
+    ...plain,
+    headers: { ...plain.headers, [name]: value },
+  });
+  const requests = [
+    { name: 'plain', request: plain },
+    { name: 'gzip', request: withHeader('accept-encoding', 'gzip') },
+    {
+      name: 'a matching ETag (304)',
+      request: withHeader('if-none-match', headers.get('etag') ?? ''),
+    },
+  ];
+  const seconds = quick ? 1 : 3;
+  const samples = await measureInRounds(requests, quick ? 1 : 5, ({ request }) =>
+    putUnderLoad({ url, requests: [request], connections, seconds }),
+  );
+  const ofPlain = toThroughputs(samples.get('plain'));
+  return {
+    measurements: Object.keys(variants).map((name) =>
+      toMeasurement(toVariantName(name), toRatios(toThroughputs(samples.get(name)), ofPlain)),
+    ),
+    rows: [...samples].map(([name, sample]) =>
+      toRow(['REST list', `${gatewayName}, ${name}`], sample),
+    ),
+  };
+}
+
+function toVariantName(name: string): string {
+  return `unchanged data, REST list with ${name}: against the plain one`;
 }
 
 function toName(shape: Shape): string {

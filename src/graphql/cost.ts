@@ -20,6 +20,8 @@ export interface Price {
   readonly nominal: number;
   /** The points of one of the numbers that are read by their ids; the highest if they differ, 0 if there are none. */
   readonly perNumber: number;
+  /** The part of `nominal` that does not depend on how many numbers are read by their ids. */
+  readonly others: number;
   /** What was asked for, for metrics: one of few names, never the caller's words. */
   readonly operation: string;
   /** What the operation has cost. */
@@ -42,6 +44,10 @@ export function toPrice(priced: PricedOperation, listSize: number | null): Price
     requested: Math.ceil(sumOf('requested')),
     nominal: sumOf('nominal'),
     perNumber: Math.max(0, ...parts.map((part) => part.perNumber ?? 0)),
+    others: parts.reduce<number>(
+      (points, part) => points + (part.perNumber === undefined ? part.nominal : 0),
+      prices.request,
+    ),
     operation: toOperationName(parts),
     toActual: ({ data }, upstreamCalls) =>
       Math.ceil(sumOf('fixed') + toListedPoints(data) + upstreamCalls * prices.read),

@@ -69,9 +69,9 @@ export function createExecute(
 }
 
 /** The limit concerns the operation, so it does not depend on how many numbers the tenant has. */
-function assertAffordable({ nominal, perNumber }: Price, limit: number): void {
+function assertAffordable({ nominal, perNumber, others }: Price, limit: number): void {
   if (nominal <= limit) return;
-  const fitting = Math.floor((limit - prices.request) / perNumber);
+  const fitting = Math.floor((limit - others) / perNumber);
   const advice =
     perNumber === 0 || fitting < 1
       ? 'select less at once'

@@ -6,6 +6,7 @@ import {
   type ExecutionResult,
   type FieldNode,
   getArgumentValues,
+  type GraphQLAbstractType,
   GraphQLBoolean,
   GraphQLError,
   type GraphQLField,
@@ -17,6 +18,7 @@ import {
   type GraphQLResolveInfo,
   type GraphQLSchema,
   GraphQLString,
+  isAbstractType,
   isLeafType,
   isListType,
   isNonNullType,
@@ -46,8 +48,8 @@ export interface Plan {
 const maxSize = 1_000;
 
 /**
- * Null for an operation that graphql-js has to execute: one that is no query, selects more than 1,000 fields, selects
- * interfaces or unions, or needs arguments, context or info below the root.
+ * Null for an operation that graphql-js has to execute: one that is no query, selects more than 1,000 fields, selects an
+ * interface or union with several types, or needs arguments, context or info below the root.
  */
 export function createPlan(validated: ValidatedExecutionArgs): Plan | null {
   const { operation, schema } = validated;
@@ -162,9 +164,19 @@ function planPresentValue(
   nodes: FieldNodes,
 ): Complete {
   if (isLeafType(type)) return planLeaf(type);
+  if (isAbstractType(type)) return planPresentValue(planning, onlyTypeOf(planning, type), nodes);
   if (isListType(type)) return planList(planValue(planning, type.ofType, nodes));
   if (isObjectType(type) && type.isTypeOf === undefined) return planObject(planning, type, nodes);
   return bailOut();
+}
+
+/** The type of every value of an interface or union that has only one type. */
+function onlyTypeOf(
+  { validated: { schema } }: Planning,
+  type: GraphQLAbstractType,
+): GraphQLObjectType {
+  const [only, ...others] = schema.getPossibleTypes(type);
+  return only === undefined || others.length > 0 ? bailOut() : only;
 }
 
 /** Types whose values of this JavaScript type are already in their final form. */

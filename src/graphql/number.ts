@@ -1,16 +1,12 @@
-// Defines the types of a number, and the queries `number` and `numbers`.
+// Defines the types of a number.
 
-import type { GraphQLResolveInfo } from 'graphql';
 import type { KeyHint } from '../access/key.ts';
-import { GatewayError } from '../errors.ts';
 import type { Health, WhatsAppNumber } from '../numbers/number.ts';
 import type { ConnectionState, ProviderName } from '../numbers/provider.ts';
-import type { NumberRequest } from '../numbers/numbers.ts';
 import type { Effect, Reason, Sendability, Verdict } from '../numbers/sendable.ts';
 import { toWord } from '../numbers/vocabulary.ts';
-import { builder, createEnum, type GraphQLContext } from './builder.ts';
+import { builder, createEnum } from './builder.ts';
 import { findVocabularyEnum, FreshnessType, MetaDetailsType, toRawDescription } from './meta.ts';
-import { listProjectionOf, listSelectedBlocks, projectionOf } from './selection.ts';
 
 const ProviderEnum = createEnum<ProviderName>(
   'Provider',
@@ -165,7 +161,7 @@ const NumberHealthType = builder.objectRef<Health>('NumberHealth').implement({
 });
 
 // https://relay.dev/graphql/objectidentification.htm. Ids are unique in the whole API, so they are not encoded.
-const NodeInterface = builder.interfaceRef<WhatsAppNumber>('Node').implement({
+export const NodeInterface = builder.interfaceRef<WhatsAppNumber>('Node').implement({
   description: 'An object with an id that is unique in this API.',
   resolveType: () => 'WhatsAppNumber',
   fields: (t) => ({
@@ -173,7 +169,7 @@ const NodeInterface = builder.interfaceRef<WhatsAppNumber>('Node').implement({
   }),
 });
 
-const WhatsAppNumberType = builder.objectRef<WhatsAppNumber>('WhatsAppNumber').implement({
+export const WhatsAppNumberType = builder.objectRef<WhatsAppNumber>('WhatsAppNumber').implement({
   description: 'A WhatsApp number of the tenant.',
   interfaces: [NodeInterface],
   fields: (t) => ({
@@ -226,161 +222,3 @@ const WhatsAppNumberType = builder.objectRef<WhatsAppNumber>('WhatsAppNumber').i
     }),
   }),
 });
-
-type QueryFields = PothosSchemaTypes.QueryFieldBuilder<
-  typeof builder.$inferSchemaTypes,
-  typeof builder.$inferSchemaTypes.Root
->;
-
-/** How many numbers a response may list in total when several fields select `numbers`. A single list has no limit. */
-const maxListed = 20_000;
-
-/** Reads the list once for all aliases, with what any of them selects. */
-async function listOnce(context: GraphQLContext, info: GraphQLResolveInfo) {
-  context.sharedList ??= context.numbers.list(context.access, listProjectionOf(info));
-  context.listFields += 1;
-  const numbers = await context.sharedList;
-  const count = context.listFields * numbers.length;
-  if (context.listFields === 1 || count <= maxListed) return numbers;
-  throw new GatewayError(
-    'QUERY_TOO_COMPLEX',
-    `The operation lists ${count} numbers in several fields, and the limit is ${maxListed}; select \`numbers\` once.`,
-    { details: { subject: 'numbers listed', count, limit: maxListed } },
-  );
-}
-
-const refreshDescription =
-  'Whether to read new values from WhatsApp before answering, which may take seconds. Only what you select is read: `health` and `meta { phone }` read the number, `meta { profile }` the business profile, and `meta { waba }` the WhatsApp Business account. A selection without any of these reads all three. If `provider` is not META, the connection state is read. If a read fails, the stored values are returned and `freshness { error }` tells why. Select `freshness` under `health` too, because `meta` is null until something was read.';
-
-export function toNumberQueries(t: QueryFields) {
-  return {
-    numbers: t.field({
-      type: [WhatsAppNumberType],
-      description:
-        'The numbers of the tenant with their stored values: all of them, oldest first, or those with the given ids. `freshness` tells how old the values are.',
-      args: {
-        ids: t.arg.idList({
-          description:
-            'The numbers to return, in this order; each one once. Ids that the tenant does not have are left out. If null, all numbers are returned; if empty, none.',
-        }),
-        refresh: t.arg.boolean({
-          defaultValue: false,
-          description: `Requires \`ids\`. ${refreshDescription}`,
-        }),
-      },
-      resolve: (_root, args, context, info) => listByIdsOrAll(args, context, info),
-    }),
-    number: t.loadable({
-      type: WhatsAppNumberType,
-      nullable: true,
-      description:
-        'One number. It is null, with an error NUMBER_NOT_FOUND, if the tenant has no number with this id. To get several numbers, use this field several times in one operation, with aliases: they are read together.',
-      args: {
-        id: t.arg.id({ required: true, description: 'The `id` of the number.' }),
-        refresh: t.arg.boolean({
-          defaultValue: false,
-          description: refreshDescription,
-        }),
-      },
-      load: readMany,
-      loaderOptions: { cacheKeyFn: toLoaderKey },
-      resolve: (_root, args, _context, info) => toRequest(args, info),
-      extensions: { resolveAlone: readAlone },
-    }),
-  };
-}
-
-export function toNodeQueries(t: QueryFields) {
-  return {
-    node: t.loadable({
-      type: NodeInterface,
-      nullable: true,
-      description:
-        'The object with this id, for clients that follow the Relay specification; null if the tenant has none. Use `number` to get an error instead of null.',
-      args: { id: t.arg.id({ required: true, description: 'The `id` of the object.' }) },
-      load: readManyOrNull,
-      loaderOptions: { cacheKeyFn: toLoaderKey },
-      resolve: (_root, { id }, _context, info) => toRequest({ id }, info),
-    }),
-    nodes: t.field({
-      type: [NodeInterface],
-      nullable: { list: false, items: true },
-      description: 'As `node`, for several ids: one object, or null, for each id in its order.',
-      args: { ids: t.arg.idList({ required: true, description: 'The ids of the objects.' }) },
-      resolve: (_root, { ids }, context, info) =>
-        readManyOrNull(
-          ids.map((id) => toRequest({ id }, info)),
-          context,
-        ),
-    }),
-  };
-}
-
-interface ListArguments {
-  readonly ids?: readonly string[] | null | undefined;
-  readonly refresh?: boolean | null | undefined;
-}
-
-async function listByIdsOrAll(
-  { ids, refresh }: ListArguments,
-  context: GraphQLContext,
-  info: GraphQLResolveInfo,
-): Promise<readonly WhatsAppNumber[]> {
-  if (ids === null || ids === undefined) {
-    if (refresh !== true) return await listOnce(context, info);
-    throw new GatewayError(
-      'INVALID_REQUEST',
-      '`refresh: true` requires `ids`: the numbers to read.',
-    );
-  }
-  const requests = [...new Set(ids)].map((id) => toRequest({ id, refresh }, info));
-  const found = await readManyOrNull(requests, context);
-  return found.filter((number) => number !== null);
-}
-
-/** Null for a number that the tenant does not have. */
-async function readManyOrNull(requests: readonly NumberRequest[], context: GraphQLContext) {
-  const numbers = await readMany(requests, context);
-  return numbers.map((number) => (number instanceof GatewayError ? null : number));
-}
-
-interface NumberArguments {
-  readonly id: string;
-  readonly refresh?: boolean | null | undefined;
-}
-
-function toRequest({ id, refresh }: NumberArguments, info: GraphQLResolveInfo): NumberRequest {
-  return {
-    id,
-    refresh: refresh === true ? listSelectedBlocks(info.fieldNodes, info) : null,
-    projection: projectionOf(info),
-  };
-}
-
-function readMany(
-  requests: readonly NumberRequest[],
-  { access, numbers, request }: GraphQLContext,
-) {
-  const isLive = requests.some(({ refresh }) => refresh !== null);
-  return numbers.getMany(access, requests, isLive ? request.signal : neverAborted);
-}
-
-/** Reads without a DataLoader, which is faster for the only field of an operation; see RootFieldExtensions. */
-async function readAlone(
-  _root: unknown,
-  args: NumberArguments,
-  context: GraphQLContext,
-  info: GraphQLResolveInfo,
-) {
-  const [number] = await readMany([toRequest(args, info)], context);
-  if (number instanceof Error) throw number;
-  return number;
-}
-
-// Reading stored values takes milliseconds, so it is not worth creating the signal of the caller.
-const neverAborted = new AbortController().signal;
-
-/** Fields with the same key share one request. */
-function toLoaderKey({ id, refresh, projection }: NumberRequest): string {
-  return JSON.stringify([id, refresh, projection]);
-}

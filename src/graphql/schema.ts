@@ -2,7 +2,7 @@
 
 import { GraphQLSchema } from 'graphql';
 import { builder } from './builder.ts';
-import { toNodeQueries, toNumberQueries } from './number.ts';
+import { toNodeQueries, toNumberQueries } from './queries.ts';
 
 builder.queryType({
   description: 'Reads data of the tenant that the API key belongs to.',

@@ -91,16 +91,18 @@ export function listSelectedBlocks(
 }
 
 // An executed plan passes the same array of nodes each time.
-const projections = new WeakMap<readonly FieldNode[], Projection>();
+type KnownProjections = WeakMap<readonly FieldNode[], Projection>;
+const projections: KnownProjections = new WeakMap();
+const listProjections: KnownProjections = new WeakMap();
 
 /** What the selection on a WhatsAppNumber shows. */
 export function projectionOf(info: GraphQLResolveInfo): Projection {
-  return findProjection(info, () => info.fieldNodes);
+  return findProjection(projections, info, () => info.fieldNodes);
 }
 
 /** What all fields `numbers` of the operation show together, since they share one list. */
 export function listProjectionOf(info: GraphQLResolveInfo): Projection {
-  return findProjection(info, () =>
+  return findProjection(listProjections, info, () =>
     collectFields([info.operation.selectionSet], info).filter(
       ({ name }) => name.value === 'numbers',
     ),
@@ -108,13 +110,14 @@ export function listProjectionOf(info: GraphQLResolveInfo): Projection {
 }
 
 function findProjection(
+  known: KnownProjections,
   info: GraphQLResolveInfo,
   listFields: () => readonly FieldNode[],
 ): Projection {
-  const known = projections.get(info.fieldNodes);
-  if (known !== undefined) return known;
+  const found = known.get(info.fieldNodes);
+  if (found !== undefined) return found;
   const projection = toProjection(buildTree(listFields(), info));
-  projections.set(info.fieldNodes, projection);
+  known.set(info.fieldNodes, projection);
   return projection;
 }
 

@@ -142,3 +142,73 @@ describe('node and nodes', () => {
     expect(statements).toHaveLength(2);
   });
 });
+
+describe('all fields of an operation', () => {
+  test('read their numbers by one SQL statement', async () => {
+    const query = `query($ids: [ID!]!, $id: ID!) {
+      a: numbers(ids: $ids) { name } b: numbers(ids: [$id]) { health { sendable } }
+      number(id: $id) { meta { waba { name } } }
+      node(id: $id) { id } nodes(ids: $ids) { ... on WhatsAppNumber { apiKeys { name } } }
+      missing: number(id: "wa_nope") { id } none: node(id: "wa_nope") { id }
+    }`;
+    const variables = { ids, id: ids[1] };
+    await tenant.graphql(query, { variables });
+    gateway.clearStatements();
+    const { body } = await tenant.graphql<Record<string, unknown>>(query, { variables });
+    const statements = gateway.statements.filter((statement) => !statement.includes('set_config'));
+    expect(statements).toHaveLength(2);
+    expect(body.errors?.map(({ path }) => path)).toEqual([['missing']]);
+    expect(body.data).toEqual({
+      a: ids.map(() => ({ name: 'Test number' })),
+      b: [{ health: { sendable: expect.any(Boolean) } }],
+      number: { meta: expect.toSatisfy((value) => value !== undefined) },
+      node: { id: ids[1] },
+      nodes: ids.map(() => ({ apiKeys: [] })),
+      missing: null,
+      none: null,
+    });
+  });
+
+  test('read live in one batch', async () => {
+    gateway.simulator.clearCalls();
+    const { body } = await tenant.graphql(
+      `query($ids: [ID!]!, $id: ID!) {
+        a: numbers(ids: $ids, refresh: true) { health { freshness { source } } }
+        number(id: $id, refresh: true) { health { freshness { source } } }
+      }`,
+      { variables: { ids: ids.slice(0, 3), id: ids[3] } },
+    );
+    const live = { health: { freshness: { source: 'LIVE' } } };
+    expect(body).toEqual({ data: { a: [live, live, live], number: live } });
+    expect(gateway.simulator.calls).toHaveLength(1);
+  });
+
+  test('show what they select, whichever ids a repeated document has', async () => {
+    const query = `query Repeated($a: [ID!], $b: [ID!]) {
+      a: numbers(ids: $a) { id } b: numbers(ids: $b) { name health { sendable } }
+    }`;
+    const values = [[ids[0]], null];
+    for (let turn = 0; turn < 16; turn += 1) {
+      const variables = { a: values[(turn + 1) % 2], b: values[((turn + 1) >> 1) % 2], turn };
+      // oxlint-disable-next-line no-await-in-loop -- executions are counted one after the other
+      const { body } = await tenant.graphql<Record<string, readonly unknown[]>>(query, {
+        variables,
+      });
+      expect(body.errors).toBeUndefined();
+      expect([body.data?.['a']?.length, body.data?.['b']?.length]).toEqual(
+        [variables.a, variables.b].map((of) => of?.length ?? ids.length),
+      );
+    }
+  });
+
+  test('count when the number of ids that fit is told', async () => {
+    const many = Array.from({ length: 91 }, (_, index) => `wa_${index}`);
+    const query = `query($ids: [ID!]) {
+      numbers(ids: $ids, refresh: true) { health { sendable } } __type(name: "Query") { name } }`;
+    const send = (count: number) =>
+      tenant.graphql(query, { variables: { ids: many.slice(0, count) } });
+    expect((await send(91)).body.errors?.[0]?.message).toContain('at most 72 numbers at once.');
+    expect((await send(73)).body.errors).toHaveLength(1);
+    expect((await send(72)).body.errors).toBeUndefined();
+  });
+});

@@ -35,6 +35,7 @@ export function createExecutionContext(
     request: { method: 'POST', headers: new Headers(), signal },
     sharedList: null,
     listFields: 0,
+    numberLoader: null,
     admission,
     requestContext: createRequestContext(new Headers()),
   };

@@ -4,6 +4,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import * as fc from 'fast-check';
 import {
+  buildSchema,
   type ExecutionResult,
   executeRootSelectionSet,
   GraphQLError,
@@ -281,6 +282,17 @@ describe('a planned operation', () => {
     await new Promise((done) => void setImmediate(done));
     process.off('unhandledRejection', note);
     expect(unhandled).toEqual([]);
+  });
+
+  test.each([
+    [1, '', true],
+    [2, 'type C implements A { id: ID }', false],
+  ])('may select an interface with %i implementation: %j', (_, more, isPlanned) => {
+    const of = buildSchema(
+      `interface A { id: ID } type B implements A { id: ID } type Query { a: A } ${more}`,
+    );
+    const text = '{ a { __typename ... on A { id } ... on B { id } } }';
+    expect(createPlan(toValidated({ of, text }).validated) !== null).toBe(isPlanned);
   });
 
   test.each([

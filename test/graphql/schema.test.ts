@@ -5,6 +5,7 @@ import {
   type GraphQLNamedType,
   type GraphQLObjectType,
   getNamedType,
+  isAbstractType,
   isEnumType,
   isIntrospectionType,
   isObjectType,
@@ -48,6 +49,12 @@ test('every type, field, argument, enum value and directive has a description', 
       .map(({ name, description }) => `${name}: ${description}`)
       .filter((line) => !builtIn.has(line.split(':')[0] ?? '')),
   ).toEqual([]);
+});
+
+test('each interface has one implementation, which collectFields and the executor rely on', () => {
+  const abstract = types.filter(isAbstractType);
+  expect(abstract.map(({ name }) => name)).toEqual(['Node']);
+  expect(abstract.map((type) => schema.getPossibleTypes(type).length)).toEqual([1]);
 });
 
 test('no field is named after a secret', () => {

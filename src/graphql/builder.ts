@@ -1,13 +1,12 @@
 // Creates the schema builder, with the context of resolvers, the scalars, and a function for enums.
 
 import SchemaBuilder from '@pothos/core';
-import type DataLoader from 'dataloader';
+import DataloaderPlugin from '@pothos/plugin-dataloader';
 import type { Access } from '../access/access.ts';
 import type { HttpRequest } from '../http/message.ts';
-import type { WhatsAppNumber } from '../numbers/number.ts';
-import type { NumberRequest, Numbers } from '../numbers/numbers.ts';
+import type { Numbers } from '../numbers/numbers.ts';
 
-/** A new object for each operation. */
+/** A new object for each operation, by which the plugin keeps its DataLoaders. */
 export interface GraphQLContext {
   readonly access: Access;
   readonly numbers: Numbers;
@@ -17,8 +16,6 @@ export interface GraphQLContext {
   sharedList: ReturnType<Numbers['list']> | null;
   /** How many `numbers` fields have been resolved. */
   listFields: number;
-  /** Of all fields that read numbers by their ids; null until several of them are resolved. */
-  numberLoader: DataLoader<NumberRequest, WhatsAppNumber, string> | null;
 }
 
 interface BuilderTypes {
@@ -32,6 +29,7 @@ interface BuilderTypes {
 }
 
 export const builder = new SchemaBuilder<BuilderTypes>({
+  plugins: [DataloaderPlugin],
   defaultFieldNullability: false,
 });
 

@@ -1,11 +1,12 @@
-// Defines the types of a number.
+// Defines the types of a number, and how several numbers are read together.
 
 import type { KeyHint } from '../access/key.ts';
 import type { Health, WhatsAppNumber } from '../numbers/number.ts';
+import type { NumberRequest } from '../numbers/numbers.ts';
 import type { ConnectionState, ProviderName } from '../numbers/provider.ts';
 import type { Effect, Reason, Sendability, Verdict } from '../numbers/sendable.ts';
 import { toWord } from '../numbers/vocabulary.ts';
-import { builder, createEnum } from './builder.ts';
+import { builder, createEnum, type GraphQLContext } from './builder.ts';
 import { findVocabularyEnum, FreshnessType, MetaDetailsType, toRawDescription } from './meta.ts';
 
 const ProviderEnum = createEnum<ProviderName>(
@@ -169,7 +170,35 @@ export const NodeInterface = builder.interfaceRef<WhatsAppNumber>('Node').implem
   }),
 });
 
-export const WhatsAppNumberType = builder.objectRef<WhatsAppNumber>('WhatsAppNumber').implement({
+/** Reads all numbers that an operation asks for by their ids in one batch. Its keys are those of `toLoaderKey`. */
+export const WhatsAppNumberType = builder.loadableObjectRef<WhatsAppNumber, string>(
+  'WhatsAppNumber',
+  { load: (keys, context) => readNumbers(keys.map(parseLoaderKey), context) },
+);
+
+/** Equal requests have the same key, and so share one read. */
+export function toLoaderKey({ id, refresh, projection }: NumberRequest): string {
+  return JSON.stringify([id, refresh, projection]);
+}
+
+function parseLoaderKey(key: string): NumberRequest {
+  const [id, refresh, projection] = JSON.parse(key);
+  return { id, refresh, projection };
+}
+
+/** One result for each request, in order: the number, or why it could not be read. */
+export async function readNumbers(
+  requests: readonly NumberRequest[],
+  { access, numbers, request }: GraphQLContext,
+): Promise<readonly (WhatsAppNumber | Error)[]> {
+  const isLive = requests.some(({ refresh }) => refresh !== null);
+  return await numbers.getMany(access, requests, isLive ? request.signal : neverAborted);
+}
+
+// Reading stored values takes milliseconds, so it is not worth creating the signal of the caller.
+const neverAborted = new AbortController().signal;
+
+builder.objectType(WhatsAppNumberType, {
   description: 'A WhatsApp number of the tenant.',
   interfaces: [NodeInterface],
   fields: (t) => ({

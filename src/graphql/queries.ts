@@ -1,12 +1,11 @@
 // Defines the fields of Query. Those that read numbers by their ids read them together.
 
-import DataLoader from 'dataloader';
 import type { GraphQLResolveInfo } from 'graphql';
 import { GatewayError } from '../errors.ts';
 import type { WhatsAppNumber } from '../numbers/number.ts';
 import type { NumberRequest } from '../numbers/numbers.ts';
 import type { builder, GraphQLContext } from './builder.ts';
-import { NodeInterface, WhatsAppNumberType } from './number.ts';
+import { NodeInterface, readNumbers, toLoaderKey, WhatsAppNumberType } from './number.ts';
 import { listProjectionOf, listSelectedBlocks, projectionOf } from './selection.ts';
 
 type QueryFields = PothosSchemaTypes.QueryFieldBuilder<
@@ -72,11 +71,7 @@ export function toNodeQueries(t: QueryFields) {
   };
 }
 
-/** One result for each request, in order: the number, or why it could not be read. */
-type Read = (
-  requests: readonly NumberRequest[],
-  context: GraphQLContext,
-) => Promise<readonly (WhatsAppNumber | Error)[]>;
+type Read = typeof readNumbers;
 
 type Resolver<Args, Value> = (
   root: unknown,
@@ -89,7 +84,7 @@ type Resolver<Args, Value> = (
 function toResolvers<Args, Value>(createResolver: (read: Read) => Resolver<Args, Value>) {
   return {
     resolve: createResolver(readTogether),
-    extensions: { resolveAlone: createResolver(readMany) },
+    extensions: { resolveAlone: createResolver(readNumbers) },
   };
 }
 
@@ -181,18 +176,6 @@ async function findMany(
   });
 }
 
-const readMany: Read = async (requests, { access, numbers, request }) => {
-  const isLive = requests.some(({ refresh }) => refresh !== null);
-  return await numbers.getMany(access, requests, isLive ? request.signal : neverAborted);
-};
-
-// Reading stored values takes milliseconds, so it is not worth creating the signal of the caller.
-const neverAborted = new AbortController().signal;
-
-/** All fields of an operation are one batch. Fields with equal requests share one. */
-const readTogether: Read = async (requests, context) => {
-  context.numberLoader ??= new DataLoader((all) => readMany(all, context), {
-    cacheKeyFn: ({ id, refresh, projection }) => JSON.stringify([id, refresh, projection]),
-  });
-  return await context.numberLoader.loadMany(requests);
-};
+/** All fields of an operation are one batch. */
+const readTogether: Read = (requests, context) =>
+  WhatsAppNumberType.getDataloader(context).loadMany(requests.map(toLoaderKey));

@@ -147,7 +147,6 @@ function createCompute(options: GraphQLEndpointOptions, documents: Documents) {
       requestContext,
       sharedList: null,
       listFields: 0,
-      numberLoader: null,
     };
     const result = await run(params, context).catch((thrown: unknown) => ({ errors: [thrown] }));
     const { requestId } = requestContext;

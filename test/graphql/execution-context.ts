@@ -35,7 +35,6 @@ export function createExecutionContext(
     request: { method: 'POST', headers: new Headers(), signal },
     sharedList: null,
     listFields: 0,
-    numberLoader: null,
     admission,
     requestContext: createRequestContext(new Headers()),
   };

@@ -7,12 +7,12 @@ import type { MaybePromise } from '../maybe-promise.ts';
 import type { RequestMeter } from '../http/request-context.ts';
 import { createAuthThrottle } from './auth-throttle.ts';
 import {
+  type ApiKey,
   type CachedKey,
   createKey,
   disabledKeyCache,
   isKey,
   type KeyCache,
-  type KeyHint,
   readKey,
   toFingerprint,
   toKeyHash,
@@ -20,6 +20,10 @@ import {
 } from './key.ts';
 import { type Counters, createLocalCounters } from './rate-limit.ts';
 import * as store from './store.ts';
+import type { AuditEntry, Tenant } from './store.ts';
+
+export type { ApiKey } from './key.ts';
+export type { AuditEntry, Tenant } from './store.ts';
 
 /** An authenticated request. Every operation of the core takes one. */
 export interface Access {
@@ -31,24 +35,6 @@ export interface Access {
   readonly receivedAt: number;
   /** Measures what the request causes. */
   readonly meter: RequestMeter;
-}
-
-export interface Tenant {
-  readonly id: string;
-  readonly name: string;
-  readonly createdAt: Date;
-}
-
-/** What operators see of a key. */
-export interface ApiKey extends KeyHint {
-  readonly id: string;
-  readonly tenantId: string;
-  readonly numberId: string | null;
-  readonly createdAt: Date;
-  readonly expiresAt: Date | null;
-  readonly revokedAt: Date | null;
-  /** Recorded once a minute; null for a key that was never used. */
-  readonly lastUsedAt: Date | null;
 }
 
 /** The only time that the key itself is returned. */
@@ -63,19 +49,6 @@ export interface KeyRequest {
   readonly expiresAt: Date | null;
   /** Random by default. The demo sets it, so that its keys stay the same. */
   readonly key?: string;
-}
-
-/** A change of a key or of credentials, recorded by a database trigger. */
-export interface AuditEntry {
-  readonly id: string;
-  readonly at: Date;
-  readonly actor: string;
-  /** `key.created`, `credentials.replaced`, … */
-  readonly action: string;
-  /** The id of the key, or of the number that the credentials belong to. */
-  readonly subject: string;
-  /** Describes the subject; never contains a secret. */
-  readonly details: Readonly<Record<string, unknown>>;
 }
 
 /** What authentication needs of a request. */
@@ -130,18 +103,18 @@ export interface AccessOptions {
 export function createAccessControl(options: AccessOptions): AccessControl {
   const { database } = options;
   const getTenant = async (id: string): Promise<Tenant> => {
-    const row = await store.findTenant(database, id);
-    if (row === undefined) {
+    const tenant = await store.findTenant(database, id);
+    if (tenant === undefined) {
       throw new GatewayError('TENANT_NOT_FOUND', `There is no tenant ${id}; see: tenant list.`);
     }
-    return toTenant(row);
+    return tenant;
   };
   return {
     authenticate: createAuthenticate(options),
     async createTenant(name, id = `ten_${randomUUID().replaceAll('-', '')}`) {
-      return toTenant(await store.insertTenant(database, id, name));
+      return await store.insertTenant(database, id, name);
     },
-    listTenants: async () => (await store.listTenantsAcrossTenants(database)).map(toTenant),
+    listTenants: async () => store.listTenantsAcrossTenants(database),
     getTenant,
     async listAudit(tenantId, limit) {
       await getTenant(tenantId);
@@ -168,33 +141,34 @@ function createKeyRing(
           name,
           number_id: numberId,
           expires_at: expiresAt,
-          hash: toKeyHash(key, pepper),
-          ...toKeyColumns(key),
+          ...toKeyColumns(key, pepper),
         })
         .catch((error: unknown) => {
-          // 23503 is a foreign-key violation: the tenant has no such number.
-          if ((error as { code?: unknown }).code !== '23503') throw error;
-          const message = `The tenant has no number ${numberId}; see: number list --tenant ${tenantId}.`;
-          throw new GatewayError('NUMBER_NOT_FOUND', message);
+          throw isForeignKeyViolation(error) ? toNumberNotFound(tenantId, numberId) : error;
         });
-      return { ...toApiKey(row), key };
+      return { ...row, key };
     },
     async listKeys(tenantId) {
       await getTenant(tenantId);
-      return (await store.listKeys(database, tenantId)).map(toApiKey);
+      return await store.listKeys(database, tenantId);
     },
     async revokeKey(keyId) {
       const row = await store.revokeKey(database, await getTenantOfKey(keyId), keyId);
       if (row === undefined) throw toKeyNotFound(keyId);
-      return toApiKey(row);
+      return row;
     },
     async rotateKey(keyId, overlapMs) {
       const key = createKey();
-      const replacement = { hash: toKeyHash(key, pepper), ...toKeyColumns(key) };
       const tenantId = await getTenantOfKey(keyId);
-      const row = await store.replaceKey(database, tenantId, keyId, replacement, overlapMs);
+      const row = await store.replaceKey(
+        database,
+        tenantId,
+        keyId,
+        toKeyColumns(key, pepper),
+        overlapMs,
+      );
       if (row === undefined) throw toKeyNotFound(keyId);
-      return { ...toApiKey(row), key };
+      return { ...row, key };
     },
   };
 }
@@ -246,31 +220,22 @@ function toUnauthenticated(): GatewayError {
   );
 }
 
+/** The tenant has no such number. */
+function isForeignKeyViolation(error: unknown): boolean {
+  return (error as { code?: unknown }).code === '23503';
+}
+
+function toNumberNotFound(tenantId: string, numberId: string | null): GatewayError {
+  const message = `The tenant has no number ${numberId}; see: number list --tenant ${tenantId}.`;
+  return new GatewayError('NUMBER_NOT_FOUND', message);
+}
+
 function toKeyNotFound(keyId: string): GatewayError {
   const message = `There is no usable key ${keyId}; see: key list --tenant ID.`;
   return new GatewayError('KEY_NOT_FOUND', message);
 }
 
-function toKeyColumns(key: string): Pick<store.KeyRow, 'key_prefix' | 'key_last4'> {
+function toKeyColumns(key: string, pepper: string) {
   const { keyPrefix, keyLast4 } = toKeyHint(key);
-  return { key_prefix: keyPrefix, key_last4: keyLast4 };
-}
-
-function toTenant(row: store.TenantRow): Tenant {
-  return { id: row.id, name: row.name, createdAt: row.created_at };
-}
-
-function toApiKey(row: store.KeyRow): ApiKey {
-  return {
-    id: row.id,
-    name: row.name,
-    keyPrefix: row.key_prefix,
-    keyLast4: row.key_last4,
-    tenantId: row.tenant_id,
-    numberId: row.number_id,
-    createdAt: row.created_at,
-    expiresAt: row.expires_at,
-    revokedAt: row.revoked_at,
-    lastUsedAt: row.last_used_at,
-  };
+  return { hash: toKeyHash(key, pepper), key_prefix: keyPrefix, key_last4: keyLast4 };
 }

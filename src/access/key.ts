@@ -4,7 +4,6 @@ import { createHmac, hash, randomBytes } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import { LRUCache } from 'lru-cache';
 import type { ChangeFeed } from '../database/change-feed.ts';
-import type { FoundKey } from './store.ts';
 
 const alphabet = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
 const secretLength = 43;
@@ -17,6 +16,18 @@ export interface KeyHint {
   /** `ps_` and four characters. */
   readonly keyPrefix: string;
   readonly keyLast4: string;
+}
+
+/** What operators see of a key. */
+export interface ApiKey extends KeyHint {
+  readonly id: string;
+  readonly tenantId: string;
+  readonly numberId: string | null;
+  readonly createdAt: Date;
+  readonly expiresAt: Date | null;
+  readonly revokedAt: Date | null;
+  /** Recorded once a minute; null for a key that was never used. */
+  readonly lastUsedAt: Date | null;
 }
 
 /** `ps_`, 32 bytes in base62, and the CRC-32 of that text in base62. `bytes` is for keys that must be reproducible. */
@@ -74,6 +85,15 @@ function toBase62(value: bigint, length: number): string {
   let text = '';
   for (let rest = value; rest > 0n; rest /= 62n) text = alphabet[Number(rest % 62n)] + text;
   return text.padStart(length, '0');
+}
+
+export interface FoundKey {
+  readonly tenantId: string;
+  readonly id: string;
+  /** Null for a tenant-scoped key. */
+  readonly numberId: string | null;
+  /** Time until the key expires, on the clock of the database; null for a key that never expires. */
+  readonly expiresInMs: number | null;
 }
 
 export type CachedKey = Omit<FoundKey, 'expiresInMs'>;

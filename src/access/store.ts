@@ -1,52 +1,34 @@
 // The SQL statements for tenants, keys, their audit trail and shared counters.
 
-import { CompiledQuery, sql } from 'kysely';
+import { CompiledQuery, type Insertable, sql } from 'kysely';
 import type { Database } from '../database/database.ts';
 import { prepare, type TextRow } from '../database/statement.ts';
+import type { ApiKeyTable } from '../database/tables.ts';
+import type { ApiKey, FoundKey } from './key.ts';
 
-export interface TenantRow {
+export interface Tenant {
   readonly id: string;
   readonly name: string;
-  readonly created_at: Date;
+  readonly createdAt: Date;
 }
 
-export interface KeyRow {
-  readonly id: string;
-  readonly tenant_id: string;
-  readonly name: string;
-  readonly key_prefix: string;
-  readonly key_last4: string;
-  readonly number_id: string | null;
-  readonly created_at: Date;
-  readonly expires_at: Date | null;
-  readonly revoked_at: Date | null;
-  readonly last_used_at: Date | null;
-}
-
-export interface AuditRow {
+/** A change of a key or of credentials, recorded by a database trigger. */
+export interface AuditEntry {
   readonly id: string;
   readonly at: Date;
   readonly actor: string;
+  /** `key.created`, `credentials.replaced`, … */
   readonly action: string;
+  /** The id of the key, or of the number that the credentials belong to. */
   readonly subject: string;
+  /** Describes the subject; never contains a secret. */
   readonly details: Readonly<Record<string, unknown>>;
 }
 
-export type NewKeyRow = Pick<
-  KeyRow,
-  'name' | 'key_prefix' | 'key_last4' | 'number_id' | 'expires_at'
-> & {
-  readonly hash: Buffer;
-};
-
-export interface FoundKey {
-  readonly tenantId: string;
-  readonly id: string;
-  /** Null for a tenant-scoped key. */
-  readonly numberId: string | null;
-  /** Time until the key expires, on the clock of the database; null for a key that never expires. */
-  readonly expiresInMs: number | null;
-}
+type NewKeyRow = Pick<
+  Insertable<ApiKeyTable>,
+  'name' | 'key_prefix' | 'key_last4' | 'hash' | 'number_id' | 'expires_at'
+>;
 
 /** The key with this hash unless it is revoked or expired. `isUseDue` records its use in the same statement. */
 export function findKeyAcrossTenants(
@@ -103,18 +85,24 @@ export async function countAcrossTenants(
   return rows;
 }
 
-export async function listTenantsAcrossTenants(database: Database): Promise<readonly TenantRow[]> {
-  const query = sql<TenantRow>`select id, name, created_at from list_tenants()`;
+export async function listTenantsAcrossTenants(database: Database): Promise<readonly Tenant[]> {
+  const query = sql<Tenant>`select id, name, created_at as "createdAt" from list_tenants()`;
   const { rows } = await database.acrossTenants((functions) => query.execute(functions));
   return rows;
 }
 
+const tenantColumns = ['id', 'name', 'created_at as createdAt'] as const;
+
 export async function findTenant(
   database: Database,
   tenantId: string,
-): Promise<TenantRow | undefined> {
+): Promise<Tenant | undefined> {
   return await database.withTenant(tenantId, (transaction) =>
-    transaction.selectFrom('tenant').selectAll().where('id', '=', tenantId).executeTakeFirst(),
+    transaction
+      .selectFrom('tenant')
+      .select(tenantColumns)
+      .where('id', '=', tenantId)
+      .executeTakeFirst(),
   );
 }
 
@@ -122,34 +110,34 @@ export async function insertTenant(
   database: Database,
   tenantId: string,
   name: string,
-): Promise<TenantRow> {
+): Promise<Tenant> {
   return await database.withTenant(tenantId, (transaction) =>
     transaction
       .insertInto('tenant')
       .values({ id: tenantId, name })
-      .returningAll()
+      .returning(tenantColumns)
       .executeTakeFirstOrThrow(),
   );
 }
 
 const keyColumns = [
   'id',
-  'tenant_id',
+  'tenant_id as tenantId',
   'name',
-  'key_prefix',
-  'key_last4',
-  'number_id',
-  'created_at',
-  'expires_at',
-  'revoked_at',
-  'last_used_at',
+  'key_prefix as keyPrefix',
+  'key_last4 as keyLast4',
+  'number_id as numberId',
+  'created_at as createdAt',
+  'expires_at as expiresAt',
+  'revoked_at as revokedAt',
+  'last_used_at as lastUsedAt',
 ] as const;
 
 export async function insertKey(
   database: Database,
   tenantId: string,
   key: NewKeyRow,
-): Promise<KeyRow> {
+): Promise<ApiKey> {
   return await database.withTenant(tenantId, (transaction) =>
     transaction
       .insertInto('api_key')
@@ -159,7 +147,7 @@ export async function insertKey(
   );
 }
 
-export async function listKeys(database: Database, tenantId: string): Promise<readonly KeyRow[]> {
+export async function listKeys(database: Database, tenantId: string): Promise<readonly ApiKey[]> {
   return await database.withTenant(tenantId, (transaction) =>
     transaction
       .selectFrom('api_key')
@@ -176,7 +164,7 @@ export async function listAudit(
   database: Database,
   tenantId: string,
   limit: number,
-): Promise<readonly AuditRow[]> {
+): Promise<readonly AuditEntry[]> {
   return await database.withTenant(tenantId, (transaction) =>
     transaction
       .selectFrom('audit')
@@ -193,7 +181,7 @@ export async function revokeKey(
   database: Database,
   tenantId: string,
   keyId: string,
-): Promise<KeyRow | undefined> {
+): Promise<ApiKey | undefined> {
   return await database.withTenant(tenantId, (transaction) =>
     transaction
       .updateTable('api_key')
@@ -216,7 +204,7 @@ export async function replaceKey(
   keyId: string,
   replacement: Pick<NewKeyRow, 'hash' | 'key_prefix' | 'key_last4'>,
   overlapMs: number,
-): Promise<KeyRow | undefined> {
+): Promise<ApiKey | undefined> {
   return await database.withTenant(tenantId, async (transaction) => {
     const old = await transaction
       .selectFrom('api_key')

@@ -1,8 +1,7 @@
 // The key cache: it returns a key only while the database is known to accept it.
 
 import { describe, expect, test } from 'vitest';
-import { createKeyCache, disabledKeyCache } from '../../src/access/key.ts';
-import type { FoundKey } from '../../src/access/store.ts';
+import { createKeyCache, disabledKeyCache, type FoundKey } from '../../src/access/key.ts';
 import { createLocalFeed } from '../database/local-feed.ts';
 
 const keyOf = (tenantId: string, expiresInMs: number | null = null): FoundKey => ({

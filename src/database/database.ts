@@ -12,13 +12,10 @@ import {
   type OwnedChangeFeed,
 } from './change-feed.ts';
 import { type DatabaseInspection, inspect } from './inspection.ts';
-import { applyMigrations, listPendingMigrations } from './migrate.ts';
 import { openEmbedded, openPglite } from './pglite.ts';
-import type { Read } from './pipelined-reads.ts';
 import { type Driver, openPostgres, type PostgresOptions } from './postgres.ts';
-import { createSingleFlight } from './single-flight.ts';
-import type { Statement, TextRow } from './statement.ts';
-import type { Tables } from './tables.ts';
+import { createSingleFlight, type Read, type Statement, type TextRow } from './statement.ts';
+import { applyMigrations, listPendingMigrations, type Tables } from './tables.ts';
 import { prependTenant, runAsTenant } from './tenant-transaction.ts';
 
 export type { DatabaseInspection } from './inspection.ts';

@@ -11,9 +11,8 @@ import {
   createHeartbeatChannelName,
   type ListenToNotifications,
 } from './change-feed.ts';
-import type { Read } from './pipelined-reads.ts';
 import type { Driver, PostgresOptions } from './postgres.ts';
-import type { TextRow } from './statement.ts';
+import type { Read, TextRow } from './statement.ts';
 
 type PgliteOptions = Pick<PostgresOptions, 'onStatement'>;
 

@@ -7,16 +7,7 @@
 
 import { LRUCache } from 'lru-cache';
 import { type Connection, DatabaseError, type Pool, type PoolClient, type Submittable } from 'pg';
-import type { Statement, TextRow } from './statement.ts';
-
-/**
- * Executes the statements in one transaction and resolves with the rows of the last one. Calls `onSend` when the
- * statements are sent: from then on PostgreSQL may have taken the snapshot that it reads from.
- */
-export type Read = (
-  statements: readonly Statement[],
-  onSend: () => void,
-) => Promise<readonly TextRow[]>;
+import type { Read, Statement, TextRow } from './statement.ts';
 
 export interface PipelinedReadOptions {
   /** Milliseconds on a clock that only goes forward. */

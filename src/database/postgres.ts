@@ -13,8 +13,8 @@ import {
   createPipelinedReads,
   type PipelinedReadOptions,
   type PipelinedReads,
-  type Read,
 } from './pipelined-reads.ts';
+import type { Read } from './statement.ts';
 import { limits } from './tenant-transaction.ts';
 
 /** What each kind of database provides. */

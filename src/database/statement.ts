@@ -1,4 +1,5 @@
-// Compiles statements once for many executions, each with the name under which PostgreSQL prepares it.
+// Compiles statements once for many executions, each with the name under which PostgreSQL prepares it, and lets callers
+// that request the same read share one.
 
 import { createHash } from 'node:crypto';
 import {
@@ -23,6 +24,15 @@ export interface Statement {
 
 /** The selected columns in order, each in PostgreSQL's text format. */
 export type TextRow = readonly (string | null)[];
+
+/**
+ * Executes the statements in one transaction and resolves with the rows of the last one. Calls `onSend` when the
+ * statements are sent: from then on PostgreSQL may have taken the snapshot that it reads from.
+ */
+export type Read = (
+  statements: readonly Statement[],
+  onSend: () => void,
+) => Promise<readonly TextRow[]>;
 
 /** Builds statements and cannot execute them. */
 export const queries = new Kysely<Tables>({
@@ -69,4 +79,60 @@ export function prepare<const Parameter extends string>(
 /** Returns the value of a parameter that is cast to `text[]`. */
 export function toTextArray(texts: readonly string[]): string {
   return `{${texts.map((text) => `"${text.replaceAll(/["\\]/g, String.raw`\$&`)}"`).join(',')}}`;
+}
+
+type Rows = Promise<readonly TextRow[]>;
+
+interface InFlightRead {
+  rows: Rows;
+  /** From then on the result may be older than a change that the next caller must see. */
+  isSent: boolean;
+}
+
+/**
+ * A caller that has waited longer than this for a read that fails gets its error, and does not wait for another one.
+ */
+const maxWaitMs = 1_000;
+
+/** Of equal reads one is in flight, and at most one waits for its end. */
+export function createSingleFlight(read: Read): (statements: readonly Statement[]) => Rows {
+  let inFlight = new Map<string, InFlightRead>();
+  const start = (key: string, statements: readonly Statement[], previous?: InFlightRead) => {
+    const startedAt = performance.now();
+    const send = (): Rows => read(statements, () => void (current.isSent = true));
+    const sendAfterFailure = (error: unknown): Rows => {
+      if (performance.now() - startedAt > maxWaitMs) throw error;
+      return send();
+    };
+    const rows = previous === undefined ? send() : previous.rows.then(send, sendAfterFailure);
+    const current: InFlightRead = { rows, isSent: false };
+    inFlight.set(key, current);
+    const end = (): void => {
+      if (inFlight.get(key) === current) inFlight.delete(key);
+      // A map that is written all the time keeps deleted rows in memory until the next major garbage collection.
+      if (inFlight.size === 0) inFlight = new Map();
+      current.rows = noRows;
+    };
+    // Before the callers continue.
+    rows.then(end, end);
+    return current;
+  };
+  return (statements) => {
+    const key = toKey(statements);
+    const last = inFlight.get(key);
+    return (last === undefined || last.isSent ? start(key, statements, last) : last).rows;
+  };
+}
+
+/** Replaces the rows of a read that has ended, so that they can be collected. */
+const noRows: Rows = Promise.resolve([]);
+
+/** Each value follows its length, so that different reads have different keys. */
+function toKey(statements: readonly Statement[]): string {
+  let key = '';
+  for (const { name, parameters } of statements) {
+    key += `${name} ${parameters.length} `;
+    for (const parameter of parameters) key += `${parameter.length}:${parameter}`;
+  }
+  return key;
 }

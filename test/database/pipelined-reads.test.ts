@@ -6,8 +6,12 @@ import { type AddressInfo, connect, createServer } from 'node:net';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Database, openDatabase } from '../../src/database/database.ts';
-import { createSingleFlight } from '../../src/database/single-flight.ts';
-import { prepare, toTextArray, type TextRow } from '../../src/database/statement.ts';
+import {
+  createSingleFlight,
+  prepare,
+  toTextArray,
+  type TextRow,
+} from '../../src/database/statement.ts';
 import {
   databases,
   openTestDatabase,

@@ -1,7 +1,7 @@
 // How long callers that share a read wait when it fails.
 
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { createSingleFlight } from '../../src/database/single-flight.ts';
+import { createSingleFlight } from '../../src/database/statement.ts';
 
 beforeEach(() => void vi.useFakeTimers({ toFake: ['performance'] }));
 afterEach(() => void vi.useRealTimers());

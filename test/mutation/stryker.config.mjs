@@ -9,7 +9,6 @@ export default {
     'src/graphql/limits.ts',
     'src/graphql/cost.ts',
     'src/database/tenant-transaction.ts',
-    'src/database/single-flight.ts',
     'src/database/statement.ts',
     'src/numbers/store.ts',
   ],

@@ -11,27 +11,53 @@ const placeholder = 'ps_your_token_here';
 /** A number of the demo. Elsewhere the reader replaces it with one of the tenant's. */
 export const exampleId = 'wa_acme_sales';
 
-const list = `# Every number of the tenant, oldest first.
-# Run it with the button on the right, or with Ctrl-Enter.
-query List {
+// Lines are short, so that comments fit on a phone too: the editor does not wrap them.
+const health = `# Which numbers can send, which
+# cannot, and why. These are the
+# stored values; freshness tells
+# how old they are. To run this,
+# press the pink button or
+# Ctrl-Enter.
+query Health {
   numbers {
-    id
     name
     number
-    provider
     state
-    isFullyConnected
-    apiKeys {
-      name
-      keyPrefix
-      keyLast4
+    health {
+      sendability {
+        verdict # YES, NO or UNKNOWN
+        reasons {
+          effect
+          text # why
+          solution # what to do
+        }
+      }
+      qualityRating
+      messagingLimitTier
+      metaStatus
+      freshness {
+        ageSeconds
+        stale # over 1 hour old
+      }
+    }
+    # What Meta reports; null for
+    # numbers linked by QR code.
+    meta {
+      phone {
+        verifiedName
+        nameStatus
+      }
+      waba {
+        name
+        businessVerificationStatus
+      }
     }
   }
 }
 `;
 
-const detail = `# One number, with the values that were stored when it was last read.
-# Its id is in the variables below.
+const detail = `# All about one number. Its id is
+# in Variables, below.
 query Detail($id: ID!) {
   number(id: $id) {
     id
@@ -42,7 +68,9 @@ query Detail($id: ID!) {
       qualityRating
       messagingLimitTier
       metaStatus
-      sendable
+      sendability {
+        verdict
+      }
     }
     meta {
       fetchedAt
@@ -71,9 +99,11 @@ query Detail($id: ID!) {
 }
 `;
 
-const refresh = `# Reads from Meta first, and only what is selected here.
-# freshness tells whether that succeeded.
-query LiveRefresh($id: ID!) {
+const refresh = `# Reads new values from Meta now,
+# only those selected here.
+# freshness tells whether that
+# succeeded.
+query Refresh($id: ID!) {
   number(id: $id, refresh: true) {
     name
     health {
@@ -101,27 +131,20 @@ query LiveRefresh($id: ID!) {
 }
 `;
 
-const fleet = `# Which numbers can send messages, which cannot, and why.
-query FleetHealth {
+const list = `# Every number, oldest first, with
+# the API keys bound to it.
+query List {
   numbers {
+    id
     name
     number
-    health {
-      qualityRating
-      sendable
-      sendability {
-        verdict
-        reasons {
-          entity
-          effect
-          text
-          solution
-        }
-      }
-      freshness {
-        ageSeconds
-        stale
-      }
+    provider
+    state
+    isFullyConnected
+    apiKeys {
+      name
+      keyPrefix
+      keyLast4
     }
   }
 }
@@ -191,8 +214,36 @@ const pageHeaders = {
   'x-content-type-options': 'nosniff',
 };
 
-// Runs in a page without a key. The first key that works is used in the tabs that still have the placeholder, and reloads the
-// schema. It is kept in memory only.
+// GraphiQL expects a wide window. Below 800 pixels the sidebar becomes a row, and the panes are stacked.
+//
+// Tabs have no transform, because GraphiQL hides one until the tab has the focus: pressing a tab moved it away from the pointer,
+// so that no click followed. Their touch-action lets a finger scroll the row of tabs.
+const styles = `
+.graphiql-tab { transform: none !important; touch-action: auto !important; }
+.graphiql-container .graphiql-logo { white-space: nowrap; }
+.graphiql-doc-explorer-search:not(:focus-within) [role="combobox"] { width: 10ch; }
+@media (max-width: 800px) {
+  .graphiql-container { height: 100dvh; }
+  .graphiql-container > .graphiql-container, .graphiql-container .graphiql-main { flex-direction: column; min-height: 0; }
+  .graphiql-container .graphiql-sidebar { flex-direction: row; flex-shrink: 0; width: 100%; padding-bottom: 0; }
+  .graphiql-sidebar > [aria-label^="Re-fetch"] { margin: 0 0 0 auto !important; }
+  .graphiql-container .graphiql-plugin { border: 0; flex: 1 !important; }
+  .graphiql-container .graphiql-sessions { margin: var(--px-8); min-height: 0; }
+  .graphiql-horizontal-drag-bar, .graphiql-container .graphiql-logo { display: none; }
+  .graphiql-container #graphiql-session { flex-direction: column; min-height: 0; overflow-y: auto; }
+  .graphiql-container .graphiql-editors { min-height: 300px; }
+  .graphiql-container .graphiql-response { min-height: 200px; }
+  .graphiql-container .graphiql-query-editor { flex-direction: column-reverse; gap: var(--px-8); min-height: 0; padding: var(--px-8); }
+  .graphiql-container .graphiql-query-editor .graphiql-editor { flex: 1; min-height: 0; }
+  .graphiql-container .graphiql-toolbar { flex-direction: row; width: 100%; }
+  .graphiql-dialog .graphiql-dialog-section { flex-direction: column; align-items: flex-start; gap: var(--px-8); }
+  .graphiql-dialog .graphiql-dialog-section > :not(:first-child) { margin-left: 0; }
+  .graphiql-container .graphiql-editor-tool { padding: 0 var(--px-8) var(--px-8); }
+}
+`;
+
+// Runs in a page without a key. The last key that worked is used in the tabs that still have the placeholder, and the first one
+// reloads the schema. It is kept in memory only.
 const keyScript = `(() => {
   const { fetch } = window;
   let key = null;
@@ -200,9 +251,10 @@ const keyScript = `(() => {
     const headers = new Headers(init?.headers);
     if (key !== null && headers.get('x-api-key') === '${placeholder}') headers.set('x-api-key', key);
     const response = await fetch(url, { ...init, headers });
-    if (response.ok && key === null) {
+    if (response.ok) {
+      const isFirst = key === null;
       key = headers.get('x-api-key');
-      document.querySelector('[aria-label^="Re-fetch"]')?.click();
+      if (isFirst) document.querySelector('[aria-label^="Re-fetch"]')?.click();
     }
     return response;
   };
@@ -221,15 +273,18 @@ async function createPage(apiKey: string | null): Promise<Page> {
     shouldPersistHeaders: false,
     defaultEditorToolsVisibility: 'headers',
     defaultTabs: [
-      { query: list, headers },
+      { query: health, headers },
       { query: detail, headers, variables },
       { query: refresh, headers, variables },
-      { query: fleet, headers },
+      { query: list, headers },
     ],
   });
+  const head = `<meta name="viewport" content="width=device-width, initial-scale=1"><style>${styles}</style>`;
   const root = '<div id="root"></div>';
   const script = apiKey === null ? `<script>${keyScript}</script>` : '';
-  const text = String(html).replace(root, () => root + script);
+  const text = String(html)
+    .replace('</head>', (end) => head + end)
+    .replace(root, () => root + script);
   const zipped = await promisify(gzip)(text);
   const etag = `"${createHash('sha256').update(text).digest('base64url')}"`;
   return { html: new TextEncoder().encode(text), zipped: new Uint8Array(zipped), etag };

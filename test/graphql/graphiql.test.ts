@@ -28,17 +28,74 @@ interface OpenPage extends AsyncDisposable {
   readonly origin: string;
   /** Of a tenant with one number. */
   readonly key: string;
+  /** Creates a key in place of `key`, which ends at once. */
+  rotateKey(): Promise<string>;
 }
 
 const run = '.graphiql-execute-button';
 const response = '.graphiql-response';
 const headerEditor = '.graphiql-editor-tool >> .view-lines >> visible=true';
 
-/** Opens a tab. Its document is in the address once GraphiQL has loaded it. */
+const tabButton = '.graphiql-tab-button';
+const examples = ['Health', 'Detail', 'Refresh', 'List'];
+
+/** Presses a tab as a person does: it may move while it is pressed. Its document is in the address once GraphiQL has loaded it. */
 async function openTab(page: Page, tab: string): Promise<void> {
-  await page.locator('.graphiql-tab-button').getByText(tab).press('Enter');
+  await page.locator(tabButton).getByText(tab).click({ delay: 100 });
   await page.waitForURL((url) => url.searchParams.get('query')?.includes(`query ${tab}`) === true);
 }
+
+/** Replaces the headers. The editor adds the closing quotes and braces. */
+async function typeHeaders(page: Page, text: string): Promise<void> {
+  await page.click(headerEditor);
+  await page.keyboard.press('ControlOrMeta+A');
+  await page.keyboard.press('Delete');
+  await page.keyboard.type(text);
+}
+
+interface Box {
+  readonly x: number;
+  readonly y: number;
+  readonly width: number;
+  readonly height: number;
+}
+
+async function measure(page: Page, selector: string): Promise<Box> {
+  const box = await page.locator(selector).boundingBox();
+  if (box === null) throw new Error(`${selector} is not visible.`);
+  return box;
+}
+
+/** Where the result is, seen from the editors. */
+async function readLayout(page: Page): Promise<'beside' | 'below' | 'elsewhere'> {
+  const editors = await measure(page, '.graphiql-editors');
+  const result = await measure(page, response);
+  if (result.y >= editors.y + editors.height) return 'below';
+  return result.x >= editors.x + editors.width ? 'beside' : 'elsewhere';
+}
+
+const buttons =
+  '.graphiql-sidebar button, .graphiql-tab-button, .graphiql-tab-add, .graphiql-toolbar button, .graphiql-editor-tools button';
+
+/** Labels of the buttons that a person cannot press at their centre, because they are outside of the window or covered. */
+async function findUnreachable(page: Page, selector: string): Promise<string[]> {
+  const found = await page.locator(selector).all();
+  const reachable = await Promise.all(
+    found.map((it) =>
+      it.click({ trial: true, timeout: 2_000 }).then(
+        () => true,
+        () => false,
+      ),
+    ),
+  );
+  const labels = await Promise.all(
+    found.map(async (it) => (await it.getAttribute('aria-label')) ?? (await it.innerText())),
+  );
+  return labels.filter((_, index) => reachable[index] !== true);
+}
+
+const wide = { viewport: { width: 1_400, height: 900 } };
+const phone = { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true };
 
 describe.skipIf(executablePath === undefined)('GraphiQL', { timeout: 60_000 }, () => {
   let browser: Browser;
@@ -59,14 +116,20 @@ describe.skipIf(executablePath === undefined)('GraphiQL', { timeout: 60_000 }, (
   });
   afterAll(() => browser.close());
 
-  /** Opens the page of a gateway of its own. `hasKey`: the page contains a key, as in the demo. */
-  async function openPage({ hasKey }: { readonly hasKey: boolean }): Promise<OpenPage> {
+  interface PageOptions {
+    /** Whether the page contains a key, as in the demo. */
+    readonly hasKey: boolean;
+    readonly window?: Parameters<Browser['newContext']>[0];
+  }
+
+  /** Opens the page of a gateway of its own. */
+  async function openPage({ hasKey, window = wide }: PageOptions): Promise<OpenPage> {
     const made = new AsyncDisposableStack();
     const key = createKey();
     const gateway = made.use(await openTestGateway(hasKey ? { graphiqlKey: key } : {}));
     const { id: tenantId, addNumber } = await gateway.addTenant();
     await addNumber({ name: 'Acme Vendas' });
-    await gateway.access.createKey({
+    const { id: keyId } = await gateway.access.createKey({
       tenantId,
       name: 'Page',
       numberId: null,
@@ -75,7 +138,7 @@ describe.skipIf(executablePath === undefined)('GraphiQL', { timeout: 60_000 }, (
     });
     const server = await listen(gateway.gateway, { host: '127.0.0.1', port: 0, noticeMs: 0 });
     made.defer(() => server.drain());
-    const context = made.adopt(await browser.newContext(), (it) => it.close());
+    const context = made.adopt(await browser.newContext(window), (it) => it.close());
     const page = await context.newPage();
     // Less than the timeout of the test, so that the error names the step.
     page.setDefaultTimeout(20_000);
@@ -94,17 +157,27 @@ describe.skipIf(executablePath === undefined)('GraphiQL', { timeout: 60_000 }, (
       consoleErrors,
       origin: server.url,
       key,
+      rotateKey: async () => (await gateway.access.rotateKey(keyId, 0)).key,
       [Symbol.asyncDispose]: () => made.disposeAsync(),
     };
   }
 
-  test('opens ready to run, shows data and requests nothing from other hosts', async () => {
+  test('opens ready to show the health, and requests nothing from other hosts', async () => {
     await using opened = await openPage({ hasKey: true });
     const { page, urls, consoleErrors, origin } = opened;
+    const replied = page.waitForResponse(
+      (reply) => reply.request().postData()?.includes('query Health') === true,
+    );
 
     await page.click(run);
-    await page.waitForSelector(`${response} >> text=Acme Vendas`);
 
+    const { data } = (await (await replied).json()) as { data: { numbers: object[] } };
+    expect(data.numbers[0]).toMatchObject({
+      name: 'Acme Vendas',
+      health: { sendability: { verdict: 'UNKNOWN' }, freshness: null },
+      meta: null,
+    });
+    await page.waitForSelector(`${response} >> text=verdict`);
     const hosts = new Set(urls.map((url) => url.replace(/^blob:/, '').slice(0, origin.length)));
     expect([...hosts]).toEqual([origin]);
     expect(consoleErrors).toEqual([]);
@@ -113,7 +186,7 @@ describe.skipIf(executablePath === undefined)('GraphiQL', { timeout: 60_000 }, (
   test('completes the names of fields', async () => {
     await using opened = await openPage({ hasKey: true });
     const { page } = opened;
-    await page.click('.graphiql-query-editor >> text=isFullyConnected');
+    await page.click('.graphiql-query-editor >> text=state');
     await page.keyboard.press('End');
     await page.keyboard.press('Enter');
 
@@ -123,48 +196,128 @@ describe.skipIf(executablePath === undefined)('GraphiQL', { timeout: 60_000 }, (
     expect(await suggestion.isVisible()).toBe(true);
   });
 
-  test('has examples for the list, the detail, a live read and the health of all numbers', async () => {
+  test.each([
+    ['1,400 pixels', 'beside', wide],
+    ['390 pixels', 'below', phone],
+  ])(
+    'at %s, runs the query of each tab that is pressed and shows the result %s it',
+    async (_, position, window) => {
+      await using opened = await openPage({ hasKey: true, window });
+      const { page, consoleErrors } = opened;
+      expect(await page.locator(tabButton).allTextContents()).toEqual(examples);
+      // The number of the examples exists only in the demo.
+      const expected = {
+        Detail: 'NUMBER_NOT_FOUND',
+        Refresh: 'NUMBER_NOT_FOUND',
+        List: 'isFullyConnected',
+        Health: 'Acme Vendas',
+      };
+      for (const [tab, text] of Object.entries(expected)) {
+        // oxlint-disable-next-line no-await-in-loop -- one tab after the other
+        await openTab(page, tab);
+        // oxlint-disable-next-line no-await-in-loop -- see above
+        await page.click(run);
+        // oxlint-disable-next-line no-await-in-loop -- see above
+        await page.waitForSelector(`${response} >> text=${text}`);
+      }
+
+      // Pressing a tab does not move it.
+      expect(await page.locator(tabButton).allTextContents()).toEqual(examples);
+      expect(consoleErrors).toEqual([]);
+      expect(await readLayout(page)).toBe(position);
+      const { width, height } = await measure(page, response);
+      expect(width).toBeGreaterThan(340);
+      expect(height).toBeGreaterThan(300);
+      // A value that fits on a line is not wrapped.
+      const line = await measure(page, `${response} >> .view-line:has-text("Acme Vendas")`);
+      expect(line.height).toBeLessThan(30);
+      expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(
+        window.viewport.width,
+      );
+      expect(await findUnreachable(page, buttons)).toEqual([]);
+    },
+  );
+
+  test('arranges the panes again when the width of the window changes', async () => {
     await using opened = await openPage({ hasKey: true });
-    const { page, consoleErrors } = opened;
-    const tabs = await page.locator('.graphiql-tab-button').allTextContents();
-    expect(tabs).toEqual(['List', 'Detail', 'LiveRefresh', 'FleetHealth']);
-    // The number of the examples exists only in the demo.
-    const expected = {
-      Detail: 'NUMBER_NOT_FOUND',
-      LiveRefresh: 'NUMBER_NOT_FOUND',
-      FleetHealth: 'Acme Vendas',
-    };
-    for (const [tab, text] of Object.entries(expected)) {
-      // oxlint-disable-next-line no-await-in-loop -- one tab after the other
-      await openTab(page, tab);
-      // oxlint-disable-next-line no-await-in-loop -- see above
-      await page.click(run);
-      // oxlint-disable-next-line no-await-in-loop -- see above
-      await page.waitForSelector(`${response} >> text=${text}`);
-    }
-    expect(consoleErrors).toEqual([]);
+    const { page } = opened;
+
+    await page.setViewportSize(phone.viewport);
+    await expect.poll(() => readLayout(page)).toBe('below');
+    await page.click(run);
+    await page.waitForSelector(`${response} >> text=Acme Vendas`);
+    await page.setViewportSize(wide.viewport);
+
+    await expect.poll(() => readLayout(page)).toBe('beside');
+    const editors = await measure(page, '.graphiql-editors');
+    expect((await measure(page, response)).width).toBe(editors.width);
   });
 
   test('uses a key that is typed in one tab to load the schema and in every tab', async () => {
     await using opened = await openPage({ hasKey: false });
-    const { page, key } = opened;
+    const { page, urls, key } = opened;
     await page.waitForSelector(`${response} >> text=UNAUTHENTICATED`);
-    await page.click(headerEditor);
-    await page.keyboard.press('ControlOrMeta+A');
     const introspected = page.waitForResponse(
       (reply) => reply.ok() && reply.request().postData()?.includes('IntrospectionQuery') === true,
     );
 
-    // The editor adds the closing quotes and braces.
-    await page.keyboard.type(`{"x-api-key": "${key}`);
+    await typeHeaders(page, `{"x-api-key": "${key}`);
     await page.click(run);
     await page.waitForSelector(`${response} >> text=Acme Vendas`);
     await introspected;
 
-    await openTab(page, 'FleetHealth');
+    await openTab(page, 'List');
     await page.click(run);
-    await page.waitForSelector(`${response} >> text=sendability`);
-    expect(await page.evaluate('JSON.stringify(localStorage)')).not.toContain(key);
+    await page.waitForSelector(`${response} >> text=isFullyConnected`);
+    const stored = await page.evaluate('JSON.stringify([localStorage, sessionStorage])');
+    expect(stored).not.toContain(key);
+    expect(urls.join(' ')).not.toContain(key);
+    expect(page.url()).not.toContain(key);
+  });
+
+  test('says what to do about a wrong, empty or missing key, and works with the next one', async () => {
+    await using opened = await openPage({ hasKey: true, window: phone });
+    const { page, key } = opened;
+    for (const headers of ['{"x-api-key": "ps_wrong', '{"x-api-key": "', '']) {
+      const replied = page.waitForResponse((reply) => reply.status() === 401);
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await typeHeaders(page, headers);
+      // oxlint-disable-next-line no-await-in-loop -- see above
+      await page.click(run);
+      // oxlint-disable-next-line no-await-in-loop -- see above
+      const { errors } = (await (await replied).json()) as {
+        errors: [{ extensions: { requestId: string } }];
+      };
+      const { requestId } = errors[0].extensions;
+      // The page shows the response to this request. It wraps long values.
+      // oxlint-disable-next-line no-await-in-loop -- see above
+      await page.waitForSelector(`${response} >> text=${requestId.slice(0, 8)}`);
+      // oxlint-disable-next-line no-await-in-loop -- see above
+      const text = await page.locator(response).innerText();
+      expect(text.replaceAll(/\s+/g, ' ')).toContain('Send a valid API key');
+    }
+
+    await typeHeaders(page, `{"x-api-key": "${key}`);
+    await page.click(run);
+    await page.waitForSelector(`${response} >> text=Acme Vendas`);
+  });
+
+  test('uses the last key that worked in the other tabs', async () => {
+    await using opened = await openPage({ hasKey: false });
+    const { page, key, rotateKey } = opened;
+    await page.waitForSelector(`${response} >> text=UNAUTHENTICATED`);
+    await typeHeaders(page, `{"x-api-key": "${key}`);
+    await page.click(run);
+    await page.waitForSelector(`${response} >> text=Acme Vendas`);
+
+    await typeHeaders(page, `{"x-api-key": "${await rotateKey()}`);
+    const replied = page.waitForResponse((reply) => reply.url().endsWith('/graphql'));
+    await page.click(run);
+    expect((await replied).status()).toBe(200);
+
+    await openTab(page, 'List');
+    await page.click(run);
+    await page.waitForSelector(`${response} >> text=isFullyConnected`);
   });
 });
 

@@ -4,6 +4,7 @@ import type { CommandUnknownOpts } from '@commander-js/extra-typings';
 import { GatewayError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
 import { findRefreshFailure, type WhatsAppNumber } from '../numbers/number.ts';
+import { toFailureText } from '../numbers/provider.ts';
 import { toOperatorAccess } from '../numbers/numbers.ts';
 import { parseId, parseIds, UsageError } from './arguments.ts';
 import { refreshFleet, type TenantNumbers } from './fleet-refresh.ts';
@@ -118,11 +119,11 @@ function formatPending([first, ...others]: readonly string[]): string {
 function reportFailures(number: WhatsAppNumber, session: Session): void {
   const failure = findRefreshFailure(number);
   if (failure !== null) {
-    session.fail(failure.code, `${number.id}: ${failure.message}`);
+    session.fail(failure.code, `${number.id}: ${toFailureText(failure)}`);
     return;
   }
   for (const [block, freshness] of Object.entries(toFreshness(number))) {
     const error = freshness?.error ?? null;
-    if (error !== null) session.warn(error.code, `${number.id}, ${block}: ${error.message}`);
+    if (error !== null) session.warn(error.code, `${number.id}, ${block}: ${toFailureText(error)}`);
   }
 }

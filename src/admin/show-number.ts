@@ -6,6 +6,7 @@ import type { HealthStatus } from '../numbers/meta.ts';
 import type { Freshness } from '../numbers/number.ts';
 import { listAddresses } from '../numbers/number-queries.ts';
 import { toOperatorAccess } from '../numbers/numbers.ts';
+import { toFailureText } from '../numbers/provider.ts';
 import type { Reason } from '../numbers/sendable.ts';
 import { parseId } from './arguments.ts';
 import { toDetailJson, toTone } from './number-json.ts';
@@ -106,7 +107,7 @@ function toFreshnessField([block, freshness]: readonly [string, Freshness | null
       ? 'never read successfully'
       : `read ${formatAge(ageSeconds)} ago, at ${formatTime(observedAt)}${stale ? '; stale' : ''}`;
   if (error === null) return { label: block, value: age };
-  return { label: block, value: `${age}; ${error.code}: ${error.message}`, tone: 'bad' };
+  return { label: block, value: `${age}; ${error.code}: ${toFailureText(error)}`, tone: 'bad' };
 }
 
 /** By the names of GraphQL, without what is unknown. */

@@ -2,7 +2,7 @@
 
 import { type Field, type MetaBlock, metaBlocks } from '../numbers/meta.ts';
 import type { Freshness, MetaDetails, Snapshot } from '../numbers/number.ts';
-import type { UpstreamFailure } from '../numbers/provider.ts';
+import { toFailureText, type UpstreamFailure } from '../numbers/provider.ts';
 import { toWord, vocabularies, type VocabularyName } from '../numbers/vocabulary.ts';
 import { builder, createEnum } from './builder.ts';
 
@@ -14,8 +14,9 @@ const UpstreamFailureType = builder.objectRef<UpstreamFailure>('UpstreamFailure'
       description:
         'META_UNAVAILABLE: Meta could not be reached, or its response was invalid. META_ACCESS_DENIED: the access token is invalid or lacks a permission. META_TIMEOUT: Meta did not respond in time. META_RATE_LIMITED: Meta limits the requests for this account. UNAVAILABLE: the session engine did not respond. More values may be added.',
     }),
-    message: t.exposeString('message', {
+    message: t.string({
       description: 'What happened and what to do about it, in English.',
+      resolve: toFailureText,
     }),
     transient: t.exposeBoolean('transient', {
       description: 'Whether a later attempt may succeed without any change.',

@@ -353,7 +353,7 @@ function createPartParser(
     data: parseJson(readData(row)) ?? parseSummary(row),
     observedAt: readObservedAt(row),
     attemptedAt: readAttemptedAt(row),
-    failure: parseJson(readFailure(row)) as UpstreamFailure | null,
+    failure: parseFailure(readFailure(row)),
     verdict: readVerdict(row) as Verdict | null,
   });
 }
@@ -366,6 +366,12 @@ function createSummaryParser(find: FindColumn): BlockParser {
     messagingLimitTier: readTier(row),
     status: readStatus(row),
   }));
+}
+
+function parseFailure(text: string | null): UpstreamFailure | null {
+  const stored = parseJson(text) as UpstreamFailure | null;
+  // Earlier releases store failures without a solution.
+  return stored === null ? null : { ...stored, solution: stored.solution ?? null };
 }
 
 function parseJson(text: string | null): Readonly<Record<string, unknown>> | null {

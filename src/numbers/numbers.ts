@@ -19,13 +19,14 @@ import {
   toWhatsAppNumber,
   type WhatsAppNumber,
 } from './number.ts';
-import type {
-  Block,
-  ConnectionState,
-  Credentials,
-  Provider,
-  ProviderName,
-  UpstreamFailure,
+import {
+  type Block,
+  type ConnectionState,
+  type Credentials,
+  type Provider,
+  type ProviderName,
+  toFailureText,
+  type UpstreamFailure,
 } from './provider.ts';
 import { type RefreshRequest, toCredentialPlace } from './live-read.ts';
 import { mapInChunks } from './chunked-map.ts';
@@ -350,8 +351,8 @@ function toConflict(error: unknown): unknown {
 }
 
 function toRefreshError(failure: UpstreamFailure, now: Date): GatewayError {
-  const { code, message, retryAt, metaCode, metaSubcode, fbtraceId, transient } = failure;
-  return new GatewayError(code, message, {
+  const { code, retryAt, metaCode, metaSubcode, fbtraceId, transient } = failure;
+  return new GatewayError(code, toFailureText(failure), {
     details: { metaCode, metaSubcode, fbtraceId, transient, retryAt },
     // A misconfigured session engine does not recover within seconds, but a 503 has to say when to retry.
     ...((transient || code === 'UNAVAILABLE') && {

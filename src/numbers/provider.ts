@@ -43,8 +43,10 @@ export interface UpstreamFailure {
     ErrorCode,
     'META_UNAVAILABLE' | 'META_ACCESS_DENIED' | 'META_TIMEOUT' | 'META_RATE_LIMITED' | 'UNAVAILABLE'
   >;
-  /** What happened and what to do. Meta's message is not repeated, because it may contain ids and tokens. */
+  /** What happened. Meta's message is not repeated, because it may contain ids and tokens. */
   readonly message: string;
+  /** What to do about it, one sentence or more. Null for a failure that an earlier release stored: its message says it. */
+  readonly solution: string | null;
   /** Whether an unchanged retry may succeed. */
   readonly transient: boolean;
   /** ISO 8601: the time from which the upstream accepts a retry. */
@@ -60,17 +62,26 @@ export function toPlainFailure(
   code: UpstreamFailure['code'],
   transient: boolean,
   message: string,
-  retryAt: string | null = null,
+  { solution = null, retryAt = null }: Partial<Pick<UpstreamFailure, 'solution' | 'retryAt'>> = {},
 ): UpstreamFailure {
   return {
     code,
     message,
+    solution,
     transient,
     retryAt,
     metaCode: null,
     metaSubcode: null,
     fbtraceId: null,
   };
+}
+
+/** The failure in one text, for where message and solution are not apart. */
+export function toFailureText({
+  message,
+  solution,
+}: Pick<UpstreamFailure, 'message' | 'solution'>): string {
+  return solution === null ? message : `${message} ${solution}`;
 }
 
 /**

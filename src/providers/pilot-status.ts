@@ -138,6 +138,6 @@ function toFailed(
   transient: boolean,
   retryAt: string | null = null,
 ): ConnectionRead {
-  const failure = toPlainFailure('UNAVAILABLE', transient, message, retryAt);
+  const failure = toPlainFailure('UNAVAILABLE', transient, message, { retryAt });
   return { ok: false, attempted: true, failure };
 }

@@ -666,6 +666,7 @@ function toReading(id: string, index: number): Reading {
   const failure = {
     code: 'META_UNAVAILABLE',
     message: 'failed',
+    solution: null,
     transient: true,
     retryAt: null,
     metaCode: 2,

@@ -69,6 +69,7 @@ const toFailure = (
 ): UpstreamFailure => ({
   code,
   message: 'It did not work.',
+  solution: 'Do something.',
   transient: true,
   retryAt: null,
   metaCode,

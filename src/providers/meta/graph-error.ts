@@ -64,6 +64,7 @@ export function toGraphFailure(
   const meaning = toMeaning(error, block, status);
   return {
     ...meaning,
+    solution: null,
     retryAt: meaning.code === 'META_RATE_LIMITED' ? toRetryAt(headers, usage) : null,
     metaCode: error?.code ?? null,
     metaSubcode: error?.subcode ?? null,

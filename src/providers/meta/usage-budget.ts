@@ -88,7 +88,9 @@ export function findPauseFailure(
     limit === maxSpentPercent.oneNumber
       ? "Meta's rate limit for this account is used up; try again at the time in retryAt."
       : "Meta's rate limit for this account is nearly used up, so only single numbers are read; read this number alone, or try again at the time in retryAt.";
-  return toPlainFailure('META_RATE_LIMITED', true, message, new Date(until).toISOString());
+  return toPlainFailure('META_RATE_LIMITED', true, message, {
+    retryAt: new Date(until).toISOString(),
+  });
 }
 
 /** A read that was sent, and its failure, or null when it succeeded. */

@@ -2,6 +2,7 @@
 // https://fetch.spec.whatwg.org/#http-cors-protocol
 
 import type { HttpHeaders, HttpRequest, HttpResponse } from './message.ts';
+import { clientHeaderNames } from './request-context.ts';
 
 export function isPreflight({ method, headers }: HttpRequest): boolean {
   return method === 'OPTIONS' && headers.get('access-control-request-method') !== null;
@@ -18,8 +19,7 @@ export function toPreflightResponse(
 const preflightHeaders = {
   'access-control-allow-methods': 'GET, HEAD, POST',
   'access-control-allow-headers': [
-    'apollographql-client-name',
-    'apollographql-client-version',
+    ...clientHeaderNames,
     'authorization',
     'content-type',
     'if-none-match',

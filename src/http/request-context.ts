@@ -115,6 +115,12 @@ export function readRequestId(headers: Pick<Headers, 'get'>): string {
  */
 const clientHeaders = ['apollographql-client', 'graphql-client', 'x-graphql-client'];
 
+/** All headers that `readClient` reads. */
+export const clientHeaderNames = clientHeaders.flatMap((prefix) => [
+  `${prefix}-name`,
+  `${prefix}-version`,
+]);
+
 /** The name and the version of the program that sent the request, made fit for the log. */
 export function readClient(headers: Pick<Headers, 'get'>) {
   return { clientName: readPart(headers, 'name'), clientVersion: readPart(headers, 'version') };

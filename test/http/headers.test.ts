@@ -81,11 +81,15 @@ describe('CORS', () => {
         'apollographql-client-version',
         'authorization',
         'content-type',
+        'graphql-client-name',
+        'graphql-client-version',
         'if-none-match',
         'last-event-id',
         'traceparent',
         'tracestate',
         'x-api-key',
+        'x-graphql-client-name',
+        'x-graphql-client-version',
         'x-include-cost',
         'x-request-id',
       ]),
@@ -168,5 +172,49 @@ describe('compression', () => {
     expect(again.headers.get('etag')).toBe(etag);
     expect(again.headers.get('content-encoding')).toBeNull();
     expect(await again.text()).toBe('');
+  });
+
+  describe('of a list of 10,000 numbers', () => {
+    let large: TestTenant;
+
+    beforeAll(async () => {
+      large = await gateway.addTenant();
+      // The ids are those that the database gives to every new number.
+      await gateway.database.query(
+        `insert into whatsapp_number (tenant_id, number, name, provider, state, phone_number_id, waba_id)
+         select $1, '5511' || (900000000 + random() * 99999999)::int, 'Store ' || i, 'META', 'OPEN',
+           (100000000000000 + i * 7919)::text, '102290129340398'
+         from generate_series(1, 10000) i`,
+        [large.id],
+      );
+    }, 60_000);
+
+    const sendList = {
+      REST: (headers: Readonly<Record<string, string>>) => send(headers),
+      GraphQL: (headers: Readonly<Record<string, string>>) =>
+        query(
+          headers,
+          '{ numbers { id number name state isFullyConnected createdAt updatedAt health { qualityRating metaStatus sendable sendability { verdict } } } }',
+        ),
+    };
+
+    test.each([
+      ['gzip', 'REST', 6],
+      ['gzip', 'GraphQL', 6],
+      ['br', 'REST', 7],
+      ['br', 'GraphQL', 7],
+    ] as const)(
+      '%s shrinks the response of %s by a factor of %i or more',
+      async (coding, api, times) => {
+        const headers = { 'x-api-key': large.key };
+        const plain = await read(await sendList[api](headers));
+        const compressed = await read(
+          await sendList[api]({ ...headers, 'accept-encoding': coding }),
+        );
+        expect(plain.size).toBeGreaterThan(1_000_000);
+        expect(compressed).toMatchObject({ coding, text: plain.text });
+        expect(plain.size / compressed.size).toBeGreaterThanOrEqual(times);
+      },
+    );
   });
 });

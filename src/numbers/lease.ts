@@ -23,7 +23,7 @@ const renewEveryMs = 500;
  * How long the leases of a process outlive its last renewal. A process that is slower than that without having died loses
  * its leases, which costs a second read and nothing else: readings may be stored in any order.
  */
-const aliveMs = 1_500;
+export const aliveMs = 1_500;
 
 export function createLeaseHolder(database: Database): LeaseHolder {
   const id = randomUUID();

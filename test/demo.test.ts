@@ -158,8 +158,8 @@ describe('a start', () => {
     const number = await refresh(started.gateway, 'wa_acme_sales');
     expect(number.health.freshness?.error).toMatchObject({ metaCode: 100, metaSubcode: 33 });
     expect(real.calls.length).toBeGreaterThan(0);
-    const lost = (await listFleet(started.gateway)).find(({ id }) => id === 'wa_acme_lost');
-    expect(lost?.health.freshness?.error).toMatchObject({ code: 'UNAVAILABLE' });
+    const fair = (await listFleet(started.gateway)).find(({ id }) => id === 'wa_acme_fair');
+    expect(fair?.health.freshness?.error).toMatchObject({ code: 'UNAVAILABLE' });
   });
 
   test('sends no request to a configured session engine while seeding, and reads from it afterwards', async () => {

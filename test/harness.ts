@@ -147,7 +147,7 @@ async function runAsAdmin(statement: string): Promise<void> {
 
 export interface TestGatewayOptions extends Pick<
   GatewayOverrides,
-  'now' | 'deadlineMs' | 'graphiqlKey'
+  'now' | 'deadlineMs' | 'graphiqlKey' | 'fetch'
 > {
   /** A kind, for a new database, or an existing database, which is not disposed of. PGlite by default. */
   readonly database?: DatabaseKind | TestDatabase;
@@ -283,7 +283,8 @@ export async function openTestGateway(options: TestGatewayOptions = {}): Promise
     await createGateway(config, {
       ...options,
       database: typeof given === 'string' ? database : withoutDisposal(database),
-      fetch: simulator.fetch,
+      // That of a test whose upstream is a server of its own.
+      fetch: options.fetch ?? simulator.fetch,
       telemetry: createTelemetry({ level: 'trace', write }),
     }),
   );

@@ -75,9 +75,11 @@ export interface DemoSessionNumber extends DemoNumberBase {
   readonly tenant: DemoTenant;
   /** The stored instance name at the session engine, if any. */
   readonly instance: string | null;
-  /** The state that the session engine returns; null: it has no such instance. */
-  readonly engine: 'open' | 'connecting' | 'close' | null;
+  /** The state that the session engine returns; null: it has no such instance. `unloaded`: it gives no state. */
+  readonly engine: 'open' | 'connecting' | 'close' | 'unloaded' | null;
+  /** The stored state before the engine is read. */
   readonly state: ConnectionState;
+  readonly fault?: Fault;
 }
 
 export type DemoNumber = DemoMetaNumber | DemoSessionNumber;
@@ -285,10 +287,22 @@ export const demoNumbers: Readonly<Record<string, DemoNumber>> = {
   wa_acme_night: session('acme', 53, 'Plantão Noturno', 'close', 'CLOSE', { refresh: [] }),
   // Stored as OPEN and never refreshed; its live status is CLOSE.
   wa_acme_kiosk: session('acme', 54, 'Quiosque da Praia', 'close', 'OPEN'),
-  // The session engine has no such instance; the stored state is kept.
+  // Stored as OPEN, but the session engine has no such instance: CLOSE, and it cannot send.
   wa_acme_lost: session('acme', 55, 'Feira de Domingo', null, 'OPEN', { refresh: [] }),
   // No instance name is stored, so it cannot be refreshed.
   wa_acme_legacy: session('acme', 56, 'Acme Antigo', null, 'CLOSE', { instance: null }),
+  // The session engine refuses the gateway's key for this number, so it is unknown whether it can send.
+  wa_acme_market: session('acme', 57, 'Mercado Municipal', 'open', 'OPEN', {
+    fault: { kind: 'error', code: 401, status: 401 },
+    refresh: [],
+  }),
+  // The session engine has the instance and gives no state, as after a restart that did not load it.
+  wa_acme_bazaar: session('acme', 58, 'Bazar da Esquina', 'unloaded', 'OPEN', { refresh: [] }),
+  // The session engine fails with 503 for this number; the stored state is kept.
+  wa_acme_fair: session('acme', 59, 'Feira do Livro', 'open', 'OPEN', {
+    fault: { kind: 'error', code: 503, status: 503 },
+    refresh: [],
+  }),
   // Belongs to another tenant: with an Acme key it is not found.
   wa_borealis_booking: meta(61, 'travel', 'Borealis Bokning'),
   // Belongs to another tenant, on the same account as the number above.

@@ -39,11 +39,20 @@ export function createDemoSimulator(graphVersion: string): Simulator {
     instances: numbers.flatMap((number) =>
       isMetaNumber(number) || number.instance === null || number.engine === null
         ? []
-        : [{ instanceName: number.instance, state: number.engine }],
+        : [
+            {
+              instanceName: number.instance,
+              state: number.engine === 'unloaded' ? null : number.engine,
+            },
+          ],
     ),
   });
   for (const { waba } of wabas) simulator.setFault(toWabaId(waba), waba.fault ?? null);
   for (const number of metaNumbers) simulator.setFault(toPhoneId(number), findFault(number));
+  for (const number of numbers) {
+    if (isMetaNumber(number) || number.instance === null) continue;
+    simulator.setFault(number.instance, number.fault ?? null);
+  }
   return simulator;
 }
 

@@ -17,7 +17,11 @@ export type Block = MetaBlock | 'connection';
 
 /** The data of each block. */
 export interface Blocks extends MetaBlocks {
-  readonly connection: { readonly state: ConnectionState };
+  readonly connection: {
+    readonly state: ConnectionState;
+    /** False when the engine answered that it has no instance of this name; the state is CLOSE then. */
+    readonly instanceExists: boolean;
+  };
 }
 
 /** The credentials of a number at Meta. They are never logged and never returned. */

@@ -1,13 +1,15 @@
 // Reads the connection state of numbers that are not Meta's from the session engine.
 
-import { parseJson, toObject } from '../json.ts';
+import { type JsonObject, parseJson, toObject } from '../json.ts';
 import {
   type Blocks,
   type ConnectionState,
+  connectionStates,
   type Provider,
   type BlockResult,
   type ReadOptions,
   type Target,
+  type UpstreamFailure,
   toPlainFailure,
 } from '../numbers/provider.ts';
 import {
@@ -77,12 +79,28 @@ function createConnectionReader(
 /** More than for Meta: each number takes a request of its own. */
 const defaultLimits = { maxPerProcess: 40, maxPerTenant: 8 } as const;
 
-/** By the names that the engine uses. */
-const states: ReadonlyMap<unknown, ConnectionState> = new Map([
-  ['open', 'OPEN'],
-  ['connecting', 'CONNECTING'],
-  ['close', 'CLOSE'],
-]);
+/**
+ * The words of engines for each state, in lower case and with underscores.
+ * Evolution API: https://github.com/EvolutionAPI/evolution-api/blob/main/src/api/types/wa.types.ts
+ * WAHA: https://waha.devlike.pro/docs/how-to/sessions/#session-status
+ * WPPConnect: https://github.com/wppconnect-team/wppconnect-server/blob/main/src/controller/sessionController.ts
+ */
+const wordsByState: Readonly<Record<ConnectionState, readonly string[]>> = {
+  OPEN: ['open', 'connected', 'working'],
+  CONNECTING: [
+    'connecting',
+    'starting',
+    'initializing',
+    'opening',
+    'pairing',
+    'qrcode',
+    'scan_qr_code',
+  ],
+  CLOSE: ['close', 'closed', 'disconnected', 'refused', 'stopped', 'failed', 'logged_out'],
+};
+const statesByWord: ReadonlyMap<string, ConnectionState> = new Map(
+  connectionStates.flatMap((state) => wordsByState[state].map((word) => [word, state] as const)),
+);
 
 function toConnectionStateUrl(base: URL, instanceName: string): URL {
   const path = base.pathname.replace(/\/+$/, '');
@@ -100,27 +118,97 @@ function toConnectionRead(result: LimitedResult, instanceName: string): Connecti
     return { ok: false, attempted: result.attempted, failure: result.failure };
   }
   const { status, headers, text } = result;
-  if (status === 401 || status === 403) {
-    return toFailed(
-      "The session engine rejected the gateway's key; ask the gateway's operator to correct it.",
-      false,
-    );
+  if (status === 401 || status === 403) return toFailed(refusedKey);
+  if (status >= 500 || status === 408 || status === 429) {
+    return toFailed({ ...outage, retryAt: parseRetryAfter(headers, new Date()) });
   }
-  if (status === 404) {
-    return toFailed(
-      'The session engine has no instance with this name; reconnect the number, or correct the name.',
-      false,
-    );
+  const body = toObject(parseJson(text)) ?? {};
+  const isSuccess = status >= 200 && status <= 299;
+  const read = isSuccess ? toStateRead(body, instanceName) : null;
+  if (read !== null) return read;
+  if (listErrorTexts(body).some(saysInstanceIsMissing)) {
+    return { ok: true, value: { state: 'CLOSE', instanceExists: false } };
   }
-  if (status < 200 || status > 299) {
-    const message = 'The session engine returned an error; try again later.';
-    return toFailed(message, true, parseRetryAfter(headers, new Date()));
-  }
-  const instance = toObject(toObject(parseJson(text))?.['instance']);
-  const state = states.get(instance?.['state']);
-  const isRequested = (instance?.['instanceName'] ?? instanceName) === instanceName;
-  if (state !== undefined && isRequested) return { ok: true, value: { state } };
-  return toFailed('The session engine returned an invalid response; try again later.', true);
+  return toFailed(isSuccess ? unusable : unknownPath);
+}
+
+/** Null when the body has no state at any of the known places. */
+function toStateRead(body: JsonObject, instanceName: string): ConnectionRead | null {
+  const found = toObject(body['instance']);
+  // CodeChat, from which Evolution API descends, has the state at the top level.
+  const instance = found ?? body;
+  if ((instance['instanceName'] ?? instanceName) !== instanceName) return toFailed(unusable);
+  const word = instance['state'] ?? null;
+  if (word === null) return found === null ? null : toFailed(noState);
+  if (typeof word !== 'string') return toFailed(unusable);
+  const state = statesByWord.get(toComparable(word));
+  if (state !== undefined) return { ok: true, value: { state, instanceExists: true } };
+  return toFailed(toUnknownStateFailure(word));
+}
+
+function toComparable(word: string): string {
+  return word
+    .trim()
+    .toLowerCase()
+    .replace(/[\s-]+/g, '_');
+}
+
+/** Where Evolution API, CodeChat, WAHA and WPPConnect put the texts of an error. */
+function listErrorTexts({ message, error, response }: JsonObject): readonly string[] {
+  return [message, error, response, toObject(response)?.['message'], toObject(error)?.['message']]
+    .flat()
+    .filter((text) => typeof text === 'string');
+}
+
+const instanceWords = /instance|inst[âa]ncia|session|sess[ãa]o|sesi[óo]n/;
+const missingWords =
+  /(does not|doesn't|not) exist|not found|no such|not active|n[ãa]o (foi )?encontrada|no encontrada|n[ãa]o existe|no existe|n[ãa]o est[áa] ativa/;
+
+/** Whether an engine says that it has no such instance, or none that runs. An unknown path proves nothing about instances. */
+function saysInstanceIsMissing(text: string): boolean {
+  const words = text.toLowerCase().replaceAll('_', ' ');
+  const isUnknownPath = /^cannot [a-z]+ \//.test(words);
+  return !isUnknownPath && instanceWords.test(words) && missingWords.test(words);
+}
+
+const outage = toPlainFailure(
+  'UNAVAILABLE',
+  true,
+  'The session engine returned an error; try again later.',
+);
+
+const refusedKey = toPlainFailure(
+  'UNAVAILABLE',
+  false,
+  "The session engine refused the gateway's API key.",
+  { solution: "Ask the gateway's operator to correct SESSION_ENGINE_KEY." },
+);
+
+const noState = toPlainFailure(
+  'UNAVAILABLE',
+  true,
+  'The session engine has the instance and reports no connection state.',
+  { solution: 'Restart the instance at the session engine.' },
+);
+
+const unusable = toPlainFailure('UNAVAILABLE', true, "The session engine's response is invalid.", {
+  solution: "If this persists, ask the gateway's operator to check SESSION_ENGINE_URL.",
+});
+
+const unknownPath = toPlainFailure(
+  'UNAVAILABLE',
+  false,
+  'The session engine refused the request without saying anything about the instance.',
+  { solution: "Ask the gateway's operator to check SESSION_ENGINE_URL." },
+);
+
+function toUnknownStateFailure(word: string): UpstreamFailure {
+  // Anything longer is not a word, and is not repeated.
+  if (!/^[\w -]{1,40}$/.test(word)) return unusable;
+  const message = `The session engine reports the state "${word}", which the gateway does not know.`;
+  return toPlainFailure('UNAVAILABLE', true, message, {
+    solution: 'Check the instance at the session engine.',
+  });
 }
 
 const noInstanceName: ConnectionRead = {
@@ -129,15 +217,11 @@ const noInstanceName: ConnectionRead = {
   failure: toPlainFailure(
     'UNAVAILABLE',
     false,
-    'No valid instance name is stored for this number; store the name that the session engine uses.',
+    'No valid instance name is stored for this number.',
+    { solution: 'Store the name that the session engine uses.' },
   ),
 };
 
-function toFailed(
-  message: string,
-  transient: boolean,
-  retryAt: string | null = null,
-): ConnectionRead {
-  const failure = toPlainFailure('UNAVAILABLE', transient, message, { retryAt });
+function toFailed(failure: UpstreamFailure): ConnectionRead {
   return { ok: false, attempted: true, failure };
 }

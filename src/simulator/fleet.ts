@@ -32,7 +32,8 @@ export interface SimulatedToken {
 
 export interface SimulatedInstance {
   readonly instanceName: string;
-  readonly state: 'open' | 'connecting' | 'close' | (string & {});
+  /** Null for an instance that is stored and not loaded: the engine knows it and gives no state. */
+  readonly state: 'open' | 'connecting' | 'close' | (string & {}) | null;
 }
 
 export interface FleetContents {

@@ -41,7 +41,8 @@ function answerState(
   request: WireRequest,
   fault: Fault | null,
 ): WireResponse {
-  if (key !== undefined && request.headers['apikey'] !== key) {
+  const isKeyRefused = fault?.kind === 'error' && fault.status === 401;
+  if (isKeyRefused || (key !== undefined && request.headers['apikey'] !== key)) {
     return toErrorResponse(401, 'Unauthorized', 'Unauthorized');
   }
   const instanceName = findInstanceName(request);
@@ -60,8 +61,10 @@ function answerState(
   if (instance === undefined) {
     return toErrorResponse(404, 'Not Found', [`The "${instanceName}" instance does not exist`]);
   }
-  const state = fault?.kind === 'wrong-types' ? instance.state.length : instance.state;
-  return toJsonResponse(200, { instance: { instanceName, state } });
+  const { state } = instance;
+  if (state === null) return toJsonResponse(200, { instance: { instanceName } });
+  const sent = fault?.kind === 'wrong-types' ? state.length : state;
+  return toJsonResponse(200, { instance: { instanceName, state: sent } });
 }
 
 function toStatus(fault: Fault): number {

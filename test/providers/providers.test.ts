@@ -71,7 +71,7 @@ const fleet: SimulatorOptions = {
     { id: wabaId, fields: { name: 'Lucky Shrub', currency: 'BRL' } },
     { id: otherWabaId, fields: { name: 'Other' } },
   ],
-  instances: ['open', 'connecting', 'close', 'refused'].map((state, index) => ({
+  instances: ['open', 'connecting', 'close', 'hibernating'].map((state, index) => ({
     instanceName: `shop ${index}`,
     state,
   })),
@@ -757,9 +757,9 @@ describe('PILOT_STATUS', () => {
     await using upstream = openPilotStatus();
     const observations = await upstream.provider.read(toTargets(4, connection), readOptions);
     expect(observations.map(({ reads }) => reads.connection)).toEqual([
-      { ok: true, value: { state: 'OPEN' } },
-      { ok: true, value: { state: 'CONNECTING' } },
-      { ok: true, value: { state: 'CLOSE' } },
+      { ok: true, value: { state: 'OPEN', instanceExists: true } },
+      { ok: true, value: { state: 'CONNECTING', instanceExists: true } },
+      { ok: true, value: { state: 'CLOSE', instanceExists: true } },
       {
         ok: false,
         attempted: true,
@@ -785,15 +785,26 @@ describe('PILOT_STATUS', () => {
     expect(upstream.simulator.calls).toEqual([]);
   });
 
-  test.each([
-    [{ sessionEngineKey: 'another key' }, 'rejected the gateway', false],
-    [{ instances: [] }, 'has no instance with this name', false],
-  ] as const)('with %j fails with: %s', async (options, says, transient) => {
-    await using upstream = openPilotStatus(options);
+  test('fails when the key is refused', async () => {
+    await using upstream = openPilotStatus({ sessionEngineKey: 'another key' });
     const [observation] = await upstream.provider.read([toTarget(0, connection)], readOptions);
     expect(observation?.reads.connection).toMatchObject({
       attempted: true,
-      failure: { code: 'UNAVAILABLE', transient, message: expect.stringContaining(says) },
+      failure: {
+        code: 'UNAVAILABLE',
+        transient: false,
+        message: expect.stringContaining('refused the gateway'),
+        solution: expect.stringContaining('SESSION_ENGINE_KEY'),
+      },
+    });
+  });
+
+  test('finds an instance that does not exist closed', async () => {
+    await using upstream = openPilotStatus({ instances: [] });
+    const [observation] = await upstream.provider.read([toTarget(0, connection)], readOptions);
+    expect(observation?.reads.connection).toEqual({
+      ok: true,
+      value: { state: 'CLOSE', instanceExists: false },
     });
   });
 
@@ -804,9 +815,9 @@ describe('PILOT_STATUS', () => {
     [{ kind: 'oversized' }, 'larger than'],
     [{ kind: 'html', status: 503 }, 'returned an error'],
     [{ kind: 'throttled' }, 'returned an error'],
-    [{ kind: 'truncated' }, 'invalid response'],
-    [{ kind: 'wrong-types' }, 'invalid response'],
-    [{ kind: 'empty-data' }, 'invalid response'],
+    [{ kind: 'truncated' }, 'response is invalid'],
+    [{ kind: 'wrong-types' }, 'response is invalid'],
+    [{ kind: 'empty-data' }, 'response is invalid'],
   ] as [Fault, string][])('during %j has a transient failure: %s', async (fault, says) => {
     await using upstream = openPilotStatus({ attemptTimeoutMs: 250 });
     upstream.simulator.setFault('shop 0', fault);

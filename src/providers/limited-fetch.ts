@@ -158,7 +158,7 @@ export type HttpResult = { readonly durationMs: number } & (
 
 const maxResponseBytes = 1024 * 1024;
 
-/** Rejects only with the reason of the signal; every other failure is an outcome, and so is a redirect (`unreachable`). */
+/** Rejects only with the reason of the signal; every other failure is an outcome. A redirect is an answer, and not followed. */
 async function readHttp(url: URL, options: ReadHttpOptions): Promise<HttpResult> {
   const { fetch, headers, form, timeoutMs, deadlineAt, signal } = options;
   const startedAt = performance.now();
@@ -169,8 +169,8 @@ async function readHttp(url: URL, options: ReadHttpOptions): Promise<HttpResult>
   const measureMs = (): number => Math.round(performance.now() - startedAt);
   let status: number | null = null;
   try {
-    // A redirect would send the credentials to another host.
-    const response = await fetch(url, { ...body, headers, redirect: 'error', signal: ended });
+    // Following a redirect would send the credentials to another host.
+    const response = await fetch(url, { ...body, headers, redirect: 'manual', signal: ended });
     status = response.status;
     const text = await readText(response, ended);
     if (text === null) return { outcome: 'too large', status, durationMs: measureMs() };

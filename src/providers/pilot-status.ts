@@ -122,6 +122,7 @@ function toConnectionRead(result: LimitedResult, instanceName: string): Connecti
   if (status >= 500 || status === 408 || status === 429) {
     return toFailed({ ...outage, retryAt: parseRetryAfter(headers, new Date()) });
   }
+  if (status >= 300 && status <= 399) return toFailed(redirected);
   const body = toObject(parseJson(text)) ?? {};
   const isSuccess = status >= 200 && status <= 299;
   const read = isSuccess ? toStateRead(body, instanceName) : null;
@@ -182,6 +183,15 @@ const refusedKey = toPlainFailure(
   false,
   "The session engine refused the gateway's API key.",
   { solution: "Ask the gateway's operator to correct SESSION_ENGINE_KEY." },
+);
+
+const redirected = toPlainFailure(
+  'UNAVAILABLE',
+  false,
+  "The session engine redirects requests, which the gateway does not follow: they carry the engine's API key.",
+  {
+    solution: "Ask the gateway's operator to set SESSION_ENGINE_URL to the address of the engine.",
+  },
 );
 
 const noState = toPlainFailure(

@@ -9,6 +9,7 @@ export interface RecordedAnswer {
   readonly status: number;
   readonly body: string;
   readonly contentType?: string;
+  readonly location?: string;
 }
 
 export interface IndependentEngine extends AsyncDisposable {
@@ -21,8 +22,8 @@ export async function openIndependentEngine(): Promise<IndependentEngine> {
   let current: RecordedAnswer = recorded.open;
   const server = createServer((request, response) => {
     const name = decodeURIComponent(request.url?.split('/').at(-1) ?? '');
-    const { status, body, contentType = 'application/json; charset=utf-8' } = current;
-    response.writeHead(status, { 'content-type': contentType });
+    const { status, body, contentType = 'application/json; charset=utf-8', location } = current;
+    response.writeHead(status, { 'content-type': contentType, ...(location && { location }) });
     response.end(body.replaceAll('{name}', name));
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -106,6 +107,8 @@ export const recorded = {
     body: '{"status":"error","code":404,"message":"Application not found","request_id":"x"}',
   },
   proxyNotFound: { status: 404, contentType: 'text/plain', body: '404 page not found\n' },
+  // A proxy that only serves https: https://github.com/traefik/traefik/issues/1819
+  redirect: { status: 308, location: 'https://engine.example/', body: 'Permanent Redirect' },
   managerPage: {
     status: 200,
     contentType: 'text/html',

@@ -811,7 +811,6 @@ describe('PILOT_STATUS', () => {
   test.each([
     [{ kind: 'hang' }, 'Timed out'],
     [{ kind: 'reset' }, 'connection to the session engine failed'],
-    [{ kind: 'redirect' }, 'connection to the session engine failed'],
     [{ kind: 'oversized' }, 'larger than'],
     [{ kind: 'html', status: 503 }, 'returned an error'],
     [{ kind: 'throttled' }, 'returned an error'],

@@ -179,6 +179,7 @@ describe('an answer that gives no state', () => {
   const key = ['refused the gateway', 'SESSION_ENGINE_KEY'];
   const invalid = ['invalid', 'SESSION_ENGINE_URL'];
   const path = ['without saying anything about the instance', 'SESSION_ENGINE_URL'];
+  const redirect = ['redirects', 'SESSION_ENGINE_URL'];
   const noState = ['no connection state', 'Restart the instance'];
   test.each([
     ['a refused key', recorded.evolutionKeyRefused, key, false],
@@ -189,6 +190,7 @@ describe('an answer that gives no state', () => {
     ['an unknown path of WAHA', recorded.wahaUnknownPath, path, false],
     ['a hosting platform without the engine', recorded.platformNotFound, path, false],
     ['a proxy without the engine', recorded.proxyNotFound, path, false],
+    ['a redirect', recorded.redirect, redirect, false],
     ['a page', recorded.managerPage, invalid, true],
     ['half an answer', recorded.truncated, invalid, true],
     ['an answer about another instance', recorded.otherInstance, invalid, true],

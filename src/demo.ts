@@ -293,8 +293,8 @@ function isHanging(number: DemoNumber): boolean {
 
 // A timeout takes three seconds; it is recorded directly so that the start does not wait for it.
 function toTimeouts(id: string, number: DemoMetaNumber): readonly Reading[] {
-  const message = "Meta's Graph API did not answer in time; try again later.";
-  const failure = toPlainFailure('META_TIMEOUT', true, message);
+  const message = 'Timed out waiting for a response from Meta.';
+  const failure = toPlainFailure('META_TIMEOUT', true, message, { solution: 'Try again later.' });
   return metaBlockNames.map((block) => ({
     block,
     id: block === 'waba' ? toWabaId(getWaba(number)) : id,

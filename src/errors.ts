@@ -65,7 +65,7 @@ export const errorCatalogue = {
   META_ACCESS_DENIED: {
     status: 502,
     meaning:
-      'Meta refused the access token: it is invalid, or it lacks a permission or access to this number. Store a new token.',
+      'Meta refused the read, for example because of the access token, a permission, the app or a wrong id; the message says why, and what to do.',
     retryable: false,
   },
   META_TIMEOUT: {

@@ -230,6 +230,7 @@ function toOutcomes({ number, blocks }: RefreshRequest, outcomes: SubjectOutcome
 }
 
 function toHeldFailure(block: Block, deadlineMs: number): UpstreamFailure {
-  const message = `Another process was reading this and had not finished after ${deadlineMs / 1_000} seconds; retry.`;
-  return toPlainFailure(block === 'connection' ? 'UNAVAILABLE' : 'META_TIMEOUT', true, message);
+  const message = `Another process was reading this and had not finished after ${deadlineMs / 1_000} seconds.`;
+  const code = block === 'connection' ? 'UNAVAILABLE' : 'META_TIMEOUT';
+  return toPlainFailure(code, true, message, { solution: 'Try again.' });
 }

@@ -89,7 +89,8 @@ type FailedOutcome =
 function toFailure(upstream: UpstreamCall['upstream'], outcome: FailedOutcome): UpstreamFailure {
   const { label, timeoutCode, failureCode } = upstreams[upstream];
   const code = timeouts.has(outcome) ? timeoutCode : failureCode;
-  return toPlainFailure(code, true, toMessage(outcome, label));
+  const solution = outcome === 'queue timeout' ? 'Try again.' : 'Try again later.';
+  return toPlainFailure(code, true, toMessage(outcome, label), { solution });
 }
 
 const upstreams = {
@@ -112,17 +113,17 @@ function toMessage(outcome: FailedOutcome, label: string): string {
   switch (outcome) {
     case 'timeout':
     case 'deadline':
-      return `Timed out waiting for a response from ${label}; try again later.`;
+      return `Timed out waiting for a response from ${label}.`;
     case 'queue timeout':
-      return `Timed out waiting for a free connection to ${label}; try again.`;
+      return `Timed out waiting for a free connection to ${label}.`;
     case 'queue full':
-      return `Too many reads are waiting for a connection to ${label}; try again later.`;
+      return `Too many reads are waiting for a connection to ${label}.`;
     case 'unreachable':
-      return `The connection to ${label} failed before a complete response arrived; try again later.`;
+      return `The connection to ${label} failed before a complete response arrived.`;
     case 'too large':
-      return `The response from ${label} is larger than 1 MiB; try again later.`;
+      return `The response from ${label} is larger than 1 MiB.`;
     case 'circuit open':
-      return `Requests to ${label} are paused because it does not respond; try again later.`;
+      return `Requests to ${label} are paused because it does not respond.`;
   }
 }
 

@@ -62,12 +62,17 @@ test('a read without a free connection by its deadline, or beyond the queue of i
     ...unsent,
     failure: {
       code,
-      message: 'Too many reads are waiting for a connection to Meta; try again later.',
+      message: 'Too many reads are waiting for a connection to Meta.',
+      solution: 'Try again later.',
     },
   });
   expect(await queued).toMatchObject({
     ...unsent,
-    failure: { code, message: 'Timed out waiting for a free connection to Meta; try again.' },
+    failure: {
+      code,
+      message: 'Timed out waiting for a free connection to Meta.',
+      solution: 'Try again.',
+    },
   });
   hold.release();
   expect(await first).toMatchObject({ ok: true });

@@ -18,6 +18,7 @@ import {
 import {
   type ReplyHead,
   isPermissionError,
+  isWrongKind,
   parseGraphError,
   toGraphFailure,
 } from './graph-error.ts';
@@ -51,7 +52,7 @@ export type GraphResult =
       /** False when nothing was sent for it. */
       readonly attempted: boolean;
       readonly failure: UpstreamFailure;
-      /** The field that the node does not have, when that failed the whole operation. */
+      /** One of the fields, which the node does not have; that fails the whole operation. */
       readonly refusedField: string | null;
       /** The token lacks a permission for at least one of the fields. */
       readonly lacksPermission: boolean;
@@ -236,17 +237,21 @@ function findInvalidInput(
   if (!/^\d{5,20}$/.test(id)) {
     const name = block === 'waba' ? 'WhatsApp Business account id' : 'phone number id';
     return toInvalidInput(
-      `The stored ${name} is invalid: Meta's ids have 5 to 20 digits. Correct it.`,
+      `The stored ${name} is invalid: Meta's ids have 5 to 20 digits.`,
+      `Correct it with: number update ${block === 'waba' ? '--waba-id' : '--phone-number-id'}.`,
     );
   }
   if (!/^[\x21-\x7e]{1,4096}$/.test(accessToken)) {
-    return toInvalidInput('The stored access token contains invalid characters; store it again.');
+    return toInvalidInput(
+      'The stored access token contains invalid characters.',
+      'Store it again.',
+    );
   }
   return null;
 }
 
-function toInvalidInput(message: string): UpstreamFailure {
-  return toPlainFailure('META_ACCESS_DENIED', false, message);
+function toInvalidInput(message: string, solution: string): UpstreamFailure {
+  return toPlainFailure('META_ACCESS_DENIED', false, message, { solution });
 }
 
 function toRelativeUrl({ block, id, fields }: GraphOperation, credentials: Credentials): string {
@@ -316,13 +321,17 @@ function toResult(json: unknown, operation: GraphOperation, reply: ReplyHead): G
   return toErrorResult(json, operation, reply);
 }
 
-function toErrorResult(json: unknown, { block }: GraphOperation, reply: ReplyHead): GraphResult {
+function toErrorResult(
+  json: unknown,
+  { block, fields }: GraphOperation,
+  reply: ReplyHead,
+): GraphResult {
   const error = parseGraphError(json);
-  return {
-    ...toFailed(toGraphFailure(error, block, reply)),
-    refusedField: error?.refusedField ?? null,
-    lacksPermission: error !== null && isPermissionError(error),
-  };
+  const failed = toFailed(toGraphFailure(error, block, reply));
+  if (error === null || isWrongKind(error, block)) return failed;
+  // Graph also calls an edge that a node does not have a field.
+  const refusedField = fields.find((field) => field === error.refusedField) ?? null;
+  return { ...failed, refusedField, lacksPermission: isPermissionError(error) };
 }
 
 /** Meta answers null for items of a batch that it had no time for, which may be sent again. */
@@ -330,7 +339,8 @@ const noResult: GraphResult = toFailed(
   toPlainFailure(
     'META_UNAVAILABLE',
     true,
-    'Meta ran out of time before it read this part of the batch; try again later.',
+    'Meta ran out of time before it read this part of the batch.',
+    { solution: 'Try again later.' },
   ),
 );
 

@@ -168,14 +168,21 @@ function toObservation(
 function toMissingInput(target: Target, block: MetaBlock): MetaRead {
   const id = block === 'waba' ? target.wabaId : target.phoneNumberId;
   const name = block === 'waba' ? 'WhatsApp Business account id' : 'phone number id';
-  const message =
+  const option = block === 'waba' ? '--waba-id' : '--phone-number-id';
+  const [message, solution] =
     id === null
-      ? `No ${name} is stored for this number; store the one that WhatsApp Manager shows.`
-      : 'No access token is stored for this number; store one that may read it.';
+      ? [
+          `No ${name} is stored for this number.`,
+          `Store the one that WhatsApp Manager shows with: number update ${option}.`,
+        ]
+      : [
+          'No access token is stored for this number.',
+          'Store one that may read it with: number set-credentials.',
+        ];
   return {
     ok: false,
     attempted: false,
-    failure: toPlainFailure('META_ACCESS_DENIED', false, message),
+    failure: toPlainFailure('META_ACCESS_DENIED', false, message, { solution }),
   };
 }
 
@@ -189,7 +196,8 @@ function toMetaRead({ block, id }: BlockQuery, result: BlockResult<JsonObject>):
 const unexpected: UpstreamFailure = toPlainFailure(
   'META_UNAVAILABLE',
   true,
-  'Meta returned a different object than the one requested; try again later.',
+  'Meta returned a different object than the one requested.',
+  { solution: 'Try again later.' },
 );
 
 /** Null when it is not the node that was requested: Graph always includes the id. */

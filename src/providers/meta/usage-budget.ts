@@ -84,13 +84,15 @@ export function findPauseFailure(
   );
   const until = Math.max(...times);
   if (until <= Date.now()) return null;
-  const message =
+  const [message, solution] =
     limit === maxSpentPercent.oneNumber
-      ? "Meta's rate limit for this account is used up; try again at the time in retryAt."
-      : "Meta's rate limit for this account is nearly used up, so only single numbers are read; read this number alone, or try again at the time in retryAt.";
-  return toPlainFailure('META_RATE_LIMITED', true, message, {
-    retryAt: new Date(until).toISOString(),
-  });
+      ? ["Meta's rate limit for this account is used up.", 'Try again at the time in retryAt.']
+      : [
+          "Meta's rate limit for this account is nearly used up, so only single numbers are read.",
+          'Read this number alone, or try again at the time in retryAt.',
+        ];
+  const retryAt = new Date(until).toISOString();
+  return toPlainFailure('META_RATE_LIMITED', true, message, { solution, retryAt });
 }
 
 /** A read that was sent, and its failure, or null when it succeeded. */

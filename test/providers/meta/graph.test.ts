@@ -281,7 +281,8 @@ describe('credentials', () => {
         expect(toFailure(await send(upstream.graph, method, phone, used))).toMatchObject({
           code: 'META_ACCESS_DENIED',
           transient: false,
-          message: expect.stringContaining("store the app's secret"),
+          message: expect.stringContaining('requires a proof'),
+          solution: expect.stringContaining("Store the app's secret"),
         });
       },
     );
@@ -309,55 +310,165 @@ interface ErrorCase {
   readonly transient?: boolean;
   readonly expected: object;
   readonly says: string;
+  readonly advises: string;
 }
 
+const permission = {
+  expected: denied,
+  says: 'lacks a permission',
+  advises: 'whatsapp_business_management',
+};
+const limited = { expected: throttled, says: 'throttling', advises: 'Try again later' };
+const temporary = { expected: unavailable, says: 'temporary error', advises: 'Try again later' };
+const unknown = { expected: broken, says: 'rejected', advises: "the gateway's operator" };
+
 const errorCases: readonly ErrorCase[] = [
-  { code: 0, expected: denied, says: 'store a new one' },
-  { code: 1, expected: unavailable, says: 'try again' },
-  { code: 2, transient: true, expected: unavailable, says: 'try again' },
-  { code: 3, expected: denied, says: 'whatsapp_business_management' },
-  { code: 4, expected: throttled, says: 'throttling' },
-  { code: 10, expected: denied, says: 'whatsapp_business_management' },
-  { code: 17, expected: throttled, says: 'throttling' },
-  { code: 32, expected: throttled, says: 'throttling' },
-  { code: 33, expected: denied, says: 'deleted' },
-  { code: 100, expected: broken, says: 'rejected' },
-  { code: 100, transient: true, expected: { ...broken, transient: true }, says: 'rejected' },
-  { code: 100, subcode: 33, expected: denied, says: 'phone number id' },
-  { code: 102, expected: denied, says: 'new token' },
-  { code: 104, expected: denied, says: 'new one' },
-  { code: 190, expected: denied, says: 'store a new one' },
-  { code: 190, subcode: 458, expected: denied, says: 'no longer installed' },
-  { code: 190, subcode: 459, expected: denied, says: 'log in' },
-  { code: 190, subcode: 460, expected: denied, says: 'password' },
-  { code: 190, subcode: 463, expected: denied, says: 'expired' },
-  { code: 190, subcode: 464, expected: denied, says: 'log in' },
-  { code: 190, subcode: 467, expected: denied, says: 'invalid' },
-  { code: 190, subcode: 492, expected: denied, says: 'no role' },
-  { code: 200, expected: denied, says: 'whatsapp_business_management' },
-  { code: 299, expected: denied, says: 'whatsapp_business_management' },
-  { code: 341, expected: throttled, says: 'throttling' },
-  { code: 368, expected: denied, says: 'policies' },
-  { code: 613, expected: throttled, says: 'throttling' },
-  { code: 803, expected: denied, says: 'phone number id' },
-  { code: 2500, expected: broken, says: 'rejected' },
-  { code: 80_001, expected: throttled, says: 'throttling' },
-  { code: 80_007, expected: throttled, says: 'throttling' },
-  { code: 80_008, expected: throttled, says: 'throttling' },
-  { code: 130_429, expected: throttled, says: 'throttling' },
-  { code: 130_497, expected: denied, says: 'countries' },
-  { code: 131_005, expected: denied, says: 'whatsapp_business_management' },
-  { code: 131_016, expected: unavailable, says: 'try again' },
-  { code: 131_031, expected: denied, says: 'locked' },
-  { code: 131_057, expected: unavailable, says: 'try again' },
-  { code: 987_654, expected: broken, says: 'rejected' },
-  { code: 987_654, transient: true, expected: { ...broken, transient: true }, says: 'rejected' },
+  { code: -1, ...temporary },
+  { code: 0, expected: denied, says: 'not authenticate', advises: 'Store a new one' },
+  { code: 1, ...temporary },
+  { code: 2, transient: true, ...temporary },
+  { code: 3, expected: denied, says: 'capability', advises: 'type Business' },
+  { code: 4, ...limited },
+  { code: 5, expected: denied, says: 'IP address', advises: 'allowlist' },
+  { code: 10, ...permission },
+  { code: 17, ...limited },
+  { code: 32, ...limited },
+  { code: 33, expected: denied, says: 'deleted', advises: 'number remove' },
+  { code: 100, ...unknown },
+  { code: 100, transient: true, ...unknown, expected: { ...broken, transient: true } },
+  { code: 100, subcode: 33, expected: denied, says: 'phone number id', advises: 'number update' },
+  { code: 101, expected: denied, says: 'not know the access token', advises: 'App Dashboard' },
+  { code: 102, expected: denied, says: 'session', advises: 'new token' },
+  { code: 102, subcode: 463, expected: denied, says: 'expired', advises: 'system user' },
+  { code: 104, expected: denied, says: 'requires a valid', advises: 'Store a new one' },
+  { code: 190, expected: denied, says: 'rejected the access token', advises: 'Store a new one' },
+  { code: 190, subcode: 452, expected: denied, says: 'session', advises: 'new token' },
+  { code: 190, subcode: 456, expected: denied, says: 'malformed', advises: 'Copy it again' },
+  {
+    code: 190,
+    subcode: 458,
+    expected: denied,
+    says: 'removed the app',
+    advises: 'Connect the app',
+  },
+  { code: 190, subcode: 459, expected: denied, says: 'security check', advises: 'log in' },
+  { code: 190, subcode: 460, expected: denied, says: 'password', advises: 'new token' },
+  {
+    code: 190,
+    subcode: 461,
+    expected: denied,
+    says: 'installed the app again',
+    advises: 'new token',
+  },
+  { code: 190, subcode: 463, expected: denied, says: 'expired', advises: 'system user' },
+  { code: 190, subcode: 464, expected: denied, says: 'security check', advises: 'log in' },
+  { code: 190, subcode: 465, expected: denied, says: 'no longer exists', advises: 'another user' },
+  { code: 190, subcode: 466, expected: denied, says: 'revoked', advises: 'new one' },
+  { code: 190, subcode: 467, expected: denied, says: 'logged out', advises: 'never logs out' },
+  { code: 190, subcode: 468, expected: denied, says: 'long time', advises: 'system user' },
+  { code: 190, subcode: 490, expected: denied, says: 'security check', advises: 'log in' },
+  { code: 190, subcode: 492, expected: denied, says: 'no role', advises: 'Assign one' },
+  { code: 200, ...permission },
+  { code: 299, ...permission },
+  { code: 341, ...limited },
+  { code: 368, expected: denied, says: 'policies', advises: 'Appeal' },
+  { code: 613, ...limited },
+  { code: 803, expected: denied, says: 'phone number id', advises: 'number update' },
+  { code: 2500, expected: broken, says: 'cannot parse', advises: 'META_GRAPH_VERSION' },
+  { code: 2635, expected: broken, says: 'retired', advises: 'META_GRAPH_VERSION' },
+  { code: 80_001, ...limited },
+  { code: 80_007, ...limited },
+  { code: 80_008, ...limited },
+  { code: 130_429, ...limited },
+  { code: 130_497, expected: denied, says: 'countries', advises: 'WhatsApp Manager' },
+  { code: 131_000, ...temporary },
+  { code: 131_005, ...permission },
+  { code: 131_016, expected: unavailable, says: 'unavailable', advises: 'Try again later' },
+  { code: 131_031, expected: denied, says: 'locked', advises: 'unlock' },
+  { code: 131_042, expected: denied, says: 'charge', advises: 'payment method' },
+  { code: 131_045, expected: denied, says: 'not registered', advises: 'Register it' },
+  { code: 131_057, expected: unavailable, says: 'maintenance', advises: 'in some minutes' },
+  { code: 133_004, expected: unavailable, says: 'unavailable', advises: 'Try again later' },
+  { code: 133_005, expected: denied, says: 'PIN', advises: 'reset it' },
+  { code: 133_006, expected: denied, says: 'verified again', advises: 'verification code' },
+  { code: 133_008, expected: denied, says: 'too often', advises: 'Wait' },
+  { code: 133_010, expected: denied, says: 'not registered', advises: 'Register it with its PIN' },
+  { code: 133_015, expected: denied, says: 'deleted a moment ago', advises: 'five minutes' },
+  { code: 133_016, expected: denied, says: 'deregistered', advises: '72 hours' },
+  { code: 987_654, ...unknown },
+  { code: 987_654, transient: true, ...unknown, expected: { ...broken, transient: true } },
+];
+
+/** Refusals that only Meta's wording tells apart, as people have reported them. */
+const wordings: readonly (readonly [number, string, Omit<ErrorCase, 'code'>])[] = [
+  [
+    200,
+    'API access blocked.',
+    { expected: denied, says: 'blocked the app', advises: 'App Dashboard' },
+  ],
+  [
+    190,
+    'API access deactivated. To reactivate, go to the app dashboard.',
+    { expected: denied, says: 'blocked the app', advises: 'App Dashboard' },
+  ],
+  [
+    190,
+    'Error validating application. Application has been deleted.',
+    { expected: denied, says: 'was deleted', advises: 'an app that exists' },
+  ],
+  [
+    101,
+    'Error validating application. Cannot get application info due to a system error.',
+    { expected: denied, says: 'not know the access token', advises: 'App Dashboard' },
+  ],
+  [
+    200,
+    '(#200) Access to this data is temporarily disabled for non-active apps or apps that have not recently accessed this data due to changes we are making to the Facebook Platform.',
+    { expected: denied, says: 'not active', advises: 'live mode' },
+  ],
+  [
+    200,
+    '(#200) Provide valid app ID',
+    { expected: denied, says: 'no access token', advises: 'system user' },
+  ],
+  [
+    2500,
+    'An active access token must be used to query information about the current user.',
+    { expected: denied, says: 'no access token', advises: 'system user' },
+  ],
+  [
+    190,
+    'Invalid OAuth access token - Cannot parse access token',
+    { expected: denied, says: 'malformed or incomplete', advises: 'Copy it again' },
+  ],
+  [
+    190,
+    'Malformed access token EAAG…',
+    { expected: denied, says: 'malformed or incomplete', advises: 'Copy it again' },
+  ],
+  [
+    190,
+    '(#190) This method must be called with a Page Access Token',
+    { expected: denied, says: 'of a type', advises: 'system user' },
+  ],
+  [
+    2500,
+    'Unknown path components: /106540352242922',
+    { expected: broken, says: 'Graph API version', advises: 'META_GRAPH_VERSION' },
+  ],
+  [
+    100,
+    '(#100) Need permission on either WhatsApp Business Account or owner/shared business',
+    permission,
+  ],
+  [10, '(#10) Application does not have permission for this action', permission],
+  [200, '(#200) You do not have permission to access this field.', permission],
 ];
 
 describe.each(methods)('an error of Graph, by %s', (method) => {
   test.each(errorCases)(
     'code $code/$subcode (transient: $transient) has its failure code and our message, whatever the status',
-    async ({ expected, says, ...error }) => {
+    async ({ expected, says, advises, ...error }) => {
       await using upstream = open();
       const message = `Object with ID '${phoneId}' and token ${token}`;
       for (const status of [400, 401, 500]) {
@@ -367,6 +478,7 @@ describe.each(methods)('an error of Graph, by %s', (method) => {
         expect(failure).toMatchObject({
           ...expected,
           message: expect.stringContaining(says),
+          solution: expect.stringContaining(advises),
           metaCode: error.code,
           metaSubcode: error.subcode ?? null,
           fbtraceId: expect.stringMatching(/^A[\w-]{22}$/),
@@ -377,24 +489,28 @@ describe.each(methods)('an error of Graph, by %s', (method) => {
     },
   );
 
+  test.each(wordings)(
+    'code %i with the message %j is a refusal of its own',
+    async (code, message, { expected, says, advises }) => {
+      await using upstream = open();
+      upstream.simulator.setFault(phoneId, { kind: 'error', code, message });
+      expect(toFailure(await send(upstream.graph, method))).toMatchObject({
+        ...expected,
+        message: expect.stringContaining(says),
+        solution: expect.stringContaining(advises),
+        metaCode: code,
+      });
+    },
+  );
+
   test('an unknown WABA id is explained in terms of a WABA id', async () => {
     await using upstream = open();
     const result = await send(upstream.graph, method, { ...waba, id: '102290129340000' });
     expect(toFailure(result)).toMatchObject({
       metaCode: 100,
       metaSubcode: 33,
-      message: expect.stringContaining("the account's id, not a phone number id"),
-    });
-  });
-
-  test('a missing permission reported with code 100 is a denial', async () => {
-    await using upstream = open();
-    const message =
-      '(#100) Need permission on either WhatsApp Business Account or owner/shared business';
-    upstream.simulator.setFault(phoneId, { kind: 'error', code: 100, message });
-    expect(toFailure(await send(upstream.graph, method))).toMatchObject({
-      ...denied,
-      metaCode: 100,
+      message: expect.stringContaining('WhatsApp Business account id'),
+      solution: expect.stringContaining("the account's id, not a phone number id"),
     });
   });
 
@@ -410,6 +526,7 @@ describe.each(methods)('an error of Graph, by %s', (method) => {
         ...broken,
         metaCode: 100,
         message: expect.stringContaining('does not have a field'),
+        solution: expect.stringContaining('META_GRAPH_VERSION'),
       },
     });
   });

@@ -31,7 +31,7 @@ export function toListPrice(size: number | null): number {
  * larger lists could never be read. `leastPoints` are charged in any case.
  */
 export function limitToWindow(points: number, leastPoints: number, admission: Admission): number {
-  const limit = admission.standing?.limit ?? points;
+  const limit = admission.rateLimit?.limit ?? points;
   return Math.min(points, Math.max(leastPoints, limit));
 }
 
@@ -115,11 +115,11 @@ export function createRateLimiter(options: RateLimiterOptions): RateLimiter {
 
 function createAdmission(lease: QuotaLease | null, leave: () => void) {
   const admission = {
-    standing: null as Standing | null,
+    rateLimit: null as RateLimitState | null,
     spent: 0,
     spend(points: number) {
       const isSpent = lease === null || spend(lease, points);
-      admission.standing = toStanding(lease);
+      admission.rateLimit = toRateLimitState(lease);
       if (isSpent) admission.spent += points;
       return isSpent;
     },
@@ -134,20 +134,20 @@ function createAdmission(lease: QuotaLease | null, leave: () => void) {
       admission.spent -= points;
       // Points that were charged in an earlier window are not returned to the present one.
       const isOver =
-        admission.standing !== null && admission.standing.resetAt.getTime() <= Date.now();
+        admission.rateLimit !== null && admission.rateLimit.resetAt.getTime() <= Date.now();
       if (points > 0 && isOver) return;
       if (lease !== null) {
         renew(lease);
         lease.unspent += points;
       }
-      admission.standing = toStanding(lease);
+      admission.rateLimit = toRateLimitState(lease);
     },
     leave,
   };
   return admission satisfies Admission;
 }
 
-type Standing = NonNullable<RequestAdmission['standing']>;
+type RateLimitState = NonNullable<RequestAdmission['rateLimit']>;
 
 interface Quota extends NonNullable<Config['rateLimit']> {
   readonly counter: Counter;
@@ -238,7 +238,8 @@ function renew(lease: QuotaLease): void {
 
 /**
  * A lease is extended by a fiftieth of the limit. Per window, each tenant costs a shared counter at most 50 statements and
- * one for each process. When a tenant is refused, each other process may hold a fiftieth, and what was settled there.
+ * one for each process. When one process refuses a tenant, each other process may still hold a fiftieth of the limit and the
+ * points that were returned there.
  */
 const extensionsPerWindow = 50;
 
@@ -274,7 +275,7 @@ function returnUnspent({ quota, tenantId, unspent, excess, endsAt }: QuotaLease)
   quota.counter.add(tenantId, -points).catch(() => undefined);
 }
 
-function toStanding(lease: QuotaLease | null): Standing | null {
+function toRateLimitState(lease: QuotaLease | null): RateLimitState | null {
   if (lease === null) return null;
   const { quota, unspent, available, endsAt } = lease;
   return {

@@ -103,7 +103,7 @@ interface SentHeartbeat {
   reject(cause: Error): void;
 }
 
-/** The heartbeat that was sent last, when the last one was sent that was heard, and why none will be heard any more. */
+/** Holds the last heartbeat that was sent, the time at which the last received one was sent, and why the session ended. */
 function createSentHeartbeats(clock: () => number) {
   let number = 0;
   let provedAt = -Infinity;

@@ -16,12 +16,12 @@ export interface Price {
    * that the tenant's list had last.
    */
   readonly requested: number;
-  /** As `requested`, with the same price for every list, so that it depends on the operation alone. */
-  readonly nominal: number;
+  /** As `requested`, with a fixed price for every list, so that it depends on the operation alone. */
+  readonly staticPoints: number;
   /** The points of one of the numbers that are read by their ids; the highest if they differ, 0 if there are none. */
   readonly perNumber: number;
-  /** The part of `nominal` that does not depend on how many numbers are read by their ids. */
-  readonly others: number;
+  /** The part of `staticPoints` that does not depend on how many numbers are read by their ids. */
+  readonly pointsWithoutIds: number;
   /** What was asked for, for metrics: one of few names, never the caller's words. */
   readonly operation: string;
   /** What the operation has cost. */
@@ -38,14 +38,14 @@ export function toPrice(priced: PricedOperation, listSize: number | null): Price
   const { operation, fragmentDefinitions: fragments, variableValues } = priced;
   const fields = collectFields([operation.selectionSet], { fragments, variableValues });
   const parts = fields.map((field) => toPart(field, priced, listSize));
-  const sumOf = (member: 'requested' | 'nominal' | 'fixed') =>
+  const sumOf = (member: 'requested' | 'staticPoints' | 'fixed') =>
     parts.reduce<number>((points, part) => points + part[member], prices.request);
   return {
     requested: Math.ceil(sumOf('requested')),
-    nominal: sumOf('nominal'),
+    staticPoints: sumOf('staticPoints'),
     perNumber: Math.max(0, ...parts.map((part) => part.perNumber ?? 0)),
-    others: parts.reduce<number>(
-      (points, part) => points + (part.perNumber === undefined ? part.nominal : 0),
+    pointsWithoutIds: parts.reduce<number>(
+      (points, part) => points + (part.perNumber === undefined ? part.staticPoints : 0),
       prices.request,
     ),
     operation: toOperationName(parts),
@@ -57,7 +57,7 @@ export function toPrice(priced: PricedOperation, listSize: number | null): Price
 interface Part {
   readonly name: string;
   readonly requested: number;
-  readonly nominal: number;
+  readonly staticPoints: number;
   /** The part of the price that does not depend on the result. */
   readonly fixed: number;
   /** Of a field that reads numbers by their ids, what each of them costs at most. */
@@ -75,7 +75,7 @@ function toPart(field: FieldNode, priced: PricedOperation, listSize: number | nu
       const { ids } = readArguments(field, priced);
       if (ids) return toReadPart('numbers', field, priced, new Set(ids).size);
       const requested = toListPrice(listSize);
-      return { name: 'numbers', requested, nominal: prices.list, fixed: prices.number };
+      return { name: 'numbers', requested, staticPoints: prices.list, fixed: prices.number };
     }
     case '__schema':
     case '__type':
@@ -86,7 +86,7 @@ function toPart(field: FieldNode, priced: PricedOperation, listSize: number | nu
 }
 
 function toFixedPart(name: string, points: number): Part {
-  return { name, requested: points, nominal: points, fixed: points };
+  return { name, requested: points, staticPoints: points, fixed: points };
 }
 
 /** A field that reads numbers by their ids. */

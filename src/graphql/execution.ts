@@ -26,7 +26,7 @@ export interface ExecutionContext extends GraphQLContext {
 /** A live read has a shorter deadline of its own. */
 const defaultDeadlineMs = 12_000;
 /** Nearly all operations end before, so only slower ones pay for watching the connection of the caller. */
-const unwatchedMs = 100;
+const disconnectCheckDelayMs = 100;
 
 /** The header that asks for the cost of the operation in `extensions.cost`; `1` or `true`. */
 const costHeader = 'x-include-cost';
@@ -50,7 +50,7 @@ export function createExecute(
       const price = toPrice(validated, numbers.estimateListSize(access.tenantId));
       requestContext.operation = price.operation;
       assertAffordable(price, maxCost);
-      const requested = limitToWindow(price.requested, price.nominal, admission);
+      const requested = limitToWindow(price.requested, price.staticPoints, admission);
       await admission.charge(requested - prices.request);
       const execute = findPlan(validated) ?? executeRootSelectionSet;
       const result = await execute(validated);
@@ -69,15 +69,18 @@ export function createExecute(
 }
 
 /** The limit concerns the operation, so it does not depend on how many numbers the tenant has. */
-function assertAffordable({ nominal, perNumber, others }: Price, limit: number): void {
-  if (nominal <= limit) return;
-  const fitting = Math.floor((limit - others) / perNumber);
+function assertAffordable(
+  { staticPoints, perNumber, pointsWithoutIds }: Price,
+  limit: number,
+): void {
+  if (staticPoints <= limit) return;
+  const fitting = Math.floor((limit - pointsWithoutIds) / perNumber);
   const advice =
     perNumber === 0 || fitting < 1
       ? 'select less at once'
       : `request at most ${fitting} numbers at once`;
-  const message = `The operation may cost ${nominal} points, and the limit is ${limit}; ${advice}.`;
-  const details = { subject: 'points', count: nominal, limit };
+  const message = `The operation may cost ${staticPoints} points, and the limit is ${limit}; ${advice}.`;
+  const details = { subject: 'points', count: staticPoints, limit };
   throw new GatewayError('QUERY_TOO_COMPLEX', message, { details });
 }
 
@@ -89,10 +92,10 @@ export function isCostRequested({ headers }: Pick<HttpRequest, 'headers'>): bool
 function addCost(
   result: ExecutionResult,
   points: { readonly requested: number; readonly actual: number },
-  { requestContext: { meter }, admission: { standing } }: ExecutionContext,
+  { requestContext: { meter }, admission: { rateLimit } }: ExecutionContext,
 ): ExecutionResult {
   const { upstreamCalls } = meter;
-  const { limit = null, remaining = null, resetAt = null } = standing ?? {};
+  const { limit = null, remaining = null, resetAt = null } = rateLimit ?? {};
   const cost = { ...points, upstreamCalls, limit, remaining, resetAt };
   return { ...result, extensions: { ...result.extensions, cost } };
 }
@@ -121,7 +124,7 @@ function createDeadline(request: ExecutionContext['request'], deadlineMs: number
     caller.addEventListener('abort', abort, { once: true });
     timer = setTimeout(end, deadlineMs - firstMs);
   };
-  const firstMs = Math.min(unwatchedMs, deadlineMs);
+  const firstMs = Math.min(disconnectCheckDelayMs, deadlineMs);
   let timer = setTimeout(watchCaller, firstMs);
   return {
     signal: controller.signal,

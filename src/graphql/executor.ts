@@ -63,7 +63,7 @@ export function createPlan(validated: ValidatedExecutionArgs): Plan | null {
     return { execute: createExecute(queryType, roots), size: planning.size };
   } catch (error) {
     // graphql-js reports what is wrong with the operation.
-    if (error === unusual || error instanceof GraphQLError) return null;
+    if (error === needsGraphqlJs || error instanceof GraphQLError) return null;
     throw error;
   }
 }
@@ -258,12 +258,12 @@ function planMember(
   return { key, complete: (source) => complete(read(source)) };
 }
 
-const unusual = new Error('Left to graphql-js.');
+const needsGraphqlJs = new Error('Left to graphql-js.');
 
 /** Leaves the operation to graphql-js, because of this value. */
 function bailOut(value?: unknown): never {
   ignoreRejection(value);
-  throw unusual;
+  throw needsGraphqlJs;
 }
 
 /** graphql-js may read another promise from the same field, and an unhandled rejection would end the process. */

@@ -282,9 +282,9 @@ function withoutBody({ status, headers, body }: HttpResponse): HttpResponse {
 
 // https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-10
 function addRateLimitHeaders(headers: Record<string, string>, { admission }: RequestContext): void {
-  const standing = admission?.standing ?? null;
-  if (standing === null) return;
-  const { limit, remaining, resetAt, seconds } = standing;
+  const rateLimit = admission?.rateLimit ?? null;
+  if (rateLimit === null) return;
+  const { limit, remaining, resetAt, seconds } = rateLimit;
   const resetSeconds = Math.max(0, Math.ceil((resetAt.getTime() - Date.now()) / 1_000));
   headers['ratelimit-policy'] = `"points";q=${limit};w=${seconds}`;
   headers['ratelimit'] = `"points";r=${remaining};t=${resetSeconds}`;

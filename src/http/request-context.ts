@@ -50,7 +50,7 @@ export type ReleaseWhile = <T>(work: () => Promise<T>) => Promise<T>;
 /** The part of an admission that the pipeline needs; see access/rate-limit.ts. */
 export interface RequestAdmission {
   /** Null when there is no limit. */
-  readonly standing: {
+  readonly rateLimit: {
     readonly limit: number;
     readonly remaining: number;
     readonly resetAt: Date;

@@ -203,7 +203,7 @@ function encode(body: string | Buffer<ArrayBuffer>): Buffer<ArrayBuffer> {
   return bytes;
 }
 
-/** Beyond that, whoever waits computes the response itself, so that its own deadline still holds. */
+/** After this wait a request computes the response itself, to meet its own deadline. */
 const maxWaitMs = 1_000;
 
 async function waitFor(entry: Promise<CacheEntry | null>): Promise<CacheEntry | null> {

@@ -35,8 +35,8 @@ export interface Lease {
 export interface LeaseRequest {
   readonly tenantId: string;
   /**
-   * `process/refresh`. A process reads a subject for one refresh at a time, so a lease that it still holds was left
-   * behind.
+   * `process/refresh`. A process reads a subject for one refresh at a time, so a lease of an earlier refresh of this process
+   * is stale and may be replaced.
    */
   readonly holder: string;
   readonly subjects: readonly RequestedSubject[];
@@ -62,7 +62,7 @@ interface PauseRow {
   readonly ms: number;
 }
 
-/** Of all processes one reads a subject at a time, and none reads what was just read. */
+/** Grants each subject to one process at a time, and skips subjects that were stored after the request arrived. */
 export async function acquireLease(database: Database, request: LeaseRequest): Promise<Lease> {
   const { tenantId, holder, subjects } = request;
   const calledAt = performance.now();
@@ -113,8 +113,8 @@ async function claimSubjects(
   return new Set(claimed.rows.map((row) => row.subject));
 }
 
-// Satisfied is also a subject of which an attempt was stored for each of the numbers, whether or not it succeeded. The
-// previous release stores failed attempts at an account in waba_snapshot; they satisfy nobody.
+// A subject is also satisfied if an attempt was stored for each of the requested numbers, successful or not. The previous
+// release stores failed attempts at an account in waba_snapshot, and these satisfy no request.
 async function listSubjects(
   transaction: TenantTransaction,
   { tenantId, subjects, receivedMsAgo }: LeaseRequest,

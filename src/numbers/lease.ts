@@ -55,7 +55,7 @@ export function createLeaseHolder(database: Database): LeaseHolder {
   };
 }
 
-/** Leases end without a change of the tenant's data when their holder dies, or stores nothing. */
+/** No notification is sent when the holder of a lease dies or stores nothing, so the lease is polled too. */
 const pollEveryMs = 500;
 /** The changes of a busy tenant do not cause more polls than this. */
 const minPauseMs = 50;

@@ -101,8 +101,8 @@ export async function readLeased(
     const recorded = await record(toReadings(results));
     return toSubjectOutcomes(results, recorded);
   } catch (error) {
-    // Aborted, or a defect, or the database is down. Released, the lease keeps nobody waiting; and the first error is the
-    // one to report.
+    // Aborted, or a defect, or the database is down. Releasing the lease lets other processes read at once. The first error
+    // is the one to report.
     await record([]).catch(() => undefined);
     throw error;
   }
@@ -134,7 +134,7 @@ function listResults(
   );
 }
 
-/** One for each subject; failures at an account are the numbers'. */
+/** One reading for each subject. A failed read of an account is stored once for each of its numbers. */
 function toReadings(results: readonly TargetResult[]): readonly Reading[] {
   const readings = results
     .filter(({ result }) => result.ok || result.attempted)

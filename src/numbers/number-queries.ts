@@ -228,8 +228,8 @@ const columnsOfBlocks: Readonly<Record<BlockExtent, Columns>> = {
     ...phoneColumns,
     ...columnsOf('profile'),
     ...columnsOf('waba'),
-    // The data are the account's. A failure is the number's whose credentials were used, until the account has been read
-    // again with any credentials.
+    // Data are stored for each account, and failures for each number, because each has its own credentials. A successful read
+    // of the account with any credentials ends the failures.
     'waba attemptedAt': toTimestamp(sql`greatest(waba.observed_at, waba_failure.attempted_at)`),
     'waba failure': sql`(case when waba_failure.attempted_at > coalesce(waba.observed_at, '-infinity')
       then waba_failure.failure end)::text`,
@@ -340,7 +340,7 @@ function createBlockParser(block: MetaBlock, find: FindColumn): BlockParser {
   return (row) => (readAttemptedAt(row) === null ? undefined : parsePart(row));
 }
 
-/** Of a block of which not all columns are selected: as if somebody had tried to read it. */
+/** Parses a block of which not all columns are selected. The block counts as attempted. */
 function createPartParser(
   block: MetaBlock,
   find: FindColumn,

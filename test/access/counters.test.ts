@@ -132,7 +132,7 @@ describe('the points of a tenant', () => {
           const returned = Math.min(unused, charge);
           left -= charge - returned;
           admission.settle(returned);
-          expect(admission.standing?.remaining).toBe(left);
+          expect(admission.rateLimit?.remaining).toBe(left);
         }
       }),
     );
@@ -178,7 +178,7 @@ describe('the points of a tenant', () => {
     await (await open().admit('a')).charge(9);
     await expect(async () => open().admit('a')).rejects.toMatchObject({ code: 'RATE_LIMITED' });
     await database.query('update rate_count set expire = expire - 3600000');
-    expect((await open().admit('a')).standing?.remaining).toBe(9);
+    expect((await open().admit('a')).rateLimit?.remaining).toBe(9);
   });
 });
 

@@ -82,9 +82,9 @@ describe('points', () => {
     const { admit: enter, counter } = open(1_000);
     const admission = await enter('a');
     const resetAt = new Date(counter.endsAt);
-    expect(admission.standing).toEqual({ limit: 1_000, remaining: 999, resetAt, seconds });
+    expect(admission.rateLimit).toEqual({ limit: 1_000, remaining: 999, resetAt, seconds });
     await admission.charge(0.5);
-    expect(admission.standing).toEqual({ limit: 1_000, remaining: 998, resetAt, seconds });
+    expect(admission.rateLimit).toEqual({ limit: 1_000, remaining: 998, resetAt, seconds });
     expect(admission.spent).toBe(1.5);
   });
 
@@ -92,15 +92,15 @@ describe('points', () => {
     const { admit: enter, counter } = open(1_000);
     const admission = await enter('a');
     expect(admission.spend(19)).toBe(true);
-    expect(admission.standing?.remaining).toBe(980);
+    expect(admission.rateLimit?.remaining).toBe(980);
     expect(admission.spent).toBe(20);
     expect(admission.spend(0.5)).toBe(false);
-    expect(admission.standing?.remaining).toBe(980);
+    expect(admission.rateLimit?.remaining).toBe(980);
     expect(admission.spent).toBe(20);
     expect(counter.calls).toEqual([['a', 20]]);
     const unlimited = await open(null).admit('a');
     expect(unlimited.spend(5)).toBe(true);
-    expect(unlimited.standing).toBeNull();
+    expect(unlimited.rateLimit).toBeNull();
     expect(unlimited.spent).toBe(6);
   });
 
@@ -117,7 +117,7 @@ describe('points', () => {
     expect(refusals).toEqual(['points']);
     expect(admission.spent).toBe(1);
     await admission.charge(29);
-    expect(admission.standing?.remaining).toBe(0);
+    expect(admission.rateLimit?.remaining).toBe(0);
     await expect(admission.charge(1)).rejects.toEqual(refusal(42, 'the request needs'));
   });
 
@@ -127,9 +127,9 @@ describe('points', () => {
     counter.totals.set('a', 975);
     // The lease has 19; of the 61 that it asks for, 25 are left.
     await expect(admission.charge(80)).rejects.toEqual(refusal(100, 'needs 81 points, and 45 of'));
-    expect(admission.standing?.remaining).toBe(44);
+    expect(admission.rateLimit?.remaining).toBe(44);
     await admission.charge(44);
-    expect(admission.standing?.remaining).toBe(0);
+    expect(admission.rateLimit?.remaining).toBe(0);
     await expect(admission.charge(1)).rejects.toEqual(refusal(100, 'the request needs'));
   });
 
@@ -151,16 +151,16 @@ describe('points', () => {
     const admission = await enter('a');
     await admission.charge(40);
     admission.settle(30);
-    expect(admission.standing?.remaining).toBe(39);
+    expect(admission.rateLimit?.remaining).toBe(39);
     expect(admission.spent).toBe(11);
     admission.settle(-50);
-    expect(admission.standing?.remaining).toBe(0);
+    expect(admission.rateLimit?.remaining).toBe(0);
     expect(admission.spent).toBe(61);
     await expect(admission.charge(1)).rejects.toEqual(refusal(100, 'the request needs'));
     admission.settle(0);
     expect(admission.spent).toBe(61);
     admission.settle(1_000);
-    expect(admission.standing?.remaining).toBe(50);
+    expect(admission.rateLimit?.remaining).toBe(50);
   });
 
   test('are all available in a new window, and those of an earlier window are not returned to it', async () => {
@@ -169,27 +169,27 @@ describe('points', () => {
     await admission.charge(40);
     vi.setSystemTime(counter.endsAt - 1);
     admission.settle(1);
-    expect(admission.standing?.remaining).toBe(10);
+    expect(admission.rateLimit?.remaining).toBe(10);
     vi.setSystemTime(counter.endsAt);
     counter.totals.clear();
     counter.endsAt = Date.now() + 1_000;
     admission.settle(20);
-    expect(admission.standing?.remaining).toBe(10);
+    expect(admission.rateLimit?.remaining).toBe(10);
     await admission.charge(30);
-    expect(admission.standing).toMatchObject({ remaining: 20, resetAt: new Date(counter.endsAt) });
+    expect(admission.rateLimit).toMatchObject({ remaining: 20, resetAt: new Date(counter.endsAt) });
     // Points that are settled beyond the charge count in the new window.
     vi.setSystemTime(counter.endsAt);
     counter.totals.clear();
     counter.endsAt = Date.now() + 1_000;
     admission.settle(-5);
-    expect(admission.standing?.remaining).toBe(45);
-    expect(admission.standing?.resetAt).toEqual(new Date(Date.now() + seconds * 1_000));
+    expect(admission.rateLimit?.remaining).toBe(45);
+    expect(admission.rateLimit?.resetAt).toEqual(new Date(Date.now() + seconds * 1_000));
   });
 
   test('of one tenant do not count for another', async () => {
     const { admit: enter } = open(20);
     await (await enter('a')).charge(19);
-    expect((await enter('b')).standing?.remaining).toBe(19);
+    expect((await enter('b')).rateLimit?.remaining).toBe(19);
     await expect(async () => enter('a')).rejects.toEqual(refusal(100, 'the request needs'));
   });
 
@@ -197,14 +197,14 @@ describe('points', () => {
     const { admit: enter, counter } = open(1_000);
     const admissions = await Promise.all([enter('a'), enter('a'), enter('a')]);
     expect(counter.calls).toEqual([['a', 20]]);
-    expect(admissions.map(({ standing }) => standing?.remaining)).toEqual([999, 998, 997]);
+    expect(admissions.map(({ rateLimit }) => rateLimit?.remaining)).toEqual([999, 998, 997]);
   });
 
   test('are available again after a counter has failed', async () => {
     const { admit: enter, counter, failures } = open(1_000);
     failures.push(new Error('no count'));
     await expect(async () => enter('a')).rejects.toThrow('no count');
-    expect((await enter('a')).standing?.remaining).toBe(999);
+    expect((await enter('a')).rateLimit?.remaining).toBe(999);
     expect(counter.calls).toHaveLength(2);
   });
 
@@ -213,7 +213,7 @@ describe('points', () => {
     const admission = await enter('a');
     await admission.charge(1_000_000);
     admission.settle(10);
-    expect(admission.standing).toBeNull();
+    expect(admission.rateLimit).toBeNull();
     expect(admission.spent).toBe(999_991);
     admission.leave();
     expect(counter.calls).toEqual([]);
@@ -284,7 +284,7 @@ describe('more tenants than leases', () => {
         try {
           await admission.charge(charge);
           admission.settle(Math.min(unused, charge));
-          return admission.standing?.remaining;
+          return admission.rateLimit?.remaining;
         } finally {
           admission.leave();
         }
@@ -316,7 +316,7 @@ describe('more tenants than leases', () => {
       ['b', 20],
       ['a', -19],
     ]);
-    expect((await send(limiter, 'a')).standing?.remaining).toBe(998);
+    expect((await send(limiter, 'a')).rateLimit?.remaining).toBe(998);
   });
 
   test('return only whole points, and count what was settled beyond the lease', async () => {
@@ -377,7 +377,7 @@ describe('more tenants than leases', () => {
     limiter.failures.push(new Error('no count'));
     admission.leave();
     expect(limiter.counter.calls.at(-1)).toEqual(['a', -19]);
-    expect((await send(limiter, 'b')).standing?.remaining).toBe(998);
+    expect((await send(limiter, 'b')).rateLimit?.remaining).toBe(998);
   });
 });
 
@@ -410,15 +410,15 @@ describe('requests in progress', () => {
     await expect(async () => enter('b')).rejects.toEqual(refusal(1, 'in progress'));
   });
 
-  test('that are refused have a standing for the headers of the response', async () => {
+  test('that are refused have a rateLimit for the headers of the response', async () => {
     for (const limiter of [open(9, 0), open(0, 1)]) {
       const context = createRequestContext(new Headers());
       // oxlint-disable-next-line no-await-in-loop -- one after the other
       await expect(async () => limiter.admit('a', context)).rejects.toMatchObject({
         code: 'RATE_LIMITED',
       });
-      const { limit = 0 } = context.admission?.standing ?? {};
-      expect(context.admission?.standing).toMatchObject({ remaining: limit, seconds });
+      const { limit = 0 } = context.admission?.rateLimit ?? {};
+      expect(context.admission?.rateLimit).toMatchObject({ remaining: limit, seconds });
     }
   });
 

@@ -75,7 +75,7 @@ describe('an operation', () => {
   ])('%s may cost %i, costs at least %i, and is called %s', (text, max, min, name) => {
     const price = priceOf(text);
     expect(price.requested).toBe(max);
-    expect(price.nominal).toBe(max);
+    expect(price.staticPoints).toBe(max);
     expect(price.toActual(noData, 0)).toBe(min);
     expect(price.operation).toBe(name);
   });
@@ -101,7 +101,7 @@ describe('an operation', () => {
     [10_000, 1_002],
   ])('may cost what a list of %i numbers costs, if the list had that size last', (size, points) => {
     const price = priceOf('{ numbers { id } }', { listSize: size });
-    expect([price.requested, price.nominal]).toEqual([points, 41]);
+    expect([price.requested, price.staticPoints]).toEqual([points, 41]);
     const twice = priceOf('{ a: numbers { id } b: numbers { id } }', { listSize: size });
     expect(twice.requested).toBe(Math.ceil(3 + 2 * size * 0.1));
   });
@@ -140,10 +140,10 @@ describe('a list', () => {
     const execute = createExecute(1_000);
     const charged: number[] = [];
     const context = createExecutionContext(undefined, 10_000);
-    const standing = { limit: 200, remaining: 199, resetAt: new Date(), seconds: 10 };
+    const rateLimit = { limit: 200, remaining: 199, resetAt: new Date(), seconds: 10 };
     const admission = {
       ...context.admission,
-      standing,
+      rateLimit,
       charge: async (points: number) => void charged.push(points),
     };
     const document = parse('{ numbers { id } }');
@@ -151,7 +151,7 @@ describe('a list', () => {
       const contextValue = {
         ...context,
         sharedList: null,
-        admission: { ...admission, standing: { ...standing, limit } },
+        admission: { ...admission, rateLimit: { ...rateLimit, limit } },
       };
       // oxlint-disable-next-line no-await-in-loop -- charges are compared in order
       await execute({ schema, document, contextValue });

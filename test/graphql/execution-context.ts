@@ -26,7 +26,7 @@ export function createExecutionContext(
     spend: () => true,
     leave: () => undefined,
     spent: 0,
-    standing: null,
+    rateLimit: null,
   };
   return {
     access,

@@ -345,9 +345,9 @@ test('points that were charged in one window are not returned in the next', asyn
   const admission = await rateLimiter.admit('a');
   await admission.charge(8);
   await expect(admission.charge(2)).rejects.toMatchObject({ code: 'RATE_LIMITED' });
-  expect((await rateLimiter.admit('a')).standing?.remaining).toBe(0);
+  expect((await rateLimiter.admit('a')).rateLimit?.remaining).toBe(0);
   await admission.settle(8);
-  expect(admission.standing?.remaining).toBe(8);
+  expect(admission.rateLimit?.remaining).toBe(8);
 });
 
 describe('an operation that waits', () => {

@@ -8,7 +8,7 @@ export const errorCatalogue = {
   UNAUTHENTICATED: {
     status: 401,
     meaning:
-      'The x-api-key header is missing, or its key is malformed, unknown, expired or revoked.',
+      'No API key in the x-api-key header or as a Bearer token, or it is malformed, unknown, expired or revoked.',
     retryable: false,
   },
   NUMBER_NOT_FOUND: {

@@ -216,7 +216,7 @@ function toAccess(
 function toUnauthenticated(): GatewayError {
   return new GatewayError(
     'UNAUTHENTICATED',
-    'Send a valid API key in the x-api-key header: the key is missing, malformed, unknown, expired or revoked.',
+    'Send a valid API key in the x-api-key header, or as a Bearer token: the key is missing, malformed, unknown, expired or revoked.',
   );
 }
 

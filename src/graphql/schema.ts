@@ -12,7 +12,7 @@ builder.queryType({
 export const schema = new GraphQLSchema({
   ...builder.toSchema({ sortSchema: false }).toConfig(),
   description:
-    'The WhatsApp numbers of one tenant: whether they are connected, whether they can send messages, and what Meta reports about them. Send the API key in the header `x-api-key`.',
+    'The WhatsApp numbers of one tenant: whether they are connected, whether they can send messages, and what Meta reports about them. Send the API key in the header `x-api-key`, or as `Authorization: Bearer`.',
   // Without a list, the schema has its types in the order in which the root refers to them.
   types: [],
 });

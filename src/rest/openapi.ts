@@ -62,7 +62,7 @@ export function toOpenApi(routes: readonly RouteDescription[], publicUrl: string
     },
     servers: [{ url: publicUrl ?? '/', description: 'This gateway' }],
     tags: Object.entries(tags).map(([name, description]) => ({ name, description })),
-    security: [{ apiKey: [] }],
+    security: [{ apiKey: [] }, { bearer: [] }],
     paths: Object.fromEntries(
       [...byPath].map(([path, ofPath]) => [
         path,
@@ -77,6 +77,11 @@ export function toOpenApi(routes: readonly RouteDescription[], publicUrl: string
           name: 'x-api-key',
           description:
             'An API key (`ps_…`) of the tenant or of one of its numbers. Both see all numbers of the tenant.',
+        },
+        bearer: {
+          type: 'http',
+          scheme: 'bearer',
+          description: 'The same API key as `Authorization: Bearer ps_…`.',
         },
       },
       parameters: { Id: idParameter, IfNoneMatch: ifNoneMatchParameter },
@@ -232,7 +237,15 @@ function toQueryParameter({ name, values, description }: QueryParameter): Json {
 function toErrorCodes({ query, errors, isPublic }: RouteDescription): readonly ErrorCode[] {
   if (isPublic) return [...errors, 'UNAVAILABLE'];
   const malformed: readonly ErrorCode[] = query === undefined ? [] : ['INVALID_REQUEST'];
-  return [...malformed, 'UNAUTHENTICATED', 'RATE_LIMITED', ...errors, 'UNAVAILABLE', 'INTERNAL'];
+  return [
+    ...malformed,
+    'URI_TOO_LONG',
+    'UNAUTHENTICATED',
+    'RATE_LIMITED',
+    ...errors,
+    'UNAVAILABLE',
+    'INTERNAL',
+  ];
 }
 
 function toFailure(status: number, codes: readonly ErrorCode[]): Json {

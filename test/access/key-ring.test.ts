@@ -125,7 +125,7 @@ describe.each(databases)('on %s', (kind) => {
       ).rejects.toMatchObject({
         code: 'UNAUTHENTICATED',
         message:
-          'Send a valid API key in the x-api-key header: the key is missing, malformed, unknown, expired or revoked.',
+          'Send a valid API key in the x-api-key header, or as a Bearer token: the key is missing, malformed, unknown, expired or revoked.',
       });
     });
 

@@ -131,7 +131,7 @@ test('every operation has a tag that is described, and the document says whom to
 
 test('every operation but that of the document needs a key in the x-api-key header', () => {
   expect(document['openapi']).toMatch(/^3\.1\.\d$/);
-  expect(document['security']).toEqual([{ apiKey: [] }]);
+  expect(document['security']).toEqual([{ apiKey: [] }, { bearer: [] }]);
   expect(document['components'].securitySchemes.apiKey).toMatchObject({
     type: 'apiKey',
     in: 'header',
@@ -353,6 +353,33 @@ test('the refusal of an overloaded process is as documented on every route', asy
   });
   expect((await Promise.all(differencesByRoute)).flat()).toEqual([]);
   await waiting;
+});
+
+test('the refusal of a URL that is too long is as documented on every route with a key', async () => {
+  const tenant = await gateway.addTenant();
+  const differences = listOperations()
+    .filter(({ operation }) => operation['security'] === undefined)
+    .map(async ({ path }) =>
+      listDifferences(path, await tenant.rest(`${path}?x=${'a'.repeat(8_000)}`)),
+    );
+  expect((await Promise.all(differences)).flat()).toEqual([]);
+});
+
+test('the key may be sent in x-api-key or as a Bearer token, as the document says', async () => {
+  const { components, security } = document;
+  expect(security).toEqual([{ apiKey: [] }, { bearer: [] }]);
+  expect(components.securitySchemes).toMatchObject({
+    apiKey: { type: 'apiKey', in: 'header', name: 'x-api-key' },
+    bearer: { type: 'http', scheme: 'bearer' },
+  });
+  const { key } = await gateway.addTenant();
+  for (const headers of [{ 'x-api-key': key }, { authorization: `Bearer ${key}` }]) {
+    // oxlint-disable-next-line no-await-in-loop -- one after the other
+    const { status } = await gateway.gateway.fetch(
+      new Request('http://gateway.test/v1/numbers', { headers }),
+    );
+    expect(status).toBe(200);
+  }
 });
 
 test('every documented response was compared by the tests above', () => {

@@ -260,6 +260,11 @@ const keyScript = `(() => {
   };
 })();`;
 
+// GraphiQL restores its tabs without their headers, so without the key, and adds an empty tab when none has the query of the
+// address. Every load opens the examples instead.
+const tabsScript = `for (const name of ['tabState', 'query', 'variables'])
+  localStorage.removeItem('graphiql:' + name);`;
+
 async function createPage(apiKey: string | null): Promise<Page> {
   const { renderGraphiQL } = await import('@graphql-yoga/render-graphiql');
   const headers = JSON.stringify({ 'x-api-key': apiKey ?? placeholder }, null, 2);
@@ -281,7 +286,7 @@ async function createPage(apiKey: string | null): Promise<Page> {
   });
   const head = `<meta name="viewport" content="width=device-width, initial-scale=1"><style>${styles}</style>`;
   const root = '<div id="root"></div>';
-  const script = apiKey === null ? `<script>${keyScript}</script>` : '';
+  const script = `<script>${tabsScript}${apiKey === null ? keyScript : ''}</script>`;
   const text = String(html)
     .replace('</head>', (end) => head + end)
     .replace(root, () => root + script);

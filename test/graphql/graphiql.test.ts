@@ -302,6 +302,28 @@ describe.skipIf(executablePath === undefined)('GraphiQL', { timeout: 60_000 }, (
     await page.waitForSelector(`${response} >> text=Acme Vendas`);
   });
 
+  test('opens the examples again after a reload, with the query of the address in the first tab', async () => {
+    await using opened = await openPage({ hasKey: true });
+    const { page, consoleErrors } = opened;
+
+    await page.reload();
+    await page.waitForSelector(run);
+    expect(await page.locator(tabButton).allTextContents()).toEqual(examples);
+    await page.click(run);
+    await page.waitForSelector(`${response} >> text=verdict`);
+
+    const query = encodeURIComponent('query Mine { numbers { isFullyConnected } }');
+    await page.goto(`${opened.origin}/graphql?query=${query}`);
+    await page.waitForSelector(run);
+    expect(await page.locator(tabButton).count()).toBe(examples.length);
+    await page.click(run);
+    await page.waitForSelector(`${response} >> text=isFullyConnected`);
+    await openTab(page, 'Detail');
+    await page.click(run);
+    await page.waitForSelector(`${response} >> text=NUMBER_NOT_FOUND`);
+    expect(consoleErrors).toEqual([]);
+  });
+
   test('uses the last key that worked in the other tabs', async () => {
     await using opened = await openPage({ hasKey: false });
     const { page, key, rotateKey } = opened;

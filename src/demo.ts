@@ -36,7 +36,8 @@ import {
 import { createGateway, type Gateway, type GatewayOverrides } from './gateway.ts';
 import { toMetaBlock } from './numbers/meta.ts';
 import { toConnectionState } from './numbers/live-read.ts';
-import { fullProjection, type StoredNumber } from './numbers/number.ts';
+import type { StoredNumber } from './numbers/number.ts';
+import { fullProjection } from './numbers/projection.ts';
 import { type NewNumber, toOperatorAccess } from './numbers/numbers.ts';
 import { type Block, type ProviderName, toPlainFailure } from './numbers/provider.ts';
 import { toSupportedVerdict } from './numbers/sendable.ts';

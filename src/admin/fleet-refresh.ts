@@ -4,10 +4,9 @@ import type { Access } from '../access/access.ts';
 import { GatewayError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
 import type { MetaBlock } from '../numbers/meta.ts';
-import type { WhatsAppNumber } from '../numbers/number.ts';
+import type { Freshness, WhatsAppNumber } from '../numbers/number.ts';
 import { listAddresses } from '../numbers/number-queries.ts';
 import { toOperatorAccess } from '../numbers/numbers.ts';
-import { toFreshness } from './number-json.ts';
 
 export interface TenantNumbers {
   readonly tenantId: string;
@@ -172,8 +171,8 @@ async function read(
 /** Whether a block was not tried, for a reason that may pass: too many reads at once, or too many in one request. */
 function isRefused({ before }: Target, result: Result | undefined): boolean {
   if (before === undefined || result === undefined || result instanceof GatewayError) return false;
-  const known = toFreshness(before);
-  return Object.entries(toFreshness(result)).some(([block, freshness]) => {
+  const known: Readonly<Record<string, Freshness | null>> = before.freshness;
+  return Object.entries(result.freshness).some(([block, freshness]) => {
     if (block === 'waba' || freshness?.error?.transient !== true) return false;
     return freshness.attemptedAt === (known[block]?.attemptedAt ?? null);
   });
@@ -184,7 +183,11 @@ function withAccount(number: WhatsAppNumber, account: WhatsAppNumber): WhatsAppN
   const { phone = null, profile = null } = number.meta ?? {};
   const times = [phone, profile, waba].map((snapshot) => snapshot?.freshness.observedAt ?? null);
   const [fetchedAt] = times.filter((time) => time !== null).toSorted();
-  return { ...number, meta: fetchedAt === undefined ? null : { fetchedAt, phone, profile, waba } };
+  return {
+    ...number,
+    meta: fetchedAt === undefined ? null : { fetchedAt, phone, profile, waba },
+    freshness: { ...number.freshness, waba: account.freshness.waba ?? null },
+  };
 }
 
 function toNotFound(id: string): GatewayError {

@@ -1,6 +1,6 @@
 // Numbers as the command line prints them: JSON that extends REST's with what GraphQL has beside it, and its table.
 
-import type { Freshness, Health, WhatsAppNumber } from '../numbers/number.ts';
+import type { Health, WhatsAppNumber } from '../numbers/number.ts';
 import { toDetail, toListItem } from '../rest/numbers.ts';
 import { type Column, formatAge, type Tone } from './table.ts';
 
@@ -22,7 +22,7 @@ export function toDetailJson(number: WhatsAppNumber) {
       profile: meta.profile && { ...meta.profile, ...number.meta?.profile?.value },
       waba: meta.waba && { ...meta.waba, ...number.meta?.waba?.value },
     },
-    freshness: toFreshness(number),
+    freshness: number.freshness,
     instanceName,
     apiKeys,
   };
@@ -35,20 +35,6 @@ function toHealthJson(
   { sendability, freshness }: Health,
 ) {
   return { ...shown, sendability, freshness };
-}
-
-/** By block; null for a block that was never fetched or cannot be. */
-export function toFreshness({
-  provider,
-  health,
-  meta,
-}: WhatsAppNumber): Record<string, Freshness | null> {
-  if (provider !== 'META') return { connection: health.freshness };
-  return {
-    phone: health.freshness,
-    profile: meta?.profile?.freshness ?? null,
-    waba: meta?.waba?.freshness ?? null,
-  };
 }
 
 type NumberRow = Pick<

@@ -8,7 +8,7 @@ import { toFailureText } from '../numbers/provider.ts';
 import { toOperatorAccess } from '../numbers/numbers.ts';
 import { parseId, parseIds, UsageError } from './arguments.ts';
 import { refreshFleet, type TenantNumbers } from './fleet-refresh.ts';
-import { numberColumns, toDetailJson, toFreshness } from './number-json.ts';
+import { numberColumns, toDetailJson } from './number-json.ts';
 import { type Session, withGateway } from './session.ts';
 import { openProgress } from './terminal.ts';
 
@@ -81,7 +81,7 @@ async function listIds(
 
 function isDue(number: WhatsAppNumber): boolean {
   if (number.provider !== 'META') return false;
-  return Object.values(toFreshness(number)).some((freshness) => freshness?.stale ?? true);
+  return Object.values(number.freshness).some((freshness) => freshness?.stale ?? true);
 }
 
 /** Returns the numbers in the given order. One that was deleted in the meantime is reported and left out. */
@@ -122,7 +122,7 @@ function reportFailures(number: WhatsAppNumber, session: Session): void {
     session.fail(failure.code, `${number.id}: ${toFailureText(failure)}`);
     return;
   }
-  for (const [block, freshness] of Object.entries(toFreshness(number))) {
+  for (const [block, freshness] of Object.entries(number.freshness)) {
     const error = freshness?.error ?? null;
     if (error !== null) session.warn(error.code, `${number.id}, ${block}: ${toFailureText(error)}`);
   }

@@ -12,7 +12,7 @@ import {
   type SelectionSetNode,
 } from 'graphql';
 import { type MetaBlock, metaBlocks } from '../numbers/meta.ts';
-import type { Projection } from '../numbers/number.ts';
+import type { Projection } from '../numbers/projection.ts';
 
 /** What a selection refers to. */
 export interface SelectionScope {

@@ -5,13 +5,8 @@ import type { Database } from '../database/database.ts';
 import { prepare, type Statement, type TextRow, toTextArray } from '../database/statement.ts';
 import { mapInChunks } from './chunked-map.ts';
 import type { MetaBlock } from './meta.ts';
-import type {
-  NumberAddress,
-  Projection,
-  StoredBlock,
-  StoredKeyHint,
-  StoredNumber,
-} from './number.ts';
+import type { NumberAddress, StoredBlock, StoredKeyHint, StoredNumber } from './number.ts';
+import type { Projection } from './projection.ts';
 import type { ConnectionState, ProviderName, UpstreamFailure } from './provider.ts';
 import type { Verdict } from './sendable.ts';
 
@@ -94,9 +89,9 @@ interface NumberQuery {
 /**
  * How much of the blocks is read. `summary`: a few members of the phone. `evidence`: what health is based on, which is
  * the phone of a Meta number and the connection of any other. `phone`: also the times of the other blocks, on which
- * `meta` depends.
+ * `meta` depends. `freshness`: everything but the data of the other blocks.
  */
-type BlockExtent = 'none' | 'summary' | 'evidence' | 'phone' | 'all';
+type BlockExtent = 'none' | 'summary' | 'evidence' | 'phone' | 'freshness' | 'all';
 
 interface Shape {
   readonly numbers: 'all' | 'some';
@@ -107,7 +102,7 @@ interface Shape {
 
 /**
  * A projection may read more than it shows: callers choose projections, and each connection keeps every statement that it
- * has prepared. There are 40 of them: 2 for the ids, 2 for the details, 2 for the keys and 5 for the blocks.
+ * has prepared. There are 48 of them: 2 for the ids, 2 for the details, 2 for the keys and 6 for the blocks.
  */
 const numberQueries = new Map<string, NumberQuery>();
 
@@ -120,8 +115,10 @@ function findQuery(projection: Projection, numbers: Shape['numbers']): NumberQue
   return query;
 }
 
-function blockExtentOf({ health, meta }: Projection): BlockExtent {
-  if (meta !== null) return meta.every((block) => block === 'phone') ? 'phone' : 'all';
+function blockExtentOf({ health, meta, freshness }: Projection): BlockExtent {
+  if (meta?.some((block) => block !== 'phone') === true) return 'all';
+  if (freshness === true) return 'freshness';
+  if (meta !== null) return 'phone';
   if (health === 'nothing') return 'none';
   return health === 'summary' ? 'summary' : 'evidence';
 }
@@ -203,8 +200,20 @@ const stateObservedAt = { stateObservedAt: toTimestamp(sql`n.state_observed_at`)
 
 const phoneColumns: Columns = {
   ...stateObservedAt,
-  ...columnsOf('phone'),
+  ...freshnessColumnsOf('phone'),
+  'phone data': dataOf('phone'),
   'phone verdict': sql`phone.verdict`,
+};
+
+const freshnessColumns: Columns = {
+  ...phoneColumns,
+  ...freshnessColumnsOf('profile'),
+  ...freshnessColumnsOf('waba'),
+  // Data are stored for each account, and failures for each number, because each has its own credentials. A successful read
+  // of the account with any credentials ends the failures.
+  'waba attemptedAt': toTimestamp(sql`greatest(waba.observed_at, waba_failure.attempted_at)`),
+  'waba failure': sql`(case when waba_failure.attempted_at > coalesce(waba.observed_at, '-infinity')
+    then waba_failure.failure end)::text`,
 };
 
 const columnsOfBlocks: Readonly<Record<BlockExtent, Columns>> = {
@@ -224,26 +233,25 @@ const columnsOfBlocks: Readonly<Record<BlockExtent, Columns>> = {
     'profile observedAt': toTimestamp(sql`profile.observed_at`),
     'waba observedAt': toTimestamp(sql`waba.observed_at`),
   },
+  freshness: freshnessColumns,
   all: {
-    ...phoneColumns,
-    ...columnsOf('profile'),
-    ...columnsOf('waba'),
-    // Data are stored for each account, and failures for each number, because each has its own credentials. A successful read
-    // of the account with any credentials ends the failures.
-    'waba attemptedAt': toTimestamp(sql`greatest(waba.observed_at, waba_failure.attempted_at)`),
-    'waba failure': sql`(case when waba_failure.attempted_at > coalesce(waba.observed_at, '-infinity')
-      then waba_failure.failure end)::text`,
+    ...freshnessColumns,
+    'profile data': dataOf('profile'),
+    'waba data': dataOf('waba'),
   },
 };
 
-function columnsOf(block: MetaBlock): Columns {
+function freshnessColumnsOf(block: MetaBlock): Columns {
   const table = sql.table(block);
   return {
     [`${block} observedAt`]: toTimestamp(sql`${table}.observed_at`),
     [`${block} attemptedAt`]: toTimestamp(sql`${table}.attempted_at`),
     [`${block} failure`]: sql`${table}.failure::text`,
-    [`${block} data`]: sql`${table}.data::text`,
   };
+}
+
+function dataOf(block: MetaBlock): RawBuilder<string> {
+  return sql`${sql.table(block)}.data::text`;
 }
 
 /** In the format of `Timestamp`. */
@@ -320,7 +328,7 @@ function createBlocksParser(
     return (row, provider) =>
       provider === 'META' ? { phone: parsePhone(row) } : { connection: parsePhone(row) };
   }
-  const createParser = extent === 'all' ? createBlockParser : createPartParser;
+  const createParser = extent === 'phone' ? createPartParser : createBlockParser;
   const parseProfile = createParser('profile', find);
   const parseWaba = createParser('waba', find);
   return (row, provider) => {

@@ -9,6 +9,13 @@ import {
   type MetaWaba,
   toStoredBlock,
 } from './meta.ts';
+import {
+  createPartial,
+  findHealthPrototype,
+  findMetaPrototype,
+  findNumberPrototype,
+  type Projection,
+} from './projection.ts';
 import type { Block, ConnectionState, ProviderName, UpstreamFailure } from './provider.ts';
 import { isSendable, type Sendability, toSendability, type Verdict } from './sendable.ts';
 
@@ -59,6 +66,8 @@ export interface MetaDetails {
   readonly waba: Snapshot<MetaWaba> | null;
 }
 
+export type BlockFreshness = { readonly [B in Block]?: Freshness | null };
+
 export interface WhatsAppNumber {
   readonly id: string;
   readonly instanceName: string | null;
@@ -75,43 +84,10 @@ export interface WhatsAppNumber {
   readonly apiKeys: readonly KeyHint[];
   readonly health: Health;
   readonly meta: MetaDetails | null;
+  /** Of each block that the provider may have, whether `meta` exists or not; null for one that was never requested. */
+  readonly freshness: BlockFreshness;
   /** The first time at which a member other than an age changes without a write; null when none does. */
   readonly validUntil: Date | null;
-}
-
-/** The members that are needed. The others are not read, and access to one throws. */
-export interface Projection {
-  /** The scalar members but for `id`, `provider`, `state` and `isFullyConnected`, which are always read. */
-  readonly details: boolean;
-  readonly apiKeys: boolean;
-  /** `summary`: without `sendability` and `freshness`. */
-  readonly health: 'nothing' | 'summary' | 'everything';
-  /** The blocks of `meta`; null when not even its `fetchedAt` is needed. */
-  readonly meta: readonly MetaBlock[] | null;
-  /** Whether `ageSeconds` is selected anywhere: the result then changes every second, so it is never cached. */
-  readonly ages?: boolean;
-}
-
-export const fullProjection: Projection = {
-  details: true,
-  apiKeys: true,
-  health: 'everything',
-  meta: ['phone', 'profile', 'waba'],
-};
-
-/** Everything that one of the projections needs. */
-export function unionOf(projections: readonly Projection[]): Projection {
-  const [first] = projections;
-  if (first !== undefined && projections.every((other) => other === first)) return first;
-  const healths = new Set(projections.map(({ health }) => health));
-  const metas = projections.map(({ meta }) => meta).filter((meta) => meta !== null);
-  return {
-    details: projections.some(({ details }) => details),
-    apiKeys: projections.some(({ apiKeys }) => apiKeys),
-    health: (['everything', 'summary'] as const).find((health) => healths.has(health)) ?? 'nothing',
-    meta: metas.length === 0 ? null : [...new Set(metas.flat())],
-    ages: projections.some(({ ages }) => ages === true),
-  };
 }
 
 /** A block as it is stored, with at least what the projection needs. */
@@ -208,6 +184,13 @@ export function toWhatsAppNumber(
       validUntil = earlierOf(validUntil, toStaleAt(meta?.[block]?.freshness), nowMs);
     }
   }
+  if (projection.freshness === true) {
+    const freshness = toBlockFreshness(stored, context);
+    number.freshness = freshness;
+    for (const block of Object.values(freshness)) {
+      validUntil = earlierOf(validUntil, toStaleAt(block), nowMs);
+    }
+  }
   number.validUntil = validUntil === Infinity ? null : new Date(validUntil);
   return number;
 }
@@ -218,51 +201,10 @@ function earlierOf(earliest: number, at: number | null, nowMs: number): number {
 }
 
 /** Why a refresh read nothing; null when at least one block was read, or nothing provides any. */
-export function findRefreshFailure({ health, meta }: WhatsAppNumber): UpstreamFailure | null {
-  const all = [health.freshness, meta?.phone, meta?.profile, meta?.waba]
-    .map((part) => (part && 'freshness' in part ? part.freshness : part))
-    .filter((freshness) => freshness !== null && freshness !== undefined);
-  if (all.some((freshness) => freshness.source === 'LIVE')) return null;
-  return all.find((freshness) => freshness.error !== null)?.error ?? null;
-}
-
-/** Members are assigned one by one: objects are created for every number of every list. */
-type Partially<T> = { -readonly [Member in keyof T]: T[Member] };
-
-function createPartial<T>(prototype: object): Partially<T> {
-  return Object.create(prototype) as Partially<T>;
-}
-
-/**
- * Prototypes for partial objects: reading a member that was not selected throws instead of returning undefined. Each group
- * of members is a bit of the index, the first one 1, the next one 2; the groups of the other bits throw.
- */
-function createPrototypes(...groups: readonly (readonly string[])[]): readonly object[] {
-  return Array.from({ length: 2 ** groups.length }, (_, selected) => {
-    const missing = groups.filter((_names, index) => (selected & (1 << index)) === 0).flat();
-    const getters = missing.map((name) => [name, { get: () => throwNotSelected(name) }]);
-    return Object.defineProperties({}, Object.fromEntries(getters)) as object;
-  });
-}
-
-function throwNotSelected(name: string): never {
-  throw new Error(`${name} was read, and the projection does not select it.`);
-}
-
-const numberPrototypes = createPrototypes(
-  ['instanceName', 'number', 'name', 'createdAt', 'updatedAt'],
-  ['apiKeys'],
-  ['health'],
-  ['meta'],
-);
-const healthPrototypes = createPrototypes(['sendability', 'freshness']);
-const metaPrototypes = createPrototypes(['phone'], ['profile'], ['waba']);
-
-// There is a prototype for every combination of bits.
-function findNumberPrototype({ details, apiKeys, health, meta }: Projection): object {
-  return numberPrototypes[
-    (details ? 1 : 0) | (apiKeys ? 2 : 0) | (health === 'nothing' ? 0 : 4) | (meta === null ? 0 : 8)
-  ]!;
+export function findRefreshFailure({ freshness }: WhatsAppNumber): UpstreamFailure | null {
+  const all = Object.values(freshness).filter((block) => block !== null);
+  if (all.some(({ source }) => source === 'LIVE')) return null;
+  return all.find(({ error }) => error !== null)?.error ?? null;
 }
 
 function isUsable({ expiresAt }: StoredKeyHint, nowMs: number): boolean {
@@ -300,7 +242,7 @@ function toHealth(
     failure: freshness?.error ?? null,
     lastVerdict: verdict,
   };
-  const health = createPartial<Health>(healthPrototypes[projection === 'everything' ? 1 : 0]!);
+  const health = createPartial<Health>(findHealthPrototype(projection));
   health.qualityRating = toText(data, 'qualityRating');
   health.messagingLimitTier = toText(data, 'messagingLimitTier');
   health.metaStatus = toText(data, 'status');
@@ -331,13 +273,11 @@ function toMeta(
     fetchedAt = olderOf(fetchedAt, stored.blocks[block]?.observedAt ?? null);
   }
   if (fetchedAt === null) return null;
-  const [phone, profile, waba] = metaBlockNames.map((block) => projection.includes(block));
-  const parts = (phone ? 1 : 0) | (profile ? 2 : 0) | (waba ? 4 : 0);
-  const meta = createPartial<MetaDetails>(metaPrototypes[parts]!);
+  const meta = createPartial<MetaDetails>(findMetaPrototype(projection));
   meta.fetchedAt = fetchedAt;
-  if (phone) meta.phone = toSnapshot(stored, 'phone', context);
-  if (profile) meta.profile = toSnapshot(stored, 'profile', context);
-  if (waba) meta.waba = toSnapshot(stored, 'waba', context);
+  if (projection.includes('phone')) meta.phone = toSnapshot(stored, 'phone', context);
+  if (projection.includes('profile')) meta.profile = toSnapshot(stored, 'profile', context);
+  if (projection.includes('waba')) meta.waba = toSnapshot(stored, 'waba', context);
   return meta;
 }
 
@@ -358,6 +298,15 @@ function toSnapshot<B extends MetaBlock>(
   if (freshness === null) return null;
   const data = stored.blocks[block]?.data ?? null;
   return { value: data === null ? null : toStoredBlock(block, data), freshness };
+}
+
+function toBlockFreshness(stored: StoredNumber, context: ConversionContext): BlockFreshness {
+  if (stored.provider !== 'META') return { connection: toFreshness(stored, 'connection', context) };
+  return {
+    phone: toFreshness(stored, 'phone', context),
+    profile: toFreshness(stored, 'profile', context),
+    waba: toFreshness(stored, 'waba', context),
+  };
 }
 
 /** Null for a block that was never attempted. A connection state is stored from the beginning. */

@@ -9,16 +9,14 @@ import type { Telemetry } from '../telemetry.ts';
 import { traceRead } from '../tracing.ts';
 import type { MetaBlock } from './meta.ts';
 import {
-  fullProjection,
   findRefreshFailure,
   type NumberAddress,
   type Outcomes,
-  type Projection,
   type StoredNumber,
-  unionOf,
   toWhatsAppNumber,
   type WhatsAppNumber,
 } from './number.ts';
+import { fullProjection, type Projection, unionOf } from './projection.ts';
 import {
   type Block,
   type ConnectionState,
@@ -59,6 +57,12 @@ export interface NewNumber {
   readonly id?: string;
 }
 
+export interface LiveRead {
+  readonly number: WhatsAppNumber;
+  /** Why none of the blocks could be read; null when at least one was read, or nothing provides any. */
+  readonly error: GatewayError | null;
+}
+
 export interface Numbers {
   /**
    * All numbers of the tenant, by creation, then id. Reads nothing live. UNAVAILABLE when too many large lists are being
@@ -79,14 +83,14 @@ export interface Numbers {
   ): Promise<readonly (WhatsAppNumber | GatewayError)[]>;
   /** Throws NUMBER_NOT_FOUND. */
   get(access: Access, request: NumberRequest, signal: AbortSignal): Promise<WhatsAppNumber>;
-  /** The number after a refresh of these blocks. Throws the failure if none of them could be read. */
+  /** The number after a refresh of these blocks. Throws NUMBER_NOT_FOUND. */
   getLive(
     access: Access,
     id: string,
     blocks: readonly MetaBlock[],
     signal: AbortSignal,
-  ): Promise<WhatsAppNumber>;
-  /** The number after a refresh of its connection state, by Meta or the session engine. Throws as `getLive`. */
+  ): Promise<LiveRead>;
+  /** The number after a refresh of its connection state, by Meta or the session engine. Throws why that failed. */
   getStatus(access: Access, id: string, signal: AbortSignal): Promise<WhatsAppNumber>;
 
   /** For operators. CONFLICT when the tenant already has the phone number id or the instance name. */
@@ -130,8 +134,7 @@ export function createNumbers(options: NumbersOptions): Numbers {
   const getLive: Numbers['getLive'] = async (access, id, blocks, signal) => {
     const number = await get(access, { id, refresh: blocks }, signal);
     const failure = findRefreshFailure(number);
-    if (failure !== null) throw toRefreshError(failure, now());
-    return number;
+    return { number, error: failure && toRefreshError(failure, now()) };
   };
   const getStored: GetStored = (tenantId, id) =>
     get(toOperatorAccess(tenantId), { id, refresh: null }, AbortSignal.any([]));
@@ -139,7 +142,11 @@ export function createNumbers(options: NumbersOptions): Numbers {
     ...reads,
     get,
     getLive,
-    getStatus: (access, id, signal) => getLive(access, id, ['phone'], signal),
+    async getStatus(access, id, signal) {
+      const { number, error } = await getLive(access, id, ['phone'], signal);
+      if (error !== null) throw error;
+      return number;
+    },
     ...createAdministration(options, getStored),
   };
 }

@@ -9,7 +9,7 @@ import type * as accessStore from '../../src/access/store.ts';
 import type * as adminStore from '../../src/admin/store.ts';
 import type { Database } from '../../src/database/database.ts';
 import type * as leaseStore from '../../src/numbers/lease-store.ts';
-import { fullProjection } from '../../src/numbers/number.ts';
+import { fullProjection } from '../../src/numbers/projection.ts';
 import type * as numberQueries from '../../src/numbers/number-queries.ts';
 import type * as numbersStore from '../../src/numbers/store.ts';
 import { openTestDatabase, type TestDatabase } from '../harness.ts';

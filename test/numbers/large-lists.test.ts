@@ -3,7 +3,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { GatewayError } from '../../src/errors.ts';
 import { createListLimiter } from '../../src/numbers/list-limiter.ts';
-import { fullProjection } from '../../src/numbers/number.ts';
+import { fullProjection } from '../../src/numbers/projection.ts';
 import { toOperatorAccess } from '../../src/numbers/numbers.ts';
 import { openTestGateway, type TestGateway } from '../harness.ts';
 

@@ -4,15 +4,13 @@
 import * as fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
-  fullProjection,
-  type Projection,
   staleAfterSeconds,
   type StoredBlock,
   type StoredNumber,
-  unionOf,
   toWhatsAppNumber,
   type WhatsAppNumber,
 } from '../../src/numbers/number.ts';
+import { fullProjection, type Projection, unionOf } from '../../src/numbers/projection.ts';
 import type { MetaBlock } from '../../src/numbers/meta.ts';
 import { type Block, providers } from '../../src/numbers/provider.ts';
 import { toOperatorAccess } from '../../src/numbers/numbers.ts';
@@ -41,18 +39,27 @@ const metas: readonly Projection['meta'][] = [
 const all: readonly Projection[] = [true, false].flatMap((details) =>
   [true, false].flatMap((apiKeys) =>
     (['nothing', 'summary', 'everything'] as const).flatMap((health) =>
-      metas.map((meta) => ({ details, apiKeys, health, meta })),
+      metas.flatMap((meta) =>
+        [true, false].map((freshness) => ({ details, apiKeys, health, meta, freshness })),
+      ),
     ),
   ),
 );
 
-const toTitle = ({ details, apiKeys, health, meta }: Projection) =>
-  [details && 'details', apiKeys && 'keys', `health: ${health}`, `meta: ${meta?.join(' ') ?? 'no'}`]
+const toTitle = ({ details, apiKeys, health, meta, freshness }: Projection) =>
+  [
+    details && 'details',
+    apiKeys && 'keys',
+    `health: ${health}`,
+    `meta: ${meta?.join(' ') ?? 'no'}`,
+    freshness && 'freshness',
+  ]
     .filter(Boolean)
     .join(', ');
 
 /** The members that the projection selects. */
-function pick(number: WhatsAppNumber, { details, apiKeys, health, meta }: Projection): unknown {
+function pick(number: WhatsAppNumber, projection: Projection): unknown {
+  const { details, apiKeys, health, meta, freshness } = projection;
   const { id, provider, state, isFullyConnected } = number;
   const { instanceName, number: digits, name, createdAt, updatedAt } = number;
   const { qualityRating, messagingLimitTier, metaStatus, sendable } = number.health;
@@ -73,6 +80,7 @@ function pick(number: WhatsAppNumber, { details, apiKeys, health, meta }: Projec
         ...Object.fromEntries(meta.map((block) => [block, number.meta?.[block]])),
       },
     }),
+    ...(freshness && { freshness: number.freshness }),
   };
 }
 
@@ -240,7 +248,7 @@ test('a statement reads only the tables that the projection needs', async () => 
   }
 });
 
-test('all projections together prepare 40 statements', async () => {
+test('all projections together prepare 48 statements', async () => {
   await using database = await openTestDatabase('PGlite');
   for (const projection of all) {
     for (const ids of [null, ['x']]) {
@@ -250,7 +258,7 @@ test('all projections together prepare 40 statements', async () => {
   }
   const statements = database.statements.filter((it) => it.includes('from whatsapp_number'));
   expect(statements).toHaveLength(2 * all.length);
-  expect(new Set(statements).size).toBe(40);
+  expect(new Set(statements).size).toBe(48);
 });
 
 test('concurrent lists of one tenant share their parsed rows, which are frozen', async () => {
@@ -272,7 +280,7 @@ test('access to a member that is not selected throws', () => {
   const number = toNumber(toStored({}), nothing, 0);
   for (const name of [
     ...(['instanceName', 'number', 'name', 'createdAt', 'updatedAt'] as const),
-    ...(['apiKeys', 'health', 'meta'] as const),
+    ...(['apiKeys', 'health', 'meta', 'freshness'] as const),
   ]) {
     expect(() => number[name]).toThrow(`${name} was read, and the projection does not select it.`);
   }
@@ -383,7 +391,7 @@ describe('a number', () => {
     const number = toStored({ phone: toBlock(0), waba: toBlock(-hour / 2) });
     const keyed = { ...number, apiKeys: [toKey(null), toKey(5_000)] };
     const staleAt = new Date((staleAfterSeconds + 1) * 1_000);
-    const part = { ...fullProjection, meta: ['phone'] as const };
+    const part = { ...fullProjection, meta: ['phone'] as const, freshness: false };
     expect(toNumber(number, part, 0).validUntil).toEqual(staleAt);
     expect(toNumber(keyed, part, 0).validUntil).toEqual(new Date(5_000));
     expect(toNumber(keyed, part, 5_000).validUntil).toEqual(staleAt);

@@ -47,9 +47,12 @@ const expectations: Readonly<Record<string, Expectation>> = {
   'query __typename': 'a document',
   'GET /graphql': 'all numbers of the tenant',
   'GET /v1/numbers': 'all numbers of the tenant',
+  'GET /v1/numbers?include=sendability,freshness': 'all numbers of the tenant',
   'GET /v1/numbers/{id}': 'one number of the tenant',
   'GET /v1/numbers/{id}?refresh=1': 'one number of the tenant',
+  'GET /v1/numbers/{id}?include=sendability,freshness': 'one number of the tenant',
   'GET /v1/numbers/{id}/status': 'one number of the tenant',
+  'GET /v1/numbers/{id}/status?include=sendability,freshness': 'one number of the tenant',
 };
 
 /** What each type discloses to an accepted key, and the complete list of its fields. */
@@ -263,7 +266,15 @@ interface RouteTable {
         Record<
           string,
           {
-            readonly parameters?: readonly { name: string; in: string }[];
+            readonly parameters?: readonly {
+              readonly name: string;
+              readonly in: string;
+              readonly schema: {
+                readonly enum?: readonly string[];
+                /** Of a list of values that are separated by commas. */
+                readonly items?: { readonly enum: readonly string[] };
+              };
+            }[];
             /** Empty for an operation that needs no key. */
             readonly security?: readonly unknown[];
           }
@@ -284,9 +295,10 @@ async function listRoutes(): Promise<readonly Operation[]> {
         .filter(([, { security }]) => security?.length !== 0)
         .flatMap(([method, { parameters = [] }]) => {
           const inQuery = parameters.filter((parameter) => parameter.in === 'query');
-          return ['', ...inQuery.map(({ name }) => `?${name}=1`)].map((query) =>
-            toRoute(method.toUpperCase(), path, query),
-          );
+          const queries = inQuery.map(({ name, schema: { enum: [value] = [], items } }) => {
+            return `?${name}=${items === undefined ? value : items.enum.join(',')}`;
+          });
+          return ['', ...queries].map((query) => toRoute(method.toUpperCase(), path, query));
         }),
     );
 }

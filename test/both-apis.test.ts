@@ -29,6 +29,59 @@ const detail = `id number name provider state isFullyConnected createdAt updated
     }
   }`;
 
+const freshness = `freshness {
+  observedAt attemptedAt ageSeconds source stale
+  error { code message transient retryAt metaCode metaSubcode fbtraceId }
+}`;
+// The members that REST has with `include`.
+const included = `provider
+  health {
+    sendability { verdict reasons { entity entityId field value code text solution effect blocks } }
+    ${freshness}
+  }
+  meta { phone { ${freshness} } profile { ${freshness} } waba { ${freshness} } }`;
+
+interface Included {
+  readonly provider: string;
+  readonly health: { readonly sendability: Json; readonly freshness: Json | null };
+  readonly meta: Readonly<
+    Record<'phone' | 'profile' | 'waba', { readonly freshness: Json } | null>
+  > | null;
+}
+
+interface RestIncluded {
+  readonly sendability: Json;
+  readonly freshness: Readonly<Record<string, Json | null>>;
+}
+
+/** What the APIs have in common: without `meta`, GraphQL has no freshness of the profile and the account. */
+function toCommon({ provider, health, meta }: Included): RestIncluded {
+  const { sendability, freshness: ofHealth } = health;
+  if (provider !== 'META') return { sendability, freshness: { state: ofHealth } };
+  if (meta === null) return { sendability, freshness: { phone: ofHealth, health: ofHealth } };
+  const { phone: ofPhone, profile: ofProfile, waba: ofWaba } = meta;
+  return {
+    sendability,
+    freshness: {
+      phone: ofPhone?.freshness ?? null,
+      health: ofHealth,
+      profile: ofProfile?.freshness ?? null,
+      waba: ofWaba?.freshness ?? null,
+    },
+  };
+}
+
+/** As text, with the freshness of some parts and without ages, which differ between requests. */
+function toIncludedText(
+  { sendability, freshness: all }: RestIncluded,
+  parts: readonly string[],
+): string {
+  const chosen = Object.fromEntries(parts.map((part) => [part, all[part]]));
+  return JSON.stringify({ sendability, freshness: chosen }, (name, value: unknown) =>
+    name === 'ageSeconds' ? undefined : value,
+  );
+}
+
 interface Detail extends Json {
   readonly meta: (Json & Record<'phone' | 'profile' | 'waba', Block | null>) | null;
 }
@@ -175,6 +228,18 @@ async function readBoth(tenant: TestTenant, ids: readonly string[]): Promise<Res
     rest.push(detailText, detailText);
     const same = [one.number, all.numbers[index]].map((it) => JSON.stringify(it && toRest(it)));
     graphql.push(...same);
+  }
+  const { numbers: graphqlIncluded } = await query<{ numbers: readonly Included[] }>(
+    `{ numbers { ${included} } }`,
+  );
+  const { body: restIncluded } = await tenant.rest<readonly RestIncluded[]>(
+    '/v1/numbers?include=sendability,freshness',
+  );
+  for (const [index, ofGraphql] of graphqlIncluded.entries()) {
+    const common = toCommon(ofGraphql);
+    const parts = Object.keys(common.freshness);
+    graphql.push(toIncludedText(common, parts));
+    rest.push(toIncludedText(restIncluded[index]!, parts));
   }
   return { rest, graphql };
 }

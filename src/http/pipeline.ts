@@ -268,7 +268,12 @@ function addCommonHeaders(
 ): HttpResponse {
   const isHead = request.method === 'HEAD';
   const { status, headers, body } = isHead ? withoutBody(response) : response;
-  const sent: Record<string, string> = { ...headers, 'x-request-id': context.requestId };
+  const { requestId, responseHeaders } = context;
+  const sent: Record<string, string> = {
+    ...headers,
+    ...responseHeaders,
+    'x-request-id': requestId,
+  };
   // https://www.rfc-editor.org/rfc/rfc9110#section-11.6.1
   if (status === 401) sent['www-authenticate'] = 'Bearer';
   addRateLimitHeaders(sent, context);

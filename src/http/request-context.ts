@@ -24,6 +24,8 @@ export interface RequestContext {
   operationName: string | null;
   /** Null until the tenant's limits have been checked. */
   admission: RequestAdmission | null;
+  /** Headers of the response to this request, which are not cached with it; names in lower case. */
+  readonly responseHeaders: Record<string, string>;
 }
 
 /**
@@ -78,6 +80,7 @@ export function createRequestContext(
     operation: null,
     operationName: null,
     admission: null,
+    responseHeaders: {},
   };
 }
 

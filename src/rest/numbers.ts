@@ -3,21 +3,25 @@
 
 import type { Access } from '../access/access.ts';
 import { type Field, type MetaBlock, metaBlocks } from '../numbers/meta.ts';
-import type {
-  Health,
-  MetaDetails,
-  Projection,
-  Snapshot,
-  WhatsAppNumber,
-} from '../numbers/number.ts';
-import type { Numbers } from '../numbers/numbers.ts';
+import type { Health, MetaDetails, Snapshot, WhatsAppNumber } from '../numbers/number.ts';
+import type { Projection } from '../numbers/projection.ts';
+import {
+  type Includable,
+  includable,
+  toIncluded,
+  toRefreshHeader,
+  withIncluded,
+} from './included.ts';
+import type { LiveRead, Numbers } from '../numbers/numbers.ts';
 
 export interface HandlerInput {
   readonly access: Access;
   /** The id in the path; '' for a route without one. */
   readonly id: string;
-  /** The query parameters that were sent, of those that the route has. */
+  /** The query parameters that were sent, of those that the route has. A list has its values in the order of the route. */
   readonly query: Readonly<Record<string, string>>;
+  /** Headers of the response to this request, which are never cached. */
+  readonly headers: Record<string, string>;
   /** Aborted when the client disconnects. */
   readonly signal: AbortSignal;
 }
@@ -31,21 +35,43 @@ export function createNumberHandlers(numbers: Numbers): {
   readonly getNumberStatus: Handler;
 } {
   return {
-    async listNumbers({ access }) {
-      return (await numbers.list(access, listProjection)).map(toListItem);
+    async listNumbers({ access, query }) {
+      const include = readInclude(query);
+      const listed = await numbers.list(access, withIncluded(listProjection, include));
+      return listed.map((number) => Object.assign(toListItem(number), toIncluded(number, include)));
     },
-    async getNumber({ access, id, query, signal }) {
+    async getNumber({ access, id, query, headers, signal }) {
+      const include = readInclude(query);
+      const projection = withIncluded(detailProjection, include);
       const number =
         query['refresh'] === undefined
-          ? await numbers.get(access, { id, refresh: null, projection: detailProjection }, signal)
-          : await numbers.getLive(access, id, [], signal);
-      return toDetail(number);
+          ? await numbers.get(access, { id, refresh: null, projection }, signal)
+          : await readLive(numbers.getLive(access, id, [], signal), headers);
+      return { ...toDetail(number), ...toIncluded(number, include) };
     },
-    async getNumberStatus({ access, id, signal }) {
+    async getNumberStatus({ access, id, query, signal }) {
       const number = await numbers.getStatus(access, id, signal);
-      return { id: number.id, state: number.state, isFullyConnected: number.isFullyConnected };
+      const { state, isFullyConnected } = number;
+      return { id: number.id, state, isFullyConnected, ...toIncluded(number, readInclude(query)) };
     },
   };
+}
+
+function readInclude({ include = '' }: HandlerInput['query']): readonly Includable[] {
+  const names = include.split(',');
+  return includable.filter((name) => names.includes(name));
+}
+
+/** Sets the header that says which parts were read. Throws if none could be read. */
+async function readLive(
+  read: Promise<LiveRead>,
+  headers: HandlerInput['headers'],
+): Promise<WhatsAppNumber> {
+  const { number, error } = await read;
+  const refreshed = toRefreshHeader(number);
+  if (refreshed !== null) headers['x-refresh'] = refreshed;
+  if (error !== null) throw error;
+  return number;
 }
 
 /** The members that `toListItem` reads. */

@@ -1,19 +1,16 @@
 // The OpenAPI document, generated from the route table and the error catalogue so that it cannot differ from them.
 
 import { type ErrorCode, errorCatalogue } from '../errors.ts';
-import {
-  examples,
-  type Json,
-  type ReplyName,
-  toNumberSchemas,
-  toObject,
-  toText,
-} from './schemas.ts';
+import { failureDetails } from './included.ts';
+import { type Json, toObject, toText } from './json-schema.ts';
+import { examples, type ReplyName, toNumberSchemas } from './schemas.ts';
 
 /** A query parameter with a fixed set of values; any other value is INVALID_REQUEST. */
 export interface QueryParameter {
   readonly name: string;
   readonly values: readonly string[];
+  /** Whether several values may be given, separated by commas; one if absent. */
+  readonly isList?: boolean;
   readonly description: string;
 }
 
@@ -25,7 +22,7 @@ export interface RouteDescription {
   readonly tag: Tag;
   readonly summary: string;
   readonly description: string;
-  /** Other query parameters are ignored. */
+  /** Other query parameters are ignored, and named in the response header `x-ignored-parameters`. */
   readonly query?: readonly QueryParameter[];
   /** The schema of a 200. */
   readonly reply: ReplyName;
@@ -151,6 +148,18 @@ const headers = {
     description: 'The points that the tenant may spend per window, and its length in seconds.',
     schema: { type: 'string', pattern: '^"points";q=[0-9]+;w=[0-9]+$' },
   },
+  Refresh: {
+    description:
+      'With `refresh`, how the read of each part ended: LIVE, or an error code. Of a number of a session engine the part is `state`.',
+    schema: {
+      type: 'string',
+      pattern: '^(phone|profile|waba|state)=[A-Z_]+(, (phone|profile|waba)=[A-Z_]+)*$',
+    },
+  },
+  IgnoredParameters: {
+    description: 'The query parameters that this route does not have.',
+    schema: { type: 'string' },
+  },
   ContentEncoding: {
     description:
       'The coding of the body, as negotiated by `Accept-Encoding`; absent if it is not compressed.',
@@ -180,6 +189,7 @@ const publicHeaders = {
   'X-Request-Id': { $ref: '#/components/headers/RequestId' },
 };
 
+/** Of a response that needs a key, and of any failure. */
 const commonHeaders = {
   'Cache-Control': { $ref: '#/components/headers/CacheControl' },
   Vary: { $ref: '#/components/headers/Vary' },
@@ -188,9 +198,20 @@ const commonHeaders = {
   'X-Request-Id': { $ref: '#/components/headers/RequestId' },
 };
 
+function toKeyedHeaders({ query = [] }: RouteDescription): Json {
+  return {
+    ...commonHeaders,
+    ...(query.some(({ name }) => name === 'refresh') && {
+      'X-Refresh': { $ref: '#/components/headers/Refresh' },
+    }),
+    'X-Ignored-Parameters': { $ref: '#/components/headers/IgnoredParameters' },
+  };
+}
+
 function toOperation(route: RouteDescription): Json {
   const { operationId, tag, summary, description, query = [], isPublic = false } = route;
-  const headersOfAll = isPublic ? publicHeaders : commonHeaders;
+  const headersOfFailures = isPublic ? commonHeaders : toKeyedHeaders(route);
+  const headersOfAll = isPublic ? publicHeaders : headersOfFailures;
   const cachedHeaders = { ...headersOfAll, ETag: { $ref: '#/components/headers/ETag' } };
   const okHeaders = {
     ...cachedHeaders,
@@ -224,14 +245,22 @@ function toOperation(route: RouteDescription): Json {
         headers: okHeaders,
       },
       ...Object.fromEntries(
-        [...failures].map(([status, codes]) => [status, toFailure(status, codes)]),
+        [...failures].map(([status, codes]) => [
+          status,
+          toFailure(status, codes, headersOfFailures),
+        ]),
       ),
     },
   };
 }
 
-function toQueryParameter({ name, values, description }: QueryParameter): Json {
-  return { name, in: 'query', description, schema: { type: 'string', enum: values } };
+function toQueryParameter({ name, values, isList = false, description }: QueryParameter): Json {
+  const schema = { type: 'string', enum: values };
+  const parameter = { name, in: 'query', description };
+  if (!isList) return { ...parameter, schema };
+  const list = { type: 'array', items: schema, minItems: 1, uniqueItems: true };
+  // Separated by commas.
+  return { ...parameter, style: 'form', explode: false, schema: list };
 }
 
 function toErrorCodes({ query, errors, isPublic }: RouteDescription): readonly ErrorCode[] {
@@ -248,13 +277,13 @@ function toErrorCodes({ query, errors, isPublic }: RouteDescription): readonly E
   ];
 }
 
-function toFailure(status: number, codes: readonly ErrorCode[]): Json {
+function toFailure(status: number, codes: readonly ErrorCode[], headersOfAny: Json): Json {
   const isRetryable = codes.some((code) => errorCatalogue[code].retryable);
   const retryAfter = status === 429 || status === 503 ? 'RetryAfter' : 'RetryAfterIfAny';
   return {
     description: codes.map((code) => `${code}: ${errorCatalogue[code].meaning}`).join('\n\n'),
     headers: {
-      ...commonHeaders,
+      ...headersOfAny,
       ...(status === 401 && {
         'WWW-Authenticate': { $ref: '#/components/headers/WwwAuthenticate' },
       }),
@@ -273,20 +302,10 @@ function toFailure(status: number, codes: readonly ErrorCode[]): Json {
   };
 }
 
-const upstreamDetails = toObject('What the upstream (Meta or the session engine) reported.', {
-  metaCode: { type: ['integer', 'null'], description: "Meta's error code." },
-  metaSubcode: { type: ['integer', 'null'], description: "Meta's error subcode." },
-  fbtraceId: {
-    type: ['string', 'null'],
-    description: "Meta's trace id, to be given to Meta's support.",
-  },
-  transient: { type: 'boolean', description: 'Whether the same request may succeed later.' },
-  retryAt: {
-    type: ['string', 'null'],
-    format: 'date-time',
-    description: 'When the upstream allows the next attempt.',
-  },
-});
+const upstreamDetails = toObject(
+  'What the upstream (Meta or the session engine) reported.',
+  failureDetails,
+);
 
 const pointsDetails = toObject('Of RATE_LIMITED: the points of the tenant.', {
   requested: { type: 'integer', description: 'What the request may cost.' },

@@ -7,6 +7,8 @@ import type { Call, Endpoint, KeyedRoute } from '../http/endpoint.ts';
 import type { HttpRequest, HttpResponse } from '../http/message.ts';
 import type { RequestMeter } from '../http/request-context.ts';
 import type { Numbers } from '../numbers/numbers.ts';
+import { boundText } from '../telemetry.ts';
+import { includable } from './included.ts';
 import { createNumberHandlers, type Handler, type HandlerInput } from './numbers.ts';
 import { type QueryParameter, type RouteDescription, toOpenApi } from './openapi.ts';
 
@@ -55,12 +57,15 @@ function toKeyedRoute(route: NumberRoute, id: string): KeyedRoute {
     operation: operationId,
     readsBody: false,
     prepare(call) {
-      const query = parseQuery(route, call.request.search);
+      const { responseHeaders: headers } = call.context;
+      const query = parseQuery(route, call.request.search, headers);
       const isStored = route.isStored?.(query) === true;
       return {
-        cacheKey: isStored ? `${operationId} ${id}` : null,
+        // The id is the caller's text, so it comes last.
+        cacheKey: isStored ? `${operationId} ${query['include'] ?? ''} ${id}` : null,
         async compute() {
-          const input = { access: call.access, id, query, signal: call.request.signal };
+          const { access, request } = call;
+          const input = { access, id, query, headers, signal: request.signal };
           const value = await chargeAndHandle(route, input, call);
           return { response: toJsonResponse(value), isCacheable: true };
         },
@@ -133,6 +138,7 @@ function createNumberRoutes(numbers: Numbers): readonly NumberRoute[] {
       summary: 'List all numbers',
       description:
         "All numbers of the key's tenant, ordered by creation, then by id. Nothing is read live; request the status of a number to check its connection.",
+      query: [include],
       reply: 'NumberList',
       errors: [],
       handler: listNumbers,
@@ -147,7 +153,7 @@ function createNumberRoutes(numbers: Numbers): readonly NumberRoute[] {
       summary: 'Full detail of one number',
       description:
         "A number, its health, and for a Meta number the last snapshot from Meta's Graph API. With `refresh`, responds with 200 when at least one part could be read; the other parts keep their last good values.",
-      query: [refresh],
+      query: [refresh, include],
       reply: 'NumberDetail',
       errors: liveReadErrors,
       handler: getNumber,
@@ -162,6 +168,7 @@ function createNumberRoutes(numbers: Numbers): readonly NumberRoute[] {
       summary: 'Live connection state of one number',
       description:
         'The current connection state: read from Meta, or from the session engine if one is configured, otherwise the stored state.',
+      query: [include],
       reply: 'NumberStatus',
       errors: liveReadErrors,
       handler: getNumberStatus,
@@ -175,6 +182,14 @@ const refresh: QueryParameter = {
   values: ['1', 'true'],
   description:
     'Reads the number live and stores the result. If absent, the last snapshot is returned.',
+};
+
+const include: QueryParameter = {
+  name: 'include',
+  values: includable,
+  isList: true,
+  description:
+    'Adds members to each number, after the others. sendability: whether it can send now, and why. freshness: how old each part of it is, and why the last attempt to read it failed.',
 };
 
 const liveReadErrors: readonly ErrorCode[] = [
@@ -234,18 +249,46 @@ function decodeSegment(segment: string): string {
   }
 }
 
-function parseQuery({ query = [] }: NumberRoute, search: string): Readonly<Record<string, string>> {
-  if (search === '' || query.length === 0) return {};
+/** Names the parameters that the route does not have in a header, because a misspelt one would have no effect unnoticed. */
+function parseQuery(
+  { query = [] }: NumberRoute,
+  search: string,
+  headers: Record<string, string>,
+): Readonly<Record<string, string>> {
+  if (search === '') return {};
   const given = new URLSearchParams(search);
-  const entries = query.flatMap(({ name, values }) => {
-    const [value, ...others] = given.getAll(name);
-    if (value === undefined) return [];
-    if (values.includes(value) && others.length === 0) return [[name, value]];
-    const allowed = values.map((it) => `${name}=${it}`).join(' or ');
-    const message = `Send the query parameter ${name} once, as ${allowed}, or omit it.`;
-    throw new GatewayError('INVALID_REQUEST', message);
+  const known = new Set(query.map(({ name }) => name));
+  const ignored = [...new Set(given.keys())].filter((name) => !known.has(name));
+  if (ignored.length > 0) headers['x-ignored-parameters'] = toHeaderList(ignored);
+  const entries = query.flatMap((parameter) => {
+    const values = given.getAll(parameter.name);
+    return values.length === 0 ? [] : [[parameter.name, parseParameter(parameter, values)]];
   });
   return Object.fromEntries(entries);
+}
+
+/** A list may be sent with commas, or as several parameters, as some clients do by default. */
+function parseParameter(
+  { name, values, isList = false }: QueryParameter,
+  given: readonly string[],
+): string {
+  const parts = isList ? given.flatMap((text) => text.split(',')) : given;
+  if (parts.every((part) => values.includes(part)) && (isList || parts.length === 1)) {
+    return values.filter((value) => parts.includes(value)).join(',');
+  }
+  const allowed = isList
+    ? `as a list of ${values.join(' and ')}, separated by commas`
+    : `once, as ${values.map((value) => `${name}=${value}`).join(' or ')}`;
+  const message = `Send the query parameter ${name} ${allowed}, or omit it.`;
+  throw new GatewayError('INVALID_REQUEST', message);
+}
+
+const maxNames = 20;
+
+/** Names are text of the caller's: without secrets, and without what may not be in a header. */
+function toHeaderList(names: readonly string[]): string {
+  const listed = names.slice(0, maxNames).map((name) => boundText(name).replaceAll(/[ ,]/g, '?'));
+  return [...listed, ...(names.length > maxNames ? ['...'] : [])].join(', ');
 }
 
 const jsonHeaders = {

@@ -3,12 +3,12 @@
 import { type Field, type MetaBlock, metaBlocks } from '../numbers/meta.ts';
 import { connectionStates, providers } from '../numbers/provider.ts';
 import { vocabularies, type VocabularyName } from '../numbers/vocabulary.ts';
+import { includedProperties, toIncludedSchemas } from './included.ts';
+import { type Json, toNullable, toObject, toText, toTime } from './json-schema.ts';
 import { listRestFields } from './numbers.ts';
 
 /** The schema of a 200. */
 export type ReplyName = 'NumberList' | 'NumberDetail' | 'NumberStatus' | 'OpenApiDocument';
-
-export type Json = Readonly<Record<string, unknown>>;
 
 /** By name, for `components.schemas`. */
 export function toNumberSchemas(): Json {
@@ -16,6 +16,7 @@ export function toNumberSchemas(): Json {
     ...toListSchemas(),
     ...toDetailSchemas(),
     ...toMetaSchemas(),
+    ...toIncludedSchemas(),
     OpenApiDocument: { type: 'object', description: 'https://spec.openapis.org/oas/v3.1.1' },
   };
 }
@@ -26,6 +27,7 @@ function toListSchemas(): Json {
     NumberListItem: toObject(
       'A number, without its health and its Meta snapshot.',
       toNumberMembers(),
+      includedProperties,
     ),
     ApiKeyHint: toObject(
       'An API key that is bound to the number: enough to recognise it, too little to use it.',
@@ -48,19 +50,27 @@ function toDetailSchemas(): Json {
   const { id, number, name, provider, state, isFullyConnected, createdAt, updatedAt } =
     toNumberMembers();
   return {
-    NumberDetail: toObject('A number with its health and its Meta snapshot.', {
-      id,
-      number,
-      name,
-      provider,
-      state,
-      isFullyConnected,
-      createdAt,
-      updatedAt,
-      health: { $ref: '#/components/schemas/NumberHealth' },
-      meta: toNullable('MetaDetails'),
-    }),
-    NumberStatus: toObject('The connection state of a number.', { id, state, isFullyConnected }),
+    NumberDetail: toObject(
+      'A number with its health and its Meta snapshot.',
+      {
+        id,
+        number,
+        name,
+        provider,
+        state,
+        isFullyConnected,
+        createdAt,
+        updatedAt,
+        health: { $ref: '#/components/schemas/NumberHealth' },
+        meta: toNullable('MetaDetails'),
+      },
+      includedProperties,
+    ),
+    NumberStatus: toObject(
+      'The connection state of a number.',
+      { id, state, isFullyConnected },
+      includedProperties,
+    ),
     NumberHealth: toObject(
       'Whether the number works. The members from Meta are null for a non-Meta number.',
       {
@@ -171,23 +181,6 @@ function getField(block: MetaBlock, name: string): Field {
   const field = fields.find((candidate) => candidate.name === name);
   if (field === undefined) throw new Error(`The table of ${block} has no field ${name}.`);
   return field;
-}
-
-/** All members are required. Further ones may be added to responses. */
-export function toObject(description: string, properties: Json): Json {
-  return { type: 'object', description, properties, required: Object.keys(properties) };
-}
-
-function toNullable(name: string): Json {
-  return { anyOf: [{ $ref: `#/components/schemas/${name}` }, { type: 'null' }] };
-}
-
-export function toText(description: string): Json {
-  return { type: 'string', description };
-}
-
-function toTime(description: string): Json {
-  return { type: 'string', format: 'date-time', description };
 }
 
 const metaNumber = {

@@ -236,8 +236,8 @@ async function refreshDetail(tenant: TestTenant): Promise<Reply<Json>> {
   return await tenant.rest<Json>(`/v1/numbers/${id}?refresh=1`);
 }
 
-const detail = '/v1/numbers/{id}';
-const status = '/v1/numbers/{id}/status';
+const detailPath = '/v1/numbers/{id}';
+const statusPath = '/v1/numbers/{id}/status';
 
 test('successful responses of every route are as documented', async () => {
   const tenant = await gateway.addTenant();
@@ -250,10 +250,14 @@ test('successful responses of every route are as documented', async () => {
   gateway.simulator.setFault(bare.wabaId, { kind: 'error', code: 368 });
   await tenant.addKey({ numberId: official.id });
   const requests = [official, unofficial, bare].flatMap(({ id }) => [
-    [detail, `/v1/numbers/${id}`],
-    [detail, `/v1/numbers/${id}?refresh=1`],
-    [detail, `/v1/numbers/${id}`],
-    [status, `/v1/numbers/${id}/status`],
+    [detailPath, `/v1/numbers/${id}`],
+    [detailPath, `/v1/numbers/${id}?refresh=1`],
+    [detailPath, `/v1/numbers/${id}`],
+    [statusPath, `/v1/numbers/${id}/status`],
+    ['/v1/numbers', '/v1/numbers?include=sendability,freshness&unknown'],
+    [detailPath, `/v1/numbers/${id}?include=sendability,freshness&unknown`],
+    [statusPath, `/v1/numbers/${id}/status?include=sendability,freshness&unknown`],
+    [detailPath, `/v1/numbers/${id}?refresh=1&include=freshness`],
   ]);
   requests.push(...listOperations().map(({ path }) => [path, path.replace('{id}', official.id)]));
   for (const [path = '', url = ''] of requests) {
@@ -272,9 +276,11 @@ test('rejections of wrong keys, ids and parameters are as documented', async () 
     expect(listDifferences(path, await gateway.rest(path.replace('{id}', 'x')))).toEqual([]);
   }
   const differences = [
-    ...listDifferences(detail, await tenant.rest('/v1/numbers/x')),
-    ...listDifferences(detail, await tenant.rest('/v1/numbers/x?refresh=0')),
-    ...listDifferences(status, await tenant.rest('/v1/numbers/x/status')),
+    ...listDifferences(detailPath, await tenant.rest('/v1/numbers/x')),
+    ...listDifferences(detailPath, await tenant.rest('/v1/numbers/x?refresh=0')),
+    ...listDifferences('/v1/numbers', await tenant.rest('/v1/numbers?include=x')),
+    ...listDifferences(statusPath, await tenant.rest('/v1/numbers/x/status?include=x&refresh=1')),
+    ...listDifferences(statusPath, await tenant.rest('/v1/numbers/x/status')),
   ];
   expect(differences).toEqual([]);
   for (const reply of [
@@ -299,14 +305,14 @@ test('every failure of a live read is as documented', async () => {
     const { id, phoneNumberId, wabaId } = await tenant.addNumber();
     for (const node of [phoneNumberId, wabaId]) gateway.simulator.setFault(node, fault);
     return [
-      ...listDifferences(detail, await tenant.rest(`/v1/numbers/${id}?refresh=1`)),
-      ...listDifferences(status, await tenant.rest(`/v1/numbers/${id}/status`)),
+      ...listDifferences(detailPath, await tenant.rest(`/v1/numbers/${id}?refresh=1`)),
+      ...listDifferences(statusPath, await tenant.rest(`/v1/numbers/${id}/status`)),
     ];
   };
   expect((await Promise.all(faults.map(compare))).flat()).toEqual([]);
   const { id, instanceName } = await tenant.addNumber({ provider: 'PILOT_STATUS' });
   gateway.simulator.setFault(instanceName, { kind: 'reset' });
-  expect(listDifferences(status, await tenant.rest(`/v1/numbers/${id}/status`))).toEqual([]);
+  expect(listDifferences(statusPath, await tenant.rest(`/v1/numbers/${id}/status`))).toEqual([]);
 });
 
 test('an unreachable database and a defect are as documented on every route', async () => {

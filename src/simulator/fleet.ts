@@ -59,6 +59,8 @@ export interface Fleet {
   setInstance(instance: SimulatedInstance): void;
   findPhone(id: string): SimulatedPhone | undefined;
   findWaba(id: string): SimulatedWaba | undefined;
+  /** The registered phones of the WABA, oldest first. */
+  listPhones(wabaId: string): readonly SimulatedPhone[];
   /** While no token is registered, every token is valid and can see everything. */
   findToken(token: string): SimulatedToken | undefined;
   findInstance(instanceName: string): SimulatedInstance | undefined;
@@ -84,6 +86,7 @@ export function createFleet(contents: FleetContents): Fleet {
     setInstance: (instance) => void instances.set(instance.instanceName, instance),
     findPhone: (id) => phones.get(id) ?? sentinels?.findPhone(id),
     findWaba: (id) => wabas.get(id) ?? sentinels?.findWaba(id),
+    listPhones: (wabaId) => [...phones.values()].filter((phone) => phone.wabaId === wabaId),
     findToken: (token) =>
       tokens.get(token) ?? (tokens.size === 0 ? { token, wabaIds: 'all' } : undefined),
     findInstance: (instanceName) => instances.get(instanceName),

@@ -54,6 +54,7 @@ function listOperations(
 ): readonly Operation[] {
   if (id === undefined || more.length > 0) return [];
   if (edge === 'whatsapp_business_profile') return [{ name: `profile ${id}`, id }];
+  if (edge === 'phone_numbers') return [{ name: `phone_numbers ${id}`, id }];
   return edge === undefined ? [toNodeOperation(fleet, id)] : [];
 }
 

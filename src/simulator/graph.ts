@@ -19,6 +19,7 @@ import {
   parseFields,
   type NodeContext,
 } from './nodes.ts';
+import { toPage } from './pages.ts';
 import { GraphRefusal, refuse, refuseField, refuseObject } from './refusals.ts';
 import { toHtmlResponse, toJsonResponse, truncate, type WireResponse } from './transport.ts';
 import type { RateLimit, Usage, UsageBucket } from './usage.ts';
@@ -180,6 +181,9 @@ function readCall(context: CallContext): unknown {
   if (edge === 'whatsapp_business_profile' && operation !== undefined) {
     return readProfileEdge(context, nodes, token, operation);
   }
+  if (edge === 'phone_numbers' && operation !== undefined) {
+    return readNumbersEdge(context, nodes, token, operation);
+  }
   throw refuseEdge(context, token, id, edge ?? '');
 }
 
@@ -218,6 +222,28 @@ function readProfileEdge(
     bucket: 'whatsapp',
   });
   return readProfile(nodes, phone, parseFields(call.parameters.get('fields')), fault);
+}
+
+function readNumbersEdge(
+  context: CallContext,
+  nodes: NodeContext,
+  token: SimulatedToken,
+  operation: Operation,
+): unknown {
+  const { settings, call } = context;
+  if (settings.fleet.findWaba(operation.id) === undefined) {
+    throw refuseEdge(context, token, operation.id, call.segments[1] ?? '');
+  }
+  const fault = authorize(context, token, operation, {
+    scopes: management,
+    code: 200,
+    bucket: 'whatsapp_business_management',
+  });
+  const names = parseFields(call.parameters.get('fields'));
+  const phones = settings.fleet
+    .listPhones(operation.id)
+    .map((phone) => readPhone(nodes, phone, names, fault));
+  return toPage(phones, call, { isEmpty: fault?.kind === 'empty-data' });
 }
 
 const management: readonly string[] = ['whatsapp_business_management'];

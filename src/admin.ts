@@ -4,6 +4,7 @@ import { Command, CommanderError } from '@commander-js/extra-typings';
 import manifest from '../package.json' with { type: 'json' };
 import { addAuditCommands, addKeyCommands, addTenantCommands } from './admin/access.ts';
 import { UsageError } from './admin/arguments.ts';
+import { addChangeCommands } from './admin/change-number.ts';
 import { addCompletionCommand } from './admin/completion.ts';
 import { addDoctorCommand } from './admin/doctor.ts';
 import { addEncryptionCommands } from './admin/encryption.ts';
@@ -58,6 +59,7 @@ export async function run(
   addTenantCommands(program, session);
   addKeyCommands(program, session);
   const number = addNumberCommands(program, session);
+  addChangeCommands(number, session);
   addShowCommand(number, session);
   addRefreshCommand(number, session);
   addAuditCommands(program, session);

@@ -221,7 +221,7 @@ describe('in production', () => {
     const tenant = await line.addTenant();
     const { json: key } = await line.run<{ key: string }>(`key create --tenant ${tenant}`);
     const { json: number } = await line.run<{ id: string }>(
-      `number add --tenant ${tenant} --name X --number 55119 --provider META --phone-number-id 990000000000 --waba-id ${sentinelWabaId} --credentials -`,
+      `number add --tenant ${tenant} --name X --number 55119 --provider META --phone-number-id 990000000000 --waba-id ${sentinelWabaId} --credentials - --no-check`,
       { stdin: '{"accessToken":"EAA0123456789abcdefghijkl"}' },
     );
     const started = start('serve', line.environment);

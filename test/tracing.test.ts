@@ -52,7 +52,7 @@ beforeAll(async () => {
       )
     ).json.id;
   numberId = await add(
-    `--provider META --phone-number-id ${phoneNumberId} --waba-id ${sentinelWabaId} --credentials -`,
+    `--provider META --phone-number-id ${phoneNumberId} --waba-id ${sentinelWabaId} --credentials - --no-check`,
     JSON.stringify({ accessToken: token }),
   );
   line.simulator.setInstance({ instanceName: 'canary-instance', state: 'open' });

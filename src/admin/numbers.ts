@@ -2,6 +2,7 @@
 
 import { Argument, type CommandUnknownOpts, Option } from '@commander-js/extra-typings';
 import { GatewayError } from '../errors.ts';
+import { initialStates } from '../numbers/administration.ts';
 import type { WhatsAppNumber } from '../numbers/number.ts';
 import {
   type ConnectionState,
@@ -49,7 +50,9 @@ function addAdd(number: CommandUnknownOpts, session: Session): void {
   number
     .command('add')
     .summary('add a number to a tenant')
-    .description('Add a number to a tenant. This does not read anything from Meta.')
+    .description(
+      'Add a number to a tenant. With credentials, it is checked at Meta first whether the ids are of the right kind, belong together, and have the digits that were typed.',
+    )
     .requiredOption('--tenant <id>', 'tenant of the number', parseId)
     .requiredOption('--name <name>', 'name of the number', parseName)
     .requiredOption('--number <digits>', 'phone number with country code', parsePhoneNumber)
@@ -76,6 +79,7 @@ function addAdd(number: CommandUnknownOpts, session: Session): void {
       'META: JSON file with the access token, or - for standard input',
       parseCredentialsSource,
     )
+    .option('--no-check', 'META: store the ids without asking Meta')
     .addHelpText('after', addExamples)
     .action((options) => add(options, session));
 }
@@ -90,16 +94,21 @@ interface AddOptions {
   readonly phoneNumberId?: string | undefined;
   readonly wabaId?: string | undefined;
   readonly credentials?: string | undefined;
+  readonly check: boolean;
 }
 
 async function add(options: AddOptions, session: Session): Promise<void> {
   checkCombination(options);
-  const { tenant, credentials: source } = options;
+  const { tenant, credentials: source, check } = options;
+  const { signal } = session.terminal;
   // Before the database is opened, since reading from a pipe can take long.
   const credentials = source === undefined ? null : await readCredentials(source, session.terminal);
   await withGateway(session, async ({ access, numbers }) => {
     await access.getTenant(tenant);
-    const added = await numbers.create(toNewNumber(options, credentials));
+    const added = await numbers.create(
+      toNewNumber(options, credentials),
+      check ? { signal } : undefined,
+    );
     session.print(toDetail(added), () => `Added ${formatNumber(added)}`);
   });
 }
@@ -123,11 +132,6 @@ function checkCombination(options: AddOptions): void {
   if (problems.length > 0) throw new UsageError(problems.join('\n'));
 }
 
-const defaultStates: Readonly<Record<ProviderName, ConnectionState>> = {
-  META: 'OPEN',
-  PILOT_STATUS: 'CLOSE',
-};
-
 function toNewNumber(options: AddOptions, credentials: NewNumber['credentials']): NewNumber {
   return {
     tenantId: options.tenant,
@@ -135,7 +139,7 @@ function toNewNumber(options: AddOptions, credentials: NewNumber['credentials'])
     number: options.number,
     provider: options.provider,
     instanceName: options.instance ?? null,
-    state: options.state ?? defaultStates[options.provider],
+    state: options.state ?? initialStates[options.provider],
     phoneNumberId: options.phoneNumberId ?? null,
     wabaId: options.wabaId ?? null,
     credentials,
@@ -215,12 +219,12 @@ function addSetCredentials(number: CommandUnknownOpts, session: Session): void {
     });
 }
 
-async function getStored(numbers: Numbers, id: string): Promise<WhatsAppNumber> {
+export async function getStored(numbers: Numbers, id: string): Promise<WhatsAppNumber> {
   const tenantId = await numbers.getTenantOf(id);
   const request = { id, refresh: null };
   return await numbers.get(toOperatorAccess(tenantId), request, AbortSignal.any([]));
 }
 
-function formatNumber({ id, name, number, provider, state }: WhatsAppNumber): string {
+export function formatNumber({ id, name, number, provider, state }: WhatsAppNumber): string {
   return `number ${id} (${toPrintable(name)}, ${number}): ${provider}, ${state}.`;
 }

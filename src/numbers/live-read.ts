@@ -140,11 +140,13 @@ function toReadings(results: readonly TargetResult[]): readonly Reading[] {
     .filter(({ result }) => result.ok || result.attempted)
     .map(({ target, block, result }): Reading => {
       const { numberId } = target;
+      const address = addressOf(block, target);
       if (!result.ok)
-        return { block, id: numberId, data: null, failure: result.failure, state: null };
+        return { block, id: numberId, address, data: null, failure: result.failure, state: null };
       const { value } = result;
       return {
         block,
+        address,
         id: subjectIdOf(block, numberId, target.wabaId),
         data: value,
         failure: null,
@@ -165,7 +167,7 @@ function toSubjectOutcomes(
     const subject = { block, id: subjectIdOf(block, numberId, wabaId) };
     const key = toSubjectKey(subject);
     const readingKey = result.ok ? key : toSubjectKey({ block, id: numberId });
-    const attempted = recorded.has(readingKey) ? 'ATTEMPTED' : deleted;
+    const attempted = recorded.has(readingKey) ? 'ATTEMPTED' : changed;
     const outcome = result.ok || result.attempted ? attempted : result.failure;
     if (block !== 'waba' || result.ok) {
       outcomes.set(key, outcome);
@@ -178,11 +180,17 @@ function toSubjectOutcomes(
   return outcomes;
 }
 
-const deleted = toPlainFailure(
+const changed = toPlainFailure(
   'UNAVAILABLE',
-  false,
-  'The number was deleted while it was read, so nothing was stored.',
+  true,
+  'The number was changed or deleted while it was read, so nothing was stored.',
+  { solution: 'Retry.' },
 );
+
+function addressOf(block: Block, target: Target): string | null {
+  if (block === 'connection') return target.instanceName;
+  return block === 'waba' ? target.wabaId : target.phoneNumberId;
+}
 
 function toState(block: Block, value: Blocks[Block]): Reading['state'] {
   if (block === 'connection') return (value as Blocks['connection']).state;
@@ -222,8 +230,7 @@ function openTarget(
   let credentials: Credentials | null = null;
   if (sealed !== undefined) {
     try {
-      const text = vault.open(sealed, toCredentialPlace(tenantId, number.id));
-      credentials = parseCredentials(text);
+      credentials = openCredentials(vault, sealed, tenantId, number.id);
     } catch (error) {
       const cause = String(error);
       telemetry.warn('credentials cannot be opened', { numberId: number.id, cause });
@@ -241,8 +248,15 @@ function openTarget(
   };
 }
 
-// The parser's own message would quote the text.
-function parseCredentials(text: string): Credentials {
+/** Decrypts the credentials of a number. Throws when the key is missing or the text was changed. */
+export function openCredentials(
+  vault: Vault,
+  sealed: string,
+  tenantId: string,
+  numberId: string,
+): Credentials {
+  const text = vault.open(sealed, toCredentialPlace(tenantId, numberId));
+  // The parser's own message would quote the text.
   try {
     return JSON.parse(text) as Credentials;
   } catch {

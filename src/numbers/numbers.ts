@@ -1,4 +1,4 @@
-// The use cases of numbers: list, get, refresh, and the changes that operators make.
+// The use cases of numbers: list, get and refresh. Those of operators are in administration.ts.
 
 import type { Access } from '../access/access.ts';
 import { createMeter, limitValidity, type RequestMeter } from '../http/request-context.ts';
@@ -7,6 +7,7 @@ import { GatewayError } from '../errors.ts';
 import type { Vault } from '../secrets.ts';
 import type { Telemetry } from '../telemetry.ts';
 import { traceRead } from '../tracing.ts';
+import { createAdministration, type NumberAdministration, toNotFound } from './administration.ts';
 import type { MetaBlock } from './meta.ts';
 import {
   findRefreshFailure,
@@ -19,19 +20,16 @@ import {
 import { fullProjection, type Projection, unionOf } from './projection.ts';
 import {
   type Block,
-  type ConnectionState,
-  type Credentials,
   type Provider,
   type ProviderName,
   toFailureText,
   type UpstreamFailure,
 } from './provider.ts';
-import { type RefreshRequest, toCredentialPlace } from './live-read.ts';
+import type { RefreshRequest } from './live-read.ts';
 import { mapInChunks } from './chunked-map.ts';
 import { createListLimiter } from './list-limiter.ts';
 import { createRefresher } from './refresh.ts';
 import { listAddresses, listNumbers } from './number-queries.ts';
-import * as store from './store.ts';
 
 /** One number to get. */
 export interface NumberRequest {
@@ -42,28 +40,14 @@ export interface NumberRequest {
   readonly projection?: Projection;
 }
 
-export interface NewNumber {
-  readonly tenantId: string;
-  readonly name: string;
-  /** Digits only, with the country code. */
-  readonly number: string;
-  readonly provider: ProviderName;
-  readonly instanceName: string | null;
-  readonly state: ConnectionState;
-  readonly phoneNumberId: string | null;
-  readonly wabaId: string | null;
-  readonly credentials: Credentials | null;
-  /** For the demo, whose ids are fixed. Created by the database by default. */
-  readonly id?: string;
-}
-
 export interface LiveRead {
   readonly number: WhatsAppNumber;
   /** Why none of the blocks could be read; null when at least one was read, or nothing provides any. */
   readonly error: GatewayError | null;
 }
 
-export interface Numbers {
+/** What callers ask, and what operators change. */
+export interface Numbers extends NumberAdministration {
   /**
    * All numbers of the tenant, by creation, then id. Reads nothing live. UNAVAILABLE when too many large lists are being
    * read; see list-limiter.ts. The list is frozen, because concurrent requests share it.
@@ -92,15 +76,9 @@ export interface Numbers {
   ): Promise<LiveRead>;
   /** The number after a refresh of its connection state, by Meta or the session engine. Throws why that failed. */
   getStatus(access: Access, id: string, signal: AbortSignal): Promise<WhatsAppNumber>;
-
-  /** For operators. CONFLICT when the tenant already has the phone number id or the instance name. */
-  create(number: NewNumber): Promise<WhatsAppNumber>;
-  /** For operators, who have only the id. Throws NUMBER_NOT_FOUND. */
-  getTenantOf(id: string): Promise<string>;
-  setState(id: string, state: ConnectionState): Promise<WhatsAppNumber>;
-  /** Replaces the stored credentials, for example after the access token has expired. */
-  setCredentials(id: string, credentials: Credentials): Promise<WhatsAppNumber>;
 }
+
+export type { NewNumber, NumberChange } from './administration.ts';
 
 export interface NumbersOptions {
   readonly database: Database;
@@ -136,7 +114,7 @@ export function createNumbers(options: NumbersOptions): Numbers {
     const failure = findRefreshFailure(number);
     return { number, error: failure && toRefreshError(failure, now()) };
   };
-  const getStored: GetStored = (tenantId, id) =>
+  const getStored = (tenantId: string, id: string) =>
     get(toOperatorAccess(tenantId), { id, refresh: null }, AbortSignal.any([]));
   return {
     ...reads,
@@ -147,46 +125,7 @@ export function createNumbers(options: NumbersOptions): Numbers {
       if (error !== null) throw error;
       return number;
     },
-    ...createAdministration(options, getStored),
-  };
-}
-
-type GetStored = (tenantId: string, id: string) => Promise<WhatsAppNumber>;
-
-/** The use cases of operators. */
-function createAdministration(
-  { database, vault }: NumbersOptions,
-  getStored: GetStored,
-): Pick<Numbers, 'create' | 'getTenantOf' | 'setState' | 'setCredentials'> {
-  const seal = (credentials: Credentials, tenantId: string, id: string): string =>
-    vault.seal(JSON.stringify(credentials), toCredentialPlace(tenantId, id));
-  const getTenantOf = async (id: string): Promise<string> => {
-    const tenantId = await store.findTenantOfNumberAcrossTenants(database, id);
-    if (tenantId === undefined) throw toNotFound();
-    return tenantId;
-  };
-  return {
-    async create(number) {
-      const { credentials, tenantId } = number;
-      const sealFor = credentials && ((id: string) => seal(credentials, tenantId, id));
-      const id = await store
-        .insertNumber(database, tenantId, toRow(number), sealFor)
-        .catch((error: unknown) => {
-          throw toConflict(error);
-        });
-      return await getStored(tenantId, id);
-    },
-    getTenantOf,
-    async setState(id, state) {
-      const tenantId = await getTenantOf(id);
-      await store.updateState(database, tenantId, id, state);
-      return await getStored(tenantId, id);
-    },
-    async setCredentials(id, credentials) {
-      const tenantId = await getTenantOf(id);
-      await store.updateCredential(database, tenantId, id, seal(credentials, tenantId, id));
-      return await getStored(tenantId, id);
-    },
+    ...createAdministration({ ...options, getStored }),
   };
 }
 
@@ -328,33 +267,6 @@ function toRefreshRequests(
     );
     return { number, blocks: [...new Set<Block>([...blocks, 'connection'])] };
   });
-}
-
-function toRow(number: NewNumber): store.NewNumberRow {
-  return {
-    ...(number.id !== undefined && { id: number.id }),
-    instance_name: number.instanceName,
-    number: number.number,
-    name: number.name,
-    provider: number.provider,
-    state: number.state,
-    phone_number_id: number.phoneNumberId,
-    waba_id: number.wabaId,
-  };
-}
-
-function toNotFound(): GatewayError {
-  return new GatewayError('NUMBER_NOT_FOUND', 'There is no number with this id.');
-}
-
-// 23505: one of the unique keys of whatsapp_number.
-function toConflict(error: unknown): unknown {
-  if ((error as { code?: unknown }).code !== '23505') return error;
-  return new GatewayError(
-    'CONFLICT',
-    'The tenant already has a number with this phone number id or instance name; see: number list.',
-    { cause: error },
-  );
 }
 
 function toRefreshError(failure: UpstreamFailure, now: Date): GatewayError {

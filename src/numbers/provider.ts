@@ -124,6 +124,18 @@ export interface Pause {
   readonly until: Date;
 }
 
+/** What identifies a number upstream, and the digits that were typed for it. */
+export interface Address extends Pick<Target, 'phoneNumberId' | 'wabaId'> {
+  readonly number: string;
+}
+
+/** INVALID_REQUEST: the ids or the digits are wrong. Any other code: they could not be checked. */
+export interface AddressProblem {
+  readonly code: 'INVALID_REQUEST' | UpstreamFailure['code'];
+  /** What is wrong, what the ids really are, and what to do. */
+  readonly message: string;
+}
+
 export interface Provider {
   /** The blocks that this provider can read; none when its upstream is not configured. */
   readonly blocks: readonly Block[];
@@ -133,4 +145,13 @@ export interface Provider {
    * that is aborted.
    */
   read(targets: readonly Target[], options: ReadOptions): Promise<readonly Observation[]>;
+  /**
+   * Whether the ids are of the right kind, belong together, and have the digits that were typed; null when they are right.
+   * Rejects only with the reason of the signal. Absent when nothing can be checked.
+   */
+  readonly checkAddress?: (
+    address: Address,
+    credentials: Credentials,
+    options: ReadOptions,
+  ) => Promise<AddressProblem | null>;
 }

@@ -1,94 +1,17 @@
-// The SQL that writes numbers, their credentials and their snapshots.
+// The SQL that stores what was read of numbers and accounts.
 
 import { sql } from 'kysely';
 import type { Database, TenantTransaction } from '../database/database.ts';
 import { deleteLeases, recordBudgets, type Subject, toSubjectKey } from './lease-store.ts';
-import type { ConnectionState, Pause, ProviderName, UpstreamFailure } from './provider.ts';
-
-export async function findTenantOfNumberAcrossTenants(
-  database: Database,
-  numberId: string,
-): Promise<string | undefined> {
-  const query = sql<{ id: string | null }>`select find_tenant_of_number(${numberId}) as id`;
-  const { rows } = await database.acrossTenants((functions) => query.execute(functions));
-  return rows[0]?.id ?? undefined;
-}
-
-export interface NewNumberRow {
-  readonly id?: string;
-  readonly instance_name: string | null;
-  readonly number: string;
-  readonly name: string;
-  readonly provider: ProviderName;
-  readonly state: ConnectionState;
-  readonly phone_number_id: string | null;
-  readonly waba_id: string | null;
-}
-
-/** `seal` encrypts the credentials for the id, which is known only after the insertion. Null stores none. */
-export async function insertNumber(
-  database: Database,
-  tenantId: string,
-  row: NewNumberRow,
-  seal: ((numberId: string) => string) | null,
-): Promise<string> {
-  return await database.withTenant(tenantId, async (transaction) => {
-    const { id } = await transaction
-      .insertInto('whatsapp_number')
-      .values({ tenant_id: tenantId, ...row })
-      .returning('id')
-      .executeTakeFirstOrThrow();
-    if (seal !== null) await upsertCredential(transaction, tenantId, id, seal(id));
-    return id;
-  });
-}
-
-export async function updateCredential(
-  database: Database,
-  tenantId: string,
-  numberId: string,
-  sealed: string,
-): Promise<void> {
-  await database.withTenant(tenantId, (transaction) =>
-    upsertCredential(transaction, tenantId, numberId, sealed),
-  );
-}
-
-async function upsertCredential(
-  transaction: TenantTransaction,
-  tenantId: string,
-  numberId: string,
-  sealed: string,
-): Promise<void> {
-  await transaction
-    .insertInto('number_credential')
-    .values({ tenant_id: tenantId, number_id: numberId, sealed })
-    .onConflict((conflict) => conflict.columns(['tenant_id', 'number_id']).doUpdateSet({ sealed }))
-    .execute();
-}
-
-/** Counts as an observation at the present time, which a trigger stores. */
-export async function updateState(
-  database: Database,
-  tenantId: string,
-  numberId: string,
-  state: ConnectionState,
-): Promise<void> {
-  await database.withTenant(tenantId, (transaction) =>
-    transaction
-      .updateTable('whatsapp_number')
-      .set({ state })
-      .where('tenant_id', '=', tenantId)
-      .where('id', '=', numberId)
-      .execute(),
-  );
-}
+import type { ConnectionState, Pause, UpstreamFailure } from './provider.ts';
 
 /**
  * What was read, to be stored. The data of an account are stored by its own id for all of its numbers; a failure is stored
  * by the id of the number whose credentials were used, of an account too.
  */
 export interface Reading extends Subject {
+  /** The id that was read upstream: nothing is stored of a number that has another one in the meantime. Any if absent. */
+  readonly address?: string | null;
   /** Null when the read failed. */
   readonly data: object | null;
   readonly failure: UpstreamFailure | null;
@@ -113,7 +36,8 @@ export interface ReadingsToRecord {
 /**
  * Stores readings and releases their leases. A good block replaces an older one and never a newer one; a failure leaves
  * the last good value where it is. A state that was changed after the read was sent stays. Returns the keys of the
- * subjects that were stored: nothing is stored for a number or a tenant that was deleted meanwhile.
+ * subjects that were stored: nothing is stored for a number or a tenant that was deleted meanwhile, or that another id at
+ * Meta was stored for.
  */
 export async function recordReadings(
   database: Database,
@@ -123,8 +47,8 @@ export async function recordReadings(
   const record = async (transaction: TenantTransaction): Promise<readonly Subject[]> => {
     const ofWabas = readings.filter(isOfWaba);
     const ofNumbers = readings.filter((reading) => !isOfWaba(reading));
-    const present = await lockNumbers(transaction, { ...request, readings: ofNumbers });
-    const stored = ofNumbers.filter(({ id }) => present.has(id));
+    const current = await lockNumbers(transaction, { ...request, readings: ofNumbers });
+    const stored = ofNumbers.filter((reading) => current.has(toSubjectKey(reading)));
     await upsertNumberSnapshots(transaction, { ...request, readings: stored });
     await upsertWabaSnapshots(transaction, { ...request, readings: ofWabas });
     await recordBudgets(transaction, tenantId, request.pauses ?? new Map());
@@ -196,36 +120,43 @@ const merge = sql`
     then excluded.failure else old.failure end`;
 
 /**
- * Locks the numbers, so that none is deleted before the foreign keys of its snapshots are checked, and returns the ids of
- * those that exist. A good reading of a block changes the number, and its state if one follows from the block.
+ * Locks the numbers, so that none is deleted or gets another id before its snapshots are written. Returns the keys of the
+ * readings that belong to a number and to the id that it has. A good one changes the number, and its state if one follows
+ * from the block.
  */
 async function lockNumbers(
   transaction: TenantTransaction,
   { tenantId, observedAt, readings }: ReadingsToRecord,
 ): Promise<ReadonlySet<string>> {
   if (readings.length === 0) return new Set();
-  const { rows } = await sql<{ id: string }>`
-    with read as (
-      select id, max(state) as state, bool_or(data is not null) as good
-      from jsonb_to_recordset(${JSON.stringify(readings)}::jsonb) as read(id text, state text, data jsonb)
-      group by id
+  const { rows } = await sql<Subject>`
+    with read as materialized (
+      select * from jsonb_to_recordset(${JSON.stringify(readings)}::jsonb)
+        as read(block text, id text, address text, state text, data jsonb)
     ), locked as materialized (
       -- In the order of the key, so that two processes cannot deadlock.
-      select n.id from whatsapp_number n
+      select n.id, n.phone_number_id, n.waba_id, n.instance_name from whatsapp_number n
       where n.tenant_id = ${tenantId} and n.id in (select id from read)
       order by n.id for no key update
+    ), current as materialized (
+      select read.id, read.block, read.state, read.data is not null as good
+      from read join locked on locked.id = read.id
+      where read.address is null or read.address = case read.block when 'connection' then locked.instance_name
+        when 'waba' then locked.waba_id else locked.phone_number_id end
+    ), changed as (
+      select id, max(state) as state from current where good group by id
     ), updated as (
       update whatsapp_number n set
         updated_at = greatest(n.updated_at, ${observedAt}::timestamptz(3)),
-        state = case when read.state is not null and n.state_observed_at <= ${observedAt}::timestamptz(3)
-          then read.state else n.state end,
-        state_observed_at = case when read.state is not null
+        state = case when changed.state is not null and n.state_observed_at <= ${observedAt}::timestamptz(3)
+          then changed.state else n.state end,
+        state_observed_at = case when changed.state is not null
           then greatest(n.state_observed_at, ${observedAt}::timestamptz(3)) else n.state_observed_at end
-      from read join locked on locked.id = read.id
-      where n.tenant_id = ${tenantId} and n.id = read.id and read.good
+      from changed
+      where n.tenant_id = ${tenantId} and n.id = changed.id
     )
-    select id from locked`.execute(transaction);
-  return new Set(rows.map(({ id }) => id));
+    select id, block from current`.execute(transaction);
+  return new Set(rows.map(toSubjectKey));
 }
 
 function isOfWaba({ block, data }: Reading): boolean {

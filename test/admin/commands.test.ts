@@ -372,7 +372,7 @@ describe('help', () => {
     ['tenant', 'tenant create', 'tenant list'],
     ['key', 'key create', 'key list', 'key revoke', 'key rotate'],
     ['number', 'number add', 'number list', 'number show', 'number refresh'],
-    ['number set-state', 'number set-credentials'],
+    ['number set-state', 'number set-credentials', 'number update', 'number remove'],
     ['audit', 'audit list', 'keys', 'keys rotate-encryption', 'completion'],
   ].flat();
   test.each(commands)('"%s --help" describes the command and each option', async (command) => {

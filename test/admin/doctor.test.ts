@@ -191,7 +191,7 @@ test('role and policies fail when a tenant that does not exist can see numbers',
   await using other = await openCommandLine();
   const tenant = await other.addTenant();
   const added = await other.run(
-    `number add --tenant ${tenant} --name X --number 55119 --provider META --phone-number-id 990000000000 --waba-id 990000000080 --credentials -`,
+    `number add --tenant ${tenant} --name X --number 55119 --provider META --phone-number-id 990000000000 --waba-id 990000000080 --credentials - --no-check`,
     { stdin: '{"accessToken":"EAA0123456789abcdefghijkl"}' },
   );
   expect(added.code).toBe(0);
@@ -288,7 +288,7 @@ test.each([
 test('keys fail when no configured key decrypts stored credentials, with their number and ids', async () => {
   const tenant = await line.addTenant();
   const { json } = await line.run<{ id: string }>(
-    `number add --tenant ${tenant} --name X --number 55119 --provider META --phone-number-id 990000000000 --waba-id 990000000080 --credentials -`,
+    `number add --tenant ${tenant} --name X --number 55119 --provider META --phone-number-id 990000000000 --waba-id 990000000080 --credentials - --no-check`,
     { stdin: '{"accessToken":"EAA0123456789abcdefghijkl"}' },
   );
   const other = `other:${Buffer.alloc(32, 1).toString('base64')}`;

@@ -48,7 +48,7 @@ async function addMeta(
   wabaId: string = sentinelWabaId,
 ): Promise<string> {
   const result = await line.run<{ id: string }>(
-    `number add --tenant ${tenant} --name Phone-${phone} --number 55119 --provider META --phone-number-id ${phone} --waba-id ${wabaId} --credentials -`,
+    `number add --tenant ${tenant} --name Phone-${phone} --number 55119 --provider META --phone-number-id ${phone} --waba-id ${wabaId} --credentials - --no-check`,
     { stdin: credentials, ...options },
   );
   expectNoSecrets(result);
@@ -233,7 +233,7 @@ describe('number refresh', () => {
     const good = await addMeta(tenant, '990000000000');
     const stdin = JSON.stringify({ accessToken: 'EAAexpired0123456789abcdefgh' });
     const { json: bad } = await line.run<{ id: string }>(
-      `number add --tenant ${tenant} --name Bad --number 55119 --provider META --phone-number-id 770000000100 --waba-id 770000000200 --credentials -`,
+      `number add --tenant ${tenant} --name Bad --number 55119 --provider META --phone-number-id 770000000100 --waba-id 770000000200 --credentials - --no-check`,
       { stdin },
     );
     const result = await line.run<RefreshedNumber[]>(`number refresh wa_none ${bad.id} ${good}`);
@@ -286,6 +286,7 @@ describe('credentials', () => {
         ...`number add --tenant ${tenant} --name X --number 55119 --provider META`.split(' '),
         ...`--phone-number-id 990000000000 --waba-id ${sentinelWabaId} --credentials`.split(' '),
         path,
+        '--no-check',
       ]);
       expect(added).toMatchObject({ code: 0, stderr: '' });
       expectNoSecrets(added);

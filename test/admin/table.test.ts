@@ -18,7 +18,7 @@ beforeAll(async () => {
   await line.run(['tenant', 'create', '--name', '東京'.repeat(40)]);
   const stdin = JSON.stringify({ accessToken: 'EAAgood0123456789abcdefgh' });
   const add = async (name: string, phone: string): Promise<string> => {
-    const words = `number add --tenant ${tenant} --number 5511999999999 --provider META --phone-number-id ${phone} --waba-id ${sentinelWabaId} --credentials -`;
+    const words = `number add --tenant ${tenant} --number 5511999999999 --provider META --phone-number-id ${phone} --waba-id ${sentinelWabaId} --credentials - --no-check`;
     const args = [...words.split(' '), '--name', name];
     const { json } = await line.run<{ id: string }>(args, { stdin });
     return json.id;

@@ -11,6 +11,7 @@ import type { Database } from '../../src/database/database.ts';
 import type * as leaseStore from '../../src/numbers/lease-store.ts';
 import { fullProjection } from '../../src/numbers/projection.ts';
 import type * as numberQueries from '../../src/numbers/number-queries.ts';
+import type * as numberStore from '../../src/numbers/number-store.ts';
 import type * as numbersStore from '../../src/numbers/store.ts';
 import { openTestDatabase, type TestDatabase } from '../harness.ts';
 import { type MutantSource, type Mutation, openMutantSource, root, toMutants } from '../mutants.ts';
@@ -21,6 +22,7 @@ type AdminStore = typeof adminStore;
 type NumbersStore = typeof numbersStore;
 type LeaseStore = typeof leaseStore;
 type NumberQueries = typeof numberQueries;
+type NumberStore = typeof numberStore;
 
 /** Conditions on the tenant, each with its replacement. */
 const conditions: readonly Mutation[] = [
@@ -90,8 +92,6 @@ const numbersScenario: Scenario<NumbersStore> = async (store, database, { me: te
       throw new Error('a number of the other tenant exists');
   };
   return [
-    await store.updateState(database, tenantId, 'wa_1', 'CLOSE'),
-    await store.updateCredential(database, tenantId, 'wa_1', 'sealed anew'),
     await store.recordReadings(database, {
       tenantId,
       holder: lease.holder,
@@ -101,6 +101,29 @@ const numbersScenario: Scenario<NumbersStore> = async (store, database, { me: te
     }),
     await isStored(),
   ];
+};
+
+const numberScenario: Scenario<NumberStore> = async (store, database, { me: tenantId }) => {
+  const read = [
+    await store.findNumber(database, tenantId, 'wa_1'),
+    await store.findNumber(database, tenantId, 'wa_2'),
+    await store.findCredential(database, tenantId, 'wa_1'),
+  ];
+  if (read[1] !== undefined) throw new Error('a number of the other tenant');
+  await store.updateState(database, tenantId, 'wa_1', 'CLOSE');
+  await store.updateCredential(database, tenantId, 'wa_1', 'sealed anew');
+  await store.updateNumber(database, tenantId, 'wa_1', { waba_id: '30001' });
+  const wabas = await database.withTenant(tenantId, (transaction) =>
+    transaction
+      .selectFrom('waba_snapshot')
+      .select('waba_id')
+      .where('tenant_id', '=', tenantId)
+      .execute(),
+  );
+  if (wabas.length > 0) throw new Error('an account of numbers of the other tenant');
+  const keys = await store.deleteNumber(database, tenantId, 'wa_1');
+  if (keys?.length !== 1) throw new Error('a key of the other tenant');
+  return read;
 };
 
 const queriesScenario: Scenario<NumberQueries> = async (store, database, { me: tenantId }) => {
@@ -147,6 +170,7 @@ const stores = [
   { path: 'src/access/store.ts', scenario: accessScenario as Scenario<never> },
   { path: 'src/admin/store.ts', scenario: adminScenario as Scenario<never> },
   { path: 'src/numbers/store.ts', scenario: numbersScenario as Scenario<never> },
+  { path: 'src/numbers/number-store.ts', scenario: numberScenario as Scenario<never> },
   { path: 'src/numbers/number-queries.ts', scenario: queriesScenario as Scenario<never> },
   { path: 'src/numbers/lease-store.ts', scenario: leaseScenario as Scenario<never> },
 ].map(({ path, scenario }) => ({
@@ -188,7 +212,7 @@ describe.each(stores)('the filters of $path', ({ path, scenario, mutants }) => {
   });
 
   test('are found in its source', { tags: ['source'] }, () => {
-    expect(mutants.length).toBeGreaterThan(2);
+    expect(mutants.length).toBeGreaterThan(1);
   });
 
   test('let no row of another tenant be read, changed or waited for', async () => {

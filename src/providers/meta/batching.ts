@@ -133,7 +133,7 @@ function mergeParts(results: readonly PartResult[]): BlockResult<JsonObject> {
 }
 
 /** One result for each operation. */
-type RetryingClient = (
+export type RetryingClient = (
   operations: readonly GraphOperation[],
   credentials: Credentials,
   options: ReadOptions,
@@ -151,7 +151,7 @@ const minRetryMs = 250;
  * that brought no response is retried in smaller ones, because one of its operations may be the cause. An operation that
  * cannot be retried keeps its failure.
  */
-function createRetryingClient({
+export function createRetryingClient({
   graph,
   telemetry,
   retryDelayMs = 250,

@@ -33,7 +33,16 @@ import {
   unknownUsage,
 } from './usage-budget.ts';
 
-/** Reads some fields of a node, or of its profile edge. */
+/** A page of an edge of a node, such as the numbers of an account. */
+export interface GraphPage {
+  readonly edge: 'phone_numbers';
+  /** At most 100. */
+  readonly limit: number;
+  /** The cursor at the end of the page before; null for the first page. */
+  readonly after: string | null;
+}
+
+/** Reads some fields of a node, of its profile edge, or of each node on a page of another edge. */
 export interface GraphOperation {
   /** Chooses node or edge, and the words of a failure. */
   readonly block: MetaBlock;
@@ -43,6 +52,7 @@ export interface GraphOperation {
   readonly wabaId: string | null;
   /** Graph's names, at least one. */
   readonly fields: readonly string[];
+  readonly page?: GraphPage;
 }
 
 export type GraphResult =
@@ -155,8 +165,9 @@ function createSender(options: GraphClientOptions, quarantine: Quarantine): Send
       accept: 'application/json',
       authorization: `Bearer ${credentials.accessToken}`,
     };
-    const { block, id: subject } = operations[0]!;
-    const template = body.createForm === undefined ? templates[block] : '/{version}/';
+    const { block, id: subject, page } = operations[0]!;
+    const path = page === undefined ? templates[block] : `/{version}/{id}/${page.edge}`;
+    const template = body.createForm === undefined ? path : '/{version}/';
     const sentAt = Date.now();
     const response = await limitedFetch(url, { headers, ...body, template, subject }, reading);
     const reply = toReply(response, operations, toResults);
@@ -254,10 +265,19 @@ function toInvalidInput(message: string, solution: string): UpstreamFailure {
   return toPlainFailure('META_ACCESS_DENIED', false, message, { solution });
 }
 
-function toRelativeUrl({ block, id, fields }: GraphOperation, credentials: Credentials): string {
-  const edge = block === 'profile' ? '/whatsapp_business_profile' : '';
+function toRelativeUrl(operation: GraphOperation, credentials: Credentials): string {
+  const { block, id, fields, page } = operation;
+  const edge = block === 'profile' ? 'whatsapp_business_profile' : page?.edge;
   const proof = toProof(credentials);
-  return `${id}${edge}?fields=${fields.join(',')}${proof === null ? '' : `&appsecret_proof=${proof}`}`;
+  const parameters = [
+    `fields=${fields.join(',')}`,
+    ...(page === undefined ? [] : [`limit=${page.limit}`]),
+    ...(page === undefined || page.after === null
+      ? []
+      : [`after=${encodeURIComponent(page.after)}`]),
+    ...(proof === null ? [] : [`appsecret_proof=${proof}`]),
+  ];
+  return `${id}${edge === undefined ? '' : `/${edge}`}?${parameters.join('&')}`;
 }
 
 function toBatchForm(

@@ -13,11 +13,13 @@ import {
   toPlainFailure,
   type UpstreamFailure,
 } from '../../numbers/provider.ts';
+import { createAddressCheck } from './address-check.ts';
 import {
   type BlockQuery,
   type BlockReader,
   type BlockReaderOptions,
   createBlockReader,
+  createRetryingClient,
 } from './batching.ts';
 import { findPauseFailure, maxSpentPercent } from './usage-budget.ts';
 
@@ -27,6 +29,7 @@ export function createMetaProvider(options: BlockReaderOptions): Provider {
   return {
     blocks: Object.keys(metaBlocks) as MetaBlock[],
     read: (targets, reading) => readTargets(readBlocks, targets, reading),
+    checkAddress: createAddressCheck(createRetryingClient(options)),
   };
 }
 

@@ -9,6 +9,7 @@ export interface QuarantinedRead {
   readonly block: string;
   readonly id: string;
   readonly fields: readonly string[];
+  readonly page?: { readonly edge: string };
 }
 
 export interface Quarantine {
@@ -93,6 +94,6 @@ function toTokenKey({ accessToken, appSecret }: Credentials): string {
     .digest('base64');
 }
 
-function toReadKey(token: string, { block, id, fields }: QuarantinedRead): string {
-  return `${token} ${block} ${id} ${fields.join()}`;
+function toReadKey(token: string, { block, id, fields, page }: QuarantinedRead): string {
+  return `${token} ${page?.edge ?? block} ${id} ${fields.join()}`;
 }

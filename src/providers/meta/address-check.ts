@@ -1,0 +1,135 @@
+// Checks the ids of a number before they are stored: of the right kind, of one account, and with the digits that were typed.
+
+import type { JsonObject } from '../../json.ts';
+import {
+  type Address,
+  type AddressProblem,
+  type Credentials,
+  type Provider,
+  type ReadOptions,
+  toFailureText,
+} from '../../numbers/provider.ts';
+import type { RetryingClient } from './batching.ts';
+import type { GraphResult } from './graph.ts';
+import { type Edge, type FailedRead, isTemporary, toId, walkPages } from './page-walk.ts';
+
+export function createAddressCheck(client: RetryingClient): NonNullable<Provider['checkAddress']> {
+  return async ({ phoneNumberId, wabaId, number }, credentials, options) => {
+    if (phoneNumberId === null || wabaId === null) return null;
+    return await check({ client, credentials, options, phoneNumberId, wabaId, number });
+  };
+}
+
+interface Check {
+  readonly client: RetryingClient;
+  readonly credentials: Credentials;
+  readonly options: ReadOptions;
+  readonly phoneNumberId: string;
+  readonly wabaId: string;
+  readonly number: Address['number'];
+}
+
+async function check(request: Check): Promise<AddressProblem | null> {
+  const { phoneNumberId, wabaId, number } = request;
+  let sameDigits: JsonObject | undefined;
+  for await (const page of walkPages(numbersOf(wabaId), request)) {
+    if (!page.ok) return await explainRefusedAccount(request, page);
+    const found = page.nodes.find(({ id }) => id === phoneNumberId);
+    if (found !== undefined) return compareDigits(request, found);
+    sameDigits ??= page.nodes.find((node) => toDigits(node) === number);
+  }
+  return await explainMissing(request, sameDigits);
+}
+
+function compareDigits({ phoneNumberId, number }: Check, node: JsonObject): AddressProblem | null {
+  const digits = toDigits(node);
+  if (digits === null || digits === number) return null;
+  return toProblem(
+    `The phone number id ${phoneNumberId} is that of ${digits}, and not of ${number}. Correct the id or the number.`,
+  );
+}
+
+/** The account's numbers could not be listed. */
+async function explainRefusedAccount(
+  request: Check,
+  refused: FailedRead,
+): Promise<AddressProblem | null> {
+  const { wabaId, phoneNumberId } = request;
+  if (refused.refusedField === null) return toUnchecked(refused);
+  const node = await readPhone(request, wabaId);
+  if (!node.ok) {
+    if (isTemporary(node) && node.refusedField === null) return toUnchecked(node);
+    return toProblem(
+      `${wabaId} is not the id of a WhatsApp Business account. It may be that of a business portfolio. WhatsApp Manager shows the account's id.`,
+    );
+  }
+  const isSwapped = await isAccount(request, phoneNumberId);
+  return toProblem(
+    isSwapped
+      ? `The ids are swapped: ${wabaId} is the phone number id, and ${phoneNumberId} the id of the WhatsApp Business account.`
+      : `${wabaId} is not the id of a WhatsApp Business account but the phone number id of ${toDigits(node.json) ?? 'a number'}. WhatsApp Manager shows the account's id.`,
+  );
+}
+
+/** The account was listed, and the number is not in it. */
+async function explainMissing(
+  request: Check,
+  sameDigits: JsonObject | undefined,
+): Promise<AddressProblem> {
+  const { phoneNumberId, wabaId, number } = request;
+  const rightId = toId(sameDigits?.['id']);
+  const hint =
+    rightId === null
+      ? ''
+      : ` In this account the number ${number} has the phone number id ${rightId}.`;
+  const isSame = phoneNumberId === wabaId;
+  if (isSame || (await isAccount(request, phoneNumberId))) {
+    return toProblem(
+      `${phoneNumberId} is not a phone number id but the id of a WhatsApp Business account.${hint}`,
+    );
+  }
+  const node = await readPhone(request, phoneNumberId);
+  if (!node.ok) {
+    if (isTemporary(node) && node.refusedField === null) return toUnchecked(node);
+    return toProblem(
+      `The WhatsApp Business account ${wabaId} has no number with the phone number id ${phoneNumberId}, and the token cannot read that id.${hint} WhatsApp Manager shows both ids.`,
+    );
+  }
+  return toProblem(
+    `The phone number id ${phoneNumberId} (${toDigits(node.json) ?? 'without digits'}) does not belong to the WhatsApp Business account ${wabaId}.${hint} WhatsApp Manager shows both ids.`,
+  );
+}
+
+async function isAccount(request: Check, id: string): Promise<boolean> {
+  for await (const page of walkPages(numbersOf(id), request)) return page.ok;
+  return false;
+}
+
+async function readPhone(
+  { client, credentials, options }: Check,
+  id: string,
+): Promise<GraphResult> {
+  const read = { block: 'phone', id, wabaId: null, fields } as const;
+  const [result] = await client([read], credentials, options);
+  return result!;
+}
+
+const fields: readonly string[] = ['id', 'display_phone_number'];
+
+function numbersOf(wabaId: string): Edge {
+  return { block: 'waba', id: wabaId, wabaId, fields, edge: 'phone_numbers' };
+}
+
+/** Meta formats a number with spaces and other signs. */
+function toDigits({ display_phone_number: displayed }: JsonObject): string | null {
+  const digits = typeof displayed === 'string' ? displayed.replaceAll(/\D/g, '') : '';
+  return digits === '' ? null : digits;
+}
+
+function toProblem(message: string): AddressProblem {
+  return { code: 'INVALID_REQUEST', message };
+}
+
+function toUnchecked({ failure }: FailedRead): AddressProblem {
+  return { code: failure.code, message: toFailureText(failure) };
+}

@@ -1,0 +1,67 @@
+// Walks an edge of the Graph API page by page.
+
+import { type JsonObject, toObject } from '../../json.ts';
+import type { Credentials, ReadOptions, UpstreamFailure } from '../../numbers/provider.ts';
+import type { RetryingClient } from './batching.ts';
+import type { GraphOperation, GraphPage, GraphResult } from './graph.ts';
+
+/** An edge, and the fields of its nodes to read. */
+export interface Edge extends Omit<GraphOperation, 'page'> {
+  readonly edge: GraphPage['edge'];
+}
+
+export interface EdgeRequest {
+  readonly client: RetryingClient;
+  readonly credentials: Credentials;
+  readonly options: ReadOptions;
+}
+
+export type FailedRead = Extract<GraphResult, { ok: false }>;
+
+/** The nodes of a page; a failure ends the walk. */
+export type WalkedPage = { readonly ok: true; readonly nodes: readonly JsonObject[] } | FailedRead;
+
+const maxPageSize = 100;
+/** A page may be empty although others follow, so the nodes alone do not bound a walk. */
+const maxPages = 500;
+
+/**
+ * Yields page after page. The next page is requested by its cursor: the address that Graph offers for it contains the
+ * access token, so it is never followed and never logged.
+ */
+export async function* walkPages(
+  { edge, ...operation }: Edge,
+  { client, credentials, options }: EdgeRequest,
+): AsyncGenerator<WalkedPage> {
+  let after: string | null = null;
+  for (let page = 0; page < maxPages; page += 1) {
+    const read = { ...operation, page: { edge, limit: maxPageSize, after } };
+    // oxlint-disable-next-line no-await-in-loop -- each page has the cursor of the next one
+    const [result] = await client([read], credentials, options);
+    if (result === undefined) return;
+    yield result.ok ? { ok: true, nodes: listNodes(result.json) } : result;
+    after = result.ok ? findNextCursor(result.json) : null;
+    if (after === null) return;
+  }
+}
+
+function listNodes({ data }: JsonObject): readonly JsonObject[] {
+  return (Array.isArray(data) ? data : []).map(toObject).filter((node) => node !== null);
+}
+
+/** Null after the last page. */
+function findNextCursor({ paging }: JsonObject): string | null {
+  const { next, cursors } = toObject(paging) ?? {};
+  const after = toObject(cursors)?.['after'];
+  return next !== undefined && typeof after === 'string' && after !== '' ? after : null;
+}
+
+/** An id of Graph, which is a text of digits; null for anything else. */
+export function toId(value: unknown): string | null {
+  return typeof value === 'string' && /^\d{5,20}$/.test(value) ? value : null;
+}
+
+/** Whether a failure says nothing about what was asked, so that the same request may succeed later. */
+export function isTemporary({ failure }: { readonly failure: UpstreamFailure }): boolean {
+  return failure.transient || failure.code !== 'META_ACCESS_DENIED';
+}

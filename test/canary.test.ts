@@ -276,7 +276,10 @@ test('no command prints a secret, except a new key where it is created', async (
   const key = await run(`key create --tenant ${tenant}`);
   await run(`key rotate ${key}`);
   const meta = `number add --tenant ${tenant} --name X --number 55119 --provider META --waba-id ${sentinelWabaId}`;
-  const number = await run(`${meta} --phone-number-id 990000000000 --credentials - --no-check`, stdin);
+  const number = await run(
+    `${meta} --phone-number-id 990000000000 --credentials - --no-check`,
+    stdin,
+  );
   await run(`${meta} --phone-number-id 990000000000 --credentials - --no-check`, stdin);
   for (const words of [
     `key list --tenant ${tenant}`,

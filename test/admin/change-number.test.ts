@@ -86,7 +86,7 @@ describe('number add with credentials', () => {
     [
       'a phone number id as WABA id',
       { waba: phone },
-      `${phone} is not the id of a WhatsApp Business account but the phone number id of 5511999999999.`,
+      `${phone} is not the id of a WhatsApp Business account but a phone number id.`,
     ],
     [
       'a WABA id as phone number id',

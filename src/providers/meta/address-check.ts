@@ -11,6 +11,7 @@ import {
 } from '../../numbers/provider.ts';
 import type { RetryingClient } from './batching.ts';
 import type { GraphResult } from './graph.ts';
+import { kindNames } from './graph-refusals.ts';
 import { type Edge, type FailedRead, isTemporary, toId, walkPages } from './page-walk.ts';
 
 export function createAddressCheck(client: RetryingClient): NonNullable<Provider['checkAddress']> {
@@ -50,24 +51,22 @@ function compareDigits({ phoneNumberId, number }: Check, node: JsonObject): Addr
 }
 
 /** The account's numbers could not be listed. */
-async function explainRefusedAccount(
-  request: Check,
-  refused: FailedRead,
-): Promise<AddressProblem | null> {
+async function explainRefusedAccount(request: Check, refused: FailedRead): Promise<AddressProblem> {
   const { wabaId, phoneNumberId } = request;
-  if (refused.refusedField === null) return toUnchecked(refused);
-  const node = await readPhone(request, wabaId);
-  if (!node.ok) {
-    if (isTemporary(node) && node.refusedField === null) return toUnchecked(node);
+  const { wrongKind } = refused;
+  if (wrongKind === null) return toUnchecked(refused);
+  if (wrongKind !== 'phone') {
     return toProblem(
-      `${wabaId} is not the id of a WhatsApp Business account. It may be that of a business portfolio. WhatsApp Manager shows the account's id.`,
+      `${wabaId} is not the id of a WhatsApp Business account but that of ${kindNames[wrongKind]}. WhatsApp Manager shows the account's id.`,
     );
   }
-  const isSwapped = await isAccount(request, phoneNumberId);
+  if (await isAccount(request, phoneNumberId)) {
+    return toProblem(
+      `The ids are swapped: ${wabaId} is the phone number id, and ${phoneNumberId} the id of the WhatsApp Business account.`,
+    );
+  }
   return toProblem(
-    isSwapped
-      ? `The ids are swapped: ${wabaId} is the phone number id, and ${phoneNumberId} the id of the WhatsApp Business account.`
-      : `${wabaId} is not the id of a WhatsApp Business account but the phone number id of ${toDigits(node.json) ?? 'a number'}. WhatsApp Manager shows the account's id.`,
+    `${wabaId} is not the id of a WhatsApp Business account but a phone number id. WhatsApp Manager shows the account's id.`,
   );
 }
 
@@ -82,21 +81,20 @@ async function explainMissing(
     rightId === null
       ? ''
       : ` In this account the number ${number} has the phone number id ${rightId}.`;
-  const isSame = phoneNumberId === wabaId;
-  if (isSame || (await isAccount(request, phoneNumberId))) {
+  const node = await readPhone(request);
+  if (node.ok) {
     return toProblem(
-      `${phoneNumberId} is not a phone number id but the id of a WhatsApp Business account.${hint}`,
+      `The phone number id ${phoneNumberId} (${toDigits(node.json) ?? 'without digits'}) does not belong to the WhatsApp Business account ${wabaId}.${hint} WhatsApp Manager shows both ids.`,
     );
   }
-  const node = await readPhone(request, phoneNumberId);
-  if (!node.ok) {
-    if (isTemporary(node) && node.refusedField === null) return toUnchecked(node);
+  if (node.wrongKind !== null) {
     return toProblem(
-      `The WhatsApp Business account ${wabaId} has no number with the phone number id ${phoneNumberId}, and the token cannot read that id.${hint} WhatsApp Manager shows both ids.`,
+      `${phoneNumberId} is not a phone number id but the id of ${kindNames[node.wrongKind]}.${hint}`,
     );
   }
+  if (isTemporary(node)) return toUnchecked(node);
   return toProblem(
-    `The phone number id ${phoneNumberId} (${toDigits(node.json) ?? 'without digits'}) does not belong to the WhatsApp Business account ${wabaId}.${hint} WhatsApp Manager shows both ids.`,
+    `The WhatsApp Business account ${wabaId} has no number with the phone number id ${phoneNumberId}, and the token cannot read that id.${hint} WhatsApp Manager shows both ids.`,
   );
 }
 
@@ -105,10 +103,12 @@ async function isAccount(request: Check, id: string): Promise<boolean> {
   return false;
 }
 
-async function readPhone(
-  { client, credentials, options }: Check,
-  id: string,
-): Promise<GraphResult> {
+async function readPhone({
+  client,
+  credentials,
+  options,
+  phoneNumberId: id,
+}: Check): Promise<GraphResult> {
   const read = { block: 'phone', id, wabaId: null, fields } as const;
   const [result] = await client([read], credentials, options);
   return result!;

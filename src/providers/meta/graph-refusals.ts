@@ -271,7 +271,7 @@ export function findNodeKind(nodeType: string): NodeKind | null {
   return Object.hasOwn(nodeKinds, nodeType) ? (nodeKinds[nodeType] ?? null) : null;
 }
 
-const kindNames: Readonly<Record<NodeKind, string>> = {
+export const kindNames: Readonly<Record<NodeKind, string>> = {
   phone: 'a phone number',
   waba: 'a WhatsApp Business account',
   business: 'a business portfolio',

@@ -22,6 +22,7 @@ import {
   parseGraphError,
   toGraphFailure,
 } from './graph-error.ts';
+import type { NodeKind } from './graph-refusals.ts';
 import { createQuarantine, type Quarantine } from './quarantine.ts';
 import {
   findPauseFailure,
@@ -66,6 +67,8 @@ export type GraphResult =
       readonly refusedField: string | null;
       /** The token lacks a permission for at least one of the fields. */
       readonly lacksPermission: boolean;
+      /** What the node is when it is of another kind than was asked for; null otherwise, or when Graph does not say. */
+      readonly wrongKind: NodeKind | null;
     };
 
 export interface GraphReply {
@@ -348,7 +351,8 @@ function toErrorResult(
 ): GraphResult {
   const error = parseGraphError(json);
   const failed = toFailed(toGraphFailure(error, block, reply));
-  if (error === null || isWrongKind(error, block)) return failed;
+  if (error === null) return failed;
+  if (isWrongKind(error, block)) return { ...failed, wrongKind: error.nodeKind };
   // Graph also calls an edge that a node does not have a field.
   const refusedField = fields.find((field) => field === error.refusedField) ?? null;
   return { ...failed, refusedField, lacksPermission: isPermissionError(error) };
@@ -371,6 +375,7 @@ function toFailed(failure: UpstreamFailure) {
     failure,
     refusedField: null,
     lacksPermission: false,
+    wrongKind: null,
   } as const;
 }
 

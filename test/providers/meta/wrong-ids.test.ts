@@ -171,7 +171,7 @@ describe('on the command line', () => {
   test('a refresh fails with the advice when both ids are swapped', async () => {
     const tenant = await line.addTenant();
     const added = await line.run<{ id: string }>(
-      `number add --tenant ${tenant} --name Shop --number 16315555555 --provider META --phone-number-id ${wabaId} --waba-id ${phoneNumberId} --credentials -`,
+      `number add --tenant ${tenant} --name Shop --number 16315555555 --provider META --phone-number-id ${wabaId} --waba-id ${phoneNumberId} --credentials - --no-check`,
       { stdin: JSON.stringify({ accessToken: 'EAAswapped' }), environment },
     );
     const { code, stderr } = await line.run(`number refresh ${added.json.id}`, {

@@ -240,6 +240,7 @@ function toNewNumber(tenantId: string, id: string, number: DemoNumber): NewNumbe
     wabaId: toWabaId(waba),
     credentials:
       waba.token === 'none' ? null : { accessToken: toToken(number.waba), appSecret: null },
+    ...number.stored,
   };
 }
 

@@ -66,6 +66,8 @@ export interface DemoMetaNumber extends DemoNumberBase {
   /** Null: the business profile is empty. */
   readonly profile?: Readonly<Record<string, unknown>> | null;
   readonly fault?: Fault;
+  /** What an operator has stored by mistake. */
+  readonly stored?: Partial<Record<'number' | 'phoneNumberId' | 'wabaId', string>>;
   /** Age of the stored snapshot; null: nothing is stored. */
   readonly ageMinutes?: number | null;
 }
@@ -145,6 +147,10 @@ export const demoWabas = {
   lab: waba('acme', 25, 'Acme Lab', 'GB', 'UNTIERED', 'PROF_SERVICES', {
     fields: { business_verification_status: 'pending_need_more_info', currency: null },
   }),
+  gym: waba('acme', 26, 'Academia Força', 'BR', 'TIER_2K', 'HEALTH', {
+    fault: { kind: 'error', code: 200, message: 'API access blocked.', status: 400 },
+    ageMinutes: 70,
+  }),
   travel: waba('borealis', 31, 'Borealis Travel', 'SE', 'TIER_10K', 'TRAVEL'),
 } satisfies Readonly<Record<string, DemoWaba>>;
 
@@ -156,11 +162,11 @@ export const demoNumbers: Readonly<Record<string, DemoNumber>> = {
   }),
   // Quality has dropped to YELLOW: it can still send, but needs attention.
   wa_acme_support: meta(12, 'retail', 'Acme Atendimento', { phone: { quality_rating: 'YELLOW' } }),
-  // FLAGGED: quality is RED, and Meta lowers the limit unless it improves.
+  // FLAGGED: quality is RED; it can still send.
   wa_acme_offers: meta(13, 'retail', 'Acme Ofertas', {
     phone: { quality_rating: 'RED', status: 'FLAGGED' },
   }),
-  // RESTRICTED: the messaging limit is used up, so no new conversations for now.
+  // RESTRICTED: the messaging limit is used up, so it cannot start conversations; it can reply.
   wa_acme_club: meta(14, 'retail', 'Clube Acme', {
     phone: { quality_rating: 'RED', status: 'RESTRICTED' },
   }),
@@ -221,11 +227,17 @@ export const demoNumbers: Readonly<Record<string, DemoNumber>> = {
     was: { health_status: null, is_official_business_account: null, is_on_biz_app: null },
     fault: { kind: 'unknown-field', field: 'health_status' },
   }),
+  // Meta rejects three fields of this number and its profile; everything else is read.
+  wa_acme_tours: meta(28, 'europe', 'Acme Tours', {
+    was: { throughput: null, is_on_biz_app: null },
+    profile: { about: null },
+    fault: { kind: 'unknown-field', field: ['throughput', 'is_on_biz_app', 'about'] },
+  }),
   // The business is not verified (141010), which limits sending but does not block it.
   wa_acme_pharmacy: meta(31, 'pharmacy', 'Boa Saúde', {
     health: { BUSINESS: { can_send_message: 'LIMITED', errors: [healthErrors.notVerified] } },
   }),
-  // CONNECTED and GREEN but unable to send: the account has no valid payment method (141006).
+  // CONNECTED and GREEN but unable to start conversations: the account has no valid payment method (141006).
   wa_acme_hotel: meta(32, 'hotel', 'Hotel Miramar', {
     health: { WABA: { can_send_message: 'BLOCKED', errors: [healthErrors.noPayment] } },
   }),
@@ -277,6 +289,25 @@ export const demoNumbers: Readonly<Record<string, DemoNumber>> = {
       whatsapp_business_manager_messaging_limit: 'TIER_5M',
     },
   }),
+  // Meta has blocked the app of the access token (200, "API access blocked."); a new token would not help.
+  wa_acme_gym: meta(46, 'gym', 'Academia Força', { ageMinutes: 70, refresh: [] }),
+  // The id of the number is stored as the id of its account too, so the account cannot be read.
+  wa_acme_mill: meta(47, 'retail', 'Acme Moinho', {
+    stored: { wabaId: '100000000047' },
+    refresh: ['waba'],
+  }),
+  // The ids of the number and of its account are stored in each other's place, so nothing can be read.
+  wa_acme_farm: meta(48, 'retail', 'Acme Fazenda', {
+    stored: { phoneNumberId: '200000000011', wabaId: '100000000048' },
+    ageMinutes: null,
+    refresh: [],
+  }),
+  // The id of another account is stored: Meta's health status names the right one.
+  wa_acme_port: meta(49, 'retail', 'Acme Porto', {
+    stored: { wabaId: '200000000012' },
+  }),
+  // The stored digits differ from those that Meta shows for the phone number id.
+  wa_acme_craft: meta(71, 'retail', 'Acme Artesanato', { stored: { number: '5511900000172' } }),
   // Connected by QR code; the session engine reports it open.
   wa_acme_shop: session('acme', 51, 'Loja do Centro', 'open', 'OPEN', { refresh: [] }),
   // Connecting: the QR code has to be scanned.

@@ -42,7 +42,7 @@ export type ResponseFault =
 
 /** Affects the data of one node. */
 export type DataFault =
-  | { readonly kind: 'unknown-field'; readonly field: string }
+  | { readonly kind: 'unknown-field'; readonly field: string | readonly string[] }
   | { readonly kind: 'nested-profile' }
   | { readonly kind: 'empty-data' }
   | { readonly kind: 'missing-vertical' }

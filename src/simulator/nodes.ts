@@ -114,7 +114,7 @@ function select(
 ): unknown {
   const result: Json = {};
   for (const name of names) {
-    const isRefused = fault?.kind === 'unknown-field' && fault.field === name;
+    const isRefused = fault?.kind === 'unknown-field' && [fault.field].flat().includes(name);
     if (isRefused || !(type.fields.has(name) || Object.hasOwn(node, name))) {
       throw refuseField(name, type.name);
     }

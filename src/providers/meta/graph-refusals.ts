@@ -140,7 +140,12 @@ const codeMeanings: Readonly<Record<number, Meaning>> = {
 
 const loginRequired = denied(
   'Meta has stopped the owner of the access token at a security check.',
-  'The owner has to log in to Meta and confirm the account; then store a new token.',
+  'The owner has to log in to Meta and complete the check; the token then works again.',
+);
+
+const unusedToken = denied(
+  'The access token ended because its owner has not used the app for a long time.',
+  'Store a new one, preferably of a system user.',
 );
 
 /** By the subcodes of code 190. https://gist.github.com/MauricioKruijer/7663113 has those that Meta does not list. */
@@ -171,15 +176,13 @@ const tokenMeanings: Readonly<Record<number, Meaning>> = {
     'The access token was invalidated: its owner logged out, or it was revoked.',
     'Store a new one, preferably of a system user, which never logs out.',
   ),
-  468: denied(
-    'The access token ended because its owner has not used the app for a long time.',
-    'Store a new one, preferably of a system user.',
-  ),
+  468: unusedToken,
   490: loginRequired,
   492: denied(
     'The owner of the access token has no role on the business.',
     'Assign one, or store a token of a user who has one.',
   ),
+  493: unusedToken,
 };
 
 /** What only the message of an error tells. */
@@ -199,6 +202,17 @@ export const topicMeanings = {
     'The app of the access token is not active.',
     "Switch it to live mode in Meta's App Dashboard, and complete the data use checkup if it asks for that.",
   ),
+  'app not authorized': denied(
+    'The app may not act for the owner of the access token.',
+    "Check in Meta's App Dashboard that the app is in live mode, connect the app again as this owner, and store the new token.",
+  ),
+  'owner blocked': {
+    code: 'META_RATE_LIMITED',
+    transient: true,
+    message:
+      'Meta has blocked the owner of the access token for some time, after too many or unusual requests.',
+    solution: 'Wait some hours, or store the token of a system user.',
+  },
   'proof required': denied(
     'The app requires a proof made with its secret, and the proof was missing or wrong.',
     "Store the app's secret with the access token.",
@@ -233,8 +247,11 @@ const topicPatterns: readonly (readonly [Topic, readonly number[], RegExp])[] = 
   [
     'app inactive',
     [10, 190, 200],
-    /\bapp (is )?not active|non-active apps|app is currently not accessible/i,
+    /\bapp (is )?not active|non-active (apps|accounts)|app is currently not accessible/i,
   ],
+  ['app not authorized', [10, 190, 200], /cannot call api for app|has not authorized application/i],
+  // The same code without these words is about the WhatsApp Business account.
+  ['owner blocked', [368], /you.ve been blocked|you have been temporarily blocked/i],
   ['proof required', [100], /appsecret_proof/i],
   ['token missing', [200, 2500], /provide valid app id|active access token must be used/i],
   ['token malformed', [190], /cannot parse access token|malformed access token|bad signature/i],

@@ -77,6 +77,22 @@ describe('number add with credentials', () => {
     ]);
   });
 
+  // https://github.com/megaapp977/stack/issues/576
+  test('takes the ninth digit of a Brazilian number as typed, although Meta shows the number without it', async () => {
+    const tenant = await line.addTenant();
+    const typed = { waba: largeAccount, number: '5521990000130' };
+    const wrongId = await line.run(`${toAdd(tenant, typed)} --credentials -`, { stdin });
+    expect(wrongId.stderr).toContain(
+      `In this account the number 5521990000130 has the phone number id ${lastOfLarge}.`,
+    );
+    const { code, json, stderr } = await line.run(
+      `${toAdd(tenant, { ...typed, phone: lastOfLarge })} --credentials -`,
+      { stdin },
+    );
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(json).toMatchObject({ number: '5521990000130' });
+  });
+
   test.each<readonly [string, Parameters<typeof toAdd>[1], string]>([
     [
       'swapped ids',

@@ -1,6 +1,7 @@
 // Checks the ids of a number before they are stored: of the right kind, of one account, and with the digits that were typed.
 
 import type { JsonObject } from '../../json.ts';
+import { isSamePhone } from '../../numbers/phone-digits.ts';
 import {
   type Address,
   type AddressProblem,
@@ -37,14 +38,14 @@ async function check(request: Check): Promise<AddressProblem | null> {
     if (!page.ok) return await explainRefusedAccount(request, page);
     const found = page.nodes.find(({ id }) => id === phoneNumberId);
     if (found !== undefined) return compareDigits(request, found);
-    sameDigits ??= page.nodes.find((node) => toDigits(node) === number);
+    sameDigits ??= page.nodes.find((node) => isSamePhone(toDigits(node) ?? '', number));
   }
   return await explainMissing(request, sameDigits);
 }
 
 function compareDigits({ phoneNumberId, number }: Check, node: JsonObject): AddressProblem | null {
   const digits = toDigits(node);
-  if (digits === null || digits === number) return null;
+  if (digits === null || isSamePhone(digits, number)) return null;
   return toProblem(
     `The phone number id ${phoneNumberId} is that of ${digits}, and not of ${number}. Correct the id or the number.`,
   );

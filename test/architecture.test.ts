@@ -38,7 +38,7 @@ const errors = /^src\/errors\.ts$/;
 const storage = /^src\/database\//;
 const coreWithoutStores = /^src\/(access|numbers)\/(?!(([a-z]+-)?store|number-queries)\.ts$)/;
 const endpoint = /^src\/http\/(response-cache|endpoint)\.ts$/;
-const port = /^src\/numbers\/(provider|meta|vocabulary|number)\.ts$/;
+const port = /^src\/numbers\/(provider|meta|vocabulary|number|phone-digits)\.ts$/;
 const process =
   /^src\/((main|http\/server|http\/write-batching)\.ts|operations\/compile-cache\.js)$/;
 const composition =

@@ -1,10 +1,11 @@
-// Reads blocks from Graph: groups them into batches, retries failed operations, and splits those with a refused field.
+// Reads blocks from Graph: groups their operations into batches, and retries those that failed.
 
 import { ExponentialBackoff, fullJitterGenerator, handleWhenResult, retry } from 'cockatiel';
 import type { JsonObject } from '../../json.ts';
-import { metaBlocks, toGraphFields, type Field, type MetaBlock } from '../../numbers/meta.ts';
+import { toGraphFields } from '../../numbers/meta.ts';
 import type { BlockResult, Credentials, ReadOptions } from '../../numbers/provider.ts';
 import type { Telemetry } from '../../telemetry.ts';
+import { type FieldSearch, recordReads, startFieldSearch, toSearchResult } from './field-search.ts';
 import {
   type GraphClient,
   type GraphOperation,
@@ -12,24 +13,20 @@ import {
   type GraphResult,
   maxBatchOperations,
 } from './graph.ts';
+import { createRefusedFields, type FieldReader } from './refused-fields.ts';
 import { findPauseFailure, maxSpentPercent } from './usage-budget.ts';
 
 /** A block of a node to read. Those with the same credentials object share batches. */
-export interface BlockQuery {
-  readonly block: MetaBlock;
-  readonly id: string;
-  readonly wabaId: string | null;
-  readonly credentials: Credentials;
-}
+export type BlockQuery = FieldReader;
 
 /**
- * Returns Graph's JSON for each query. A field that Graph refuses is left out, and so are all risky fields when Graph does
- * not say which of them it refuses. Rejects only with the reason of the signal.
+ * Returns Graph's JSON for each query, in one object for each operation that was needed. Fields that Graph refuses are left
+ * out. Rejects only with the reason of the signal.
  */
 export type BlockReader = (
   queries: readonly BlockQuery[],
   options: ReadOptions,
-) => Promise<ReadonlyMap<BlockQuery, BlockResult<JsonObject>>>;
+) => Promise<ReadonlyMap<BlockQuery, BlockResult<readonly JsonObject[]>>>;
 
 export interface BlockReaderOptions {
   readonly graph: GraphClient;
@@ -40,31 +37,36 @@ export interface BlockReaderOptions {
 
 export function createBlockReader(options: BlockReaderOptions): BlockReader {
   const client = createRetryingClient(options);
+  const refusedFields = createRefusedFields();
   return async (queries, reading) => {
-    const done = new Map<BlockQuery, PartResult[]>(queries.map((query) => [query, []]));
-    let parts: readonly QueryPart[] = queries.map((query) => ({
-      query,
-      fields: toGraphFields(query.block),
-      kind: 'whole',
-    }));
-    while (parts.length > 0) {
+    const searches = queries.map((query) =>
+      startFieldSearch(query, refusedFields.listAllowed(query, toGraphFields(query.block))),
+    );
+    for (;;) {
+      const parts = searches.flatMap((search) =>
+        search.next.map((fields) => ({ search, query: search.reader, fields })),
+      );
+      if (parts.length === 0) break;
       // oxlint-disable-next-line no-await-in-loop -- the next parts follow from these results
       const results = await sendParts(client, parts, reading);
-      parts = results.flatMap(({ part, result }) => {
-        const next = toSmallerParts(part, result);
-        if (next.length === 0) done.get(part.query)?.push({ part, result });
-        return next;
-      });
+      // Before any refusal, which means less when another node has the field.
+      for (const { part, result } of results) {
+        if (result.ok) refusedFields.accept(part.query, part.fields);
+      }
+      for (const [search, own] of Map.groupBy(results, ({ part }) => part.search)) {
+        const reads = own.map(({ part: { fields }, result }) => ({ fields, result }));
+        recordReads(search, reads, refusedFields);
+      }
     }
-    return new Map(done.entries().map(([query, results]) => [query, mergeParts(results)]));
+    return new Map(searches.map((search, index) => [queries[index]!, toSearchResult(search)]));
   };
 }
 
-/** All fields of a block, or after a refusal some of them. */
+/** Some fields of a block. */
 interface QueryPart {
   readonly query: BlockQuery;
   readonly fields: readonly string[];
-  readonly kind: 'whole' | 'core' | 'risky';
+  readonly search: FieldSearch;
 }
 
 interface PartResult {
@@ -94,42 +96,6 @@ async function sendParts(
       return chunk.map((part, index) => ({ part, result: results[index]! }));
     });
   return (await Promise.all(requests)).flat();
-}
-
-/** What to read next because of a result; nothing when it is final. */
-function toSmallerParts({ query, fields, kind }: QueryPart, result: GraphResult): QueryPart[] {
-  if (result.ok || kind !== 'whole') return [];
-  const { refusedField, lacksPermission } = result;
-  // Either makes Graph refuse all the fields of the operation.
-  if (refusedField === null && !(query.block === 'phone' && lacksPermission)) return [];
-  const isRisky = toRiskyFields(query.block);
-  const allowed = fields.filter((field) => field !== refusedField);
-  const parts: readonly QueryPart[] = [
-    { query, fields: allowed.filter((field) => !isRisky.has(field)), kind: 'core' },
-    { query, fields: allowed.filter((field) => isRisky.has(field)), kind: 'risky' },
-  ];
-  return parts.filter((part) => part.fields.length > 0);
-}
-
-function toRiskyFields(block: MetaBlock): ReadonlySet<string> {
-  const fields: readonly Field[] = metaBlocks[block];
-  return new Set(fields.filter(({ risky }) => risky).map(({ graph }) => graph));
-}
-
-/**
- * Refused risky fields are left out. A transient failure of them fails the whole block: leaving them out would look like a
- * refusal and erase their stored values.
- */
-function mergeParts(results: readonly PartResult[]): BlockResult<JsonObject> {
-  const entries: (readonly [string, unknown])[] = [];
-  for (const { part, result } of results) {
-    if (result.ok) entries.push(...Object.entries(result.json));
-    else if (part.kind !== 'risky' || result.failure.transient) {
-      const { attempted, failure } = result;
-      return { ok: false, attempted, failure };
-    }
-  }
-  return { ok: true, value: Object.fromEntries(entries) };
 }
 
 /** One result for each operation. */

@@ -29,6 +29,8 @@ export interface GraphError {
   readonly fbtraceId: string | null;
   /** A field that the node does not have; it makes the whole request fail. */
   readonly refusedField: string | null;
+  /** Words of the message that have the form of a field. Of a missing permission they may name the field that needs it. */
+  readonly fieldNames: readonly string[];
   /** What the node is that does not have the field; null when Graph does not say, or in a word that is not known. */
   readonly nodeKind: NodeKind | null;
   readonly topic: Topic | null;
@@ -53,10 +55,20 @@ export function parseGraphError(json: unknown): GraphError | null {
     subcode: toInteger(error['error_subcode']),
     isTransient: error['is_transient'] === true,
     fbtraceId: toTraceId(error['fbtrace_id']),
-    refusedField: /nonexisting field \((\w{1,100})\)/.exec(message)?.[1] ?? null,
+    refusedField: findRefusedField(message),
+    fieldNames: message.match(/\b[a-z]{1,40}(?:_[a-z]{1,40}){1,6}\b/g) ?? [],
     nodeKind: nodeType === undefined ? null : findNodeKind(nodeType),
     topic: findTopic(code, message),
   };
+}
+
+/** Meta has a wording for fields that a node never had, one for those of later versions, and one for removed ones. */
+function findRefusedField(message: string): string | null {
+  const found =
+    /nonexisting field \((\w{1,100})\)/.exec(message) ??
+    /^\(#100\) Unknown fields?: (\w{1,100})/.exec(message) ??
+    /^\(#12\) (\w{1,100}) field is deprecated/.exec(message);
+  return found?.[1] ?? null;
 }
 
 /** Whether a permission is missing; Meta has several codes and messages for it. */

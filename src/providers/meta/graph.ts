@@ -63,7 +63,7 @@ export type GraphResult =
       /** False when nothing was sent for it. */
       readonly attempted: boolean;
       readonly failure: UpstreamFailure;
-      /** One of the fields, which the node does not have; that fails the whole operation. */
+      /** The one field that Graph names as missing or denied, which fails the whole operation. */
       readonly refusedField: string | null;
       /** The token lacks a permission for at least one of the fields. */
       readonly lacksPermission: boolean;
@@ -353,9 +353,11 @@ function toErrorResult(
   const failed = toFailed(toGraphFailure(error, block, reply));
   if (error === null) return failed;
   if (isWrongKind(error, block)) return { ...failed, wrongKind: error.nodeKind };
-  // Graph also calls an edge that a node does not have a field.
-  const refusedField = fields.find((field) => field === error.refusedField) ?? null;
-  return { ...failed, refusedField, lacksPermission: isPermissionError(error) };
+  const lacksPermission = isPermissionError(error);
+  const names = lacksPermission ? error.fieldNames : [error.refusedField];
+  // Graph also calls an edge that a node does not have a field, and a permission may have the name of one.
+  const [refusedField = null, ...others] = fields.filter((field) => names.includes(field));
+  return { ...failed, refusedField: others.length === 0 ? refusedField : null, lacksPermission };
 }
 
 /** Meta answers null for items of a batch that it had no time for, which may be sent again. */

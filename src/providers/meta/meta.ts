@@ -57,7 +57,7 @@ async function readTargets(
   return targets.map((target) => toObservation(target, credentials, reads));
 }
 
-type Results = Map<string, BlockResult<JsonObject>>;
+type Results = Map<string, BlockResult<readonly JsonObject[]>>;
 
 async function readWithinBudget(
   readBlocks: BlockReader,
@@ -65,7 +65,7 @@ async function readWithinBudget(
   options: ReadOptions,
   limit: Pause['spentPercent'],
 ): Promise<Results> {
-  const unsent = new Map<BlockQuery, BlockResult<JsonObject>>();
+  const unsent = new Map<BlockQuery, BlockResult<readonly JsonObject[]>>();
   for (const query of queries.values()) {
     const failure = findPauseFailure(options.pauses, query.wabaId, limit);
     if (failure !== null) unsent.set(query, { ok: false, attempted: false, failure });
@@ -189,11 +189,16 @@ function toMissingInput(target: Target, block: MetaBlock): MetaRead {
   };
 }
 
-function toMetaRead({ block, id }: BlockQuery, result: BlockResult<JsonObject>): MetaRead {
+function toMetaRead(
+  { block, id }: BlockQuery,
+  result: BlockResult<readonly JsonObject[]>,
+): MetaRead {
   if (!result.ok) return result;
-  const json = block === 'profile' ? toProfile(result.value) : toNode(id, result.value);
-  if (json === null) return { ok: false, attempted: true, failure: unexpected };
-  return { ok: true, value: toMetaBlock(block, json) };
+  const parts = result.value.map((json) =>
+    block === 'profile' ? toProfile(json) : toNode(id, json),
+  );
+  if (parts.includes(null)) return { ok: false, attempted: true, failure: unexpected };
+  return { ok: true, value: toMetaBlock(block, Object.assign({}, ...parts)) };
 }
 
 const unexpected: UpstreamFailure = toPlainFailure(

@@ -1,8 +1,8 @@
 // Remembers reads that Meta has refused several times, so that they are not sent again for a while.
 
-import { createHash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { Credentials, UpstreamFailure } from '../../numbers/provider.ts';
+import { toCredentialKey } from './credential-key.ts';
 
 /** Some fields of a Graph node, or of an edge of it. */
 export interface QuarantinedRead {
@@ -62,11 +62,11 @@ export function createQuarantine(): Quarantine {
   };
   return {
     find(read, credentials) {
-      const token = toTokenKey(credentials);
+      const token = toCredentialKey(credentials);
       return findRefused(token) ?? findRefused(toReadKey(token, read));
     },
     record(reads, credentials, failures, sentAt) {
-      const token = toTokenKey(credentials);
+      const token = toCredentialKey(credentials);
       const codes = new Set<number | null>();
       const dead = failures.find((failure) => failure?.metaCode === 190) ?? null;
       if (failures.includes(null)) refusals.delete(token);
@@ -85,13 +85,6 @@ export function createQuarantine(): Quarantine {
 
 function isPermissionCode(code: number | null): boolean {
   return code === 10 || (code !== null && code >= 200 && code <= 299);
-}
-
-/** Differs for new credentials, which therefore are used at once. */
-function toTokenKey({ accessToken, appSecret }: Credentials): string {
-  return createHash('sha256')
-    .update(JSON.stringify([accessToken, appSecret]))
-    .digest('base64');
 }
 
 function toReadKey(token: string, { block, id, fields, page }: QuarantinedRead): string {

@@ -1,7 +1,7 @@
 // Sends one read, or one batch of reads, to the Graph API and parses the response.
 
 import { createHmac } from 'node:crypto';
-import { type JsonObject, parseJson, toObject } from '../../json.ts';
+import { type JsonObject, parseJsonWithIds, toObject } from '../../json.ts';
 import type { MetaBlock } from '../../numbers/meta.ts';
 import {
   type Credentials,
@@ -206,7 +206,7 @@ function toReply(
   }
   const { status, headers, text } = response;
   const usage = parseUsage(headers);
-  const results = toResults(parseJson(text), operations, { status, headers, usage });
+  const results = toResults(parseJsonWithIds(text), operations, { status, headers, usage });
   return { results, usage, broken: false };
 }
 
@@ -333,7 +333,7 @@ function toItemResult(item: unknown, operation: GraphOperation, reply: ReplyHead
   if (typeof code !== 'number' || typeof body !== 'string') {
     return toResult(null, operation, reply);
   }
-  return toResult(parseJson(body), operation, { ...reply, status: code });
+  return toResult(parseJsonWithIds(body), operation, { ...reply, status: code });
 }
 
 function toResult(json: unknown, operation: GraphOperation, reply: ReplyHead): GraphResult {

@@ -238,8 +238,7 @@ function renew(lease: QuotaLease): void {
 
 /**
  * A lease is extended by a fiftieth of the limit. Per window, each tenant costs a shared counter at most 50 statements and
- * one for each process. When one process refuses a tenant, each other process may still hold a fiftieth of the limit and the
- * points that were returned there.
+ * one for each process. When one process refuses a tenant, the others may still hold a fiftieth and what was returned there.
  */
 const extensionsPerWindow = 50;
 

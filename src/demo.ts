@@ -35,12 +35,11 @@ import {
 } from './demo/upstreams.ts';
 import { createGateway, type Gateway, type GatewayOverrides } from './gateway.ts';
 import { toMetaBlock } from './numbers/meta.ts';
-import { toConnectionState } from './numbers/live-read.ts';
 import type { StoredNumber } from './numbers/number.ts';
+import { judgePhone, toConnectionState } from './numbers/phone-reasons.ts';
 import { fullProjection } from './numbers/projection.ts';
 import { type NewNumber, toOperatorAccess } from './numbers/numbers.ts';
 import { type Block, type ProviderName, toPlainFailure } from './numbers/provider.ts';
-import { toSupportedVerdict } from './numbers/sendable.ts';
 import { listAddresses, listNumbers } from './numbers/number-queries.ts';
 import { type Reading, recordReadings } from './numbers/store.ts';
 import { createTelemetry } from './telemetry.ts';
@@ -235,7 +234,7 @@ function toNewNumber(tenantId: string, id: string, number: DemoNumber): NewNumbe
     number: toDigits(toDisplayNumber(number)),
     provider: 'META',
     instanceName: null,
-    state: toConnectionState(String(fields['status'])) ?? 'OPEN',
+    state: toConnectionState(toMetaBlock('phone', fields)) ?? 'OPEN',
     phoneNumberId: toPhoneId(number),
     wabaId: toWabaId(waba),
     credentials:
@@ -354,7 +353,7 @@ function toNumberSnapshots(numbers: Entries): readonly AgedReading[] {
     const base = { id, failure: null, state: null, ageMinutes: number.ageMinutes ?? 5 };
     const phone = toMetaBlock('phone', { ...fields, ...number.was });
     return [
-      { ...base, block: 'phone', data: phone, verdict: toSupportedVerdict(phone) },
+      { ...base, block: 'phone', data: phone, verdicts: judgePhone(phone) },
       { ...base, block: 'profile', data: toMetaBlock('profile', profile ?? {}) },
     ];
   });

@@ -78,6 +78,17 @@ export const errorCatalogue = {
     meaning: 'Meta is rate limiting this account; retry after the time in the Retry-After header.',
     retryable: true,
   },
+  ENGINE_ACCESS_DENIED: {
+    status: 502,
+    meaning:
+      "The session engine refused the gateway's key. Ask the gateway's operator to correct it.",
+    retryable: false,
+  },
+  ENGINE_INVALID_RESPONSE: {
+    status: 502,
+    meaning: 'The session engine answered without a connection state, or with one that is unknown.',
+    retryable: true,
+  },
   UNAVAILABLE: {
     status: 503,
     meaning:

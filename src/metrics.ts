@@ -4,7 +4,8 @@ import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom
 import manifest from '../package.json' with { type: 'json' };
 import type { ChangeFeed } from './database/change-feed.ts';
 import type { LoadShedder, Overload } from './http/load-shedding.ts';
-import { type Verdict, verdicts } from './numbers/sendable.ts';
+import { verdicts } from './numbers/reason.ts';
+import type { VerdictCounts } from './numbers/verdict-store.ts';
 import type { CompletedRequest, TelemetryListener, UpstreamCall } from './telemetry.ts';
 
 /** One row for each metric; operations/prometheus-rules.yml says which ones to alert on. */
@@ -18,7 +19,13 @@ export const metricTable = {
   numbers: {
     type: 'gauge',
     name: 'gateway_numbers',
-    help: 'Numbers of all tenants by verdict: YES (can send), NO, or UNKNOWN. Counted each minute; one process at a time exports it.',
+    help: 'Numbers of all tenants by verdict: YES (can start conversations), NO, or UNKNOWN. Counted each minute; one process at a time exports it.',
+    labels: ['verdict'],
+  },
+  numbersByReplyVerdict: {
+    type: 'gauge',
+    name: 'gateway_numbers_by_reply_verdict',
+    help: 'Numbers of all tenants by verdict on replies: YES (can reply within the customer service window), NO, or UNKNOWN. Counted with gateway_numbers.',
     labels: ['verdict'],
   },
   requestDuration: {
@@ -151,7 +158,7 @@ export interface Metrics {
   requestShed(reason: Overload['reason']): void;
   requestLimited(reason: 'points' | 'under way'): void;
   /** Null when this process does not know them: another one counts, or the database does not answer. */
-  numbersCounted(counts: Readonly<Record<Verdict, number>> | null): void;
+  numbersCounted(counts: VerdictCounts | null): void;
   /** In the text format of Prometheus. */
   render(): Promise<{ readonly contentType: string; readonly text: string }>;
 }
@@ -193,8 +200,11 @@ export function createMetrics(): Metrics {
     requestLimited: (reason) => metrics.requestsLimited.inc({ reason }),
     numbersCounted(counts) {
       metrics.numbers.reset();
+      metrics.numbersByReplyVerdict.reset();
+      if (counts === null) return;
       for (const verdict of verdicts) {
-        if (counts !== null) metrics.numbers.set({ verdict }, counts[verdict]);
+        metrics.numbers.set({ verdict }, counts.verdict[verdict]);
+        metrics.numbersByReplyVerdict.set({ verdict }, counts.replyVerdict[verdict]);
       }
     },
     async render() {

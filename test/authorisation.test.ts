@@ -79,11 +79,11 @@ const types: Readonly<
   },
   Sendability: {
     discloses: 'one number of the tenant',
-    fields: 'verdict reasons',
+    fields: 'verdict replyVerdict reasons',
   },
   Reason: {
     discloses: 'one number of the tenant',
-    fields: 'entity entityId field value code text solution effect blocks',
+    fields: 'entity entityId field value code text solution effect scope blocks',
   },
   Freshness: {
     discloses: 'one number of the tenant',

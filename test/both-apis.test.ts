@@ -36,7 +36,7 @@ const freshness = `freshness {
 // The members that REST has with `include`.
 const included = `provider
   health {
-    sendability { verdict reasons { entity entityId field value code text solution effect blocks } }
+    sendability { verdict replyVerdict reasons { entity entityId field value code text solution effect scope blocks } }
     ${freshness}
   }
   meta { phone { ${freshness} } profile { ${freshness} } waba { ${freshness} } }`;

@@ -11,7 +11,7 @@ import { createGateway, type Gateway, type GatewayOverrides } from '../src/gatew
 import { type WhatsAppNumber } from '../src/numbers/number.ts';
 import { connectionStates, providers } from '../src/numbers/provider.ts';
 import { toOperatorAccess } from '../src/numbers/numbers.ts';
-import { verdicts } from '../src/numbers/sendable.ts';
+import { verdicts } from '../src/numbers/reason.ts';
 import { toWord, type VocabularyName, vocabularies } from '../src/numbers/vocabulary.ts';
 import { createTestSimulator } from './simulator/simulator.ts';
 import { openTestDatabase } from './harness.ts';
@@ -318,6 +318,8 @@ describe('the fleet', () => {
       new Set([
         'never fetched',
         'no value, error',
+        // Of a session engine that was never asked.
+        'no value, no error',
         'fresh, no error',
         'fresh, error',
         'stale, no error',

@@ -7,7 +7,7 @@ import type { Freshness } from '../numbers/number.ts';
 import { listAddresses } from '../numbers/number-queries.ts';
 import { toOperatorAccess } from '../numbers/numbers.ts';
 import { toFailureText } from '../numbers/provider.ts';
-import type { Reason } from '../numbers/sendable.ts';
+import type { Reason } from '../numbers/reason.ts';
 import { parseId } from './arguments.ts';
 import { toDetailJson, toTone } from './number-json.ts';
 import { type Session, withGateway } from './session.ts';

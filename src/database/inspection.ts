@@ -69,6 +69,7 @@ const announcingTables = ['api_key', 'number_snapshot', 'waba_snapshot', 'whatsa
 /** The functions of the migrations that run with the rights of their owner. */
 const definers = [
   'count_numbers_by_verdict(text[],integer,boolean)',
+  'count_numbers_by_verdicts(text[],integer,boolean,integer)',
   'find_api_key(bytea)',
   'find_tenant_of_key(text)',
   'find_tenant_of_number(text)',

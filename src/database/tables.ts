@@ -83,8 +83,15 @@ interface SnapshotColumns {
 export interface NumberSnapshotTable extends SnapshotColumns {
   number_id: string;
   block: string;
-  /** The last verdict that this block supported; see `numbers/sendable.ts`. */
+  /** The last verdict that a read of this block supported; see `numbers/sendable.ts`. */
   verdict: 'YES' | 'NO' | null;
+  /** What `data` support by themselves. */
+  data_verdict: 'YES' | 'NO' | 'UNKNOWN' | null;
+  data_reply_verdict: 'YES' | 'NO' | 'UNKNOWN' | null;
+  /** The version of the rules that made these two. */
+  rules_version: number | null;
+  /** `observed_at` of the data that were judged; another release may have replaced them since. */
+  judged_at: ColumnType<Date | null, Date | string | null | undefined, Date | string | null>;
 }
 
 export interface WabaSnapshotTable extends SnapshotColumns {

@@ -4,7 +4,14 @@ import type { KeyHint } from '../access/key.ts';
 import type { Health, WhatsAppNumber } from '../numbers/number.ts';
 import type { NumberRequest } from '../numbers/numbers.ts';
 import type { ConnectionState, ProviderName } from '../numbers/provider.ts';
-import type { Effect, Reason, Sendability, Verdict } from '../numbers/sendable.ts';
+import {
+  blocksStarting,
+  type Effect,
+  type MessagingScope,
+  type Reason,
+  type Sendability,
+  type Verdict,
+} from '../numbers/reason.ts';
 import { toWord } from '../numbers/vocabulary.ts';
 import { builder, createEnum, type GraphQLContext } from './builder.ts';
 import { findVocabularyEnum, FreshnessType, MetaDetailsType, toRawDescription } from './meta.ts';
@@ -30,18 +37,34 @@ const ConnectionStateEnum = createEnum<ConnectionState>(
   },
 );
 
-const VerdictEnum = createEnum<Verdict>('Verdict', 'Whether the number can send messages now.', {
-  YES: 'It can send.',
-  NO: 'It cannot send; see `reasons`.',
+const VerdictEnum = createEnum<Verdict>('Verdict', 'Whether the number can send now.', {
+  YES: 'It can.',
+  NO: 'It cannot; see `reasons`.',
   UNKNOWN:
     'Unknown, because the stored values are missing, too old or not understood. Query the number with `refresh: true`.',
 });
 
-const EffectEnum = createEnum<Effect>('Effect', 'How a reason affects the verdict.', {
-  BLOCKS: 'The verdict is NO.',
-  INCONCLUSIVE: 'The verdict is UNKNOWN, unless another reason blocks.',
-  INFORMS: 'The verdict is not affected; for example a warning.',
-});
+const EffectEnum = createEnum<Effect>(
+  'Effect',
+  'How a reason affects the verdicts that its `scope` names.',
+  {
+    BLOCKS: 'The verdict is NO.',
+    INCONCLUSIVE: 'The verdict is UNKNOWN, unless another reason blocks.',
+    INFORMS: 'The verdict is not affected; for example a warning.',
+  },
+);
+
+const MessagingScopeEnum = createEnum<MessagingScope>(
+  'MessagingScope',
+  'Which messages a reason is about.',
+  {
+    ALL: 'All messages: the reason affects `verdict` and `replyVerdict`.',
+    BUSINESS_INITIATED:
+      'Messages that start a conversation, which have to be templates: the reason affects `verdict` alone.',
+    REPLIES:
+      'Replies within 24 hours of the last message of the customer: the reason affects `replyVerdict` alone.',
+  },
+);
 
 const ApiKeyHintType = builder.objectRef<KeyHint>('ApiKeyHint').implement({
   description: 'The parts of an API key that identify it. The key itself is never returned.',
@@ -85,11 +108,16 @@ const ReasonType = builder.objectRef<Reason>('Reason').implement({
     }),
     effect: t.expose('effect', {
       type: EffectEnum,
-      description: 'How this reason affects the verdict.',
+      description: 'How this reason affects the verdicts that its `scope` names.',
+    }),
+    scope: t.expose('scope', {
+      type: MessagingScopeEnum,
+      description: 'Which messages this reason is about.',
     }),
     blocks: t.boolean({
-      description: 'Whether `effect` is BLOCKS.',
-      resolve: ({ effect }) => effect === 'BLOCKS',
+      description:
+        'Whether this reason alone makes `verdict` NO: its `effect` is BLOCKS and its `scope` is not REPLIES.',
+      resolve: blocksStarting,
     }),
   }),
 });
@@ -99,11 +127,18 @@ const SendabilityType = builder.objectRef<Sendability>('Sendability').implement(
   fields: (t) => ({
     verdict: t.expose('verdict', {
       type: VerdictEnum,
-      description: 'YES, NO or UNKNOWN. It is YES only if values of the last hour confirm it.',
+      description:
+        'Whether the number can start conversations, with template messages. It is YES only if values of the last hour confirm it.',
+    }),
+    replyVerdict: t.expose('replyVerdict', {
+      type: VerdictEnum,
+      description:
+        'Whether the number can reply to a customer within 24 hours of the last message of the customer (the customer service window). It can be YES while `verdict` is NO, for example when the messaging limit is used up. It is YES only if values of the last hour confirm it.',
     }),
     reasons: t.expose('reasons', {
       type: [ReasonType],
-      description: 'Everything that prevents sending, and warnings; empty if there is neither.',
+      description:
+        'Everything that prevents sending, and warnings, the most severe first; empty if there is neither.',
     }),
   }),
 });
@@ -146,7 +181,7 @@ const NumberHealthType = builder.objectRef<Health>('NumberHealth').implement({
     }),
     sendable: t.exposeBoolean('sendable', {
       description:
-        'Whether the last verdict that was not UNKNOWN was YES, however long ago. For the current verdict, use `sendability`.',
+        'Whether the last verdict that was not UNKNOWN was YES, however long ago, and nothing newer contradicts it, such as an access token that has expired since. For the current verdict, use `sendability`.',
     }),
     sendability: t.expose('sendability', {
       type: SendabilityType,

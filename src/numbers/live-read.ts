@@ -12,7 +12,6 @@ import {
   type Block,
   type BlockResult,
   type Blocks,
-  type ConnectionState,
   type Credentials,
   type Observation,
   type Pause,
@@ -21,9 +20,8 @@ import {
   type Target,
   toPlainFailure,
 } from './provider.ts';
-import { toSupportedVerdict } from './sendable.ts';
+import { judgePhone, toConnectionState } from './phone-reasons.ts';
 import { type Reading, recordReadings } from './store.ts';
-import { toWord } from './vocabulary.ts';
 
 /** A number to read, and which of its blocks. Blocks that its provider does not have are left out. */
 export interface RefreshRequest {
@@ -151,7 +149,7 @@ function toReadings(results: readonly TargetResult[]): readonly Reading[] {
         data: value,
         failure: null,
         state: toState(block, value),
-        verdict: block === 'phone' ? toSupportedVerdict(value as MetaPhone) : null,
+        verdicts: block === 'phone' ? judgePhone(value as MetaPhone) : null,
       };
     });
   return [...new Map(readings.map((reading) => [toSubjectKey(reading), reading])).values()];
@@ -194,28 +192,7 @@ function addressOf(block: Block, target: Target): string | null {
 
 function toState(block: Block, value: Blocks[Block]): Reading['state'] {
   if (block === 'connection') return (value as Blocks['connection']).state;
-  return block === 'phone' ? toConnectionState((value as MetaPhone).status) : null;
-}
-
-/** The connection state that follows from Meta's status; null when none does. */
-export function toConnectionState(status: string | null): ConnectionState | null {
-  switch (toWord('MetaStatus', status)) {
-    case 'CONNECTED':
-    case 'FLAGGED':
-    case 'RESTRICTED':
-    case 'RATE_LIMITED':
-      return 'OPEN';
-    case 'PENDING':
-      return 'CONNECTING';
-    case 'DISCONNECTED':
-    case 'BANNED':
-    case 'DELETED':
-    case 'MIGRATED':
-    case 'UNVERIFIED':
-      return 'CLOSE';
-    default:
-      return null;
-  }
+  return block === 'phone' ? toConnectionState(value as MetaPhone) : null;
 }
 
 /** Decrypts the credentials. Those that cannot be decrypted are reported and count as missing. */

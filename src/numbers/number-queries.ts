@@ -6,9 +6,10 @@ import { prepare, type Statement, type TextRow, toTextArray } from '../database/
 import { mapInChunks } from './chunked-map.ts';
 import type { MetaBlock } from './meta.ts';
 import type { NumberAddress, StoredBlock, StoredKeyHint, StoredNumber } from './number.ts';
+import { rulesVersion } from './phone-reasons.ts';
 import type { Projection } from './projection.ts';
 import type { ConnectionState, ProviderName, UpstreamFailure } from './provider.ts';
-import type { Verdict } from './sendable.ts';
+import type { Verdict } from './reason.ts';
 
 export interface ListRequest {
   readonly tenantId: string;
@@ -196,10 +197,15 @@ function listColumns({ details, apiKeys, blocks }: Shape): Columns {
   };
 }
 
-const stateObservedAt = { stateObservedAt: toTimestamp(sql`n.state_observed_at`) };
+// A state that nobody has read or changed since the number was added is not an observation.
+const stateObservedAt = toTimestamp(sql`
+  (case when n.state_observed_at > n.created_at or phone.observed_at is not null then n.state_observed_at end)`);
+
+/** Whether the stored verdicts are those of the stored data, by the rules of this release. */
+const isJudged = sql`(phone.rules_version = ${sql.lit(rulesVersion)} and phone.judged_at = phone.observed_at)`;
 
 const phoneColumns: Columns = {
-  ...stateObservedAt,
+  stateObservedAt,
   ...freshnessColumnsOf('phone'),
   'phone data': dataOf('phone'),
   'phone verdict': sql`phone.verdict`,
@@ -219,13 +225,14 @@ const freshnessColumns: Columns = {
 const columnsOfBlocks: Readonly<Record<BlockExtent, Columns>> = {
   none: {},
   summary: {
+    stateObservedAt,
     qualityRating: sql`phone.data ->> 'qualityRating'`,
     messagingLimitTier: sql`phone.data ->> 'messagingLimitTier'`,
     status: sql`phone.data ->> 'status'`,
     'phone failure': sql`phone.failure::text`,
     'phone verdict': sql`phone.verdict`,
-    // See isSendable: the evidence matters where it has supported no verdict.
-    'phone data': sql`(case when phone.verdict is null then phone.data end)::text`,
+    // See isSendable: without stored verdicts the data are the evidence.
+    'phone data': sql`(case when ${isJudged} then null else phone.data end)::text`,
   },
   evidence: phoneColumns,
   phone: {
@@ -285,6 +292,7 @@ function createRowParser(shape: Shape, find: FindColumn): NumberQuery['parseRow'
       details: parseDetails(row),
       apiKeys: shape.apiKeys ? parseKeyHints(readApiKeys(row), nowMs) : [],
       blocks: parseBlocks(row, provider),
+      restrictions: noRestrictions,
     };
   };
 }
@@ -338,6 +346,8 @@ function createBlocksParser(
 }
 
 const noBlocks: StoredNumber['blocks'] = Object.freeze({});
+// Nothing stores restrictions until webhooks of accounts are received.
+const noRestrictions: StoredNumber['restrictions'] = Object.freeze([]);
 
 /** Undefined for a block that nobody has tried to read. */
 type BlockParser = (row: TextRow) => StoredBlock | undefined;
@@ -359,6 +369,7 @@ function createPartParser(
   const readAttemptedAt = find(`${block} attemptedAt`);
   return (row) => ({
     data: parseJson(readData(row)) ?? parseSummary(row),
+    isSummary: readData(row) === null,
     observedAt: readObservedAt(row),
     attemptedAt: readAttemptedAt(row),
     failure: parseFailure(readFailure(row)),

@@ -17,7 +17,9 @@ import {
   type Projection,
 } from './projection.ts';
 import type { Block, ConnectionState, ProviderName, UpstreamFailure } from './provider.ts';
-import { isSendable, type Sendability, toSendability, type Verdict } from './sendable.ts';
+import type { Sendability, Verdict } from './reason.ts';
+import type { Restriction } from './restriction.ts';
+import { type Evidence, isSendable, toSendability } from './sendable.ts';
 
 /** ISO 8601 in UTC with milliseconds, as the database formats it and responses contain it. */
 export type Timestamp = string;
@@ -49,9 +51,9 @@ export interface Health {
   readonly qualityRating: string | null;
   readonly messagingLimitTier: string | null;
   readonly metaStatus: string | null;
-  /** True when the last verdict that evidence supported is YES, whatever its age. */
+  /** True while the last verdict that a read supported is YES, and nothing newer contradicts it. */
   readonly sendable: boolean;
-  /** The current verdict. Stale evidence supports none. */
+  /** The current verdicts. Stale evidence supports none. */
   readonly sendability: Sendability;
   /** Of the block that health is based on; null when it was never requested, or nothing provides it. */
   readonly freshness: Freshness | null;
@@ -98,6 +100,8 @@ export interface StoredBlock {
   readonly failure: UpstreamFailure | null;
   /** Of the phone: the last verdict that a read supported. */
   readonly verdict: Verdict | null;
+  /** Whether `data` lack the evidence, because `verdict` takes it into account by the rules of this release. */
+  readonly isSummary: boolean;
 }
 
 export interface StoredKeyHint extends KeyHint {
@@ -110,7 +114,7 @@ export interface StoredNumber {
   readonly id: string;
   readonly provider: ProviderName;
   readonly state: ConnectionState;
-  /** When the state was last read or changed, by the gateway or by other software. */
+  /** When the state was last read or changed, by the gateway or by other software; null since the number was added. */
   readonly stateObservedAt: Timestamp | null;
   readonly details: Pick<
     WhatsAppNumber,
@@ -118,6 +122,8 @@ export interface StoredNumber {
   > | null;
   readonly apiKeys: readonly StoredKeyHint[];
   readonly blocks: { readonly [B in Block]?: StoredBlock | undefined };
+  /** Of the account, ended ones too. */
+  readonly restrictions: readonly Restriction[];
 }
 
 /** What identifies a number upstream. */
@@ -173,6 +179,7 @@ export function toWhatsAppNumber(
   if (projection.health !== 'nothing') {
     const health = toHealth(stored, projection.health, context);
     number.health = health;
+    validUntil = earliestExpiryOf(stored.restrictions, validUntil, nowMs);
     if (projection.health === 'everything') {
       validUntil = earlierOf(validUntil, toStaleAt(health.freshness), nowMs);
     }
@@ -198,6 +205,17 @@ export function toWhatsAppNumber(
 /** The earlier one of two times in the future. Null and a time in the past do not count. */
 function earlierOf(earliest: number, at: number | null, nowMs: number): number {
   return at !== null && at > nowMs && at < earliest ? at : earliest;
+}
+
+function earliestExpiryOf(
+  restrictions: readonly Restriction[],
+  earliest: number,
+  nowMs: number,
+): number {
+  return restrictions.reduce(
+    (at, { expiresAt }) => earlierOf(at, expiresAt === null ? null : Date.parse(expiresAt), nowMs),
+    earliest,
+  );
 }
 
 /** Why a refresh read nothing; null when at least one block was read, or nothing provides any. */
@@ -226,35 +244,46 @@ function toHealth(
   projection: Exclude<Projection['health'], 'nothing'>,
   context: ConversionContext,
 ): Health {
-  const { provider, state } = stored;
-  const block = provider === 'META' ? 'phone' : 'connection';
-  const freshness = toFreshness(stored, block, context);
-  const phone = context.readable.includes('phone') ? stored.blocks.phone : undefined;
+  const { blocks } = stored;
+  const freshness = toFreshness(stored, healthBlockOf(stored), context);
+  const phone = context.readable.includes('phone') ? blocks.phone : undefined;
   const data = phone?.data ?? null;
-  const verdict = phone?.verdict ?? null;
-  // With a stored verdict, a summary needs no evidence, and none is read for it.
-  const isEvidence = data !== null && (projection === 'everything' || verdict === null);
-  const evidence = {
-    provider,
-    state,
-    phone: isEvidence ? toStoredBlock('phone', data) : null,
-    stale: freshness?.stale ?? false,
-    failure: freshness?.error ?? null,
-    lastVerdict: verdict,
-  };
   const health = createPartial<Health>(findHealthPrototype(projection));
   health.qualityRating = toText(data, 'qualityRating');
   health.messagingLimitTier = toText(data, 'messagingLimitTier');
   health.metaStatus = toText(data, 'status');
-  if (projection === 'summary') {
-    health.sendable = isSendable(evidence);
-    return health;
+  const evidence = toEvidence(stored, context, freshness);
+  health.sendable = isSendable(evidence);
+  if (projection === 'everything') {
+    health.sendability = toSendability(evidence);
+    health.freshness = freshness;
   }
-  const { sendable, sendability } = toSendability(evidence);
-  health.sendable = sendable;
-  health.sendability = sendability;
-  health.freshness = freshness;
   return health;
+}
+
+function healthBlockOf({ provider }: StoredNumber): 'phone' | 'connection' {
+  return provider === 'META' ? 'phone' : 'connection';
+}
+
+function toEvidence(
+  { provider, state, stateObservedAt, blocks, restrictions }: StoredNumber,
+  { now, readable }: ConversionContext,
+  freshness: Freshness | null,
+): Evidence {
+  const phone = readable.includes('phone') ? blocks.phone : undefined;
+  const data = phone?.data ?? null;
+  return {
+    provider,
+    state,
+    isStateObserved: !readable.includes('connection') || stateObservedAt !== null,
+    instanceExists: blocks.connection?.data?.['instanceExists'] !== false,
+    phone: data !== null && phone?.isSummary === false ? toStoredBlock('phone', data) : null,
+    stale: freshness?.stale ?? false,
+    failure: freshness?.error ?? null,
+    restrictions,
+    lastVerdict: phone?.verdict ?? null,
+    now,
+  };
 }
 
 // The decoder has stored a string or null.

@@ -45,7 +45,13 @@ export interface Target {
 export interface UpstreamFailure {
   readonly code: Extract<
     ErrorCode,
-    'META_UNAVAILABLE' | 'META_ACCESS_DENIED' | 'META_TIMEOUT' | 'META_RATE_LIMITED' | 'UNAVAILABLE'
+    | 'META_UNAVAILABLE'
+    | 'META_ACCESS_DENIED'
+    | 'META_TIMEOUT'
+    | 'META_RATE_LIMITED'
+    | 'ENGINE_ACCESS_DENIED'
+    | 'ENGINE_INVALID_RESPONSE'
+    | 'UNAVAILABLE'
   >;
   /** What happened. Meta's message is not repeated, because it may contain ids and tokens. */
   readonly message: string;

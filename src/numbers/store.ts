@@ -3,7 +3,9 @@
 import { sql } from 'kysely';
 import type { Database, TenantTransaction } from '../database/database.ts';
 import { deleteLeases, recordBudgets, type Subject, toSubjectKey } from './lease-store.ts';
+import { rulesVersion } from './phone-reasons.ts';
 import type { ConnectionState, Pause, UpstreamFailure } from './provider.ts';
+import type { Verdicts } from './reason.ts';
 
 /**
  * What was read, to be stored. The data of an account are stored by its own id for all of its numbers; a failure is stored
@@ -17,8 +19,8 @@ export interface Reading extends Subject {
   readonly failure: UpstreamFailure | null;
   /** The connection state that follows from the data, if any. */
   readonly state: ConnectionState | null;
-  /** The verdict on sending that the data of a phone supports, if any. */
-  readonly verdict?: 'YES' | 'NO' | null;
+  /** The verdicts that the data of a phone support by themselves. */
+  readonly verdicts?: Verdicts | null;
 }
 
 export interface ReadingsToRecord {
@@ -77,15 +79,23 @@ async function upsertNumberSnapshots(
   if (readings.length === 0) return;
   await sql`
     insert into number_snapshot as old
-      (tenant_id, number_id, block, data, observed_at, attempted_at, recorded_at, failure, verdict)
-    select ${tenantId}, read.id, read.block, read.data, ${observedAtOf(observedAt)}, read.failure, read.verdict
+      (tenant_id, number_id, block, data, observed_at, attempted_at, recorded_at, failure,
+        verdict, data_verdict, data_reply_verdict, rules_version, judged_at)
+    select ${tenantId}, read.id, read.block, read.data, ${observedAtOf(observedAt)}, read.failure,
+      nullif(read.verdicts ->> 'verdict', 'UNKNOWN'), read.verdicts ->> 'verdict', read.verdicts ->> 'replyVerdict',
+      ${rulesVersion}::smallint, ${observedAt}::timestamptz(3)
     from jsonb_to_recordset(${JSON.stringify(readings)}::jsonb)
-      as read(block text, id text, data jsonb, failure jsonb, verdict text)
+      as read(block text, id text, data jsonb, failure jsonb, verdicts jsonb)
     order by read.id, read.block
     on conflict (tenant_id, number_id, block) do update set ${merge},
       -- A reading without the evidence for a verdict keeps the last one that was supported.
-      verdict = case when excluded.observed_at >= coalesce(old.observed_at, '-infinity')
-        then coalesce(excluded.verdict, old.verdict) else old.verdict end`.execute(transaction);
+      verdict = case when ${isNewer} then coalesce(excluded.verdict, old.verdict) else old.verdict end,
+      data_verdict = case when ${isNewer} then excluded.data_verdict else old.data_verdict end,
+      data_reply_verdict = case when ${isNewer} then excluded.data_reply_verdict else old.data_reply_verdict end,
+      rules_version = case when ${isNewer} then excluded.rules_version else old.rules_version end,
+      judged_at = case when ${isNewer} then excluded.judged_at else old.judged_at end`.execute(
+    transaction,
+  );
 }
 
 async function upsertWabaSnapshots(
@@ -109,10 +119,11 @@ function observedAtOf(observedAt: Date) {
     ${observedAt}::timestamptz(3), clock_timestamp()`;
 }
 
+const isNewer = sql`excluded.observed_at >= coalesce(old.observed_at, '-infinity')`;
+
 /** Readings may arrive in any order: the newest good value and the newest attempt stay. */
 const merge = sql`
-  data = case when excluded.observed_at >= coalesce(old.observed_at, '-infinity')
-    then excluded.data else old.data end,
+  data = case when ${isNewer} then excluded.data else old.data end,
   observed_at = greatest(old.observed_at, excluded.observed_at),
   attempted_at = greatest(old.attempted_at, excluded.attempted_at),
   recorded_at = excluded.recorded_at,

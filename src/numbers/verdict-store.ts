@@ -2,9 +2,13 @@
 
 import { sql } from 'kysely';
 import type { Database } from '../database/database.ts';
-import type { Verdict } from './sendable.ts';
+import { rulesVersion } from './phone-reasons.ts';
+import type { Verdict } from './reason.ts';
 
-export type VerdictCounts = Readonly<Record<Verdict, number>>;
+/** The numbers of all tenants by each of their two verdicts. */
+export type VerdictCounts = Readonly<
+  Record<'verdict' | 'replyVerdict', Readonly<Record<Verdict, number>>>
+>;
 
 export interface VerdictCountRequest {
   readonly staleAfterSeconds: number;
@@ -20,17 +24,29 @@ export async function countVerdictsAcrossTenants(
   const list = sql<{ id: string }>`select id from list_tenants() order by id`;
   return await database.acrossTenants(async (functions) => {
     const ids = (await list.execute(functions)).rows.map(({ id }) => id);
-    const total = { YES: 0, NO: 0, UNKNOWN: 0 };
+    const total = {
+      verdict: { YES: 0, NO: 0, UNKNOWN: 0 },
+      replyVerdict: { YES: 0, NO: 0, UNKNOWN: 0 },
+    };
     for (const chunk of takeChunks(ids)) {
-      const count = sql<{ verdict: Verdict; numbers: string | number }>`
-        select verdict, numbers from count_numbers_by_verdict(
-          ${chunk}::text[], ${staleAfterSeconds}::integer, ${connectionsAreRead}::boolean)`;
+      const count = sql<VerdictCountRow>`
+        select verdict, reply_verdict, numbers from count_numbers_by_verdicts(${chunk}::text[],
+          ${staleAfterSeconds}::integer, ${connectionsAreRead}::boolean, ${rulesVersion}::integer)`;
       // oxlint-disable-next-line no-await-in-loop -- the next chunk depends on how long this one takes
       const { rows } = await count.execute(functions);
-      for (const { verdict, numbers } of rows) total[verdict] += Number(numbers);
+      for (const { verdict, reply_verdict: replyVerdict, numbers } of rows) {
+        total.verdict[verdict] += Number(numbers);
+        total.replyVerdict[replyVerdict] += Number(numbers);
+      }
     }
     return total;
   });
+}
+
+interface VerdictCountRow {
+  readonly verdict: Verdict;
+  readonly reply_verdict: Verdict;
+  readonly numbers: string | number;
 }
 
 const maxChunk = 1_000;

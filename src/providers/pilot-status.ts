@@ -179,14 +179,14 @@ const outage = toPlainFailure(
 );
 
 const refusedKey = toPlainFailure(
-  'UNAVAILABLE',
+  'ENGINE_ACCESS_DENIED',
   false,
   "The session engine refused the gateway's API key.",
   { solution: "Ask the gateway's operator to correct SESSION_ENGINE_KEY." },
 );
 
 const redirected = toPlainFailure(
-  'UNAVAILABLE',
+  'ENGINE_INVALID_RESPONSE',
   false,
   "The session engine redirects requests, which the gateway does not follow: they carry the engine's API key.",
   {
@@ -195,18 +195,23 @@ const redirected = toPlainFailure(
 );
 
 const noState = toPlainFailure(
-  'UNAVAILABLE',
+  'ENGINE_INVALID_RESPONSE',
   true,
   'The session engine has the instance and reports no connection state.',
   { solution: 'Restart the instance at the session engine.' },
 );
 
-const unusable = toPlainFailure('UNAVAILABLE', true, "The session engine's response is invalid.", {
-  solution: "If this persists, ask the gateway's operator to check SESSION_ENGINE_URL.",
-});
+const unusable = toPlainFailure(
+  'ENGINE_INVALID_RESPONSE',
+  true,
+  "The session engine's response is invalid.",
+  {
+    solution: "If this persists, ask the gateway's operator to check SESSION_ENGINE_URL.",
+  },
+);
 
 const unknownPath = toPlainFailure(
-  'UNAVAILABLE',
+  'ENGINE_INVALID_RESPONSE',
   false,
   'The session engine refused the request without saying anything about the instance.',
   { solution: "Ask the gateway's operator to check SESSION_ENGINE_URL." },
@@ -216,7 +221,7 @@ function toUnknownStateFailure(word: string): UpstreamFailure {
   // Anything longer is not a word, and is not repeated.
   if (!/^[\w -]{1,40}$/.test(word)) return unusable;
   const message = `The session engine reports the state "${word}", which the gateway does not know.`;
-  return toPlainFailure('UNAVAILABLE', true, message, {
+  return toPlainFailure('ENGINE_INVALID_RESPONSE', true, message, {
     solution: 'Check the instance at the session engine.',
   });
 }

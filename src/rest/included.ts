@@ -3,7 +3,14 @@
 import type { Freshness, WhatsAppNumber } from '../numbers/number.ts';
 import type { Projection } from '../numbers/projection.ts';
 import { toFailureText, type UpstreamFailure } from '../numbers/provider.ts';
-import { effects, type Reason, type Sendability, verdicts } from '../numbers/sendable.ts';
+import {
+  blocksStarting,
+  effects,
+  messagingScopes,
+  type Reason,
+  type Sendability,
+  verdicts,
+} from '../numbers/reason.ts';
 import {
   type Json,
   toNullable,
@@ -35,13 +42,14 @@ export function toIncluded(number: WhatsAppNumber, include: readonly Includable[
   };
 }
 
-function toSendabilityJson({ verdict, reasons }: Sendability) {
-  return { verdict, reasons: reasons.map(toReasonJson) };
+function toSendabilityJson({ verdict, replyVerdict, reasons }: Sendability) {
+  return { verdict, replyVerdict, reasons: reasons.map(toReasonJson) };
 }
 
-function toReasonJson({ entity, entityId, field, value, code, text, solution, effect }: Reason) {
-  const blocks = effect === 'BLOCKS';
-  return { entity, entityId, field, value, code, text, solution, effect, blocks };
+function toReasonJson(reason: Reason) {
+  const { entity, entityId, field, value, code, text, solution, effect, scope } = reason;
+  const blocks = blocksStarting(reason);
+  return { entity, entityId, field, value, code, text, solution, effect, scope, blocks };
 }
 
 function toFreshnessOfNumber({ freshness }: WhatsAppNumber) {
@@ -85,7 +93,17 @@ export function toRefreshHeader({ freshness }: WhatsAppNumber): string | null {
 export function toIncludedSchemas(): Json {
   return {
     Sendability: toObject('Whether the number can send messages now, and why.', {
-      verdict: { type: 'string', enum: verdicts, description: 'Whether it can send.' },
+      verdict: {
+        type: 'string',
+        enum: verdicts,
+        description: 'Whether it can start conversations, with template messages.',
+      },
+      replyVerdict: {
+        type: 'string',
+        enum: verdicts,
+        description:
+          'Whether it can reply to a customer within 24 hours of the last message of the customer.',
+      },
       reasons: { type: 'array', items: { $ref: '#/components/schemas/Reason' } },
     }),
     Reason: toReasonSchema(),
@@ -143,9 +161,19 @@ function toReasonSchema(): Json {
       type: 'string',
       enum: effects,
       description:
-        'BLOCKS: the verdict is NO. INCONCLUSIVE: it is UNKNOWN, unless another reason blocks. INFORMS: it is not affected.',
+        'How it affects the verdicts that its scope names. BLOCKS: the verdict is NO. INCONCLUSIVE: it is UNKNOWN, unless another reason blocks. INFORMS: it is not affected.',
     },
-    blocks: { type: 'boolean', description: 'Whether `effect` is BLOCKS.' },
+    scope: {
+      type: 'string',
+      enum: messagingScopes,
+      description:
+        'Which messages the effect applies to. ALL: both verdicts. BUSINESS_INITIATED: messages that start a conversation, so `verdict` alone. REPLIES: `replyVerdict` alone.',
+    },
+    blocks: {
+      type: 'boolean',
+      description:
+        'Whether this reason alone makes `verdict` NO: its `effect` is BLOCKS and its `scope` is not REPLIES.',
+    },
   });
 }
 

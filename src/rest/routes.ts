@@ -198,6 +198,8 @@ const liveReadErrors: readonly ErrorCode[] = [
   'META_ACCESS_DENIED',
   'META_TIMEOUT',
   'META_RATE_LIMITED',
+  'ENGINE_ACCESS_DENIED',
+  'ENGINE_INVALID_RESPONSE',
 ];
 
 /** The rows of one path by method, and the pattern of the path. */

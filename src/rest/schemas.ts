@@ -80,7 +80,7 @@ function toDetailSchemas(): Json {
         sendable: {
           type: 'boolean',
           description:
-            'Whether the number may send messages according to the latest evidence; false when that is unknown.',
+            'Whether the number could start conversations when it was last read successfully, however long ago, and nothing newer contradicts that, such as an access token that has expired since. False if that was never known.',
         },
       },
     ),

@@ -281,7 +281,9 @@ describe('number', () => {
     const { stdout } = await line.run(`number list --tenant ${tenant}`, onTerminal);
     expect(stdout.split('\n')).toEqual([
       expect.stringMatching(/^ID +NAME +NUMBER +PROVIDER +STATE +SENDABLE/),
-      expect.stringMatching(new RegExp(`^${id} +Sales +5511999999999 +PILOT_STATUS +CLOSE +NO`)),
+      expect.stringMatching(
+        new RegExp(`^${id} +Sales +5511999999999 +PILOT_STATUS +CLOSE +UNKNOWN`),
+      ),
       '',
     ]);
   });

@@ -134,7 +134,7 @@ export function expectGraphQL(
     const known = findBlock(number, block);
     const outcome = outcomes.get(block);
     const unsent = outcome === undefined || outcome === 'ATTEMPTED' ? null : outcome;
-    // The connection state is known from the beginning.
+    // The connection state is stored from the beginning.
     const isKnown = known !== undefined || unsent !== null || block === 'connection';
     const expected = { known, outcome, unsent, observedAt: toObservedAt(number, block) };
     if (block === 'phone' || block === 'connection') {

@@ -5,7 +5,7 @@ import * as fc from 'fast-check';
 import { createDigits, type DatabaseKind } from '../harness.ts';
 import { setUpstream, createCommands, finalCheck } from './commands.ts';
 import { type ModelStage, openModelStage } from './stage.ts';
-import { createMoment, type KnownNumber, type KnownTenant, type Model } from './state.ts';
+import type { KnownNumber, KnownTenant, Model } from './state.ts';
 
 export interface ModelRunOptions {
   readonly kind: DatabaseKind;
@@ -41,7 +41,7 @@ export async function runModel(options: ModelRunOptions): Promise<number> {
 
 /** Two tenants with three numbers each. Two numbers of each tenant belong to one account, which both tenants share. */
 async function createModel(stage: ModelStage): Promise<Model> {
-  const now = await stage.beginStep();
+  await stage.beginStep();
   const tenants: KnownTenant[] = [];
   const numbers: KnownNumber[] = [];
   const model: Model = {
@@ -63,8 +63,7 @@ async function createModel(stage: ModelStage): Promise<Model> {
     tenants.push(tenant);
     for (const provider of ['META', 'META', 'PILOT_STATUS'] as const) {
       const number = await addNumber(stage, tenant, provider, wabaId);
-      const end = await stage.readTime();
-      numbers.push({ ...number, stateObservedAt: createMoment(model, now, end + 1) });
+      numbers.push({ ...number, stateObservedAt: null });
       setUpstream(model, stage, numbers.at(-1)!, 'GREEN', 'CONNECTED');
     }
     // oxlint-enable no-await-in-loop

@@ -51,7 +51,8 @@ export interface KnownNumber {
   readonly instanceName: string;
   readonly blocks: Map<Block, KnownBlock>;
   state: ConnectionState;
-  stateObservedAt: Moment;
+  /** Null while the state is the one that was given when the number was added. */
+  stateObservedAt: Moment | null;
 }
 
 export interface KnownKey {

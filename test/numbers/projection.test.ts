@@ -330,6 +330,7 @@ describe('a number', () => {
     attemptedAt: moments.map(toTime),
     failure: fc.constant(null),
     verdict: fc.constantFrom('YES', 'NO', null),
+    isSummary: fc.constant(false),
   });
   const stored = fc.record({
     id: fc.constant('wa_1'),
@@ -337,6 +338,7 @@ describe('a number', () => {
     state: fc.constantFrom('OPEN', 'CLOSE'),
     stateObservedAt: moments.map(toTime),
     details: fc.constant(null),
+    restrictions: fc.constant([]),
     apiKeys: fc.array(
       fc.record({
         name: fc.string(),
@@ -418,12 +420,20 @@ function toStored(blocks: StoredNumber['blocks']): StoredNumber {
     details: null,
     apiKeys: [],
     blocks,
+    restrictions: [],
   };
 }
 
 function toBlock(at: number): StoredBlock {
   const observedAt = toTime(at);
-  return { data: {}, observedAt, attemptedAt: observedAt, failure: null, verdict: null };
+  return {
+    data: {},
+    observedAt,
+    attemptedAt: observedAt,
+    failure: null,
+    verdict: null,
+    isSummary: false,
+  };
 }
 
 function toKey(expiresAt: number | null): StoredNumber['apiKeys'][number] {

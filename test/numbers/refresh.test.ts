@@ -622,11 +622,25 @@ test('a connection state that was not confirmed for an hour is inconclusive, eve
     return body.data?.numbers;
   };
   const freshness = { stale: false, attemptedAt: null };
+  // What was given with the number is no observation; what other software writes is one.
+  expect(await show()).toEqual([
+    {
+      health: {
+        sendable: false,
+        sendability: { verdict: 'UNKNOWN' },
+        freshness: { ...freshness, stale: true },
+      },
+    },
+  ]);
+  const write = `update whatsapp_number set state = $2 where id = $1`;
+  await gateway.database.query(write, [id, 'CLOSE']);
+  await gateway.database.query(write, [id, 'OPEN']);
   expect(await show()).toEqual([
     { health: { sendable: true, sendability: { verdict: 'YES' }, freshness } },
   ]);
   await gateway.database.query(
-    `update whatsapp_number set state_observed_at = now() - interval '61 minutes' where id = $1`,
+    `update whatsapp_number set created_at = now() - interval '2 hours',
+       state_observed_at = now() - interval '61 minutes' where id = $1`,
     [id],
   );
   expect(await show()).toEqual([

@@ -1,429 +1,424 @@
-// Tests when a number can send: each rule, each case that was observed in production, and that doubt never gives YES.
+// Tests the reasons that a number can or cannot send, and that doubt never gives YES. The verdicts are in the table test.
 
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import {
-  type HealthEntity,
-  type HealthStatus,
-  type MetaPhone,
-  toMetaBlock,
-} from '../../src/numbers/meta.ts';
+import type { HealthEntity } from '../../src/numbers/meta.ts';
 import type { UpstreamFailure } from '../../src/numbers/provider.ts';
-import { type Evidence, toSendability } from '../../src/numbers/sendable.ts';
+import {
+  compareSeverity,
+  effects,
+  messagingScopes,
+  toReason,
+  toVerdicts,
+  type Verdict,
+} from '../../src/numbers/reason.ts';
+import { isInForce } from '../../src/numbers/restriction.ts';
+import { type Evidence, isSendable, toSendability } from '../../src/numbers/sendable.ts';
 import { vocabularies } from '../../src/numbers/vocabulary.ts';
+import {
+  connected,
+  healthy,
+  now,
+  toBlocked,
+  toEntity,
+  toFailure,
+  toHealth,
+  toRestriction,
+  withPhone,
+} from './evidence.ts';
 
-const toEntity = (
-  entityType: string,
-  canSendMessage: string | null,
-  more: Partial<HealthEntity> = {},
-): HealthEntity => ({
-  entityType,
-  id: '1',
-  canSendMessage,
-  additionalInfo: [],
-  errors: [],
-  ...more,
-});
+const reasonsOf = (evidence: Evidence) => toSendability(evidence).reasons;
+const withHealth = (...entities: readonly HealthEntity[]) =>
+  withPhone({ healthStatus: toHealth(...entities) });
 
-const toError = (code: number | null) => ({ code, description: null, possibleSolution: null });
+describe('the reasons', () => {
+  test('of a number that can send are none', () => {
+    expect(toSendability(healthy)).toEqual({ verdict: 'YES', replyVerdict: 'YES', reasons: [] });
+    expect(toSendability(connected)).toEqual({ verdict: 'YES', replyVerdict: 'YES', reasons: [] });
+  });
 
-const healthyEntities = ['PHONE_NUMBER', 'WABA', 'BUSINESS', 'APP'].map((type) =>
-  toEntity(type, 'AVAILABLE'),
-);
-
-const toHealth = (...entities: readonly HealthEntity[]): HealthStatus => ({
-  canSendMessage: 'AVAILABLE',
-  entities: [
-    ...healthyEntities.filter((it) => entities.every((own) => own.entityType !== it.entityType)),
-    ...entities,
-  ],
-});
-
-const phone: MetaPhone = {
-  ...toMetaBlock('phone', {}),
-  status: 'CONNECTED',
-  platformType: 'CLOUD_API',
-  healthStatus: toHealth(),
-};
-
-const meta: Evidence = {
-  provider: 'META',
-  state: 'OPEN',
-  phone,
-  stale: false,
-  failure: null,
-  lastVerdict: null,
-};
-const other: Evidence = {
-  provider: 'PILOT_STATUS',
-  state: 'OPEN',
-  phone: null,
-  stale: false,
-  failure: null,
-  lastVerdict: null,
-};
-
-const toFailure = (
-  code: UpstreamFailure['code'],
-  metaCode: number | null = null,
-): UpstreamFailure => ({
-  code,
-  message: 'It did not work.',
-  solution: 'Do something.',
-  transient: true,
-  retryAt: null,
-  metaCode,
-  metaSubcode: null,
-  fbtraceId: null,
-});
-
-const withPhone = (more: Partial<MetaPhone>): Evidence => ({
-  ...meta,
-  phone: { ...phone, ...more },
-});
-const withEntity = (...entity: Parameters<typeof toEntity>): Evidence =>
-  withPhone({ healthStatus: toHealth(toEntity(...entity)) });
-
-const verdictOf = (evidence: Evidence) => toSendability(evidence).sendability.verdict;
-
-describe('a number that is not at Meta', () => {
   test.each([
-    ['OPEN', 'YES'],
-    ['CONNECTING', 'NO'],
-    ['CLOSE', 'NO'],
-  ] as const)('in the state %s: %s', (state, verdict) => {
-    expect(verdictOf({ ...other, state })).toBe(verdict);
-  });
-
-  test('needs no read of Meta', () => {
-    expect(toSendability(other)).toEqual({
-      sendable: true,
-      sendability: { verdict: 'YES', reasons: [] },
+    ['FLAGGED', 'INFORMS', 'ALL', 'continues to send'],
+    ['RATE_LIMITED', 'INFORMS', 'BUSINESS_INITIATED', 'more slowly'],
+    ['RESTRICTED', 'BLOCKS', 'BUSINESS_INITIATED', 'replies still go out'],
+    ['BANNED', 'BLOCKS', 'ALL', 'banned'],
+    ['DISCONNECTED', 'BLOCKS', 'ALL', 'not connected'],
+    ['PENDING', 'BLOCKS', 'ALL', 'has not finished'],
+    ['UNVERIFIED', 'BLOCKS', 'ALL', 'not been verified'],
+    ['MIGRATED', 'BLOCKS', 'ALL', 'another account'],
+    ['DELETED', 'BLOCKS', 'ALL', 'removed'],
+  ])('for the status %s: %s %s, with what to do', (status, effect, scope, text) => {
+    const [reason, ...others] = reasonsOf(withPhone({ status }));
+    expect(others).toEqual([]);
+    expect(reason).toMatchObject({
+      entity: 'PHONE_NUMBER',
+      field: 'status',
+      value: status,
+      effect,
+      scope,
+      text: expect.stringContaining(text),
+      solution: expect.any(String),
     });
   });
 
-  test('is UNKNOWN once its state is too old', () => {
-    expect(verdictOf({ ...other, stale: true })).toBe('UNKNOWN');
-  });
-});
-
-describe('a Meta number', () => {
-  test('that is connected, on the Cloud API and healthy can send, with no reason against it', () => {
-    expect(toSendability(meta)).toEqual({
-      sendable: true,
-      sendability: { verdict: 'YES', reasons: [] },
-    });
+  test.each([null, 'UNKNOWN', 'A_WORD_OF_TOMORROW'])('for the status %s: a doubt', (status) => {
+    expect(reasonsOf(withPhone({ status }))).toMatchObject([
+      { field: 'status', value: status, effect: 'INCONCLUSIVE', scope: 'ALL' },
+    ]);
   });
 
-  test.each(['CONNECTING', 'CLOSE'] as const)(
-    'in the state %s may not, however healthy',
-    (state) => {
-      expect(toSendability({ ...meta, state })).toMatchObject({
-        sendable: false,
-        sendability: {
-          verdict: 'NO',
-          reasons: [{ entity: 'CONNECTION', field: 'state', value: state, effect: 'BLOCKS' }],
-        },
-      });
+  test.each([
+    ['BANNED', 'CLOSE', "Appeal in Meta's Business Support Home."],
+    ['PENDING', 'CONNECTING', 'Finish verification and registration.'],
+    ['MIGRATED', 'CLOSE', 'Store the ids that it has there.'],
+  ] as const)(
+    'for the status %s do not repeat the connection state %s that follows from it',
+    (status, state, solution) => {
+      for (const stale of [false, true]) {
+        const blocking = reasonsOf({ ...withPhone({ status }), state, stale }).filter(
+          ({ effect }) => effect === 'BLOCKS',
+        );
+        expect(blocking).toMatchObject([{ field: 'status', solution }]);
+      }
     },
   );
 
-  test.each<(string | null)[]>([
-    ...Object.keys(vocabularies.MetaStatus.words).map((word) => [
-      word,
-      { CONNECTED: 'YES', UNKNOWN: 'UNKNOWN' }[word] ?? 'NO',
-    ]),
-    ['A_WORD_OF_TOMORROW', 'UNKNOWN'],
-    [null, 'UNKNOWN'],
-  ])('with the status %s: %s', (status, verdict) => {
-    expect(verdictOf(withPhone({ status: status ?? null }))).toBe(verdict);
-  });
-
-  test.each<(string | null)[]>([
-    ['CLOUD_API', 'YES'],
-    ['ON_PREMISE', 'NO'],
-    ['NOT_APPLICABLE', 'NO'],
-    ['A_WORD_OF_TOMORROW', 'UNKNOWN'],
-    [null, 'UNKNOWN'],
-  ])('on the platform %s: %s', (platformType, verdict) => {
-    expect(verdictOf(withPhone({ platformType: platformType ?? null }))).toBe(verdict);
-  });
-
-  test('that was never read is UNKNOWN', () => {
-    expect(toSendability({ ...meta, phone: null })).toMatchObject({
-      sendable: false,
-      sendability: { verdict: 'UNKNOWN', reasons: [{ entity: 'SNAPSHOT' }] },
-    });
-  });
-});
-
-describe("Meta's health status", () => {
-  test.each(
-    ['PHONE_NUMBER', 'WABA', 'BUSINESS', 'APP'].flatMap((entityType) => [
-      [entityType, 'AVAILABLE', 'YES'],
-      [entityType, 'LIMITED', 'YES'],
-      [entityType, 'BLOCKED', 'NO'],
-      [entityType, 'A_WORD_OF_TOMORROW', 'UNKNOWN'],
-      [entityType, null, 'UNKNOWN'],
-    ]),
-  )('%s %s: %s', (entityType, word, verdict) => {
-    expect(verdictOf(withEntity(entityType as string, word as string | null))).toBe(verdict);
-  });
-
-  test.each([
-    ['is missing', null],
-    ['has no entities', { canSendMessage: 'AVAILABLE', entities: [] }],
-    [
-      'speaks of a template alone',
-      { canSendMessage: 'AVAILABLE', entities: [toEntity('MESSAGE_TEMPLATE', 'AVAILABLE')] },
-    ],
-  ])('that %s leaves the question open', (_, healthStatus) => {
-    expect(verdictOf(withPhone({ healthStatus: healthStatus as HealthStatus }))).toBe('UNKNOWN');
-  });
-
-  test('that is BLOCKED as a whole without a blocked entity blocks nothing', () => {
-    expect(
-      verdictOf(withPhone({ healthStatus: { ...toHealth(), canSendMessage: 'BLOCKED' } })),
-    ).toBe('YES');
-  });
-
-  test.each([138_024, 138_025])('blocks nothing for calls alone (%d)', (code) => {
-    const errors = [toError(code)];
-    expect(verdictOf(withEntity('PHONE_NUMBER', 'BLOCKED', { errors }))).toBe('YES');
-    expect(verdictOf(withEntity('PHONE_NUMBER', 'LIMITED', { errors }))).toBe('YES');
-  });
-
-  test.each([
-    ['calls and something else', [toError(138_024), toError(141_006)]],
-    ['calls and something without a code', [toError(138_024), toError(null)]],
-    ['no reason at all', []],
-  ])('blocks for %s', (_, errors) => {
-    expect(verdictOf(withEntity('PHONE_NUMBER', 'BLOCKED', { errors }))).toBe('NO');
-  });
-
-  test('with errors on an entity that is only LIMITED informs and blocks nothing', () => {
-    const errors = [{ code: 141_010, description: 'Not verified.', possibleSolution: 'Verify.' }];
-    expect(toSendability(withEntity('BUSINESS', 'LIMITED', { errors }))).toMatchObject({
-      sendable: true,
-      sendability: {
-        verdict: 'YES',
-        reasons: [
-          {
-            entity: 'BUSINESS',
-            entityId: '1',
-            field: 'can_send_message',
-            value: 'LIMITED',
-            code: 141_010,
-            text: 'Not verified.',
-            solution: 'Verify.',
-            effect: 'INFORMS',
-          },
-        ],
-      },
-    });
-  });
-
-  test('with additional information informs', () => {
-    const additionalInfo = ['Your display name has not been approved yet.'];
-    const { sendability } = toSendability(
-      withEntity('PHONE_NUMBER', 'LIMITED', { additionalInfo }),
+  test('for a number that is registered nowhere say so once, with what to do', () => {
+    const unregistered = withPhone({ status: null, platformType: 'NOT_APPLICABLE' });
+    const blocking = reasonsOf({ ...unregistered, state: 'CONNECTING' }).filter(
+      ({ effect }) => effect === 'BLOCKS',
     );
-    expect(sendability.reasons).toMatchObject([{ text: additionalInfo[0], effect: 'INFORMS' }]);
+    expect(blocking).toMatchObject([
+      { field: 'platform_type', text: 'The number is not registered on any platform.' },
+    ]);
   });
 
-  test('blocked by the payment method says that templates are concerned', () => {
-    const errors = [toError(141_006)];
-    const { sendability } = toSendability(withEntity('WABA', 'BLOCKED', { errors }));
-    expect(sendability).toMatchObject({
-      verdict: 'NO',
-      reasons: [{ entity: 'WABA', code: 141_006, text: expect.stringContaining('templates') }],
-    });
+  test('for a state that other software has written name the connection', () => {
+    expect(reasonsOf({ ...healthy, state: 'CLOSE' })).toMatchObject([
+      { entity: 'CONNECTION', field: 'state', value: 'CLOSE', effect: 'BLOCKS', scope: 'ALL' },
+    ]);
   });
 
-  test.each(['MESSAGE_TEMPLATE', 'FLOW'])('of a blocked %s says nothing of the number', (type) => {
-    expect(verdictOf(withEntity(type, 'BLOCKED'))).toBe('YES');
+  test('for an instance that the session engine does not have name the instance', () => {
+    expect(reasonsOf({ ...connected, state: 'CLOSE', instanceExists: false })).toMatchObject([
+      {
+        entity: 'CONNECTION',
+        text: 'The session engine has no instance for the number.',
+        solution: 'Connect the number again, or correct its instance name.',
+      },
+    ]);
   });
 
-  test('of a blocked entity of an unknown type is inconclusive', () => {
-    expect(verdictOf(withEntity('ENTITY_OF_TOMORROW', 'BLOCKED'))).toBe('UNKNOWN');
-    expect(verdictOf(withEntity('ENTITY_OF_TOMORROW', 'AVAILABLE'))).toBe('YES');
+  test('for a blocked entity are its errors, each with its own effect and scope', () => {
+    const blocked = toBlocked('WABA', 138_024, 141_006, 141_010);
+    expect(reasonsOf(withHealth({ ...blocked, additionalInfo: ['More.'] }))).toMatchObject([
+      { entity: 'WABA', entityId: '1', code: 141_010, effect: 'BLOCKS', scope: 'ALL' },
+      { code: 141_006, effect: 'BLOCKS', scope: 'BUSINESS_INITIATED' },
+      { code: 138_024, effect: 'INFORMS', scope: 'ALL' },
+      { code: null, text: 'More.', effect: 'INFORMS' },
+    ]);
   });
 
-  test('that blocks takes precedence over one that is not understood', () => {
-    const entities = [toEntity('WABA', 'A_WORD_OF_TOMORROW'), toEntity('APP', 'BLOCKED')];
-    expect(verdictOf(withPhone({ healthStatus: toHealth(...entities) }))).toBe('NO');
+  test('for a blocked entity without errors are its additional information', () => {
+    const blocked = toEntity('WABA', 'BLOCKED', { additionalInfo: ['Locked.'] });
+    expect(reasonsOf(withHealth(blocked))).toMatchObject([{ text: 'Locked.', effect: 'BLOCKS' }]);
   });
-});
 
-describe('an attempt that failed', () => {
+  test('for an entity that is only LIMITED inform', () => {
+    const errors = [{ code: 141_010, description: 'Not verified.', possibleSolution: 'Verify.' }];
+    expect(reasonsOf(withHealth(toEntity('BUSINESS', 'LIMITED', { errors })))).toEqual([
+      {
+        entity: 'BUSINESS',
+        entityId: '1',
+        field: 'can_send_message',
+        value: 'LIMITED',
+        code: 141_010,
+        text: 'Not verified.',
+        solution: 'Verify.',
+        effect: 'INFORMS',
+        scope: 'ALL',
+      },
+    ]);
+  });
+
   test.each([
-    [33, 'PHONE_NUMBER'],
-    [368, 'WABA'],
-    [131_031, 'WABA'],
-  ])('with Meta code %d is a finding that blocks, whatever was read before', (code, entity) => {
+    ['PHONE_NUMBER', 33],
+    ['WABA', 368],
+    ['WABA', 131_031],
+  ])('for a refusal that is itself the answer are about the %s (%d)', (entity, code) => {
     const failure = toFailure('META_ACCESS_DENIED', code);
-    for (const evidence of [meta, { ...meta, stale: true }, { ...meta, phone: null }]) {
-      expect(toSendability({ ...evidence, failure })).toMatchObject({
-        sendable: false,
-        sendability: {
-          verdict: 'NO',
-          reasons: expect.arrayContaining([
-            expect.objectContaining({ entity, code, effect: 'BLOCKS' }),
-          ]),
-        },
-      });
+    expect(reasonsOf({ ...healthy, failure })).toMatchObject([
+      { entity, code, effect: 'BLOCKS', scope: 'ALL', solution: expect.any(String) },
+    ]);
+  });
+
+  test('for a refusal after which nothing can be read repeat what happened and what to do', () => {
+    for (const code of ['META_ACCESS_DENIED', 'ENGINE_ACCESS_DENIED'] as const) {
+      const failure = { ...toFailure(code, 190), message: 'Refused.', solution: 'Do this.' };
+      expect(reasonsOf({ ...healthy, failure })).toMatchObject([
+        { entity: 'SNAPSHOT', code: 190, text: 'Refused.', solution: 'Do this.', scope: 'ALL' },
+      ]);
     }
   });
 
-  test('with a restriction to certain countries informs', () => {
-    const failure = toFailure('META_UNAVAILABLE', 130_497);
-    expect(toSendability({ ...meta, failure })).toMatchObject({
-      sendable: true,
-      sendability: { verdict: 'YES', reasons: [{ code: 130_497, effect: 'INFORMS' }] },
-    });
+  test('for a restriction name the account and the end', () => {
+    const expiresAt = '2026-11-30T00:00:00.000Z';
+    const restriction = toRestriction('RESTRICTED_BIZ_INITIATED_MESSAGING', { expiresAt });
+    expect(reasonsOf({ ...healthy, restrictions: [restriction] })).toMatchObject([
+      {
+        entity: 'WABA',
+        entityId: restriction.wabaId,
+        field: 'restriction_type',
+        value: restriction.kind,
+        text: expect.stringContaining(expiresAt),
+        effect: 'BLOCKS',
+        scope: 'BUSINESS_INITIATED',
+      },
+    ]);
   });
 
-  test('for a dead token is inconclusive, and sendable stays as it was', () => {
-    const failure = toFailure('META_ACCESS_DENIED', 190);
-    expect(toSendability({ ...meta, failure })).toMatchObject({
-      sendable: true,
-      sendability: { verdict: 'UNKNOWN', reasons: [{ entity: 'SNAPSHOT', code: 190 }] },
-    });
+  test('from a stale read stay, and none of them blocks', () => {
+    const reasons = reasonsOf({ ...withPhone({ status: 'RESTRICTED' }), stale: true });
+    expect(reasons).toMatchObject([
+      { field: 'stale', effect: 'INCONCLUSIVE', scope: 'ALL' },
+      { field: 'status', value: 'RESTRICTED', effect: 'INCONCLUSIVE' },
+    ]);
   });
-
-  test.each(['META_TIMEOUT', 'META_UNAVAILABLE', 'META_RATE_LIMITED'] as const)(
-    'by %s changes nothing while the last reading is fresh',
-    (code) => {
-      expect(toSendability({ ...meta, failure: toFailure(code) })).toEqual(toSendability(meta));
-    },
-  );
 });
 
-describe('a stale read', () => {
-  test('supports neither YES nor NO, and sendable stays as it was', () => {
-    expect(toSendability({ ...meta, stale: true })).toMatchObject({
-      sendable: true,
-      sendability: { verdict: 'UNKNOWN' },
-    });
-    const banned = { ...withPhone({ status: 'BANNED' }), stale: true };
-    expect(toSendability(banned)).toMatchObject({
-      sendable: false,
-      sendability: { verdict: 'UNKNOWN' },
-    });
+const at = (time: string) => `2026-11-29T${time}.000Z`;
+
+const isOpenAt = (time: string, more: Parameters<typeof toRestriction>[1]) =>
+  isInForce(toRestriction('RESTRICTED_BIZ_INITIATED_MESSAGING', more), new Date(at(time)));
+
+describe('a restriction', () => {
+  test('with an expiry time ends then', () => {
+    const expiresAt = at('11:00:00');
+    expect(isOpenAt('10:59:59', { expiresAt })).toBe(true);
+    expect(isOpenAt('11:00:00', { expiresAt })).toBe(false);
   });
 
-  test('is still listed among the reasons', () => {
-    const { reasons } = toSendability({
-      ...withPhone({ status: 'BANNED' }),
-      stale: true,
-    }).sendability;
-    expect(reasons.map(({ field }) => field)).toEqual(['status', 'stale']);
+  test.each([
+    ['ends with a newer update that leaves it out', '10:00:01', false],
+    ['is not ended by an older update that arrives later', '09:59:59', true],
+    ['is not ended by an update of the same time', '10:00:00', true],
+  ])('reported at ten %s', (_, omittedAt, expected) => {
+    expect(isOpenAt('12:00:00', { reportedAt: at('10:00:00'), omittedAt: at(omittedAt) })).toBe(
+      expected,
+    );
+    const expiresAt = at('23:00:00');
+    expect(
+      isOpenAt('12:00:00', { reportedAt: at('10:00:00'), omittedAt: at(omittedAt), expiresAt }),
+    ).toBe(expected);
   });
 
-  test('of a number that is closed still gives NO', () => {
-    expect(verdictOf({ ...meta, state: 'CLOSE', stale: true })).toBe('NO');
+  test.each([
+    ['one read', '10:05:00', '10:05:00', true],
+    ['two reads within 15 minutes', '10:05:00', '10:19:59', true],
+    ['two reads 15 minutes apart', '10:05:00', '10:20:00', false],
+    ['two reads, the first from before the report', '09:50:00', '10:20:00', true],
+  ])('without an expiry time, after %s of an available account', (_, from, to, expected) => {
+    const reads = { availableFrom: at(from), availableTo: at(to) };
+    expect(isOpenAt('12:00:00', { reportedAt: at('10:00:00'), ...reads })).toBe(expected);
+    const expiresAt = at('23:00:00');
+    expect(isOpenAt('12:00:00', { reportedAt: at('10:00:00'), ...reads, expiresAt })).toBe(true);
   });
 });
 
 const word = (...words: readonly string[]) =>
   fc.constantFrom<string | null>(...words, 'A_WORD_OF_TOMORROW', null);
 
-const entities = fc.array(
-  fc.record({
-    entityType: fc.constantFrom('PHONE_NUMBER', 'WABA', 'BUSINESS', 'APP', 'FLOW', 'OTHER'),
-    id: fc.constantFrom('1', null),
-    canSendMessage: word('AVAILABLE', 'LIMITED', 'BLOCKED'),
-    additionalInfo: fc.constantFrom([], ['x']),
-    errors: fc.array(fc.constantFrom(138_024, 141_006, 141_010, null).map(toError), {
-      maxLength: 3,
+const anyEntity: fc.Arbitrary<HealthEntity> = fc.record({
+  entityType: fc.constantFrom('PHONE_NUMBER', 'WABA', 'BUSINESS', 'APP', 'FLOW', 'OTHER'),
+  id: fc.constantFrom('1', null),
+  canSendMessage: word('AVAILABLE', 'LIMITED', 'BLOCKED'),
+  additionalInfo: fc.constantFrom([], ['x']),
+  errors: fc.array(
+    fc.record({
+      code: fc.constantFrom(138_024, 141_006, 141_010, null),
+      description: fc.constant(null),
+      possibleSolution: fc.constant(null),
     }),
-  }),
-  { maxLength: 5 },
-);
-
-const evidences: fc.Arbitrary<Evidence> = fc.record({
-  provider: fc.constantFrom('META', 'PILOT_STATUS'),
-  state: fc.constantFrom('OPEN', 'CONNECTING', 'CLOSE'),
-  phone: fc.option(
-    fc
-      .record({
-        status: word(...Object.keys(vocabularies.MetaStatus.words)),
-        platformType: word('CLOUD_API', 'ON_PREMISE'),
-        healthStatus: fc.option(fc.record({ canSendMessage: word('BLOCKED'), entities })),
-      })
-      .map((more) => withPhone(more).phone),
-  ),
-  stale: fc.boolean(),
-  lastVerdict: fc.constantFrom('YES', 'NO', null),
-  failure: fc.option(
-    fc
-      .tuple(
-        fc.constantFrom('META_ACCESS_DENIED', 'META_TIMEOUT', 'META_UNAVAILABLE'),
-        fc.constantFrom(null, 33, 190, 200, 368, 130_497),
-      )
-      .map(([code, metaCode]) => toFailure(code as UpstreamFailure['code'], metaCode)),
+    { maxLength: 3 },
   ),
 });
 
+const anyPhone = fc
+  .record({
+    status: word(...Object.keys(vocabularies.MetaStatus.words)),
+    platformType: word(...Object.keys(vocabularies.PlatformType.words)),
+    healthStatus: fc.option(
+      fc.record({
+        canSendMessage: word('BLOCKED'),
+        entities: fc.array(anyEntity, { maxLength: 5 }),
+      }),
+    ),
+  })
+  .map((more) => withPhone(more).phone);
+
+const anyRestriction = fc
+  .record({
+    kind: fc.constantFrom(
+      'RESTRICTED_BIZ_INITIATED_MESSAGING',
+      'RESTRICTED_CUSTOMER_INITIATED_MESSAGING',
+      'RESTRICTED_TOMORROW',
+    ),
+    expiresAt: fc.constantFrom(null, '2026-11-29T11:00:00.000Z', '2026-11-29T13:00:00.000Z'),
+  })
+  .map(({ kind, expiresAt }) => toRestriction(kind, { expiresAt }));
+
+const anyFailure: fc.Arbitrary<UpstreamFailure> = fc
+  .tuple(
+    fc.constantFrom<UpstreamFailure['code'][]>(
+      'META_ACCESS_DENIED',
+      'META_TIMEOUT',
+      'META_UNAVAILABLE',
+      'ENGINE_ACCESS_DENIED',
+      'ENGINE_INVALID_RESPONSE',
+    ),
+    fc.constantFrom(null, 33, 190, 200, 368, 130_497),
+  )
+  .map(([code, metaCode]) => toFailure(code, metaCode));
+
+const anyEvidence: fc.Arbitrary<Evidence> = fc.record({
+  provider: fc.constantFrom('META', 'PILOT_STATUS'),
+  state: fc.constantFrom('OPEN', 'CONNECTING', 'CLOSE'),
+  isStateObserved: fc.boolean(),
+  instanceExists: fc.boolean(),
+  phone: fc.option(anyPhone),
+  stale: fc.boolean(),
+  lastVerdict: fc.constantFrom('YES', 'NO', null),
+  failure: fc.option(anyFailure),
+  restrictions: fc.array(anyRestriction, { maxLength: 2 }),
+  now: fc.constant(now),
+});
+
 function forAny(check: (evidence: Evidence) => void): void {
-  fc.assert(fc.property(evidences, check), { numRuns: 2_000 });
+  fc.assert(fc.property(anyEvidence, check), { numRuns: 3_000 });
+}
+
+const ranks: Readonly<Record<Verdict, number>> = { NO: 0, UNKNOWN: 1, YES: 2 };
+
+/** Whether anything is better with the first evidence than with the second. */
+function isBetter(one: Evidence, other: Evidence): boolean {
+  const [ofOne, ofOther] = [toSendability(one), toSendability(other)];
+  return (
+    ranks[ofOne.verdict] > ranks[ofOther.verdict] ||
+    ranks[ofOne.replyVerdict] > ranks[ofOther.replyVerdict] ||
+    (isSendable(one) && !isSendable(other))
+  );
 }
 
 describe('for any evidence', () => {
-  test('stale or missing evidence never gives YES', () => {
+  test('ageing turns no verdict into YES, and leaves sendable as it is', () => {
     forAny((evidence) => {
-      const absent = evidence.provider === 'META' && evidence.phone === null;
-      fc.pre(evidence.stale || absent);
-      expect(verdictOf(evidence)).not.toBe('YES');
+      const fresh = { ...evidence, stale: false };
+      const stale = toSendability({ ...evidence, stale: true });
+      expect([stale.verdict, stale.replyVerdict]).not.toContain('YES');
+      expect(isSendable({ ...evidence, stale: true } as Evidence)).toBe(isSendable(fresh));
     });
   });
 
-  test('an unknown value never gives YES', () => {
+  test('a reason of one scope never changes the verdict of the other', () => {
+    forAny((evidence) => {
+      const { reasons } = toSendability(evidence);
+      const { verdict, replyVerdict } = toVerdicts(reasons);
+      for (const effect of effects) {
+        const add = (scope: (typeof messagingScopes)[number]) =>
+          toVerdicts([...reasons, toReason('WABA', 'x', null, effect, 'x', { scope })]);
+        expect(add('REPLIES').verdict).toBe(verdict);
+        expect(add('BUSINESS_INITIATED').replyVerdict).toBe(replyVerdict);
+      }
+    });
+  });
+
+  test('a restriction of replies never changes the verdict, nor one of the start the verdict on replies', () => {
+    forAny((evidence) => {
+      const before = toSendability(evidence);
+      const add = (kind: string) =>
+        toSendability({
+          ...evidence,
+          restrictions: [...evidence.restrictions, toRestriction(kind)],
+        });
+      const replies = add('RESTRICTED_CUSTOMER_INITIATED_MESSAGING');
+      expect([replies.verdict, replies.replyVerdict]).toEqual([before.verdict, 'NO']);
+      const starting = add('RESTRICTED_BIZ_INITIATED_MESSAGING');
+      expect([starting.verdict, starting.replyVerdict]).toEqual(['NO', before.replyVerdict]);
+    });
+  });
+
+  test('evidence that blocks never improves anything', () => {
+    forAny((evidence) => {
+      for (const kind of [
+        'RESTRICTED_BIZ_INITIATED_MESSAGING',
+        'RESTRICTED_CUSTOMER_INITIATED_MESSAGING',
+      ]) {
+        const restrictions = [...evidence.restrictions, toRestriction(kind)];
+        expect(isBetter({ ...evidence, restrictions }, evidence)).toBe(false);
+      }
+      for (const metaCode of [33, 368, 131_031]) {
+        const failure = toFailure('META_ACCESS_DENIED', metaCode);
+        expect(isBetter({ ...evidence, failure }, evidence)).toBe(false);
+      }
+      for (const state of ['CONNECTING', 'CLOSE'] as const) {
+        expect(evidence.state === 'OPEN' && isBetter({ ...evidence, state }, evidence)).toBe(false);
+      }
+    });
+  });
+
+  test('an entity that is blocked never improves anything', () => {
+    fc.assert(
+      fc.property(anyEvidence, anyEntity, (evidence, { entityType, errors }) => {
+        // Without health, an entity is also the evidence that was missing.
+        const health = evidence.phone?.healthStatus ?? null;
+        fc.pre(health !== null && health.entities.some((it) => it.entityType === 'APP'));
+        const blocked = { ...toBlocked(entityType), errors };
+        const healthStatus = { ...health, entities: [...health.entities, blocked] };
+        const phone = { ...evidence.phone!, healthStatus };
+        expect(isBetter({ ...evidence, phone }, evidence)).toBe(false);
+      }),
+      { numRuns: 3_000 },
+    );
+  });
+
+  test('missing evidence never gives YES', () => {
+    forAny((evidence) => {
+      fc.pre(evidence.provider === 'META' && evidence.phone === null);
+      const { verdict, replyVerdict } = toSendability(evidence);
+      expect([verdict, replyVerdict]).not.toContain('YES');
+    });
+  });
+
+  test('an unknown status or platform never gives YES', () => {
     forAny((evidence) => {
       fc.pre(evidence.provider === 'META');
       const text = JSON.stringify([evidence.phone?.status, evidence.phone?.platformType]);
-      fc.pre(text.includes('TOMORROW') || text.includes('null'));
-      expect(verdictOf(evidence)).not.toBe('YES');
-    });
-  });
-
-  test('sendable follows from the read alone, or from the last read that supported a verdict', () => {
-    forAny((evidence) => {
-      const { sendable } = toSendability(evidence);
-      const isFinding = [33, 368, 130_497].includes(evidence.failure?.metaCode ?? 0);
-      const fresh = { ...evidence, stale: false, failure: isFinding ? evidence.failure : null };
-      const verdict = verdictOf(fresh);
-      expect((verdict === 'UNKNOWN' ? evidence.lastVerdict : verdict) === 'YES').toBe(sendable);
+      fc.pre(/TOMORROW|null|UNKNOWN/.test(text));
+      const { verdict, replyVerdict } = toSendability(evidence);
+      expect([verdict, replyVerdict]).not.toContain('YES');
     });
   });
 
   test('YES is sendable', () => {
     forAny((evidence) => {
-      const { sendable, sendability } = toSendability(evidence);
-      expect(sendable || sendability.verdict !== 'YES').toBe(true);
+      const { verdict } = toSendability(evidence);
+      const observed = evidence.stale || evidence.isStateObserved;
+      expect(verdict !== 'YES' || !observed || isSendable(evidence)).toBe(true);
     });
   });
 
-  test('a verdict other than YES has a reason, and YES has none against it', () => {
+  test('the reasons are sorted by severity, and explain the verdicts', () => {
     forAny((evidence) => {
-      const { verdict, reasons } = toSendability(evidence).sendability;
-      const found = reasons.map(({ effect }) => effect);
-      const holds = {
-        NO: found.includes('BLOCKS'),
-        UNKNOWN: found.includes('INCONCLUSIVE'),
-        YES: found.every((effect) => effect === 'INFORMS'),
-      };
-      expect(holds[verdict]).toBe(true);
-    });
-  });
-
-  test('a connection that is not open gives NO', () => {
-    forAny((evidence) => {
-      fc.pre(evidence.state !== 'OPEN');
-      expect(toSendability(evidence)).toMatchObject({
-        sendable: false,
-        sendability: { verdict: 'NO' },
-      });
+      const { verdict, replyVerdict, reasons } = toSendability(evidence);
+      expect(reasons).toEqual(reasons.toSorted(compareSeverity));
+      for (const [is, other] of [
+        [verdict, 'REPLIES'],
+        [replyVerdict, 'BUSINESS_INITIATED'],
+      ]) {
+        const found = reasons.filter(({ scope }) => scope !== other).map(({ effect }) => effect);
+        const first = found[0] ?? 'INFORMS';
+        expect({ BLOCKS: 'NO', INCONCLUSIVE: 'UNKNOWN', INFORMS: 'YES' }[first]).toBe(is);
+      }
     });
   });
 });

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import * as fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Block, type ConnectionState, toPlainFailure } from '../../src/numbers/provider.ts';
+import type { Verdict, Verdicts } from '../../src/numbers/reason.ts';
 import type * as numbersStore from '../../src/numbers/store.ts';
 import { recordReadings } from '../../src/numbers/store.ts';
 import { openTestGateway, type TestGateway, type TestNumber, type TestTenant } from '../harness.ts';
@@ -52,7 +53,7 @@ interface Step {
   readonly block: Exclude<Block, 'connection'> | null;
   readonly isGood: boolean;
   readonly state: ConnectionState | null;
-  readonly verdict: 'YES' | 'NO' | null;
+  readonly verdicts: Verdicts;
 }
 
 const anyStep: fc.Arbitrary<Step> = fc.record({
@@ -60,7 +61,10 @@ const anyStep: fc.Arbitrary<Step> = fc.record({
   block: fc.constantFrom('phone', 'phone', 'phone', 'profile', 'waba', null),
   isGood: fc.boolean(),
   state: fc.constantFrom('OPEN', 'CONNECTING', 'CLOSE', null),
-  verdict: fc.constantFrom('YES', 'NO', null),
+  verdicts: fc.record({
+    verdict: fc.constantFrom('YES', 'NO', 'UNKNOWN'),
+    replyVerdict: fc.constantFrom('YES', 'NO', 'UNKNOWN'),
+  }),
 });
 
 /** Attempts that change nothing but the time at which they are stored. */
@@ -69,13 +73,13 @@ const tooLate: readonly Step[] = (['phone', 'profile', 'waba'] as const).map((bl
   block,
   isGood: false,
   state: null,
-  verdict: null,
+  verdicts: { verdict: 'NO', replyVerdict: 'NO' },
 }));
 
 /** Each list has its own number. The lists are the same in each run. */
 const lists: readonly (readonly Step[])[] = fc.sample(
   fc.array(anyStep, { minLength: 1, maxLength: 8 }),
-  { seed: 1, numRuns: 60 },
+  { seed: 2, numRuns: 60 },
 );
 const turns = [...Array.from({ length: 8 }).keys()];
 
@@ -85,7 +89,9 @@ interface Stored {
   readonly observedAt: number | null;
   readonly attemptedAt: number;
   readonly failure: number | null;
-  readonly verdict: Step['verdict'];
+  readonly verdict: 'YES' | 'NO' | null;
+  /** Null unless data of a phone are stored. */
+  readonly judged: (Verdicts & { readonly version: number; readonly at: number }) | null;
   readonly isJustStored: boolean;
 }
 
@@ -120,27 +126,36 @@ function toExpected(list: readonly Step[]): Outcome {
 
 function toStored(
   known: Stored | undefined,
-  { second, block, isGood, verdict }: Step,
+  { second, block, isGood, verdicts }: Step,
   index: number,
 ): Stored {
   const isTaken = isGood && second >= (known?.observedAt ?? -1);
+  const isOfPhone = isTaken && block === 'phone';
   const isLast = second >= (known?.attemptedAt ?? -1);
   return {
     data: isTaken ? index : (known?.data ?? null),
     observedAt: isTaken ? second : (known?.observedAt ?? null),
     attemptedAt: Math.max(second, known?.attemptedAt ?? -1),
     failure: isLast ? (isGood ? null : index) : (known?.failure ?? null),
-    verdict: (isTaken && block === 'phone' ? verdict : null) ?? known?.verdict ?? null,
+    verdict: (isOfPhone && toSupported(verdicts.verdict)) || (known?.verdict ?? null),
+    judged: isOfPhone
+      ? { ...verdicts, version: toVersion(index), at: second }
+      : (known?.judged ?? null),
     isJustStored: true,
   };
 }
+
+const toSupported = (verdict: Verdict) => (verdict === 'UNKNOWN' ? null : verdict);
+
+/** The version of the rules, and one more for each turn that begins later. */
+const toVersion = (turn: number) => 2 + turns.length - 1 - turn;
 
 const start = Date.parse('2026-01-01T00:00:00Z');
 const toTime = (second: number) => new Date(start + second * 1_000);
 const toSecond = (time: Date) => (time.getTime() - start) / 1_000;
 
 function toReading(
-  { block, isGood, state, verdict }: Step,
+  { block, isGood, state, verdicts }: Step,
   { id, wabaId }: TestNumber,
   index: number,
 ): numbersStore.Reading {
@@ -151,7 +166,7 @@ function toReading(
     data: isGood ? { step: index } : null,
     failure: isGood ? null : toPlainFailure('META_UNAVAILABLE', true, String(index)),
     state: isOfPhone ? state : null,
-    verdict: isOfPhone ? verdict : null,
+    verdicts: isOfPhone ? verdicts : null,
   };
 }
 
@@ -170,6 +185,10 @@ interface SnapshotRow {
   readonly attempted_at: Date;
   readonly failure: { readonly message: string } | null;
   readonly verdict: Stored['verdict'];
+  readonly data_verdict: Verdict | null;
+  readonly data_reply_verdict: Verdict | null;
+  readonly rules_version: number;
+  readonly judged_at: Date;
   readonly is_just_stored: boolean;
 }
 
@@ -180,8 +199,15 @@ function toOutcomeOfBlock(row: SnapshotRow): Stored {
     attemptedAt: toSecond(row.attempted_at),
     failure: row.failure === null ? null : Number(row.failure.message),
     verdict: row.verdict,
+    judged: toJudged(row),
     isJustStored: row.is_just_stored,
   };
+}
+
+function toJudged(row: SnapshotRow): Stored['judged'] {
+  const { data_verdict: verdict, data_reply_verdict: replyVerdict, rules_version: version } = row;
+  if (verdict === null || replyVerdict === null) return null;
+  return { verdict, replyVerdict, version, at: toSecond(row.judged_at) };
 }
 
 const clearing = [
@@ -240,8 +266,10 @@ describe('readings that are stored in any order, among changes by other software
     await run(clearing);
     try {
       for (const turn of turns) {
-        // oxlint-disable-next-line no-await-in-loop -- one step after the other
+        // oxlint-disable no-await-in-loop -- one step after the other
+        await run(['update number_snapshot set rules_version = rules_version + 1']);
         await carryOut(store, (list) => (list[turn] === undefined ? [] : [[list[turn], turn]]));
+        // oxlint-enable no-await-in-loop
       }
       await run(ageing);
       await carryOut(store, (list) => tooLate.map((step, index) => [step, list.length + index]));
@@ -291,10 +319,11 @@ describe('readings that are stored in any order, among changes by other software
     const rows = await gateway.database.query<NumberRow>('select * from whatsapp_number');
     const isJustStored = `recorded_at > now() - interval '1 hour' as is_just_stored`;
     const blocks = await gateway.database.query<SnapshotRow>(
-      `select number_id as subject, case block when 'waba' then '${wabaFailure}' else block end as block, data, observed_at, attempted_at, failure, verdict, ${isJustStored}
+      `select number_id as subject, case block when 'waba' then '${wabaFailure}' else block end as block, data, observed_at, attempted_at, failure, verdict,
+         data_verdict, data_reply_verdict, rules_version, judged_at, ${isJustStored}
        from number_snapshot
        union all
-       select waba_id, 'waba', data, observed_at, attempted_at, failure, null, ${isJustStored}
+       select waba_id, 'waba', data, observed_at, attempted_at, failure, null, null, null, null, null, ${isJustStored}
        from waba_snapshot`,
     );
     const bySubject = Map.groupBy(blocks, ({ subject }) => subject);
@@ -326,7 +355,17 @@ describe('what is stored', () => {
   afterAll(() => gateway[Symbol.asyncDispose]());
 
   const toGood = (block: Step['block'], state: ConnectionState | null = null) =>
-    toReading({ second: 0, block, isGood: true, state, verdict: null }, number, 0);
+    toReading(
+      {
+        second: 0,
+        block,
+        isGood: true,
+        state,
+        verdicts: { verdict: 'UNKNOWN', replyVerdict: 'UNKNOWN' },
+      },
+      number,
+      0,
+    );
   const record = async (request: Partial<numbersStore.ReadingsToRecord>) =>
     await recordReadings(gateway.database, {
       tenantId: tenant.id,

@@ -1,6 +1,7 @@
 // The counts behind the metric gateway_numbers: they agree with the verdicts that callers get, and one process counts at a time.
 
 import { expect, test } from 'vitest';
+import { rulesVersion } from '../../src/numbers/phone-reasons.ts';
 import { startVerdictCounting } from '../../src/numbers/verdict-counts.ts';
 import { countVerdictsAcrossTenants, type VerdictCounts } from '../../src/numbers/verdict-store.ts';
 import { databases, openTestDatabase, openTestGateway, type TestDatabase } from '../harness.ts';
@@ -15,12 +16,17 @@ const entity = (canSendMessage: string) => ({
 const phone = { status: 'CONNECTED', platformType: 'CLOUD_API' };
 const health = (word: string) => ({ canSendMessage: word, entities: [entity(word)] });
 
-/** Blocks as the gateway stores them, and the verdict that it stores with each. */
+/** Blocks as the gateway stores them: what the data support, and the last verdict that a read supported. */
 const evidence = [
-  ['YES', { ...phone, healthStatus: health('AVAILABLE') }],
-  ['NO', { ...phone, status: 'BANNED', healthStatus: health('AVAILABLE') }],
-  [null, { ...phone, healthStatus: null }],
-  [null, null],
+  { verdict: 'YES', judged: ['YES', 'YES'], data: { ...phone, healthStatus: health('AVAILABLE') } },
+  {
+    verdict: 'NO',
+    judged: ['NO', 'YES'],
+    data: { ...phone, status: 'RESTRICTED', healthStatus: health('AVAILABLE') },
+  },
+  { verdict: 'NO', judged: ['NO', 'NO'], data: { ...phone, healthStatus: health('BLOCKED') } },
+  { verdict: 'YES', judged: ['UNKNOWN', 'UNKNOWN'], data: { ...phone, healthStatus: null } },
+  { verdict: null, judged: [null, null], data: null },
 ] as const;
 
 const failures = [
@@ -32,37 +38,50 @@ const failures = [
   { code: 'META_ACCESS_DENIED', metaCode: 368 },
   { code: 'META_ACCESS_DENIED', metaCode: 130_497 },
   { code: 'META_UNAVAILABLE', metaCode: 131_031 },
+  { code: 'ENGINE_ACCESS_DENIED', metaCode: null },
+  { code: 'ENGINE_INVALID_RESPONSE', metaCode: null },
 ];
 
 const combinations = ['OPEN', 'CLOSE'].flatMap((state) =>
   ['META', 'PILOT_STATUS'].flatMap((provider) =>
-    evidence.flatMap(([verdict, data]) =>
+    evidence.flatMap((stored) =>
       failures.flatMap((failure) =>
-        [3_590, 3_610].map((age) => ({ state, provider, verdict, data, failure, age })),
+        [3_590, 3_610].flatMap((age) => {
+          const combination = { state, provider, stored, failure, age };
+          const isGiven = provider === 'META' ? [false] : [true, false];
+          return isGiven.map((it) => Object.assign({ isGiven: it }, combination));
+        }),
       ),
     ),
   ),
 );
 
 async function store(database: TestDatabase, id: string, combination: (typeof combinations)[0]) {
-  const { state, provider, verdict, data, failure, age } = combination;
+  const { state, provider, failure, age, isGiven } = combination;
+  const { verdict, judged, data } = combination.stored;
   const observedAt = `now() - interval '${age} seconds'`;
   await database.query(
-    `update whatsapp_number set provider = $2, state = $3, state_observed_at = ${observedAt} where id = $1`,
+    `update whatsapp_number set provider = $2, state = $3, state_observed_at = ${observedAt},
+       created_at = ${isGiven ? observedAt : `now() - interval '2 hours'`} where id = $1`,
     [id, provider, state],
   );
-  const details = { message: '', transient: false, retryAt: null, metaSubcode: null };
-  const stored = failure && JSON.stringify({ ...details, fbtraceId: null, ...failure });
+  const details = { message: '', solution: null, transient: false, retryAt: null };
+  const stored = failure && { ...details, metaSubcode: null, fbtraceId: null, ...failure };
+  const isMeta = provider === 'META';
   await database.query(
     `update number_snapshot set block = $2, data = $3, verdict = $4, failure = $5,
+       data_verdict = $6, data_reply_verdict = $7, rules_version = $8, judged_at = ${observedAt},
        observed_at = case when $3::jsonb is not null then ${observedAt} end, attempted_at = ${observedAt}
      where number_id = $1`,
     [
       id,
-      provider === 'META' ? 'phone' : 'connection',
+      isMeta ? 'phone' : 'connection',
       data && JSON.stringify(data),
-      provider === 'META' ? verdict : null,
-      stored,
+      isMeta ? verdict : null,
+      stored && JSON.stringify(stored),
+      isMeta ? judged[0] : null,
+      isMeta ? judged[1] : null,
+      rulesVersion,
     ],
   );
 }
@@ -90,19 +109,26 @@ test.each([
       // oxlint-disable no-await-in-loop -- one number
       await store(database, id, combination);
       const { body } = await tenant.graphql<{ numbers: readonly any[] }>(
-        '{ numbers { health { sendability { verdict } } } }',
+        '{ numbers { health { sendability { verdict replyVerdict } } } }',
       );
-      const { verdict } = body.data!.numbers[0].health.sendability;
-      const expected = { YES: 0, NO: 0, UNKNOWN: 0, [verdict]: 1 };
+      const { verdict, replyVerdict } = body.data!.numbers[0].health.sendability;
+      const none = { YES: 0, NO: 0, UNKNOWN: 0 };
+      const expected = {
+        verdict: { ...none, [verdict]: 1 },
+        replyVerdict: { ...none, [replyVerdict]: 1 },
+      };
       const counts = await countVerdictsAcrossTenants(database, request);
       expect({ ...combination, counts }).toEqual({ ...combination, counts: expected });
       // oxlint-enable no-await-in-loop
-      seen.add(`${combination.provider} ${verdict}`);
+      seen.add(`${combination.provider} ${verdict} ${replyVerdict}`);
     }
-    expect(seen.size).toBe(url === '' ? 5 : 6);
+    expect(seen.size).toBe(url === '' ? 7 : 8);
     await database.query('delete from number_snapshot');
     await store(database, id, combinations[0]!);
-    expect(await countVerdictsAcrossTenants(database, request)).toMatchObject({ UNKNOWN: 1 });
+    expect(await countVerdictsAcrossTenants(database, request)).toMatchObject({
+      verdict: { UNKNOWN: 1 },
+      replyVerdict: { UNKNOWN: 1 },
+    });
   },
 );
 
@@ -142,7 +168,8 @@ test.each(databases)('one process at a time counts, on %s', async (kind) => {
   await using database = await openTestDatabase(kind);
   const hour = 3_600_000;
   await using first = count(database, hour);
-  expect(await first.next()).toEqual({ YES: 0, NO: 0, UNKNOWN: 0 });
+  const none = { YES: 0, NO: 0, UNKNOWN: 0 };
+  expect(await first.next()).toEqual({ verdict: none, replyVerdict: none });
   await using second = count(database);
   expect(await second.next()).toBeNull();
   expect(await second.next()).toBeNull();

@@ -738,7 +738,7 @@ describe('PILOT_STATUS', () => {
       {
         ok: false,
         attempted: true,
-        failure: expect.objectContaining({ code: 'UNAVAILABLE', transient: true }),
+        failure: expect.objectContaining({ code: 'ENGINE_INVALID_RESPONSE', transient: true }),
       },
     ]);
     expect(upstream.simulator.calls[0]).toMatchObject({
@@ -766,7 +766,7 @@ describe('PILOT_STATUS', () => {
     expect(observation?.reads.connection).toMatchObject({
       attempted: true,
       failure: {
-        code: 'UNAVAILABLE',
+        code: 'ENGINE_ACCESS_DENIED',
         transient: false,
         message: expect.stringContaining('refused the gateway'),
         solution: expect.stringContaining('SESSION_ENGINE_KEY'),
@@ -784,21 +784,21 @@ describe('PILOT_STATUS', () => {
   });
 
   test.each([
-    [{ kind: 'hang' }, 'Timed out'],
-    [{ kind: 'reset' }, 'connection to the session engine failed'],
-    [{ kind: 'oversized' }, 'larger than'],
-    [{ kind: 'html', status: 503 }, 'returned an error'],
-    [{ kind: 'throttled' }, 'returned an error'],
-    [{ kind: 'truncated' }, 'response is invalid'],
-    [{ kind: 'wrong-types' }, 'response is invalid'],
-    [{ kind: 'empty-data' }, 'response is invalid'],
-  ] as [Fault, string][])('during %j has a transient failure: %s', async (fault, says) => {
+    [{ kind: 'hang' }, 'UNAVAILABLE', 'Timed out'],
+    [{ kind: 'reset' }, 'UNAVAILABLE', 'connection to the session engine failed'],
+    [{ kind: 'oversized' }, 'UNAVAILABLE', 'larger than'],
+    [{ kind: 'html', status: 503 }, 'UNAVAILABLE', 'returned an error'],
+    [{ kind: 'throttled' }, 'UNAVAILABLE', 'returned an error'],
+    [{ kind: 'truncated' }, 'ENGINE_INVALID_RESPONSE', 'response is invalid'],
+    [{ kind: 'wrong-types' }, 'ENGINE_INVALID_RESPONSE', 'response is invalid'],
+    [{ kind: 'empty-data' }, 'ENGINE_INVALID_RESPONSE', 'response is invalid'],
+  ] as [Fault, string, string][])('during %j fails with %s: %s', async (fault, code, says) => {
     await using upstream = openPilotStatus({ attemptTimeoutMs: 250 });
     upstream.simulator.setFault('shop 0', fault);
     const targets = [toTarget(0, connection), toTarget(1, connection)];
     const [first, second] = await upstream.provider.read(targets, readOptions);
     expect(first?.reads.connection).toMatchObject({
-      failure: { code: 'UNAVAILABLE', transient: true, message: expect.stringContaining(says) },
+      failure: { code, transient: true, message: expect.stringContaining(says) },
     });
     expect(second?.reads.connection).toMatchObject({ ok: true });
   });

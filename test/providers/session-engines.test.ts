@@ -28,7 +28,7 @@ afterAll(async () => {
 });
 
 const selection = `{ state isFullyConnected health { sendable
-  sendability { verdict reasons { entity field value effect text solution } }
+  sendability { verdict replyVerdict reasons { entity value effect scope text solution } }
   freshness { source error { code message transient } } } }`;
 
 interface Shown {
@@ -38,6 +38,7 @@ interface Shown {
     readonly sendable: boolean;
     readonly sendability: {
       readonly verdict: string;
+      readonly replyVerdict: string;
       readonly reasons: readonly Readonly<Record<string, string | null>>[];
     };
     readonly freshness: {
@@ -45,6 +46,22 @@ interface Shown {
       readonly error: Readonly<Record<string, unknown>> | null;
     };
   };
+}
+
+const bothUnknown = { verdict: 'UNKNOWN', replyVerdict: 'UNKNOWN' };
+
+/** Each of the texts is in the reason's text or its solution, and in the failure. */
+function expectDoubt({ state, health }: Shown, says: readonly string[]): void {
+  expect(state).toBe('OPEN');
+  const { reasons, ...verdicts } = health.sendability;
+  expect(verdicts).toEqual(bothUnknown);
+  expect(reasons).toMatchObject([{ entity: 'SNAPSHOT', effect: 'INCONCLUSIVE', scope: 'ALL' }]);
+  const [reason] = reasons;
+  for (const part of says) {
+    expect(`${reason?.['text']} ${reason?.['solution']}`).toContain(part);
+    expect(health.freshness.error?.['message']).toContain(part);
+  }
+  expect(health.freshness.source).toBe('SNAPSHOT');
 }
 
 /** A number that was read as OPEN, and is then refreshed when the engine gives this answer. */
@@ -136,7 +153,17 @@ describe('an instance that does not exist', () => {
         sendable: false,
         sendability: {
           verdict: 'NO',
-          reasons: [{ entity: 'CONNECTION', effect: 'BLOCKS' }],
+          replyVerdict: 'NO',
+          reasons: [
+            {
+              entity: 'CONNECTION',
+              value: 'CLOSE',
+              effect: 'BLOCKS',
+              scope: 'ALL',
+              text: 'The session engine has no instance for the number.',
+              solution: expect.stringContaining('instance name'),
+            },
+          ],
         },
       },
     };
@@ -176,14 +203,11 @@ describe('an instance that does not exist', () => {
 });
 
 describe('an answer that gives no state', () => {
-  const key = ['refused the gateway', 'SESSION_ENGINE_KEY'];
   const invalid = ['invalid', 'SESSION_ENGINE_URL'];
   const path = ['without saying anything about the instance', 'SESSION_ENGINE_URL'];
   const redirect = ['redirects', 'SESSION_ENGINE_URL'];
   const noState = ['no connection state', 'Restart the instance'];
   test.each([
-    ['a refused key', recorded.evolutionKeyRefused, key, false],
-    ['a key that a proxy refuses', recorded.proxyKeyRefused, key, false],
     ['no state', recorded.withoutState, noState, true],
     ['null as the state', recorded.nullState, noState, true],
     ['an unknown path of Evolution API', recorded.evolutionUnknownPath, path, false],
@@ -196,20 +220,48 @@ describe('an answer that gives no state', () => {
     ['an answer about another instance', recorded.otherInstance, invalid, true],
     ['a state that is no word', recorded.numericState, invalid, true],
     ['an unknown word', recorded.unknownWord, ['"hibernating"', 'Check the instance'], true],
-  ] as const)('is a failure that says what to do: %s', async (_, answer, says, transient) => {
+  ] as const)('is inconclusive: %s', async (_, answer, says, transient) => {
     const { live, stored, rest } = await refreshAfter(answer);
     for (const shown of [live, stored]) {
+      expectDoubt(shown, says);
       expect(shown).toMatchObject({
-        state: 'OPEN',
-        health: { freshness: { source: 'SNAPSHOT', error: { code: 'UNAVAILABLE', transient } } },
+        // The engine was not refused; the last verdict that it supported was YES.
+        health: {
+          sendable: true,
+          freshness: { error: { code: 'ENGINE_INVALID_RESPONSE', transient } },
+        },
       });
-      for (const part of says) expect(shown.health.freshness.error?.['message']).toContain(part);
     }
     for (const { status, body } of [rest.status, rest.live]) {
-      expect({ status, code: body['code'] }).toEqual({ status: 503, code: 'UNAVAILABLE' });
+      expect({ status, code: body['code'] }).toEqual({
+        status: 502,
+        code: 'ENGINE_INVALID_RESPONSE',
+      });
       for (const part of says) expect(body['error']).toContain(part);
     }
-    expect(rest.stored).toMatchObject({ body: { state: 'OPEN' } });
+    expect(rest.stored).toMatchObject({ body: { state: 'OPEN', health: { sendable: true } } });
+  });
+
+  test.each([
+    ['by Evolution API', recorded.evolutionKeyRefused],
+    ['by a proxy', recorded.proxyKeyRefused],
+  ] as const)('is inconclusive: a key that is refused %s', async (_, answer) => {
+    const { live, stored, rest } = await refreshAfter(answer);
+    const says = ['refused the gateway', 'SESSION_ENGINE_KEY'];
+    for (const shown of [live, stored]) {
+      expectDoubt(shown, says);
+      expect(shown).toMatchObject({
+        health: {
+          sendable: false,
+          freshness: { error: { code: 'ENGINE_ACCESS_DENIED', transient: false } },
+        },
+      });
+    }
+    for (const { status, body } of [rest.status, rest.live]) {
+      expect({ status, code: body['code'] }).toEqual({ status: 502, code: 'ENGINE_ACCESS_DENIED' });
+      for (const part of says) expect(body['error']).toContain(part);
+    }
+    expect(rest.stored).toMatchObject({ body: { state: 'OPEN', health: { sendable: false } } });
   });
 
   test('leaves the verdict as it is while the engine is down', async () => {
@@ -218,12 +270,35 @@ describe('an answer that gives no state', () => {
       state: 'OPEN',
       health: {
         sendable: true,
-        sendability: { verdict: 'YES' },
+        sendability: { verdict: 'YES', replyVerdict: 'YES', reasons: [] },
         freshness: { source: 'SNAPSHOT', error: { code: 'UNAVAILABLE', transient: true } },
       },
     });
     expect(rest.status.status).toBe(503);
   });
+});
+
+describe('the state that an operator gave with the number', () => {
+  test.each(['OPEN', 'CLOSE', 'CONNECTING'] as const)(
+    'is no evidence before the engine has answered: %s',
+    async (state) => {
+      const tenant = await gateway.addTenant();
+      const { id } = await tenant.addNumber({ provider: 'PILOT_STATUS', state });
+      const { body } = await tenant.graphql(`{ number(id: "${id}") ${selection} }`);
+      expect(body.data!['number']).toMatchObject({
+        state,
+        health: {
+          sendable: false,
+          sendability: {
+            ...bothUnknown,
+            reasons: [{ entity: 'SNAPSHOT', effect: 'INCONCLUSIVE' }],
+          },
+        },
+      });
+      const { body: detail } = await tenant.rest(`/v1/numbers/${id}`);
+      expect(detail).toMatchObject({ state, health: { sendable: false } });
+    },
+  );
 });
 
 describe('the command line', () => {
@@ -238,13 +313,20 @@ describe('the command line', () => {
     });
   });
 
-  test('fails on a refused key and says what to do', async () => {
+  test('fails on a refused key, says what to do, and leaves both verdicts open', async () => {
     const id = await add();
     engine.answer(recorded.evolutionKeyRefused);
     const refreshed = await run(`number refresh ${id}`);
     expect(refreshed.code).toBe(1);
-    expect(refreshed.stderr).toMatch(/^UNAVAILABLE: .*SESSION_ENGINE_KEY/m);
-    expect(await show(id)).toMatchObject({ state: 'OPEN' });
+    expect(refreshed.stderr).toMatch(/^ENGINE_ACCESS_DENIED: .*SESSION_ENGINE_KEY/m);
+    expect(await show(id)).toMatchObject({ state: 'OPEN', health: { sendability: bothUnknown } });
+  });
+
+  test('does not take the state of number add for an answer of the engine', async () => {
+    expect(await show(await add())).toMatchObject({
+      state: 'OPEN',
+      health: { sendable: false, sendability: bothUnknown },
+    });
   });
 });
 

@@ -28,7 +28,7 @@ async function read(path: string): Promise<Json> {
 const freshnessFields =
   '{ observedAt attemptedAt ageSeconds source stale error { code message transient retryAt metaCode metaSubcode fbtraceId } }';
 const healthFields = `health {
-  sendability { verdict reasons { entity entityId field value code text solution effect blocks } }
+  sendability { verdict replyVerdict reasons { entity entityId field value code text solution effect scope blocks } }
   freshness ${freshnessFields}
 }`;
 const fields = `${healthFields}

@@ -169,6 +169,7 @@ describe.each(databases)('on %s', (database) => {
       code: 'META_UNAVAILABLE',
       retryAfter: /^[1-9]\d?$/,
       details: { metaCode: 2, transient: true, retryAt: null },
+      sendable: true,
     },
     {
       fault: { kind: 'throttled', minutes: 7 } as const,
@@ -176,6 +177,7 @@ describe.each(databases)('on %s', (database) => {
       code: 'META_RATE_LIMITED',
       retryAfter: /^4[12]\d$/,
       details: { metaCode: 80_008, transient: true, retryAt: expect.stringMatching(/\.\d{3}Z$/) },
+      sendable: true,
     },
     {
       fault: denied,
@@ -183,10 +185,12 @@ describe.each(databases)('on %s', (database) => {
       code: 'META_ACCESS_DENIED',
       retryAfter: /^none$/,
       details: { metaCode: 190, metaSubcode: 463, transient: false, retryAt: null },
+      // Whether the number can still send is not known without a token that works.
+      sendable: false,
     },
   ])(
     'a live read that fails is $status $code, and the last snapshot is kept',
-    async ({ fault, status, code, retryAfter, details }) => {
+    async ({ fault, status, code, retryAfter, details, sendable }) => {
       const tenant = await gateway.addTenant();
       const number = await tenant.addNumber();
       const path = `/v1/numbers/${number.id}`;
@@ -203,7 +207,9 @@ describe.each(databases)('on %s', (database) => {
       });
       expect(reply.headers.get('retry-after') ?? 'none').toMatch(retryAfter);
       expect(reply.headers.has('etag')).toBe(false);
-      expect((await tenant.rest(path)).text).toBe(good.text);
+      expect((await tenant.rest(path)).text).toBe(
+        good.text.replace('"sendable":true', `"sendable":${sendable}`),
+      );
     },
   );
 

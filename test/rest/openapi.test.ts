@@ -311,8 +311,20 @@ test('every failure of a live read is as documented', async () => {
   };
   expect((await Promise.all(faults.map(compare))).flat()).toEqual([]);
   const { id, instanceName } = await tenant.addNumber({ provider: 'PILOT_STATUS' });
-  gateway.simulator.setFault(instanceName, { kind: 'reset' });
-  expect(listDifferences(statusPath, await tenant.rest(`/v1/numbers/${id}/status`))).toEqual([]);
+  const ofEngine: readonly Fault[] = [
+    { kind: 'reset' },
+    { kind: 'error', code: 401, status: 401 },
+    { kind: 'empty-data' },
+  ];
+  for (const fault of ofEngine) {
+    gateway.simulator.setFault(instanceName, fault);
+    // oxlint-disable no-await-in-loop -- one instance
+    expect(listDifferences(statusPath, await tenant.rest(`/v1/numbers/${id}/status`))).toEqual([]);
+    expect(listDifferences(detailPath, await tenant.rest(`/v1/numbers/${id}?refresh=1`))).toEqual(
+      [],
+    );
+    // oxlint-enable no-await-in-loop
+  }
 });
 
 test('an unreachable database and a defect are as documented on every route', async () => {

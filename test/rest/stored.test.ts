@@ -107,7 +107,12 @@ describe.each(databases)('on %s', (database) => {
         isFullyConnected: true,
         createdAt: body['createdAt'],
         updatedAt: body['updatedAt'],
-        health: { qualityRating: null, messagingLimitTier: null, metaStatus: null, sendable: true },
+        health: {
+          qualityRating: null,
+          messagingLimitTier: null,
+          metaStatus: null,
+          sendable: false,
+        },
         meta: null,
       }),
     );

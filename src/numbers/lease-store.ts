@@ -252,7 +252,7 @@ const renewHolder = prepare(
     on conflict (holder) do update set alive_until = excluded.alive_until`,
 );
 
-/** Of two pauses of one account the one with the higher percentage stays, and of two with the same the later one. */
+/** Of two pauses of one budget the one with the higher percentage stays, and of two with the same the later one. */
 export async function recordBudgets(
   transaction: TenantTransaction,
   tenantId: string,
@@ -265,6 +265,12 @@ export async function recordBudgets(
     percent,
     ms: until.getTime() - now,
   }));
+  // Budgets of apps whose tokens were replaced are never recorded again.
+  await sql`
+    delete from graph_budget where tenant_id = ${tenantId} and account in (
+      select account from graph_budget
+      where tenant_id = ${tenantId} and spent_until < clock_timestamp() - interval '1 day'
+      for update skip locked)`.execute(transaction);
   // In the order of the key, so that two processes cannot deadlock.
   await sql`
     insert into graph_budget (tenant_id, account, spent_percent, spent_until)

@@ -117,7 +117,7 @@ export interface ReadOptions {
   readonly signal: AbortSignal;
   /** On the clock of `performance.now()`. What has not been read by then has the result META_TIMEOUT. */
   readonly deadlineAt: number;
-  /** By account. The provider observes them, and adds those that it learns of. */
+  /** By budget, under keys of the provider. It observes them, and adds those that it learns of. */
   readonly pauses: Map<string, Pause>;
   /** Of the requests that wait. Absent or null without tracing. */
   readonly links?: RequestLinks | null;

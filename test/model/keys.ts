@@ -123,7 +123,8 @@ const replaceToken = fc.tuple(aProcess, place).map(([process, at]) =>
     const official = model.numbers.filter(({ provider }) => provider === 'META');
     const { id, tenant } = pick(official, at);
     model.values += 1;
-    const credentials = { accessToken: `EAA${tenant.marker}${model.values}`, appSecret: null };
+    const { marker } = tenant;
+    const credentials = { accessToken: `EAA${marker}${model.values}`, appSecret: `${marker} app` };
     await stage.processes[process]!.gateway.numbers.setCredentials(id, credentials);
     tenant.audit.push(`credentials.replaced ${id}`);
   }),

@@ -100,7 +100,8 @@ async function addNumber(
     instanceName: isMeta ? null : instanceName,
     phoneNumberId: isMeta ? phoneNumberId : null,
     wabaId: isMeta ? wabaId : null,
-    credentials: isMeta ? { accessToken: `EAA${marker}`, appSecret: null } : null,
+    // The tokens of a tenant are of one app, and share its budgets.
+    credentials: isMeta ? { accessToken: `EAA${marker}`, appSecret: `${marker} app` } : null,
   });
   if (isMeta) tenant.audit.push(`credentials.stored ${id}`);
   const known = { tenant, id, name, provider, phoneNumberId, instanceName, state };

@@ -412,13 +412,16 @@ describe('what is stored', () => {
     ]);
   });
 
-  test('includes the accounts that are paused', async () => {
-    const pause = { spentPercent: 90, until: new Date(Date.now() + minute) } as const;
-    await record({ pauses: new Map([[number.wabaId, pause]]) });
+  test('includes the budgets that are spent, and forgets those that were a day ago', async () => {
+    const now = Date.now();
+    const past = { spentPercent: 90, until: new Date(now - 25 * 60 * minute) } as const;
+    const present = { spentPercent: 90, until: new Date(now + minute) } as const;
+    const budget = `${number.wabaId} ${'x'.repeat(43)}`;
     const spent = 'select account, spent_percent from graph_budget';
-    expect(await gateway.database.query(spent)).toEqual([
-      { account: number.wabaId, spent_percent: 90 },
-    ]);
+    await record({ pauses: new Map([['app', past]]) });
+    expect(await gateway.database.query(spent)).toEqual([{ account: 'app', spent_percent: 90 }]);
+    await record({ pauses: new Map([[budget, present]]) });
+    expect(await gateway.database.query(spent)).toEqual([{ account: budget, spent_percent: 90 }]);
   });
 
   test('is the state that an operator has set, until a read that was sent later gives another one', async () => {

@@ -126,7 +126,8 @@ export function createRetryingClient({
   return async (operations, credentials, options) => {
     const { signal, deadlineAt, pauses } = options;
     const isWithinBudget = (index: number) =>
-      findPauseFailure(pauses, operations[index]!.wabaId, maxSpentPercent.retry) === null;
+      findPauseFailure(pauses, { ...operations[index]!, credentials }, maxSpentPercent.retry) ===
+      null;
     const results: GraphResult[] = [];
     let chunks: readonly Chunk[] = [[...operations.keys()]];
     const sendChunk = async (chunk: Chunk, attempt: number): Promise<readonly Chunk[]> => {

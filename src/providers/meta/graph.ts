@@ -115,7 +115,7 @@ export function createGraphClient(options: GraphClientOptions): GraphClient {
   ): GraphResult | null => {
     const failure =
       findInvalidInput(operation, credentials) ??
-      findPauseFailure(pauses, operation.wabaId, maxSpentPercent.oneNumber) ??
+      findPauseFailure(pauses, { ...operation, credentials }, maxSpentPercent.oneNumber) ??
       quarantine.find(operation, credentials);
     return failure === null ? null : toUnsent(failure);
   };
@@ -183,7 +183,7 @@ function createSender(options: GraphClientOptions, quarantine: Quarantine): Send
       telemetry.tokenQuarantined({ tenantId: reading.tenantId, metaCode });
     }
     const reads = operations.map(({ wabaId }, index) => ({ wabaId, failure: failures[index]! }));
-    recordPauses(reading.pauses, reads, reply.usage);
+    recordPauses(reading.pauses, credentials, reads, reply.usage);
     return reply;
   };
 }

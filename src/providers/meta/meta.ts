@@ -67,7 +67,7 @@ async function readWithinBudget(
 ): Promise<Results> {
   const unsent = new Map<BlockQuery, BlockResult<readonly JsonObject[]>>();
   for (const query of queries.values()) {
-    const failure = findPauseFailure(options.pauses, query.wabaId, limit);
+    const failure = findPauseFailure(options.pauses, query, limit);
     if (failure !== null) unsent.set(query, { ok: false, attempted: false, failure });
   }
   const sent = [...queries.values()].filter((query) => !unsent.has(query));

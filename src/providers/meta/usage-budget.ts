@@ -3,11 +3,13 @@
 
 import { type JsonObject, parseJson, toObject } from '../../json.ts';
 import {
+  type Credentials,
   type Pause,
   type ReadOptions,
   toPlainFailure,
   type UpstreamFailure,
 } from '../../numbers/provider.ts';
+import { toAppKey } from './credential-key.ts';
 
 /** One budget of one business object. */
 export interface BusinessUsage {
@@ -64,8 +66,20 @@ export const maxSpentPercent = { retry: 75, manyNumbers: 90, oneNumber: 100 } as
 
 type Pauses = ReadOptions['pauses'];
 
-/** The key of the pause for the budget of the tenant's app; every other key is a WABA. */
-const app = 'app';
+/** Meta counts the calls of each app, and those of each app to each account. */
+export interface BudgetUser {
+  readonly wabaId: string | null;
+  readonly credentials: Credentials;
+}
+
+function toAppBudget(credentials: Credentials): string {
+  return `app ${toAppKey(credentials)}`;
+}
+
+function toAccountBudget(wabaId: string, credentials: Credentials): string {
+  return `${wabaId} ${toAppKey(credentials)}`;
+}
+
 /** Throttling codes that concern the app or the token's user, whatever was read. */
 const appCodes: ReadonlySet<number | null> = new Set([4, 17, 32, 341]);
 /** For a budget that is nearly or fully spent, when Meta names no time: it counts over a sliding window. */
@@ -76,12 +90,16 @@ const throttledPauseMs = 5_000;
 /** Why a read must not be sent yet; null when it may be sent. Reads during a pause make Meta prolong it. */
 export function findPauseFailure(
   pauses: Pauses,
-  wabaId: string | null,
+  { wabaId, credentials }: BudgetUser,
   limit: Pause['spentPercent'],
 ): UpstreamFailure | null {
-  const times = [pauses.get(app), wabaId === null ? undefined : pauses.get(wabaId)].map((pause) =>
-    pause === undefined || pause.spentPercent < limit ? 0 : pause.until.getTime(),
-  );
+  if (pauses.size === 0) return null;
+  const budgets = [toAppBudget(credentials)];
+  if (wabaId !== null) budgets.push(toAccountBudget(wabaId, credentials));
+  const times = budgets.map((budget) => {
+    const pause = pauses.get(budget);
+    return pause === undefined || pause.spentPercent < limit ? 0 : pause.until.getTime();
+  });
   const until = Math.max(...times);
   if (until <= Date.now()) return null;
   const [message, solution] =
@@ -104,35 +122,40 @@ export interface SentRead {
 /** Adds to `pauses` the budgets that, by the response to these reads, are spent or nearly spent. */
 export function recordPauses(
   pauses: Pauses,
+  credentials: Credentials,
   reads: readonly SentRead[],
   { appPercent, businesses }: GraphUsage,
 ): void {
   const now = Date.now();
-  const pause = (account: string, spentPercent: Pause['spentPercent'], ms: number): void => {
+  const pause = (budget: string, spentPercent: Pause['spentPercent'], ms: number): void => {
     const until = new Date(now + ms);
-    const known = pauses.get(account);
+    const known = pauses.get(budget);
     if (
       known === undefined ||
       known.until.getTime() <= now ||
       isStricter({ spentPercent, until }, known)
     ) {
-      pauses.set(account, { spentPercent, until });
+      pauses.set(budget, { spentPercent, until });
     }
   };
   const wabaIds = new Set(reads.map(({ wabaId }) => wabaId));
   const appStep = toStep(appPercent ?? 0);
+  const app = toAppBudget(credentials);
   if (appStep !== null) pause(app, appStep, spentPauseMs);
   for (const { businessId, percent, regainMinutes } of businesses) {
     if (!wabaIds.has(businessId)) continue;
     const step = toStep(regainMinutes === 0 ? percent : 100);
-    if (step !== null) pause(businessId, step, regainMinutes * 60_000 || spentPauseMs);
+    if (step === null) continue;
+    const account = toAccountBudget(businessId, credentials);
+    pause(account, step, regainMinutes * 60_000 || spentPauseMs);
   }
   for (const { wabaId, failure } of reads) {
     if (failure?.code !== 'META_RATE_LIMITED') continue;
     const { metaCode, retryAt } = failure;
-    const account = appCodes.has(metaCode) ? app : wabaId;
-    if (account === null) continue;
-    pause(account, 100, retryAt === null ? throttledPauseMs : Date.parse(retryAt) - now);
+    if (wabaId === null && !appCodes.has(metaCode)) continue;
+    const budget =
+      wabaId === null || appCodes.has(metaCode) ? app : toAccountBudget(wabaId, credentials);
+    pause(budget, 100, retryAt === null ? throttledPauseMs : Date.parse(retryAt) - now);
   }
 }
 

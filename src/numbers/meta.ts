@@ -344,8 +344,12 @@ function toText(value: unknown): string | null {
   return typeof value === 'number' ? String(value) : null;
 }
 
+/** Meta keeps a place for a second web address, which then is empty. */
 function toTexts(values: readonly unknown[]): readonly string[] {
-  return values.map(toText).filter((text) => text !== null);
+  return values
+    .map(toText)
+    .filter((text) => text !== null)
+    .filter((text) => text.trim() !== '');
 }
 
 // Graph writes 2026-07-01T08:30:00+0000, without the colon that ISO 8601 and Date.parse need.
@@ -368,12 +372,17 @@ function toHealthStatus(value: unknown): HealthStatus | null {
         ? toTexts(entity['additional_info'])
         : [],
       errors: toObjects(entity['errors']).map((error) => ({
-        code: toInt(error['error_code']),
+        code: toErrorCode(error['error_code']),
         description: toText(error['error_description']),
         possibleSolution: toText(error['possible_solution']),
       })),
     })),
   };
+}
+
+/** Meta sends codes as numbers or as text. */
+function toErrorCode(value: unknown): number | null {
+  return toInt(typeof value === 'string' && /^\d{1,9}$/.test(value) ? Number(value) : value);
 }
 
 function toObjects(value: unknown): readonly JsonObject[] {

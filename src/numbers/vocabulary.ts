@@ -28,6 +28,7 @@ export const vocabularies = {
       TIER_100K: 'Up to 100,000 people.',
       TIER_UNLIMITED: 'No limit.',
       UNTIERED: 'Meta has not assigned a limit.',
+      TIER_NOT_SET: 'Meta has not assigned a limit; another spelling of UNTIERED.',
     },
   },
   MetaStatus: {

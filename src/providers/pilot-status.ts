@@ -1,6 +1,6 @@
 // Reads the connection state of numbers that are not Meta's from the session engine.
 
-import { type JsonObject, parseJson, toObject } from '../json.ts';
+import { type JsonObject, parseJsonWithIds, toObject } from '../json.ts';
 import {
   type Blocks,
   type ConnectionState,
@@ -123,7 +123,7 @@ function toConnectionRead(result: LimitedResult, instanceName: string): Connecti
     return toFailed({ ...outage, retryAt: parseRetryAfter(headers, new Date()) });
   }
   if (status >= 300 && status <= 399) return toFailed(redirected);
-  const body = toObject(parseJson(text)) ?? {};
+  const body = toObject(parseJsonWithIds(text)) ?? {};
   const isSuccess = status >= 200 && status <= 299;
   const read = isSuccess ? toStateRead(body, instanceName) : null;
   if (read !== null) return read;
@@ -138,7 +138,9 @@ function toStateRead(body: JsonObject, instanceName: string): ConnectionRead | n
   const found = toObject(body['instance']);
   // CodeChat, from which Evolution API descends, has the state at the top level.
   const instance = found ?? body;
-  if ((instance['instanceName'] ?? instanceName) !== instanceName) return toFailed(unusable);
+  const name = instance['instanceName'] ?? instanceName;
+  // A name of digits may come as a number.
+  if ((typeof name === 'number' ? String(name) : name) !== instanceName) return toFailed(unusable);
   const word = instance['state'] ?? null;
   if (word === null) return found === null ? null : toFailed(noState);
   if (typeof word !== 'string') return toFailed(unusable);

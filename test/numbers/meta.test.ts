@@ -84,6 +84,16 @@ describe.each(blocks)('the block %s', (block) => {
   });
 });
 
+test('empty web addresses are left out', () => {
+  const websites = ['', 'https://example.org/', ' '];
+  expect(toMetaBlock('profile', { websites }).websites).toEqual(['https://example.org/']);
+  expect(toMetaBlock('profile', { websites: [''] }).websites).toEqual([]);
+});
+
+test('a limit that is not set is a word that is known', () => {
+  expect(toWord('MessagingLimitTier', 'TIER_NOT_SET')).toBe('TIER_NOT_SET');
+});
+
 test('a missing value and a null are the same', () => {
   const names = toGraphFields('phone');
   const nulls = Object.fromEntries(names.map((name) => [name, null]));
@@ -168,7 +178,7 @@ test('a complete phone is decoded to the names used here', () => {
           additionalInfo: [],
           errors: [
             { code: 141010, description: 'Not verified', possibleSolution: 'Verify' },
-            { code: null, description: null, possibleSolution: null },
+            { code: 141006, description: null, possibleSolution: null },
           ],
         },
       ],

@@ -65,9 +65,10 @@ function expectDoubt({ state, health }: Shown, says: readonly string[]): void {
 }
 
 /** A number that was read as OPEN, and is then refreshed when the engine gives this answer. */
-async function refreshAfter(answer: RecordedAnswer) {
+async function refreshAfter(answer: RecordedAnswer, instanceName?: string) {
   const tenant = await gateway.addTenant();
-  const { id } = await tenant.addNumber({ provider: 'PILOT_STATUS', state: 'CLOSE' });
+  const named = instanceName === undefined ? {} : { instanceName };
+  const { id } = await tenant.addNumber({ provider: 'PILOT_STATUS', state: 'CLOSE', ...named });
   const query = async (refresh: boolean): Promise<Shown> => {
     const { body } = await tenant.graphql<{ number: Shown }>(
       `{ number(id: "${id}", refresh: ${refresh}) ${selection} }`,
@@ -133,6 +134,14 @@ describe('the words of engines', () => {
     expect(live).toMatchObject({ state, health: { freshness: { source: 'LIVE', error: null } } });
     expect(rest.status).toMatchObject({ status: 200, body: { state } });
   });
+});
+
+test('a name of digits may come as a number', async () => {
+  const answer = { status: 200, body: '{"instance":{"instanceName":{name},"state":"close"}}' };
+  const instanceName = '5511988887777123456';
+  const { live, rest } = await refreshAfter(answer, instanceName);
+  expect(live).toMatchObject({ state: 'CLOSE', health: { freshness: { error: null } } });
+  expect(rest.status).toMatchObject({ status: 200, body: { state: 'CLOSE' } });
 });
 
 describe('an instance that does not exist', () => {

@@ -146,7 +146,7 @@ function read(
   edge: string | null,
   names: readonly string[],
 ): Required<RecordedError> {
-  const known = edge === null ? { ...node.fields, id: `"${id}"` } : node.profile;
+  const known = edge === null ? { id: `"${id}"`, ...node.fields } : node.profile;
   if (known === undefined) return toError({ body: unknownField }, edge ?? '', node.type);
   const missing = names.find((name) => !Object.hasOwn(known, name));
   const type = edge === null ? node.type : 'WhatsAppBusinessProfile';

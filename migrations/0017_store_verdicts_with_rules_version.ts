@@ -22,7 +22,8 @@ const countNumbersByVerdicts = `
     with number as (
       select
         n.state <> 'OPEN' and (n.provider = 'META' or not connections_are_read or o.state_observed_at is not null)
-          or b.failure ->> 'metaCode' in ('33', '368', '131031') as is_blocked,
+          or b.failure ->> 'metaCode' in ('33', '368', '131031') and b.failure ->> 'code' <> 'META_RATE_LIMITED'
+          as is_blocked,
         (n.provider = 'META' or connections_are_read)
           and coalesce(case n.provider when 'META' then b.observed_at else o.state_observed_at end, '-infinity')
             <= statement_timestamp() - (stale_after_seconds + 1) * interval '1 second' as is_stale,

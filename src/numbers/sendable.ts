@@ -123,7 +123,8 @@ const findings: Readonly<Record<number, Pick<Reason, 'entity' | 'effect' | 'text
   };
 
 function listFindings(failure: UpstreamFailure | null): readonly Reason[] {
-  const code = failure?.metaCode ?? null;
+  // With code 368 Meta also slows down the owner of the access token, which says nothing about the account.
+  const code = failure === null || failure.code === 'META_RATE_LIMITED' ? null : failure.metaCode;
   const finding = code === null ? undefined : findings[code];
   if (code === null || finding === undefined) return [];
   const { entity, effect, text, solution } = finding;

@@ -203,6 +203,8 @@ const failures: Readonly<
     toFailure('META_UNAVAILABLE', 1),
     toFailure('META_RATE_LIMITED', 80_008),
     toFailure('META_ACCESS_DENIED', 130_497),
+    // The owner of the token is blocked, and not the account.
+    toFailure('META_RATE_LIMITED', 368, 1_390_008),
   ],
   refused: [
     toFailure('META_ACCESS_DENIED', 190, 463),
@@ -363,8 +365,8 @@ describe("a number of Meta's", () => {
       }
     }
     expect(wrong).toEqual([]);
-    // 17 healths, 5 platforms, 2 ages, 12 failures, 9 restrictions, 3 last verdicts.
-    expect(cases).toBe(17 * 5 * 2 * 12 * 9 * 3);
+    // 17 healths, 5 platforms, 2 ages, 13 failures, 9 restrictions, 3 last verdicts.
+    expect(cases).toBe(17 * 5 * 2 * 13 * 9 * 3);
   });
 
   test('that was never read has the verdicts of the table', () => {

@@ -36,6 +36,7 @@ const failures = [
   { code: 'META_ACCESS_DENIED', metaCode: 190 },
   { code: 'META_ACCESS_DENIED', metaCode: 33 },
   { code: 'META_ACCESS_DENIED', metaCode: 368 },
+  { code: 'META_RATE_LIMITED', metaCode: 368 },
   { code: 'META_ACCESS_DENIED', metaCode: 130_497 },
   { code: 'META_UNAVAILABLE', metaCode: 131_031 },
   { code: 'ENGINE_ACCESS_DENIED', metaCode: null },

@@ -1,6 +1,7 @@
 // Numbers as the command line prints them: JSON that extends REST's with what GraphQL has beside it, and its table.
 
 import type { Health, WhatsAppNumber } from '../numbers/number.ts';
+import { toSendabilityJson } from '../rest/included.ts';
 import { toDetail, toListItem } from '../rest/numbers.ts';
 import { type Column, formatAge, type Tone } from './table.ts';
 
@@ -34,7 +35,7 @@ function toHealthJson(
   shown: ReturnType<typeof toDetail>['health'],
   { sendability, freshness }: Health,
 ) {
-  return { ...shown, sendability, freshness };
+  return { ...shown, sendability: toSendabilityJson(sendability), freshness };
 }
 
 type NumberRow = Pick<
@@ -45,19 +46,25 @@ type NumberRow = Pick<
 export const numberColumns: readonly Column<NumberRow>[] = [
   { title: 'id', cell: ({ id }) => id },
   { title: 'name', cell: ({ name }) => name, minWidth: 8 },
-  { title: 'number', cell: ({ number }) => number, omitOrder: 4 },
-  { title: 'provider', cell: ({ provider }) => provider, omitOrder: 6 },
-  { title: 'state', cell: ({ state }) => state, tone: ({ state }) => toTone(state), omitOrder: 5 },
+  { title: 'number', cell: ({ number }) => number, omitOrder: 5 },
+  { title: 'provider', cell: ({ provider }) => provider, omitOrder: 7 },
+  { title: 'state', cell: ({ state }) => state, tone: ({ state }) => toTone(state), omitOrder: 6 },
   {
-    title: 'sendable',
+    title: 'verdict',
     cell: ({ health }) => health.sendability.verdict,
     tone: ({ health }) => toTone(health.sendability.verdict),
+  },
+  {
+    title: 'replies',
+    cell: ({ health }) => health.sendability.replyVerdict,
+    tone: ({ health }) => toTone(health.sendability.replyVerdict),
+    omitOrder: 3,
   },
   {
     title: 'quality',
     cell: ({ health }) => health.qualityRating,
     tone: ({ health }) => toTone(health.qualityRating),
-    omitOrder: 3,
+    omitOrder: 4,
   },
   {
     title: 'age',

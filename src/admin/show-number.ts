@@ -75,10 +75,11 @@ function toOwnFields(number: NumberJson): readonly Field[] {
 }
 
 function toHealthFields({ health }: NumberJson): readonly Field[] {
-  const { verdict, reasons } = health.sendability;
+  const { verdict, replyVerdict, reasons } = health.sendability;
   return [
     ...toFields({
-      sendable: verdict,
+      verdict,
+      'reply verdict': replyVerdict,
       quality: health.qualityRating,
       'messaging limit': health.messagingLimitTier,
       'status at Meta': health.metaStatus,
@@ -93,8 +94,14 @@ const effects: Readonly<Record<Reason['effect'], string>> = {
   INFORMS: 'note',
 };
 
-function formatReason({ entity, entityId, text, code, solution }: Reason): string {
-  const subject = entityId === null ? entity : `${entity} ${entityId}`;
+const scopes: Readonly<Record<Reason['scope'], string>> = {
+  ALL: '',
+  BUSINESS_INITIATED: ', for starting conversations',
+  REPLIES: ', for replies',
+};
+
+function formatReason({ entity, entityId, text, code, solution, scope }: Reason): string {
+  const subject = `${entity}${entityId === null ? '' : ` ${entityId}`}${scopes[scope]}`;
   const suffix = code === null ? '' : ` (Meta's code ${code})`;
   return [`${subject}: ${text}${suffix}`, ...(solution === null ? [] : [solution])].join(' ');
 }

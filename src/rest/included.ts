@@ -42,7 +42,7 @@ export function toIncluded(number: WhatsAppNumber, include: readonly Includable[
   };
 }
 
-function toSendabilityJson({ verdict, replyVerdict, reasons }: Sendability) {
+export function toSendabilityJson({ verdict, replyVerdict, reasons }: Sendability) {
   return { verdict, replyVerdict, reasons: reasons.map(toReasonJson) };
 }
 

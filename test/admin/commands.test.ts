@@ -280,7 +280,7 @@ describe('number', () => {
     const id = await addNumber(tenant);
     const { stdout } = await line.run(`number list --tenant ${tenant}`, onTerminal);
     expect(stdout.split('\n')).toEqual([
-      expect.stringMatching(/^ID +NAME +NUMBER +PROVIDER +STATE +SENDABLE/),
+      expect.stringMatching(/^ID +NAME +NUMBER +PROVIDER +STATE +VERDICT +REPLIES/),
       expect.stringMatching(
         new RegExp(`^${id} +Sales +5511999999999 +PILOT_STATUS +CLOSE +UNKNOWN`),
       ),

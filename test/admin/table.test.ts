@@ -6,6 +6,7 @@ import { promisify, stripVTControlCharacters } from 'node:util';
 import stringWidth from 'string-width';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { sentinelWabaId } from '../simulator/simulator.ts';
+import { toHealthyPhone } from '../harness.ts';
 import { type CommandLine, openCommandLine } from './command-line.ts';
 
 let line: CommandLine;
@@ -64,7 +65,8 @@ const tables: Readonly<Record<string, Readonly<Record<string, readonly string[]>
         number: ['number'],
         provider: ['provider'],
         state: ['state'],
-        sendable: ['health.sendability.verdict'],
+        verdict: ['health.sendability.verdict'],
+        replies: ['health.sendability.replyVerdict'],
         quality: ['health.qualityRating'],
         age: ['health.freshness.ageSeconds'],
         'last error': ['health.freshness.error'],
@@ -123,13 +125,13 @@ describe('at 80 columns', () => {
   test('a list of numbers shows whole ids, verdicts and ages, shortens names, and says what is left out', async () => {
     const { stdout } = await line.run(`number list --tenant ${tenant}`, on80);
     expect(stdout.split('\n')).toEqual([
-      'ID                                   NAME      SENDABLE  AGE  LAST ERROR',
-      expect.stringMatching(new RegExp(`^${ids[0]}  東京支…   YES       \\d+s +-$`)),
-      expect.stringMatching(new RegExp(`^${ids[1]}  Émile …   YES       \\d+s +-$`)),
-      `${ids[2]}  Never r…  UNKNOWN   -    META_ACCESS_DENIED`,
+      'ID                                   NAME       VERDICT  AGE  LAST ERROR',
+      expect.stringMatching(new RegExp(`^${ids[0]}  東京支店…  YES      \\d+s +-$`)),
+      expect.stringMatching(new RegExp(`^${ids[1]}  Émile 😀…  YES      \\d+s +-$`)),
+      `${ids[2]}  Never re…  UNKNOWN  -    META_ACCESS_DENIED`,
       '',
-      'Too narrow for: number, provider, state, quality. Use a wider terminal, or',
-      '--json.',
+      'Too narrow for: number, provider, state, replies, quality. Use a wider terminal,',
+      'or --json.',
       '',
     ]);
   });
@@ -172,13 +174,36 @@ describe('number show', () => {
 
   test('says on a terminal whether the number can send, why, and how old that is', async () => {
     const { stdout } = await line.run(`number show ${ids[2]}`, { tty: ['stdout'] });
-    expect(stdout).toMatch(/^sendable +UNKNOWN$/m);
+    expect(stdout).toMatch(/^verdict +UNKNOWN$/m);
+    expect(stdout).toMatch(/^reply verdict +UNKNOWN$/m);
     expect(stdout).toMatch(/^in doubt by +SNAPSHOT: Meta has never been read/m);
     expect(stdout).toMatch(/^phone +never read successfully; META_\w+: /m);
     const { stdout: known } = await line.run(`number show ${ids[0]}`, { tty: ['stdout'] });
     expect(known).toMatch(/^phone +read \d+s ago, at \d{4}-/m);
     expect(known).toMatch(/^verifiedName +\S/m);
   });
+});
+
+test('a number that can reply and not start conversations shows both, and why', async () => {
+  const phoneId = '770000000201';
+  line.simulator.setPhone(toHealthyPhone(phoneId, sentinelWabaId, { status: 'RESTRICTED' }));
+  const other = await line.addTenant();
+  const { json } = await line.run<{ id: string }>(
+    `number add --tenant ${other} --number 5511999999999 --name Full --provider META --phone-number-id ${phoneId} --waba-id ${sentinelWabaId} --credentials - --no-check`,
+    { stdin: JSON.stringify({ accessToken: 'EAAgood0123456789abcdefgh' }) },
+  );
+  await line.run(`number refresh ${json.id}`);
+  const { stdout: list } = await line.run(`number list --tenant ${other}`, {
+    tty: ['stdout'],
+    columns: 160,
+  });
+  expect(list).toMatch(
+    / STATE +VERDICT +REPLIES +QUALITY +AGE +LAST ERROR\n.* OPEN +NO +YES +GREEN /,
+  );
+  const { stdout: shown } = await line.run(`number show ${json.id}`, { tty: ['stdout'] });
+  expect(shown).toMatch(/^verdict +NO$/m);
+  expect(shown).toMatch(/^reply verdict +YES$/m);
+  expect(shown).toMatch(/^blocked by +PHONE_NUMBER, for starting conversations: The messaging/m);
 });
 
 function withoutAges(text: string): string {

@@ -7,11 +7,12 @@ const hour = 3_600_000;
 
 let gateway: TestGateway;
 let tenant: TestTenant;
-/** How far the gateway's clock is ahead of that of the database, which dates the reads. */
+const start = Date.now();
+/** The gateway's clock stands at this time after the start. The database, whose clock does not stand, dates the reads. */
 let aheadMs = 0;
 
 beforeAll(async () => {
-  gateway = await openTestGateway({ now: () => new Date(Date.now() + aheadMs), deadlineMs: 1_000 });
+  gateway = await openTestGateway({ now: () => new Date(start + aheadMs), deadlineMs: 1_000 });
 });
 afterAll(() => gateway[Symbol.asyncDispose]());
 
@@ -150,7 +151,7 @@ describe('trouble', () => {
     const { id, phoneNumberId, wabaId } = await tenant.addNumber();
     await read(`/v1/numbers/${id}?refresh=1`);
     for (const node of [phoneNumberId, wabaId]) gateway.simulator.setFault(node, denied);
-    aheadMs = 72 * hour;
+    aheadMs = 73 * hour;
     const refused = await tenant.rest(`/v1/numbers/${id}?refresh=1`);
     expect(refused).toMatchObject({ status: 502, body: { code: 'META_ACCESS_DENIED' } });
     expect(refused.headers.get('x-refresh')).toBe(
@@ -162,11 +163,13 @@ describe('trouble', () => {
       error: { code: 'META_ACCESS_DENIED', metaCode: 190, metaSubcode: 463 },
     };
     const detail = await read(`/v1/numbers/${id}?include=sendability,freshness`);
+    expect(detail['health']).toMatchObject({ metaStatus: 'CONNECTED', sendable: false });
     const [item] = (await read('/v1/numbers?include=sendability,freshness')) as unknown as Json[];
     for (const number of [detail, item]) {
       expect(number).toMatchObject({
         sendability: {
           verdict: 'UNKNOWN',
+          replyVerdict: 'UNKNOWN',
           reasons: expect.arrayContaining([expect.objectContaining({ code: 190 })]),
         },
         freshness: { phone: failing, health: failing, profile: failing, waba: failing },
@@ -338,7 +341,7 @@ describe('the response cache', () => {
       expect(await countStatements('sendability')).toBe(0);
       expect(await countStatements('freshness')).toBe(1);
       expect(await countStatements('freshness')).toBe(1);
-      aheadMs = hour + 2_000;
+      aheadMs = 2 * hour;
       expect((await read(`/v1/numbers/${id}?include=sendability`))['sendability']).toMatchObject({
         verdict: 'UNKNOWN',
       });

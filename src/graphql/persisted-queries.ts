@@ -13,44 +13,90 @@ export interface PersistedQueries {
 }
 
 export interface PersistedQueriesOptions {
-  /** Of one tenant. */
-  readonly maxTenantEntries?: number;
+  /** Of one tenant. It limits the entries too, because each has an overhead. */
   readonly maxTenantBytes?: number;
   /** Of all tenants. */
   readonly maxBytes?: number;
 }
 
-/** What an entry takes beside its document, or a tenant beside its entries. */
-const overheadBytes = 300;
+/** What an entry takes beside its document, also if it is the only one of its tenant. Measured by a test. */
+const overheadBytes = 700;
+
+interface Entry {
+  readonly tenantId: string;
+  readonly document: string;
+  readonly size: number;
+}
 
 /**
- * Keeps documents in this process. A tenant evicts its own documents; if all tenants together have too many, those of the
- * tenants that were seen least recently are evicted. A client whose document was evicted sends it again.
+ * Keeps documents in this process. A tenant that has too many evicts its own; when all tenants together have too many, those
+ * that were used least recently are evicted. A client whose document was evicted sends it again.
  */
 export function createPersistedQueries({
-  maxTenantEntries = 1_000,
   maxTenantBytes = 1_000_000,
   maxBytes = 32_000_000,
 }: PersistedQueriesOptions = {}): PersistedQueries {
-  const createDocuments = () =>
-    new LRUCache<string, string>({
-      max: maxTenantEntries,
-      maxSize: maxTenantBytes,
-      // A string may take two bytes for a character.
-      sizeCalculation: (document) => 2 * document.length + overheadBytes,
-    });
-  const tenants = new LRUCache<string, LRUCache<string, string>>({
+  const tenants = createTenants();
+  // One cache for all tenants. It has no `max`, for which it would allocate memory in advance.
+  const entries = new LRUCache<string, Entry>({
     maxSize: maxBytes,
-    sizeCalculation: ({ calculatedSize }) => calculatedSize + overheadBytes,
+    sizeCalculation: ({ size }) => size,
+    dispose: (entry, id) => tenants.remove(id, entry),
   });
   return {
-    find: (tenantId, sha256Hash) => tenants.get(tenantId)?.get(sha256Hash),
+    find(tenantId, sha256Hash) {
+      const id = toId(tenantId, sha256Hash);
+      const entry = entries.get(id);
+      if (entry === undefined) return undefined;
+      tenants.use(id, entry);
+      return entry.document;
+    },
     add(tenantId, sha256Hash, document) {
-      const documents = tenants.get(tenantId) ?? createDocuments();
-      documents.set(sha256Hash, document);
-      // The size of a tenant is calculated when it is added.
-      tenants.delete(tenantId);
-      tenants.set(tenantId, documents);
+      // A string may take two bytes for a character.
+      const size = 2 * document.length + overheadBytes;
+      const id = toId(tenantId, sha256Hash);
+      if (size > maxTenantBytes || entries.has(id)) return;
+      const evicted = tenants.idsToEvict(tenantId, maxTenantBytes - size);
+      for (const other of evicted) entries.delete(other);
+      const entry = { tenantId, document, size };
+      entries.set(id, entry);
+      tenants.add(id, entry);
+    },
+  };
+}
+
+function toId(tenantId: string, sha256Hash: string): string {
+  return `${tenantId}\0${sha256Hash}`;
+}
+
+/** The entries of each tenant, and their sizes. */
+function createTenants() {
+  const tenants = new Map<string, { bytes: number; readonly ids: Set<string> }>();
+  return {
+    add(id: string, { tenantId, size }: Entry): void {
+      const tenant = tenants.get(tenantId) ?? { bytes: 0, ids: new Set() };
+      tenants.set(tenantId, tenant);
+      tenant.bytes += size;
+      tenant.ids.add(id);
+    },
+    remove(id: string, { tenantId, size }: Entry): void {
+      const tenant = tenants.get(tenantId);
+      if (tenant?.ids.delete(id) !== true) return;
+      tenant.bytes -= size;
+      if (tenant.ids.size === 0) tenants.delete(tenantId);
+    },
+    /** The ids of a tenant are in the order of their last use. */
+    use(id: string, { tenantId }: Entry): void {
+      const ids = tenants.get(tenantId)?.ids;
+      if (ids?.delete(id) === true) ids.add(id);
+    },
+    /** Ends once the tenant has `maxBytes` or less; each id has to be removed before the next one is read. */
+    *idsToEvict(tenantId: string, maxBytes: number): Iterable<string> {
+      const tenant = tenants.get(tenantId);
+      for (const id of tenant?.ids ?? []) {
+        if (tenant!.bytes <= maxBytes) return;
+        yield id;
+      }
     },
   };
 }

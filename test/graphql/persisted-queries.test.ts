@@ -13,6 +13,7 @@ import {
   type TestGateway,
   type TestTenant,
 } from '../harness.ts';
+import { readMemory } from '../memory.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -216,17 +217,18 @@ const has = (store: PersistedQueries, tenantId: string, text: string) =>
 
 describe('the store', () => {
   test('keeps the documents of a tenant that were used last', () => {
-    const store = createPersistedQueries({ maxTenantEntries: 3 });
+    const store = createPersistedQueries({ maxTenantBytes: 3_000 });
     const [a = '', b = '', c = '', d = ''] = texts;
     for (const text of [a, b, c]) store.add('t', toHash(text), text);
     expect(store.find('t', toHash(a))).toBe(a);
+    // The bound has no place for a fourth.
     store.add('t', toHash(d), d);
     expect([a, b, c, d].map((text) => has(store, 't', text))).toEqual([true, false, true, true]);
   });
 
   test('limits the bytes of a tenant, and stores no document that exceeds them alone', () => {
-    const store = createPersistedQueries({ maxTenantBytes: 2_000 });
-    const long = toText(0, 2_100);
+    const store = createPersistedQueries({ maxTenantBytes: 4_000 });
+    const long = toText(0, 4_100);
     store.add('t', toHash(long), long);
     expect(has(store, 't', long)).toBe(false);
     for (const text of texts) store.add('t', toHash(text), text);
@@ -236,8 +238,8 @@ describe('the store', () => {
     expect(kept.at(-1)).toBe(texts.at(-1));
   });
 
-  test('evicts the tenants that were seen least recently, and only as many as it must', () => {
-    const store = createPersistedQueries({ maxBytes: 5_000, maxTenantBytes: 2_000 });
+  test('evicts the documents of all tenants that were used least recently, and only as many as it must', () => {
+    const store = createPersistedQueries({ maxBytes: 8_000, maxTenantBytes: 4_000 });
     const [text = ''] = texts;
     for (const tenantId of ['a', 'b']) store.add(tenantId, toHash(text), text);
     for (let at = 0; at < 100; at += 1) {
@@ -245,12 +247,48 @@ describe('the store', () => {
       store.add('greedy', toHash(other), other);
     }
     // One tenant evicts its own documents.
-    expect([has(store, 'a', text), has(store, 'b', text)]).toEqual([true, true]);
+    expect([has(store, 'b', text), has(store, 'a', text)]).toEqual([true, true]);
     for (let at = 0; at < 100; at += 1) {
       const other = toText(at);
       store.add('second', toHash(other), other);
       store.find('a', toHash(text));
     }
-    expect([has(store, 'a', text), has(store, 'greedy', toText(99))]).toEqual([true, false]);
+    const greedy = [96, 97, 98, 99].filter((at) => has(store, 'greedy', toText(at)));
+    expect([has(store, 'a', text), has(store, 'b', text), greedy]).toEqual([true, true, [98, 99]]);
   });
+
+  test('counts a document once that is added again', () => {
+    const store = createPersistedQueries({ maxTenantBytes: 2_000 });
+    const [a = '', b = ''] = texts;
+    for (const text of [a, b, b, b]) store.add('t', toHash(text), text);
+    expect([has(store, 't', a), has(store, 't', b)]).toEqual([true, true]);
+  });
+
+  test.each([
+    ['10,000 tenants have one short document each', 10_000, 1, 20, 10_000],
+    ['60,000 tenants have one short document each', 60_000, 1, 20, 1_000],
+    ['200 tenants have 1,000 short documents each', 200, 1_000, 20, 1_000],
+    ['50 tenants have 400 documents of 2,000 characters each', 50, 400, 2_000, 1_000],
+  ])(
+    'takes no more memory than its bound when %s',
+    (_, tenants, ofEach, length, minKept) => {
+      const maxBytes = 32_000_000;
+      const before = readMemory();
+      const store = createPersistedQueries({ maxBytes });
+      for (let at = 0; at < tenants * ofEach; at += 1) {
+        const text = toText(at, length);
+        store.add(toTenantId(at % tenants), toHash(text), text);
+      }
+      const taken = readMemory() - before;
+      expect(taken).toBeLessThan(maxBytes);
+      const last = Array.from({ length: minKept }, (__, index) => tenants * ofEach - 1 - index);
+      expect(
+        last.filter((at) => !has(store, toTenantId(at % tenants), toText(at, length))),
+      ).toEqual([]);
+    },
+    30_000,
+  );
 });
+
+/** In the form of the tenants' ids. */
+const toTenantId = (at: number) => `00000000-0000-4000-8000-${String(at).padStart(12, '0')}`;

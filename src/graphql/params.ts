@@ -32,7 +32,8 @@ export function parseSearch(search: string): SentParams {
   const read = (name: string): string | undefined => {
     const [value, ...others] = given.getAll(name);
     if (others.length > 0) throw createInvalid(`Send the query parameter "${name}" once.`);
-    return value || undefined;
+    // Copied, because what is kept of a parameter would otherwise keep the whole query string in memory.
+    return value ? Buffer.from(value).toString() : undefined;
   };
   const readJson = (name: string): unknown => {
     const text = read(name);

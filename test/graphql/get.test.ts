@@ -1,12 +1,14 @@
 // Tests operations that are sent with GET. https://graphql.github.io/graphql-over-http/draft/#sec-GET
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { parseSearch } from '../../src/graphql/params.ts';
 import {
   type GraphQLBody,
   openTestGateway,
   type TestGateway,
   type TestTenant,
 } from '../harness.ts';
+import { readMemory } from '../memory.ts';
 
 type Parameters = Readonly<Record<string, string>>;
 
@@ -222,6 +224,16 @@ describe('GET /graphql', () => {
     expect(log).toContain('"path":"/graphql"');
     expect(log).not.toContain('canary');
   });
+});
+
+test('a document that is kept does not keep its URL in memory', () => {
+  const before = readMemory();
+  const kept = Array.from({ length: 2_000 }, (_, at) => {
+    const variables = encodeURIComponent(JSON.stringify({ x: 'x'.repeat(7_000) }));
+    return parseSearch(`?query={alias${at}:__typename}&variables=${variables}`).query;
+  });
+  expect(readMemory() - before).toBeLessThan(2_000_000);
+  expect(kept.at(-1)).toBe('{alias1999:__typename}');
 });
 
 const toLong = (length: number) => '/graphql?query={__typename}&x='.padEnd(length, 'x');

@@ -32,7 +32,7 @@ interface Layer {
 }
 
 const foundation =
-  /^src\/(errors|config|telemetry|tracing|secrets|json|maybe-promise|http\/message)\.ts$/;
+  /^src\/(errors|config|telemetry|tracing|secrets|json|maybe-promise|http\/(message|negotiation))\.ts$/;
 const requestContext = /^src\/http\/request-context\.ts$/;
 const errors = /^src\/errors\.ts$/;
 const storage = /^src\/database\//;
@@ -98,7 +98,6 @@ const packages: readonly (readonly [name: RegExp, files: RegExp])[] = [
   [/^(graphql|graphql-yoga|@graphql-yoga\/.*|@pothos\/.*|dataloader)$/, /^src\/graphql\//],
   [/^cockatiel$/, /^src\/providers\//],
   [/^lru-cache$/, /^src\//],
-  [/^@fastify\/accept-negotiator$/, /^src\/http\/compression\.ts$/],
   [/^rate-limiter-flexible$/, /^src\/access\/rate-limit\.ts$/],
   [/^prom-client$/, /^src\/metrics\.ts$/],
   [/^(commander|@commander-js\/extra-typings|cli-progress|cli-truncate)$/, commandLine],

@@ -4,6 +4,7 @@ import { type ExecutionResult, GraphQLError } from 'graphql';
 import { LRUCache } from 'lru-cache';
 import { GatewayError, toGatewayError } from '../errors.ts';
 import type { HttpRequest, HttpResponse } from '../http/message.ts';
+import { findAccepted } from '../http/negotiation.ts';
 import type { Telemetry } from '../telemetry.ts';
 
 /** What a response needs to know about its request. */
@@ -200,33 +201,15 @@ export function negotiate<Offer extends string>(
   accept: string | null,
   offered: readonly Offer[],
 ): Offer | undefined {
-  const ranges = (accept ?? '*/*').toLowerCase().split(',').map(toRange);
-  const accepted = offered.flatMap((offer) => {
-    const matching = ranges.filter(({ pattern }) => isMatch(pattern, offer));
-    const best = matching.toSorted((a, b) => b.precision - a.precision)[0];
-    return best === undefined || best.quality === 0 ? [] : [{ offer, ...best }];
-  });
+  const accepted = findAccepted(accept ?? '*/*', offered, getPrecision);
   return accepted.toSorted(
     (a, b) => b.quality - a.quality || b.precision - a.precision || a.position - b.position,
   )[0]?.offer;
 }
 
-interface Range {
-  readonly pattern: string;
-  readonly quality: number;
-  /** 0 for any media type, 1 for all subtypes of a type, 2 for one media type. */
-  readonly precision: number;
-  readonly position: number;
-}
-
-function toRange(text: string, position: number): Range {
-  const [pattern = '', ...parameters] = text.split(';').map((part) => part.trim());
-  const quality = parameters.find((parameter) => parameter.startsWith('q='))?.slice(2);
-  const parsed = quality === undefined ? 1 : Number(quality);
-  const precision = pattern === '*/*' ? 0 : pattern.endsWith('/*') ? 1 : 2;
-  return { pattern, quality: Number.isNaN(parsed) ? 1 : parsed, precision, position };
-}
-
-function isMatch(pattern: string, offer: string): boolean {
-  return pattern === '*/*' || pattern === offer || pattern === `${offer.split('/')[0]}/*`;
+/** 0 for any media type, 1 for all subtypes of a type, 2 for one media type. */
+function getPrecision(range: string, offer: string): number | null {
+  if (range === offer) return 2;
+  if (range === `${offer.split('/')[0]}/*`) return 1;
+  return range === '*/*' ? 0 : null;
 }

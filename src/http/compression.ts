@@ -10,9 +10,9 @@ import {
   gzip,
   gzipSync,
 } from 'node:zlib';
-import { Negotiator } from '@fastify/accept-negotiator';
 import { LRUCache } from 'lru-cache';
 import type { HttpResponse } from './message.ts';
+import { findAccepted } from './negotiation.ts';
 
 export type ContentCoding = 'br' | 'gzip' | 'identity';
 
@@ -27,17 +27,28 @@ const brotliQuality = 4;
 const gzipLevel = 6;
 
 // Headers are text of the caller's choice, so the cache is bounded, also by their length.
-const cache = new LRUCache<string, string>({ max: 100 });
-const maxHeaderLength = 200;
-const negotiator = new Negotiator<ContentCoding>({
-  supportedValues: ['br', 'gzip', 'identity'],
-  cache,
-});
+const codings = new LRUCache<string, ContentCoding>({ max: 100 });
+const maxHeaderLength = 1_000;
+
+/** In the order of preference, among those that the client prefers equally. */
+const offers: readonly ContentCoding[] = ['br', 'gzip', 'identity'];
 
 /** The coding for a request with this header; `identity` when the client accepts none of ours. */
 export function negotiateCoding(acceptEncoding: string | null): ContentCoding {
   if (acceptEncoding === null || acceptEncoding.length > maxHeaderLength) return 'identity';
-  return negotiator.negotiate(acceptEncoding.toLowerCase()) ?? 'identity';
+  const known = codings.get(acceptEncoding);
+  if (known !== undefined) return known;
+  const accepted = findAccepted(acceptEncoding, offers, getPrecision);
+  const coding = accepted.toSorted((a, b) => b.quality - a.quality)[0]?.offer ?? 'identity';
+  codings.set(acceptEncoding, coding);
+  return coding;
+}
+
+function getPrecision(range: string, offer: ContentCoding): number | null {
+  if (range === '*') return 0;
+  // https://www.rfc-editor.org/rfc/rfc9110#section-8.4.1.3
+  const name = range === 'x-gzip' ? 'gzip' : range;
+  return name === offer ? 1 : null;
 }
 
 /** The response as it is when its body is small, a stream, or already encoded. */

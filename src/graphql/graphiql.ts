@@ -1,9 +1,7 @@
 // Serves the GraphiQL page with its examples. The page requests nothing from other hosts.
 
-import { createHash } from 'node:crypto';
-import { promisify } from 'node:util';
-import { gzip } from 'node:zlib';
-import type { HttpRequest, HttpResponse } from '../http/message.ts';
+import { hash } from 'node:crypto';
+import type { HttpResponse } from '../http/message.ts';
 
 /** The value of the header x-api-key in the page until somebody enters a key. */
 const placeholder = 'ps_your_token_here';
@@ -158,49 +156,20 @@ const favicon = `data:image/svg+xml,${encodeURIComponent(
     .replace('currentColor', '#2f7d5b'),
 )}`;
 
-/** The page is built when it is first requested: it is large, and many processes never serve it. */
-export function createGraphiql(
-  apiKey: string | null,
-): (request: HttpRequest) => Promise<HttpResponse> {
-  let page: Promise<Page> | undefined;
-  return async (request) => {
+/**
+ * Returns the page. It is built when it is first requested: it is large, and many processes never serve it. The pipeline
+ * compresses it once for each coding.
+ */
+export function createGraphiql(apiKey: string | null): () => Promise<HttpResponse> {
+  let page: Promise<HttpResponse> | undefined;
+  return async () => {
     page ??= createPage(apiKey).catch((error: unknown) => {
       // The next request tries again.
       page = undefined;
       throw error;
     });
-    const { html, zipped, etag } = await page;
-    const headers = { ...pageHeaders, etag };
-    if (request.headers.get('if-none-match') === etag) {
-      return { status: 304, headers, body: null };
-    }
-    if (
-      !/\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))/.test(request.headers.get('accept-encoding') ?? '')
-    ) {
-      return { status: 200, headers, body: toBody(html) };
-    }
-    const ofZipped = { ...headers, 'content-encoding': 'gzip' };
-    return { status: 200, headers: ofZipped, body: toBody(zipped) };
+    return await page;
   };
-}
-
-// Requests without a key get the page too, so serving it must be cheap: the bytes are not copied, and follow the client's pace.
-function toBody(bytes: Uint8Array<ArrayBuffer>): ReadableStream<Uint8Array<ArrayBuffer>> {
-  const size = 65_536;
-  let sent = 0;
-  return new ReadableStream({
-    pull(controller) {
-      if (sent >= bytes.length) return controller.close();
-      controller.enqueue(bytes.subarray(sent, sent + size));
-      sent += size;
-    },
-  });
-}
-
-interface Page {
-  readonly html: Uint8Array<ArrayBuffer>;
-  readonly zipped: Uint8Array<ArrayBuffer>;
-  readonly etag: string;
 }
 
 const pageHeaders = {
@@ -265,7 +234,7 @@ const keyScript = `(() => {
 const tabsScript = `for (const name of ['tabState', 'query', 'variables'])
   localStorage.removeItem('graphiql:' + name);`;
 
-async function createPage(apiKey: string | null): Promise<Page> {
+async function createPage(apiKey: string | null): Promise<HttpResponse> {
   const { renderGraphiQL } = await import('@graphql-yoga/render-graphiql');
   const headers = JSON.stringify({ 'x-api-key': apiKey ?? placeholder }, null, 2);
   const variables = JSON.stringify({ id: exampleId }, null, 2);
@@ -290,7 +259,6 @@ async function createPage(apiKey: string | null): Promise<Page> {
   const text = String(html)
     .replace('</head>', (end) => head + end)
     .replace(root, () => root + script);
-  const zipped = await promisify(gzip)(text);
-  const etag = `"${createHash('sha256').update(text).digest('base64url')}"`;
-  return { html: new TextEncoder().encode(text), zipped: new Uint8Array(zipped), etag };
+  const etag = `"${hash('sha256', text, 'base64url')}"`;
+  return { status: 200, headers: { ...pageHeaders, etag }, body: Buffer.from(text) };
 }

@@ -112,8 +112,7 @@ function respond(
   if (config.corsOrigins.length > 0 && isPreflight(request)) {
     return toPreflightResponse(request, config.corsOrigins);
   }
-  // 3. The URL, the method and the content type.
-  if (request.path.length + request.search.length > maxUrlLength) throw createUrlTooLongError();
+  // 3. The path, the method, the content type and the length of the URL.
   const route = endpoint.match(request);
   context.route = route.path;
   context.operation = route.operation;
@@ -123,6 +122,9 @@ function respond(
       compressOnce(response, coding).then((compressed) => toConditional(request, compressed)),
     );
   }
+
+  // Not of public ones: GraphiQL writes its document into the address of its page.
+  if (request.path.length + request.search.length > maxUrlLength) throw createUrlTooLongError();
 
   // 4. The API key: its form, then the key cache, then the database.
   const { headers } = request;

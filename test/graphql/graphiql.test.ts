@@ -2,7 +2,7 @@
 
 import { existsSync } from 'node:fs';
 import type { Browser, Page } from 'playwright-core';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createKey } from '../../src/access/key.ts';
 import { demoNumbers } from '../../src/demo/fleet.ts';
 import { exampleId } from '../../src/graphql/graphiql.ts';
@@ -345,49 +345,4 @@ describe.skipIf(executablePath === undefined)('GraphiQL', { timeout: 60_000 }, (
 
 test('the number of the examples exists in the demo', () => {
   expect(Object.keys(demoNumbers)).toContain(exampleId);
-});
-
-test('a browser that has the page gets 304', async () => {
-  await using gateway = await openTestGateway();
-  const headers = { accept: 'text/html', 'accept-encoding': 'gzip' };
-  const first = await gateway.fetch('/graphql', { headers });
-  const etag = first.headers.get('etag') ?? '';
-
-  const second = await gateway.fetch('/graphql', {
-    headers: { ...headers, 'if-none-match': etag },
-  });
-
-  expect([first.status, second.status]).toEqual([200, 304]);
-  expect(first.headers.get('content-encoding')).toBe('gzip');
-  for (const refused of ['gzip;q=0', 'br, gzip; q=0.0, deflate', 'br']) {
-    const options = { headers: { ...headers, 'accept-encoding': refused } };
-    // oxlint-disable-next-line no-await-in-loop -- one after the other
-    const reply = await gateway.fetch('/graphql', options);
-    expect([refused, reply.headers.get('content-encoding')]).toEqual([refused, null]);
-  }
-  expect(await second.text()).toBe('');
-});
-
-test('a page that could not be built is built for the next request', async () => {
-  await using gateway = await openTestGateway();
-  const readStatus = async () => {
-    const { status } = await gateway.fetch('/graphql', { headers: { accept: 'text/html' } });
-    return status;
-  };
-  vi.doMock('@graphql-yoga/render-graphiql', () => {
-    throw new Error('There are too many open files.');
-  });
-  const failed = await readStatus();
-  vi.doUnmock('@graphql-yoga/render-graphiql');
-
-  expect([failed, await readStatus()]).toEqual([500, 200]);
-});
-
-test('GRAPHIQL=off removes the page', async () => {
-  await using gateway = await openTestGateway({ environment: { GRAPHIQL: 'off' } });
-
-  const { status, body } = await gateway.rest('/graphql', { headers: { accept: 'text/html' } });
-
-  expect(status).toBe(401);
-  expect(body).toMatchObject({ errors: [{ extensions: { code: 'UNAUTHENTICATED' } }] });
 });

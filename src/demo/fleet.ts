@@ -133,7 +133,7 @@ export const demoWabas = {
     ageMinutes: 50,
   }),
   gifts: waba('acme', 21, 'Acme Presentes', 'BR', 'TIER_2K', 'RETAIL', { ageMinutes: null }),
-  bakery: waba('acme', 22, 'Boulangerie Martin', 'FR', 'TIER_2K', 'GROCERY', {
+  bakery: waba('acme', 22, 'Boulangerie Martin', 'FR', 'TIER_NOT_SET', 'GROCERY', {
     fields: { ownership_type: 'CLIENT_OWNED' },
   }),
   clinic: waba('acme', 23, 'Clínica Vida', 'BR', 'TIER_2K', 'HEALTH', {
@@ -201,6 +201,10 @@ export const demoNumbers: Readonly<Record<string, DemoNumber>> = {
       is_pin_enabled: false,
     },
     profile: null,
+  }),
+  // Added to its account and never registered: Meta gives no status.
+  wa_acme_brest: meta(29, 'europe', 'Acme Brest', {
+    phone: { status: null, platform_type: 'NOT_APPLICABLE' },
   }),
   // DISCONNECTED from the WhatsApp network; the approval of its name has expired.
   wa_acme_paris: meta(22, 'europe', 'Acme Paris', {

@@ -23,7 +23,9 @@ query Health {
     state
     health {
       sendability {
-        verdict # YES, NO or UNKNOWN
+        # YES, NO or UNKNOWN
+        verdict # start a chat
+        replyVerdict # reply
         reasons {
           effect
           text # why

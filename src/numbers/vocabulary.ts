@@ -37,9 +37,12 @@ export const vocabularies = {
       CONNECTED: 'Registered and in service.',
       DISCONNECTED: 'Not connected to the WhatsApp network.',
       PENDING: 'Registration has not finished.',
-      FLAGGED: 'The quality is low; if it does not improve, Meta lowers the limit.',
-      RESTRICTED: 'The number has reached its limit and cannot start conversations at the moment.',
-      RATE_LIMITED: 'The number sends more messages than allowed, and Meta slows it down.',
+      FLAGGED:
+        'The quality is low. The number continues to send; since October 2025 Meta no longer lowers the limit for this.',
+      RESTRICTED:
+        'The messaging limit is used up: the number cannot start conversations until the limit reopens, within 24 hours. Replies still go out.',
+      RATE_LIMITED:
+        'The number was asked to send faster than Meta allows, so it sends more slowly than asked.',
       BANNED: 'Meta has banned the number.',
       DELETED: 'The number has been removed from its account.',
       MIGRATED: 'The number has moved to another account.',

@@ -2,6 +2,7 @@
 
 import type { Client } from 'pg';
 import { toKeyHash, toKeyHint } from '../../src/access/key.ts';
+import { rulesVersion } from '../../src/numbers/phone-reasons.ts';
 import { type BenchDatabase, pepper, withOwner } from './databases.ts';
 import { largeTenant, largeTenantSize, tenantSize, toTenantId, toTenantKey } from './fleet.ts';
 
@@ -86,9 +87,13 @@ const entity = (type: string, id: string, status: string): string => `
     "description": "There is a problem with the payment method.", "possibleSolution": "Add one."}]'::jsonb
     else '[]'::jsonb end)`;
 
+// An account that is blocked for its payment method cannot start conversations, and can reply.
+const verdict = `case i % 11 when 5 then 'NO' else 'YES' end`;
+
 const phones = (series: string): string => `
-  insert into number_snapshot (tenant_id, number_id, block, verdict, data, observed_at, attempted_at)
-  select ${tenantId}, ${numberId}, 'phone', case when i % 6 = 4 or i % 11 = 5 then 'NO' else 'YES' end, jsonb_build_object(
+  insert into number_snapshot (tenant_id, number_id, block, verdict, data_verdict, data_reply_verdict, rules_version,
+    judged_at, data, observed_at, attempted_at)
+  select ${tenantId}, ${numberId}, 'phone', ${verdict}, ${verdict}, 'YES', ${rulesVersion}, at, jsonb_build_object(
     'displayPhoneNumber', '+55 11 9' || i, 'verifiedName', 'Business ' || t,
     'qualityRating', (array['GREEN', 'YELLOW', 'RED', 'UNKNOWN'])[1 + i % 4],
     'messagingLimitTier', (array['TIER_250', 'TIER_2K', 'TIER_UNLIMITED'])[1 + i % 3],

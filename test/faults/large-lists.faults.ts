@@ -2,6 +2,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { rulesVersion } from '../../src/numbers/phone-reasons.ts';
 import { report, toPercentile } from './figures.ts';
 import { type LoadResponse, startCallers, startRate, toTally } from './load.ts';
 import { openStage, type Stage } from './stage.ts';
@@ -22,10 +23,12 @@ beforeAll(async () => {
     [large!.id],
   );
   await stage.query(
-    `insert into number_snapshot (tenant_id, number_id, block, data, observed_at, attempted_at, verdict)
-     select tenant_id, id, block, data, now(), now(), case block when 'phone' then 'YES' end
+    `insert into number_snapshot (tenant_id, number_id, block, data, observed_at, attempted_at, verdict,
+       data_verdict, data_reply_verdict, rules_version, judged_at)
+     select tenant_id, id, block, data, now(), now(), case block when 'phone' then 'YES' end,
+       case block when 'phone' then 'YES' end, case block when 'phone' then 'YES' end, $3, now()
      from whatsapp_number, jsonb_each($2) as blocks(block, data) where tenant_id = $1`,
-    [large!.id, JSON.stringify({ phone: toPhone(), profile: toProfile() })],
+    [large!.id, JSON.stringify({ phone: toPhone(), profile: toProfile() }), rulesVersion],
   );
   await stage.query(
     `insert into waba_snapshot (tenant_id, waba_id, data, observed_at, attempted_at)

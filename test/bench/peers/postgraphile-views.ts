@@ -23,7 +23,7 @@ const statements = [
   `create view bench.number_health as
     select n.id, p.data->>'qualityRating' as quality_rating,
       p.data->>'messagingLimitTier' as messaging_limit_tier, p.data->>'status' as meta_status,
-      n.state = 'OPEN' and (n.provider <> 'META' or coalesce(p.data->>'status' = 'CONNECTED'
+      n.state = 'OPEN' and (n.provider <> 'META' or coalesce(p.data->>'status' in ('CONNECTED', 'FLAGGED')
         and p.data->>'platformType' = 'CLOUD_API' and not jsonb_path_exists(p.data,
           '$.healthStatus.entities[*] ? (@.canSendMessage == "BLOCKED")'), false)) as sendable
     from whatsapp_number n

@@ -66,7 +66,7 @@ export async function listHealth(
 ): Promise<ReadonlyMap<string, HealthRow>> {
   const text = `select number_id as id, data->>'qualityRating' as "qualityRating",
       data->>'messagingLimitTier' as "messagingLimitTier", data->>'status' as "metaStatus",
-      data->>'status' = 'CONNECTED' and data->>'platformType' = 'CLOUD_API' and not jsonb_path_exists(data,
+      data->>'status' in ('CONNECTED', 'FLAGGED') and data->>'platformType' = 'CLOUD_API' and not jsonb_path_exists(data,
         '$.healthStatus.entities[*] ? (@.canSendMessage == "BLOCKED")') as "maySend"
     from number_snapshot where tenant_id = $1 and number_id = any($2::text[]) and block = 'phone'`;
   const { rows } = await pool.query<HealthRow>({ name: 'health', text, values: [tenantId, ids] });

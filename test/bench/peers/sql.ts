@@ -19,7 +19,7 @@ const common = `'number', n.number, 'name', n.name, 'provider', n.provider, 'sta
 
 const health = `json_build_object('qualityRating', p.data->>'qualityRating',
   'messagingLimitTier', p.data->>'messagingLimitTier', 'metaStatus', p.data->>'status',
-  'sendable', n.state = 'OPEN' and (n.provider <> 'META' or coalesce(p.data->>'status' = 'CONNECTED'
+  'sendable', n.state = 'OPEN' and (n.provider <> 'META' or coalesce(p.data->>'status' in ('CONNECTED', 'FLAGGED')
     and p.data->>'platformType' = 'CLOUD_API' and not jsonb_path_exists(p.data,
       '$.healthStatus.entities[*] ? (@.canSendMessage == "BLOCKED")'), false)))`;
 

@@ -217,7 +217,9 @@ await listenAndAnnounce(createServer((incoming, outgoing) => void yoga(incoming,
 function isSendable({ number, phone }: Health): boolean {
   if (number.state !== 'OPEN') return false;
   if (number.provider !== 'META') return true;
-  if (phone?.['status'] !== 'CONNECTED' || phone['platformType'] !== 'CLOUD_API') return false;
+  const status = phone?.['status'];
+  if (status !== 'CONNECTED' && status !== 'FLAGGED') return false;
+  if (phone?.['platformType'] !== 'CLOUD_API') return false;
   const { entities } = phone['healthStatus'] as { entities: readonly { canSendMessage: string }[] };
   return entities.every((entity) => entity.canSendMessage !== 'BLOCKED');
 }

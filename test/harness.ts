@@ -444,7 +444,7 @@ function createNewNumber(tenantId: string, given: StoredOptions): NewNumber {
 // An id that was given may be a sentinel or known to the simulator already, so it is not overwritten.
 function addToSimulator(
   simulator: TestSimulator,
-  { phoneNumberId, wabaId, instanceName, state }: NewNumber,
+  { number, phoneNumberId, wabaId, instanceName, state }: NewNumber,
   given: StoredOptions,
   { phone, profile, waba }: GraphOptions,
 ): void {
@@ -453,7 +453,8 @@ function addToSimulator(
   }
   const isNewPhone = phone !== undefined || profile !== undefined || !given.phoneNumberId;
   if (phoneNumberId !== null && wabaId !== null && isNewPhone) {
-    simulator.setPhone(toHealthyPhone(phoneNumberId, wabaId, phone, profile));
+    const fields = { display_phone_number: `+${number}`, ...phone };
+    simulator.setPhone(toHealthyPhone(phoneNumberId, wabaId, fields, profile));
   }
   if (instanceName !== null && given.instanceName === undefined) {
     simulator.setInstance({ instanceName, state: state.toLowerCase() });

@@ -206,6 +206,8 @@ const isJudged = sql`(phone.rules_version = ${sql.lit(rulesVersion)} and phone.j
 
 const phoneColumns: Columns = {
   stateObservedAt,
+  number: sql`n.number`,
+  wabaId: sql`n.waba_id`,
   ...freshnessColumnsOf('phone'),
   'phone data': dataOf('phone'),
   'phone verdict': sql`phone.verdict`,
@@ -281,6 +283,7 @@ function createRowParser(shape: Shape, find: FindColumn): NumberQuery['parseRow'
   const [readStateObservedAt, readApiKeys] = [find('stateObservedAt'), find('apiKeys')];
   const parseDetails = shape.details ? createDetailsParser(find) : () => null;
   const parseBlocks = createBlocksParser(shape.blocks, find);
+  const [readNumber, readWabaId] = [find('number'), find('wabaId')];
   return (row, nowMs) => {
     const provider = readProvider(row) as ProviderName;
     return {
@@ -293,17 +296,15 @@ function createRowParser(shape: Shape, find: FindColumn): NumberQuery['parseRow'
       apiKeys: shape.apiKeys ? parseKeyHints(readApiKeys(row), nowMs) : [],
       blocks: parseBlocks(row, provider),
       restrictions: noRestrictions,
+      identity: { number: readNumber(row), wabaId: readWabaId(row) },
     };
   };
 }
 
 function createDetailsParser(find: FindColumn): (row: TextRow) => StoredNumber['details'] {
   const [readInstanceName, readNumber] = [find('instanceName'), find('number')];
-  const [readName, readCreatedAt, readUpdatedAt] = [
-    find('name'),
-    find('createdAt'),
-    find('updatedAt'),
-  ];
+  const readName = find('name');
+  const [readCreatedAt, readUpdatedAt] = [find('createdAt'), find('updatedAt')];
   return (row) => ({
     instanceName: readInstanceName(row),
     // None of these is ever null.

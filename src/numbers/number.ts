@@ -16,6 +16,7 @@ import {
   findNumberPrototype,
   type Projection,
 } from './projection.ts';
+import type { StoredIdentity } from './mismatch.ts';
 import type { Block, ConnectionState, ProviderName, UpstreamFailure } from './provider.ts';
 import type { Sendability, Verdict } from './reason.ts';
 import type { Restriction } from './restriction.ts';
@@ -124,6 +125,7 @@ export interface StoredNumber {
   readonly blocks: { readonly [B in Block]?: StoredBlock | undefined };
   /** Of the account, ended ones too. */
   readonly restrictions: readonly Restriction[];
+  readonly identity: StoredIdentity;
 }
 
 /** What identifies a number upstream. */
@@ -266,7 +268,7 @@ function healthBlockOf({ provider }: StoredNumber): 'phone' | 'connection' {
 }
 
 function toEvidence(
-  { provider, state, stateObservedAt, blocks, restrictions }: StoredNumber,
+  { provider, state, stateObservedAt, blocks, restrictions, identity }: StoredNumber,
   { now, readable }: ConversionContext,
   freshness: Freshness | null,
 ): Evidence {
@@ -281,6 +283,7 @@ function toEvidence(
     stale: freshness?.stale ?? false,
     failure: freshness?.error ?? null,
     restrictions,
+    identity,
     lastVerdict: phone?.verdict ?? null,
     now,
   };

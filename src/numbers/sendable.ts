@@ -15,12 +15,14 @@
 //  6. Evidence that is missing or stale is inconclusive for both verdicts, and so is a refusal after which nothing can be
 //     read. Rules 3 and 4 do not block on stale evidence; they are inconclusive then. A state other than OPEN blocks until a
 //     newer one is stored, and with it the registration that it follows from.
+//  7. Stored ids and digits that do not belong to the number which Meta returns inform; see mismatch.ts.
 // https://developers.facebook.com/docs/whatsapp/cloud-api/health-status
 //
 // The verdicts that a read supports are stored with it, see `judgePhone`. A change of rule 3 or 4 increments `rulesVersion`:
 // stored verdicts of another version are computed again from the evidence.
 
 import type { MetaPhone } from './meta.ts';
+import { listMismatches, type StoredIdentity } from './mismatch.ts';
 import {
   judgePhone,
   listHealthReasons,
@@ -55,6 +57,7 @@ export interface Evidence {
   readonly failure: UpstreamFailure | null;
   /** The restrictions of the account, in force or not. */
   readonly restrictions: readonly Restriction[];
+  readonly identity: StoredIdentity;
   /** The last verdict that a read supported by itself; null when none did. */
   readonly lastVerdict: Verdict | null;
   readonly now: Date;
@@ -64,6 +67,7 @@ export function toSendability(evidence: Evidence): Sendability {
   const reasons = [
     ...listCertainReasons(evidence),
     ...listMetaReasons(evidence),
+    ...listMismatches(evidence.identity, evidence.phone),
     ...listDoubts(evidence),
   ].toSorted(compareSeverity);
   return { ...toVerdicts(reasons), reasons };

@@ -49,6 +49,7 @@ export const healthy: Evidence = {
   stale: false,
   failure: null,
   restrictions: [],
+  identity: { number: null, wabaId: null },
   lastVerdict: null,
   now,
 };

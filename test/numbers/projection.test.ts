@@ -339,6 +339,7 @@ describe('a number', () => {
     stateObservedAt: moments.map(toTime),
     details: fc.constant(null),
     restrictions: fc.constant([]),
+    identity: fc.constant({ number: null, wabaId: null }),
     apiKeys: fc.array(
       fc.record({
         name: fc.string(),
@@ -421,6 +422,7 @@ function toStored(blocks: StoredNumber['blocks']): StoredNumber {
     apiKeys: [],
     blocks,
     restrictions: [],
+    identity: { number: null, wabaId: null },
   };
 }
 

@@ -290,6 +290,10 @@ const anyEvidence: fc.Arbitrary<Evidence> = fc.record({
   lastVerdict: fc.constantFrom('YES', 'NO', null),
   failure: fc.option(anyFailure),
   restrictions: fc.array(anyRestriction, { maxLength: 2 }),
+  identity: fc.record({
+    number: fc.constantFrom(null, '5511999999999', '15550967852'),
+    wabaId: fc.constantFrom(null, '1', '2'),
+  }),
   now: fc.constant(now),
 });
 

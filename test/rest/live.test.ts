@@ -74,7 +74,7 @@ describe.each(databases)('on %s', (database) => {
       name: 'My WhatsApp',
       number: '5511999999999',
       wabaId: '1029384756',
-      phone: { verified_name: 'Acme LTDA' },
+      phone: { verified_name: 'Acme LTDA', display_phone_number: '+55 11 99999-9999' },
       profile: {
         about: '8h-18h',
         email: 'contato@acme.com',

@@ -147,7 +147,7 @@ export const demoWabas = {
   lab: waba('acme', 25, 'Acme Lab', 'GB', 'UNTIERED', 'PROF_SERVICES', {
     fields: { business_verification_status: 'pending_need_more_info', currency: null },
   }),
-  gym: waba('acme', 26, 'Academia Força', 'BR', 'TIER_2K', 'HEALTH', {
+  gym: waba('acme', 26, 'Academia Força', 'BR', 'TIER_NOT_SET', 'HEALTH', {
     fault: { kind: 'error', code: 200, message: 'API access blocked.', status: 400 },
     ageMinutes: 70,
   }),

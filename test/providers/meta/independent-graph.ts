@@ -11,6 +11,14 @@ export interface RecordedError {
   readonly status?: number;
 }
 
+/** A whole response as it goes over the wire. A body that is not text is sent as JSON; `{id}` in it is the id in the path. */
+export interface RawResponse {
+  readonly body: unknown;
+  /** 200 by default. */
+  readonly status?: number;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
 /** An object of Graph's. */
 export interface RecordedNode {
   /** Graph's name of its type, for errors. */
@@ -39,6 +47,8 @@ export interface IndependentGraph extends AsyncDisposable {
   readonly url: string;
   /** By id; others do not exist. Entries may be replaced at any time. */
   readonly nodes: Map<string, RecordedNode>;
+  /** By the path below the version: the responses to single reads, whatever fields they ask for, in the place of the node's. */
+  readonly responses: Map<string, RawResponse>;
   readonly calls: RecordedCall[];
 }
 
@@ -95,14 +105,20 @@ export const recorded = {
 
 export async function openIndependentGraph(): Promise<IndependentGraph> {
   const nodes = new Map<string, RecordedNode>();
+  const responses = new Map<string, RawResponse>();
   const calls: RecordedCall[] = [];
   const server = createServer((request, response) => {
-    void answer(request).then(({ status, body }) =>
-      response.writeHead(status, { 'content-type': 'application/json; charset=UTF-8' }).end(body),
+    void answer(request).then(({ status, headers, body }) =>
+      response
+        .writeHead(status, { 'content-type': 'application/json; charset=UTF-8', ...headers })
+        .end(body),
     );
   }).listen(0, '127.0.0.1');
 
-  const answer = async (request: IncomingMessage): Promise<Required<RecordedError>> => {
+  const answer = async (request: IncomingMessage): Promise<Answer> => {
+    const path = toPath(request.url ?? '');
+    const raw = responses.get(path);
+    if (raw !== undefined) return toRawAnswer(raw, path);
     const token = (request.headers.authorization ?? '').replace(/^Bearer /, '');
     const form = new URLSearchParams(await text(request));
     const batch = form.get('batch');
@@ -115,7 +131,7 @@ export async function openIndependentGraph(): Promise<IndependentGraph> {
 
   const answerOne = (path: string, token: string, batch: number): Required<RecordedError> => {
     const url = new URL(path, 'http://graph.test');
-    const [id = '', edge = null] = url.pathname.replace(/^\/(v[\d.]+\/)?/, '').split('/');
+    const [id = '', edge = null] = toPath(path).split('/');
     const fields = (url.searchParams.get('fields') ?? '').split(',');
     calls.push({ id, edge, fields, token, batch });
     const node = nodes.get(id);
@@ -128,12 +144,29 @@ export async function openIndependentGraph(): Promise<IndependentGraph> {
   return {
     url: `http://127.0.0.1:${port}`,
     nodes,
+    responses,
     calls,
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
     },
   };
+}
+
+type Answer = Required<RecordedError> & Pick<RawResponse, 'headers'>;
+
+function toRawAnswer({ body, status = 200, headers }: RawResponse, path: string): Answer {
+  const json = typeof body === 'string' ? body : JSON.stringify(body);
+  return {
+    status,
+    body: json.replaceAll('{id}', path.split('/')[0]!),
+    ...(headers && { headers }),
+  };
+}
+
+/** Without the version and the query. */
+function toPath(url: string): string {
+  return new URL(url, 'http://graph.test').pathname.replace(/^\/(v[\d.]+\/)?/, '');
 }
 
 function toError({ body, status = 400 }: RecordedError, value = '', type = '') {

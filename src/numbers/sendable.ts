@@ -146,7 +146,7 @@ function listConnectionReasons(evidence: Omit<Evidence, 'stale'>): readonly Reas
   if (!instanceExists) {
     return reason(
       'The session engine has no instance for the number.',
-      'Connect the number again, or correct its instance name.',
+      'Create or start its instance at the session engine and scan the QR code, or store the right name with: number update --instance.',
     );
   }
   return provider === 'META'

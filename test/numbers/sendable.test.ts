@@ -104,7 +104,8 @@ describe('the reasons', () => {
       {
         entity: 'CONNECTION',
         text: 'The session engine has no instance for the number.',
-        solution: 'Connect the number again, or correct its instance name.',
+        solution:
+          'Create or start its instance at the session engine and scan the QR code, or store the right name with: number update --instance.',
       },
     ]);
   });

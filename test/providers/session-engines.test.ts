@@ -170,7 +170,8 @@ describe('an instance that does not exist', () => {
               effect: 'BLOCKS',
               scope: 'ALL',
               text: 'The session engine has no instance for the number.',
-              solution: expect.stringContaining('instance name'),
+              solution:
+                'Create or start its instance at the session engine and scan the QR code, or store the right name with: number update --instance.',
             },
           ],
         },

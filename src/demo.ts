@@ -287,6 +287,7 @@ function isUnattempted(number: DemoNumber, stored: StoredNumber | undefined): bo
 }
 
 const metaBlockNames = ['phone', 'profile', 'waba'] as const;
+const allBlockNames = [...metaBlockNames, 'connection'] as const;
 
 function isHanging(number: DemoNumber): boolean {
   return isMetaNumber(number) && findFault(number)?.kind === 'hang';
@@ -318,7 +319,7 @@ async function seedSnapshots(
   const wabaIds = new Map(addresses.map(({ id, wabaId }) => [id, wabaId]));
   const known = new Set(
     stored.flatMap(({ id, blocks }) =>
-      metaBlockNames
+      allBlockNames
         .filter((block) => (blocks[block]?.data ?? null) !== null)
         .map((block) => `${block} ${block === 'waba' ? wabaIds.get(id) : id}`),
     ),
@@ -348,9 +349,15 @@ function toWabaSnapshots(tenant: DemoTenant): readonly AgedReading[] {
 
 function toNumberSnapshots(numbers: Entries): readonly AgedReading[] {
   return numbers.flatMap(([id, number]): readonly AgedReading[] => {
-    if (!isMetaNumber(number) || number.ageMinutes === null) return [];
+    const { ageMinutes = isMetaNumber(number) ? 5 : null } = number;
+    if (ageMinutes === null) return [];
+    const base = { id, failure: null, state: null, ageMinutes };
+    if (!isMetaNumber(number)) {
+      return [
+        { ...base, block: 'connection', data: { state: number.state, instanceExists: true } },
+      ];
+    }
     const { fields, profile } = toSimulatedPhone(number);
-    const base = { id, failure: null, state: null, ageMinutes: number.ageMinutes ?? 5 };
     const phone = toMetaBlock('phone', { ...fields, ...number.was });
     return [
       { ...base, block: 'phone', data: phone, verdicts: judgePhone(phone) },

@@ -328,6 +328,61 @@ describe('the fleet', () => {
     );
   });
 
+  // The verdicts, `sendable`, and the most severe reason.
+  test.each([
+    ['FLAGGED', 'wa_acme_offers', 'YES', 'YES', true, 'INFORMS PHONE_NUMBER'],
+    ['RESTRICTED', 'wa_acme_club', 'NO', 'YES', false, 'BLOCKS PHONE_NUMBER'],
+    ['a payment method that fails', 'wa_acme_hotel', 'NO', 'YES', false, 'BLOCKS WABA'],
+    ['a disabled account', 'wa_acme_bets', 'NO', 'NO', false, 'BLOCKS WABA'],
+    ['a migrated number', 'wa_acme_nantes', 'NO', 'NO', false, 'BLOCKS PHONE_NUMBER'],
+    ['a deleted number', 'wa_acme_lille', 'NO', 'NO', false, 'BLOCKS PHONE_NUMBER'],
+    ['a dead token', 'wa_acme_school', 'UNKNOWN', 'UNKNOWN', false, 'INCONCLUSIVE SNAPSHOT'],
+    ['a blocked app', 'wa_acme_gym', 'UNKNOWN', 'UNKNOWN', false, 'INCONCLUSIVE SNAPSHOT'],
+    ['refused fields', 'wa_acme_tours', 'YES', 'YES', true, ''],
+    [
+      'the id of a number as that of its account',
+      'wa_acme_mill',
+      'YES',
+      'YES',
+      true,
+      'INFORMS WABA',
+    ],
+    ['swapped ids', 'wa_acme_farm', 'UNKNOWN', 'UNKNOWN', false, 'INCONCLUSIVE SNAPSHOT'],
+    ['the id of another account', 'wa_acme_port', 'YES', 'YES', true, 'INFORMS WABA'],
+    ['wrong digits', 'wa_acme_craft', 'YES', 'YES', true, 'INFORMS PHONE_NUMBER'],
+    ['a missing instance', 'wa_acme_lost', 'NO', 'NO', false, 'BLOCKS CONNECTION'],
+    [
+      'a refused engine key',
+      'wa_acme_market',
+      'UNKNOWN',
+      'UNKNOWN',
+      false,
+      'INCONCLUSIVE SNAPSHOT',
+    ],
+    [
+      'an engine without a state',
+      'wa_acme_bazaar',
+      'UNKNOWN',
+      'UNKNOWN',
+      false,
+      'INCONCLUSIVE SNAPSHOT',
+    ],
+    ['an engine that is down', 'wa_acme_fair', 'YES', 'YES', true, ''],
+    [
+      'an engine that was never asked',
+      'wa_acme_kiosk',
+      'UNKNOWN',
+      'UNKNOWN',
+      false,
+      'INCONCLUSIVE SNAPSHOT',
+    ],
+  ] as const)('shows %s: %s', (_, id, verdict, replyVerdict, sendable, says) => {
+    const health = fleet.find((number) => number.id === id)?.health;
+    expect(health).toMatchObject({ sendable, sendability: { verdict, replyVerdict } });
+    const [first] = health?.sendability.reasons ?? [];
+    expect(first === undefined ? '' : `${first.effect} ${first.entity}`).toBe(says);
+  });
+
   test('reports an expired token on refresh, and keeps the old value', async () => {
     const before = fleet.find(({ id }) => id === 'wa_acme_school');
     const after = await refresh(started.gateway, 'wa_acme_school');

@@ -52,6 +52,8 @@ interface DemoNumberBase {
   readonly name: string;
   /** Blocks to refresh when the demo is seeded, where the result of the refresh is the point; `[]` means all blocks. */
   readonly refresh?: readonly MetaBlock[];
+  /** Age of the stored snapshot; null: nothing is stored. By default 5 for a Meta number, and null for any other. */
+  readonly ageMinutes?: number | null;
 }
 
 /** A Meta number. Members that are left out are those of a healthy number. */
@@ -68,8 +70,6 @@ export interface DemoMetaNumber extends DemoNumberBase {
   readonly fault?: Fault;
   /** What an operator has stored by mistake. */
   readonly stored?: Partial<Record<'number' | 'phoneNumberId' | 'wabaId', string>>;
-  /** Age of the stored snapshot; null: nothing is stored. */
-  readonly ageMinutes?: number | null;
 }
 
 /** A number connected by QR code. */
@@ -320,7 +320,7 @@ export const demoNumbers: Readonly<Record<string, DemoNumber>> = {
   }),
   // Closed: the phone was logged out.
   wa_acme_night: session('acme', 53, 'Plantão Noturno', 'close', 'CLOSE', { refresh: [] }),
-  // Stored as OPEN and never refreshed; its live status is CLOSE.
+  // Added as OPEN and never refreshed, which is no evidence; its live status is CLOSE.
   wa_acme_kiosk: session('acme', 54, 'Quiosque da Praia', 'close', 'OPEN'),
   // Stored as OPEN, but the session engine has no such instance: CLOSE, and it cannot send.
   wa_acme_lost: session('acme', 55, 'Feira de Domingo', null, 'OPEN', { refresh: [] }),
@@ -328,6 +328,7 @@ export const demoNumbers: Readonly<Record<string, DemoNumber>> = {
   wa_acme_legacy: session('acme', 56, 'Acme Antigo', null, 'CLOSE', { instance: null }),
   // The session engine refuses the gateway's key for this number, so it is unknown whether it can send.
   wa_acme_market: session('acme', 57, 'Mercado Municipal', 'open', 'OPEN', {
+    ageMinutes: 20,
     fault: { kind: 'error', code: 401, status: 401 },
     refresh: [],
   }),
@@ -335,6 +336,7 @@ export const demoNumbers: Readonly<Record<string, DemoNumber>> = {
   wa_acme_bazaar: session('acme', 58, 'Bazar da Esquina', 'unloaded', 'OPEN', { refresh: [] }),
   // The session engine fails with 503 for this number; the stored state is kept.
   wa_acme_fair: session('acme', 59, 'Feira do Livro', 'open', 'OPEN', {
+    ageMinutes: 20,
     fault: { kind: 'error', code: 503, status: 503 },
     refresh: [],
   }),

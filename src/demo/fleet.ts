@@ -190,7 +190,7 @@ export const demoNumbers: Readonly<Record<string, DemoNumber>> = {
     was: { quality_rating: 'GREEN' },
     ageMinutes: 3 * 24 * 60,
   }),
-  // PENDING: registration is incomplete, the profile is empty, the name is in review.
+  // PENDING: registration is incomplete, the profile is empty, the name is in review, and no limit is set.
   wa_acme_lyon: meta(21, 'europe', 'Acme Lyon', {
     phone: {
       quality_rating: 'UNKNOWN',
@@ -198,6 +198,7 @@ export const demoNumbers: Readonly<Record<string, DemoNumber>> = {
       name_status: 'PENDING_REVIEW',
       code_verification_status: 'NOT_VERIFIED',
       platform_type: 'NOT_APPLICABLE',
+      whatsapp_business_manager_messaging_limit: 'TIER_NOT_SET',
       is_pin_enabled: false,
     },
     profile: null,

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { toAppKey } from '../../src/providers/meta/credential-key.ts';
 import { sentinelWabaId } from '../simulator/simulator.ts';
 import {
   type CommandLine,
@@ -194,8 +195,9 @@ describe('number refresh', () => {
     const wabaId = '773000000999';
     line.simulator.setWaba({ id: wabaId, fields: { name: 'Busy' } });
     const tenant = await addFleet(phones, wabaId);
+    const budget = `${wabaId} ${toAppKey({ accessToken, appSecret })}`;
     await line.query(
-      `insert into graph_budget (tenant_id, account, spent_percent, spent_until) values ('${tenant}', '${wabaId}', 90, now() + interval '1 hour')`,
+      `insert into graph_budget (tenant_id, account, spent_percent, spent_until) values ('${tenant}', '${budget}', 90, now() + interval '1 hour')`,
     );
     const result = await line.run<RefreshedNumber[]>(`number refresh --tenant ${tenant} --all`);
     expect(result).toMatchObject({ code: 0, stderr: '' });

@@ -6,6 +6,7 @@ import { waitForRelease } from '../../src/numbers/lease.ts';
 import { acquireLease, renewHolderAcrossTenants } from '../../src/numbers/lease-store.ts';
 import { type Reading, recordReadings } from '../../src/numbers/store.ts';
 import type { MetaBlock } from '../../src/numbers/meta.ts';
+import { toAppKey } from '../../src/providers/meta/credential-key.ts';
 import {
   createDigits,
   databases,
@@ -302,8 +303,9 @@ describe('several processes on one PostgreSQL', () => {
 
   test('a rate limit that one process has nearly used up is kept by the others for refreshes of single numbers', async () => {
     const tenant = await one.addTenant();
-    const { id, phoneNumberId, wabaId } = await tenant.addNumber();
-    const second = await tenant.addNumber({ wabaId });
+    const credentials = { accessToken: 'EAAboth', appSecret: null };
+    const { id, phoneNumberId, wabaId } = await tenant.addNumber({ credentials });
+    const second = await tenant.addNumber({ wabaId, credentials });
     for (const { simulator } of [one, other]) {
       for (const it of [phoneNumberId, second.phoneNumberId]) {
         simulator.setPhone(toHealthyPhone(it, wabaId));
@@ -324,7 +326,7 @@ describe('several processes on one PostgreSQL', () => {
       await database.query('select account, spent_percent from graph_budget where tenant_id = $1', [
         tenant.id,
       ]),
-    ).toEqual([{ account: wabaId, spent_percent: 90 }]);
+    ).toEqual([{ account: `${wabaId} ${toAppKey(credentials)}`, spent_percent: 90 }]);
     other.simulator.clearCalls();
     const scarce = { health: { freshness: { error: { code: 'META_RATE_LIMITED' } } } };
     expect(await read(other, id, second.id)).toMatchObject([scarce, scarce]);

@@ -43,6 +43,8 @@ export type ResponseFault =
 /** Affects the data of one node. */
 export type DataFault =
   | { readonly kind: 'unknown-field'; readonly field: string | readonly string[] }
+  /** The token lacks a permission for these fields; the refusal does not name them. */
+  | { readonly kind: 'denied-field'; readonly field: string | readonly string[] }
   | { readonly kind: 'nested-profile' }
   | { readonly kind: 'empty-data' }
   | { readonly kind: 'missing-vertical' }

@@ -1,5 +1,6 @@
 // The data of the simulated systems: phones, WABAs, tokens and instances, and which token can see which WABA.
 
+import { toObject } from '../json.ts';
 import type { Fault } from './faults.ts';
 
 export interface SimulatedPhone {
@@ -18,6 +19,14 @@ export interface SimulatedWaba {
   readonly fields: Readonly<Record<string, unknown>>;
   /** Calls per rolling hour before the WABA is throttled; 5000 by default. */
   readonly hourlyCalls?: number;
+}
+
+/** A portfolio: what an account has in `owner_business_info`. */
+export interface SimulatedBusiness {
+  readonly id: string;
+  readonly name: string | null;
+  /** One of its accounts. Tokens that can see this can see the portfolio. */
+  readonly wabaId: string;
 }
 
 export interface SimulatedToken {
@@ -61,6 +70,7 @@ export interface Fleet {
   findWaba(id: string): SimulatedWaba | undefined;
   /** The registered phones of the WABA, oldest first. */
   listPhones(wabaId: string): readonly SimulatedPhone[];
+  findBusiness(id: string): SimulatedBusiness | undefined;
   /** While no token is registered, every token is valid and can see everything. */
   findToken(token: string): SimulatedToken | undefined;
   findInstance(instanceName: string): SimulatedInstance | undefined;
@@ -87,10 +97,21 @@ export function createFleet(contents: FleetContents): Fleet {
     findPhone: (id) => phones.get(id) ?? sentinels?.findPhone(id),
     findWaba: (id) => wabas.get(id) ?? sentinels?.findWaba(id),
     listPhones: (wabaId) => [...phones.values()].filter((phone) => phone.wabaId === wabaId),
+    findBusiness: (id) =>
+      wabas
+        .values()
+        .map(toBusiness)
+        .find((business) => business?.id === id),
     findToken: (token) =>
       tokens.get(token) ?? (tokens.size === 0 ? { token, wabaIds: 'all' } : undefined),
     findInstance: (instanceName) => instances.get(instanceName),
     canSee: ({ wabaIds }, wabaId) =>
       wabaIds === 'all' || wabaIds.includes(wabaId) || sentinels?.findWaba(wabaId) !== undefined,
   };
+}
+
+function toBusiness({ id: wabaId, fields }: SimulatedWaba): SimulatedBusiness | undefined {
+  const { id, name } = toObject(fields['owner_business_info']) ?? {};
+  if (typeof id !== 'string') return undefined;
+  return { id, name: typeof name === 'string' ? name : null, wabaId };
 }

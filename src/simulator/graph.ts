@@ -13,6 +13,7 @@ import {
 } from './graph-request.ts';
 import {
   nodeTypeNames,
+  readBusiness,
   readPhone,
   readProfile,
   readWaba,
@@ -204,6 +205,8 @@ function readNode(
   const names = parseFields(call.parameters.get('fields'));
   if (phone !== undefined) return readPhone(nodes, phone, names, fault);
   if (waba !== undefined) return readWaba(nodes, waba, names, fault);
+  const business = settings.fleet.findBusiness(operation.id);
+  if (business !== undefined) return readBusiness(nodes, business, names, fault);
   throw refuseObject(call.method, operation.id);
 }
 
@@ -301,7 +304,7 @@ function throwFault(settings: GraphSettings, fault: Fault | null): void {
 /** The WABA of a node that the token can see; undefined for a node that is missing or belongs to others. */
 function findWabaId(fleet: Fleet, token: SimulatedToken, id: string): string | undefined {
   const phone: SimulatedPhone | undefined = fleet.findPhone(id);
-  const wabaId = phone?.wabaId ?? fleet.findWaba(id)?.id;
+  const wabaId = phone?.wabaId ?? fleet.findWaba(id)?.id ?? fleet.findBusiness(id)?.wabaId;
   return wabaId !== undefined && fleet.canSee(token, wabaId) ? wabaId : undefined;
 }
 
@@ -313,6 +316,7 @@ function refuseEdge(
   edge: string,
 ): GraphRefusal {
   if (findWabaId(settings.fleet, token, id) === undefined) return refuseObject(call.method, id);
-  const isPhone = settings.fleet.findPhone(id) !== undefined;
-  return refuseField(edge, isPhone ? nodeTypeNames.phone : nodeTypeNames.waba);
+  if (settings.fleet.findPhone(id) !== undefined) return refuseField(edge, nodeTypeNames.phone);
+  const isWaba = settings.fleet.findWaba(id) !== undefined;
+  return refuseField(edge, isWaba ? nodeTypeNames.waba : nodeTypeNames.business);
 }

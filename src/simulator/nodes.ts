@@ -2,7 +2,7 @@
 
 import { toObject } from '../json.ts';
 import type { Fault } from './faults.ts';
-import type { SimulatedPhone, SimulatedWaba } from './fleet.ts';
+import type { SimulatedBusiness, SimulatedPhone, SimulatedWaba } from './fleet.ts';
 import { refuse, refuseField } from './refusals.ts';
 
 type Json = Record<string, unknown>;
@@ -45,6 +45,13 @@ const wabaType: NodeType = {
   defaults: ['id', 'name', 'timezone_id', 'message_template_namespace'],
 };
 
+/** A portfolio. Its id is often mistaken for that of an account. */
+const businessType: NodeType = {
+  name: 'Business',
+  fields: toSet('id name verification_status created_time primary_page timezone_id vertical link'),
+  defaults: ['id', 'name'],
+};
+
 const profileType: NodeType = {
   name: 'WhatsAppBusinessProfile',
   fields: toSet(
@@ -53,7 +60,11 @@ const profileType: NodeType = {
   defaults: ['messaging_product'],
 };
 
-export const nodeTypeNames = { phone: phoneType.name, waba: wabaType.name } as const;
+export const nodeTypeNames = {
+  phone: phoneType.name,
+  waba: wabaType.name,
+  business: businessType.name,
+} as const;
 
 type FieldNames = readonly string[] | undefined;
 
@@ -84,6 +95,15 @@ export function readWaba(
   fault: Fault | null,
 ): unknown {
   return select(context, wabaType, { ...waba.fields, id: waba.id }, names, fault);
+}
+
+export function readBusiness(
+  context: NodeContext,
+  business: SimulatedBusiness,
+  names: FieldNames,
+  fault: Fault | null,
+): unknown {
+  return select(context, businessType, { id: business.id, name: business.name }, names, fault);
 }
 
 /** The profile edge: `data` contains one object without an id, or nothing. */
@@ -117,6 +137,9 @@ function select(
     const isRefused = fault?.kind === 'unknown-field' && [fault.field].flat().includes(name);
     if (isRefused || !(type.fields.has(name) || Object.hasOwn(node, name))) {
       throw refuseField(name, type.name);
+    }
+    if (fault?.kind === 'denied-field' && [fault.field].flat().includes(name)) {
+      throw refuse(200, '(#200) You do not have permission to access this field.');
     }
     const value = node[name] ?? null;
     if (value !== null || context.emitNulls) result[name] = value;

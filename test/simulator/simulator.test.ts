@@ -456,6 +456,32 @@ describe('rate limits', () => {
   });
 });
 
+describe('a portfolio', () => {
+  const owner = { id: '506914307656634', name: 'Lucky Shrub Inc' };
+
+  test('is a node of its own, which has few fields and no edge of an account', async () => {
+    const simulator = open();
+    const send = await connectInProcess(simulator);
+    simulator.setWaba({ id: wabaId, fields: { owner_business_info: owner } });
+    const ask = async (path: string) => (await readWhole(send(path))).body;
+    expect(await ask(`/v26.0/${owner.id}?fields=id,name`)).toEqual(owner);
+    expect(await ask(`/v26.0/${owner.id}?fields=name,currency`)).toEqual(
+      toError(100, undefined, /nonexisting field \(currency\) on node type \(Business\)/),
+    );
+    expect(await ask(`/v26.0/${owner.id}/phone_numbers`)).toEqual(
+      toError(100, undefined, /nonexisting field \(phone_numbers\) on node type \(Business\)/),
+    );
+  });
+
+  test('of accounts that the token cannot see does not exist', async () => {
+    const simulator = open();
+    const send = await connectInProcess(simulator);
+    simulator.setWaba({ id: foreignWabaId, fields: { owner_business_info: owner } });
+    const { body } = await readWhole(send(`/v26.0/${owner.id}?fields=id`));
+    expect(body).toEqual(toError(100, 33, /does not exist/));
+  });
+});
+
 describe('faults', () => {
   const profilePath = `/v26.0/${phoneId}/whatsapp_business_profile?fields=about,vertical`;
 
@@ -477,6 +503,11 @@ describe('faults', () => {
       { quality_rating: 5, throughput: { level: 8 }, id: phoneId.length },
     ],
     [{ kind: 'unknown-field', field: 'about' }, profilePath, toError(100, undefined, /\(about\)/)],
+    [
+      { kind: 'denied-field', field: ['email', 'about'] },
+      profilePath,
+      toError(200, undefined, /^\(#200\) You do not have permission to access this field\.$/),
+    ],
     [{ kind: 'error', code: 368, subcode: 7, message: 'no' }, profilePath, toError(368, 7, /^no$/)],
     [{ kind: 'null-item' }, profilePath, { data: [flat] }],
   ])('%o affects the response until it is removed', async (fault, path, body) => {

@@ -205,7 +205,24 @@ describe.each<Transport>(['in-process fetch', 'HTTP'])('by %s', (transport) => {
       body: { instance: { instanceName: 'shop one', state: 'open' } },
     });
     expect(await ask('shop%20one', 'wrong')).toMatchObject({ status: 401 });
-    expect(await ask('shop%20two', 'engine key')).toMatchObject({ status: 404 });
+    expect(await ask('shop%20two', 'engine key')).toEqual({
+      status: 404,
+      body: {
+        status: 404,
+        error: 'Not Found',
+        response: { message: ['The "shop two" instance does not exist'] },
+      },
+    });
+    simulator.setInstance({ instanceName: 'shop two', state: null });
+    expect(await ask('shop%20two', 'engine key')).toEqual({
+      status: 200,
+      body: { instance: { instanceName: 'shop two' } },
+    });
+    simulator.setFault('shop two', { kind: 'error', code: 401, status: 401 });
+    expect(await ask('shop%20two', 'engine key')).toEqual({
+      status: 401,
+      body: { status: 401, error: 'Unauthorized', response: { message: 'Unauthorized' } },
+    });
     expect(simulator.calls[0]?.operations).toEqual(['connectionState shop one']);
   });
 

@@ -104,7 +104,8 @@ function prefersPage(request: HttpRequest): boolean {
 function assertExecutable({ method, headers }: HttpRequest): void {
   if (method !== 'POST') {
     const allow = ['GET', 'HEAD', 'POST'];
-    throw new GatewayError('METHOD_NOT_ALLOWED', 'Send the operation with POST.', { allow });
+    const message = 'Send the operation with POST, or a query with GET.';
+    throw new GatewayError('METHOD_NOT_ALLOWED', message, { allow });
   }
   const [contentType = '', ...parameters] = (headers.get('content-type') ?? '').split(';');
   if (contentType.trim().toLowerCase() !== 'application/json') {

@@ -442,6 +442,7 @@ describe('a request', () => {
       const reply = await tenant.rest<GraphQLBody<unknown>>(path, { method });
       expect([reply.status, reply.headers.get('allow')]).toEqual([405, 'GET, HEAD, POST']);
       expect(reply.text).toContain('"code":"METHOD_NOT_ALLOWED"');
+      expect(reply.text).toContain('Send the operation with POST, or a query with GET.');
     },
   );
 

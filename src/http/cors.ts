@@ -1,7 +1,7 @@
 // Cross-origin requests of browsers. Keys are sent in a header that the page sets itself, so credentials are not allowed.
 // https://fetch.spec.whatwg.org/#http-cors-protocol
 
-import type { HttpHeaders, HttpRequest, HttpResponse } from './message.ts';
+import type { HeaderReader, HttpRequest, HttpResponse } from './message.ts';
 import { clientHeaderNames } from './request-context.ts';
 
 export function isPreflight({ method, headers }: HttpRequest): boolean {
@@ -47,7 +47,7 @@ const exposedHeaders = [
 /** Changes `headers`, those of the response. */
 export function addCorsHeaders(
   headers: Record<string, string>,
-  requestHeaders: HttpHeaders,
+  requestHeaders: HeaderReader,
   origins: readonly string[],
 ): void {
   const origin = findOrigin(requestHeaders, origins);
@@ -59,7 +59,7 @@ export function addCorsHeaders(
   headers['vary'] = vary === undefined ? 'origin' : `${vary}, origin`;
 }
 
-function findOrigin(headers: HttpHeaders, origins: readonly string[]): string | null {
+function findOrigin(headers: HeaderReader, origins: readonly string[]): string | null {
   const origin = headers.get('origin');
   return origin !== null && origins.includes(origin) ? origin : null;
 }

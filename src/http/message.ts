@@ -5,7 +5,9 @@ import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:
 import { GatewayError } from '../errors.ts';
 
 /** The part of fetch's Headers that is needed. All names are in lower case. */
-export interface HttpHeaders extends Iterable<[name: string, value: string]> {
+export interface HttpHeaders extends HeaderReader, Iterable<[name: string, value: string]> {}
+
+export interface HeaderReader {
   get(name: string): string | null;
 }
 
@@ -97,6 +99,22 @@ export class NodeRequest implements HttpRequest {
   text(): Promise<string> {
     return readBody(this.#incoming, this.#outgoing);
   }
+}
+
+/**
+ * Reads the path, '' when unknown, and headers from bytes that Node's parser has refused. They may be a part of a request,
+ * or several requests, of which the last one was refused.
+ */
+export function readRefusedBytes(bytes: Uint8Array): {
+  readonly path: string;
+  readonly headers: HeaderReader;
+} {
+  const text = Buffer.from(bytes).toString('latin1');
+  const line = [...text.matchAll(/^[A-Z]+ (\/[^\s?]*)/gm)].at(-1);
+  const rest = text.slice(line?.index);
+  const get = (name: string): string | null =>
+    new RegExp(`^${name}:(.*)`, 'im').exec(rest)?.[1]?.trim() ?? null;
+  return { path: line?.[1] ?? '', headers: { get } };
 }
 
 class NodeHeaders implements HttpHeaders {

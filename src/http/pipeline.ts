@@ -16,6 +16,7 @@ import type { Call, Endpoint, KeyedRoute } from './endpoint.ts';
 import type { LoadShedder } from './load-shedding.ts';
 import {
   createUrlTooLongError,
+  type HeaderReader,
   type HttpRequest,
   type HttpResponse,
   maxUrlLength,
@@ -47,8 +48,12 @@ export interface Pipeline {
   handle(request: HttpRequest, address?: string): MaybePromise<HttpResponse>;
   /** Responds with an error that the server has found, and otherwise as `handle`. */
   reject(error: GatewayError, request: HttpRequest, address?: string): MaybePromise<HttpResponse>;
-  /** The response to bytes that are no HTTP request. */
-  rejectMalformed(error: GatewayError, status: number): HttpResponse;
+  /** The response to bytes that are no HTTP request. Of `request`, there is what could be read; '' for the path if unknown. */
+  rejectMalformed(
+    error: GatewayError,
+    status: number,
+    request: { readonly path: string; readonly headers: HeaderReader },
+  ): HttpResponse;
   /** The refusal of a request that the process is too busy for; null when it may begin. Costs next to nothing. */
   shed(request: Pick<HttpRequest, 'path' | 'headers'>): HttpResponse | null;
 }
@@ -95,7 +100,8 @@ export function createPipeline(options: PipelineOptions): Pipeline {
       run(request, address, () => {
         throw error;
       }),
-    rejectMalformed: (error, status) => rejectMalformed(options, error, status),
+    rejectMalformed: (error, status, { path, headers }) =>
+      rejectMalformed(options, findEndpoint(path), error, status, headers),
     shed: ({ path, headers }) => shed(options, findEndpoint(path), headers),
   };
 }
@@ -298,30 +304,48 @@ function addRateLimitHeaders(headers: Record<string, string>, { admission }: Req
 }
 
 function shed(
-  { config, load, metrics }: PipelineOptions,
+  options: PipelineOptions,
   endpoint: Endpoint,
-  requestHeaders: HttpRequest['headers'],
+  requestHeaders: HeaderReader,
 ): HttpResponse | null {
+  const { load, metrics } = options;
   const overload = load.findOverload();
   if (overload === null) return null;
   metrics.requestShed(overload.reason);
-  const requestId = readRequestId(requestHeaders);
-  const accept = requestHeaders.get('accept');
-  const { status, headers, body } = endpoint.toErrorResponse(overload.error, requestId, accept);
-  const sent = { ...headers, 'x-request-id': requestId };
-  if (config.corsOrigins.length > 0) addCorsHeaders(sent, requestHeaders, config.corsOrigins);
-  return { status, headers: sent, body };
+  return toRefusal(
+    options,
+    endpoint,
+    overload.error,
+    readRequestId(requestHeaders),
+    requestHeaders,
+  );
 }
 
 function rejectMalformed(
-  { rest, telemetry }: PipelineOptions,
+  options: PipelineOptions,
+  endpoint: Endpoint,
   error: GatewayError,
   status: number,
+  requestHeaders: HeaderReader,
 ): HttpResponse {
   const requestId = randomUUID();
   // Nothing of what was sent is logged: any part of a malformed request may hold a key.
   const unknown = { method: null, path: null, tenantId: null, keyId: null };
-  telemetry.requestCompleted({ requestId, ...unknown, status, durationMs: 0 });
-  const { headers, body } = rest.toErrorResponse(error, requestId, null);
-  return { status, headers: { ...headers, 'x-request-id': requestId }, body };
+  options.telemetry.requestCompleted({ requestId, ...unknown, status, durationMs: 0 });
+  return { ...toRefusal(options, endpoint, error, requestId, requestHeaders), status };
+}
+
+/** The response to a request that does not enter the pipeline. */
+function toRefusal(
+  { config }: PipelineOptions,
+  endpoint: Endpoint,
+  error: GatewayError,
+  requestId: string,
+  requestHeaders: HeaderReader,
+): HttpResponse {
+  const accept = requestHeaders.get('accept');
+  const { status, headers, body } = endpoint.toErrorResponse(error, requestId, accept);
+  const sent = { ...headers, 'x-request-id': requestId };
+  if (config.corsOrigins.length > 0) addCorsHeaders(sent, requestHeaders, config.corsOrigins);
+  return { status, headers: sent, body };
 }

@@ -23,6 +23,7 @@ import {
   type HttpResponse,
   maxUrlLength,
   NodeRequest,
+  readRefusedBytes,
   withContentLength,
 } from './message.ts';
 import { closeUnlessComplete, createWriteBatching, type WriteBatching } from './write-batching.ts';
@@ -300,7 +301,11 @@ function rejectSocket(gateway: Gateway, clientError: ClientError, socket: Duplex
     return;
   }
   const { status, error } = toSocketProblem(clientError);
-  const { headers, body } = gateway.rejectMalformed(error, status);
+  const { headers, body } = gateway.rejectMalformed(
+    error,
+    status,
+    readRefusedBytes(clientError.rawPacket ?? Buffer.of()),
+  );
   const lines = Object.entries({ ...withContentLength(headers, body), connection: 'close' });
   const head = lines.map(([name, value]) => `${name}: ${value}`);
   socket.end([`HTTP/1.1 ${status} ${STATUS_CODES[status]}`, ...head, '', body].join('\r\n'));

@@ -3,9 +3,14 @@
 import { once } from 'node:events';
 import { connect, Server, Socket } from 'node:net';
 import { text as readText } from 'node:stream/consumers';
-import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { GatewayError } from '../../src/errors.ts';
-import { fromFetchRequest, type HttpRequest, maxBodyBytes } from '../../src/http/message.ts';
+import {
+  fromFetchRequest,
+  type HttpRequest,
+  maxBodyBytes,
+  readRefusedBytes,
+} from '../../src/http/message.ts';
 import { type HttpServer, listen } from '../../src/http/server.ts';
 import { openTestGateway, type TestGateway, type TestTenant } from '../harness.ts';
 
@@ -56,12 +61,12 @@ test.each([
   ],
   [
     'a URL of more than 16 KiB',
-    `GET /graphql?query=${'x'.repeat(20_000)} HTTP/1.1\r\n\r\n`,
+    `GET /v1/numbers?query=${'x'.repeat(20_000)} HTTP/1.1\r\n\r\n`,
     malformed(414, 'URI_TOO_LONG'),
   ],
   [
     'a URL of more than 8,000 characters, with headers beyond 16 KiB',
-    `GET /graphql?query=${'x'.repeat(9_000)} HTTP/1.1\r\na: ${'x'.repeat(9_000)}\r\n\r\n`,
+    `GET /v1/numbers?query=${'x'.repeat(9_000)} HTTP/1.1\r\na: ${'x'.repeat(9_000)}\r\n\r\n`,
     malformed(414, 'URI_TOO_LONG'),
   ],
 ])('%s get an error in the documented form', async (_, bytes, { status, code }) => {
@@ -69,6 +74,58 @@ test.each([
   expect(response).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
   const [, body = ''] = response.split('\r\n\r\n');
   expect(JSON.parse(body)).toMatchObject({ code, error: expect.any(String) });
+});
+
+const toGraphQL = (code: string) => ({ errors: [{ extensions: { code } }] });
+
+describe('a request beyond 16 KiB', () => {
+  const origin = 'https://dashboard.example';
+  let ofPages: TestGateway;
+  let serverOfPages: HttpServer;
+  beforeAll(async () => {
+    ofPages = await openTestGateway({ environment: { CORS_ORIGINS: origin } });
+    serverOfPages = await listen(ofPages.gateway, { host: '127.0.0.1', port: 0, noticeMs: 0 });
+  });
+  afterAll(async () => {
+    await serverOfPages.drain();
+    await ofPages[Symbol.asyncDispose]();
+  });
+
+  const long = 'x'.repeat(20_000);
+
+  test.each([
+    ['414 of GraphQL', `/graphql?query=${long}`, '', toGraphQL('URI_TOO_LONG')],
+    ['414 of REST', `/v1/numbers?${long}`, '', { code: 'URI_TOO_LONG' }],
+    [
+      '431 of GraphQL',
+      '/graphql?query={__typename}',
+      `a: ${long}\r\n`,
+      toGraphQL('INVALID_REQUEST'),
+    ],
+    ['431 of REST', '/v1/numbers', `a: ${long}\r\n`, { code: 'INVALID_REQUEST' }],
+  ])('is a %s that a page of another origin can read', async (name, target, header, expected) => {
+    const ofOrigin = async (text: string) => {
+      const response = await sendBytes(
+        serverOfPages,
+        `GET ${target} HTTP/1.1\r\nHost: x\r\n${header}Origin: ${text} \r\nAccept: */*\r\n\r\n`,
+      );
+      const [head = '', body = ''] = response.split('\r\n\r\n');
+      expect(head).toMatch(new RegExp(`^HTTP/1.1 ${name.slice(0, 3)} `));
+      expect(JSON.parse(body)).toMatchObject(expected);
+      expect(head).toMatch(/^vary: .*\borigin\b/m);
+      return /^access-control-allow-origin: (.*)$/m.exec(head)?.[1];
+    };
+    expect(await ofOrigin(origin)).toBe(origin);
+    expect(await ofOrigin('https://other.example')).toBeUndefined();
+  });
+
+  test('is answered quickly, whatever its lines are', async () => {
+    const startedAt = performance.now();
+    for (const line of ['A ', 'A /', '\n', 'origin:', 'GET /graphql HTTP/1.1\n']) {
+      readRefusedBytes(Buffer.from(line.repeat(65_536 / line.length)));
+    }
+    expect(performance.now() - startedAt).toBeLessThan(500);
+  });
 });
 
 test('a URL that arrives in several packets and is too long is a 414', async () => {

@@ -8,23 +8,8 @@ import type { Database } from '../database/database.ts';
 import { GatewayError } from '../errors.ts';
 import type { RequestAdmission } from '../http/request-context.ts';
 import type { MaybePromise } from '../maybe-promise.ts';
+import { prices } from './prices.ts';
 import * as store from './store.ts';
-
-/** In points. A list is charged at an estimate, and settled for the numbers that it contained. */
-export const prices = {
-  request: 1,
-  number: 1,
-  list: 40,
-  listedNumber: 0.1,
-  /** One upstream read. A request that refreshes three blocks of a number makes three. */
-  read: 10,
-  introspection: 200,
-} as const;
-
-/** What a list of so many numbers costs; an estimate when the size is unknown (null). */
-export function toListPrice(size: number | null): number {
-  return size === null ? prices.list : prices.number + size * prices.listedNumber;
-}
 
 /**
  * The points to charge in advance for a request that may cost so many: at most all that a tenant may spend in a window, or

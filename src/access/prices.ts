@@ -1,0 +1,21 @@
+// What operations cost, in the points of rate-limit.ts.
+
+/** In points. A list is charged at an estimate, and settled for the numbers that it contained. */
+export const prices = {
+  request: 1,
+  number: 1,
+  list: 40,
+  listedNumber: 0.1,
+  fleet: 5,
+  fleetNode: 0.5,
+  /** The total and the facets. */
+  fleetCounts: 5,
+  /** One upstream read. A request that refreshes three blocks of a number makes three. */
+  read: 10,
+  introspection: 200,
+} as const;
+
+/** What a list of so many numbers costs; an estimate when the size is unknown (null). */
+export function toListPrice(size: number | null): number {
+  return size === null ? prices.list : prices.number + size * prices.listedNumber;
+}

@@ -199,10 +199,11 @@ function writeReads(
   connection.stream.cork();
   for (const { statements } of reads) {
     const unknown = statements.filter((statement) => !(names?.isPrepared(statement) ?? false));
+    const added = unknown.filter(isKept);
     // First, since PostgreSQL skips everything that follows an error.
-    for (const name of names?.add(unknown) ?? []) connection.close({ type: 'S', name }, more);
+    for (const name of names?.add(added) ?? []) connection.close({ type: 'S', name }, more);
     for (const statement of statements) {
-      const name = names === null ? '' : statement.name;
+      const name = names === null || !isKept(statement) ? '' : statement.name;
       if (unknown.includes(statement)) {
         connection.parse({ name, text: statement.sql, types: [] }, more);
       }
@@ -210,10 +211,15 @@ function writeReads(
       connection.execute(null, more);
     }
     connection.sync();
-    parsed.push(...unknown);
+    parsed.push(...added);
   }
   connection.stream.uncork();
   return parsed;
+}
+
+/** Others are sent without a name, and parsed each time. */
+function isKept({ isPrepared }: Statement): boolean {
+  return isPrepared !== false;
 }
 
 type PreparedStatements = ReturnType<typeof createPreparedStatements>;
@@ -255,8 +261,9 @@ function createPreparedNames(getGeneration: () => number) {
   const isCurrent = (generation: number | undefined) => generation === getGeneration();
   return {
     haveAll: (statements: readonly Statement[]): boolean =>
-      statements.every(({ name }) => isCurrent(generations.peek(name))),
-    isPrepared: ({ name }: Statement): boolean => isCurrent(generations.get(name)),
+      statements.every((it) => isKept(it) && isCurrent(generations.peek(it.name))),
+    isPrepared: (statement: Statement): boolean =>
+      isKept(statement) && isCurrent(generations.get(statement.name)),
     /**
      * Returns the names to close: those that are evicted, and the new ones, which may exist although they are unknown.
      */

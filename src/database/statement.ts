@@ -18,6 +18,8 @@ export interface Statement {
    * Contains a hash of `sql`: processes that share connections through a pooler never use one name for two statements.
    */
   readonly name: string;
+  /** False for one that is too rare to be kept on the connections. */
+  readonly isPrepared?: false;
   readonly sql: string;
   readonly parameters: readonly string[];
 }

@@ -259,6 +259,13 @@ const waba = [
     meaning: 'Who owns the account.',
   },
   {
+    name: 'ownerBusinessId',
+    graph: 'owner_business_info',
+    member: 'id',
+    kind: 'text',
+    meaning: "Meta's id of the business portfolio that owns the account.",
+  },
+  {
     name: 'ownerBusinessName',
     graph: 'owner_business_info',
     member: 'name',
@@ -296,7 +303,7 @@ export interface MetaBlocks {
 
 /** The names for `fields=`. */
 export function toGraphFields(block: MetaBlock): readonly string[] {
-  return metaBlocks[block].map((field) => field.graph);
+  return [...new Set(metaBlocks[block].map((field) => field.graph))];
 }
 
 /**

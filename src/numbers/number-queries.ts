@@ -1,15 +1,13 @@
-// The SQL that reads numbers: one statement for a list or for some ids, with the columns and joins that it needs.
+// The SQL that reads numbers: one statement for a list or for some ids.
 
-import { type RawBuilder, sql } from 'kysely';
-import type { Database } from '../database/database.ts';
+import { CompiledQuery, type RawBuilder, sql } from 'kysely';
+import type { Database, TenantTransaction } from '../database/database.ts';
 import { prepare, type Statement, type TextRow, toTextArray } from '../database/statement.ts';
 import { mapInChunks } from './chunked-map.ts';
-import type { MetaBlock } from './meta.ts';
-import type { NumberAddress, StoredBlock, StoredKeyHint, StoredNumber } from './number.ts';
-import { rulesVersion } from './phone-reasons.ts';
-import type { Projection } from './projection.ts';
-import type { ConnectionState, ProviderName, UpstreamFailure } from './provider.ts';
-import type { Verdict } from './reason.ts';
+import type { NumberAddress, StoredBlock, StoredNumber } from './number.ts';
+import { fullProjection, type Projection } from './projection.ts';
+import type { ProviderName } from './provider.ts';
+import { type IsRequested, type NumberSelection, selectNumbers } from './selection-queries.ts';
 
 export interface ListRequest {
   readonly tenantId: string;
@@ -84,316 +82,50 @@ const selectAddresses = prepare(
 /** A statement, and how its rows are parsed. */
 interface NumberQuery {
   readonly toStatement: (values: Readonly<Record<'tenantId' | 'ids', string>>) => Statement;
-  readonly parseRow: (row: TextRow, nowMs: number) => StoredNumber;
+  readonly parseRow: NumberSelection['parseRow'];
 }
 
-/**
- * How much of the blocks is read. `summary`: a few members of the phone. `evidence`: what health is based on, which is
- * the phone of a Meta number and the connection of any other. `phone`: also the times of the other blocks, on which
- * `meta` depends. `freshness`: everything but the data of the other blocks.
- */
-type BlockExtent = 'none' | 'summary' | 'evidence' | 'phone' | 'freshness' | 'all';
-
-interface Shape {
-  readonly numbers: 'all' | 'some';
-  readonly details: boolean;
-  readonly apiKeys: boolean;
-  readonly blocks: BlockExtent;
-}
-
-/**
- * A projection may read more than it shows: callers choose projections, and each connection keeps every statement that it
- * has prepared. There are 48 of them: 2 for the ids, 2 for the details, 2 for the keys and 6 for the blocks.
- */
 const numberQueries = new Map<string, NumberQuery>();
 
-function findQuery(projection: Projection, numbers: Shape['numbers']): NumberQuery {
-  const { details, apiKeys } = projection;
-  const blocks = blockExtentOf(projection);
-  const key = `${numbers} ${details} ${apiKeys} ${blocks}`;
-  const query = numberQueries.get(key) ?? createQuery({ numbers, details, apiKeys, blocks });
+function findQuery(projection: Projection, numbers: 'all' | 'some'): NumberQuery {
+  const selection = selectNumbers(projection);
+  const key = `${numbers} ${selection.key}`;
+  const query = numberQueries.get(key) ?? createQuery(selection, numbers);
   numberQueries.set(key, query);
   return query;
 }
 
-function blockExtentOf({ health, meta, freshness }: Projection): BlockExtent {
-  if (meta?.some((block) => block !== 'phone') === true) return 'all';
-  if (freshness === true) return 'freshness';
-  if (meta !== null) return 'phone';
-  if (health === 'nothing') return 'none';
-  return health === 'summary' ? 'summary' : 'evidence';
-}
-
-function createQuery(shape: Shape): NumberQuery {
-  const columns = listColumns(shape);
-  const names = Object.keys(columns);
-  const selected = Object.entries(columns).map(([name, it]) => sql`${it} as ${sql.id(name)}`);
+function createQuery(
+  { columns, joins, parseRow }: NumberSelection,
+  numbers: 'all' | 'some',
+): NumberQuery {
   return {
-    parseRow: createRowParser(shape, (name) => createReader(names.indexOf(name))),
+    parseRow,
     toStatement: prepare('numbers', ['tenantId', 'ids'], ({ tenantId, ids }) => {
-      const isRequested = (id: RawBuilder<string>) =>
-        shape.numbers === 'all' ? sql`true` : sql`${id} = ${anyOf(ids)}`;
+      const isRequested: IsRequested = (id) =>
+        numbers === 'all' ? sql`true` : sql`${id} = ${anyOf(ids)}`;
       return sql`
-        select ${sql.join(selected)} from whatsapp_number n
-        ${joinBlocks(shape)} ${shape.apiKeys ? joinKeys(tenantId, isRequested) : sql``}
+        select ${columns} from whatsapp_number n ${joins(tenantId, isRequested)}
         where n.tenant_id = ${tenantId} and ${isRequested(sql`n.id`)}
         order by n.created_at, n.id`;
     }),
   };
 }
 
+/** All that is stored of these numbers, as this transaction sees it. */
+export async function findStoredNumbers(
+  transaction: TenantTransaction,
+  tenantId: string,
+  ids: readonly string[],
+): Promise<readonly StoredNumber[]> {
+  const { toStatement, parseRow } = findQuery({ ...fullProjection, apiKeys: false }, 'some');
+  const { sql: text, parameters } = toStatement({ tenantId, ids: toTextArray(ids) });
+  const statement = CompiledQuery.raw(text, [...parameters]);
+  // The columns are text.
+  const { rows } = await transaction.executeQuery<Record<string, string | null>>(statement);
+  return rows.map((row) => parseRow(Object.values(row), 0));
+}
+
 function anyOf(ids: string): RawBuilder<string> {
   return sql`any(${ids}::text::text[])`;
-}
-
-function joinBlocks({ blocks }: Shape): RawBuilder<unknown> {
-  if (blocks === 'none') return sql``;
-  const evidence = sql`
-    left join number_snapshot phone on phone.tenant_id = n.tenant_id and phone.number_id = n.id
-      and phone.block = case n.provider when 'META' then 'phone' else 'connection' end`;
-  if (blocks === 'summary' || blocks === 'evidence') return evidence;
-  const others = sql`
-    left join number_snapshot profile on profile.tenant_id = n.tenant_id and profile.number_id = n.id
-      and profile.block = 'profile'
-    left join waba_snapshot waba on waba.tenant_id = n.tenant_id and waba.waba_id = n.waba_id`;
-  if (blocks === 'phone') return sql`${evidence} ${others}`;
-  return sql`${evidence} ${others}
-    left join number_snapshot waba_failure on waba_failure.tenant_id = n.tenant_id
-      and waba_failure.number_id = n.id and waba_failure.block = 'waba'`;
-}
-
-// One array of arrays for each number: name, prefix, last four, and the milliseconds that are left.
-function joinKeys(
-  tenantId: string,
-  isRequested: (id: RawBuilder<string>) => RawBuilder<unknown>,
-): RawBuilder<unknown> {
-  return sql`
-    left join (
-      select k.number_id, json_agg(array[k.name, k.key_prefix, k.key_last4,
-        (extract(epoch from k.expires_at - clock_timestamp()) * 1000)::text] order by k.created_at, k.id) as hints
-      from api_key k
-      where k.tenant_id = ${tenantId} and ${isRequested(sql`k.number_id`)}
-        and k.revoked_at is null and (k.expires_at is null or k.expires_at > clock_timestamp())
-      group by k.number_id
-    ) keys on keys.number_id = n.id`;
-}
-
-type Columns = Readonly<Record<string, RawBuilder<unknown>>>;
-
-function listColumns({ details, apiKeys, blocks }: Shape): Columns {
-  return {
-    id: sql`n.id`,
-    provider: sql`n.provider`,
-    state: sql`n.state`,
-    ...(details && {
-      instanceName: sql`n.instance_name`,
-      number: sql`n.number`,
-      name: sql`n.name`,
-      createdAt: toTimestamp(sql`n.created_at`),
-      updatedAt: toTimestamp(sql`n.updated_at`),
-    }),
-    ...(apiKeys && { apiKeys: sql`keys.hints::text` }),
-    ...columnsOfBlocks[blocks],
-  };
-}
-
-// A state that nobody has read or changed since the number was added is not an observation.
-const stateObservedAt = toTimestamp(sql`
-  (case when n.state_observed_at > n.created_at or phone.observed_at is not null then n.state_observed_at end)`);
-
-/** Whether the stored verdicts are those of the stored data, by the rules of this release. */
-const isJudged = sql`(phone.rules_version = ${sql.lit(rulesVersion)} and phone.judged_at = phone.observed_at)`;
-
-const phoneColumns: Columns = {
-  stateObservedAt,
-  number: sql`n.number`,
-  wabaId: sql`n.waba_id`,
-  ...freshnessColumnsOf('phone'),
-  'phone data': dataOf('phone'),
-  'phone verdict': sql`phone.verdict`,
-};
-
-const freshnessColumns: Columns = {
-  ...phoneColumns,
-  ...freshnessColumnsOf('profile'),
-  ...freshnessColumnsOf('waba'),
-  // Data are stored for each account, and failures for each number, because each has its own credentials. A successful read
-  // of the account with any credentials ends the failures.
-  'waba attemptedAt': toTimestamp(sql`greatest(waba.observed_at, waba_failure.attempted_at)`),
-  'waba failure': sql`(case when waba_failure.attempted_at > coalesce(waba.observed_at, '-infinity')
-    then waba_failure.failure end)::text`,
-};
-
-const columnsOfBlocks: Readonly<Record<BlockExtent, Columns>> = {
-  none: {},
-  summary: {
-    stateObservedAt,
-    qualityRating: sql`phone.data ->> 'qualityRating'`,
-    messagingLimitTier: sql`phone.data ->> 'messagingLimitTier'`,
-    status: sql`phone.data ->> 'status'`,
-    'phone failure': sql`phone.failure::text`,
-    'phone verdict': sql`phone.verdict`,
-    // See isSendable: without stored verdicts the data are the evidence.
-    'phone data': sql`(case when ${isJudged} then null else phone.data end)::text`,
-  },
-  evidence: phoneColumns,
-  phone: {
-    ...phoneColumns,
-    'profile observedAt': toTimestamp(sql`profile.observed_at`),
-    'waba observedAt': toTimestamp(sql`waba.observed_at`),
-  },
-  freshness: freshnessColumns,
-  all: {
-    ...freshnessColumns,
-    'profile data': dataOf('profile'),
-    'waba data': dataOf('waba'),
-  },
-};
-
-function freshnessColumnsOf(block: MetaBlock): Columns {
-  const table = sql.table(block);
-  return {
-    [`${block} observedAt`]: toTimestamp(sql`${table}.observed_at`),
-    [`${block} attemptedAt`]: toTimestamp(sql`${table}.attempted_at`),
-    [`${block} failure`]: sql`${table}.failure::text`,
-  };
-}
-
-function dataOf(block: MetaBlock): RawBuilder<string> {
-  return sql`${sql.table(block)}.data::text`;
-}
-
-/** In the format of `Timestamp`. */
-function toTimestamp(time: RawBuilder<unknown>): RawBuilder<string> {
-  return sql`to_char(${time} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`;
-}
-
-/** Reads the text of one column from a row. Null also where the column was not selected. */
-type ColumnReader = (row: TextRow) => string | null;
-
-/** Finds a column once for all rows of a query. */
-type FindColumn = (column: string) => ColumnReader;
-
-function createReader(index: number): ColumnReader {
-  return index === -1 ? () => null : (row) => row[index] ?? null;
-}
-
-function createRowParser(shape: Shape, find: FindColumn): NumberQuery['parseRow'] {
-  const [readId, readProvider, readState] = [find('id'), find('provider'), find('state')];
-  const [readStateObservedAt, readApiKeys] = [find('stateObservedAt'), find('apiKeys')];
-  const parseDetails = shape.details ? createDetailsParser(find) : () => null;
-  const parseBlocks = createBlocksParser(shape.blocks, find);
-  const [readNumber, readWabaId] = [find('number'), find('wabaId')];
-  return (row, nowMs) => {
-    const provider = readProvider(row) as ProviderName;
-    return {
-      // None of these three is ever null, and the database checks the words.
-      id: readId(row)!,
-      provider,
-      state: readState(row) as ConnectionState,
-      stateObservedAt: readStateObservedAt(row),
-      details: parseDetails(row),
-      apiKeys: shape.apiKeys ? parseKeyHints(readApiKeys(row), nowMs) : [],
-      blocks: parseBlocks(row, provider),
-      restrictions: noRestrictions,
-      identity: { number: readNumber(row), wabaId: readWabaId(row) },
-    };
-  };
-}
-
-function createDetailsParser(find: FindColumn): (row: TextRow) => StoredNumber['details'] {
-  const [readInstanceName, readNumber] = [find('instanceName'), find('number')];
-  const readName = find('name');
-  const [readCreatedAt, readUpdatedAt] = [find('createdAt'), find('updatedAt')];
-  return (row) => ({
-    instanceName: readInstanceName(row),
-    // None of these is ever null.
-    number: readNumber(row)!,
-    name: readName(row)!,
-    createdAt: readCreatedAt(row)!,
-    updatedAt: readUpdatedAt(row)!,
-  });
-}
-
-function parseKeyHints(text: string | null, nowMs: number): readonly StoredKeyHint[] {
-  // What joinKeys selects.
-  const hints = (parseJson(text) ?? []) as readonly [string, string, string, string | null][];
-  return hints.map(([name, keyPrefix, keyLast4, leftMs]) => ({
-    name,
-    keyPrefix,
-    keyLast4,
-    expiresAt: leftMs === null ? null : nowMs + Math.floor(Number(leftMs)),
-  }));
-}
-
-function createBlocksParser(
-  extent: BlockExtent,
-  find: FindColumn,
-): (row: TextRow, provider: ProviderName) => StoredNumber['blocks'] {
-  if (extent === 'none') return () => noBlocks;
-  const parsePhone =
-    extent === 'summary' ? createSummaryParser(find) : createBlockParser('phone', find);
-  if (extent === 'summary' || extent === 'evidence') {
-    return (row, provider) =>
-      provider === 'META' ? { phone: parsePhone(row) } : { connection: parsePhone(row) };
-  }
-  const createParser = extent === 'phone' ? createPartParser : createBlockParser;
-  const parseProfile = createParser('profile', find);
-  const parseWaba = createParser('waba', find);
-  return (row, provider) => {
-    const [phone, profile, waba] = [parsePhone(row), parseProfile(row), parseWaba(row)];
-    return provider === 'META' ? { phone, profile, waba } : { connection: phone, profile, waba };
-  };
-}
-
-const noBlocks: StoredNumber['blocks'] = Object.freeze({});
-// Nothing stores restrictions until webhooks of accounts are received.
-const noRestrictions: StoredNumber['restrictions'] = Object.freeze([]);
-
-/** Undefined for a block that nobody has tried to read. */
-type BlockParser = (row: TextRow) => StoredBlock | undefined;
-
-function createBlockParser(block: MetaBlock, find: FindColumn): BlockParser {
-  const readAttemptedAt = find(`${block} attemptedAt`);
-  const parsePart = createPartParser(block, find);
-  return (row) => (readAttemptedAt(row) === null ? undefined : parsePart(row));
-}
-
-/** Parses a block of which not all columns are selected. The block counts as attempted. */
-function createPartParser(
-  block: MetaBlock,
-  find: FindColumn,
-  parseSummary: (row: TextRow) => StoredBlock['data'] = () => null,
-): (row: TextRow) => StoredBlock {
-  const [readData, readFailure] = [find(`${block} data`), find(`${block} failure`)];
-  const [readObservedAt, readVerdict] = [find(`${block} observedAt`), find(`${block} verdict`)];
-  const readAttemptedAt = find(`${block} attemptedAt`);
-  return (row) => ({
-    data: parseJson(readData(row)) ?? parseSummary(row),
-    isSummary: readData(row) === null,
-    observedAt: readObservedAt(row),
-    attemptedAt: readAttemptedAt(row),
-    failure: parseFailure(readFailure(row)),
-    verdict: readVerdict(row) as Verdict | null,
-  });
-}
-
-function createSummaryParser(find: FindColumn): BlockParser {
-  const [readQuality, readTier] = [find('qualityRating'), find('messagingLimitTier')];
-  const readStatus = find('status');
-  return createPartParser('phone', find, (row) => ({
-    qualityRating: readQuality(row),
-    messagingLimitTier: readTier(row),
-    status: readStatus(row),
-  }));
-}
-
-function parseFailure(text: string | null): UpstreamFailure | null {
-  const stored = parseJson(text) as UpstreamFailure | null;
-  // Earlier releases store failures without a solution.
-  return stored === null ? null : { ...stored, solution: stored.solution ?? null };
-}
-
-function parseJson(text: string | null): Readonly<Record<string, unknown>> | null {
-  return text === null ? null : JSON.parse(text);
 }

@@ -9,11 +9,13 @@ import {
   type MetaWaba,
   toStoredBlock,
 } from './meta.ts';
+import { findPortfolio, type Portfolio } from './portfolio.ts';
 import {
   createPartial,
   findHealthPrototype,
   findMetaPrototype,
   findNumberPrototype,
+  type Partially,
   type Projection,
 } from './projection.ts';
 import type { StoredIdentity } from './mismatch.ts';
@@ -89,6 +91,8 @@ export interface WhatsAppNumber {
   readonly meta: MetaDetails | null;
   /** Of each block that the provider may have, whether `meta` exists or not; null for one that was never requested. */
   readonly freshness: BlockFreshness;
+  /** The business that owns the account; null for a number that is not Meta's, or when it is not known yet. */
+  readonly portfolio: Portfolio | null;
   /** The first time at which a member other than an age changes without a write; null when none does. */
   readonly validUntil: Date | null;
 }
@@ -166,13 +170,7 @@ export function toWhatsAppNumber(
   number.provider = stored.provider;
   number.state = state;
   number.isFullyConnected = state === 'OPEN';
-  if (details !== null) {
-    number.instanceName = details.instanceName;
-    number.number = details.number;
-    number.name = details.name;
-    number.createdAt = details.createdAt;
-    number.updatedAt = details.updatedAt;
-  }
+  if (details !== null) assignDetails(number, details);
   if (projection.apiKeys) {
     const keys = stored.apiKeys.filter((key) => isUsable(key, nowMs));
     number.apiKeys = keys.map(toHint);
@@ -200,8 +198,20 @@ export function toWhatsAppNumber(
       validUntil = earlierOf(validUntil, toStaleAt(block), nowMs);
     }
   }
+  if (projection.portfolio === true) number.portfolio = toPortfolio(stored, context);
   number.validUntil = validUntil === Infinity ? null : new Date(validUntil);
   return number;
+}
+
+function assignDetails(
+  number: Partially<WhatsAppNumber>,
+  details: NonNullable<StoredNumber['details']>,
+): void {
+  number.instanceName = details.instanceName;
+  number.number = details.number;
+  number.name = details.name;
+  number.createdAt = details.createdAt;
+  number.updatedAt = details.updatedAt;
 }
 
 /** The earlier one of two times in the future. Null and a time in the past do not count. */
@@ -292,6 +302,10 @@ function toEvidence(
 // The decoder has stored a string or null.
 function toText(data: StoredBlock['data'], name: keyof MetaPhone): string | null {
   return (data?.[name] ?? null) as string | null;
+}
+
+function toPortfolio({ blocks }: StoredNumber, { readable }: ConversionContext): Portfolio | null {
+  return readable.includes('waba') ? findPortfolio(blocks.phone?.data, blocks.waba?.data) : null;
 }
 
 function toMeta(

@@ -13,6 +13,8 @@ export interface Projection {
   readonly meta: readonly MetaBlock[] | null;
   /** Whether the `freshness` of all blocks is needed; false if absent. */
   readonly freshness?: boolean;
+  /** Whether the `portfolio` is needed; false if absent. */
+  readonly portfolio?: boolean;
   /** Whether `ageSeconds` is selected anywhere: the result then changes every second, so it is never cached. */
   readonly ages?: boolean;
 }
@@ -37,12 +39,13 @@ export function unionOf(projections: readonly Projection[]): Projection {
     health: (['everything', 'summary'] as const).find((health) => healths.has(health)) ?? 'nothing',
     meta: metas.length === 0 ? null : [...new Set(metas.flat())],
     freshness: projections.some(({ freshness }) => freshness === true),
+    portfolio: projections.some(({ portfolio }) => portfolio === true),
     ages: projections.some(({ ages }) => ages === true),
   };
 }
 
 /** Members are assigned one by one: objects are created for every number of every list. */
-type Partially<T> = { -readonly [Member in keyof T]: T[Member] };
+export type Partially<T> = { -readonly [Member in keyof T]: T[Member] };
 
 export function createPartial<T>(prototype: object): Partially<T> {
   return Object.create(prototype) as Partially<T>;
@@ -70,15 +73,17 @@ const numberPrototypes = createPrototypes(
   ['health'],
   ['meta'],
   ['freshness'],
+  ['portfolio'],
 );
 const healthPrototypes = createPrototypes(['sendability', 'freshness']);
 const metaPrototypes = createPrototypes(['phone'], ['profile'], ['waba']);
 
 // There is a prototype for every combination of bits.
 export function findNumberPrototype(projection: Projection): object {
-  const { details, apiKeys, health, meta, freshness } = projection;
+  const { details, apiKeys, health, meta, freshness, portfolio } = projection;
   const ofHealth = (details ? 1 : 0) | (apiKeys ? 2 : 0) | (health === 'nothing' ? 0 : 4);
-  return numberPrototypes[ofHealth | (meta === null ? 0 : 8) | (freshness === true ? 16 : 0)]!;
+  const ofParts = (freshness === true ? 16 : 0) | (portfolio === true ? 32 : 0);
+  return numberPrototypes[ofHealth | (meta === null ? 0 : 8) | ofParts]!;
 }
 
 export function findHealthPrototype(health: Exclude<Projection['health'], 'nothing'>): object {

@@ -1,0 +1,59 @@
+// Runs a job again and again, in one of all processes that share the database.
+
+import { randomUUID } from 'node:crypto';
+import type { Database } from '../database/database.ts';
+import { claimLeaseAcrossTenants, releaseLeaseAcrossTenants } from './process-store.ts';
+
+export interface ProcessJobOptions {
+  readonly database: Database;
+  /** Names the lease; the process that holds it runs the job. */
+  readonly name: string;
+  /** Returns whether there is more to do at once. Ends well before the lease does. */
+  readonly run: () => Promise<boolean>;
+  /** Called after an attempt in which another process held the lease, or which failed. */
+  readonly onSkipped?: () => void;
+  /** Called when attempts begin to fail, and again only after one has succeeded in between. */
+  readonly onFailure: (error: unknown) => void;
+  /** From the end of one attempt to the next; a minute by default. */
+  readonly intervalMs?: number | undefined;
+  /** How long a process that has died keeps the lease. */
+  readonly leaseMs?: number | undefined;
+}
+
+const defaultIntervalMs = 60_000;
+/** An attempt that is late by half an interval keeps the lease. */
+const defaultLeaseMs = 90_000;
+
+/** Begins at once. Disposal releases the lease, and never rejects. */
+export function startProcessJob(options: ProcessJobOptions): AsyncDisposable {
+  const { database, name, run, onSkipped, onFailure } = options;
+  const { intervalMs = defaultIntervalMs, leaseMs = defaultLeaseMs } = options;
+  const holder = randomUUID();
+  let isStopped = false;
+  let isFailing = false;
+  let timer: NodeJS.Timeout | undefined;
+  const attempt = async (): Promise<void> => {
+    let hasMore = false;
+    try {
+      const isHolder = await claimLeaseAcrossTenants(database, { name, holder, leaseMs });
+      if (isHolder) hasMore = await run();
+      else onSkipped?.();
+      isFailing = false;
+    } catch (error) {
+      onSkipped?.();
+      if (!isFailing && !isStopped) onFailure(error);
+      isFailing = true;
+    }
+    if (isStopped) return;
+    timer = setTimeout(() => void (running = attempt()), hasMore ? 0 : intervalMs).unref();
+  };
+  let running = attempt();
+  return {
+    async [Symbol.asyncDispose]() {
+      isStopped = true;
+      clearTimeout(timer);
+      await running;
+      await releaseLeaseAcrossTenants(database, { name, holder }).catch(() => undefined);
+    },
+  };
+}

@@ -64,16 +64,27 @@ const isolation: RawBuilder<string> = sql`format('(%s = ( SELECT NULLIF(current_
     case c.relname when 'tenant' then 'id' else 'tenant_id' end, 'app.tenant_id', '')`;
 
 /** The tables that responses are built from; see `migrations/0009_announce_changes.ts`. */
-const announcingTables = ['api_key', 'number_snapshot', 'waba_snapshot', 'whatsapp_number'];
+const announcingTables = [
+  'api_key',
+  'number_snapshot',
+  'number_status',
+  'waba_snapshot',
+  'whatsapp_number',
+];
 
 /** The functions of the migrations that run with the rights of their owner. */
 const definers = [
   'count_numbers_by_verdict(text[],integer,boolean)',
   'count_numbers_by_verdicts(text[],integer,boolean,integer)',
   'find_api_key(bytea)',
+  'find_outdated_status(text[],integer)',
   'find_tenant_of_key(text)',
   'find_tenant_of_number(text)',
+  'keep_state_of_status()',
   'list_tenants()',
+  'mark_status_of_accounts()',
+  'mark_status_of_numbers()',
+  'mark_status_of_snapshots()',
   'use_api_key(bytea)',
 ];
 

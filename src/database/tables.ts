@@ -98,6 +98,35 @@ export interface WabaSnapshotTable extends SnapshotColumns {
   waba_id: string;
 }
 
+/** What a fleet is filtered, ordered and counted by; see `numbers/status.ts`. */
+export interface NumberStatusTable {
+  tenant_id: string;
+  number_id: string;
+  provider: string;
+  state: string;
+  created_at: Timestamp;
+  waba_id: string | null;
+  portfolio_id: string | null;
+  quality_rating: string | null;
+  meta_status: string | null;
+  messaging_limit_tier: string | null;
+  blocked: boolean;
+  verdict: 'YES' | 'NO' | null;
+  reply_verdict: 'YES' | 'NO' | null;
+  failing: boolean;
+  account_failing: boolean;
+  /** '-infinity' without evidence. */
+  observed_at: Timestamp;
+  verdict_changed_at: Timestamp;
+  name_key: string;
+  search_key: string;
+  /** See `statusVersion`; 0 for a row that is to be derived again. */
+  rules_version: number;
+  /** Steps of the order by attention, 0 for the worst. */
+  rank: ColumnType<number, never, never>;
+  words: ColumnType<string, never, never>;
+}
+
 /** The process that reads a block from the upstream at the moment, so that no other one does. */
 export interface RefreshLeaseTable {
   tenant_id: string;
@@ -113,6 +142,7 @@ export interface Tables {
   number_credential: NumberCredentialTable;
   number_snapshot: NumberSnapshotTable;
   waba_snapshot: WabaSnapshotTable;
+  number_status: NumberStatusTable;
   refresh_lease: RefreshLeaseTable;
   audit: AuditTable;
 }

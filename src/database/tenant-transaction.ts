@@ -21,6 +21,9 @@ const readSettings = {
   plan_cache_mode: 'force_generic_plan',
 };
 
+/** The stores write number_status themselves; see migrations/0021_keep_status_of_numbers.ts. */
+const writeSettings = { ...limits, 'app.derives_status': 'on' };
+
 /** Runs `work` in a transaction of this tenant that may write. */
 export async function runAsTenant<T>(
   kysely: Kysely<Tables>,
@@ -28,7 +31,7 @@ export async function runAsTenant<T>(
   work: (transaction: Transaction<Tables>) => Promise<T>,
 ): Promise<T> {
   return await kysely.transaction().execute(async (transaction) => {
-    await selectSettings(tenantId, limits).execute(transaction);
+    await selectSettings(tenantId, writeSettings).execute(transaction);
     return await work(transaction);
   });
 }

@@ -3,6 +3,7 @@
 import { sql } from 'kysely';
 import type { Database, TenantTransaction } from '../database/database.ts';
 import type { ConnectionState, ProviderName } from './provider.ts';
+import { writeStatuses } from './status-store.ts';
 
 export async function findTenantOfNumberAcrossTenants(
   database: Database,
@@ -38,6 +39,7 @@ export async function insertNumber(
       .returning('id')
       .executeTakeFirstOrThrow();
     if (seal !== null) await upsertCredential(transaction, tenantId, id, seal(id));
+    await writeStatuses(transaction, { tenantId, ids: [id], at: new Date() });
     return id;
   });
 }
@@ -139,6 +141,7 @@ export async function updateNumber(
       .where('id', '=', numberId)
       .executeTakeFirst();
     await deleteUnusedWabas(transaction, tenantId);
+    await writeStatuses(transaction, { tenantId, ids: [numberId], at: new Date() });
     return numUpdatedRows > 0n;
   });
 }

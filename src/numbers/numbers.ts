@@ -192,8 +192,8 @@ function createReads(options: NumbersOptions): Reads {
 }
 
 /** Converts what is stored, and notes in the meter how long the numbers are valid and how old they are. */
-function createConversion(
-  { providers, now }: NumbersOptions,
+export function createConversion(
+  { providers, now }: Pick<NumbersOptions, 'providers' | 'now'>,
   projection: Projection,
   meter: RequestMeter,
 ): (stored: StoredNumber, outcomes?: Outcomes) => WhatsAppNumber {

@@ -6,6 +6,7 @@ import { deleteLeases, recordBudgets, type Subject, toSubjectKey } from './lease
 import { rulesVersion } from './phone-reasons.ts';
 import type { ConnectionState, Pause, UpstreamFailure } from './provider.ts';
 import type { Verdicts } from './reason.ts';
+import { updateStatusesOfAccounts, writeStatuses } from './status-store.ts';
 
 /**
  * What was read, to be stored. The data of an account are stored by its own id for all of its numbers; a failure is stored
@@ -53,6 +54,9 @@ export async function recordReadings(
     const stored = ofNumbers.filter((reading) => current.has(toSubjectKey(reading)));
     await upsertNumberSnapshots(transaction, { ...request, readings: stored });
     await upsertWabaSnapshots(transaction, { ...request, readings: ofWabas });
+    const ids = [...new Set(stored.map(({ id }) => id))];
+    await writeStatuses(transaction, { tenantId, ids, at: request.observedAt });
+    await updateStatusesOfAccounts(transaction, tenantId, ofWabas);
     await recordBudgets(transaction, tenantId, request.pauses ?? new Map());
     await deleteLeases(transaction, tenantId, request.holder, request.leased);
     return [...stored, ...ofWabas];

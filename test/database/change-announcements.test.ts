@@ -81,6 +81,7 @@ describe.each(databases)('on %s', (kind) => {
     expect(announcing.map(({ name }) => name).toSorted()).toEqual([
       'api_key',
       'number_snapshot',
+      'number_status',
       'waba_snapshot',
       'whatsapp_number',
     ]);

@@ -25,6 +25,7 @@ const tables = [
   'number_credential',
   'number_snapshot',
   'waba_snapshot',
+  'number_status',
   'refresh_lease',
   'graph_budget',
   'audit',
@@ -45,6 +46,8 @@ const rows: Readonly<Record<Table, string>> = {
     values ('$t', 'wa_$t', 'phone', clock_timestamp())`,
   waba_snapshot: `insert into waba_snapshot (tenant_id, waba_id, attempted_at)
     values ('$t', '20001', clock_timestamp())`,
+  number_status: `insert into number_status (tenant_id, number_id, provider, state, created_at)
+    values ('$t', 'wa_$t', 'META', 'OPEN', clock_timestamp())`,
   refresh_lease: `insert into refresh_lease (tenant_id, subject, holder, expires_at)
     values ('$t', 'phone:1', 'holder', clock_timestamp())`,
   graph_budget: `insert into graph_budget (tenant_id, account, spent_until)
@@ -61,6 +64,7 @@ const updates: Partial<Record<Table, string>> = {
   number_credential: 'sealed = sealed',
   number_snapshot: 'failure = null',
   waba_snapshot: 'failure = null',
+  number_status: 'failing = failing',
   refresh_lease: 'holder = holder',
   graph_budget: 'spent_until = spent_until',
 };

@@ -7,11 +7,19 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type * as accessStore from '../../src/access/store.ts';
 import type * as adminStore from '../../src/admin/store.ts';
+import { sql } from 'kysely';
 import type { Database } from '../../src/database/database.ts';
+import { prepare } from '../../src/database/statement.ts';
+import type { Summary } from '../../src/fleet/facets.ts';
+import type * as fleetQueries from '../../src/fleet/fleet-queries.ts';
+import { type FleetRead, toShape } from '../../src/fleet/read-shape.ts';
+import type * as summaryQueries from '../../src/fleet/summary-queries.ts';
 import type * as leaseStore from '../../src/numbers/lease-store.ts';
 import { fullProjection } from '../../src/numbers/projection.ts';
 import type * as numberQueries from '../../src/numbers/number-queries.ts';
 import type * as numberStore from '../../src/numbers/number-store.ts';
+import type * as selectionQueries from '../../src/numbers/selection-queries.ts';
+import type * as statusStore from '../../src/numbers/status-store.ts';
 import type * as numbersStore from '../../src/numbers/store.ts';
 import { openTestDatabase, type TestDatabase } from '../harness.ts';
 import { type MutantSource, type Mutation, openMutantSource, root, toMutants } from '../mutants.ts';
@@ -23,6 +31,10 @@ type NumbersStore = typeof numbersStore;
 type LeaseStore = typeof leaseStore;
 type NumberQueries = typeof numberQueries;
 type NumberStore = typeof numberStore;
+type SelectionQueries = typeof selectionQueries;
+type StatusStore = typeof statusStore;
+type FleetQueries = typeof fleetQueries;
+type SummaryQueries = typeof summaryQueries;
 
 /** Conditions on the tenant, each with its replacement. */
 const conditions: readonly Mutation[] = [
@@ -166,7 +178,82 @@ const adminScenario: Scenario<AdminStore> = async (store, database, { me: tenant
   ];
 };
 
+const selectionScenario: Scenario<SelectionQueries> = async (store, database, { me }) => {
+  const { columns, joins, parseRow } = store.selectNumbers(fullProjection);
+  const statement = prepare(
+    'numbers',
+    ['tenantId'],
+    ({ tenantId }) => sql`
+      select ${columns} from whatsapp_number n ${joins(tenantId, () => sql`true`)}
+      where n.tenant_id = ${tenantId}`,
+  );
+  const found = await database.readTenant(me, statement({ tenantId: me }));
+  if (found.length !== 1) throw new Error('rows of the other tenant');
+  return found.map((row) => parseRow(row, 0));
+};
+
+const fleetRead: Omit<FleetRead, 'tenantId'> = {
+  filter: { is: {}, not: {} },
+  order: { field: 'NAME', direction: 'ASC' },
+  asOf: new Date(),
+  page: { limit: 10, isBackward: false, keys: null, projection: fullProjection },
+  counted: { facets: true, wabas: 10, portfolios: 10 },
+  connectionsAreRead: true,
+  now: new Date(),
+};
+
+const fleetScenario: Scenario<FleetQueries> = async (store, database, { me: tenantId }) => {
+  const read = await store.readFleet(database, tenantId, fleetRead);
+  if (read.rows.length !== 1) throw new Error('numbers of the other tenant');
+  return read;
+};
+
+const summaryScenario: Scenario<SummaryQueries> = async (store, database, { me: tenantId }) => {
+  const values = {
+    tenantId,
+    staleBefore: new Date(fleetRead.asOf.getTime() - 3_601_000).toISOString(),
+    wabas: '10',
+    portfolios: '10',
+  };
+  const statement = prepare('counts', Object.keys(values), (parameters) => {
+    const shape = toShape({ ...fleetRead, tenantId, page: null });
+    const { expressions, summary } = store.selectCounted(shape, parameters);
+    return sql`with ${sql.join(expressions)} select ${summary}::text`;
+  });
+  const [[text] = []] = await database.readTenant(tenantId, statement(values));
+  const counted = JSON.parse(text ?? '{}') as Summary;
+  const { rows: own } = await database.withTenant(tenantId, (transaction) =>
+    sql<{
+      at: Date;
+    }>`select observed_at as at from number_status where tenant_id = ${tenantId}`.execute(
+      transaction,
+    ),
+  );
+  if (counted.buckets?.length !== 1 || counted.buckets[0]?.count !== 1) {
+    throw new Error('numbers of the other tenant are counted');
+  }
+  if (counted.nextObservedAt !== own[0]?.at.toISOString())
+    throw new Error('a time of the other tenant');
+  return counted;
+};
+
+const statusScenario: Scenario<StatusStore> = async (store, database, { me: tenantId }) => {
+  await database.withTenant(tenantId, async (transaction) => {
+    await store.writeStatuses(transaction, { tenantId, ids: ['wa_1'], at: new Date() });
+    await store.updateStatusesOfAccounts(transaction, tenantId, [
+      { id: '20001', data: { ownerBusinessId: '88' } },
+    ]);
+  });
+  const outdated = await store.writeOutdatedStatuses(database, tenantId, 10);
+  if (outdated > 0) throw new Error('a status of the other tenant is outdated');
+  return [outdated];
+};
+
 const stores = [
+  { path: 'src/fleet/fleet-queries.ts', scenario: fleetScenario as Scenario<never> },
+  { path: 'src/fleet/summary-queries.ts', scenario: summaryScenario as Scenario<never> },
+  { path: 'src/numbers/selection-queries.ts', scenario: selectionScenario as Scenario<never> },
+  { path: 'src/numbers/status-store.ts', scenario: statusScenario as Scenario<never> },
   { path: 'src/access/store.ts', scenario: accessScenario as Scenario<never> },
   { path: 'src/admin/store.ts', scenario: adminScenario as Scenario<never> },
   { path: 'src/numbers/store.ts', scenario: numbersScenario as Scenario<never> },
@@ -184,7 +271,8 @@ test('every file that opens a transaction of a tenant is tested here', async () 
   for await (const file of glob('src/**/*.ts', { cwd: root })) {
     if (/\.(with|read)Tenant\(/.test(await readFile(join(root, file), 'utf8'))) files.push(file);
   }
-  expect(files.toSorted()).toEqual(stores.map(({ path }) => path).toSorted());
+  // The others are parts of statements.
+  expect(stores.map(({ path }) => path)).toEqual(expect.arrayContaining(files));
 });
 
 describe.each(stores)('the filters of $path', ({ path, scenario, mutants }) => {
@@ -274,12 +362,16 @@ describe.each(stores)('the filters of $path', ({ path, scenario, mutants }) => {
        values ($1, 'wa_2', '5511999999999', 'Shop', 'META', 'OPEN', '10002', '20001')`,
       [other],
     );
+    await database.query(
+      `update number_status set observed_at = now() - interval '1 minute' where tenant_id = $1`,
+      [other],
+    );
     // An expired lease, which can be acquired.
     await database.query(`update refresh_lease set expires_at = now() where tenant_id = $1`, [me]);
     await database.query(`update graph_budget set spent_until = now() where tenant_id = $1`, [me]);
     await database.query(`delete from graph_budget where tenant_id = $1`, [me]);
     await database.query('begin');
-    for (const table of ['whatsapp_number', 'api_key']) {
+    for (const table of ['whatsapp_number', 'api_key', 'number_status']) {
       // oxlint-disable-next-line no-await-in-loop -- one connection
       await database.query(`select 1 from ${table} where tenant_id = $1 for update`, [other]);
     }

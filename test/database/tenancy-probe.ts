@@ -29,7 +29,11 @@ export const rowOf: Readonly<Record<string, string>> = {
     (tenant_id, number_id, block, attempted_at, observed_at, data)
     values ('$t', 'wa_$t', 'phone', now(), now(), '{"verifiedName": "$t"}')`,
   waba_snapshot: `insert into waba_snapshot (tenant_id, waba_id, attempted_at, observed_at, data)
-    values ('$t', '20001', now(), now(), '{"name": "$t"}')`,
+    values ('$t', '20001', now(), now(),
+      '{"name": "$t", "ownerBusinessId": "77", "ownerBusinessName": "Owner of $t"}')`,
+  number_status: `insert into number_status
+    (tenant_id, number_id, provider, state, created_at, observed_at, waba_id, portfolio_id, name_key)
+    values ('$t', 'wa_$t', 'META', 'OPEN', now(), now(), '20001', '77', 'shop of $t')`,
   refresh_lease: `insert into refresh_lease (tenant_id, subject, holder, expires_at)
     values ('$t', 'phone:wa_$t', 'holder', now() + interval '1 hour')`,
   graph_budget: `insert into graph_budget (tenant_id, account, spent_until)

@@ -31,6 +31,7 @@ const withoutTenant: Readonly<Record<string, readonly string[]>> = {
 const directory: Readonly<Record<string, readonly string[]>> = {
   api_key: ['SELECT', 'UPDATE (last_used_at)'],
   number_snapshot: ['SELECT'],
+  number_status: ['SELECT', 'INSERT', 'UPDATE'],
   tenant: ['SELECT'],
   whatsapp_number: ['SELECT'],
 };
@@ -40,9 +41,14 @@ const definers = [
   'count_numbers_by_verdict(text[],integer,boolean)',
   'count_numbers_by_verdicts(text[],integer,boolean,integer)',
   'find_api_key(bytea)',
+  'find_outdated_status(text[],integer)',
   'find_tenant_of_key(text)',
   'find_tenant_of_number(text)',
+  'keep_state_of_status()',
   'list_tenants()',
+  'mark_status_of_accounts()',
+  'mark_status_of_numbers()',
+  'mark_status_of_snapshots()',
   'use_api_key(bytea)',
 ];
 

@@ -389,8 +389,8 @@ describe('what is stored', () => {
     );
 
   test.each([
-    { block: 'phone', tables: ['whatsapp_number', 'number_snapshot'] },
-    { block: 'waba', tables: ['waba_snapshot'] },
+    { block: 'phone', tables: ['whatsapp_number', 'number_snapshot', 'number_status'] },
+    { block: 'waba', tables: ['waba_snapshot', 'number_status'] },
     { block: null, tables: [] },
   ] as const)('of $block is written to its own tables only', async (expected) => {
     gateway.clearStatements();

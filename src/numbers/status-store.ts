@@ -1,0 +1,141 @@
+// The SQL that writes the status of numbers, in the transaction that changes what it is derived from.
+
+import { sql } from 'kysely';
+import type { Database, TenantTransaction } from '../database/database.ts';
+import { findStoredNumbers } from './number-queries.ts';
+import { staleAfterSeconds } from './number.ts';
+import { findOwnerId } from './portfolio.ts';
+import { statusVersion, toNumberStatus } from './status.ts';
+import { toStatusColumns, verdictOf } from './status-queries.ts';
+
+export interface StatusRequest {
+  readonly tenantId: string;
+  /** Numbers that this transaction has locked or inserted. */
+  readonly ids: readonly string[];
+  /** When the evidence changed, for `verdict_changed_at`. */
+  readonly at: Date;
+}
+
+/** Writes the rows that differ from what is stored of the numbers. */
+export async function writeStatuses(
+  transaction: TenantTransaction,
+  { tenantId, ids, at }: StatusRequest,
+): Promise<void> {
+  if (ids.length === 0) return;
+  const stored = await findStoredNumbers(transaction, tenantId, ids);
+  const statuses = JSON.stringify(stored.map(toNumberStatus));
+  await sql`
+    insert into number_status as old (tenant_id, number_id, provider, state, created_at, waba_id, portfolio_id,
+      quality_rating, meta_status, messaging_limit_tier, blocked, verdict, reply_verdict, failing, account_failing,
+      observed_at, verdict_changed_at, name_key, search_key, rules_version)
+    select n.tenant_id, n.id, n.provider, n.state, n.created_at, n.waba_id, s."portfolioId",
+      s."qualityRating", s."metaStatus", s."messagingLimitTier", s.blocked, s.verdict, s."replyVerdict", s.failing,
+      s."accountFailing", coalesce(s."observedAt", '-infinity'), greatest(n.created_at, n.state_observed_at),
+      s."nameKey", s."searchKey", ${statusVersion}::smallint
+    from jsonb_to_recordset(${statuses}::jsonb) as s(id text, "portfolioId" text, "qualityRating" text,
+      "metaStatus" text, "messagingLimitTier" text, blocked boolean, verdict text, "replyVerdict" text,
+      failing boolean, "accountFailing" boolean, "observedAt" timestamptz(3), "nameKey" text, "searchKey" text)
+    join whatsapp_number n on n.tenant_id = ${tenantId} and n.id = s.id
+    -- In the order of the key, so that two processes cannot deadlock.
+    order by n.id
+    on conflict (tenant_id, number_id) do update set ${assignments},
+      verdict_changed_at = case when ${isOtherVerdict(at)}
+        then greatest(old.verdict_changed_at, ${at}::timestamptz(3)) else old.verdict_changed_at end,
+      -- A process of an older release does not know all rules of the newer one: the row is derived again.
+      rules_version = case when old.rules_version > excluded.rules_version then 0 else excluded.rules_version end
+    where (${columnsOf('old')}) is distinct from (${columnsOf('excluded')})`.execute(transaction);
+}
+
+const derived = [
+  'provider',
+  'state',
+  'waba_id',
+  'portfolio_id',
+  'quality_rating',
+  'meta_status',
+  'messaging_limit_tier',
+  'blocked',
+  'verdict',
+  'reply_verdict',
+  'failing',
+  'account_failing',
+  'observed_at',
+  'name_key',
+  'search_key',
+];
+
+const assignments = sql.join(
+  derived.map((column) => sql`${sql.id(column)} = ${sql.ref(`excluded.${column}`)}`),
+);
+
+function columnsOf(row: 'old' | 'excluded') {
+  return sql.join([...derived, 'rules_version'].map((column) => sql.ref(`${row}.${column}`)));
+}
+
+/** Whether the state or a verdict differs from the one of the stored row at this moment. A new row has no verdict yet. */
+function isOtherVerdict(at: Date) {
+  const staleBefore = sql`${new Date(at.getTime() - (staleAfterSeconds + 1) * 1_000)}::timestamptz(3)`;
+  const verdictsOf = (row: string) => {
+    const columns = toStatusColumns(row, staleBefore, true);
+    return sql`${sql.ref(`${row}.state`)}, ${verdictOf('verdict', columns)}, ${verdictOf('reply_verdict', columns)}`;
+  };
+  return sql`old.rules_version > 0 and (${verdictsOf('old')}) is distinct from (${verdictsOf('excluded')})`;
+}
+
+/**
+ * After good reads of accounts: stores their owner for their numbers, and that none of them fails to read the account. Of
+ * an account whose owner has not changed, no row is written.
+ */
+export async function updateStatusesOfAccounts(
+  transaction: TenantTransaction,
+  tenantId: string,
+  accounts: readonly { readonly id: string; readonly data: object | null }[],
+): Promise<void> {
+  if (accounts.length === 0) return;
+  const owners = accounts.map(({ id, data }) => ({ id, owner: findOwnerId(data) }));
+  await sql`
+    with changed as materialized (
+      select s.number_id, coalesce(a.owner, s.portfolio_id) as portfolio_id
+      from jsonb_to_recordset(${JSON.stringify(owners)}::jsonb) as a(id text, owner text)
+      join number_status s on s.tenant_id = ${tenantId} and s.waba_id = a.id
+      where s.account_failing or s.portfolio_id is distinct from coalesce(a.owner, s.portfolio_id)
+      order by s.number_id for no key update of s
+    )
+    update number_status s set account_failing = false, portfolio_id = changed.portfolio_id
+    from changed where s.tenant_id = ${tenantId} and s.number_id = changed.number_id`.execute(
+    transaction,
+  );
+}
+
+/** Of these tenants, those that have numbers without a status, or with one of an older version. */
+export async function findOutdatedAcrossTenants(
+  database: Database,
+  tenantIds: readonly string[],
+): Promise<readonly string[]> {
+  const find = sql<{ id: string }>`
+    select tenant_id as id from find_outdated_status(${tenantIds}::text[], ${statusVersion}::integer)`;
+  const { rows } = await database.acrossTenants((functions) => find.execute(functions));
+  return rows.map(({ id }) => id);
+}
+
+/** Writes the status of at most so many numbers whose status is missing or outdated. Returns how many there were. */
+export async function writeOutdatedStatuses(
+  database: Database,
+  tenantId: string,
+  maxNumbers: number,
+): Promise<number> {
+  return await database.withTenant(
+    tenantId,
+    async (transaction) => {
+      const { rows } = await sql<{ id: string }>`
+        select n.id from whatsapp_number n
+        left join number_status s on s.tenant_id = n.tenant_id and s.number_id = n.id
+        where n.tenant_id = ${tenantId} and coalesce(s.rules_version, 0) < ${statusVersion}::smallint
+        order by n.id limit ${maxNumbers}::integer for no key update of n`.execute(transaction);
+      const ids = rows.map(({ id }) => id);
+      await writeStatuses(transaction, { tenantId, ids, at: new Date() });
+      return ids.length;
+    },
+    'numbers',
+  );
+}

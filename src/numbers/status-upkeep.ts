@@ -1,0 +1,61 @@
+// Writes the status of numbers for which it is missing or outdated: after an upgrade, and after writes of the previous
+// release or of other software. Of all processes one does so at a time.
+
+import type { Database } from '../database/database.ts';
+import { startProcessJob } from './process-job.ts';
+import { forTenantChunksAcrossTenants } from './process-store.ts';
+import { findOutdatedAcrossTenants, writeOutdatedStatuses } from './status-store.ts';
+
+export interface StatusUpkeepOptions {
+  readonly database: Database;
+  /** Called when an attempt has written the status of so many numbers, more than 0. */
+  readonly onWritten?: (numbers: number) => void;
+  readonly onFailure: (error: unknown) => void;
+  readonly intervalMs?: number;
+}
+
+/** What other software writes is found within this time. */
+const defaultIntervalMs = 15_000;
+/** In one transaction, which takes about a fifth of a second. */
+const maxNumbersPerTransaction = 500;
+/** An attempt ends, and the next one begins, long before the lease ends. */
+const maxAttemptMs = 20_000;
+
+/** Begins at once. Disposal waits for the attempt that is running, and never rejects. */
+export function startStatusUpkeep(options: StatusUpkeepOptions): AsyncDisposable {
+  const { database, onWritten, onFailure, intervalMs = defaultIntervalMs } = options;
+  return startProcessJob({
+    database,
+    name: 'write the status of numbers',
+    intervalMs,
+    onFailure,
+    async run() {
+      const { numbers, isComplete } = await writeAllOutdated(database, maxAttemptMs);
+      if (numbers > 0) onWritten?.(numbers);
+      return !isComplete;
+    },
+  });
+}
+
+/** Writes every status that is missing or outdated, until the time is over. */
+export async function writeAllOutdated(
+  database: Database,
+  maxMs = Infinity,
+): Promise<{ readonly numbers: number; readonly isComplete: boolean }> {
+  const endsAt = performance.now() + maxMs;
+  const outdated: string[] = [];
+  await forTenantChunksAcrossTenants(database, async (ids) => {
+    outdated.push(...(await findOutdatedAcrossTenants(database, ids)));
+  });
+  let numbers = 0;
+  for (const tenantId of outdated) {
+    let written = maxNumbersPerTransaction;
+    while (written === maxNumbersPerTransaction) {
+      if (performance.now() >= endsAt) return { numbers, isComplete: false };
+      // oxlint-disable-next-line no-await-in-loop -- one transaction at a time, so that others hardly notice
+      written = await writeOutdatedStatuses(database, tenantId, maxNumbersPerTransaction);
+      numbers += written;
+    }
+  }
+  return { numbers, isComplete: true };
+}

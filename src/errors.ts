@@ -27,6 +27,17 @@ export const errorCatalogue = {
     meaning: 'The request is malformed; the message says which part and what is expected.',
     retryable: false,
   },
+  INVALID_CURSOR: {
+    status: 400,
+    meaning:
+      'The cursor is malformed, or belongs to another filter or order; start again without a cursor.',
+    retryable: false,
+  },
+  CURSOR_EXPIRED: {
+    status: 400,
+    meaning: 'The first page of the walk is more than an hour old; start again without a cursor.',
+    retryable: false,
+  },
   URI_TOO_LONG: {
     status: 414,
     meaning: 'The URL has more than 8,000 characters; send a GraphQL operation with POST instead.',

@@ -1,0 +1,134 @@
+// Totals and facets of a fleet, from the counts of its combinations of words, which SQL has counted.
+
+import {
+  type AccountMember,
+  accountMembers,
+  flagMembers,
+  type FlagMember,
+  type NormalFilter,
+  rowMembers,
+  type WordFacet,
+  type WordMember,
+  wordMembers,
+} from './filter.ts';
+
+/**
+ * So many numbers have these words and flags. `isOfAccount`: by the account members of the filter; one for each of
+ * `accountMembers`. `isLeftOut`: whether they match the members of `not` that are no words and no flags.
+ */
+export interface Bucket {
+  readonly provider: string;
+  readonly state: string;
+  readonly verdict: string;
+  readonly replyVerdict: string;
+  readonly qualityRating: string | null;
+  readonly metaStatus: string | null;
+  readonly messagingLimitTier: string | null;
+  readonly stale: boolean;
+  readonly failing: boolean;
+  readonly restricted: boolean;
+  readonly wabaIds: boolean;
+  readonly portfolioIds: boolean;
+  readonly isLeftOut: boolean;
+  readonly count: number;
+}
+
+export interface AccountCount {
+  readonly id: string;
+  readonly name: string | null;
+  readonly count: number;
+}
+
+export interface PortfolioCount extends AccountCount {
+  /** The limit that the numbers of the portfolio share, as the last of them that was read shows it. */
+  readonly messagingLimitTier: string | null;
+}
+
+export interface Summary {
+  /** ISO 8601: the observation that expires next; null when none does. */
+  readonly nextObservedAt: string | null;
+  readonly buckets?: readonly Bucket[] | null;
+  readonly wabas?: readonly AccountCount[] | null;
+  readonly portfolios?: readonly PortfolioCount[] | null;
+}
+
+export interface WordCount {
+  readonly value: string;
+  readonly count: number;
+}
+
+/** A word that no number has is left out; the most frequent come first. */
+export type FleetFacets = Readonly<Record<WordFacet, readonly WordCount[]>> &
+  Readonly<Record<FlagMember, number>>;
+
+type CountedMember = WordMember | FlagMember | AccountMember;
+
+const countedMembers: readonly CountedMember[] = [
+  ...(Object.keys(wordMembers) as WordMember[]),
+  ...flagMembers,
+  ...accountMembers,
+];
+
+/** How many numbers match the filter. */
+export function countTotal(buckets: readonly Bucket[], filter: NormalFilter): number {
+  const matching = buckets.filter((bucket) => matches(bucket, filter, null));
+  return matching.reduce((total, { count }) => total + count, 0);
+}
+
+/** A facet ignores its own member of the filter, so that it shows what each of its values would yield. */
+export function countFacets(buckets: readonly Bucket[], filter: NormalFilter): FleetFacets {
+  const words = Object.entries(wordMembers).map(([member, facet]) => {
+    const matching = buckets.filter((bucket) => matches(bucket, filter, member as WordMember));
+    return [facet, countWords(matching, facet)];
+  });
+  const flags = flagMembers.map((member) => {
+    const matching = buckets.filter((bucket) => bucket[member] && matches(bucket, filter, member));
+    return [member, matching.reduce((total, { count }) => total + count, 0)];
+  });
+  // One entry for each facet.
+  return Object.fromEntries([...words, ...flags]) as FleetFacets;
+}
+
+function countWords(buckets: readonly Bucket[], facet: WordFacet): readonly WordCount[] {
+  const counts = new Map<string, number>();
+  for (const bucket of buckets) {
+    const value = bucket[facet];
+    if (value !== null) counts.set(value, (counts.get(value) ?? 0) + bucket.count);
+  }
+  return [...counts]
+    .map(([value, count]) => ({ value, count }))
+    .toSorted((one, other) => other.count - one.count || (one.value < other.value ? -1 : 1));
+}
+
+function matches(
+  bucket: Bucket,
+  { is, not }: NormalFilter,
+  ignored: CountedMember | null,
+): boolean {
+  const isMatched = (member: CountedMember): boolean =>
+    member === ignored || is[member] === undefined || matchesMember(bucket, member, is);
+  if (!countedMembers.every(isMatched)) return false;
+  if (Object.keys(not).length === 0) return true;
+  return !isLeftOut(bucket, not);
+}
+
+function isLeftOut(bucket: Bucket, not: NormalFilter['not']): boolean {
+  // SQL has counted these members together.
+  const isOther = [...rowMembers, ...accountMembers].some((member) => not[member] !== undefined);
+  if (isOther && !bucket.isLeftOut) return false;
+  const counted = [...(Object.keys(wordMembers) as WordMember[]), ...flagMembers];
+  return counted.every((member) => not[member] === undefined || matchesMember(bucket, member, not));
+}
+
+function matchesMember(
+  bucket: Bucket,
+  member: CountedMember,
+  conditions: NormalFilter['is'],
+): boolean {
+  if (member === 'wabaIds' || member === 'portfolioIds') return bucket[member];
+  if (member === 'stale' || member === 'failing' || member === 'restricted') {
+    return bucket[member] === conditions[member];
+  }
+  const value = bucket[wordMembers[member]];
+  return value !== null && conditions[member]?.includes(value) === true;
+}

@@ -1,0 +1,106 @@
+// The filter of a fleet as conditions of SQL.
+
+import { type RawBuilder, sql } from 'kysely';
+import { toTextArray } from '../database/statement.ts';
+import { staleAfterSeconds } from '../numbers/number.ts';
+import { isFailing, isStale, type StatusColumns, verdictOf } from '../numbers/status-queries.ts';
+import type { Member, NormalConditions, NormalFilter } from './filter.ts';
+
+/** The parameters of a statement by their names; see `prepare`. */
+export type Parameters = Readonly<Record<string, string>>;
+
+export function tenantOf({ tenantId = '' }: Parameters): string {
+  return tenantId;
+}
+
+export type Part = keyof NormalFilter;
+
+/** The members that are set, which is what a statement depends on. */
+export function listMembers(conditions: NormalConditions): readonly Member[] {
+  // Members only, see `normalizeFilter`.
+  return Object.keys(conditions).toSorted() as Member[];
+}
+
+/** The values of the parameters that `toConditions` refers to. */
+export function toFilterParameters({ is, not }: NormalFilter): Parameters {
+  return { ...toParameters('is', is), ...toParameters('not', not) };
+}
+
+function toParameters(part: Part, conditions: NormalConditions): Parameters {
+  const { changedSince } = conditions;
+  const entries = Object.entries(conditions).map(([member, value]) => [
+    `${part} ${member}`,
+    toParameter(value),
+  ]);
+  return {
+    ...Object.fromEntries(entries),
+    ...(changedSince !== undefined && { [`${part} expiredSince`]: toObservedAt(changedSince) }),
+  };
+}
+
+function toParameter(value: boolean | string | readonly string[]): string {
+  return Array.isArray(value) ? toTextArray(value) : String(value);
+}
+
+/** When evidence was observed that expired at this time. */
+export function toObservedAt(expiresAt: string): string {
+  return new Date(Date.parse(expiresAt) - (staleAfterSeconds + 1) * 1_000).toISOString();
+}
+
+type ToCondition = (
+  columns: StatusColumns,
+  parameter: (name?: string) => RawBuilder<unknown>,
+) => RawBuilder<unknown>;
+
+const toConditionOf: Readonly<Record<Member, ToCondition>> = {
+  providers: isAnyOf('provider'),
+  states: isAnyOf('state'),
+  qualityRatings: isAnyOf('quality_rating'),
+  metaStatuses: isAnyOf('meta_status'),
+  messagingLimitTiers: isAnyOf('messaging_limit_tier'),
+  wabaIds: isAnyOf('waba_id'),
+  portfolioIds: isAnyOf('portfolio_id'),
+  ids: isAnyOf('number_id'),
+  verdicts: (columns, value) =>
+    sql`${verdictOf('verdict', columns)} = any(${value()}::text::text[])`,
+  replyVerdicts: (columns, value) =>
+    sql`${verdictOf('reply_verdict', columns)} = any(${value()}::text::text[])`,
+  stale: (columns, value) => sql`${isStale(columns)} = ${value()}::text::boolean`,
+  failing: (columns, value) => sql`${isFailing(columns)} = ${value()}::text::boolean`,
+  restricted: (columns, value) => sql`${isRestricted(columns)} = ${value()}::text::boolean`,
+  search: ({ row }, value) => sql`strpos(${sql.ref(`${row}.search_key`)}, ${value()}) > 0`,
+  // A verdict also changes when its evidence expires, which writes nothing.
+  changedSince: (columns, value) => {
+    const of = (name: string) => sql.ref(`${columns.row}.${name}`);
+    return sql`(${of('verdict_changed_at')} >= ${value()}::text::timestamptz
+      or ${isStale(columns)} and ${of('observed_at')} >= ${value('expiredSince')}::text::timestamptz
+        and ${of('state')} = 'OPEN' and not ${of('blocked')}
+        and (${of('verdict')} is not null or ${of('reply_verdict')} is not null))`;
+  },
+};
+
+function isAnyOf(column: string): ToCondition {
+  return ({ row }, value) => sql`${sql.ref(`${row}.${column}`)} = any(${value()}::text::text[])`;
+}
+
+export function isRestricted({ row }: Pick<StatusColumns, 'row'>): RawBuilder<boolean> {
+  return sql`(coalesce(${sql.ref(`${row}.meta_status`)}, '') = 'RESTRICTED')`;
+}
+
+/** One condition for each of the members, of rows with these columns. */
+export function toConditions(
+  part: Part,
+  members: readonly Member[],
+  columns: StatusColumns,
+  parameters: Parameters,
+): readonly RawBuilder<unknown>[] {
+  return members.map((member) =>
+    // The names of the parameters are those of `toFilterParameters`.
+    toConditionOf[member](columns, (name = member) => sql`${parameters[`${part} ${name}`]}`),
+  );
+}
+
+/** True when there are none. */
+export function allOf(conditions: readonly RawBuilder<unknown>[]): RawBuilder<unknown> {
+  return conditions.length === 0 ? sql`true` : sql.join(conditions, sql` and `);
+}

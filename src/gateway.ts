@@ -9,6 +9,7 @@ import {
 } from './access/rate-limit.ts';
 import type { Config } from './config.ts';
 import { type Database, openDatabase } from './database/database.ts';
+import { createFleet, type Fleet } from './fleet/fleet.ts';
 import { createGraphQLEndpoint } from './graphql/server.ts';
 import { createLoadShedder } from './http/load-shedding.ts';
 import { fromFetchRequest, toFetchResponse } from './http/message.ts';
@@ -16,6 +17,7 @@ import { createPipeline, type Pipeline } from './http/pipeline.ts';
 import { createResponseCache, disabledResponseCache } from './http/response-cache.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
 import { createNumbers, type Numbers } from './numbers/numbers.ts';
+import { startStatusUpkeep } from './numbers/status-upkeep.ts';
 import { startVerdictCounting } from './numbers/verdict-counts.ts';
 import { createGraphClient } from './providers/meta/graph.ts';
 import type { LimitedFetchOptions } from './providers/limited-fetch.ts';
@@ -35,9 +37,13 @@ export interface Gateway extends Pipeline, AsyncDisposable {
   readonly database: Database;
   readonly access: AccessControl;
   readonly numbers: Numbers;
+  readonly fleet: Fleet;
   readonly telemetry: Telemetry;
-  /** Counts numbers by verdict for the metrics until the gateway is disposed of; for the process that serves. */
-  startVerdictCounting(): void;
+  /**
+   * Starts the jobs of the process that serves, until the gateway is disposed of: the status of numbers is kept up, and
+   * numbers are counted by verdict for the metrics.
+   */
+  startJobs(): void;
 }
 
 /** Replacements that the demo and the tests provide. */
@@ -70,7 +76,7 @@ export async function createGateway(
   const pipeline = createPipeline({
     ...foundation,
     ...core,
-    ...createEndpoints(foundation, core.numbers),
+    ...createEndpoints(foundation, core),
     responseCache: createConfiguredResponseCache(foundation),
     load,
   });
@@ -83,8 +89,10 @@ export async function createGateway(
     database,
     access: core.access,
     numbers: core.numbers,
+    fleet: core.fleet,
     telemetry,
-    startVerdictCounting() {
+    startJobs() {
+      running.use(startConfiguredStatusUpkeep(foundation));
       if (config.metrics) running.use(startConfiguredVerdictCounting(foundation));
     },
     async [Symbol.asyncDispose]() {
@@ -134,20 +142,25 @@ function createCore(foundation: Foundation) {
     counters,
     onRefusal: metrics.requestLimited,
   });
+  const providers = createProviders(foundation);
   const numbers = createNumbers({
     database,
     vault: createVault(config.encryptionKeys),
-    providers: createProviders(foundation),
+    providers,
     telemetry,
     now,
     ...(overrides.deadlineMs !== undefined && { deadlineMs: overrides.deadlineMs }),
   });
-  return { access, rateLimiter, numbers };
+  return { access, rateLimiter, numbers, fleet: createFleet({ database, providers, now }) };
 }
 
-function createEndpoints({ config, overrides, telemetry }: Foundation, numbers: Numbers) {
+function createEndpoints(
+  { config, overrides, telemetry }: Foundation,
+  { numbers, fleet }: Pick<Gateway, 'numbers' | 'fleet'>,
+) {
   const graphql = createGraphQLEndpoint({
     numbers,
+    fleet,
     telemetry,
     limits: config.graphqlLimits,
     graphiql: config.graphiql ? { apiKey: overrides.graphiqlKey ?? null } : null,
@@ -182,6 +195,20 @@ async function openConfiguredDatabase(
       },
     },
   );
+}
+
+function startConfiguredStatusUpkeep({ database, telemetry }: Foundation) {
+  return startStatusUpkeep({
+    database,
+    onWritten: (numbers) =>
+      telemetry.info('the status of numbers was written, by which a fleet is filtered', {
+        numbers,
+      }),
+    onFailure: (error) =>
+      telemetry.warn('the status of numbers is not kept up, so a fleet may lack numbers', {
+        cause: String(error),
+      }),
+  });
 }
 
 function startConfiguredVerdictCounting({ config, database, telemetry, metrics }: Foundation) {

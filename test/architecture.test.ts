@@ -36,7 +36,7 @@ const foundation =
 const requestContext = /^src\/http\/request-context\.ts$/;
 const errors = /^src\/errors\.ts$/;
 const storage = /^src\/database\//;
-const coreWithoutStores = /^src\/(access|numbers)\/(?!(([a-z]+-)?store|number-queries)\.ts$)/;
+const coreWithoutStores = /^src\/(access|numbers|fleet)\/(?!([a-z]+-)?(store|queries)\.ts$)/;
 const endpoint = /^src\/http\/(response-cache|endpoint)\.ts$/;
 const port = /^src\/numbers\/(provider|meta|vocabulary|number|phone-digits)\.ts$/;
 const process =
@@ -54,6 +54,18 @@ const layers: readonly Layer[] = [
     files: /^src\/numbers\//,
     imports: [foundation, requestContext, storage],
     types: { 'src/access/access.ts': 'Access', 'src/access/key.ts': 'KeyHint' },
+  },
+  {
+    // One statement reads a page and its numbers, so the fleet composes it with the SQL of numbers.
+    name: 'fleet',
+    files: /^src\/fleet\//,
+    imports: [
+      foundation,
+      requestContext,
+      storage,
+      coreWithoutStores,
+      /^src\/numbers\/(selection|status)-queries\.ts$/,
+    ],
   },
   {
     name: 'endpoint',
@@ -85,7 +97,7 @@ const layers: readonly Layer[] = [
 const independent: ReadonlySet<string> = new Set(['foundation']);
 
 const commandLine = /^src\/(admin\.ts|admin\/|main\.ts)/;
-const store = /^src\/(access|numbers)\/(([a-z]+-)?store|number-queries)\.ts$/;
+const store = /^src\/(access|numbers|fleet)\/([a-z]+-)?(store|queries)\.ts$/;
 
 /** Which files may import a package. A package that is not listed may not be imported. */
 const packages: readonly (readonly [name: RegExp, files: RegExp])[] = [
@@ -448,6 +460,13 @@ const planted: readonly Planted[] = [
     'src/graphql/number.ts',
     `import { x } from '../numbers/store.ts'`,
   ],
+  [
+    'imports follow the layer table',
+    'src/numbers/numbers.ts',
+    `import { createFleet } from '../fleet/fleet.ts'`,
+  ],
+  ['imports follow the layer table', 'src/fleet/fleet.ts', `import '../numbers/status-store.ts'`],
+  ['imports follow the layer table', 'src/rest/fleet.ts', `import '../fleet/fleet-queries.ts'`],
   [
     'imports follow the layer table',
     'src/graphql/server.ts',

@@ -16,6 +16,9 @@ import {
 } from 'graphql';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createKey } from '../src/access/key.ts';
+import { encodeCursor } from '../src/fleet/cursor.ts';
+import { hashFilter, normalizeFilter } from '../src/fleet/filter.ts';
+import { defaultOrder } from '../src/fleet/order.ts';
 import { schema } from '../src/graphql/schema.ts';
 import { listen } from '../src/http/server.ts';
 import {
@@ -32,6 +35,8 @@ type Expectation =
   | 'one number of the tenant'
   /** Without an error for an id that the tenant does not have. */
   | 'one number of the tenant or none'
+  /** How many numbers the tenant has, and of which kinds. */
+  | 'counts of the tenant'
   | 'a document';
 
 const expectations: Readonly<Record<string, Expectation>> = {
@@ -42,6 +47,13 @@ const expectations: Readonly<Record<string, Expectation>> = {
   'query nodes(ids)': 'one number of the tenant or none',
   'query number(id)': 'one number of the tenant',
   'query number(id, refresh)': 'one number of the tenant',
+  'query fleet': 'all numbers of the tenant',
+  'query fleet(filter)': 'all numbers of the tenant',
+  'query fleet(orderBy)': 'all numbers of the tenant',
+  'query fleet(first)': 'all numbers of the tenant',
+  'query fleet(after)': 'all numbers of the tenant',
+  'query fleet(last)': 'all numbers of the tenant',
+  'query fleet(before, last)': 'all numbers of the tenant',
   'query __schema': 'a document',
   'query __type(name)': 'a document',
   'query __typename': 'a document',
@@ -61,12 +73,12 @@ const types: Readonly<
 > = {
   Query: {
     discloses: 'all numbers of the tenant',
-    fields: 'numbers number node nodes',
+    fields: 'numbers number fleet node nodes',
   },
   WhatsAppNumber: {
     discloses: 'one number of the tenant',
-    fields: `id instanceName number name provider state isFullyConnected apiKeys health meta createdAt
-      updatedAt`,
+    fields: `id instanceName number name provider state isFullyConnected apiKeys health meta portfolio
+      createdAt updatedAt`,
   },
   ApiKeyHint: {
     discloses: 'one number of the tenant',
@@ -114,8 +126,33 @@ const types: Readonly<
     discloses: 'one number of the tenant',
     fields: `id name currency businessVerificationStatus businessVerificationStatusRaw country
       accountReviewStatus accountReviewStatusRaw messagingLimitTier messagingLimitTierRaw
-      ownershipType ownershipTypeRaw ownerBusinessName timezoneId freshness`,
+      ownershipType ownershipTypeRaw ownerBusinessId ownerBusinessName timezoneId
+      freshness`,
   },
+  Portfolio: { discloses: 'one number of the tenant', fields: 'id name' },
+  // Their numbers are tested with their own type.
+  FleetConnection: {
+    discloses: 'counts of the tenant',
+    fields: 'totalCount facets nodes edges pageInfo asOf',
+  },
+  FleetEdge: { discloses: 'counts of the tenant', fields: 'cursor node' },
+  PageInfo: {
+    discloses: 'counts of the tenant',
+    fields: 'hasNextPage hasPreviousPage startCursor endCursor',
+  },
+  FleetFacets: {
+    discloses: 'counts of the tenant',
+    fields: `verdict replyVerdict qualityRating metaStatus state provider messagingLimitTier stale failing
+      restricted waba portfolio`,
+  },
+  VerdictCount: { discloses: 'counts of the tenant', fields: 'value count' },
+  QualityRatingCount: { discloses: 'counts of the tenant', fields: 'value count' },
+  MetaStatusCount: { discloses: 'counts of the tenant', fields: 'value count' },
+  MessagingLimitTierCount: { discloses: 'counts of the tenant', fields: 'value count' },
+  ConnectionStateCount: { discloses: 'counts of the tenant', fields: 'value count' },
+  ProviderCount: { discloses: 'counts of the tenant', fields: 'value count' },
+  WabaCount: { discloses: 'counts of the tenant', fields: 'id name count' },
+  PortfolioCount: { discloses: 'counts of the tenant', fields: 'id name count messagingLimitTier' },
 };
 
 /** The statuses of paths outside of the route table, with GraphiQL off and on. None of them reads the key. */
@@ -154,10 +191,9 @@ const accepted = ['tenant key', 'number key', 'key of another number'];
 const foreignKeys = ['other tenant’s key', 'other tenant’s number key'];
 
 beforeAll(async () => {
-  gateway = await openTestGateway({
-    database: 'PostgreSQL',
-    environment,
-  });
+  // A fleet shows the time at which it was judged.
+  const now = new Date();
+  gateway = await openTestGateway({ database: 'PostgreSQL', environment, now: () => now });
   const [tenant, other] = [await gateway.addTenant('Own'), await gateway.addTenant('Foreign')];
   // Has an unreadable account and a flagged phone, so that its detail has an object of every type.
   own = await tenant.addNumber({
@@ -206,11 +242,15 @@ function listQueries(): readonly Operation[] {
   return fields.flatMap((field) => {
     const required = field.args.filter(isRequiredArgument).map(({ name }) => name);
     const optional = field.args.filter((argument) => !isRequiredArgument(argument));
-    // The list takes `refresh` only for given numbers.
+    // The list takes `refresh` only for given numbers, and a fleet `before` only with `last`.
     const withOptional = optional.map(({ name }) =>
       toQuery(
         field,
-        required.concat(name, field.name === 'numbers' && name === 'refresh' ? 'ids' : []),
+        required.concat(
+          name,
+          field.name === 'numbers' && name === 'refresh' ? 'ids' : [],
+          name === 'before' ? 'last' : [],
+        ),
       ),
     );
     return [toQuery(field, required)].concat(withOptional);
@@ -223,7 +263,19 @@ const values: Readonly<Record<string, string>> = {
   ids: '[$id]',
   refresh: 'true',
   name: '"WhatsAppNumber"',
+  filter: '{search: "number"}',
+  orderBy: '{field: NAME, direction: ASC}',
+  first: '10',
+  last: '10',
+  after: JSON.stringify(toCursor('0', '-infinity', '')),
+  before: JSON.stringify(toCursor('9', '9999-01-01T00:00:00.000Z', 'z')),
 };
+
+/** Of the default order without a filter, so that all numbers follow it, or come before it. */
+function toCursor(...sortKeys: readonly string[]): string {
+  const filter = hashFilter(normalizeFilter({}));
+  return encodeCursor({ order: defaultOrder, filter, asOf: new Date() }, sortKeys);
+}
 
 function toQuery(field: GraphQLField<unknown, unknown>, names: readonly string[]): Operation {
   const args = names.map((name) => `${name}: ${values[name]}`).join(', ');
@@ -444,14 +496,19 @@ describe.each(Object.entries(types))('the fields of %s', (typeName, { discloses,
   const send = async (keyName: string, id: string) => {
     const type = listTypes().find(({ name }) => name === typeName);
     const root = schema.getType('WhatsAppNumber');
-    if (type === undefined || !isObjectType(root)) throw new Error(`there is no type ${typeName}`);
+    const fleet = schema.getType('FleetConnection');
+    if (type === undefined || !isObjectType(root) || !isObjectType(fleet)) {
+      throw new Error(`there is no type ${typeName}`);
+    }
     if (!(keyName in keys)) throw new Error(`there is no key named ${keyName}`);
     const key = keys[keyName] ?? null;
     const selection =
       type === schema.getQueryType()
         ? `numbers { id name } number(id: $id) { id name }
-           node(id: $id) { id } nodes(ids: [$id]) { id }`
-        : `number(id: $id)${toPaths(root, type)}`;
+           node(id: $id) { id } nodes(ids: [$id]) { id } fleet { asOf }`
+        : toPaths(root, type) === ''
+          ? `number(id: $id) { id } fleet${toPaths(fleet, type)}`
+          : `number(id: $id)${toPaths(root, type)}`;
     return await gateway.graphql(`query($id: ID!) { __typename ${selection} }`, {
       variables: { id },
       headers: key === null ? {} : { 'x-api-key': key },

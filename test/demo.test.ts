@@ -291,6 +291,8 @@ describe('the fleet', () => {
       'NOT_FOUND',
       'METHOD_NOT_ALLOWED',
       'INVALID_REQUEST',
+      'INVALID_CURSOR',
+      'CURSOR_EXPIRED',
       'URI_TOO_LONG',
       'QUERY_TOO_COMPLEX',
       'PERSISTED_QUERY_NOT_FOUND',

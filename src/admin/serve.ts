@@ -66,7 +66,7 @@ async function serve(session: Session, listen: Listen): Promise<void> {
     throw explainListenError(error, config);
   });
   void gateway.database.warm();
-  gateway.startVerdictCounting();
+  gateway.startJobs();
   gateway.telemetry.info('listening', { url: server.url, mode: config.mode });
   announce(session, server.url, config, demo);
   await untilAborted(terminal.signal);

@@ -2,7 +2,9 @@
 
 import SchemaBuilder from '@pothos/core';
 import DataloaderPlugin from '@pothos/plugin-dataloader';
+import { GraphQLError } from 'graphql';
 import type { Access } from '../access/access.ts';
+import type { Fleet } from '../fleet/fleet.ts';
 import type { HttpRequest } from '../http/message.ts';
 import type { Numbers } from '../numbers/numbers.ts';
 
@@ -10,6 +12,7 @@ import type { Numbers } from '../numbers/numbers.ts';
 export interface GraphQLContext {
   readonly access: Access;
   readonly numbers: Numbers;
+  readonly fleet: Fleet;
   /** Its signal is aborted when the caller has disconnected. */
   readonly request: Pick<HttpRequest, 'method' | 'headers' | 'signal'>;
   /** The list that all `numbers` fields of the operation share; null until the first one is resolved. */
@@ -23,7 +26,7 @@ interface BuilderTypes {
   Scalars: {
     ID: { Input: string; Output: string };
     /** ISO 8601. */
-    DateTime: { Input: never; Output: string };
+    DateTime: { Input: string; Output: string };
   };
   DefaultFieldNullability: false;
 }
@@ -39,9 +42,21 @@ builder.scalarType('DateTime', {
   description:
     'Date and time in UTC, in ISO 8601 with milliseconds, for example 2026-06-30T09:18:33.000Z.',
   specifiedByURL: 'https://scalars.graphql.org/andimarek/date-time.html',
+  parseValue: parseDateTime,
   // A value of this length is in this format already.
   serialize: (value) => (value.length === isoLength ? value : new Date(value).toISOString()),
 });
+
+const isoFormat = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)$/;
+
+/** In any time zone; returned in UTC. */
+function parseDateTime(value: unknown): string {
+  const time = typeof value === 'string' && isoFormat.test(value) ? Date.parse(value) : Number.NaN;
+  if (!Number.isNaN(time)) return new Date(time).toISOString();
+  throw new GraphQLError(
+    'DateTime needs a text in ISO 8601 with a time zone, for example 2026-06-30T09:18:33Z.',
+  );
+}
 
 /** Creates an enum. `words` has the description of each value, in the order of the values. */
 export function createEnum<Word extends string>(

@@ -1,4 +1,4 @@
-// Computes the price of an operation, in the points of access/rate-limit.ts.
+// Computes the price of an operation, in the points of access/prices.ts.
 
 import {
   type ExecutionResult,
@@ -6,9 +6,10 @@ import {
   getArgumentValues,
   type ValidatedExecutionArgs,
 } from 'graphql';
-import { prices, toListPrice } from '../access/rate-limit.ts';
+import { prices, toListPrice } from '../access/prices.ts';
+import { defaultPageSize, maxPageSize } from '../fleet/fleet.ts';
 import { metaBlocks } from '../numbers/meta.ts';
-import { collectFields, listSelectedBlocks } from './selection.ts';
+import { collectFields, listSelectedBlocks, selectionSetsOf } from './selection.ts';
 
 export interface Price {
   /**
@@ -77,12 +78,29 @@ function toPart(field: FieldNode, priced: PricedOperation, listSize: number | nu
       const requested = toListPrice(listSize);
       return { name: 'numbers', requested, staticPoints: prices.list, fixed: prices.number };
     }
+    case 'fleet':
+      return toFixedPart('fleet', toFleetPrice(field, priced));
     case '__schema':
     case '__type':
       return toFixedPart('introspection', prices.introspection);
     default:
       return toFixedPart('typename', 0);
   }
+}
+
+/** Statements, nodes asked for, and the counts over all numbers. What a statement finds does not change the price. */
+function toFleetPrice(field: FieldNode, priced: PricedOperation): number {
+  const { fragmentDefinitions: fragments, variableValues } = priced;
+  const fields = collectFields(selectionSetsOf([field]), { fragments, variableValues });
+  const selects = (...names: readonly string[]) =>
+    fields.some(({ name }) => names.includes(name.value));
+  const { first, last } = readArguments(field, priced);
+  const size = Math.min(Math.max(0, first ?? last ?? defaultPageSize), maxPageSize);
+  return (
+    prices.fleet +
+    (selects('nodes', 'edges', 'pageInfo') ? size * prices.fleetNode : 0) +
+    (selects('totalCount', 'facets') ? prices.fleetCounts : 0)
+  );
 }
 
 function toFixedPart(name: string, points: number): Part {
@@ -110,6 +128,8 @@ function toReadPart(
 interface ReadArguments {
   readonly ids?: readonly string[] | null;
   readonly refresh?: boolean | null;
+  readonly first?: number | null;
+  readonly last?: number | null;
 }
 
 /** Empty when the arguments are wrong: execution reports that, and reads nothing. */

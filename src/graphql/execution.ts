@@ -9,7 +9,8 @@ import {
   print,
   validateExecutionArgs,
 } from 'graphql';
-import { type Admission, limitToWindow, prices } from '../access/rate-limit.ts';
+import { prices } from '../access/prices.ts';
+import { type Admission, limitToWindow } from '../access/rate-limit.ts';
 import { GatewayError } from '../errors.ts';
 import type { HttpRequest } from '../http/message.ts';
 import type { RequestContext } from '../http/request-context.ts';

@@ -2,6 +2,7 @@
 
 import type { KeyHint } from '../access/key.ts';
 import type { Health, WhatsAppNumber } from '../numbers/number.ts';
+import type { Portfolio } from '../numbers/portfolio.ts';
 import type { NumberRequest } from '../numbers/numbers.ts';
 import type { ConnectionState, ProviderName } from '../numbers/provider.ts';
 import {
@@ -16,7 +17,7 @@ import { toWord } from '../numbers/vocabulary.ts';
 import { builder, createEnum, type GraphQLContext } from './builder.ts';
 import { findVocabularyEnum, FreshnessType, MetaDetailsType, toRawDescription } from './meta.ts';
 
-const ProviderEnum = createEnum<ProviderName>(
+export const ProviderEnum = createEnum<ProviderName>(
   'Provider',
   'How the number is connected to WhatsApp.',
   {
@@ -26,7 +27,7 @@ const ProviderEnum = createEnum<ProviderName>(
   },
 );
 
-const ConnectionStateEnum = createEnum<ConnectionState>(
+export const ConnectionStateEnum = createEnum<ConnectionState>(
   'ConnectionState',
   'Whether the number is connected.',
   {
@@ -37,7 +38,7 @@ const ConnectionStateEnum = createEnum<ConnectionState>(
   },
 );
 
-const VerdictEnum = createEnum<Verdict>('Verdict', 'Whether the number can send now.', {
+export const VerdictEnum = createEnum<Verdict>('Verdict', 'Whether the number can send now.', {
   YES: 'It can.',
   NO: 'It cannot; see `reasons`.',
   UNKNOWN:
@@ -196,6 +197,18 @@ const NumberHealthType = builder.objectRef<Health>('NumberHealth').implement({
   }),
 });
 
+const PortfolioType = builder.objectRef<Portfolio>('Portfolio').implement({
+  description:
+    'A business portfolio at Meta. It owns WhatsApp Business accounts, and all their numbers share its messaging limit.',
+  fields: (t) => ({
+    id: t.exposeID('id', { description: "Meta's id of the business." }),
+    name: t.exposeString('name', {
+      nullable: true,
+      description: 'The name of the business; null until the account has been read.',
+    }),
+  }),
+});
+
 // https://relay.dev/graphql/objectidentification.htm. Ids are unique in the whole API, so they are not encoded.
 export const NodeInterface = builder.interfaceRef<WhatsAppNumber>('Node').implement({
   description: 'An object with an id that is unique in this API.',
@@ -232,6 +245,25 @@ export async function readNumbers(
 
 // Reading stored values takes milliseconds, so it is not worth creating the signal of the caller.
 const neverAborted = new AbortController().signal;
+
+type NumberFields = PothosSchemaTypes.ObjectFieldBuilder<
+  typeof builder.$inferSchemaTypes,
+  WhatsAppNumber
+>;
+
+function toTimeFields(t: NumberFields) {
+  return {
+    createdAt: t.expose('createdAt', {
+      type: 'DateTime',
+      description: 'When the number was added.',
+    }),
+    updatedAt: t.expose('updatedAt', {
+      type: 'DateTime',
+      description:
+        'When the number was last changed, or its state, health or profile was last read successfully.',
+    }),
+  };
+}
 
 builder.objectType(WhatsAppNumberType, {
   description: 'A WhatsApp number of the tenant.',
@@ -275,14 +307,12 @@ builder.objectType(WhatsAppNumberType, {
       description:
         'What Meta reports about the number; null if `provider` is not META, or if nothing has been read yet.',
     }),
-    createdAt: t.expose('createdAt', {
-      type: 'DateTime',
-      description: 'When the number was added.',
-    }),
-    updatedAt: t.expose('updatedAt', {
-      type: 'DateTime',
+    portfolio: t.expose('portfolio', {
+      type: PortfolioType,
+      nullable: true,
       description:
-        'When the number was last changed, or its state, health or profile was last read successfully.',
+        'The business that owns the account of the number; null if `provider` is not META, or if it is not known yet.',
     }),
+    ...toTimeFields(t),
   }),
 });

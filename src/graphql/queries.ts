@@ -8,7 +8,7 @@ import type { builder, GraphQLContext } from './builder.ts';
 import { NodeInterface, readNumbers, toLoaderKey, WhatsAppNumberType } from './number.ts';
 import { listProjectionOf, listSelectedBlocks, projectionOf } from './selection.ts';
 
-type QueryFields = PothosSchemaTypes.QueryFieldBuilder<
+export type QueryFields = PothosSchemaTypes.QueryFieldBuilder<
   typeof builder.$inferSchemaTypes,
   typeof builder.$inferSchemaTypes.Root
 >;

@@ -2,11 +2,12 @@
 
 import { GraphQLSchema } from 'graphql';
 import { builder } from './builder.ts';
+import { toFleetQueries } from './fleet.ts';
 import { toNodeQueries, toNumberQueries } from './queries.ts';
 
 builder.queryType({
   description: 'Reads data of the tenant that the API key belongs to.',
-  fields: (t) => ({ ...toNumberQueries(t), ...toNodeQueries(t) }),
+  fields: (t) => ({ ...toNumberQueries(t), ...toFleetQueries(t), ...toNodeQueries(t) }),
 });
 
 export const schema = new GraphQLSchema({

@@ -109,6 +109,14 @@ export function listProjectionOf(info: GraphQLResolveInfo): Projection {
   );
 }
 
+/** What the selections of these fields on a WhatsAppNumber show together. */
+export function projectionOfFields(
+  fields: readonly FieldNode[],
+  scope: SelectionScope,
+): Projection {
+  return toProjection(buildTree(fields, scope));
+}
+
 function findProjection(
   known: KnownProjections,
   info: GraphQLResolveInfo,
@@ -116,14 +124,14 @@ function findProjection(
 ): Projection {
   const found = known.get(info.fieldNodes);
   if (found !== undefined) return found;
-  const projection = toProjection(buildTree(listFields(), info));
+  const projection = projectionOfFields(listFields(), info);
   known.set(info.fieldNodes, projection);
   return projection;
 }
 
 // The members that every projection contains, and those that are chosen one by one.
 const plainMembers = new Set(
-  '__typename id provider state isFullyConnected apiKeys health meta'.split(' '),
+  '__typename id provider state isFullyConnected apiKeys health meta portfolio'.split(' '),
 );
 
 function toProjection(tree: SelectionTree): Projection {
@@ -133,6 +141,7 @@ function toProjection(tree: SelectionTree): Projection {
     apiKeys: tree.has('apiKeys'),
     health: toHealthProjection(tree.get('health')),
     meta: meta === undefined ? null : blocks.filter((block) => meta.has(block)),
+    portfolio: tree.has('portfolio'),
     ages: selectsAnywhere(tree, 'ageSeconds'),
   };
 }

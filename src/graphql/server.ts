@@ -9,6 +9,7 @@ import {
 } from 'graphql';
 import type { GraphQLLimits } from '../config.ts';
 import { GatewayError } from '../errors.ts';
+import type { Fleet } from '../fleet/fleet.ts';
 import type { Call, Endpoint, KeyedRoute, PreparedCall } from '../http/endpoint.ts';
 import type { HttpRequest } from '../http/message.ts';
 import type { ComputedResponse } from '../http/response-cache.ts';
@@ -35,6 +36,7 @@ import { createSubscribe, type Subscribe } from './subscription.ts';
 export interface GraphQLEndpointOptions {
   readonly limits: GraphQLLimits;
   readonly numbers: Numbers;
+  readonly fleet: Fleet;
   readonly telemetry: Telemetry;
   /** Null: no page. `apiKey` is filled into its header editor; null in production. */
   readonly graphiql: { readonly apiKey: string | null } | null;
@@ -136,13 +138,14 @@ function toCacheKey(request: HttpRequest, body: string): string | null {
 
 /** Returns a function that runs an operation. A response with errors is not cacheable: they name the request. */
 function createCompute(options: GraphQLEndpointOptions, documents: Documents) {
-  const { numbers, telemetry } = options;
+  const { numbers, fleet, telemetry } = options;
   const run = createRun(options, documents);
   return async (call: Call, params: GraphQLParams): Promise<ComputedResponse> => {
     const { request, context: requestContext, access, admission } = call;
     const context: ExecutionContext = {
       access,
       numbers,
+      fleet,
       request,
       admission,
       requestContext,

@@ -1,7 +1,8 @@
 // The REST endpoint: the route table, and what all routes share: dispatch, query parameters, prices and the error reply.
 
 import { hash } from 'node:crypto';
-import { limitToWindow, prices, toListPrice } from '../access/rate-limit.ts';
+import { prices, toListPrice } from '../access/prices.ts';
+import { limitToWindow } from '../access/rate-limit.ts';
 import { type ErrorCode, GatewayError } from '../errors.ts';
 import type { Call, Endpoint, KeyedRoute } from '../http/endpoint.ts';
 import type { HttpRequest, HttpResponse } from '../http/message.ts';

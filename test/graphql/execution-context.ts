@@ -32,6 +32,7 @@ export function createExecutionContext(
     access,
     // The rest is not needed for queries.
     numbers: numbers as unknown as ExecutionContext['numbers'],
+    fleet: {} as ExecutionContext['fleet'],
     request: { method: 'POST', headers: new Headers(), signal },
     sharedList: null,
     listFields: 0,

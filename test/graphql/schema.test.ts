@@ -84,7 +84,11 @@ test("each field with an enum of Meta's values has a field with the raw value", 
   const fields = objects.flatMap((type) =>
     Object.values(type.getFields()).map((field) => ({ type, field })),
   );
-  const words = fields.filter(({ field }) => getNamedType(field.type).name in vocabularies);
+  // Facets count words, which are those of filters.
+  const words = fields.filter(
+    ({ type, field }) =>
+      getNamedType(field.type).name in vocabularies && !type.name.endsWith('Count'),
+  );
   expect(words.length).toBeGreaterThan(14);
   for (const { type, field } of words) {
     expect(String(type.getFields()[`${field.name}Raw`]?.type), `${type}.${field.name}`).toBe(

@@ -29,7 +29,7 @@ const evidence = [
   { verdict: null, judged: [null, null], data: null },
 ] as const;
 
-const failuresOfMeta = [
+const failures = [
   null,
   { code: 'META_TIMEOUT', metaCode: null },
   { code: 'META_ACCESS_DENIED', metaCode: null },
@@ -39,26 +39,21 @@ const failuresOfMeta = [
   { code: 'META_RATE_LIMITED', metaCode: 368 },
   { code: 'META_ACCESS_DENIED', metaCode: 130_497 },
   { code: 'META_UNAVAILABLE', metaCode: 131_031 },
-];
-const failuresOfEngine = [
-  null,
-  { code: 'UNAVAILABLE', metaCode: null },
   { code: 'ENGINE_ACCESS_DENIED', metaCode: null },
   { code: 'ENGINE_INVALID_RESPONSE', metaCode: null },
 ];
 
-const ofMeta = evidence.flatMap((stored) =>
-  failuresOfMeta.map((failure) => ({ provider: 'META', stored, failure, isGiven: false })),
-);
-// Of a connection it matters only whether it was read.
-const ofEngine = [evidence[0], evidence[4]].flatMap((stored) =>
-  failuresOfEngine.flatMap((failure) =>
-    [true, false].map((isGiven) => ({ provider: 'PILOT_STATUS', stored, failure, isGiven })),
-  ),
-);
-const combinations = [...ofMeta, ...ofEngine].flatMap((combination) =>
-  ['OPEN', 'CLOSE'].flatMap((state) =>
-    [3_590, 3_610].map((age) => Object.assign({ state, age }, combination)),
+const combinations = ['OPEN', 'CLOSE'].flatMap((state) =>
+  ['META', 'PILOT_STATUS'].flatMap((provider) =>
+    evidence.flatMap((stored) =>
+      failures.flatMap((failure) =>
+        [3_590, 3_610].flatMap((age) => {
+          const combination = { state, provider, stored, failure, age };
+          const isGiven = provider === 'META' ? [false] : [true, false];
+          return isGiven.map((it) => Object.assign({ isGiven: it }, combination));
+        }),
+      ),
+    ),
   ),
 );
 
@@ -216,7 +211,7 @@ test('the metric has the counts while this process counts them, and no value oth
     return text.match(/^gateway_numbers\{.*/gm) ?? [];
   };
   expect(await readValues()).toEqual([]);
-  gateway.gateway.startVerdictCounting();
+  gateway.gateway.startJobs();
   await expect.poll(readValues).toHaveLength(3);
   expect(await readValues()).toEqual([
     'gateway_numbers{verdict="YES"} 1',

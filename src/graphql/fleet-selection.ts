@@ -1,0 +1,44 @@
+// Reads what an operation selects of a fleet, so that one statement reads it.
+
+import {
+  type FieldNode,
+  getArgumentValues,
+  type GraphQLObjectType,
+  type GraphQLResolveInfo,
+} from 'graphql';
+import type { FleetSelection } from '../fleet/fleet.ts';
+import { collectFields, projectionOfFields, selectionSetsOf } from './selection.ts';
+
+/** Accounts and portfolios that a facet returns unless told otherwise. */
+export const defaultAccounts = 20;
+
+export function fleetSelectionOf(info: GraphQLResolveInfo): FleetSelection {
+  const below = (fields: readonly FieldNode[], ...names: readonly string[]) =>
+    collectFields(selectionSetsOf(fields), info).filter(({ name }) => names.includes(name.value));
+  const { fieldNodes } = info;
+  const facets = below(fieldNodes, 'facets');
+  const edges = below(fieldNodes, 'edges');
+  const nodes = [...below(fieldNodes, 'nodes'), ...below(edges, 'node')];
+  return {
+    facets: facets.length > 0 || below(fieldNodes, 'totalCount').length > 0,
+    wabas: findLargestFirst(below(facets, 'waba'), info),
+    portfolios: findLargestFirst(below(facets, 'portfolio'), info),
+    page: nodes.length > 0 || edges.length > 0 || below(fieldNodes, 'pageInfo').length > 0,
+    projection: nodes.length === 0 ? null : projectionOfFields(nodes, info),
+  };
+}
+
+/** What the facet needs so that each of its aliases has as many as it asks for; null when it is not selected. */
+function findLargestFirst(
+  fields: readonly FieldNode[],
+  { schema, variableValues }: GraphQLResolveInfo,
+): number | null {
+  if (fields.length === 0) return null;
+  // Validation has found the fields.
+  const facets = schema.getType('FleetFacets') as GraphQLObjectType;
+  const sizes = fields.map((field) => {
+    const definition = facets.getFields()[field.name.value]!;
+    return Number(getArgumentValues(definition, field, variableValues)['first']);
+  });
+  return Math.max(...sizes);
+}

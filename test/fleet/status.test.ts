@@ -1,0 +1,283 @@
+// Tests that the status of each number is kept right, whoever writes what it is derived from.
+
+import { describe, expect, test } from 'vitest';
+import { recordReadings } from '../../src/numbers/store.ts';
+import { startStatusUpkeep, writeAllOutdated } from '../../src/numbers/status-upkeep.ts';
+import { toPlainFailure } from '../../src/numbers/provider.ts';
+import {
+  databases,
+  openTestDatabase,
+  openTestGateway,
+  type TestDatabase,
+  type TestGateway,
+} from '../harness.ts';
+
+interface Status {
+  readonly state: string;
+  readonly qualityRating: string | null;
+  readonly metaStatus: string | null;
+  readonly verdict: string | null;
+  readonly replyVerdict: string | null;
+  readonly failing: boolean;
+  readonly accountFailing: boolean;
+  readonly portfolioId: string | null;
+  readonly observedAt: Date | number;
+  readonly verdictChangedAt: Date;
+  readonly nameKey: string;
+  readonly searchKey: string;
+  readonly version: number;
+  readonly rank: number;
+  /** Changes with every write of the row. */
+  readonly written: string;
+}
+
+async function readStatus({ query }: Pick<TestDatabase, 'query'>, id: string): Promise<Status> {
+  const [status] = await query<Status>(
+    `select state, quality_rating as "qualityRating", meta_status as "metaStatus", verdict,
+       reply_verdict as "replyVerdict", failing, account_failing as "accountFailing",
+       portfolio_id as "portfolioId", observed_at as "observedAt", verdict_changed_at as "verdictChangedAt",
+       name_key as "nameKey", search_key as "searchKey", rules_version as version, rank, ctid::text as written
+     from number_status where number_id = $1`,
+    [id],
+  );
+  if (status === undefined) throw new Error(`number ${id} has no status`);
+  return status;
+}
+
+const live = (id: string) => `{ number(id: "${id}", refresh: true) { id } }`;
+
+describe.each(databases)('on %s, the status of a number', (kind) => {
+  const open = (options: Parameters<typeof openTestGateway>[0] = {}): Promise<TestGateway> =>
+    openTestGateway({ database: kind, ...options });
+
+  test('exists once it was added, without evidence', async () => {
+    await using gateway = await open();
+    const tenant = await gateway.addTenant();
+    const { id, number } = await tenant.addNumber({ name: '  Ação   ÉTÉ ' });
+    expect(await readStatus(gateway.database, id)).toMatchObject({
+      state: 'OPEN',
+      qualityRating: null,
+      verdict: null,
+      failing: false,
+      observedAt: -Infinity,
+      nameKey: 'acao ete',
+      searchKey: `acao ete\n\n${number}`,
+      rank: 6,
+    });
+  });
+
+  test('is written with a reading', async () => {
+    await using gateway = await open();
+    const tenant = await gateway.addTenant();
+    const { id, number } = await tenant.addNumber({
+      name: 'Shop',
+      phone: { status: 'RESTRICTED', quality_rating: 'TURQUOISE' },
+      waba: { owner_business_info: { id: '77', name: 'Holding' } },
+    });
+    await tenant.graphql(live(id));
+    expect(await readStatus(gateway.database, id)).toMatchObject({
+      metaStatus: 'RESTRICTED',
+      qualityRating: 'UNRECOGNIZED',
+      verdict: 'NO',
+      replyVerdict: 'YES',
+      portfolioId: '77',
+      searchKey: `shop\nlucky shrub\n${number}`,
+      rank: 2,
+    });
+  });
+
+  test('says when the verdict has changed, and not when it was confirmed', async () => {
+    let now = new Date('2026-11-29T12:00:00.000Z');
+    await using gateway = await open({ now: () => now });
+    const tenant = await gateway.addTenant();
+    const { id, phoneNumberId } = await tenant.addNumber();
+    await tenant.graphql(live(id));
+    const first = await readStatus(gateway.database, id);
+    now = new Date(now.getTime() + 60_000);
+    await tenant.graphql(live(id));
+    const second = await readStatus(gateway.database, id);
+    expect(second.verdictChangedAt).toEqual(first.verdictChangedAt);
+    expect(second.observedAt).not.toEqual(first.observedAt);
+    gateway.simulator.setFault(phoneNumberId, { kind: 'error', code: 368 });
+    await tenant.graphql(live(id));
+    const third = await readStatus(gateway.database, id);
+    expect(third.verdictChangedAt.getTime()).toBeGreaterThan(first.verdictChangedAt.getTime());
+    expect(third).toMatchObject({ failing: true, rank: 0 });
+  });
+
+  test('has a state that other software writes at once', async () => {
+    await using gateway = await open();
+    const tenant = await gateway.addTenant();
+    const { id } = await tenant.addNumber();
+    const before = await readStatus(gateway.database, id);
+    await gateway.database.query(`update whatsapp_number set state = 'CLOSE' where id = $1`, [id]);
+    const after = await readStatus(gateway.database, id);
+    expect(after).toMatchObject({ state: 'CLOSE', rank: 1, version: before.version });
+    expect(after.verdictChangedAt.getTime()).toBeGreaterThan(before.verdictChangedAt.getTime());
+    const { body } = await tenant.graphql<{ fleet: { totalCount: number } }>(
+      '{ fleet(filter: {verdicts: [NO]}) { totalCount } }',
+    );
+    expect(body.data?.fleet.totalCount).toBe(1);
+  });
+
+  test('shows the name after the number was renamed', async () => {
+    await using gateway = await open();
+    const tenant = await gateway.addTenant();
+    const { id } = await tenant.addNumber({ name: 'Before' });
+    await gateway.numbers.update(id, { name: 'After' });
+    expect(await readStatus(gateway.database, id)).toMatchObject({ nameKey: 'after' });
+  });
+
+  test('is deleted with the number', async () => {
+    await using gateway = await open();
+    const tenant = await gateway.addTenant();
+    const { id } = await tenant.addNumber();
+    await gateway.numbers.remove(id);
+    expect(await gateway.database.query('select from number_status')).toEqual([]);
+  });
+
+  test('is not rewritten by a reading of its account that finds nothing new', async () => {
+    await using gateway = await open();
+    const tenant = await gateway.addTenant();
+    const waba = { owner_business_info: { id: '77', name: 'Holding' } };
+    const { id, wabaId } = await tenant.addNumber({ waba });
+    const sibling = await tenant.addNumber({ wabaId });
+    await tenant.graphql(live(id));
+    await tenant.graphql(live(sibling.id));
+    const before = await readStatus(gateway.database, sibling.id);
+    await tenant.graphql(live(id));
+    expect(await readStatus(gateway.database, sibling.id)).toEqual(before);
+  });
+
+  test('follows its account, whichever number the account was read for', async () => {
+    await using gateway = await open();
+    const tenant = await gateway.addTenant();
+    const { id, wabaId } = await tenant.addNumber();
+    const sibling = await tenant.addNumber({ wabaId });
+    const failure = toPlainFailure('META_ACCESS_DENIED', false, 'No.');
+    const reading = { block: 'waba', data: null, failure, state: null } as const;
+    const base = { tenantId: tenant.id, holder: 'h', leased: [] };
+    await recordReadings(gateway.database, {
+      ...base,
+      observedAt: new Date(),
+      readings: [{ ...reading, id: sibling.id }],
+    });
+    expect(await readStatus(gateway.database, sibling.id)).toMatchObject({
+      accountFailing: true,
+      portfolioId: null,
+      rank: 4,
+    });
+    const data = { id: wabaId, ownerBusinessId: '88', ownerBusinessName: 'Other' };
+    await recordReadings(gateway.database, {
+      ...base,
+      observedAt: new Date(),
+      readings: [{ ...reading, id: wabaId, data, failure: null }],
+    });
+    for (const number of [id, sibling.id]) {
+      // oxlint-disable-next-line no-await-in-loop -- one connection
+      expect(await readStatus(gateway.database, number)).toMatchObject({
+        accountFailing: false,
+        portfolioId: '88',
+      });
+    }
+  });
+
+  describe('that others have made outdated', () => {
+    test('is written again: a reading, a new name and a number of the previous release', async () => {
+      await using gateway = await open();
+      const { database } = gateway;
+      const tenant = await gateway.addTenant();
+      const { id } = await tenant.addNumber({ name: 'Old' });
+      await tenant.graphql(live(id));
+      const { version } = await readStatus(database, id);
+      await database.query(
+        `update number_snapshot set data = data || '{"qualityRating": "RED"}' where number_id = $1 and block = 'phone'`,
+        [id],
+      );
+      await database.query(`update whatsapp_number set name = 'New' where id = $1`, [id]);
+      await database.query(
+        `insert into whatsapp_number (tenant_id, id, number, name, provider, state, instance_name)
+         values ($1, 'wa_other', '5511999', 'Other', 'PILOT_STATUS', 'OPEN', 'other')`,
+        [tenant.id],
+      );
+      expect(await readStatus(database, id)).toMatchObject({ version: 0, qualityRating: 'GREEN' });
+      expect(await writeAllOutdated(database)).toEqual({ numbers: 2, isComplete: true });
+      expect(await readStatus(database, id)).toMatchObject({
+        version,
+        qualityRating: 'RED',
+        nameKey: 'new',
+        rank: 3,
+      });
+      expect(await readStatus(database, 'wa_other')).toMatchObject({ version, nameKey: 'other' });
+      expect(await writeAllOutdated(database)).toEqual({ numbers: 0, isComplete: true });
+    });
+
+    test('is written again after an account was read by the previous release', async () => {
+      await using gateway = await open();
+      const { database } = gateway;
+      const tenant = await gateway.addTenant();
+      const { id, wabaId } = await tenant.addNumber();
+      await database.query(
+        `insert into waba_snapshot (tenant_id, waba_id, data, observed_at, attempted_at)
+         values ($1, $2, '{"ownerBusinessId": "99"}', now(), now())`,
+        [tenant.id, wabaId],
+      );
+      await writeAllOutdated(database);
+      expect(await readStatus(database, id)).toMatchObject({ portfolioId: '99' });
+    });
+
+    test('is written for numbers that had none, in batches, by one job', async () => {
+      await using gateway = await open();
+      const { database } = gateway;
+      const tenants = [await gateway.addTenant(), await gateway.addTenant()];
+      for (const { id } of tenants) {
+        // oxlint-disable-next-line no-await-in-loop -- one connection
+        await database.query(
+          `insert into whatsapp_number (tenant_id, id, number, name, provider, state, instance_name)
+           select $1, $1 || i, (5511000 + i)::text, 'Shop ' || i, 'PILOT_STATUS', 'OPEN', 'i' || i
+           from generate_series(1, 700) i`,
+          [id],
+        );
+      }
+      await database.query('delete from number_status');
+      const written = Promise.withResolvers<number>();
+      await using upkeep = startStatusUpkeep({
+        database,
+        onWritten: written.resolve,
+        onFailure: written.reject,
+      });
+      expect(await written.promise).toBe(1_400);
+      expect(upkeep).toBeDefined();
+      const rows = await database.query('select from number_status where rules_version > 0');
+      expect(rows).toHaveLength(1_400);
+    });
+
+    test('is written again by this release after an older one has overwritten it', async () => {
+      await using gateway = await open();
+      const { database } = gateway;
+      const tenant = await gateway.addTenant();
+      const { id } = await tenant.addNumber();
+      await database.query('update number_status set rules_version = rules_version + 1');
+      // To a newer release, this one is the older one.
+      await tenant.graphql(live(id));
+      expect(await readStatus(database, id)).toMatchObject({ version: 0, qualityRating: 'GREEN' });
+    });
+  });
+});
+
+test('software without rights on the status may write the state of a number', async () => {
+  await using database = await openTestDatabase('PostgreSQL');
+  await using gateway = await openTestGateway({ database });
+  const tenant = await gateway.addTenant();
+  const { id } = await tenant.addNumber();
+  await database.query('begin');
+  await database.query('create role writer_of_states');
+  await database.query('grant usage on schema public to writer_of_states');
+  await database.query('grant select, update (state) on whatsapp_number to writer_of_states');
+  await database.query(`select set_config('app.tenant_id', $1, true)`, [tenant.id]);
+  await database.query('set local role writer_of_states');
+  await database.query(`update whatsapp_number set state = 'CONNECTING' where id = $1`, [id]);
+  await database.query('reset role');
+  expect(await readStatus(database, id)).toMatchObject({ state: 'CONNECTING' });
+  await database.query('rollback');
+});

@@ -1,4 +1,5 @@
-// A Graph API that shares no code with the simulator: its answers are bodies that Meta has sent, as they were published.
+// A Graph API that shares no code with the simulator: its answers follow error bodies that were published; some are
+// put together from published wordings, and the ids of traces are invented.
 
 import { once } from 'node:events';
 import { createServer, type IncomingMessage } from 'node:http';

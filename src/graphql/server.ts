@@ -227,14 +227,21 @@ function createCachedParse(limits: GraphQLLimits): (source: string) => DocumentN
   };
 }
 
-/** Remembers valid documents only: errors take more memory than the document cache counts for a document. */
+/** Remembers all valid documents, and the last invalid one: errors take more memory than the document cache counts. */
 function createCachedValidate({ suggestions }: GraphQLEndpointOptions) {
   const valid = new WeakSet<DocumentNode>();
+  // A document that is sent with its hash is validated before it is stored, and again before it is executed.
+  let invalid: {
+    readonly document: DocumentNode;
+    readonly errors: readonly GraphQLError[];
+  } | null = null;
   return (document: DocumentNode): readonly GraphQLError[] => {
     if (valid.has(document)) return [];
+    if (invalid?.document === document) return invalid.errors;
     const rules = { hideSuggestions: !suggestions, maxErrors: 10 };
     const errors = validate(schema, document, undefined, rules);
     if (errors.length === 0) valid.add(document);
+    else invalid = { document, errors };
     return errors;
   };
 }

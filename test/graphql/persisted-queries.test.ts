@@ -2,11 +2,12 @@
 // https://www.apollographql.com/docs/apollo-server/performance/apq
 
 import { hash } from 'node:crypto';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import {
   createPersistedQueries,
   type PersistedQueries,
 } from '../../src/graphql/persisted-queries.ts';
+import { schema } from '../../src/graphql/schema.ts';
 import {
   type GraphQLBody,
   openTestGateway,
@@ -184,6 +185,23 @@ test('a mutation that is stored is refused with GET', async () => {
   const query = 'mutation { x }';
   const extensions = toExtensions(toHash(query));
   expect((await get(tenant, { query, extensions })).status).toBe(405);
+});
+
+test('an invalid document is validated once, with and without its hash', async () => {
+  // Validating a document looks up the type of its query.
+  const lookups = vi.spyOn(schema, 'getQueryType');
+  onTestFinished(() => lookups.mockRestore());
+  const countLookups = async (query: string, extensions: Json) => {
+    lookups.mockClear();
+    expect((await post(tenant, { query, ...extensions })).body.errors).toHaveLength(1);
+    return lookups.mock.calls.length;
+  };
+  // The validation of the first document is preceded by that of the schema.
+  await countLookups('{ nopeA }', {});
+  const expected = await countLookups('{ nopeB }', {});
+  expect(expected).toBeGreaterThan(0);
+  const extensions = toExtensions(toHash('{ nopeC }'));
+  expect(await countLookups('{ nopeC }', { extensions })).toBe(expected);
 });
 
 test('the member persistedQuery may be written with escapes', async () => {

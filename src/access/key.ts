@@ -38,11 +38,12 @@ export function createKey(bytes: Buffer = randomBytes(32)): string {
 
 /**
  * The key that a request presents: in x-api-key, or as a Bearer token that begins with `ps_`. Any other Authorization header
- * is ignored, because a proxy may add its own. Null without a key; '', which is no key, for two different ones.
+ * is ignored, because a proxy may add its own. So is an empty x-api-key, which some tools send. Null without a key; '', which
+ * is no key, for two different ones.
  * https://www.rfc-editor.org/rfc/rfc6750#section-2.1
  */
 export function readKey(headers: Pick<Headers, 'get'>): string | null {
-  const key = headers.get('x-api-key');
+  const key = headers.get('x-api-key') || null;
   const token = /^Bearer +(ps_\S*)$/i.exec(headers.get('authorization') ?? '')?.[1];
   if (token === undefined) return key;
   return key === null || key === token ? token : '';

@@ -53,7 +53,13 @@ describe('the API key', () => {
       () => ({ authorization: 'Bearer eyJhbGciOi', 'x-api-key': tenant.key }),
       200,
     ],
+    [
+      'as Bearer token beside an empty x-api-key',
+      () => ({ authorization: `Bearer ${tenant.key}`, 'x-api-key': '' }),
+      200,
+    ],
     ['missing', () => ({}), 401],
+    ['empty', () => ({ 'x-api-key': '' }), 401],
     ['a foreign Bearer token alone', () => ({ authorization: 'Bearer eyJhbGciOi' }), 401],
     ['a malformed key as Bearer token', () => ({ authorization: 'Bearer ps_short' }), 401],
   ])('%s', async (_, headers, status) => {

@@ -30,6 +30,7 @@ type MediaType = typeof json | typeof graphqlJson;
 export function toResponse(result: Result, context: ResponseContext): HttpResponse {
   const response = respond(result, context);
   if (!context.isLive) return response;
+  // REST has `no-cache` and an ETag here, as for every response. It would rarely match: live reads have new times.
   return { ...response, headers: { ...response.headers, 'cache-control': 'no-store' } };
 }
 

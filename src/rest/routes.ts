@@ -295,7 +295,8 @@ function toHeaderList(names: readonly string[]): string {
 }
 
 const jsonHeaders = {
-  // A response belongs to a key, and has to be revalidated before it is reused.
+  // A response belongs to a key, and has to be revalidated before it is reused. This includes live reads: revalidating one reads
+  // again, so no caller gets an old one. (In GraphQL they are `no-store` and have no ETag; see graphql/response.ts.)
   'cache-control': 'private, no-cache',
   vary: 'x-api-key, authorization, accept-encoding',
   'content-type': 'application/json; charset=utf-8',

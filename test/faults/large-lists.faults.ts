@@ -1,11 +1,12 @@
-// A tenant with 10,000 numbers whose lists are requested by a hundred callers at once, beside a tenant with few numbers.
+// A tenant with 10,000 numbers whose lists are requested by a hundred callers at once, half of them compressed, beside a tenant
+// with few numbers.
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { rulesVersion } from '../../src/numbers/phone-reasons.ts';
 import { report, toPercentile } from './figures.ts';
 import { type LoadResponse, startCallers, startRate, toTally } from './load.ts';
-import { openStage, type Stage } from './stage.ts';
+import { type Observed, openStage, type Stage } from './stage.ts';
 
 const loadMs = Number(process.env['LARGE_LISTS_SECONDS'] ?? 20) * 1_000;
 const callers = 100;
@@ -91,13 +92,20 @@ describe(`${callers} callers that list ${numbers} numbers with their ages`, () =
     const url = `${gateway.url}/graphql`;
     const body = JSON.stringify({ query });
     const others = startRate(20, () => ({ url: `${gateway.url}/v1/numbers`, key: small!.key }));
-    const load = startCallers(callers, () => ({ url, key: large!.key, body }));
-    let heapUsed = 0;
+    const load = startCallers(callers, (index) => ({
+      url,
+      key: large!.key,
+      body,
+      ...(index % 2 === 0 && { acceptEncoding: 'br, gzip' }),
+    }));
+    let [inUse, resident] = [0, 0];
     const endsAt = performance.now() + loadMs;
     while (performance.now() < endsAt && gateway.isAlive()) {
       // oxlint-disable no-await-in-loop -- sampled until the end
       await delay(500);
-      if (gateway.isAlive()) heapUsed = Math.max(heapUsed, await readHeap(gateway.observe()));
+      if (!gateway.isAlive()) break;
+      const memory = await readMemory(gateway.observe());
+      [inUse, resident] = [Math.max(inUse, memory.inUse), Math.max(resident, memory.resident)];
       // oxlint-enable no-await-in-loop
     }
     const lists = await load.stop();
@@ -108,13 +116,19 @@ describe(`${callers} callers that list ${numbers} numbers with their ages`, () =
     );
     const failed = responses.filter(({ status }) => status !== 200).length;
     const complete = lists.filter((it) => it.status === 200 && !isRefusal(it));
+    const compressed = complete.filter((it) => it.contentEncoding !== null);
     const refused = lists.filter(isRefusal);
     const wrong = lists.length - complete.length - refused.length;
     expect(
       report(
         `${callers} callers list ${numbers} numbers with their ages for ${loadMs / 1_000} s, ${what}: the process survives, each list is answered or refused as UNAVAILABLE, and another tenant has no failure and a p95 below 500 ms`,
-        `alive: ${gateway.isAlive()}, ${complete.length} lists answered, ${refused.length} refused, ${wrong} otherwise (${toTally(lists)}); other tenant: ${failed} of ${responses.length} failed (${toTally(responses)}), p95 ${Math.round(p95)} ms; heap at most ${Math.round(heapUsed / 2 ** 20)} MB`,
-        gateway.isAlive() && wrong === 0 && complete.length > 0 && failed === 0 && p95 < 500,
+        `alive: ${gateway.isAlive()}, ${complete.length} lists answered, ${compressed.length} of them compressed, ${refused.length} refused, ${wrong} otherwise (${toTally(lists)}); other tenant: ${failed} of ${responses.length} failed (${toTally(responses)}), p95 ${Math.round(p95)} ms; memory at most ${toMegabytes(inUse)} MB in use (heap and Buffers), ${toMegabytes(resident)} MB resident`,
+        gateway.isAlive() &&
+          wrong === 0 &&
+          complete.length > compressed.length &&
+          compressed.length > 0 &&
+          failed === 0 &&
+          p95 < 500,
       ),
     ).toBe(true);
   });
@@ -125,8 +139,12 @@ function isRefusal({ status, body }: LoadResponse): boolean {
   return status === 503 || (body.length < 1_000 && body.includes('"code":"UNAVAILABLE"'));
 }
 
-/** 0 when the process ends before it answers. */
-async function readHeap(observed: Promise<{ readonly heapUsed: number }>): Promise<number> {
-  const timeout = delay(5_000, { heapUsed: 0 });
-  return (await Promise.race([observed.catch(() => ({ heapUsed: 0 })), timeout])).heapUsed;
+const toMegabytes = (bytes: number): number => Math.round(bytes / 2 ** 20);
+
+/** In bytes; 0 when the process ends before it answers. */
+async function readMemory(observed: Promise<Observed>) {
+  const unknown = { heapUsed: 0, external: 0, rss: 0 };
+  const answered = observed.catch(() => unknown);
+  const { heapUsed, external, rss } = await Promise.race([answered, delay(5_000, unknown)]);
+  return { inUse: heapUsed + external, resident: rss };
 }

@@ -6,7 +6,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 export interface LoadResponse {
   /** 0 without a response. */
   readonly status: number;
+  /** '' when it is compressed. */
   readonly body: string;
+  /** Null when the body is not compressed, and without a response. */
+  readonly contentEncoding: string | null;
   /** `performance.now()` at which the request was sent. */
   readonly sentAt: number;
   readonly durationMs: number;
@@ -19,6 +22,8 @@ export interface LoadRequest {
   readonly key: string;
   /** JSON, which makes it a POST. */
   readonly body?: string;
+  /** The header; without it, nothing is compressed. */
+  readonly acceptEncoding?: string;
 }
 
 export interface RunningLoad {
@@ -28,28 +33,33 @@ export interface RunningLoad {
 
 const timeoutMs = 20_000;
 
-async function send(agent: Agent, { url, key, body: json }: LoadRequest): Promise<LoadResponse> {
+async function send(agent: Agent, sent: LoadRequest): Promise<LoadResponse> {
+  const { url, key, body: json, acceptEncoding } = sent;
   const sentAt = performance.now();
   const { promise, resolve } = Promise.withResolvers<LoadResponse>();
-  const finish = (status: number, body: string, problem: string | null) =>
-    resolve({ status, body, sentAt, durationMs: performance.now() - sentAt, problem });
+  const finish = (
+    response: Pick<LoadResponse, 'status' | 'body' | 'contentEncoding' | 'problem'>,
+  ) => resolve({ ...response, sentAt, durationMs: performance.now() - sentAt });
+  const fail = (problem: string) => finish({ status: 0, body: '', contentEncoding: null, problem });
   const method = json === undefined ? 'GET' : 'POST';
   const headers = {
     'x-api-key': key,
     ...(json !== undefined && { 'content-type': 'application/json' }),
+    ...(acceptEncoding !== undefined && { 'accept-encoding': acceptEncoding }),
   };
   const outgoing = request(url, { agent, method, headers }, (response) => {
     const chunks: Buffer[] = [];
     response.on('data', (chunk: Buffer) => chunks.push(chunk));
-    response.once('end', () =>
-      finish(response.statusCode ?? 0, Buffer.concat(chunks).toString(), null),
-    );
-    response.once('error', (error) => finish(0, '', `cut: ${error.message}`));
+    response.once('end', () => {
+      const { statusCode: status = 0, headers: received } = response;
+      const contentEncoding = received['content-encoding'] ?? null;
+      const body = contentEncoding === null ? Buffer.concat(chunks).toString() : '';
+      finish({ status, body, contentEncoding, problem: null });
+    });
+    response.once('error', (error) => fail(`cut: ${error.message}`));
   });
   outgoing.setTimeout(timeoutMs, () => outgoing.destroy(new Error('no response in time')));
-  outgoing.once('error', (error: NodeJS.ErrnoException) =>
-    finish(0, '', error.code ?? error.message),
-  );
+  outgoing.once('error', (error: NodeJS.ErrnoException) => fail(error.code ?? error.message));
   outgoing.end(json);
   return await promise;
 }

@@ -2,10 +2,10 @@
 
 process.on('message', () => {
   globalThis.gc?.();
-  const { heapUsed, rss } = process.memoryUsage();
+  const { heapUsed, external, rss } = process.memoryUsage();
   const resources: Record<string, number> = {};
   for (const name of process.getActiveResourcesInfo()) resources[name] = (resources[name] ?? 0) + 1;
-  process.send?.({ heapUsed, rss, resources });
+  process.send?.({ heapUsed, external, rss, resources });
 });
 // The channel must not keep the process alive.
 process.channel?.unref();

@@ -34,6 +34,8 @@ export interface StagedGateway extends AsyncDisposable {
 
 export interface Observed {
   readonly heapUsed: number;
+  /** Outside of the heap of V8, such as the bytes of Buffers. */
+  readonly external: number;
   readonly rss: number;
   /** Counts of active resources, by kind. */
   readonly resources: Readonly<Record<string, number>>;

@@ -35,12 +35,15 @@ export function listPhoneReasons(phone: MetaPhone): readonly Reason[] {
 }
 
 export function listRegistrationReasons(phone: MetaPhone): readonly Reason[] {
-  return [...listPlatformReasons(phone), ...listStatusReasons(phone)];
+  return [...listStatusReasons(phone), ...listPlatformReasons(phone)];
 }
 
-function listPlatformReasons({ platformType }: MetaPhone): readonly Reason[] {
+function listPlatformReasons({ status, platformType }: MetaPhone): readonly Reason[] {
   const word = toWord('PlatformType', platformType);
   if (word === 'CLOUD_API') return [];
+  // A number that is banned, deleted, migrated or not verified is registered nowhere, and its status says what to do.
+  const rule = findStatusRule(status);
+  if (word === 'NOT_APPLICABLE' && rule?.effect === 'BLOCKS' && rule.scope === 'ALL') return [];
   if (word === null || word === 'UNRECOGNIZED') {
     const text = 'Meta does not say on which platform the number is registered.';
     return [toReason('PHONE_NUMBER', 'platform_type', platformType, 'INCONCLUSIVE', text)];

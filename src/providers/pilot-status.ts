@@ -119,9 +119,6 @@ function toConnectionRead(result: LimitedResult, instanceName: string): Connecti
   }
   const { status, headers, text } = result;
   if (status === 401 || status === 403) return toFailed(refusedKey);
-  if (status >= 500 || status === 408 || status === 429) {
-    return toFailed({ ...outage, retryAt: parseRetryAfter(headers, new Date()) });
-  }
   if (status >= 300 && status <= 399) return toFailed(redirected);
   const body = toObject(parseJsonWithIds(text)) ?? {};
   const isSuccess = status >= 200 && status <= 299;
@@ -129,6 +126,9 @@ function toConnectionRead(result: LimitedResult, instanceName: string): Connecti
   if (read !== null) return read;
   if (listErrorTexts(body).some(saysInstanceIsMissing)) {
     return { ok: true, value: { state: 'CLOSE', instanceExists: false } };
+  }
+  if (status >= 500 || status === 408 || status === 429) {
+    return toFailed({ ...outage, retryAt: parseRetryAfter(headers, new Date()) });
   }
   return toFailed(isSuccess ? unusable : unknownPath);
 }

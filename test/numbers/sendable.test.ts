@@ -83,6 +83,30 @@ describe('the reasons', () => {
     },
   );
 
+  test.each([
+    ['BANNED', "Appeal in Meta's Business Support Home."],
+    ['PENDING', 'Finish verification and registration.'],
+    ['MIGRATED', 'Store the ids that it has there.'],
+  ] as const)(
+    'for the status %s and no platform give the advice of the status alone',
+    (status, solution) => {
+      const blocking = reasonsOf(withPhone({ status, platformType: 'NOT_APPLICABLE' })).filter(
+        ({ effect }) => effect === 'BLOCKS',
+      );
+      expect(blocking).toMatchObject([{ field: 'status', solution }]);
+    },
+  );
+
+  test('for a used up messaging limit and no platform name both', () => {
+    const unregistered = withPhone({ status: 'RESTRICTED', platformType: 'NOT_APPLICABLE' });
+    expect(
+      reasonsOf(unregistered).map(({ field, effect, scope }) => [field, effect, scope]),
+    ).toEqual([
+      ['platform_type', 'BLOCKS', 'ALL'],
+      ['status', 'BLOCKS', 'BUSINESS_INITIATED'],
+    ]);
+  });
+
   test('for a number that is registered nowhere say so once, with what to do', () => {
     const unregistered = withPhone({ status: null, platformType: 'NOT_APPLICABLE' });
     const blocking = reasonsOf({ ...unregistered, state: 'CONNECTING' }).filter(

@@ -437,6 +437,7 @@ describe('META, refused fields', () => {
     [200, ''],
     [294, ''],
     [100, '(#100) Need permission on either WhatsApp Business Account or owner/shared business'],
+    [100, '(#100) Missing Permission'],
   ])(
     'code %i on a phone because of its risky fields makes only them null: %s',
     async (code, message) => {

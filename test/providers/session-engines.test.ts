@@ -153,6 +153,7 @@ describe('an instance that does not exist', () => {
     ['WPPConnect', recorded.wppconnectMissing],
     ['a code instead of a sentence', recorded.codeMissing],
     ['status 200', { ...recorded.codeMissing, status: 200 }],
+    ['status 500', { ...recorded.codeMissing, status: 500 }],
   ] as const)('blocks and is CLOSE, in the words of %s', async (_, answer) => {
     const { live, stored, rest } = await refreshAfter(answer);
     const shown = {

@@ -101,7 +101,9 @@ export function toGraphFailure(
 function toMeaning(error: GraphError | null, block: MetaBlock, status: number): Meaning {
   if (error === null || error.code === null) return status === 429 ? throttled : invalidResponse;
   const { code, subcode, isTransient, nodeKind, topic } = error;
-  if ((code === 100 && subcode === 33) || code === 803) return toUnknownObjectMeaning(block);
+  const isUnknownObject = (code === 100 && subcode === 33) || code === 803;
+  // The meaning of 33 is that of a phone's node.
+  if (isUnknownObject || (code === 33 && block === 'waba')) return toUnknownObjectMeaning(block);
   if (topic !== null) return topicMeanings[topic];
   if (nodeKind !== null && isWrongKind(error, block)) return toWrongKindMeaning(block, nodeKind);
   if (error.refusedField !== null) return unknownField;

@@ -257,7 +257,7 @@ const topicPatterns: readonly (readonly [Topic, readonly number[], RegExp])[] = 
   ['token malformed', [190], /cannot parse access token|malformed access token|bad signature/i],
   ['token of wrong type', [10, 190, 200], /must be called with an? .{0,30}access token/i],
   ['version unknown', [100, 2500], /^unknown path components/i],
-  ['permission missing', [100], /^(\(#100\) )?need permission/i],
+  ['permission missing', [100], /^(\(#100\) )?(need|requires?|missing) .{0,60}permission/i],
 ];
 
 export function findTopic(code: number | null, message: string): Topic | null {

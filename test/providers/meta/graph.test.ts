@@ -492,6 +492,9 @@ const wordings: readonly (readonly [number, string, Omit<ErrorCase, 'code'>])[] 
     '(#100) Need permission on either WhatsApp Business Account or owner/shared business',
     permission,
   ],
+  [100, '(#100) Missing Permission', permission],
+  [100, '(#100) Missing permissions', permission],
+  [100, '(#100) Requires whatsapp_business_management permission', permission],
   [10, '(#10) Application does not have permission for this action', permission],
   [200, '(#200) You do not have permission to access this field.', permission],
 ];

@@ -167,7 +167,7 @@ function createEndpoints(
     persistedQueries: config.persistedQueries,
     suggestions: config.mode === 'demo',
   });
-  return { graphql, rest: createRestEndpoint({ numbers, publicUrl: config.publicUrl }) };
+  return { graphql, rest: createRestEndpoint({ numbers, fleet, publicUrl: config.publicUrl }) };
 }
 
 async function openConfiguredDatabase(

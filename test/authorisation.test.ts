@@ -20,6 +20,7 @@ import { encodeCursor } from '../src/fleet/cursor.ts';
 import { hashFilter, normalizeFilter } from '../src/fleet/filter.ts';
 import { defaultOrder } from '../src/fleet/order.ts';
 import { schema } from '../src/graphql/schema.ts';
+import { vocabularies } from '../src/numbers/vocabulary.ts';
 import { listen } from '../src/http/server.ts';
 import {
   createDigits,
@@ -35,11 +36,13 @@ type Expectation =
   | 'one number of the tenant'
   /** Without an error for an id that the tenant does not have. */
   | 'one number of the tenant or none'
+  /** Those that match a filter. */
+  | 'some numbers of the tenant'
   /** How many numbers the tenant has, and of which kinds. */
   | 'counts of the tenant'
   | 'a document';
 
-const expectations: Readonly<Record<string, Expectation>> = {
+const expectations: Record<string, Expectation> = {
   'query numbers': 'all numbers of the tenant',
   'query numbers(ids)': 'one number of the tenant or none',
   'query numbers(refresh, ids)': 'one number of the tenant or none',
@@ -60,12 +63,41 @@ const expectations: Readonly<Record<string, Expectation>> = {
   'GET /graphql': 'all numbers of the tenant',
   'GET /v1/numbers': 'all numbers of the tenant',
   'GET /v1/numbers?include=sendability,freshness': 'all numbers of the tenant',
+  'GET /v1/fleet': 'all numbers of the tenant',
+  'GET /v1/fleet?orderBy=ATTENTION': 'all numbers of the tenant',
+  'GET /v1/fleet?direction=ASC': 'all numbers of the tenant',
+  'GET /v1/fleet?limit=10': 'all numbers of the tenant',
+  'GET /v1/fleet?cursor=…': 'all numbers of the tenant',
+  'GET /v1/fleet?include=sendability,freshness,facets': 'all numbers of the tenant',
   'GET /v1/numbers/{id}': 'one number of the tenant',
   'GET /v1/numbers/{id}?refresh=1': 'one number of the tenant',
   'GET /v1/numbers/{id}?include=sendability,freshness': 'one number of the tenant',
   'GET /v1/numbers/{id}/status': 'one number of the tenant',
   'GET /v1/numbers/{id}/status?include=sendability,freshness': 'one number of the tenant',
 };
+
+/** The filters of a fleet that `listRoutes` sends: all values of each, or the value of `parameterValues`. */
+const fleetFilters = [
+  'search=number',
+  'id=wa_1',
+  'provider=META,PILOT_STATUS',
+  'state=OPEN,CONNECTING,CLOSE',
+  'verdict=YES,NO,UNKNOWN',
+  'replyVerdict=YES,NO,UNKNOWN',
+  `qualityRating=${Object.keys(vocabularies.QualityRating.words).join(',')},UNRECOGNIZED`,
+  `metaStatus=${Object.keys(vocabularies.MetaStatus.words).join(',')},UNRECOGNIZED`,
+  `messagingLimitTier=${Object.keys(vocabularies.MessagingLimitTier.words).join(',')},UNRECOGNIZED`,
+  'wabaId=1',
+  'portfolioId=1',
+  'stale=true',
+  'failing=true',
+  'restricted=true',
+  'changedSince=2026-01-01T00:00:00Z',
+];
+for (const filter of fleetFilters) {
+  expectations[`GET /v1/fleet?${filter}`] = 'some numbers of the tenant';
+  expectations[`GET /v1/fleet?not.${filter}`] = 'some numbers of the tenant';
+}
 
 /** What each type discloses to an accepted key, and the complete list of its fields. */
 const types: Readonly<
@@ -271,6 +303,17 @@ const values: Readonly<Record<string, string>> = {
   before: JSON.stringify(toCursor('9', '9999-01-01T00:00:00.000Z', 'z')),
 };
 
+/** Values for query parameters that have no fixed ones. */
+const parameterValues: Readonly<Record<string, string>> = {
+  search: 'number',
+  id: 'wa_1',
+  wabaId: '1',
+  portfolioId: '1',
+  changedSince: '2026-01-01T00:00:00Z',
+  limit: '10',
+  cursor: toCursor('0', '-infinity', ''),
+};
+
 /** Of the default order without a filter, so that all numbers follow it, or come before it. */
 function toCursor(...sortKeys: readonly string[]): string {
   const filter = hashFilter(normalizeFilter({}));
@@ -324,7 +367,7 @@ interface RouteTable {
               readonly schema: {
                 readonly enum?: readonly string[];
                 /** Of a list of values that are separated by commas. */
-                readonly items?: { readonly enum: readonly string[] };
+                readonly items?: { readonly enum?: readonly string[] };
               };
             }[];
             /** Empty for an operation that needs no key. */
@@ -348,7 +391,9 @@ async function listRoutes(): Promise<readonly Operation[]> {
         .flatMap(([method, { parameters = [] }]) => {
           const inQuery = parameters.filter((parameter) => parameter.in === 'query');
           const queries = inQuery.map(({ name, schema: { enum: [value] = [], items } }) => {
-            return `?${name}=${items === undefined ? value : items.enum.join(',')}`;
+            const all =
+              items?.enum?.join(',') ?? value ?? parameterValues[name.replace('not.', '')];
+            return `?${name}=${all}`;
           });
           return ['', ...queries].map((query) => toRoute(method.toUpperCase(), path, query));
         }),
@@ -357,7 +402,7 @@ async function listRoutes(): Promise<readonly Operation[]> {
 
 function toRoute(method: string, path: string, query: string, unnamed = ''): Operation {
   return {
-    name: `${method} ${path}${query}`,
+    name: `${method} ${path}${query.replace(/^\?cursor=.*/, '?cursor=…')}`,
     send: (key, id) =>
       gateway.rest(`${path.replace('{id}', encodeURIComponent(id))}${query}${unnamed}`, {
         method,
@@ -410,10 +455,11 @@ describe.each(Object.entries(expectations))('%s', (name, expectation) => {
   test.each(accepted)('%s: returns only the tenant’s data', async (keyName) => {
     const reply = await send(keyName, own.id);
     expect([reply.status, toCode(reply)]).toEqual([200, undefined]);
-    expect(reply.text.includes(own.id)).toBe(expectation !== 'a document');
-    expect(reply.text.includes(sibling.id)).toBe(expectation === 'all numbers of the tenant');
     expect(reply.text).not.toContain(foreign.id);
     expect(reply.text).not.toContain('Foreign number');
+    if (expectation === 'some numbers of the tenant') return;
+    expect(reply.text.includes(own.id)).toBe(expectation !== 'a document');
+    expect(reply.text.includes(sibling.id)).toBe(expectation === 'all numbers of the tenant');
   });
 
   test.each(foreignKeys)('%s: returns nothing of the tenant', async (keyName) => {
@@ -423,6 +469,7 @@ describe.each(Object.entries(expectations))('%s', (name, expectation) => {
     expect(toCode(reply)).toBe(
       expectation === 'one number of the tenant' ? 'NUMBER_NOT_FOUND' : undefined,
     );
+    if (expectation === 'some numbers of the tenant') return;
     expect(reply.text.includes(foreign.id)).toBe(expectation === 'all numbers of the tenant');
   });
 

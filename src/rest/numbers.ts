@@ -57,7 +57,7 @@ export function createNumberHandlers(numbers: Numbers): {
   };
 }
 
-function readInclude({ include = '' }: HandlerInput['query']): readonly Includable[] {
+export function readInclude({ include = '' }: HandlerInput['query']): readonly Includable[] {
   const names = include.split(',');
   return includable.filter((name) => names.includes(name));
 }

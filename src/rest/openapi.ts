@@ -1,14 +1,18 @@
 // The OpenAPI document, generated from the route table and the error catalogue so that it cannot differ from them.
 
 import { type ErrorCode, errorCatalogue } from '../errors.ts';
+import { toFleetSchemas } from './fleet-schemas.ts';
 import { failureDetails } from './included.ts';
 import { type Json, toObject, toText } from './json-schema.ts';
 import { examples, type ReplyName, toNumberSchemas } from './schemas.ts';
 
-/** A query parameter with a fixed set of values; any other value is INVALID_REQUEST. */
+/** A query parameter; another value than those that it may have is INVALID_REQUEST. */
 export interface QueryParameter {
   readonly name: string;
-  readonly values: readonly string[];
+  /** The fixed set of its values. If absent, the handler checks the value. */
+  readonly values?: readonly string[];
+  /** Of a value that is not of a fixed set. */
+  readonly schema?: Json;
   /** Whether several values may be given, separated by commas; one if absent. */
   readonly isList?: boolean;
   readonly description: string;
@@ -24,6 +28,8 @@ export interface RouteDescription {
   readonly description: string;
   /** Other query parameters are ignored, and named in the response header `x-ignored-parameters`. */
   readonly query?: readonly QueryParameter[];
+  /** Whether other query parameters are INVALID_REQUEST instead. */
+  readonly refusesOthers?: true;
   /** The schema of a 200. */
   readonly reply: ReplyName;
   /** In addition to those of every route. */
@@ -83,7 +89,7 @@ export function toOpenApi(routes: readonly RouteDescription[], publicUrl: string
       },
       parameters: { Id: idParameter, IfNoneMatch: ifNoneMatchParameter },
       headers,
-      schemas: { ...toNumberSchemas(), Error: toErrorSchema(routes) },
+      schemas: { ...toNumberSchemas(), ...toFleetSchemas(), Error: toErrorSchema(routes) },
     },
   };
 }
@@ -156,6 +162,10 @@ const headers = {
       pattern: '^(phone|profile|waba|state)=[A-Z_]+(, (phone|profile|waba)=[A-Z_]+)*$',
     },
   },
+  Link: {
+    description: 'The next page, by RFC 8288; absent on the last one.',
+    schema: { type: 'string', pattern: '^<[^>]+>; rel="next"$' },
+  },
   IgnoredParameters: {
     description: 'The query parameters that this route does not have.',
     schema: { type: 'string' },
@@ -198,25 +208,33 @@ const commonHeaders = {
   'X-Request-Id': { $ref: '#/components/headers/RequestId' },
 };
 
-function toKeyedHeaders({ query = [] }: RouteDescription): Json {
+function toKeyedHeaders({ query = [], refusesOthers }: RouteDescription): Json {
   return {
     ...commonHeaders,
     ...(query.some(({ name }) => name === 'refresh') && {
       'X-Refresh': { $ref: '#/components/headers/Refresh' },
     }),
-    'X-Ignored-Parameters': { $ref: '#/components/headers/IgnoredParameters' },
+    ...(refusesOthers !== true && {
+      'X-Ignored-Parameters': { $ref: '#/components/headers/IgnoredParameters' },
+    }),
+  };
+}
+
+function toOkHeaders({ query = [] }: RouteDescription, headersOfAll: Json): Json {
+  return {
+    ...headersOfAll,
+    ...(query.some(({ name }) => name === 'cursor') && {
+      Link: { $ref: '#/components/headers/Link' },
+    }),
+    ETag: { $ref: '#/components/headers/ETag' },
+    'Content-Encoding': { $ref: '#/components/headers/ContentEncoding' },
   };
 }
 
 function toOperation(route: RouteDescription): Json {
   const { operationId, tag, summary, description, query = [], isPublic = false } = route;
   const headersOfFailures = isPublic ? commonHeaders : toKeyedHeaders(route);
-  const headersOfAll = isPublic ? publicHeaders : headersOfFailures;
-  const cachedHeaders = { ...headersOfAll, ETag: { $ref: '#/components/headers/ETag' } };
-  const okHeaders = {
-    ...cachedHeaders,
-    'Content-Encoding': { $ref: '#/components/headers/ContentEncoding' },
-  };
+  const okHeaders = toOkHeaders(route, isPublic ? publicHeaders : headersOfFailures);
   const failures = Map.groupBy(toErrorCodes(route), (code) => errorCatalogue[code].status);
   return {
     operationId,
@@ -254,13 +272,14 @@ function toOperation(route: RouteDescription): Json {
   };
 }
 
-function toQueryParameter({ name, values, isList = false, description }: QueryParameter): Json {
-  const schema = { type: 'string', enum: values };
-  const parameter = { name, in: 'query', description };
-  if (!isList) return { ...parameter, schema };
+function toQueryParameter(parameter: QueryParameter): Json {
+  const { name, values, isList = false, description } = parameter;
+  const schema = parameter.schema ?? { type: 'string', enum: values };
+  const described = { name, in: 'query', description };
+  if (!isList) return { ...described, schema };
   const list = { type: 'array', items: schema, minItems: 1, uniqueItems: true };
   // Separated by commas.
-  return { ...parameter, style: 'form', explode: false, schema: list };
+  return { ...described, style: 'form', explode: false, schema: list };
 }
 
 function toErrorCodes({ query, errors, isPublic }: RouteDescription): readonly ErrorCode[] {

@@ -4,35 +4,21 @@ import { hash } from 'node:crypto';
 import { prices, toListPrice } from '../access/prices.ts';
 import { limitToWindow } from '../access/rate-limit.ts';
 import { type ErrorCode, GatewayError } from '../errors.ts';
+import type { Fleet } from '../fleet/fleet.ts';
 import type { Call, Endpoint, KeyedRoute } from '../http/endpoint.ts';
 import type { HttpRequest, HttpResponse } from '../http/message.ts';
 import type { RequestMeter } from '../http/request-context.ts';
 import type { Numbers } from '../numbers/numbers.ts';
 import { boundText } from '../telemetry.ts';
 import { includable } from './included.ts';
-import { createNumberHandlers, type Handler, type HandlerInput } from './numbers.ts';
-import { type QueryParameter, type RouteDescription, toOpenApi } from './openapi.ts';
-
-/** A row of the route table. A GET row also responds to HEAD. */
-type RestRoute = NumberRoute | PublicRestRoute;
-
-interface NumberRoute extends RouteDescription {
-  readonly isPublic?: never;
-  readonly handler: Handler;
-  /** What it may cost beside the point of the request; nothing if absent. */
-  readonly maxPrice?: (query: HandlerInput['query'], access: Call['access']) => number;
-  /** Whether it only reads what is stored, so that the response may be cached; no if absent. */
-  readonly isStored?: (query: HandlerInput['query']) => boolean;
-}
-
-/** Needs no key, and responds to everybody alike. */
-interface PublicRestRoute extends RouteDescription {
-  readonly isPublic: true;
-  readonly response: () => HttpResponse;
-}
+import { createFleetRoute } from './fleet.ts';
+import { createNumberHandlers, type HandlerInput } from './numbers.ts';
+import { type QueryParameter, toOpenApi } from './openapi.ts';
+import type { DataRoute, RestRoute } from './route.ts';
 
 export interface RestEndpointOptions {
   readonly numbers: Numbers;
+  readonly fleet: Fleet;
   /** See `Config.publicUrl`. */
   readonly publicUrl: string | null;
 }
@@ -50,7 +36,7 @@ export function createRestEndpoint(options: RestEndpointOptions): Endpoint {
   };
 }
 
-function toKeyedRoute(route: NumberRoute, id: string): KeyedRoute {
+function toKeyedRoute(route: DataRoute, id: string): KeyedRoute {
   const { operationId, path } = route;
   return {
     needsKey: true,
@@ -63,12 +49,15 @@ function toKeyedRoute(route: NumberRoute, id: string): KeyedRoute {
       const isStored = route.isStored?.(query) === true;
       return {
         // The id is the caller's text, so it comes last.
-        cacheKey: isStored ? `${operationId} ${query['include'] ?? ''} ${id}` : null,
+        cacheKey: isStored ? `${operationId} ${JSON.stringify(query)} ${id}` : null,
         async compute() {
           const { access, request } = call;
           const input = { access, id, query, headers, signal: request.signal };
           const value = await chargeAndHandle(route, input, call);
-          return { response: toJsonResponse(value), isCacheable: true };
+          return {
+            response: toJsonResponse(value, route.toHeaders?.(value, query)),
+            isCacheable: true,
+          };
         },
       };
     },
@@ -77,7 +66,7 @@ function toKeyedRoute(route: NumberRoute, id: string): KeyedRoute {
 
 /** Charges the highest price first, and gives back what was not used: also after an error, which may have read nothing. */
 async function chargeAndHandle(
-  { handler, maxPrice }: NumberRoute,
+  { handler, maxPrice, isFixedPrice }: DataRoute,
   input: HandlerInput,
   { admission, context: { meter } }: Call,
 ): Promise<unknown> {
@@ -86,7 +75,7 @@ async function chargeAndHandle(
   const requested = limitToWindow(price, request + list, admission) - request;
   await admission.charge(requested);
   const settle = (value: unknown) =>
-    admission.settle(requested - toActualPrice(requested, value, meter));
+    isFixedPrice || admission.settle(requested - toActualPrice(requested, value, meter));
   try {
     const value = await handler(input);
     settle(value);
@@ -104,9 +93,10 @@ function toActualPrice(requested: number, value: unknown, { upstreamCalls }: Req
   return Math.ceil(prices.number + listed + upstreamCalls * prices.read);
 }
 
-function createRoutes({ numbers, publicUrl }: RestEndpointOptions): readonly RestRoute[] {
+function createRoutes({ numbers, fleet, publicUrl }: RestEndpointOptions): readonly RestRoute[] {
   const routes: readonly RestRoute[] = [
     ...createNumberRoutes(numbers),
+    createFleetRoute(fleet),
     {
       isPublic: true,
       method: 'GET',
@@ -128,7 +118,7 @@ function createRoutes({ numbers, publicUrl }: RestEndpointOptions): readonly Res
 /** Shared caches may keep the response, and have to revalidate it. */
 const publicHeaders = { 'cache-control': 'no-cache', vary: 'accept-encoding' };
 
-function createNumberRoutes(numbers: Numbers): readonly NumberRoute[] {
+function createNumberRoutes(numbers: Numbers): readonly DataRoute[] {
   const { listNumbers, getNumber, getNumberStatus } = createNumberHandlers(numbers);
   return [
     {
@@ -254,7 +244,7 @@ function decodeSegment(segment: string): string {
 
 /** Names the parameters that the route does not have in a header, because a misspelt one would have no effect unnoticed. */
 function parseQuery(
-  { query = [] }: NumberRoute,
+  { query = [], refusesOthers }: DataRoute,
   search: string,
   headers: Record<string, string>,
 ): Readonly<Record<string, string>> {
@@ -262,6 +252,7 @@ function parseQuery(
   const given = new URLSearchParams(search);
   const known = new Set(query.map(({ name }) => name));
   const ignored = [...new Set(given.keys())].filter((name) => !known.has(name));
+  if (ignored.length > 0 && refusesOthers === true) throw createUnknownError(ignored);
   if (ignored.length > 0) headers['x-ignored-parameters'] = toHeaderList(ignored);
   const entries = query.flatMap((parameter) => {
     const values = given.getAll(parameter.name);
@@ -270,12 +261,21 @@ function parseQuery(
   return Object.fromEntries(entries);
 }
 
+function createUnknownError(names: readonly string[]): GatewayError {
+  return new GatewayError(
+    'INVALID_REQUEST',
+    `This route has no query parameter ${toHeaderList(names)}; GET /v1/openapi.json lists those it has.`,
+  );
+}
+
 /** A list may be sent with commas, or as several parameters, as some clients do by default. */
 function parseParameter(
   { name, values, isList = false }: QueryParameter,
   given: readonly string[],
 ): string {
   const parts = isList ? given.flatMap((text) => text.split(',')) : given;
+  if (values === undefined && (isList || parts.length === 1)) return parts.join(',');
+  if (values === undefined) throw createRepeatedError(name);
   if (parts.every((part) => values.includes(part)) && (isList || parts.length === 1)) {
     return values.filter((value) => parts.includes(value)).join(',');
   }
@@ -284,6 +284,10 @@ function parseParameter(
     : `once, as ${values.map((value) => `${name}=${value}`).join(' or ')}`;
   const message = `Send the query parameter ${name} ${allowed}, or omit it.`;
   throw new GatewayError('INVALID_REQUEST', message);
+}
+
+function createRepeatedError(name: string): GatewayError {
+  return new GatewayError('INVALID_REQUEST', `Send the query parameter ${name} once, or omit it.`);
 }
 
 const maxNames = 20;
@@ -302,10 +306,13 @@ const jsonHeaders = {
   'content-type': 'application/json; charset=utf-8',
 };
 
-function toJsonResponse(value: unknown): HttpResponse {
+function toJsonResponse(
+  value: unknown,
+  headers: Readonly<Record<string, string>> = {},
+): HttpResponse {
   const body = JSON.stringify(value);
   const etag = `"${hash('sha256', body, 'base64url')}"`;
-  return { status: 200, headers: { ...jsonHeaders, etag }, body };
+  return { status: 200, headers: { ...jsonHeaders, ...headers, etag }, body };
 }
 
 /** The form of all errors of REST. */

@@ -8,7 +8,8 @@ import { type Json, toNullable, toObject, toText, toTime } from './json-schema.t
 import { listRestFields } from './numbers.ts';
 
 /** The schema of a 200. */
-export type ReplyName = 'NumberList' | 'NumberDetail' | 'NumberStatus' | 'OpenApiDocument';
+export type ReplyName =
+  'NumberList' | 'NumberDetail' | 'NumberStatus' | 'FleetPage' | 'OpenApiDocument';
 
 /** By name, for `components.schemas`. */
 export function toNumberSchemas(): Json {

@@ -61,7 +61,7 @@ export async function compareWithBruteForce(options: BruteForceOptions): Promise
     database,
     now: () => random.now,
     environment: {
-      RATE_LIMIT_POINTS: '0',
+      RATE_LIMIT: 'off',
       ...(!hasEngine && { SESSION_ENGINE_URL: '', SESSION_ENGINE_KEY: '' }),
     },
   });

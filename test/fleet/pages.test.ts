@@ -177,3 +177,94 @@ describe('a cursor', () => {
     expect(body.errors).toMatchObject([{ message, extensions: { code: 'INVALID_REQUEST' } }]);
   });
 });
+
+describe('an operation', () => {
+  let stage: Stage;
+
+  beforeAll(async () => {
+    stage = await openStage('PostgreSQL', 10_000);
+  }, 60_000);
+
+  afterAll(async () => {
+    await stage[Symbol.asyncDispose]();
+  });
+
+  const facets = `facets { verdict { value count } qualityRating { value count } stale
+    waba { id name count } portfolio(first: 3) { id messagingLimitTier } }`;
+  const everything = `id instanceName number name provider state isFullyConnected apiKeys { name }
+    health { sendable sendability { verdict replyVerdict reasons { text } } freshness { observedAt } }
+    meta { fetchedAt phone { verifiedName } profile { about } waba { name } } portfolio { id name }`;
+
+  test.each([
+    ['{ fleet { totalCount } }', 11],
+    ['{ fleet(first: 10) { nodes { id } } }', 11],
+    ['{ fleet { pageInfo { endCursor } } }', 31],
+    [`{ fleet(first: 50) { totalCount ${facets} nodes { ${everything} } } }`, 36],
+    [
+      `{ fleet(last: 200, filter: {search: "shop", not: {verdicts: [YES], ids: ["x"]}}) {
+       totalCount ${facets} edges { cursor node { ${everything} } } asOf } }`,
+      111,
+    ],
+    ['{ fleet { asOf } }', 6],
+    ['{ one: fleet(first: 0) { nodes { id } } other: fleet { totalCount } }', 16],
+  ])(
+    'takes one statement for each fleet besides key and tenant, and has its price: %.60s',
+    async (query, price) => {
+      const { tenant, gateway } = stage;
+      await tenant.graphql('{ __typename }');
+      gateway.clearStatements();
+      const { body } = await tenant.graphql(query, { headers: { 'x-include-cost': '1' } });
+      expect(body.errors).toBeUndefined();
+      const statements = gateway.statements.filter(
+        (it) => !/set_config|use_api_key|find_api_key/.test(it),
+      );
+      expect(statements).toHaveLength(query.split('fleet').length - 1);
+      expect(body.extensions).toMatchObject({ cost: { requested: price, actual: price } });
+    },
+  );
+
+  test('of a dashboard for 10,000 numbers is less than 15 kB compressed', async () => {
+    const { key } = stage.tenant;
+    const query = `{ fleet(first: 50) { totalCount ${facets} pageInfo { endCursor }
+      nodes { id number name provider state health { qualityRating metaStatus messagingLimitTier
+        sendability { verdict replyVerdict reasons { text solution } } freshness { observedAt } } } } }`;
+    const response = await stage.gateway.fetch('/graphql', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', 'x-api-key': key, 'accept-encoding': 'gzip' },
+      body: JSON.stringify({ query }),
+    });
+    expect(response.headers.get('content-encoding')).toBe('gzip');
+    expect((await response.arrayBuffer()).byteLength).toBeLessThan(15_000);
+  });
+});
+
+test('a page is served from memory until the next evidence expires, and shows a change at once', async () => {
+  let now = new Date();
+  await using stage = await openStage('PostgreSQL', 0, { now: () => now });
+  const { tenant, database, gateway } = stage;
+  const { id } = await tenant.addNumber();
+  await tenant.graphql(`{ number(id: "${id}", refresh: true) { id } }`);
+  const [status] = await database.query<{ at: Date }>(
+    'select observed_at as at from number_status',
+  );
+  const observedAt = status!.at;
+  const read = async () => {
+    const query = '{ fleet { asOf facets { verdict { value count } } } }';
+    const { body } = await tenant.graphql<{ fleet: Page & { facets: unknown } }>(query);
+    return body.data!.fleet;
+  };
+  const first = await read();
+  expect(first.facets).toEqual({ verdict: [{ value: 'YES', count: 1 }] });
+  await database.changes.catchUp();
+  const kept = await read();
+  now = new Date(observedAt.getTime() + 599_000);
+  expect((await read()).asOf).toBe(kept.asOf);
+  now = new Date(observedAt.getTime() + 3_600_500);
+  const fresh = await read();
+  expect(fresh.facets).toEqual({ verdict: [{ value: 'YES', count: 1 }] });
+  now = new Date(observedAt.getTime() + 3_601_000);
+  expect((await read()).facets).toEqual({ verdict: [{ value: 'UNKNOWN', count: 1 }] });
+  await database.query(`update whatsapp_number set state = 'CLOSE' where id = $1`, [id]);
+  expect((await read()).facets).toEqual({ verdict: [{ value: 'NO', count: 1 }] });
+  expect(gateway.statements.length).toBeGreaterThan(0);
+});

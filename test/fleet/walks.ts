@@ -42,7 +42,7 @@ export async function walkWhileWriting(
   await using database = await openTestDatabase(kind);
   await using gateway = await openTestGateway({
     database,
-    environment: { RATE_LIMIT_POINTS: '0' },
+    environment: { RATE_LIMIT: 'off' },
   });
   const tenant = await gateway.addTenant();
   await addLargeFleet(database, { tenantId: tenant.id, numbers });

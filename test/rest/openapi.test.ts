@@ -255,6 +255,8 @@ test('successful responses of every route are as documented', async () => {
     [detailPath, `/v1/numbers/${id}`],
     [statusPath, `/v1/numbers/${id}/status`],
     ['/v1/numbers', '/v1/numbers?include=sendability,freshness&unknown'],
+    ['/v1/fleet', '/v1/fleet?include=facets,sendability,freshness&limit=1'],
+    ['/v1/fleet', '/v1/fleet?limit=200'],
     [detailPath, `/v1/numbers/${id}?include=sendability,freshness&unknown`],
     [statusPath, `/v1/numbers/${id}/status?include=sendability,freshness&unknown`],
     [detailPath, `/v1/numbers/${id}?refresh=1&include=freshness`],
@@ -324,6 +326,24 @@ test('every failure of a live read is as documented', async () => {
       [],
     );
     // oxlint-enable no-await-in-loop
+  }
+});
+
+test('refusals of cursors and of parameters are as documented', async () => {
+  let now = new Date();
+  await using aged = await openTestGateway({ database: gateway.database, now: () => now });
+  const tenant = await aged.addTenant();
+  for (const name of ['One', 'Two']) {
+    // oxlint-disable-next-line no-await-in-loop -- one connection
+    await tenant.addNumber({ name });
+  }
+  const { body } = await tenant.rest<Json>('/v1/fleet?limit=1');
+  now = new Date(now.getTime() + 3_600_001);
+  for (const query of [`limit=1&cursor=${body['next']}`, 'cursor=x', 'limit=x', 'unknown=1']) {
+    // oxlint-disable-next-line no-await-in-loop -- one after the other
+    const reply = await tenant.rest(`/v1/fleet?${query}`);
+    expect(reply.status).toBe(400);
+    expect(listDifferences('/v1/fleet', reply)).toEqual([]);
   }
 });
 

@@ -1,0 +1,31 @@
+// The rows of the route table.
+
+import type { Call } from '../http/endpoint.ts';
+import type { HttpResponse } from '../http/message.ts';
+import type { Handler, HandlerInput } from './numbers.ts';
+import type { RouteDescription } from './openapi.ts';
+
+/** A row of the route table. A GET row also responds to HEAD. */
+export type RestRoute = DataRoute | PublicRestRoute;
+
+export interface DataRoute extends RouteDescription {
+  readonly isPublic?: never;
+  readonly handler: Handler;
+  /** What it may cost beside the point of the request; nothing if absent. */
+  readonly maxPrice?: (query: HandlerInput['query'], access: Call['access']) => number;
+  /** Whether it always costs that much, whatever it finds. */
+  readonly isFixedPrice?: true;
+  /** Whether it only reads what is stored, so that the response may be cached; no if absent. */
+  readonly isStored?: (query: HandlerInput['query']) => boolean;
+  /** Headers that follow from the value of a 200. They are cached with it. */
+  readonly toHeaders?: (
+    value: unknown,
+    query: HandlerInput['query'],
+  ) => Readonly<Record<string, string>>;
+}
+
+/** Needs no key, and responds to everybody alike. */
+export interface PublicRestRoute extends RouteDescription {
+  readonly isPublic: true;
+  readonly response: () => HttpResponse;
+}

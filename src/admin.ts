@@ -8,6 +8,7 @@ import { addChangeCommands } from './admin/change-number.ts';
 import { addCompletionCommand } from './admin/completion.ts';
 import { addDoctorCommand } from './admin/doctor.ts';
 import { addEncryptionCommands } from './admin/encryption.ts';
+import { addFleetCommands } from './admin/fleet.ts';
 import { addNumberCommands } from './admin/numbers.ts';
 import { addRefreshCommand } from './admin/refresh.ts';
 import { addMigrateCommand, addServeCommand, type Listen } from './admin/serve.ts';
@@ -59,6 +60,7 @@ export async function run(
   addTenantCommands(program, session);
   addKeyCommands(program, session);
   const number = addNumberCommands(program, session);
+  addFleetCommands(program, number, session);
   addChangeCommands(number, session);
   addShowCommand(number, session);
   addRefreshCommand(number, session);

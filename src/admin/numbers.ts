@@ -14,7 +14,6 @@ import { type NewNumber, type Numbers, toOperatorAccess } from '../numbers/numbe
 import { toDetail } from '../rest/numbers.ts';
 import { parseId, parseMetaId, parseName, parsePhoneNumber, UsageError } from './arguments.ts';
 import { parseCredentialsSource, readCredentials } from './credentials.ts';
-import { numberColumns, toListJson } from './number-json.ts';
 import { type Session, withGateway } from './session.ts';
 import { toPrintable } from './table.ts';
 
@@ -30,7 +29,6 @@ export function addNumberCommands(
       'Manage WhatsApp numbers: those of Meta’s Cloud API, and those connected by QR code.',
     );
   addAdd(number, session);
-  addList(number, session);
   addSetState(number, session);
   addSetCredentials(number, session);
   return number;
@@ -144,25 +142,6 @@ function toNewNumber(options: AddOptions, credentials: NewNumber['credentials'])
     wabaId: options.wabaId ?? null,
     credentials,
   };
-}
-
-function addList(number: CommandUnknownOpts, session: Session): void {
-  number
-    .command('list')
-    .summary('list the numbers of a tenant')
-    .description('List the numbers of a tenant from the database, oldest first.')
-    .requiredOption('--tenant <id>', 'tenant of the numbers', parseId)
-    .action(({ tenant }) =>
-      withGateway(session, async ({ access, numbers }) => {
-        await access.getTenant(tenant);
-        const listed = await numbers.list(toOperatorAccess(tenant));
-        session.printTable(
-          listed.map(toListJson),
-          numberColumns,
-          'The tenant has no numbers. Add one with: number add',
-        );
-      }),
-    );
 }
 
 function addSetState(number: CommandUnknownOpts, session: Session): void {

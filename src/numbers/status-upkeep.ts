@@ -37,6 +37,15 @@ export function startStatusUpkeep(options: StatusUpkeepOptions): AsyncDisposable
   });
 }
 
+/** For a command, which may run before a process that serves has written them. */
+export async function writeOutdatedOfTenant(database: Database, tenantId: string): Promise<void> {
+  let written = maxNumbersPerTransaction;
+  while (written === maxNumbersPerTransaction) {
+    // oxlint-disable-next-line no-await-in-loop -- one transaction at a time
+    written = await writeOutdatedStatuses(database, tenantId, maxNumbersPerTransaction);
+  }
+}
+
 /** Writes every status that is missing or outdated, until the time is over. */
 export async function writeAllOutdated(
   database: Database,

@@ -294,6 +294,8 @@ test.each([
   ['TENANT_NOT_FOUND', 'key list --tenant ten_none'],
   ['TENANT_NOT_FOUND', 'audit list --tenant ten_none'],
   ['TENANT_NOT_FOUND', 'number list --tenant ten_none'],
+  ['TENANT_NOT_FOUND', 'number list --tenant ten_none --stale'],
+  ['TENANT_NOT_FOUND', 'fleet summary --tenant ten_none'],
   ['TENANT_NOT_FOUND', 'number refresh --tenant ten_none'],
   [
     'TENANT_NOT_FOUND',
@@ -375,6 +377,7 @@ describe('help', () => {
     ['key', 'key create', 'key list', 'key revoke', 'key rotate'],
     ['number', 'number add', 'number list', 'number show', 'number refresh'],
     ['number set-state', 'number set-credentials', 'number update', 'number remove'],
+    ['fleet', 'fleet summary'],
     ['audit', 'audit list', 'keys', 'keys rotate-encryption', 'completion'],
   ].flat();
   test.each(commands)('"%s --help" describes the command and each option', async (command) => {
@@ -392,7 +395,7 @@ describe('help', () => {
     const { stdout } = await runCommand('--help');
     const listed = [...stdout.matchAll(/^ {2}(\w+) .*/gm)].map(([, name]) => name);
     expect(listed).toEqual(
-      'serve migrate tenant key number audit keys doctor completion help'.split(' '),
+      'serve migrate tenant key number fleet audit keys doctor completion help'.split(' '),
     );
   });
 

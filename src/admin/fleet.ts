@@ -1,0 +1,265 @@
+// The commands that filter, order and count the numbers of a tenant.
+
+import { type CommandUnknownOpts, InvalidArgumentError, Option } from '@commander-js/extra-typings';
+import type { FleetFilter } from '../fleet/filter.ts';
+import { type FleetCounts, type FleetRequest, maxPageSize } from '../fleet/fleet.ts';
+import { directions, type FleetOrder, type FleetOrderField, orderFields } from '../fleet/order.ts';
+import type { Gateway } from '../gateway.ts';
+import type { WhatsAppNumber } from '../numbers/number.ts';
+import { toOperatorAccess } from '../numbers/numbers.ts';
+import { fullProjection } from '../numbers/projection.ts';
+import { connectionStates, providers } from '../numbers/provider.ts';
+import { verdicts } from '../numbers/reason.ts';
+import { writeOutdatedOfTenant } from '../numbers/status-upkeep.ts';
+import { vocabularies, type VocabularyName } from '../numbers/vocabulary.ts';
+import { parseId } from './arguments.ts';
+import { numberColumns, toListJson, toTone } from './number-json.ts';
+import { type Session, withGateway } from './session.ts';
+import { type Column, formatTable, toLayout } from './table.ts';
+
+const examples = `
+Examples:
+  $ numbers-gateway number list --tenant ten_… --verdict NO,UNKNOWN --order-by ATTENTION
+  $ numbers-gateway number list --tenant ten_… --quality-rating RED --limit 20 --json`;
+
+export function addFleetCommands(
+  program: CommandUnknownOpts,
+  number: CommandUnknownOpts,
+  session: Session,
+): void {
+  addFilters(number.command('list'))
+    .summary('list the numbers of a tenant')
+    .description('List the numbers of a tenant from the database, oldest first.')
+    .addOption(
+      new Option('--order-by <field>', 'order; ATTENTION lists the worst first').choices(
+        orderFields,
+      ),
+    )
+    .addOption(
+      new Option('--direction <direction>', 'ASC or DESC; ASC for NAME, otherwise DESC').choices(
+        directions,
+      ),
+    )
+    .option('--limit <count>', 'how many numbers to list', parseLimit)
+    .addHelpText('after', examples)
+    .action((...args) => list(args[0] as ListOptions, session));
+  const fleet = program
+    .command('fleet')
+    .summary('count the numbers of a tenant')
+    .description('Count the numbers of a tenant.');
+  addFilters(fleet.command('summary'))
+    .summary('count the numbers of a tenant by verdict, quality, account and more')
+    .description(
+      'Count the numbers of a tenant by verdict, quality, account and more. Each count ignores the filter that has its name.',
+    )
+    .action((...args) => summarize(args[0] as FilterOptions, session));
+}
+
+interface FilterOptions {
+  readonly tenant: string;
+  readonly search?: string;
+  readonly provider?: readonly string[];
+  readonly state?: readonly string[];
+  readonly verdict?: readonly string[];
+  readonly replyVerdict?: readonly string[];
+  readonly qualityRating?: readonly string[];
+  readonly metaStatus?: readonly string[];
+  readonly messagingLimitTier?: readonly string[];
+  readonly wabaId?: readonly string[];
+  readonly portfolioId?: readonly string[];
+  readonly stale?: boolean;
+  readonly failing?: boolean;
+  readonly restricted?: boolean;
+  readonly changedSince?: string;
+}
+
+interface ListOptions extends FilterOptions {
+  readonly orderBy?: FleetOrderField;
+  readonly direction?: FleetOrder['direction'];
+  readonly limit?: number;
+}
+
+function addFilters(command: CommandUnknownOpts): CommandUnknownOpts {
+  const words = (name: VocabularyName) =>
+    parseWords([...Object.keys(vocabularies[name].words), 'UNRECOGNIZED']);
+  return command
+    .requiredOption('--tenant <id>', 'tenant of the numbers', parseId)
+    .option('--search <text>', 'part of the name, or digits of the number')
+    .option('--provider <words>', 'META, PILOT_STATUS', parseWords(providers))
+    .option('--state <words>', 'OPEN, CONNECTING, CLOSE', parseWords(connectionStates))
+    .option(
+      '--verdict <words>',
+      'YES, NO, UNKNOWN: can it start conversations',
+      parseWords(verdicts),
+    )
+    .option('--reply-verdict <words>', 'YES, NO, UNKNOWN: can it reply', parseWords(verdicts))
+    .option(
+      '--quality-rating <words>',
+      'Meta’s rating: GREEN, YELLOW, RED, …',
+      words('QualityRating'),
+    )
+    .option('--meta-status <words>', 'Meta’s status: CONNECTED, BANNED, …', words('MetaStatus'))
+    .option(
+      '--messaging-limit-tier <words>',
+      'Meta’s limit: TIER_250, TIER_2K, …',
+      words('MessagingLimitTier'),
+    )
+    .option('--waba-id <ids>', 'Meta’s ids of accounts', splitList)
+    .option('--portfolio-id <ids>', 'Meta’s ids of business portfolios', splitList)
+    .option('--stale', 'values older than an hour, or never read')
+    .option('--no-stale', 'values of the last hour')
+    .option('--failing', 'the last attempt to read failed')
+    .option('--no-failing', 'the last attempt to read succeeded')
+    .option('--restricted', 'Meta’s status is RESTRICTED')
+    .option('--no-restricted', 'Meta’s status is another one')
+    .option('--changed-since <time>', 'the verdict or the state has changed since', parseTime);
+}
+
+function splitList(text: string): readonly string[] {
+  return text.split(',').map((part) => part.trim());
+}
+
+function parseWords(words: readonly string[]): (text: string) => readonly string[] {
+  return (text) => {
+    const given = splitList(text);
+    const unknown = given.find((word) => !words.includes(word));
+    if (unknown === undefined) return given;
+    throw new InvalidArgumentError(
+      `Use words of this list, separated by commas: ${words.join(', ')}.`,
+    );
+  };
+}
+
+function parseLimit(text: string): number {
+  const limit = Number(text);
+  if (/^\d{1,7}$/.test(text) && limit > 0) return limit;
+  throw new InvalidArgumentError('Use a number of at least 1.');
+}
+
+function parseTime(text: string): string {
+  const time = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d))?$/.test(text)
+    ? Date.parse(text)
+    : Number.NaN;
+  if (!Number.isNaN(time)) return new Date(time).toISOString();
+  throw new InvalidArgumentError(
+    'Use a date such as 2026-06-30 or a time such as 2026-06-30T18:00:00Z.',
+  );
+}
+
+function toFilter(options: FilterOptions): FleetFilter {
+  return {
+    search: options.search,
+    providers: options.provider,
+    states: options.state,
+    verdicts: options.verdict,
+    replyVerdicts: options.replyVerdict,
+    qualityRatings: options.qualityRating,
+    metaStatuses: options.metaStatus,
+    messagingLimitTiers: options.messagingLimitTier,
+    wabaIds: options.wabaId,
+    portfolioIds: options.portfolioId,
+    stale: options.stale,
+    failing: options.failing,
+    restricted: options.restricted,
+    changedSince: options.changedSince,
+  };
+}
+
+async function list(options: ListOptions, session: Session): Promise<void> {
+  const { tenant } = options;
+  const isWhole = Object.values({ ...options, tenant: undefined }).every((it) => it === undefined);
+  await withGateway(session, async (gateway) => {
+    await gateway.access.getTenant(tenant);
+    const listed = isWhole
+      ? await gateway.numbers.list(toOperatorAccess(tenant))
+      : await listMatching(gateway, options);
+    const advice = isWhole
+      ? 'The tenant has no numbers. Add one with: number add'
+      : 'No number of the tenant matches.';
+    session.printTable(listed.map(toListJson), numberColumns, advice);
+  });
+}
+
+const nothing = { facets: false, wabas: null, portfolios: null } as const;
+
+async function listMatching(
+  { fleet, database }: Gateway,
+  options: ListOptions,
+): Promise<readonly WhatsAppNumber[]> {
+  const { tenant, limit = Infinity, orderBy = 'CREATED_AT' } = options;
+  await writeOutdatedOfTenant(database, tenant);
+  const listed: WhatsAppNumber[] = [];
+  // Without an order, the oldest come first, as in the list of all.
+  const ofField = options.orderBy === undefined || orderBy === 'NAME' ? 'ASC' : 'DESC';
+  const request: FleetRequest = {
+    filter: toFilter(options),
+    order: { field: orderBy, direction: options.direction ?? ofField },
+    selection: { ...nothing, page: true, projection: fullProjection },
+  };
+  let after: string | null = null;
+  do {
+    const first = Math.min(maxPageSize, limit - listed.length);
+    // oxlint-disable-next-line no-await-in-loop -- a page has the cursor of the next one
+    const page = await fleet.list(toOperatorAccess(tenant), { ...request, first, after });
+    listed.push(...page.edges.map(({ node }) => node).filter((node) => node !== null));
+    after = page.hasNextPage ? (page.edges.at(-1)?.cursor ?? null) : null;
+  } while (after !== null && listed.length < limit);
+  return listed;
+}
+
+async function summarize(options: FilterOptions, session: Session): Promise<void> {
+  const { tenant } = options;
+  await withGateway(session, async ({ access, fleet, database }) => {
+    await access.getTenant(tenant);
+    await writeOutdatedOfTenant(database, tenant);
+    const { asOf, counts } = await fleet.list(toOperatorAccess(tenant), {
+      filter: toFilter(options),
+      order: { field: 'ATTENTION', direction: 'DESC' },
+      selection: { facets: true, wabas: 20, portfolios: 20, page: false, projection: null },
+    });
+    // They were selected.
+    const { totalCount: total, facets, wabas, portfolios } = counts!;
+    session.print(
+      { asOf, total, facets: { ...facets, waba: wabas, portfolio: portfolios } },
+      () => {
+        const layout = toLayout(session.terminal.stdout);
+        return `${formatTable(toRows(counts!), summaryColumns, layout)}\n\n${total} numbers match.`;
+      },
+    );
+  });
+}
+
+interface SummaryRow {
+  readonly facet: string;
+  readonly value: string;
+  readonly count: number;
+}
+
+function toRows({ facets, wabas, portfolios }: FleetCounts): readonly SummaryRow[] {
+  const { stale, failing, restricted, ...words } = facets;
+  const ofWords = Object.entries(words).flatMap(([facet, counts]) =>
+    counts.map(({ value, count }) => ({ facet, value, count })),
+  );
+  const ofFlags = Object.entries({ stale, failing, restricted }).map(([facet, count]) => ({
+    facet,
+    value: 'true',
+    count,
+  }));
+  const ofAccounts = wabas.map(({ id, name, count }) => ({
+    facet: 'waba',
+    value: name === null ? id : `${id} ${name}`,
+    count,
+  }));
+  const ofPortfolios = portfolios.map(({ id, name, messagingLimitTier, count }) => ({
+    facet: 'portfolio',
+    value: [id, name, messagingLimitTier].filter((part) => part !== null).join(' '),
+    count,
+  }));
+  return [...ofWords, ...ofFlags, ...ofAccounts, ...ofPortfolios];
+}
+
+const summaryColumns: readonly Column<SummaryRow>[] = [
+  { title: 'facet', cell: ({ facet }) => facet },
+  { title: 'value', cell: ({ value }) => value, tone: ({ value }) => toTone(value), minWidth: 12 },
+  { title: 'numbers', cell: ({ count }) => String(count) },
+];

@@ -21,12 +21,14 @@ export interface SimulatedWaba {
   readonly hourlyCalls?: number;
 }
 
-/** A portfolio: what an account has in `owner_business_info`. */
+/** A portfolio. One that is not registered is made of what an account has in `owner_business_info`. */
 export interface SimulatedBusiness {
   readonly id: string;
   readonly name: string | null;
-  /** One of its accounts. Tokens that can see this can see the portfolio. */
-  readonly wabaId: string;
+  /** Tokens that can see the first one can see the portfolio. */
+  readonly ownedWabaIds?: readonly string[];
+  /** Accounts of other portfolios that were shared with this one. */
+  readonly clientWabaIds?: readonly string[];
 }
 
 export interface SimulatedToken {
@@ -37,6 +39,20 @@ export interface SimulatedToken {
   readonly state?: 'valid' | 'expired' | 'invalid';
   /** If set, `appsecret_proof` is required and verified. */
   readonly appSecret?: string;
+  /** The portfolios that it can see, if it has the scope `business_management`. */
+  readonly businessIds?: readonly string[];
+  /** For a system user: the accounts that are assigned to it. */
+  readonly assignedWabaIds?: readonly string[];
+  /** For debug_token; never by default. */
+  readonly expiresAt?: Date;
+  readonly dataAccessExpiresAt?: Date;
+  /** For debug_token; follows from the scopes, the WABAs and the portfolios by default. */
+  readonly granularScopes?: readonly {
+    readonly scope: string;
+    readonly target_ids?: readonly string[];
+  }[];
+  /** False if debug_token refuses it. */
+  readonly isInspectable?: boolean;
 }
 
 export interface SimulatedInstance {
@@ -48,6 +64,7 @@ export interface SimulatedInstance {
 export interface FleetContents {
   readonly phones?: readonly SimulatedPhone[];
   readonly wabas?: readonly SimulatedWaba[];
+  readonly businesses?: readonly SimulatedBusiness[];
   readonly tokens?: readonly SimulatedToken[];
   readonly instances?: readonly SimulatedInstance[];
   readonly sentinels?: Sentinels;
@@ -64,13 +81,14 @@ export interface Sentinels {
 export interface Fleet {
   setPhone(phone: SimulatedPhone): void;
   setWaba(waba: SimulatedWaba): void;
+  setBusiness(business: SimulatedBusiness): void;
   setToken(token: SimulatedToken): void;
   setInstance(instance: SimulatedInstance): void;
   findPhone(id: string): SimulatedPhone | undefined;
   findWaba(id: string): SimulatedWaba | undefined;
+  findBusiness(id: string): SimulatedBusiness | undefined;
   /** The registered phones of the WABA, oldest first. */
   listPhones(wabaId: string): readonly SimulatedPhone[];
-  findBusiness(id: string): SimulatedBusiness | undefined;
   /** While no token is registered, every token is valid and can see everything. */
   findToken(token: string): SimulatedToken | undefined;
   findInstance(instanceName: string): SimulatedInstance | undefined;
@@ -87,17 +105,20 @@ export function createFleet(contents: FleetContents): Fleet {
   const { sentinels } = contents;
   const phones = new Map(contents.phones?.map((phone) => [phone.id, phone]));
   const wabas = new Map(contents.wabas?.map((waba) => [waba.id, waba]));
+  const businesses = new Map(contents.businesses?.map((business) => [business.id, business]));
   const tokens = new Map(contents.tokens?.map((token) => [token.token, token]));
   const instances = new Map(contents.instances?.map((it) => [it.instanceName, it]));
   return {
     setPhone: (phone) => void phones.set(phone.id, phone),
     setWaba: (waba) => void wabas.set(waba.id, waba),
+    setBusiness: (business) => void businesses.set(business.id, business),
     setToken: (token) => void tokens.set(token.token, token),
     setInstance: (instance) => void instances.set(instance.instanceName, instance),
     findPhone: (id) => phones.get(id) ?? sentinels?.findPhone(id),
     findWaba: (id) => wabas.get(id) ?? sentinels?.findWaba(id),
     listPhones: (wabaId) => [...phones.values()].filter((phone) => phone.wabaId === wabaId),
     findBusiness: (id) =>
+      businesses.get(id) ??
       wabas
         .values()
         .map(toBusiness)
@@ -113,5 +134,5 @@ export function createFleet(contents: FleetContents): Fleet {
 function toBusiness({ id: wabaId, fields }: SimulatedWaba): SimulatedBusiness | undefined {
   const { id, name } = toObject(fields['owner_business_info']) ?? {};
   if (typeof id !== 'string') return undefined;
-  return { id, name: typeof name === 'string' ? name : null, wabaId };
+  return { id, name: typeof name === 'string' ? name : null, ownedWabaIds: [wabaId] };
 }

@@ -54,12 +54,22 @@ function listOperations(
 ): readonly Operation[] {
   if (id === undefined || more.length > 0) return [];
   if (edge === 'whatsapp_business_profile') return [{ name: `profile ${id}`, id }];
+  if (isDiscovery([id, edge ?? ''])) return [{ name: [edge, id].filter(Boolean).join(' '), id }];
   if (edge === 'phone_numbers') return [{ name: `phone_numbers ${id}`, id }];
   return edge === undefined ? [toNodeOperation(fleet, id)] : [];
 }
 
+export const debugToken = 'debug_token';
+
+/** Whether the path asks what a token can find; see discovery.ts. */
+export function isDiscovery([id, edge = '']: readonly string[]): boolean {
+  if (id === debugToken) return edge === '';
+  return id === 'me' || /^(owned|client)_whatsapp_business_accounts$/.test(edge);
+}
+
 function toNodeOperation(fleet: Fleet, id: string): Operation {
   if (fleet.findPhone(id) !== undefined) return { name: `phone ${id}`, id };
+  if (fleet.findBusiness(id) !== undefined) return { name: `business ${id}`, id };
   return { name: `${fleet.findWaba(id) === undefined ? 'node' : 'waba'} ${id}`, id };
 }
 

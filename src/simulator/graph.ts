@@ -3,11 +3,13 @@
 import { randomBytes } from 'node:crypto';
 
 import { type Fault, type FaultOf, type Operation, replacesBatch, wholeRequest } from './faults.ts';
+import { discover } from './discovery.ts';
 import { defaultAppId, type Fleet, type SimulatedPhone, type SimulatedToken } from './fleet.ts';
 import {
   authenticate,
   type GraphBatch,
   type GraphCall,
+  isDiscovery,
   requireScope,
   type Versions,
 } from './graph-request.ts';
@@ -30,6 +32,7 @@ export interface GraphSettings extends Versions {
   readonly usage: Usage;
   readonly emitNulls: boolean;
   readonly profileShape: 'flat' | 'nested';
+  readonly maxPageSize: number;
   readonly rateLimitCode: 80008 | 80007 | 4;
   readonly rateLimitStatus: 400 | 429;
   readonly now: () => Date;
@@ -176,6 +179,10 @@ function readCall(context: CallContext): unknown {
   if (call.method !== 'GET' || id === undefined) throw refuseObject(call.method, id ?? '');
   const [operation] = call.operations;
   const nodes = { ...settings, version: call.version };
+  if (operation !== undefined && isDiscovery(call.segments)) {
+    throwFault(settings, context.faultOf(operation));
+    return discover({ fleet: settings.fleet, nodes, call, token });
+  }
   if (edge === undefined && operation !== undefined) {
     return readNode(context, nodes, token, operation);
   }
@@ -246,7 +253,10 @@ function readNumbersEdge(
   const phones = settings.fleet
     .listPhones(operation.id)
     .map((phone) => readPhone(nodes, phone, names, fault));
-  return toPage(phones, call, { isEmpty: fault?.kind === 'empty-data' });
+  return toPage(phones, call, {
+    isEmpty: fault?.kind === 'empty-data',
+    maxLimit: nodes.maxPageSize,
+  });
 }
 
 const management: readonly string[] = ['whatsapp_business_management'];
@@ -304,7 +314,8 @@ function throwFault(settings: GraphSettings, fault: Fault | null): void {
 /** The WABA of a node that the token can see; undefined for a node that is missing or belongs to others. */
 function findWabaId(fleet: Fleet, token: SimulatedToken, id: string): string | undefined {
   const phone: SimulatedPhone | undefined = fleet.findPhone(id);
-  const wabaId = phone?.wabaId ?? fleet.findWaba(id)?.id ?? fleet.findBusiness(id)?.wabaId;
+  const wabaId =
+    phone?.wabaId ?? fleet.findWaba(id)?.id ?? fleet.findBusiness(id)?.ownedWabaIds?.[0];
   return wabaId !== undefined && fleet.canSee(token, wabaId) ? wabaId : undefined;
 }
 

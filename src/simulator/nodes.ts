@@ -11,6 +11,7 @@ export interface NodeContext {
   readonly version: number;
   readonly emitNulls: boolean;
   readonly profileShape: 'flat' | 'nested';
+  readonly maxPageSize: number;
 }
 
 interface NodeType {
@@ -64,6 +65,7 @@ export const nodeTypeNames = {
   phone: phoneType.name,
   waba: wabaType.name,
   business: businessType.name,
+  user: 'User',
 } as const;
 
 type FieldNames = readonly string[] | undefined;

@@ -4,8 +4,6 @@ import type { GraphCall } from './graph-request.ts';
 import { refuse } from './refusals.ts';
 
 const defaultLimit = 25;
-const maxLimit = 100;
-
 /**
  * The page of `items` that the parameters `limit` and `after` ask for. As at Meta, `paging.next` contains the access token,
  * so a client must not log or follow it; it is there only when another page follows.
@@ -13,7 +11,7 @@ const maxLimit = 100;
 export function toPage(
   items: readonly unknown[],
   { origin, version, segments, parameters, bearer }: GraphCall,
-  { isEmpty = false }: { readonly isEmpty?: boolean } = {},
+  { isEmpty = false, maxLimit }: { readonly isEmpty?: boolean; readonly maxLimit: number },
 ): unknown {
   const limit = Math.min(maxLimit, Number(parameters.get('limit') ?? defaultLimit));
   if (!Number.isInteger(limit) || limit < 1) {

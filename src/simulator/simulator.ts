@@ -17,7 +17,7 @@ import { createInProcessFetch, type WireRequest, type WireResponse } from './tra
 import { createUsage } from './usage.ts';
 
 export type { Fault } from './faults.ts';
-export type { SimulatedPhone, SimulatedToken, SimulatedWaba } from './fleet.ts';
+export type { SimulatedBusiness, SimulatedPhone, SimulatedToken, SimulatedWaba } from './fleet.ts';
 
 export interface SimulatorOptions extends FleetContents {
   /** The `apikey` that the session engine requires; by default every key is valid. */
@@ -30,13 +30,15 @@ export interface SimulatorOptions extends FleetContents {
   /** Whether unset fields are null instead of left out. */
   readonly emitNulls?: boolean;
   readonly profileShape?: 'flat' | 'nested';
+  /** The maximum number of nodes on a page of an edge; 100 by default, as at Meta. */
+  readonly maxPageSize?: number;
   readonly rateLimitCode?: 80008 | 80007 | 4;
   readonly rateLimitStatus?: 400 | 429;
 }
 
 export interface Simulator extends Pick<
   Fleet,
-  'setPhone' | 'setWaba' | 'setToken' | 'setInstance'
+  'setPhone' | 'setWaba' | 'setBusiness' | 'setToken' | 'setInstance'
 > {
   /** Reaches both systems: the path selects the system, the host is ignored. Rejects and aborts as the global `fetch` does. */
   readonly fetch: typeof globalThis.fetch;
@@ -74,12 +76,13 @@ export function createSimulator(options: SimulatorOptions = {}): Simulator {
       },
     };
   };
-  const { setPhone, setWaba, setToken, setInstance } = fleet;
+  const { setPhone, setWaba, setBusiness, setToken, setInstance } = fleet;
   return {
     fetch: createInProcessFetch((request, signal) => parse(request).respond(() => signal)),
     parse,
     setPhone,
     setWaba,
+    setBusiness,
     setToken,
     setInstance,
     setFault: faults.set,
@@ -102,6 +105,7 @@ function toGraphSettings(options: SimulatorOptions, fleet: Fleet): GraphSettings
     maxVersion: options.maxVersion ?? 26,
     emitNulls: options.emitNulls ?? false,
     profileShape: options.profileShape ?? 'flat',
+    maxPageSize: options.maxPageSize ?? 100,
     rateLimitCode: options.rateLimitCode ?? 80008,
     rateLimitStatus: options.rateLimitStatus ?? 400,
   };

@@ -13,7 +13,7 @@ import {
 import type { RetryingClient } from './batching.ts';
 import type { GraphResult } from './graph.ts';
 import { kindNames } from './graph-refusals.ts';
-import { type Edge, type FailedRead, isTemporary, toId, walkPages } from './page-walk.ts';
+import { type Edge, type FailedRead, isTemporary, toDigits, toId, walkPages } from './page-walk.ts';
 
 export function createAddressCheck(client: RetryingClient): NonNullable<Provider['checkAddress']> {
   return async ({ phoneNumberId, wabaId, number }, credentials, options) => {
@@ -119,12 +119,6 @@ const fields: readonly string[] = ['id', 'display_phone_number'];
 
 function numbersOf(wabaId: string): Edge {
   return { block: 'waba', id: wabaId, wabaId, fields, edge: 'phone_numbers' };
-}
-
-/** Meta formats a number with spaces and other signs. */
-function toDigits({ display_phone_number: displayed }: JsonObject): string | null {
-  const digits = typeof displayed === 'string' ? displayed.replaceAll(/\D/g, '') : '';
-  return digits === '' ? null : digits;
 }
 
 function toProblem(message: string): AddressProblem {

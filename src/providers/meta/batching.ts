@@ -6,13 +6,8 @@ import { toGraphFields } from '../../numbers/meta.ts';
 import type { BlockResult, Credentials, ReadOptions } from '../../numbers/provider.ts';
 import type { Telemetry } from '../../telemetry.ts';
 import { type FieldSearch, recordReads, startFieldSearch, toSearchResult } from './field-search.ts';
-import {
-  type GraphClient,
-  type GraphOperation,
-  type GraphReply,
-  type GraphResult,
-  maxBatchOperations,
-} from './graph.ts';
+import type { GraphClient, GraphReply, GraphResult } from './graph.ts';
+import { type GraphOperation, maxBatchOperations } from './graph-operation.ts';
 import { createRefusedFields, type FieldReader } from './refused-fields.ts';
 import { findPauseFailure, maxSpentPercent } from './usage-budget.ts';
 

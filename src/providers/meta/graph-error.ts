@@ -1,7 +1,6 @@
 // Translates an error of the Graph API, by its code and not its HTTP status, into a failure with a message of our own.
 
 import { toInt, toObject } from '../../json.ts';
-import type { MetaBlock } from '../../numbers/meta.ts';
 import type { UpstreamFailure } from '../../numbers/provider.ts';
 import { parseRetryAfter } from '../limited-fetch.ts';
 import {
@@ -10,14 +9,15 @@ import {
   findTopic,
   invalidResponse,
   type Meaning,
+  type GraphNode,
   type NodeKind,
   rejected,
   throttled,
   type Topic,
   topicMeanings,
-  toUnknownObjectMeaning,
   toWrongKindMeaning,
   unknownField,
+  unknownObjects,
 } from './graph-refusals.ts';
 import { toRegainMinutes, type GraphUsage } from './usage-budget.ts';
 
@@ -77,18 +77,19 @@ export function isPermissionError({ code, topic }: GraphError): boolean {
   return code === 3 || code === 10 || (code >= 200 && code <= 299);
 }
 
-/** Whether the id that was read belongs to another kind of node than the block is read from. */
-export function isWrongKind({ nodeKind }: GraphError, block: MetaBlock): boolean {
-  return nodeKind !== null && nodeKind !== (block === 'waba' ? 'waba' : 'phone');
+/** Whether the id that was read belongs to another kind of node than was asked for. */
+export function isWrongKind({ nodeKind }: GraphError, node: GraphNode): boolean {
+  const expected = node === 'profile' ? 'phone' : node;
+  return nodeKind !== null && expected !== 'token' && nodeKind !== expected;
 }
 
 /** `error` is null when the response has no error envelope, which makes it invalid. */
 export function toGraphFailure(
   error: GraphError | null,
-  block: MetaBlock,
+  node: GraphNode,
   { status, headers, usage }: ReplyHead,
 ): UpstreamFailure {
-  const meaning = toMeaning(error, block, status);
+  const meaning = toMeaning(error, node, status);
   return {
     ...meaning,
     retryAt: meaning.code === 'META_RATE_LIMITED' ? toRetryAt(headers, usage) : null,
@@ -98,14 +99,15 @@ export function toGraphFailure(
   };
 }
 
-function toMeaning(error: GraphError | null, block: MetaBlock, status: number): Meaning {
+function toMeaning(error: GraphError | null, node: GraphNode, status: number): Meaning {
   if (error === null || error.code === null) return status === 429 ? throttled : invalidResponse;
   const { code, subcode, isTransient, nodeKind, topic } = error;
   const isUnknownObject = (code === 100 && subcode === 33) || code === 803;
   // The meaning of 33 is that of a phone's node.
-  if (isUnknownObject || (code === 33 && block === 'waba')) return toUnknownObjectMeaning(block);
+  const isPhone = node === 'phone' || node === 'profile';
+  if (isUnknownObject || (code === 33 && !isPhone)) return unknownObjects[node];
   if (topic !== null) return topicMeanings[topic];
-  if (nodeKind !== null && isWrongKind(error, block)) return toWrongKindMeaning(block, nodeKind);
+  if (nodeKind !== null && isWrongKind(error, node)) return toWrongKindMeaning(node, nodeKind);
   if (error.refusedField !== null) return unknownField;
   return findMeaning(code, subcode) ?? rejected(isTransient);
 }

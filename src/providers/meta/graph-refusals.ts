@@ -268,6 +268,9 @@ export function findTopic(code: number | null, message: string): Topic | null {
   return found === undefined ? null : found[0];
 }
 
+/** What is read: a block of a number, or what a token can see. */
+export type GraphNode = MetaBlock | 'business' | 'user' | 'token';
+
 /** What a node of Graph is. */
 export type NodeKind = 'phone' | 'waba' | 'business' | 'app' | 'user' | 'page';
 
@@ -297,29 +300,47 @@ export const kindNames: Readonly<Record<NodeKind, string>> = {
   page: 'a page',
 };
 
+/** The names of the ids of nodes, and the option that stores one. */
+const idNames: Readonly<Record<GraphNode, readonly [name: string, option: string | null]>> = {
+  phone: ['phone number id', '--phone-number-id'],
+  profile: ['phone number id', '--phone-number-id'],
+  waba: ['WhatsApp Business account id', '--waba-id'],
+  business: ['business portfolio id', null],
+  user: ['user id', null],
+  token: ['access token', null],
+};
+
 /** The stored id is that of another kind of node. */
-export function toWrongKindMeaning(block: MetaBlock, kind: NodeKind): Meaning {
-  const [stored, option] =
-    block === 'waba'
-      ? ['WhatsApp Business account id', '--waba-id']
-      : ['phone number id', '--phone-number-id'];
+export function toWrongKindMeaning(node: GraphNode, kind: NodeKind): Meaning {
+  const [name, option] = idNames[node];
+  if (option === null) {
+    return denied(`The ${name} is the id of ${kindNames[kind]}.`, `Look up the ${name}.`);
+  }
   const isSwapped = kind === 'phone' || kind === 'waba';
   const swap = isSwapped ? ' Check the other id too: the two may be swapped.' : '';
   return denied(
-    `The stored ${stored} is the id of ${kindNames[kind]}.`,
-    `Look up the ${stored} in WhatsApp Manager and store it with: number update ${option}.${swap}`,
+    `The stored ${name} is the id of ${kindNames[kind]}.`,
+    `Look up the ${name} in WhatsApp Manager and store it with: number update ${option}.${swap}`,
   );
 }
 
-// Meta answers alike for ids that do not exist, are of another kind or must not be read; the texts name common mistakes.
-export function toUnknownObjectMeaning(block: MetaBlock): Meaning {
-  return block === 'waba'
-    ? denied(
-        'Meta does not know this WhatsApp Business account id, or the token may not read it.',
-        "Check that it is the account's id, not a phone number id or a business portfolio's id, and that the token has access to it. Correct it with: number update --waba-id.",
-      )
-    : denied(
-        'Meta does not know this phone number id, or the token may not read it.',
-        'Check that it is the phone number id, not the WhatsApp Business account id or the number itself, and that the token has access to it. Correct it with: number update --phone-number-id.',
-      );
-}
+const phoneUnknown = denied(
+  'Meta does not know this phone number id, or the token may not read it.',
+  'Check that it is the phone number id, not the WhatsApp Business account id or the number itself, and that the token has access to it. Correct it with: number update --phone-number-id.',
+);
+
+/** Meta answers alike for ids that do not exist, are of another kind or must not be read; the texts name common mistakes. */
+export const unknownObjects: Readonly<Record<GraphNode, Meaning>> = {
+  phone: phoneUnknown,
+  profile: phoneUnknown,
+  waba: denied(
+    'Meta does not know this WhatsApp Business account id, or the token may not read it.',
+    "Check that it is the account's id, not a phone number id or a business portfolio's id, and that the token has access to it. Correct it with: number update --waba-id.",
+  ),
+  business: denied(
+    'Meta does not know this business portfolio id, or the token may not read it.',
+    'Check the id, and that the token has the permission business_management for it.',
+  ),
+  user: denied('Meta does not know the owner of the access token.', 'Use another token.'),
+  token: denied('Meta does not inspect this access token.', 'Use the token of a system user.'),
+};

@@ -1,8 +1,6 @@
 // Sends one read, or one batch of reads, to the Graph API and parses the response.
 
-import { createHmac } from 'node:crypto';
 import { type JsonObject, parseJsonWithIds, toObject } from '../../json.ts';
-import type { MetaBlock } from '../../numbers/meta.ts';
 import {
   type Credentials,
   type ReadOptions,
@@ -22,6 +20,15 @@ import {
   parseGraphError,
   toGraphFailure,
 } from './graph-error.ts';
+import {
+  findInvalidInput,
+  type GraphOperation,
+  toBatchForm,
+  toInspectionForm,
+  tokenOperation,
+  toRelativeUrl,
+  toTemplate,
+} from './graph-operation.ts';
 import type { NodeKind } from './graph-refusals.ts';
 import { createQuarantine, type Quarantine } from './quarantine.ts';
 import {
@@ -33,28 +40,6 @@ import {
   toHighestPercent,
   unknownUsage,
 } from './usage-budget.ts';
-
-/** A page of an edge of a node, such as the numbers of an account. */
-export interface GraphPage {
-  readonly edge: 'phone_numbers';
-  /** At most 100. */
-  readonly limit: number;
-  /** The cursor at the end of the page before; null for the first page. */
-  readonly after: string | null;
-}
-
-/** Reads some fields of a node, of its profile edge, or of each node on a page of another edge. */
-export interface GraphOperation {
-  /** Chooses node or edge, and the words of a failure. */
-  readonly block: MetaBlock;
-  /** Of the phone number, or of the WABA. */
-  readonly id: string;
-  /** The account whose rate limit counts the operation; for a WABA its own id. */
-  readonly wabaId: string | null;
-  /** Graph's names, at least one. */
-  readonly fields: readonly string[];
-  readonly page?: GraphPage;
-}
 
 export type GraphResult =
   | { readonly ok: true; readonly json: JsonObject }
@@ -93,6 +78,8 @@ export interface GraphClient {
     credentials: Credentials,
     options: ReadOptions,
   ): Promise<GraphReply>;
+  /** What Meta says about the token itself, from debug_token. The token is in the body of the request. */
+  inspectToken(credentials: Credentials, options: ReadOptions): Promise<GraphReply>;
 }
 
 export interface GraphClientOptions extends LimitedFetchOptions {
@@ -100,9 +87,6 @@ export interface GraphClientOptions extends LimitedFetchOptions {
   readonly url: URL;
   readonly version: string;
 }
-
-/** https://developers.facebook.com/docs/graph-api/batch-requests */
-export const maxBatchOperations = 50;
 
 export function createGraphClient(options: GraphClientOptions): GraphClient {
   const base = `${options.url.origin}${options.url.pathname.replace(/\/+$/, '')}/${options.version}/`;
@@ -140,6 +124,13 @@ export function createGraphClient(options: GraphClientOptions): GraphClient {
         results: unsent.map((it) => it ?? remaining.next().value ?? noResult),
       };
     },
+    async inspectToken(credentials, reading) {
+      const unsent = findUnsent(tokenOperation, credentials, reading);
+      if (unsent !== null) return toUnsentReply([unsent]);
+      const createForm = () => toInspectionForm(credentials);
+      const request = { operations: [tokenOperation], credentials, options: reading, createForm };
+      return await send(new URL(base), request, toBatchResults);
+    },
   };
 }
 
@@ -168,9 +159,9 @@ function createSender(options: GraphClientOptions, quarantine: Quarantine): Send
       accept: 'application/json',
       authorization: `Bearer ${credentials.accessToken}`,
     };
-    const { block, id: subject, page } = operations[0]!;
-    const path = page === undefined ? templates[block] : `/{version}/{id}/${page.edge}`;
-    const template = body.createForm === undefined ? path : '/{version}/';
+    const operation = operations[0]!;
+    const { id: subject } = operation;
+    const template = body.createForm === undefined ? toTemplate(operation) : '/{version}/';
     const sentAt = Date.now();
     const response = await limitedFetch(url, { headers, ...body, template, subject }, reading);
     const reply = toReply(response, operations, toResults);
@@ -187,12 +178,6 @@ function createSender(options: GraphClientOptions, quarantine: Quarantine): Send
     return reply;
   };
 }
-
-const templates: Readonly<Record<MetaBlock, string>> = {
-  phone: '/{version}/{id}',
-  profile: '/{version}/{id}/whatsapp_business_profile',
-  waba: '/{version}/{id}',
-};
 
 function toReply(
   response: LimitedResult,
@@ -243,69 +228,6 @@ function createVersionWarning({ version, telemetry }: GraphClientOptions) {
   };
 }
 
-/** Why the operation cannot be put into a URL and a header; null when it can. */
-function findInvalidInput(
-  { block, id }: GraphOperation,
-  { accessToken }: Credentials,
-): UpstreamFailure | null {
-  if (!/^\d{5,20}$/.test(id)) {
-    const name = block === 'waba' ? 'WhatsApp Business account id' : 'phone number id';
-    return toInvalidInput(
-      `The stored ${name} is invalid: Meta's ids have 5 to 20 digits.`,
-      `Correct it with: number update ${block === 'waba' ? '--waba-id' : '--phone-number-id'}.`,
-    );
-  }
-  if (!/^[\x21-\x7e]{1,4096}$/.test(accessToken)) {
-    return toInvalidInput(
-      'The stored access token contains invalid characters.',
-      'Store it again.',
-    );
-  }
-  return null;
-}
-
-function toInvalidInput(message: string, solution: string): UpstreamFailure {
-  return toPlainFailure('META_ACCESS_DENIED', false, message, { solution });
-}
-
-function toRelativeUrl(operation: GraphOperation, credentials: Credentials): string {
-  const { block, id, fields, page } = operation;
-  const edge = block === 'profile' ? 'whatsapp_business_profile' : page?.edge;
-  const proof = toProof(credentials);
-  const parameters = [
-    `fields=${fields.join(',')}`,
-    ...(page === undefined ? [] : [`limit=${page.limit}`]),
-    ...(page === undefined || page.after === null
-      ? []
-      : [`after=${encodeURIComponent(page.after)}`]),
-    ...(proof === null ? [] : [`appsecret_proof=${proof}`]),
-  ];
-  return `${id}${edge === undefined ? '' : `/${edge}`}?${parameters.join('&')}`;
-}
-
-function toBatchForm(
-  operations: readonly GraphOperation[],
-  credentials: Credentials,
-): URLSearchParams {
-  const items = operations.map((operation) => ({
-    method: 'GET',
-    relative_url: toRelativeUrl(operation, credentials),
-  }));
-  const proof = toProof(credentials);
-  return new URLSearchParams({
-    batch: JSON.stringify(items),
-    include_headers: 'false',
-    ...(proof === null ? {} : { appsecret_proof: proof }),
-  });
-}
-
-/** https://developers.facebook.com/docs/graph-api/guides/secure-requests */
-function toProof({ accessToken, appSecret }: Credentials): string | null {
-  return appSecret === null
-    ? null
-    : createHmac('sha256', appSecret).update(accessToken).digest('hex');
-}
-
 function toSingleResults(
   json: unknown,
   operations: readonly GraphOperation[],
@@ -346,7 +268,7 @@ function toResult(json: unknown, operation: GraphOperation, reply: ReplyHead): G
 
 function toErrorResult(
   json: unknown,
-  { block, fields }: GraphOperation,
+  { block, fields, page }: GraphOperation,
   reply: ReplyHead,
 ): GraphResult {
   const error = parseGraphError(json);
@@ -354,9 +276,10 @@ function toErrorResult(
   if (error === null) return failed;
   if (isWrongKind(error, block)) return { ...failed, wrongKind: error.nodeKind };
   const lacksPermission = isPermissionError(error);
-  const names = lacksPermission ? error.fieldNames : [error.refusedField];
+  const refused = lacksPermission ? error.fieldNames : [error.refusedField];
   // Graph also calls an edge that a node does not have a field, and a permission may have the name of one.
-  const [refusedField = null, ...others] = fields.filter((field) => names.includes(field));
+  const names = page === undefined ? fields : [...fields, page.edge];
+  const [refusedField = null, ...others] = names.filter((name) => refused.includes(name));
   return { ...failed, refusedField: others.length === 0 ? refusedField : null, lacksPermission };
 }
 

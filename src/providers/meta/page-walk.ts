@@ -3,7 +3,8 @@
 import { type JsonObject, toObject } from '../../json.ts';
 import type { Credentials, ReadOptions, UpstreamFailure } from '../../numbers/provider.ts';
 import type { RetryingClient } from './batching.ts';
-import type { GraphOperation, GraphPage, GraphResult } from './graph.ts';
+import type { GraphResult } from './graph.ts';
+import type { GraphOperation, GraphPage } from './graph-operation.ts';
 
 /** An edge, and the fields of its nodes to read. */
 export interface Edge extends Omit<GraphOperation, 'page'> {
@@ -64,4 +65,10 @@ export function toId(value: unknown): string | null {
 /** Whether a failure says nothing about what was asked, so that the same request may succeed later. */
 export function isTemporary({ failure }: { readonly failure: UpstreamFailure }): boolean {
   return failure.transient || failure.code !== 'META_ACCESS_DENIED';
+}
+
+/** The digits of a phone, which Meta formats with spaces and other signs; null when there are none. */
+export function toDigits({ display_phone_number: displayed }: JsonObject): string | null {
+  const digits = typeof displayed === 'string' ? displayed.replaceAll(/\D/g, '') : '';
+  return digits === '' ? null : digits;
 }

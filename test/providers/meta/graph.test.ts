@@ -7,13 +7,15 @@ import { describe, expect, test } from 'vitest';
 import type { Credentials, ReadOptions, UpstreamFailure } from '../../../src/numbers/provider.ts';
 import {
   createGraphClient,
-  maxBatchOperations,
   type GraphClient,
   type GraphClientOptions,
-  type GraphOperation,
   type GraphReply,
   type GraphResult,
 } from '../../../src/providers/meta/graph.ts';
+import {
+  type GraphOperation,
+  maxBatchOperations,
+} from '../../../src/providers/meta/graph-operation.ts';
 import {
   createTestSimulator,
   type Fault,

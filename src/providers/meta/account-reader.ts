@@ -1,0 +1,163 @@
+// Reads from Graph what a token can see: the token itself, its portfolios, their accounts, and the numbers of an account.
+
+import type {
+  AccountReader,
+  AccountSource,
+  Found,
+  FoundAccount,
+  FoundNumber,
+  Portfolio,
+  TokenFacts,
+} from '../../fleet/account-reader.ts';
+import { type JsonObject, toObject } from '../../json.ts';
+import { toPlainFailure, type UpstreamFailure } from '../../numbers/provider.ts';
+import { type BlockReaderOptions, createRetryingClient } from './batching.ts';
+import { kindNames } from './graph-refusals.ts';
+import {
+  type Edge,
+  type EdgeRequest,
+  type FailedRead,
+  toDigits,
+  toId,
+  walkPages,
+} from './page-walk.ts';
+
+export function createAccountReader(readerOptions: BlockReaderOptions): AccountReader {
+  const client = createRetryingClient(readerOptions);
+  return {
+    async inspectToken(credentials, options) {
+      const { results } = await readerOptions.graph.inspectToken(credentials, options);
+      const [result] = results;
+      if (result === undefined || !result.ok) return toRefused(result);
+      return { ok: true, value: toTokenFacts(toObject(result.json['data']) ?? {}) };
+    },
+    listBusinesses: (credentials, options) =>
+      listNodes(businesses, { client, credentials, options }, toPortfolio),
+    listAccounts: (source, credentials, options) =>
+      listNodes(accountsOf(source), { client, credentials, options }, toAccount),
+    async readAccount(wabaId, credentials, options) {
+      const read = { block: 'waba', id: wabaId, wabaId, fields: accountFields } as const;
+      const [result] = await client([read], credentials, options);
+      if (result === undefined || !result.ok) return toRefused(result);
+      return { ok: true, value: toAccount(result.json) ?? { id: wabaId, ...unnamed } };
+    },
+    listNumbers: (wabaId, credentials, options) =>
+      listNodes(numbersOf(wabaId), { client, credentials, options }, toNumber),
+  };
+}
+
+const unnamed = { name: null, portfolio: null };
+const accountFields = ['id', 'name', 'owner_business_info'];
+
+const businesses: Edge = {
+  block: 'user',
+  id: 'me',
+  wabaId: null,
+  fields: ['id', 'name'],
+  edge: 'businesses',
+};
+
+function accountsOf(source: AccountSource): Edge {
+  if (source.kind === 'assigned') {
+    const edge = 'assigned_whatsapp_business_accounts';
+    return { block: 'user', id: 'me', wabaId: null, fields: accountFields, edge };
+  }
+  const edge =
+    source.kind === 'owned'
+      ? 'owned_whatsapp_business_accounts'
+      : 'client_whatsapp_business_accounts';
+  return { block: 'business', id: source.businessId, wabaId: null, fields: accountFields, edge };
+}
+
+function numbersOf(wabaId: string): Edge {
+  const fields = ['id', 'display_phone_number', 'verified_name', 'status', 'account_mode'];
+  return { block: 'waba', id: wabaId, wabaId, fields, edge: 'phone_numbers' };
+}
+
+async function* listNodes<T>(
+  edge: Edge,
+  request: EdgeRequest,
+  toValue: (node: JsonObject) => T | null,
+): AsyncGenerator<Found<readonly T[]>> {
+  for await (const page of walkPages(edge, request)) {
+    yield page.ok
+      ? { ok: true, value: page.nodes.map(toValue).filter((value) => value !== null) }
+      : toRefused(page);
+  }
+}
+
+function toRefused(result: FailedRead | undefined): Extract<Found<never>, { ok: false }> {
+  return { ok: false, failure: result === undefined ? notRead : toFailure(result) };
+}
+
+const notRead = toPlainFailure('META_UNAVAILABLE', true, 'Meta returned no result.');
+
+/** The usual texts are about a stored id; here the id was found, or typed for this command. */
+function toFailure({ failure, wrongKind, refusedField }: FailedRead): UpstreamFailure {
+  if (wrongKind !== null) {
+    const message = `This is the id of ${kindNames[wrongKind]}.`;
+    return { ...failure, message, solution: 'WhatsApp Manager shows the ids.' };
+  }
+  if (refusedField === 'assigned_whatsapp_business_accounts') {
+    return { ...failure, message: 'The token is not that of a system user.', solution: null };
+  }
+  return failure;
+}
+
+function toPortfolio({ id, name }: JsonObject): Portfolio | null {
+  const businessId = toId(id);
+  return businessId === null ? null : { id: businessId, name: toText(name) };
+}
+
+function toAccount({ id, name, owner_business_info: owner }: JsonObject): FoundAccount | null {
+  const wabaId = toId(id);
+  if (wabaId === null) return null;
+  return { id: wabaId, name: toText(name), portfolio: toPortfolio(toObject(owner) ?? {}) };
+}
+
+function toNumber(node: JsonObject): FoundNumber | null {
+  const phoneNumberId = toId(node['id']);
+  if (phoneNumberId === null) return null;
+  return {
+    phoneNumberId,
+    number: toDigits(node),
+    verifiedName: toText(node['verified_name']),
+    status: toText(node['status']),
+    accountMode: toText(node['account_mode']),
+  };
+}
+
+function toTokenFacts(data: JsonObject): TokenFacts {
+  const { app_id, is_valid, expires_at, data_access_expires_at, granular_scopes } = data;
+  return {
+    appId: toId(app_id),
+    isValid: is_valid === true,
+    expiresAt: toTime(expires_at),
+    dataAccessExpiresAt: toTime(data_access_expires_at),
+    wabaIds: listTargets(granular_scopes, 'whatsapp_business_management'),
+    // The targets of this scope are portfolios, not accounts.
+    businessIds: listTargets(granular_scopes, 'business_management'),
+  };
+}
+
+/** Meta lists the scopes in any order, and leaves out the targets of a general grant. */
+function listTargets(scopes: unknown, name: string): readonly string[] {
+  const targets = (Array.isArray(scopes) ? scopes : [])
+    .map(toObject)
+    .filter((scope) => scope?.['scope'] === name)
+    .flatMap((scope) => (Array.isArray(scope?.['target_ids']) ? scope['target_ids'] : []));
+  return [...new Set(targets.map(toId).filter((id) => id !== null))];
+}
+
+/** Seconds since 1970; 0 means never. */
+function toTime(seconds: unknown): Date | null {
+  const isTime = typeof seconds === 'number' && seconds > 0 && seconds < maxSeconds;
+  return isTime ? new Date(seconds * 1_000) : null;
+}
+
+/** The year 9999. */
+const maxSeconds = 253_402_300_799;
+
+function toText(value: unknown): string | null {
+  return typeof value === 'string' && value !== '' ? value : null;
+}

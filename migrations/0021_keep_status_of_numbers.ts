@@ -88,7 +88,8 @@ const functions = [
      update public.number_status s set rules_version = 0
      from new_rows n join old_rows o on o.tenant_id = n.tenant_id and o.id = n.id
      where s.tenant_id = n.tenant_id and s.number_id = n.id and s.rules_version <> 0
-       and (n.number, n.name, n.provider, n.waba_id) is distinct from (o.number, o.name, o.provider, o.waba_id);
+       and (n.number, n.name, n.provider, n.waba_id, n.phone_number_id, n.instance_name)
+         is distinct from (o.number, o.name, o.provider, o.waba_id, o.phone_number_id, o.instance_name);
      return null;
    end $$`,
   `create function mark_status_of_snapshots() returns trigger ${changed} $$

@@ -2,10 +2,13 @@
 
 import { Command, CommanderError } from '@commander-js/extra-typings';
 import manifest from '../package.json' with { type: 'json' };
+import { addAccountCommands } from './admin/account.ts';
 import { addAuditCommands, addKeyCommands, addTenantCommands } from './admin/access.ts';
 import { UsageError } from './admin/arguments.ts';
 import { addChangeCommands } from './admin/change-number.ts';
 import { addCompletionCommand } from './admin/completion.ts';
+import { addCredentialCommands } from './admin/credential.ts';
+import { addDiscoverCommands } from './admin/discover.ts';
 import { addDoctorCommand } from './admin/doctor.ts';
 import { addEncryptionCommands } from './admin/encryption.ts';
 import { addFleetCommands } from './admin/fleet.ts';
@@ -33,7 +36,7 @@ export interface RunOptions {
 
 /**
  * Runs one command; `args` does not include the program's own name, and no arguments at all mean `serve`. Returns the
- * exit code: 0, 1 for a problem, 2 for wrong usage. Never rejects: problems are written to standard error.
+ * exit code: 0, 1 for a problem, 2 for wrong usage, or another one that a command defines. Never rejects: problems are written to standard error.
  */
 export async function run(
   args: readonly string[],
@@ -48,8 +51,8 @@ export async function run(
     wantsJson,
     print,
     printTable: createTablePrinter(terminal, print),
-    fail(code, message) {
-      exitCode = 1;
+    fail(code, message, failure = 1) {
+      exitCode = failure;
       reportProblem(terminal, code, message);
     },
     warn: (code, message) => reportProblem(terminal, code, message),
@@ -64,6 +67,9 @@ export async function run(
   addChangeCommands(number, session);
   addShowCommand(number, session);
   addRefreshCommand(number, session);
+  addDiscoverCommands(number, session);
+  addCredentialCommands(program, session);
+  addAccountCommands(program, session);
   addAuditCommands(program, session);
   addEncryptionCommands(program, session);
   addDoctorCommand(program, session);
@@ -89,7 +95,7 @@ Examples:
   $ numbers-gateway doctor
 
 Output is text on a terminal, and one JSON value in a pipe or with --json. Problems go to standard error.
-Exit codes: 0 for success, 1 for a problem, 2 for wrong usage.
+Exit codes: 0 for success, 1 for a problem, 2 for wrong usage, 3 if number discover sees nothing.
 Environment variables configure everything; README.md lists them.`;
 
 // Commands that are added to it inherit these settings.

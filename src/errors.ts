@@ -116,6 +116,11 @@ export const errorCatalogue = {
     meaning: 'Command line only: no active key has this id.',
     retryable: false,
   },
+  CREDENTIAL_NOT_FOUND: {
+    status: 404,
+    meaning: 'Command line only: the tenant has no shared credential with this id.',
+    retryable: false,
+  },
   CONFLICT: {
     status: 409,
     meaning:

@@ -10,6 +10,7 @@ import {
 import type { Config } from './config.ts';
 import { type Database, openDatabase } from './database/database.ts';
 import { createFleet, type Fleet } from './fleet/fleet.ts';
+import { createOnboarding, type Onboarding } from './fleet/onboarding.ts';
 import { createGraphQLEndpoint } from './graphql/server.ts';
 import { createLoadShedder } from './http/load-shedding.ts';
 import { fromFetchRequest, toFetchResponse } from './http/message.ts';
@@ -19,6 +20,7 @@ import { createMetrics, type Metrics } from './metrics.ts';
 import { createNumbers, type Numbers } from './numbers/numbers.ts';
 import { startStatusUpkeep } from './numbers/status-upkeep.ts';
 import { startVerdictCounting } from './numbers/verdict-counts.ts';
+import { createAccountReader } from './providers/meta/account-reader.ts';
 import { createGraphClient } from './providers/meta/graph.ts';
 import type { LimitedFetchOptions } from './providers/limited-fetch.ts';
 import { createMetaProvider } from './providers/meta/meta.ts';
@@ -38,6 +40,8 @@ export interface Gateway extends Pipeline, AsyncDisposable {
   readonly access: AccessControl;
   readonly numbers: Numbers;
   readonly fleet: Fleet;
+  /** For operators. */
+  readonly onboarding: Onboarding;
   readonly telemetry: Telemetry;
   /**
    * Starts the jobs of the process that serves, until the gateway is disposed of: the status of numbers is kept up, and
@@ -90,6 +94,7 @@ export async function createGateway(
     access: core.access,
     numbers: core.numbers,
     fleet: core.fleet,
+    onboarding: core.onboarding,
     telemetry,
     startJobs() {
       running.use(startConfiguredStatusUpkeep(foundation));
@@ -142,16 +147,23 @@ function createCore(foundation: Foundation) {
     counters,
     onRefusal: metrics.requestLimited,
   });
-  const providers = createProviders(foundation);
+  const { reader, ...providers } = createProviders(foundation);
+  const vault = createVault(config.encryptionKeys);
   const numbers = createNumbers({
     database,
-    vault: createVault(config.encryptionKeys),
+    vault,
     providers,
     telemetry,
     now,
     ...(overrides.deadlineMs !== undefined && { deadlineMs: overrides.deadlineMs }),
   });
-  return { access, rateLimiter, numbers, fleet: createFleet({ database, providers, now }) };
+  return {
+    access,
+    rateLimiter,
+    numbers,
+    fleet: createFleet({ database, providers, now }),
+    onboarding: createOnboarding({ database, vault, reader, numbers }),
+  };
 }
 
 function createEndpoints(
@@ -254,6 +266,7 @@ function createProviders({ config, overrides, telemetry }: Foundation) {
     ...overrides.graph,
   });
   return {
+    reader: createAccountReader({ graph, telemetry }),
     META: createMetaProvider({ graph, telemetry }),
     PILOT_STATUS: createPilotStatusProvider({
       sessionEngine: config.sessionEngine,

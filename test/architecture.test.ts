@@ -38,7 +38,8 @@ const errors = /^src\/errors\.ts$/;
 const storage = /^src\/database\//;
 const coreWithoutStores = /^src\/(access|numbers|fleet)\/(?!([a-z]+-)?(store|queries)\.ts$)/;
 const endpoint = /^src\/http\/(response-cache|endpoint)\.ts$/;
-const port = /^src\/numbers\/(provider|meta|vocabulary|number|phone-digits)\.ts$/;
+const port =
+  /^src\/(numbers\/(provider|meta|vocabulary|number|phone-digits)|fleet\/account-reader)\.ts$/;
 const process =
   /^src\/((main|http\/server|http\/write-batching)\.ts|operations\/compile-cache\.js)$/;
 const composition =
@@ -97,7 +98,7 @@ const layers: readonly Layer[] = [
 const independent: ReadonlySet<string> = new Set(['foundation']);
 
 const commandLine = /^src\/(admin\.ts|admin\/|main\.ts)/;
-const store = /^src\/(access|numbers|fleet)\/([a-z]+-)?(store|queries)\.ts$/;
+const store = /^src\/(access|numbers|fleet|admin)\/([a-z]+-)?(store|queries)\.ts$/;
 
 /** Which files may import a package. A package that is not listed may not be imported. */
 const packages: readonly (readonly [name: RegExp, files: RegExp])[] = [
@@ -444,6 +445,16 @@ const planted: readonly Planted[] = [
     'imports follow the layer table',
     'src/providers/meta/meta.ts',
     `import { x } from '../../numbers/store.ts'`,
+  ],
+  [
+    'imports follow the layer table',
+    'src/fleet/fleet.ts',
+    `import { x } from '../numbers/number-store.ts'`,
+  ],
+  [
+    'imports follow the layer table',
+    'src/providers/meta/account-reader.ts',
+    `import { x } from '../../fleet/fleet.ts'`,
   ],
   [
     'imports follow the layer table',

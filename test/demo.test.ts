@@ -301,6 +301,7 @@ describe('the fleet', () => {
       'RATE_LIMITED',
       'TENANT_NOT_FOUND',
       'KEY_NOT_FOUND',
+      'CREDENTIAL_NOT_FOUND',
       'CONFLICT',
       'INTERNAL',
     ];

@@ -20,7 +20,7 @@ import {
 } from './key.ts';
 import { type Counters, createLocalCounters } from './rate-limit.ts';
 import * as store from './store.ts';
-import type { AuditEntry, Tenant } from './store.ts';
+import type { AuditEntry, RemovedRows, Tenant } from './store.ts';
 
 export type { ApiKey } from './key.ts';
 export type { AuditEntry, Tenant } from './store.ts';
@@ -36,6 +36,8 @@ export interface Access {
   /** Measures what the request causes. */
   readonly meter: RequestMeter;
 }
+
+export type RemovedTenant = Tenant & RemovedRows;
 
 /** The only time that the key itself is returned. */
 export interface NewApiKey extends ApiKey {
@@ -73,12 +75,17 @@ export interface AccessControl {
   listTenants(): Promise<readonly Tenant[]>;
   /** Throws TENANT_NOT_FOUND. */
   getTenant(id: string): Promise<Tenant>;
+  /**
+   * Deletes the tenant with everything that belongs to it, in one transaction. Only its audit log stays, which says so.
+   * Throws TENANT_NOT_FOUND.
+   */
+  removeTenant(id: string): Promise<RemovedTenant>;
   /** Throws TENANT_NOT_FOUND, or NUMBER_NOT_FOUND when the tenant does not have the number. */
   createKey(request: KeyRequest): Promise<NewApiKey>;
   listKeys(tenantId: string): Promise<readonly ApiKey[]>;
   /** Has no effect on a key that is revoked already. Throws KEY_NOT_FOUND. */
   revokeKey(keyId: string): Promise<ApiKey>;
-  /** Changes of the tenant's keys and credentials, newest first. Throws TENANT_NOT_FOUND. */
+  /** Changes in the tenant, newest first, also of one that was removed. Throws TENANT_NOT_FOUND. */
   listAudit(tenantId: string, limit: number): Promise<readonly AuditEntry[]>;
   /**
    * Creates a key with the name, scope and expiry of the old one, which stays valid for `overlapMs`. Throws KEY_NOT_FOUND
@@ -116,9 +123,16 @@ export function createAccessControl(options: AccessOptions): AccessControl {
     },
     listTenants: async () => store.listTenantsAcrossTenants(database),
     getTenant,
+    async removeTenant(id) {
+      const tenant = await getTenant(id);
+      const counts = await store.deleteTenant(database, id);
+      return { ...tenant, ...counts };
+    },
     async listAudit(tenantId, limit) {
-      await getTenant(tenantId);
-      return await store.listAudit(database, tenantId, limit);
+      const entries = await store.listAudit(database, tenantId, limit);
+      // A tenant that was removed still has entries.
+      if (entries.length === 0) await getTenant(tenantId);
+      return entries;
     },
     ...createKeyRing(options, getTenant),
   };

@@ -120,6 +120,41 @@ export async function insertTenant(
   );
 }
 
+/** What was removed with a tenant. */
+export interface RemovedRows {
+  readonly numbers: number;
+  /** Keys that were usable until then. */
+  readonly keys: number;
+}
+
+/** A large tenant takes longer than the time limit of a statement: triggers audit each number and each key. */
+const removalTimeoutMs = 120_000;
+
+/** Foreign keys delete everything that belongs to the tenant. */
+export async function deleteTenant(database: Database, tenantId: string): Promise<RemovedRows> {
+  return await database.withTenant(tenantId, async (transaction) => {
+    await sql`
+      select set_config('statement_timeout', ${String(removalTimeoutMs)}, true),
+        set_config('app.removed_tenant_id', ${tenantId}, true)`.execute(transaction);
+    const { numbers } = await transaction
+      .selectFrom('whatsapp_number')
+      .select(sql<number>`count(*)::int`.as('numbers'))
+      .where('tenant_id', '=', tenantId)
+      .executeTakeFirstOrThrow();
+    const { keys } = await transaction
+      .selectFrom('api_key')
+      .select(sql<number>`count(*)::int`.as('keys'))
+      .where('tenant_id', '=', tenantId)
+      .where('revoked_at', 'is', null)
+      .where(isUnexpired)
+      .executeTakeFirstOrThrow();
+    // Leases have no foreign key.
+    await transaction.deleteFrom('refresh_lease').where('tenant_id', '=', tenantId).execute();
+    await transaction.deleteFrom('tenant').where('id', '=', tenantId).execute();
+    return { numbers, keys };
+  });
+}
+
 const keyColumns = [
   'id',
   'tenant_id as tenantId',

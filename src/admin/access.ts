@@ -2,7 +2,9 @@
 
 import { type CommandUnknownOpts, InvalidArgumentError, Option } from '@commander-js/extra-typings';
 import type { ApiKey, AuditEntry, NewApiKey, Tenant } from '../access/access.ts';
+import { toOperatorAccess } from '../numbers/numbers.ts';
 import { parseDuration, parseFutureDate, parseId, parseName } from './arguments.ts';
+import { confirm, requireConfirmation } from './confirm.ts';
 import { type Session, withGateway } from './session.ts';
 import { type Column, formatAge, formatTime, toPrintable } from './table.ts';
 
@@ -40,7 +42,45 @@ export function addTenantCommands(program: CommandUnknownOpts, session: Session)
         );
       }),
     );
+  addRemoveTenant(tenant, session);
 }
+
+function addRemoveTenant(tenant: CommandUnknownOpts, session: Session): void {
+  tenant
+    .command('remove')
+    .summary('remove a tenant with its numbers and keys')
+    .description(
+      'Remove a tenant with its numbers, keys, credentials and everything that is stored about them. Only its audit log stays. Nothing changes at Meta or at the session engine.',
+    )
+    .argument('<id>', 'id of the tenant, from: tenant list', parseId)
+    .option('--yes', 'do not ask')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ numbers-gateway tenant remove ten_…\n  $ numbers-gateway tenant remove ten_… --yes      in a script',
+    )
+    .action(async (id, { yes = false }) => {
+      requireConfirmation(session, yes);
+      await withGateway(session, async ({ access, numbers }) => {
+        const { name } = await access.getTenant(id);
+        const count = (await numbers.list(toOperatorAccess(id), minimalProjection)).length;
+        const consequence = `This removes tenant ${id} (${name}), its ${count} numbers, and all of its keys.`;
+        if (!(await confirm(session, { consequence, answer: name, yes }))) return;
+        const removed = await access.removeTenant(id);
+        session.print(
+          { ...toTenantJson(removed), numbers: removed.numbers, keys: removed.keys },
+          () =>
+            `Removed tenant ${id} (${toPrintable(name)}) with ${removed.numbers} numbers and ${removed.keys} usable keys. Its audit log stays.`,
+        );
+      });
+    });
+}
+
+const minimalProjection = {
+  details: false,
+  apiKeys: false,
+  health: 'nothing',
+  meta: null,
+} as const;
 
 function toTenantJson({ id, name, createdAt }: Tenant) {
   return { id, name, createdAt: createdAt.toISOString() };
@@ -243,11 +283,13 @@ export function addAuditCommands(program: CommandUnknownOpts, session: Session):
   program
     .command('audit')
     .summary('read the audit log')
-    .description('Read the audit log, which records every change of an API key or credentials.')
+    .description(
+      'Read the audit log, which records every change of an API key or credentials, and changes and removals of numbers.',
+    )
     .command('list')
     .summary('list the audit log of a tenant')
     .description(
-      'List the changes of the API keys and credentials of a tenant, newest first. The log contains no secrets.',
+      'List the changes of the API keys, credentials and numbers of a tenant, newest first, also of a tenant that was removed. The log contains no secrets.',
     )
     .requiredOption('--tenant <id>', 'tenant of the entries', parseId)
     .option('--limit <count>', 'maximum number of entries', parseLimit, 100)

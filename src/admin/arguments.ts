@@ -41,6 +41,14 @@ export function parseMetaId(name: string): (text: string) => string {
   };
 }
 
+/** As `parseMetaId`, for a repeatable option; removes duplicates. */
+export function parseMetaIds(
+  name: string,
+): (text: string, before: readonly string[] | undefined) => string[] {
+  const parse = parseMetaId(name);
+  return (text, before = []) => [...new Set([...before, parse(text)])];
+}
+
 export function parsePhoneNumber(text: string): string {
   if (!/^\d{5,20}$/.test(text)) {
     throw new InvalidArgumentError(

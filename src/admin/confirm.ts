@@ -35,7 +35,7 @@ export async function confirm(
   // A question is never answered once the input has ended.
   const ended = new Promise<string>((resolve) => lines.once('close', () => resolve('')));
   const typed = await Promise.race([lines.question(question, { signal }), ended]);
-  if (typed.trim() === answer) return true;
+  if (typed.trim() === answer.trim()) return true;
   session.fail('NOT_CONFIRMED', 'The answer is another one, so nothing was removed.');
   return false;
 }

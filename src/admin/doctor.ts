@@ -4,11 +4,11 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { CommandUnknownOpts } from '@commander-js/extra-typings';
 import { type Config, ConfigurationError } from '../config.ts';
 import type { Database, DatabaseInspection } from '../database/database.ts';
-import { toCredentialPlace } from '../numbers/live-read.ts';
 import { createVault } from '../secrets.ts';
 import { redact } from '../telemetry.ts';
 import { type OpenedGateway, openGateway, readCommandConfig, type Session } from './session.ts';
-import { listSealedCredentials, seesNumbers } from './store.ts';
+import { toPlace } from './encryption.ts';
+import { credentialTables, listSealedCredentials, seesNumbers } from './store.ts';
 import { formatFields, toLayout } from './table.ts';
 import { describeCause, describeError, type Terminal } from './terminal.ts';
 
@@ -181,13 +181,14 @@ async function checkKeys({ config, gateway }: OpenedGateway): Promise<string> {
   const failed: string[] = [];
   for (const { id: tenantId } of tenants) {
     // oxlint-disable-next-line no-await-in-loop -- one tenant at a time, to limit the load
-    for await (const { number_id, sealed } of readSealedCredentials(gateway.database, tenantId)) {
+    for await (const row of readSealedCredentials(gateway.database, tenantId)) {
+      const { sealed } = row;
       try {
-        vault.open(sealed, toCredentialPlace(tenantId, number_id));
+        vault.open(sealed, toPlace(tenantId, row));
         counts.decrypted += 1;
         if (!vault.isCurrent(sealed)) counts.outdated += 1;
       } catch {
-        failed.push(number_id);
+        failed.push(row.id);
       }
     }
   }
@@ -195,7 +196,7 @@ async function checkKeys({ config, gateway }: OpenedGateway): Promise<string> {
     const total = failed.length + counts.decrypted;
     const shown = failed.slice(0, 5).join(', ');
     throw new Error(
-      `${failed.length} of ${total} stored credentials cannot be decrypted (${shown}${failed.length > 5 ? ', …' : ''}); put the key that encrypted them back into ENCRYPTION_KEYS, or replace them with: number set-credentials`,
+      `${failed.length} of ${total} stored credentials cannot be decrypted (${shown}${failed.length > 5 ? ', …' : ''}); put the key that encrypted them back into ENCRYPTION_KEYS, or replace them with: number set-credentials, or credential set`,
     );
   }
   const rest =
@@ -206,14 +207,14 @@ async function checkKeys({ config, gateway }: OpenedGateway): Promise<string> {
 }
 
 async function* readSealedCredentials(database: Database, tenantId: string) {
-  let after = '';
-  for (;;) {
-    // oxlint-disable-next-line no-await-in-loop -- one page after the other
-    const page = await listSealedCredentials(database, tenantId, { after, limit: 500 });
-    yield* page;
-    const last = page.at(-1);
-    if (last === undefined) return;
-    after = last.number_id;
+  for (const table of credentialTables) {
+    let after: string | undefined = '';
+    while (after !== undefined) {
+      // oxlint-disable-next-line no-await-in-loop -- one page after the other
+      const page = await listSealedCredentials(database, tenantId, table, { after, limit: 500 });
+      yield* page;
+      after = page.at(-1)?.id;
+    }
   }
 }
 

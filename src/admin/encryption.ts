@@ -2,11 +2,14 @@
 
 import type { CommandUnknownOpts } from '@commander-js/extra-typings';
 import type { Database } from '../database/database.ts';
-import { toCredentialPlace } from '../numbers/live-read.ts';
+import { toCredentialPlace, toSharedCredentialPlace } from '../numbers/credentials.ts';
 import { createVault, type Vault } from '../secrets.ts';
 import { openMigratedGateway, readCommandConfig, type Session } from './session.ts';
 import {
+  type CredentialName,
   countSealedCredentials,
+  credentialTables,
+  type CredentialTable,
   findSealedCredential,
   listSealedCredentials,
   replaceSealedCredentials,
@@ -63,8 +66,10 @@ async function rotate(session: Session): Promise<Rotation> {
   const rotator: Rotator = { database, vault: createVault(config.encryptionKeys), progress };
   const outcome: Outcome = { rewrapped: 0, alreadyCurrent: 0, failed: [] };
   for (const { id } of tenants) {
-    // oxlint-disable-next-line no-await-in-loop -- see above
-    await rotateTenant(rotator, id, outcome, terminal.signal);
+    for (const table of credentialTables) {
+      // oxlint-disable-next-line no-await-in-loop -- see above
+      await rotateTenant(rotator, { tenantId: id, table }, outcome, terminal.signal);
+    }
   }
   progress.end();
   if (outcome.failed.length > 0) reportFailed(session, outcome.failed);
@@ -75,7 +80,7 @@ function reportFailed(session: Session, failed: readonly string[]): void {
   const shown = failed.slice(0, 5).join(', ');
   session.fail(
     'ENCRYPTION',
-    `${failed.length} stored credentials cannot be re-encrypted (${shown}${failed.length > 5 ? ', …' : ''}); put the key that encrypted them back into ENCRYPTION_KEYS, or replace them with: number set-credentials`,
+    `${failed.length} stored credentials cannot be re-encrypted (${shown}${failed.length > 5 ? ', …' : ''}); put the key that encrypted them back into ENCRYPTION_KEYS, or replace them with: number set-credentials, or credential set`,
   );
 }
 
@@ -88,13 +93,13 @@ interface Rotator {
 interface Outcome {
   rewrapped: number;
   alreadyCurrent: number;
-  /** Ids of numbers. */
+  /** Ids of numbers and of shared credentials. */
   readonly failed: string[];
 }
 
 async function rotateTenant(
   rotator: Rotator,
-  tenantId: string,
+  { tenantId, table }: { readonly tenantId: string; readonly table: CredentialTable },
   outcome: Outcome,
   signal: AbortSignal,
 ): Promise<void> {
@@ -104,13 +109,13 @@ async function rotateTenant(
     signal.throwIfAborted();
     const page = { after, limit: batchSize };
     // oxlint-disable-next-line no-await-in-loop -- one batch after the other
-    const batch = await listSealedCredentials(rotator.database, tenantId, page);
+    const batch = await listSealedCredentials(rotator.database, tenantId, table, page);
     const last = batch.at(-1);
     if (last === undefined) return;
     // oxlint-disable-next-line no-await-in-loop -- see above
     await rotateBatch(rotator, tenantId, batch, outcome);
     rotator.progress.advance(batch.length);
-    after = last.number_id;
+    after = last.id;
   }
 }
 
@@ -131,10 +136,10 @@ async function rotateBatch(
     const missed = await replaceSealedCredentials(database, tenantId, changes);
     outcome.rewrapped += changes.length - missed.length;
     if (attempt === maxAttempts) {
-      outcome.failed.push(...missed);
+      outcome.failed.push(...missed.map(({ id }) => id));
       return;
     }
-    const again = missed.map((numberId) => findSealedCredential(database, tenantId, numberId));
+    const again = missed.map((row) => findSealedCredential(database, tenantId, row));
     // oxlint-disable-next-line no-await-in-loop -- see above
     rows = (await Promise.all(again)).filter((row) => row !== undefined);
   }
@@ -147,10 +152,17 @@ function rewrap(vault: Vault, tenantId: string, row: SealedCredentialRow, outcom
     return null;
   }
   try {
-    const sealed = vault.rewrap(row.sealed, toCredentialPlace(tenantId, row.number_id));
+    const sealed = vault.rewrap(row.sealed, toPlace(tenantId, row));
     return { ...row, resealed: sealed };
   } catch {
-    outcome.failed.push(row.number_id);
+    outcome.failed.push(row.id);
     return null;
   }
+}
+
+/** What the encrypted credentials are bound to. */
+export function toPlace(tenantId: string, { table, id }: CredentialName) {
+  return table === 'credential'
+    ? toSharedCredentialPlace(tenantId, id)
+    : toCredentialPlace(tenantId, id);
 }

@@ -2,6 +2,7 @@
 
 import type { Access } from '../access/access.ts';
 import { GatewayError } from '../errors.ts';
+import { runConcurrently } from '../fleet/concurrency.ts';
 import type { Gateway } from '../gateway.ts';
 import type { MetaBlock } from '../numbers/meta.ts';
 import type { Freshness, WhatsAppNumber } from '../numbers/number.ts';
@@ -47,7 +48,7 @@ export async function refreshFleet(
     const batches = toChunks(ofAccount, size).map((batch) => () => readBatch(run, batch));
     return ofAccount[0]?.wabaId ? batches.concat(() => readAccount(run, ofAccount)) : batches;
   });
-  await runConcurrently([...tasks]);
+  await runConcurrently([...tasks], maxConcurrentReads);
   const refused = targets.filter((target) => isRefused(target, run.numbers.get(target.id)));
   await readEach(run, refused);
   return targets.map(({ id }) => {
@@ -110,7 +111,8 @@ async function readBatch(run: Run, batch: readonly Target[]): Promise<void> {
 }
 
 async function readEach(run: Run, targets: readonly Target[]): Promise<void> {
-  await runConcurrently(targets.map((it) => () => readNumbers(run, [it], run.signal)));
+  const tasks = targets.map((it) => () => readNumbers(run, [it], run.signal));
+  await runConcurrently(tasks, maxConcurrentReads);
 }
 
 async function readNumbers(
@@ -192,24 +194,6 @@ function withAccount(number: WhatsAppNumber, account: WhatsAppNumber): WhatsAppN
 
 function toNotFound(id: string): GatewayError {
   return new GatewayError('NUMBER_NOT_FOUND', `Number ${id} was deleted in the meantime.`);
-}
-
-/** Starts the tasks in order. After a failure no further one is started, and the error is thrown when all have ended. */
-async function runConcurrently(tasks: readonly (() => Promise<void>)[]): Promise<void> {
-  const waiting = [...tasks];
-  const work = async (): Promise<void> => {
-    for (let task = waiting.shift(); task !== undefined; task = waiting.shift()) {
-      try {
-        // oxlint-disable-next-line no-await-in-loop -- several workers share the tasks
-        await task();
-      } catch (error) {
-        waiting.length = 0;
-        throw error;
-      }
-    }
-  };
-  const workers = await Promise.allSettled(Array.from({ length: maxConcurrentReads }, work));
-  for (const worker of workers) if (worker.status === 'rejected') throw worker.reason;
 }
 
 function toChunks<T>(items: readonly T[], size: number): readonly (readonly T[])[] {

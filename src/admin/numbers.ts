@@ -169,17 +169,22 @@ function addSetCredentials(number: CommandUnknownOpts, session: Session): void {
       'Replace the access token and the app secret of a Meta number, for example after the token has expired.',
     )
     .argument('<id>', 'id of the number, from: number list', parseId)
-    .requiredOption(
+    .option(
       '--credentials <path>',
       'JSON file with the access token, or - for standard input',
       parseCredentialsSource,
     )
+    .option('--credential <id>', 'a shared credential, from: credential list', parseId)
     .addHelpText(
       'after',
-      '\nExample:\n  $ numbers-gateway number set-credentials wa_… --credentials - < credentials.json',
+      '\nExamples:\n  $ numbers-gateway number set-credentials wa_… --credentials - < credentials.json\n  $ numbers-gateway number set-credentials wa_… --credential cred_…',
     )
-    .action(async (id, { credentials: source }) => {
-      const credentials = await readCredentials(source, session.terminal);
+    .action(async (id, { credentials: source, credential }) => {
+      if ((source === undefined) === (credential === undefined)) {
+        throw new UsageError('Specify either --credentials or --credential.');
+      }
+      const credentials =
+        source === undefined ? null : await readCredentials(source, session.terminal);
       await withGateway(session, async ({ numbers }) => {
         const before = await getStored(numbers, id);
         if (before.provider !== 'META') {
@@ -188,7 +193,10 @@ function addSetCredentials(number: CommandUnknownOpts, session: Session): void {
             `Number ${id} is connected by QR code and has no credentials; the key of the session engine is set in SESSION_ENGINE_KEY.`,
           );
         }
-        const changed = await numbers.setCredentials(id, credentials);
+        const changed =
+          credentials === null
+            ? await numbers.shareCredential(id, credential ?? '')
+            : await numbers.setCredentials(id, credentials);
         session.print(
           toDetail(changed),
           () =>

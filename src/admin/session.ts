@@ -13,8 +13,8 @@ export interface Session {
   readonly printTable: PrintTable;
   /** Whether --json was given. */
   wantsJson(): boolean;
-  /** Reports a problem and makes the exit code 1; the command may still print its result. */
-  fail(code: string, message: string): void;
+  /** Reports a problem and sets the exit code, 1 by default; the command may still print its result. */
+  fail(code: string, message: string, exitCode?: number): void;
   /** Reports a problem that does not make the command fail. */
   warn(code: string, message: string): void;
 }

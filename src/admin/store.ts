@@ -1,15 +1,29 @@
 // The SQL that only the command line needs.
 
+import { sql } from 'kysely';
 import type { Database } from '../database/database.ts';
 import { prepare, queries } from '../database/statement.ts';
 
-export interface SealedCredentialRow {
-  readonly number_id: string;
+/** The own credentials of numbers, and those that several numbers share. */
+export const credentialTables = ['number_credential', 'credential'] as const;
+export type CredentialTable = (typeof credentialTables)[number];
+
+export interface CredentialName {
+  readonly table: CredentialTable;
+  /** Of the number, or of the shared credential. */
+  readonly id: string;
+}
+
+export interface SealedCredentialRow extends CredentialName {
   readonly sealed: string;
 }
 
+function idOf(table: CredentialTable) {
+  return sql.ref(table === 'credential' ? 'c.id' : 'c.number_id');
+}
+
 export interface Page {
-  /** The last number id of the page before; '' for the first page. */
+  /** The last id of the page before; '' for the first page. */
   readonly after: string;
   readonly limit: number;
 }
@@ -24,51 +38,47 @@ const selectAnyNumber = prepare('any', [], () =>
   queries.selectFrom('whatsapp_number').select('id').limit(1),
 );
 
-/** Ordered by number id. */
+/** Ordered by id. */
 export async function listSealedCredentials(
   database: Database,
   tenantId: string,
+  table: CredentialTable,
   { after, limit }: Page,
 ): Promise<readonly SealedCredentialRow[]> {
-  return await database.withTenant(tenantId, (transaction) =>
-    transaction
-      .selectFrom('number_credential')
-      .select(['number_id', 'sealed'])
-      .where('tenant_id', '=', tenantId)
-      .where('number_id', '>', after)
-      .orderBy('number_id')
-      .limit(limit)
-      .execute(),
+  const { rows } = await database.withTenant(tenantId, (transaction) =>
+    sql<Omit<SealedCredentialRow, 'table'>>`
+      select ${idOf(table)} as id, c.sealed from ${sql.table(table)} c
+      where c.tenant_id = ${tenantId} and ${idOf(table)} > ${after}
+      order by ${idOf(table)} limit ${limit}`.execute(transaction),
   );
+  return rows.map(({ id, sealed }) => ({ table, id, sealed }));
 }
 
 export async function findSealedCredential(
   database: Database,
   tenantId: string,
-  numberId: string,
+  { table, id }: CredentialName,
 ): Promise<SealedCredentialRow | undefined> {
-  return await database.withTenant(tenantId, (transaction) =>
-    transaction
-      .selectFrom('number_credential')
-      .select(['number_id', 'sealed'])
-      .where('tenant_id', '=', tenantId)
-      .where('number_id', '=', numberId)
-      .executeTakeFirst(),
+  const { rows } = await database.withTenant(tenantId, (transaction) =>
+    sql<{ sealed: string }>`
+      select c.sealed from ${sql.table(table)} c
+      where c.tenant_id = ${tenantId} and ${idOf(table)} = ${id}`.execute(transaction),
   );
+  return rows[0] && { table, id, sealed: rows[0].sealed };
 }
 
 export async function countSealedCredentials(
   database: Database,
   tenantId: string,
 ): Promise<number> {
-  const { count } = await database.withTenant(tenantId, (transaction) =>
-    transaction
-      .selectFrom('number_credential')
-      .select(({ fn }) => fn.countAll().as('count'))
-      .where('tenant_id', '=', tenantId)
-      .executeTakeFirstOrThrow(),
+  const { rows } = await database.withTenant(tenantId, (transaction) =>
+    sql<{ count: number }>`
+      select ((select count(*) from number_credential own where own.tenant_id = ${tenantId})
+        + (select count(*) from credential shared where shared.tenant_id = ${tenantId}))::int as count`.execute(
+      transaction,
+    ),
   );
-  return Number(count);
+  return rows[0]?.count ?? 0;
 }
 
 export interface SealedCredentialChange extends SealedCredentialRow {
@@ -76,26 +86,24 @@ export interface SealedCredentialChange extends SealedCredentialRow {
   readonly resealed: string;
 }
 
-/** In one transaction. Returns the ids of the numbers whose credentials have changed since they were read, and are kept. */
+/** In one transaction. Returns those that have changed since they were read, and are kept. */
 export async function replaceSealedCredentials(
   database: Database,
   tenantId: string,
   changes: readonly SealedCredentialChange[],
-): Promise<readonly string[]> {
+): Promise<readonly CredentialName[]> {
   if (changes.length === 0) return [];
   return await database.withTenant(tenantId, async (transaction) => {
-    const missed: string[] = [];
+    const missed: CredentialName[] = [];
     // In the order of the primary key, so that two rotations cannot deadlock.
-    for (const { number_id, sealed, resealed } of changes) {
+    for (const { table, id, sealed, resealed } of changes) {
       // oxlint-disable-next-line no-await-in-loop -- one connection
-      const { numUpdatedRows } = await transaction
-        .updateTable('number_credential')
-        .set({ sealed: resealed })
-        .where('tenant_id', '=', tenantId)
-        .where('number_id', '=', number_id)
-        .where('sealed', '=', sealed)
-        .executeTakeFirst();
-      if (numUpdatedRows === 0n) missed.push(number_id);
+      const { numAffectedRows } = await sql`
+        update ${sql.table(table)} c set sealed = ${resealed}
+        where c.tenant_id = ${tenantId} and ${idOf(table)} = ${id} and c.sealed = ${sealed}`.execute(
+        transaction,
+      );
+      if (numAffectedRows === 0n) missed.push({ table, id });
     }
     return missed;
   });

@@ -66,6 +66,7 @@ const isolation: RawBuilder<string> = sql`format('(%s = ( SELECT NULLIF(current_
 /** The tables that responses are built from; see `migrations/0009_announce_changes.ts`. */
 const announcingTables = [
   'api_key',
+  'credential',
   'number_snapshot',
   'number_status',
   'waba_snapshot',

@@ -58,6 +58,8 @@ export interface WhatsAppNumberTable {
   state_observed_at: Timestamp;
   phone_number_id: string | null;
   waba_id: string | null;
+  /** Of the shared credential; null for a number with its own, or with none. */
+  credential_id: string | null;
   created_at: Timestamp;
   updated_at: Timestamp;
 }
@@ -67,6 +69,30 @@ export interface NumberCredentialTable {
   number_id: string;
   /** See secrets.ts. */
   sealed: string;
+}
+
+/** A credential that several numbers share. */
+export interface CredentialTable {
+  tenant_id: string;
+  id: Generated<string>;
+  name: string;
+  /** See secrets.ts. */
+  sealed: string;
+  /** The columns from here to `checked_at` are what Meta said about the token at that time. */
+  app_id: string | null;
+  expires_at: ColumnType<Date | null, Date | null | undefined, Date | null>;
+  data_access_expires_at: ColumnType<Date | null, Date | null | undefined, Date | null>;
+  checked_at: ColumnType<Date | null, Date | null | undefined, Date | null>;
+  created_at: Timestamp;
+  updated_at: Timestamp;
+}
+
+/** What happens with numbers that appear in an account later. */
+export interface AccountWatchTable {
+  tenant_id: string;
+  waba_id: string;
+  mode: 'REPORT' | 'IMPORT' | 'OFF';
+  updated_at: Timestamp;
 }
 
 /** `data` and `observed_at` are of the last success, `attempted_at` and `failure` of the last attempt. */
@@ -140,6 +166,8 @@ export interface Tables {
   api_key: ApiKeyTable;
   whatsapp_number: WhatsAppNumberTable;
   number_credential: NumberCredentialTable;
+  credential: CredentialTable;
+  account_watch: AccountWatchTable;
   number_snapshot: NumberSnapshotTable;
   waba_snapshot: WabaSnapshotTable;
   number_status: NumberStatusTable;

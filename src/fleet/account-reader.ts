@@ -36,6 +36,7 @@ export interface FoundNumber {
   readonly verifiedName: string | null;
   /** In Meta's words. */
   readonly status: string | null;
+  readonly platformType: string | null;
   readonly accountMode: string | null;
 }
 

@@ -3,7 +3,8 @@
 import type { Database } from '../database/database.ts';
 import { GatewayError } from '../errors.ts';
 import type { Vault } from '../secrets.ts';
-import { openCredentials, toCredentialPlace } from './live-read.ts';
+import { withPauses } from './budgets.ts';
+import { openCredentials, toCredentialPlace } from './credentials.ts';
 import type { WhatsAppNumber } from './number.ts';
 import type { ConnectionState, Credentials, Provider, ProviderName } from './provider.ts';
 import * as store from './number-store.ts';
@@ -21,6 +22,15 @@ export interface NewNumber {
   readonly credentials: Credentials | null;
   /** For the demo, whose ids are fixed. Created by the database by default. */
   readonly id?: string;
+}
+
+/** A number of Meta that uses a shared credential. */
+export interface NewSharedNumber {
+  readonly name: string;
+  readonly number: string;
+  readonly state: ConnectionState;
+  readonly phoneNumberId: string;
+  readonly wabaId: string;
 }
 
 /** The members to change. */
@@ -50,6 +60,19 @@ export interface NumberAdministration {
   setState(id: string, state: ConnectionState): Promise<WhatsAppNumber>;
   /** Replaces the stored credentials, for example after the access token has expired. */
   setCredentials(id: string, credentials: Credentials): Promise<WhatsAppNumber>;
+  /** Lets the number use a shared credential of its tenant instead of its own. Throws CREDENTIAL_NOT_FOUND. */
+  shareCredential(id: string, credentialId: string): Promise<WhatsAppNumber>;
+  /**
+   * Adds numbers of Meta that share a credential. Those whose phone number id the tenant has are left out. Returns the ids of
+   * the others by phone number id.
+   */
+  addShared(
+    tenantId: string,
+    numbers: readonly NewSharedNumber[],
+    credentialId: string,
+  ): Promise<ReadonlyMap<string, string>>;
+  /** The ids of the tenant's numbers by their phone number ids. */
+  listPhoneNumberIds(tenantId: string): Promise<ReadonlyMap<string, string>>;
   /** What was read of an id that changes is deleted, also what is being read at the time. Checks as `create` does. */
   update(id: string, change: NumberChange, check?: CheckOptions): Promise<WhatsAppNumber>;
   /** Deletes the number, its keys, its credentials and what was read of it. */
@@ -91,6 +114,7 @@ export function createAdministration(options: AdministrationOptions): NumberAdmi
       await store.updateCredential(database, tenantId, id, seal(credentials, tenantId, id));
       return await getStored(tenantId, id);
     },
+    ...createSharing(options, getTenantOf),
     async update(id, change, check) {
       const tenantId = await getTenantOf(id);
       await update(options, { tenantId, id, change, check });
@@ -103,6 +127,25 @@ export function createAdministration(options: AdministrationOptions): NumberAdmi
       if (revokedKeys === undefined) throw toNotFound();
       return { number, revokedKeys };
     },
+  };
+}
+
+/** Numbers that share a credential. */
+function createSharing(
+  { database, getStored }: AdministrationOptions,
+  getTenantOf: NumberAdministration['getTenantOf'],
+): Pick<NumberAdministration, 'shareCredential' | 'addShared' | 'listPhoneNumberIds'> {
+  return {
+    async shareCredential(id, credentialId) {
+      const tenantId = await getTenantOf(id);
+      if (!(await store.shareCredential(database, tenantId, id, credentialId))) {
+        throw toCredentialNotFound(credentialId);
+      }
+      return await getStored(tenantId, id);
+    },
+    addShared: (tenantId, numbers, credentialId) =>
+      store.insertMetaNumbers(database, tenantId, numbers.map(toSharedRow), credentialId),
+    listPhoneNumberIds: (tenantId) => store.listPhoneNumberIds(database, tenantId),
   };
 }
 
@@ -160,21 +203,23 @@ function rejectMetaIds({ provider }: StoredAddress, change: NumberChange): void 
 
 /** Throws what is wrong with the ids or the digits, or why that cannot be checked. */
 async function checkAddress(
-  { providers }: AdministrationOptions,
+  { database, providers }: AdministrationOptions,
   address: Pick<StoredAddress, 'tenantId' | 'provider' | 'number' | 'phoneNumberId' | 'wabaId'>,
   credentials: Credentials | null,
   { signal }: CheckOptions,
 ): Promise<void> {
-  const problem =
-    credentials &&
-    (await providers[address.provider].checkAddress?.(address, credentials, {
+  const { checkAddress: check } = providers[address.provider];
+  if (check === undefined || credentials === null) return;
+  const problem = await withPauses(database, address.tenantId, (pauses) =>
+    check(address, credentials, {
       tenantId: address.tenantId,
       signal,
       deadlineAt: performance.now() + checkDeadlineMs,
-      pauses: new Map(),
+      pauses,
       onUpstreamCall: () => undefined,
-    }));
-  if (!problem) return;
+    }),
+  );
+  if (problem === null) return;
   const { code, message } = problem;
   if (code === 'INVALID_REQUEST') throw new GatewayError(code, message);
   throw new GatewayError(
@@ -191,8 +236,8 @@ async function readCredentials(
   tenantId: string,
   id: string,
 ): Promise<Credentials | null> {
-  const sealed = await store.findCredential(database, tenantId, id);
-  return sealed === undefined ? null : openCredentials(vault, sealed, tenantId, id);
+  const stored = await store.findCredentials(database, tenantId, id);
+  return stored === undefined ? null : openCredentials(vault, stored, tenantId, id);
 }
 
 function toRow(number: NewNumber): store.NewNumberRow {
@@ -208,6 +253,10 @@ function toRow(number: NewNumber): store.NewNumberRow {
   };
 }
 
+function toSharedRow({ name, number, state, phoneNumberId, wabaId }: NewSharedNumber) {
+  return { name, number, state, phone_number_id: phoneNumberId, waba_id: wabaId };
+}
+
 function toColumns(before: StoredAddress, change: NumberChange): store.NumberColumns {
   const { name, number, instanceName, phoneNumberId, wabaId } = { ...before, ...change };
   const source = before.provider === 'META' ? 'phoneNumberId' : 'instanceName';
@@ -221,6 +270,11 @@ function toColumns(before: StoredAddress, change: NumberChange): store.NumberCol
     // The state was read of the former id.
     ...(isNew && { state: initialStates[before.provider] }),
   };
+}
+
+export function toCredentialNotFound(id: string): GatewayError {
+  const message = `The tenant has no credential ${id}; see: credential list --tenant ID.`;
+  return new GatewayError('CREDENTIAL_NOT_FOUND', message);
 }
 
 export function toNotFound(): GatewayError {

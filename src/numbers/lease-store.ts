@@ -3,6 +3,8 @@
 import { sql } from 'kysely';
 import type { Database, TenantTransaction } from '../database/database.ts';
 import { prepare, toTextArray } from '../database/statement.ts';
+import { type PauseRow, toPauses } from './budget-store.ts';
+import type { StoredCredentials } from './credentials.ts';
 import type { Block, Pause } from './provider.ts';
 
 /** What can be read upstream by one read: a block of a number, or an account that several numbers share. */
@@ -27,7 +29,7 @@ export interface Lease {
   /** The database's time, at which the reads of the granted subjects count as sent. */
   readonly observedAt: Date;
   /** Sealed credentials by number id; empty when nothing was granted. */
-  readonly credentials: ReadonlyMap<string, string>;
+  readonly credentials: ReadonlyMap<string, StoredCredentials>;
   /** Accounts that are to be read less, or not at all, and until when on the clock of this process. */
   readonly pauses: ReadonlyMap<string, Pause>;
 }
@@ -54,12 +56,6 @@ interface LeaseRow extends Subject {
   readonly now: Date;
   /** Null when there are none. */
   readonly pauses: Readonly<Record<string, PauseRow>> | null;
-}
-
-interface PauseRow {
-  readonly percent: Pause['spentPercent'];
-  /** Until it is over. */
-  readonly ms: number;
 }
 
 /** Grants each subject to one process at a time, and skips subjects that were stored after the request arrived. */
@@ -154,14 +150,16 @@ function requestedTable(subjects: readonly RequestedSubject[]) {
 async function readCredentials(
   transaction: TenantTransaction,
   { tenantId, numberIds }: LeaseRequest,
-): Promise<ReadonlyMap<string, string>> {
-  const rows = await transaction
-    .selectFrom('number_credential')
-    .select(['number_id', 'sealed'])
-    .where('tenant_id', '=', tenantId)
-    .where('number_id', '=', sql<string>`any(${numberIds}::text[])`)
-    .execute();
-  return new Map(rows.map((row) => [row.number_id, row.sealed]));
+): Promise<ReadonlyMap<string, StoredCredentials>> {
+  const { rows } = await sql<StoredCredentials & { id: string }>`
+    select n.id, coalesce(own.sealed, shared.sealed) as sealed,
+      case when own.sealed is null then shared.id end as "credentialId"
+    from whatsapp_number n
+    left join number_credential own on own.tenant_id = n.tenant_id and own.number_id = n.id
+    left join credential shared on shared.tenant_id = n.tenant_id and shared.id = n.credential_id
+    where n.tenant_id = ${tenantId} and n.id = any(${numberIds}::text[])
+      and coalesce(own.sealed, shared.sealed) is not null`.execute(transaction);
+  return new Map(rows.map(({ id, ...stored }) => [id, stored]));
 }
 
 /** `block:id`, the name of a subject. */
@@ -251,47 +249,3 @@ const renewHolder = prepare(
     values (${holder}, clock_timestamp() + ${aliveMs}::text::float8 * interval '1 millisecond')
     on conflict (holder) do update set alive_until = excluded.alive_until`,
 );
-
-/** Of two pauses of one budget the one with the higher percentage stays, and of two with the same the later one. */
-export async function recordBudgets(
-  transaction: TenantTransaction,
-  tenantId: string,
-  pauses: ReadonlyMap<string, Pause>,
-): Promise<void> {
-  if (pauses.size === 0) return;
-  const now = Date.now();
-  const rows = [...pauses].map(([account, { spentPercent: percent, until }]) => ({
-    account,
-    percent,
-    ms: until.getTime() - now,
-  }));
-  // Budgets of apps whose tokens were replaced are never recorded again.
-  await sql`
-    delete from graph_budget where tenant_id = ${tenantId} and account in (
-      select account from graph_budget
-      where tenant_id = ${tenantId} and spent_until < clock_timestamp() - interval '1 day'
-      for update skip locked)`.execute(transaction);
-  // In the order of the key, so that two processes cannot deadlock.
-  await sql`
-    insert into graph_budget (tenant_id, account, spent_percent, spent_until)
-    select ${tenantId}, account, percent, clock_timestamp() + ms * interval '1 millisecond'
-    from jsonb_to_recordset(${JSON.stringify(rows)}::jsonb)
-      as spent(account text, percent smallint, ms float8)
-    order by account
-    on conflict (tenant_id, account) do update
-      set spent_percent = excluded.spent_percent, spent_until = excluded.spent_until
-      where graph_budget.spent_until <= clock_timestamp()
-        or (graph_budget.spent_percent, graph_budget.spent_until)
-          < (excluded.spent_percent, excluded.spent_until)`.execute(transaction);
-}
-
-// The database gives durations and not times, because the clocks of two processes may differ by more than a pause lasts.
-function toPauses(rows: Readonly<Record<string, PauseRow>>): ReadonlyMap<string, Pause> {
-  const now = Date.now();
-  return new Map(
-    Object.entries(rows).map(([account, { percent, ms }]) => [
-      account,
-      { spentPercent: percent, until: new Date(now + ms) },
-    ]),
-  );
-}

@@ -5,6 +5,7 @@ import type { Database } from '../database/database.ts';
 import type { Vault } from '../secrets.ts';
 import type { Telemetry } from '../telemetry.ts';
 import type { RequestLinks } from '../tracing.ts';
+import { openCredentials } from './credentials.ts';
 import { type Lease, type RequestedSubject, type Subject, toSubjectKey } from './lease-store.ts';
 import type { MetaPhone } from './meta.ts';
 import type { NumberAddress, Outcome } from './number.ts';
@@ -203,11 +204,11 @@ function openTarget(
   lease: Lease,
   granted: ReadonlySet<string>,
 ): Target {
-  const sealed = lease.credentials.get(number.id);
+  const stored = lease.credentials.get(number.id);
   let credentials: Credentials | null = null;
-  if (sealed !== undefined) {
+  if (stored !== undefined) {
     try {
-      credentials = openCredentials(vault, sealed, tenantId, number.id);
+      credentials = openCredentials(vault, stored, tenantId, number.id);
     } catch (error) {
       const cause = String(error);
       telemetry.warn('credentials cannot be opened', { numberId: number.id, cause });
@@ -223,27 +224,6 @@ function openTarget(
       granted.has(toSubjectKey({ block, id: subjectIdOf(block, number.id, number.wabaId) })),
     ),
   };
-}
-
-/** Decrypts the credentials of a number. Throws when the key is missing or the text was changed. */
-export function openCredentials(
-  vault: Vault,
-  sealed: string,
-  tenantId: string,
-  numberId: string,
-): Credentials {
-  const text = vault.open(sealed, toCredentialPlace(tenantId, numberId));
-  // The parser's own message would quote the text.
-  try {
-    return JSON.parse(text) as Credentials;
-  } catch {
-    throw new Error('The decrypted credentials are not JSON.');
-  }
-}
-
-/** What the sealed credentials of a number are bound to. */
-export function toCredentialPlace(tenantId: string, numberId: string) {
-  return { table: 'number_credential', column: 'sealed', tenantId, rowId: numberId };
 }
 
 export function subjectIdOf(block: Block, numberId: string, wabaId: string | null): string {

@@ -2,6 +2,7 @@
 
 import { sql } from 'kysely';
 import type { Database, TenantTransaction } from '../database/database.ts';
+import type { StoredCredentials } from './credentials.ts';
 import type { ConnectionState, ProviderName } from './provider.ts';
 import { writeStatuses } from './status-store.ts';
 
@@ -44,15 +45,17 @@ export async function insertNumber(
   });
 }
 
+/** The number has its own credentials from then on. */
 export async function updateCredential(
   database: Database,
   tenantId: string,
   numberId: string,
   sealed: string,
 ): Promise<void> {
-  await database.withTenant(tenantId, (transaction) =>
-    upsertCredential(transaction, tenantId, numberId, sealed),
-  );
+  await database.withTenant(tenantId, async (transaction) => {
+    await setSharedCredential(transaction, tenantId, numberId, null);
+    await upsertCredential(transaction, tenantId, numberId, sealed);
+  });
 }
 
 async function upsertCredential(
@@ -101,24 +104,119 @@ export async function findNumber(database: Database, tenantId: string, numberId:
   );
 }
 
-/** The sealed credentials of the number; undefined when there are none. */
-export async function findCredential(
+/** The number's own credentials, or those that it shares; undefined when there are none. */
+export async function findCredentials(
   database: Database,
   tenantId: string,
   numberId: string,
-): Promise<string | undefined> {
-  const row = await database.withTenant(
+): Promise<StoredCredentials | undefined> {
+  const { rows } = await database.withTenant(
+    tenantId,
+    (transaction) =>
+      sql<StoredCredentials>`
+        select coalesce(own.sealed, shared.sealed) as sealed,
+          case when own.sealed is null then shared.id end as "credentialId"
+        from whatsapp_number n
+        left join number_credential own on own.tenant_id = n.tenant_id and own.number_id = n.id
+        left join credential shared on shared.tenant_id = n.tenant_id and shared.id = n.credential_id
+        where n.tenant_id = ${tenantId} and n.id = ${numberId}
+          and coalesce(own.sealed, shared.sealed) is not null`.execute(transaction),
+    'nothing',
+  );
+  return rows[0];
+}
+
+/** Lets a number use shared credentials instead of its own. False when the tenant has no such credential. */
+export async function shareCredential(
+  database: Database,
+  tenantId: string,
+  numberId: string,
+  credentialId: string,
+): Promise<boolean> {
+  return await database.withTenant(tenantId, async (transaction) => {
+    const shared = await transaction
+      .selectFrom('credential')
+      .select('id')
+      .where('tenant_id', '=', tenantId)
+      .where('id', '=', credentialId)
+      .executeTakeFirst();
+    if (shared === undefined) return false;
+    await setSharedCredential(transaction, tenantId, numberId, credentialId);
+    await transaction
+      .deleteFrom('number_credential')
+      .where('tenant_id', '=', tenantId)
+      .where('number_id', '=', numberId)
+      .execute();
+    return true;
+  });
+}
+
+async function setSharedCredential(
+  transaction: TenantTransaction,
+  tenantId: string,
+  numberId: string,
+  credentialId: string | null,
+): Promise<void> {
+  await transaction
+    .updateTable('whatsapp_number')
+    .set({ credential_id: credentialId })
+    .where('tenant_id', '=', tenantId)
+    .where('id', '=', numberId)
+    .execute();
+}
+
+export interface NewMetaNumberRow {
+  readonly number: string;
+  readonly name: string;
+  readonly state: ConnectionState;
+  readonly phone_number_id: string;
+  readonly waba_id: string;
+}
+
+/** Leaves out numbers whose phone number id the tenant has. Returns the ids of the others by their phone number id. */
+export async function insertMetaNumbers(
+  database: Database,
+  tenantId: string,
+  rows: readonly NewMetaNumberRow[],
+  credentialId: string,
+): Promise<ReadonlyMap<string, string>> {
+  const insert = sql<{ id: string; phoneNumberId: string }>`
+    insert into whatsapp_number
+      (tenant_id, number, name, provider, state, phone_number_id, waba_id, credential_id)
+    select ${tenantId}, number, name, 'META', state, phone_number_id, waba_id, ${credentialId}
+    from jsonb_to_recordset(${JSON.stringify(rows)}::jsonb)
+      as new(number text, name text, state text, phone_number_id text, waba_id text)
+    on conflict (tenant_id, phone_number_id) do nothing
+    returning id, phone_number_id as "phoneNumberId"`;
+  return await database.withTenant(
+    tenantId,
+    async (transaction) => {
+      const { rows: inserted } = await insert.execute(transaction);
+      const ids = inserted.map(({ id }) => id);
+      await writeStatuses(transaction, { tenantId, ids, at: new Date() });
+      return new Map(inserted.map(({ id, phoneNumberId }) => [phoneNumberId, id]));
+    },
+    'numbers',
+  );
+}
+
+/** The ids of the tenant's numbers by their phone number ids. */
+export async function listPhoneNumberIds(
+  database: Database,
+  tenantId: string,
+): Promise<ReadonlyMap<string, string>> {
+  const rows = await database.withTenant(
     tenantId,
     (transaction) =>
       transaction
-        .selectFrom('number_credential')
-        .select('sealed')
+        .selectFrom('whatsapp_number')
+        .select(['id', 'phone_number_id as phoneNumberId'])
         .where('tenant_id', '=', tenantId)
-        .where('number_id', '=', numberId)
-        .executeTakeFirst(),
+        .where('phone_number_id', 'is not', null)
+        .execute(),
     'nothing',
   );
-  return row?.sealed;
+  return new Map(rows.map(({ id, phoneNumberId }) => [phoneNumberId ?? '', id]));
 }
 
 export type NumberColumns = Partial<Omit<NewNumberRow, 'id' | 'provider'>>;

@@ -78,7 +78,7 @@ export interface Numbers extends NumberAdministration {
   getStatus(access: Access, id: string, signal: AbortSignal): Promise<WhatsAppNumber>;
 }
 
-export type { NewNumber, NumberChange } from './administration.ts';
+export type { NewNumber, NewSharedNumber, NumberChange } from './administration.ts';
 
 export interface NumbersOptions {
   readonly database: Database;

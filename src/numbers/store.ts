@@ -2,7 +2,8 @@
 
 import { sql } from 'kysely';
 import type { Database, TenantTransaction } from '../database/database.ts';
-import { deleteLeases, recordBudgets, type Subject, toSubjectKey } from './lease-store.ts';
+import { recordBudgets } from './budget-store.ts';
+import { deleteLeases, type Subject, toSubjectKey } from './lease-store.ts';
 import { rulesVersion } from './phone-reasons.ts';
 import type { ConnectionState, Pause, UpstreamFailure } from './provider.ts';
 import type { Verdicts } from './reason.ts';

@@ -351,7 +351,7 @@ describe('wrong usage', () => {
     ['nothing to refresh', 'number refresh', /either number ids or a tenant/],
     ['numbers and a tenant', 'number refresh wa_x --tenant t', /either number ids or a tenant/],
     ['--all without --tenant', 'number refresh wa_x --all', /--all requires --tenant/],
-    ['missing credentials', 'number set-credentials wa_x', /'--credentials <path>' not specified/],
+    ['missing credentials', 'number set-credentials wa_x', /either --credentials or --credential/],
   ])('%s gets exit code 2 and a message that says what is expected', async (_, words, expected) => {
     // There is no configuration: usage errors are found before it is read.
     const { code, stdout, stderr } = await runCommand(words);
@@ -378,6 +378,8 @@ describe('help', () => {
     ['number', 'number add', 'number list', 'number show', 'number refresh'],
     ['number set-state', 'number set-credentials', 'number update', 'number remove'],
     ['fleet', 'fleet summary'],
+    ['number discover', 'number import', 'tenant remove', 'credential', 'credential list'],
+    ['credential set', 'credential check', 'account', 'account list', 'account watch'],
     ['audit', 'audit list', 'keys', 'keys rotate-encryption', 'completion'],
   ].flat();
   test.each(commands)('"%s --help" describes the command and each option', async (command) => {
@@ -395,7 +397,9 @@ describe('help', () => {
     const { stdout } = await runCommand('--help');
     const listed = [...stdout.matchAll(/^ {2}(\w+) .*/gm)].map(([, name]) => name);
     expect(listed).toEqual(
-      'serve migrate tenant key number fleet audit keys doctor completion help'.split(' '),
+      'serve migrate tenant key number fleet credential account audit keys doctor completion help'.split(
+        ' ',
+      ),
     );
   });
 

@@ -12,6 +12,7 @@ const unannounced: ReadonlySet<string> = new Set([
   'kysely_migration',
   'kysely_migration_lock',
   'number_credential',
+  'account_watch',
   'lease_holder',
   'process_lease',
   'rate_count',
@@ -80,6 +81,7 @@ describe.each(databases)('on %s', (kind) => {
     const announcing = rows.filter(({ name }) => !unannounced.has(name));
     expect(announcing.map(({ name }) => name).toSorted()).toEqual([
       'api_key',
+      'credential',
       'number_snapshot',
       'number_status',
       'waba_snapshot',

@@ -20,6 +20,8 @@ import { databases, openTestDatabase, openTestPostgresUrl, type TestDatabase } f
 
 const tables = [
   'tenant',
+  'credential',
+  'account_watch',
   'whatsapp_number',
   'api_key',
   'number_credential',
@@ -40,6 +42,9 @@ const rows: Readonly<Record<Table, string>> = {
     values ('$t', 'wa_$t', '5511999999999', 'Shop', 'META', 'OPEN', '10001', '20001')`,
   api_key: `insert into api_key (tenant_id, id, name, key_prefix, key_last4, hash)
     values ('$t', 'key_$t', 'Key', 'ps_abcd', 'wxyz', 'hash of $t')`,
+  credential: `insert into credential (tenant_id, id, name, sealed)
+    values ('$t', 'cred_$t', 'Credential', 'sealed')`,
+  account_watch: `insert into account_watch (tenant_id, waba_id, mode) values ('$t', '20001', 'OFF')`,
   number_credential: `insert into number_credential (tenant_id, number_id, sealed)
     values ('$t', 'wa_$t', 'sealed')`,
   number_snapshot: `insert into number_snapshot (tenant_id, number_id, block, attempted_at)
@@ -61,6 +66,8 @@ const tenantColumn = (table: Table) => (table === 'tenant' ? 'id' : 'tenant_id')
 const updates: Partial<Record<Table, string>> = {
   whatsapp_number: 'name = name',
   api_key: 'revoked_at = null',
+  credential: 'sealed = sealed',
+  account_watch: 'mode = mode',
   number_credential: 'sealed = sealed',
   number_snapshot: 'failure = null',
   waba_snapshot: 'failure = null',

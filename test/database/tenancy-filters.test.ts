@@ -14,6 +14,8 @@ import type { Summary } from '../../src/fleet/facets.ts';
 import type * as fleetQueries from '../../src/fleet/fleet-queries.ts';
 import { type FleetRead, toShape } from '../../src/fleet/read-shape.ts';
 import type * as summaryQueries from '../../src/fleet/summary-queries.ts';
+import type * as onboardingStore from '../../src/fleet/store.ts';
+import type * as budgetStore from '../../src/numbers/budget-store.ts';
 import type * as leaseStore from '../../src/numbers/lease-store.ts';
 import { fullProjection } from '../../src/numbers/projection.ts';
 import type * as numberQueries from '../../src/numbers/number-queries.ts';
@@ -28,6 +30,8 @@ import { rowOf, toTenantColumn } from './tenancy-probe.ts';
 type AccessStore = typeof accessStore;
 type AdminStore = typeof adminStore;
 type NumbersStore = typeof numbersStore;
+type OnboardingStore = typeof onboardingStore;
+type BudgetStore = typeof budgetStore;
 type LeaseStore = typeof leaseStore;
 type NumberQueries = typeof numberQueries;
 type NumberStore = typeof numberStore;
@@ -55,7 +59,11 @@ type Cast = (typeof casts)[number];
 const rows = Object.entries(rowOf).map(([table, insert]) => ({
   table,
   insert: (tenantId: string) =>
-    insert.replaceAll('wa_$t', 'wa_1').replaceAll('key_$t', 'key_1').replaceAll('$t', tenantId),
+    insert
+      .replaceAll('wa_$t', 'wa_1')
+      .replaceAll('key_$t', 'key_1')
+      .replaceAll('cred_$t', 'cred_1')
+      .replaceAll('$t', tenantId),
 }));
 
 /** Calls every function of a store, and returns what it read. */
@@ -70,7 +78,7 @@ const lease = {
   // The snapshots of the other tenant were just stored, those of `me` a day ago.
   receivedMsAgo: 60_000,
   leaseMs: 60_000,
-  numberIds: ['wa_1'],
+  numberIds: ['wa_1', 'wa_3'],
 } as const;
 
 const accessScenario: Scenario<AccessStore> = async (store, database, { me: tenantId }) => [
@@ -85,7 +93,19 @@ const accessScenario: Scenario<AccessStore> = async (store, database, { me: tena
     60_000,
   ),
   await store.revokeKey(database, tenantId, 'key_1'),
+  await removeTenant(store, database, tenantId),
 ];
+
+async function removeTenant(
+  store: AccessStore,
+  database: Database,
+  tenantId: string,
+): Promise<void> {
+  const { numbers, keys } = await store.deleteTenant(database, tenantId);
+  if (numbers !== 1) throw new Error('numbers of the other tenant are counted');
+  // The one that replaced another.
+  if (keys !== 1) throw new Error('keys of the other tenant are counted');
+}
 
 const numbersScenario: Scenario<NumbersStore> = async (store, database, { me: tenantId }) => {
   const reading = { data: { verifiedName: 'new' }, failure: null, state: 'OPEN' } as const;
@@ -115,13 +135,40 @@ const numbersScenario: Scenario<NumbersStore> = async (store, database, { me: te
   ];
 };
 
+/** Adds a number that names a shared credential which only the other tenant has. */
+async function addForeignlyShared(database: Database, tenantId: string): Promise<void> {
+  await database.withTenant(tenantId, (transaction) =>
+    sql`insert into whatsapp_number
+      (tenant_id, id, number, name, provider, state, phone_number_id, waba_id, credential_id)
+      values (${tenantId}, 'wa_3', '55119', 'Shop', 'META', 'OPEN', '10003', '40001', 'cred_2')`.execute(
+      transaction,
+    ),
+  );
+}
+
 const numberScenario: Scenario<NumberStore> = async (store, database, { me: tenantId }) => {
   const read = [
     await store.findNumber(database, tenantId, 'wa_1'),
     await store.findNumber(database, tenantId, 'wa_2'),
-    await store.findCredential(database, tenantId, 'wa_1'),
+    await store.findCredentials(database, tenantId, 'wa_1'),
   ];
   if (read[1] !== undefined) throw new Error('a number of the other tenant');
+  if ((await store.listPhoneNumberIds(database, tenantId)).has('10002')) {
+    throw new Error('the phone number id of the other tenant');
+  }
+  await addForeignlyShared(database, tenantId);
+  const foreign = await store.findCredentials(database, tenantId, 'wa_2');
+  const foreignShared = await store.findCredentials(database, tenantId, 'wa_3');
+  if (foreign !== undefined || foreignShared !== undefined) {
+    throw new Error('credentials of the other tenant');
+  }
+  if (await store.shareCredential(database, tenantId, 'wa_1', 'cred_2')) {
+    throw new Error('a shared credential of the other tenant');
+  }
+  await store.shareCredential(database, tenantId, 'wa_1', 'cred_1');
+  const imported = { number: '55119', name: 'Shop', state: 'OPEN', waba_id: '50001' } as const;
+  const row = { ...imported, phone_number_id: '10009' };
+  await store.insertMetaNumbers(database, tenantId, [row], 'cred_1');
   await store.updateState(database, tenantId, 'wa_1', 'CLOSE');
   await store.updateCredential(database, tenantId, 'wa_1', 'sealed anew');
   await store.updateNumber(database, tenantId, 'wa_1', { waba_id: '30001' });
@@ -149,6 +196,7 @@ const queriesScenario: Scenario<NumberQueries> = async (store, database, { me: t
 };
 
 const leaseScenario: Scenario<LeaseStore> = async (store, database, { me: tenantId }) => {
+  await addForeignlyShared(database, tenantId);
   const held = await store.listLeaseHolders(database, tenantId);
   if (held.size > 0) throw new Error('a lease of the other tenant');
   const taken = await store.acquireLease(database, { tenantId, ...lease });
@@ -157,23 +205,34 @@ const leaseScenario: Scenario<LeaseStore> = async (store, database, { me: tenant
   if (taken.pauses.size > 0) throw new Error('a pause of the other tenant');
   await database.withTenant(tenantId, async (transaction) => {
     await store.deleteLeases(transaction, tenantId, lease.holder, lease.subjects);
-    await store.recordBudgets(
-      transaction,
-      tenantId,
-      new Map([['20001', { spentPercent: 100, until: new Date() }]]),
-    );
   });
   return [...taken.credentials];
 };
 
+const budgetScenario: Scenario<BudgetStore> = async (store, database, { me: tenantId }) => {
+  if ((await store.listPauses(database, tenantId)).size > 0) {
+    throw new Error('a pause of the other tenant');
+  }
+  const spent = { spentPercent: 100, until: new Date(Date.now() + 60_000) } as const;
+  await store.storePauses(database, tenantId, new Map([['20001', spent]]));
+  await database.withTenant(tenantId, (transaction) =>
+    store.recordBudgets(transaction, tenantId, new Map([['20001', spent]])),
+  );
+  return [];
+};
+
 const adminScenario: Scenario<AdminStore> = async (store, database, { me: tenantId, other }) => {
   const count = await store.countSealedCredentials(database, tenantId);
-  if (count !== 1) throw new Error('credentials of the other tenant are counted');
+  if (count !== 2) throw new Error('credentials of the other tenant are counted');
+  const own = { table: 'number_credential', id: 'wa_1' } as const;
+  const shared = { table: 'credential', id: 'cred_1' } as const;
   return [
-    await store.listSealedCredentials(database, tenantId, { after: '', limit: 10 }),
-    await store.findSealedCredential(database, tenantId, 'wa_1'),
+    await store.listSealedCredentials(database, tenantId, own.table, { after: '', limit: 10 }),
+    await store.findSealedCredential(database, tenantId, own),
+    await store.findSealedCredential(database, tenantId, shared),
     await store.replaceSealedCredentials(database, tenantId, [
-      { number_id: 'wa_1', sealed: `sealed of ${other}`, resealed: 'sealed anew' },
+      { ...own, sealed: `sealed of ${other}`, resealed: 'sealed anew' },
+      { ...shared, sealed: `shared by ${other}`, resealed: 'sealed anew' },
     ]),
   ];
 };
@@ -249,16 +308,33 @@ const statusScenario: Scenario<StatusStore> = async (store, database, { me: tena
   return [outdated];
 };
 
+const onboardingScenario: Scenario<OnboardingStore> = async (store, database, { me: tenantId }) => {
+  const facts = { appId: '12345', expiresAt: null, dataAccessExpiresAt: null };
+  const listed = await store.listCredentials(database, tenantId);
+  if (listed[0]?.credential.numbers !== 0) throw new Error('a number of the other tenant counts');
+  await store.recordFacts(database, tenantId, 'cred_1', facts);
+  const anew = { id: 'cred_1', name: 'anew', sealed: 'sealed anew', facts };
+  await store.updateCredential(database, tenantId, anew);
+  await store.insertCredential(database, tenantId, { ...anew, id: 'cred_2' });
+  await store.setWatchMode(database, tenantId, '20001', 'OFF');
+  const accounts = await store.listAccounts(database, tenantId);
+  if (accounts.length !== 1) throw new Error('an account of the other tenant');
+  if (accounts[0]?.numbers !== 1) throw new Error('a number of the other tenant in the account');
+  return [listed, accounts];
+};
+
 const stores = [
   { path: 'src/fleet/fleet-queries.ts', scenario: fleetScenario as Scenario<never> },
   { path: 'src/fleet/summary-queries.ts', scenario: summaryScenario as Scenario<never> },
   { path: 'src/numbers/selection-queries.ts', scenario: selectionScenario as Scenario<never> },
   { path: 'src/numbers/status-store.ts', scenario: statusScenario as Scenario<never> },
   { path: 'src/access/store.ts', scenario: accessScenario as Scenario<never> },
+  { path: 'src/fleet/store.ts', scenario: onboardingScenario as Scenario<never> },
   { path: 'src/admin/store.ts', scenario: adminScenario as Scenario<never> },
   { path: 'src/numbers/store.ts', scenario: numbersScenario as Scenario<never> },
   { path: 'src/numbers/number-store.ts', scenario: numberScenario as Scenario<never> },
   { path: 'src/numbers/number-queries.ts', scenario: queriesScenario as Scenario<never> },
+  { path: 'src/numbers/budget-store.ts', scenario: budgetScenario as Scenario<never> },
   { path: 'src/numbers/lease-store.ts', scenario: leaseScenario as Scenario<never> },
 ].map(({ path, scenario }) => ({
   path,
@@ -286,6 +362,10 @@ describe.each(stores)('the filters of $path', ({ path, scenario, mutants }) => {
       // oxlint-disable-next-line no-await-in-loop -- one connection
       await database.query(`alter table ${table} disable row level security`);
     }
+    // A number names a credential that only the other tenant has.
+    await database.query(
+      'alter table whatsapp_number drop constraint whatsapp_number_tenant_id_credential_id_fkey',
+    );
     const unique = await database.query<{ drop: string }>(
       `select format('alter table %s drop constraint %I', conrelid::regclass, conname) as drop
        from pg_constraint where contype = 'u' and array_length(conkey, 1) = 1 and connamespace = 'public'::regnamespace`,
@@ -300,7 +380,7 @@ describe.each(stores)('the filters of $path', ({ path, scenario, mutants }) => {
   });
 
   test('are found in its source', { tags: ['source'] }, () => {
-    expect(mutants.length).toBeGreaterThan(1);
+    expect(mutants.length).toBeGreaterThan(0);
   });
 
   test('let no row of another tenant be read, changed or waited for', async () => {
@@ -364,6 +444,19 @@ describe.each(stores)('the filters of $path', ({ path, scenario, mutants }) => {
     );
     await database.query(
       `update number_status set observed_at = now() - interval '1 minute' where tenant_id = $1`,
+      [other],
+    );
+    // Only the other tenant has a number that shares a credential, and this credential.
+    await database.query(
+      `update whatsapp_number set credential_id = 'cred_1' where tenant_id = $1`,
+      [other],
+    );
+    await database.query(
+      `insert into number_credential (tenant_id, number_id, sealed) values ($1, 'wa_2', $1)`,
+      [other],
+    );
+    await database.query(
+      `insert into credential (tenant_id, id, name, sealed) values ($1, 'cred_2', 'Foreign', $1)`,
       [other],
     );
     // An expired lease, which can be acquired.

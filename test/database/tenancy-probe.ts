@@ -25,6 +25,10 @@ export const rowOf: Readonly<Record<string, string>> = {
     values ('$t', 'key_$t', 'Key of $t', 'ps_abcd', 'wxyz', 'hash of $t', 'wa_$t')`,
   number_credential: `insert into number_credential (tenant_id, number_id, sealed)
     values ('$t', 'wa_$t', 'sealed of $t')`,
+  credential: `insert into credential (tenant_id, id, name, sealed)
+    values ('$t', 'cred_$t', 'Credential of $t', 'shared by $t')`,
+  account_watch: `insert into account_watch (tenant_id, waba_id, mode)
+    values ('$t', '20001', 'REPORT')`,
   number_snapshot: `insert into number_snapshot
     (tenant_id, number_id, block, attempted_at, observed_at, data)
     values ('$t', 'wa_$t', 'phone', now(), now(), '{"verifiedName": "$t"}')`,

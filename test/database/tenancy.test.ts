@@ -57,6 +57,7 @@ const uniqueEverywhere: ReadonlySet<string> = new Set([
   'api_key (hash)',
   'api_key (id)',
   'audit (id)',
+  'credential (id)',
   'tenant (id)',
   'whatsapp_number (id)',
 ]);

@@ -21,6 +21,7 @@ import {
   toId,
   walkPages,
 } from './page-walk.ts';
+import { maxSpentPercent } from './usage-budget.ts';
 
 export function createAccountReader(readerOptions: BlockReaderOptions): AccountReader {
   const client = createRetryingClient(readerOptions);
@@ -46,6 +47,8 @@ export function createAccountReader(readerOptions: BlockReaderOptions): AccountR
   };
 }
 
+/** As for reads of many numbers. */
+const maxSpent = maxSpentPercent.manyNumbers;
 const unnamed = { name: null, portfolio: null };
 const accountFields = ['id', 'name', 'owner_business_info'];
 
@@ -70,7 +73,14 @@ function accountsOf(source: AccountSource): Edge {
 }
 
 function numbersOf(wabaId: string): Edge {
-  const fields = ['id', 'display_phone_number', 'verified_name', 'status', 'account_mode'];
+  const fields = [
+    'id',
+    'display_phone_number',
+    'verified_name',
+    'status',
+    'platform_type',
+    'account_mode',
+  ];
   return { block: 'waba', id: wabaId, wabaId, fields, edge: 'phone_numbers' };
 }
 
@@ -79,7 +89,7 @@ async function* listNodes<T>(
   request: EdgeRequest,
   toValue: (node: JsonObject) => T | null,
 ): AsyncGenerator<Found<readonly T[]>> {
-  for await (const page of walkPages(edge, request)) {
+  for await (const page of walkPages(edge, { ...request, maxSpent })) {
     yield page.ok
       ? { ok: true, value: page.nodes.map(toValue).filter((value) => value !== null) }
       : toRefused(page);
@@ -123,6 +133,7 @@ function toNumber(node: JsonObject): FoundNumber | null {
     number: toDigits(node),
     verifiedName: toText(node['verified_name']),
     status: toText(node['status']),
+    platformType: toText(node['platform_type']),
     accountMode: toText(node['account_mode']),
   };
 }

@@ -1,10 +1,11 @@
 // Walks an edge of the Graph API page by page.
 
 import { type JsonObject, toObject } from '../../json.ts';
-import type { Credentials, ReadOptions, UpstreamFailure } from '../../numbers/provider.ts';
+import type { Credentials, Pause, ReadOptions, UpstreamFailure } from '../../numbers/provider.ts';
 import type { RetryingClient } from './batching.ts';
 import type { GraphResult } from './graph.ts';
 import type { GraphOperation, GraphPage } from './graph-operation.ts';
+import { findPauseFailure, maxSpentPercent } from './usage-budget.ts';
 
 /** An edge, and the fields of its nodes to read. */
 export interface Edge extends Omit<GraphOperation, 'page'> {
@@ -15,6 +16,8 @@ export interface EdgeRequest {
   readonly client: RetryingClient;
   readonly credentials: Credentials;
   readonly options: ReadOptions;
+  /** Percent of a budget up to which pages are read; 100 by default. */
+  readonly maxSpent?: Pause['spentPercent'];
 }
 
 export type FailedRead = Extract<GraphResult, { ok: false }>;
@@ -32,10 +35,15 @@ const maxPages = 500;
  */
 export async function* walkPages(
   { edge, ...operation }: Edge,
-  { client, credentials, options }: EdgeRequest,
+  { client, credentials, options, maxSpent = maxSpentPercent.oneNumber }: EdgeRequest,
 ): AsyncGenerator<WalkedPage> {
   let after: string | null = null;
   for (let page = 0; page < maxPages; page += 1) {
+    const pause = findPauseFailure(options.pauses, { ...operation, credentials }, maxSpent);
+    if (pause !== null) {
+      yield toUnsent(pause);
+      return;
+    }
     const read = { ...operation, page: { edge, limit: maxPageSize, after } };
     // oxlint-disable-next-line no-await-in-loop -- each page has the cursor of the next one
     const [result] = await client([read], credentials, options);
@@ -44,6 +52,17 @@ export async function* walkPages(
     after = result.ok ? findNextCursor(result.json) : null;
     if (after === null) return;
   }
+}
+
+function toUnsent(failure: UpstreamFailure): FailedRead {
+  return {
+    ok: false,
+    attempted: false,
+    failure,
+    refusedField: null,
+    lacksPermission: false,
+    wrongKind: null,
+  };
 }
 
 function listNodes({ data }: JsonObject): readonly JsonObject[] {

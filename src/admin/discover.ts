@@ -1,0 +1,334 @@
+// The commands `number discover` and `number import`.
+
+import type { CommandUnknownOpts } from '@commander-js/extra-typings';
+import type { DiscoveryProgress, DiscoveryRequest } from '../fleet/discovery.ts';
+import type {
+  DiscoveredAccount,
+  DiscoveredNumber,
+  Discovery,
+  Selection,
+} from '../fleet/onboarding.ts';
+import type { Gateway } from '../gateway.ts';
+import type { Credentials } from '../numbers/provider.ts';
+import { parseId, parseMetaIds, UsageError } from './arguments.ts';
+import { parseCredentialsSource, readCredentials } from './credentials.ts';
+import { type Session, withGateway } from './session.ts';
+import { type Column, formatTable, formatTime, toLayout, type Tone } from './table.ts';
+import { describeCause, openProgress } from './terminal.ts';
+
+export function addDiscoverCommands(number: CommandUnknownOpts, session: Session): void {
+  addDiscover(number, session);
+  addImport(number, session);
+}
+
+const credentialsText = 'JSON file with the access token, or - for standard input';
+
+/** Nothing is visible to the token. */
+const nothingVisible = 3;
+
+const discoverExamples = `
+Examples:
+  $ numbers-gateway number discover --tenant ten_… --credentials - < credentials.json
+  $ numbers-gateway number discover --tenant ten_… --credential cred_… --json | jq '.accounts[].name'
+
+The exit code is 3 when no account is visible to the token.`;
+
+function addDiscover(number: CommandUnknownOpts, session: Session): void {
+  number
+    .command('discover')
+    .summary('list the numbers that an access token can see')
+    .description(
+      'List the portfolios, accounts and numbers that an access token can see at Meta, and which of the numbers are new to the tenant. This changes nothing. Accounts are found by what Meta says about the token, by its portfolios, and by the assignments of a system user; name those that are missing with --waba or --business.',
+    )
+    .requiredOption('--tenant <id>', 'tenant to compare with', parseId)
+    .option('--credentials <path>', credentialsText, parseCredentialsSource)
+    .option('--credential <id>', 'a stored credential, from: credential list', parseId)
+    .addHelpText('after', discoverExamples)
+    .option('--waba <id>', 'an account to read as well; can be repeated', parseMetaIds('WABA id'))
+    .option(
+      '--business <id>',
+      'a portfolio to read as well; can be repeated',
+      parseMetaIds('business portfolio id'),
+    )
+    .action(async (options) => {
+      const source = await readSource(options, session);
+      await withGateway(session, async (gateway) => {
+        const request = await toRequest(gateway, options, source);
+        const discovery = await withProgress(session, (onProgress) =>
+          gateway.onboarding.discover(request, { signal: session.terminal.signal, onProgress }),
+        );
+        report(discovery, session);
+      });
+    });
+}
+
+const importExamples = `
+Examples:
+  $ numbers-gateway number import --tenant ten_… --credentials - --all < credentials.json
+  $ numbers-gateway number import --tenant ten_… --credential cred_… --waba 102290129340398
+
+The import can be interrupted and repeated: numbers that the tenant has are left as they are.`;
+
+function addImport(number: CommandUnknownOpts, session: Session): void {
+  number
+    .command('import')
+    .summary('add the numbers that an access token can see')
+    .description(
+      'Add numbers that an access token can see at Meta and that the tenant does not have. They share one stored credential, and their names are their verified names. Nothing is changed or removed.',
+    )
+    .requiredOption('--tenant <id>', 'tenant of the numbers', parseId)
+    .option('--credentials <path>', credentialsText, parseCredentialsSource)
+    .option('--credential <id>', 'a stored credential, from: credential list', parseId)
+    .addHelpText('after', importExamples)
+    .option('--all', 'add every new number')
+    .option(
+      '--waba <id>',
+      'add the new numbers of this account; can be repeated',
+      parseMetaIds('WABA id'),
+    )
+    .option(
+      '--phone-number-id <id>',
+      'add this number; can be repeated',
+      parseMetaIds('phone number id'),
+    )
+    .option(
+      '--business <id>',
+      'a portfolio to read as well; can be repeated',
+      parseMetaIds('business portfolio id'),
+    )
+    .action(async (options) => {
+      const selection = toSelection(options);
+      const source = await readSource(options, session);
+      await withGateway(session, async (gateway) => {
+        const found = await toRequest(gateway, options, source);
+        const request = {
+          ...found,
+          selection,
+          credentialId: options.credential ?? null,
+          onlyGiven: selection !== 'all' && 'wabaIds' in selection,
+        };
+        await runImport(gateway, request, session);
+      });
+    });
+}
+
+async function runImport(
+  { onboarding }: Gateway,
+  request: Parameters<Gateway['onboarding']['importNumbers']>[0],
+  session: Session,
+): Promise<void> {
+  const { signal } = session.terminal;
+  let added = 0;
+  const onAdded = (count: number) => void (added += count);
+  try {
+    const discovery = await withProgress(session, (onProgress) =>
+      onboarding.importNumbers(request, { signal, onProgress, onAdded }),
+    );
+    report(discovery, session);
+    const wanted = request.selection;
+    if (wanted !== 'all' && 'phoneNumberIds' in wanted) {
+      reportMissing(wanted.phoneNumberIds, discovery, session);
+    }
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    const cause = describeCause(signal.reason);
+    session.fail(
+      'STOPPED',
+      `${cause} ${added} numbers were added; run the command again for the rest.`,
+    );
+  }
+}
+
+function reportMissing(ids: readonly string[], { accounts }: Discovery, session: Session): void {
+  const seen = new Set(accounts.flatMap(({ numbers }) => numbers.map((it) => it.phoneNumberId)));
+  for (const id of ids) {
+    if (seen.has(id)) continue;
+    session.fail(
+      'NUMBER_NOT_FOUND',
+      `No account that the token can see has the phone number id ${id}; name its account with --waba.`,
+    );
+  }
+}
+
+interface SourceOptions {
+  readonly credentials?: string | undefined;
+  readonly credential?: string | undefined;
+}
+
+/** The credentials that were given; null for stored ones. Read before the database is opened: a pipe can take long. */
+async function readSource(
+  { credentials, credential }: SourceOptions,
+  session: Session,
+): Promise<Credentials | null> {
+  if ((credentials === undefined) === (credential === undefined)) {
+    throw new UsageError('Specify either --credentials or --credential.');
+  }
+  return credentials === undefined ? null : await readCredentials(credentials, session.terminal);
+}
+
+interface RequestOptions extends SourceOptions {
+  readonly tenant: string;
+  readonly waba?: readonly string[] | undefined;
+  readonly business?: readonly string[] | undefined;
+}
+
+async function toRequest(
+  { access, onboarding }: Gateway,
+  { tenant, credential = '', waba = [], business = [] }: RequestOptions,
+  source: Credentials | null,
+): Promise<DiscoveryRequest> {
+  await access.getTenant(tenant);
+  const credentials = source ?? (await onboarding.credentials.open(tenant, credential));
+  return { tenantId: tenant, credentials, wabaIds: waba, businessIds: business };
+}
+
+interface SelectionOptions {
+  readonly all?: true | undefined;
+  readonly waba?: readonly string[] | undefined;
+  readonly phoneNumberId?: readonly string[] | undefined;
+}
+
+function toSelection({ all, waba, phoneNumberId }: SelectionOptions): Selection {
+  const given = [all, waba, phoneNumberId].filter((option) => option !== undefined);
+  if (given.length !== 1) {
+    throw new UsageError('Specify what to add: either --all, --waba or --phone-number-id.');
+  }
+  if (waba !== undefined) return { wabaIds: waba };
+  return phoneNumberId === undefined ? 'all' : { phoneNumberIds: phoneNumberId };
+}
+
+async function withProgress<T>(
+  { terminal }: Session,
+  work: (onProgress: (progress: DiscoveryProgress) => void) => Promise<T>,
+): Promise<T> {
+  using stack = new DisposableStack();
+  let bar: ReturnType<typeof openProgress> | null = null;
+  let shown = 0;
+  const result = await work(({ accounts, total, numbers }) => {
+    bar ??= stack.use(openProgress(terminal, total, { action: 'Reading', items: 'accounts' }));
+    bar.advance(accounts - shown);
+    shown = accounts;
+    bar.note(`${numbers} numbers`);
+  });
+  return result;
+}
+
+/** Prints what was found, and why something was not. */
+function report(discovery: Discovery, session: Session): void {
+  const { accounts, ways, leftOut } = discovery;
+  session.print(toJson(discovery), () => formatDiscovery(discovery, session));
+  for (const { id, name, problem } of accounts) {
+    if (problem !== null) session.warn(problem.code, `Account ${name ?? id}: ${problem.message}`);
+  }
+  if (leftOut > 0) {
+    session.warn(
+      'TOO_MANY',
+      `${leftOut} further accounts were not read; select accounts with --waba.`,
+    );
+  }
+  if (accounts.some(({ problem, numbers }) => problem === null || numbers.length > 0)) return;
+  const reasons = ways.flatMap(({ way, problems }) =>
+    problems.map(({ message }) => `\n- ${wayNames[way]}: ${message}`),
+  );
+  const found = accounts.length === 0 ? 'No account is' : 'The numbers of no account are';
+  session.fail(
+    'NOTHING_VISIBLE',
+    `${found} visible to the token.${reasons.join('')}`,
+    nothingVisible,
+  );
+}
+
+const wayNames = {
+  ids: 'Given accounts',
+  token: 'What Meta says about the token',
+  portfolios: 'Portfolios of the token',
+  assigned: 'Accounts assigned to a system user',
+} as const;
+
+function toJson({ token, ways, accounts, leftOut }: Discovery) {
+  return {
+    token: token && {
+      appId: token.appId,
+      isValid: token.isValid,
+      expiresAt: token.expiresAt?.toISOString() ?? null,
+      dataAccessExpiresAt: token.dataAccessExpiresAt?.toISOString() ?? null,
+    },
+    ways,
+    accounts,
+    leftOut,
+  };
+}
+
+interface Row {
+  readonly account: DiscoveredAccount;
+  /** Null for an account without numbers. */
+  readonly number: DiscoveredNumber | null;
+}
+
+function formatDiscovery(discovery: Discovery, { terminal }: Session): string {
+  const { accounts, token } = discovery;
+  const rows = accounts
+    .toSorted((a, b) => toSortKey(a).localeCompare(toSortKey(b)))
+    .flatMap((account): readonly Row[] =>
+      account.numbers.length === 0
+        ? [{ account, number: null }]
+        : account.numbers.map((number) => ({ account, number })),
+    );
+  const expiry = token?.expiresAt ?? token?.dataAccessExpiresAt ?? null;
+  return [
+    ...(rows.length === 0 ? [] : [formatTable(rows, columns, toLayout(terminal.stdout))]),
+    formatCounts(discovery),
+    ...(expiry === null ? [] : [`The token expires at ${formatTime(expiry.toISOString())}.`]),
+  ].join('\n');
+}
+
+function toSortKey({ portfolio, name, id }: DiscoveredAccount): string {
+  return [portfolio?.name ?? portfolio?.id ?? '', name ?? '', id].join('\n');
+}
+
+function formatCounts({ accounts }: Discovery): string {
+  const results = accounts.flatMap(({ numbers }) => numbers.map(({ result }) => result));
+  const counts = ['ADDED', 'NEW', 'KNOWN', 'SKIPPED'].flatMap((result) => {
+    const count = results.filter((it) => it === result).length;
+    return count === 0 ? [] : [`${count} ${result.toLowerCase()}`];
+  });
+  const detail = counts.length === 0 ? '' : `: ${counts.join(', ')}`;
+  return `${results.length} numbers in ${accounts.length} accounts${detail}.`;
+}
+
+const columns: readonly Column<Row>[] = [
+  {
+    title: 'portfolio',
+    cell: ({ account: { portfolio } }) => portfolio?.name ?? portfolio?.id ?? null,
+    omitOrder: 2,
+  },
+  { title: 'account', cell: ({ account: { id, name } }) => name ?? id, minWidth: 8 },
+  { title: 'later numbers', cell: ({ account: { watch } }) => watch, omitOrder: 1 },
+  { title: 'number', cell: ({ number }) => number?.number ?? null },
+  { title: 'name', cell: ({ number }) => number?.verifiedName ?? null, minWidth: 8 },
+  {
+    title: 'phone number id',
+    cell: ({ number }) => number?.phoneNumberId ?? null,
+    omitOrder: 3,
+  },
+  { title: 'status', cell: ({ number }) => toStatus(number), omitOrder: 4 },
+  { title: 'result', cell: (row) => toResult(row), tone: (row) => toResultTone(row) },
+];
+
+/** A test number says so. */
+function toStatus(number: DiscoveredNumber | null): string | null {
+  if (number === null) return null;
+  const { status, accountMode } = number;
+  return accountMode === 'SANDBOX' ? `${status ?? ''} SANDBOX`.trim() : status;
+}
+
+function toResult({ account, number }: Row): string {
+  if (number !== null) return number.result;
+  return account.problem === null ? 'EMPTY' : 'REFUSED';
+}
+
+function toResultTone(row: Row): Tone | null {
+  const result = toResult(row);
+  if (result === 'NEW' || result === 'ADDED') return 'good';
+  return result === 'REFUSED' || result === 'SKIPPED' ? 'bad' : null;
+}

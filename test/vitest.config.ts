@@ -13,8 +13,8 @@ export default defineConfig({
     pool: 'forks',
     // At least two: a test file waits for its databases about half of the time.
     maxWorkers: Math.max(2, availableParallelism() - 1),
-    testTimeout: 20_000,
-    hookTimeout: 20_000,
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
     retry: 0,
     tags: [
       { name: 'source', description: 'Reads a source file in order to change it.' },

@@ -40,7 +40,7 @@ export interface AccountCount {
 }
 
 export interface PortfolioCount extends AccountCount {
-  /** The limit that the numbers of the portfolio share, as the last of them that was read shows it. */
+  /** The limit that the numbers of the portfolio share, as the last of them that was read shows it, whatever the filter. */
   readonly messagingLimitTier: string | null;
 }
 

@@ -13,6 +13,13 @@ export function tenantOf({ tenantId = '' }: Parameters): string {
   return tenantId;
 }
 
+export type ParameterType = 'text' | 'text[]' | 'boolean' | 'timestamptz';
+
+/** A parameter as a value of this type. The sub-select converts it once, and not for each row. */
+export function toValue(parameter: string | undefined, type: ParameterType): RawBuilder<unknown> {
+  return sql`(select ${parameter}::text::${sql.raw(type)})::${sql.raw(type)}`;
+}
+
 export type Part = keyof NormalFilter;
 
 /** The members that are set, which is what a statement depends on. */
@@ -49,7 +56,7 @@ export function toObservedAt(expiresAt: string): string {
 
 type ToCondition = (
   columns: StatusColumns,
-  parameter: (name?: string) => RawBuilder<unknown>,
+  value: (type: ParameterType, name?: string) => RawBuilder<unknown>,
 ) => RawBuilder<unknown>;
 
 const toConditionOf: Readonly<Record<Member, ToCondition>> = {
@@ -61,26 +68,25 @@ const toConditionOf: Readonly<Record<Member, ToCondition>> = {
   wabaIds: isAnyOf('waba_id'),
   portfolioIds: isAnyOf('portfolio_id'),
   ids: isAnyOf('number_id'),
-  verdicts: (columns, value) =>
-    sql`${verdictOf('verdict', columns)} = any(${value()}::text::text[])`,
+  verdicts: (columns, value) => sql`${verdictOf('verdict', columns)} = any(${value('text[]')})`,
   replyVerdicts: (columns, value) =>
-    sql`${verdictOf('reply_verdict', columns)} = any(${value()}::text::text[])`,
-  stale: (columns, value) => sql`${isStale(columns)} = ${value()}::text::boolean`,
-  failing: (columns, value) => sql`${isFailing(columns)} = ${value()}::text::boolean`,
-  restricted: (columns, value) => sql`${isRestricted(columns)} = ${value()}::text::boolean`,
-  search: ({ row }, value) => sql`strpos(${sql.ref(`${row}.search_key`)}, ${value()}) > 0`,
+    sql`${verdictOf('reply_verdict', columns)} = any(${value('text[]')})`,
+  stale: (columns, value) => sql`${isStale(columns)} = ${value('boolean')}`,
+  failing: (columns, value) => sql`${isFailing(columns)} = ${value('boolean')}`,
+  restricted: (columns, value) => sql`${isRestricted(columns)} = ${value('boolean')}`,
+  search: ({ row }, value) => sql`strpos(${sql.ref(`${row}.search_key`)}, ${value('text')}) > 0`,
   // A verdict also changes when its evidence expires, which writes nothing.
   changedSince: (columns, value) => {
     const of = (name: string) => sql.ref(`${columns.row}.${name}`);
-    return sql`(${of('verdict_changed_at')} >= ${value()}::text::timestamptz
-      or ${isStale(columns)} and ${of('observed_at')} >= ${value('expiredSince')}::text::timestamptz
+    return sql`(${of('verdict_changed_at')} >= ${value('timestamptz')}
+      or ${isStale(columns)} and ${of('observed_at')} >= ${value('timestamptz', 'expiredSince')}
         and ${of('state')} = 'OPEN' and not ${of('blocked')}
         and (${of('verdict')} is not null or ${of('reply_verdict')} is not null))`;
   },
 };
 
 function isAnyOf(column: string): ToCondition {
-  return ({ row }, value) => sql`${sql.ref(`${row}.${column}`)} = any(${value()}::text::text[])`;
+  return ({ row }, value) => sql`${sql.ref(`${row}.${column}`)} = any(${value('text[]')})`;
 }
 
 export function isRestricted({ row }: Pick<StatusColumns, 'row'>): RawBuilder<boolean> {
@@ -96,7 +102,9 @@ export function toConditions(
 ): readonly RawBuilder<unknown>[] {
   return members.map((member) =>
     // The names of the parameters are those of `toFilterParameters`.
-    toConditionOf[member](columns, (name = member) => sql`${parameters[`${part} ${name}`]}`),
+    toConditionOf[member](columns, (type, name = member) =>
+      toValue(parameters[`${part} ${name}`], type),
+    ),
   );
 }
 

@@ -12,6 +12,7 @@ import {
   type Parameters,
   tenantOf,
   toConditions,
+  toValue,
   toFilterParameters,
   toObservedAt,
 } from './filter-queries.ts';
@@ -128,7 +129,7 @@ function selectPage({ order, is, not, page, connectionsAreRead }: Shape, paramet
   const isUp = page?.isAscending === true;
   const status = toStatusColumns(
     's',
-    sql`${parameters['staleBefore']}::text::timestamptz`,
+    toValue(parameters['staleBefore'], 'timestamptz'),
     connectionsAreRead,
   );
   const sorted = (row: string) =>

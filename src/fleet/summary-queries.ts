@@ -11,6 +11,7 @@ import {
   type Part,
   tenantOf,
   toConditions,
+  toValue,
 } from './filter-queries.ts';
 import type { Shape } from './read-shape.ts';
 
@@ -23,12 +24,12 @@ export function selectCounted(
   const tenantId = tenantOf(parameters);
   const next = sql`(select to_char(min(s.observed_at) at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
     from number_status s
-    where s.tenant_id = ${tenantId} and s.observed_at > ${parameters['staleBefore']}::text::timestamptz)`;
+    where s.tenant_id = ${tenantId} and s.observed_at > ${toValue(parameters['staleBefore'], 'timestamptz')})`;
   const members = [
     sql`'nextObservedAt', ${next}`,
     ...(facets ? [sql`'buckets', ${selectBuckets(shape)}`] : []),
-    ...(wabas ? [sql`'wabas', ${selectWabas(shape, parameters)}`] : []),
-    ...(portfolios ? [sql`'portfolios', ${selectPortfolios(shape, parameters)}`] : []),
+    ...(wabas ? [sql`'wabas', ${selectWabas(parameters)}`] : []),
+    ...(portfolios ? [sql`'portfolios', ${selectPortfolios(parameters)}`] : []),
   ];
   const isCounted = facets || wabas || portfolios;
   return {
@@ -36,7 +37,9 @@ export function selectCounted(
       ? [
           sql`combination as materialized (${selectCombinations(shape, parameters)})`,
           sql`word as materialized (${words})`,
-          sql`piece as (${pieces})`,
+          ...(countsAccounts(shape)
+            ? [sql`account as materialized (${selectAccounts(shape, parameters)})`]
+            : []),
         ]
       : [],
     summary: sql`json_build_object(${sql.join(members)})`,
@@ -47,7 +50,7 @@ export function selectCounted(
 function selectCombinations(shape: Shape, parameters: Parameters): RawBuilder<unknown> {
   const { is, not, connectionsAreRead } = shape;
   const tenantId = tenantOf(parameters);
-  const staleBefore = sql`${parameters['staleBefore']}::text::timestamptz`;
+  const staleBefore = toValue(parameters['staleBefore'], 'timestamptz');
   const columns: StatusColumns = {
     row: 's',
     isObserved: sql`isfinite(s.observed_at)`,
@@ -106,7 +109,7 @@ const parts = [
 const flagParts = new Set(['blocked', 'failing', 'account_failing', 'is_observed']);
 
 const words = sql`
-  select c.words, ${sql.join(
+  select c.words, row_number() over (order by c.words) as place, ${sql.join(
     parts.map((name, at) => {
       const part = sql`split_part(c.words, '|', ${sql.lit(at + 1)})`;
       return flagParts.has(name)
@@ -115,30 +118,72 @@ const words = sql`
     }),
   )} from (select distinct words from combination) c`;
 
-/** Each combination twice: its numbers with and those without expired evidence. */
-const pieces = sql`
-    select c.*, w.is_expired, case when w.is_expired then c.expired else c.numbers - c.expired end as pieces
-    from combination c cross join (values (true), (false)) w(is_expired)
-    where case when w.is_expired then c.expired else c.numbers - c.expired end > 0`;
+/** The bits of a moment's place below its milliseconds: more words than a tenant can have. */
+const places = 2 ** 20;
 
-function columnsOfPiece({ connectionsAreRead }: Shape): StatusColumns {
-  return {
-    row: 'w',
-    isObserved: sql`w.is_observed`,
-    isExpired: sql`p.is_expired`,
-    connectionsAreRead,
-  };
+/**
+ * How many numbers each account has that count for either facet, and the moment of its newest evidence of a messaging
+ * limit, with the place of its words. One pass over the combinations serves both facets.
+ */
+function selectAccounts(shape: Shape, parameters: Parameters): RawBuilder<unknown> {
+  const countOf = (ignored: AccountMember) => toCount(shape, parameters, ignored);
+  return sql`
+    select p.waba_id, p.portfolio_id, sum(${countOf('wabaIds')}) as of_waba,
+      sum(${countOf('portfolioIds')}) as of_portfolio,
+      max((extract(epoch from p.newest) * 1000)::bigint * ${sql.lit(places)} + w.place)
+        filter (where w.messaging_limit_tier is not null and isfinite(p.newest)) as newest
+    from combination p join word w using (words) group by p.waba_id, p.portfolio_id`;
+}
+
+/** The numbers of a combination that match all members but one. */
+function toCount(shape: Shape, parameters: Parameters, ignored: AccountMember) {
+  const [ofFresh, ofExpired] = [sql`false`, sql`true`].map((isExpired) =>
+    toCombinationConditions(shape, parameters, ignored, isExpired),
+  );
+  if (ofFresh === null || ofExpired === null) return sql`p.numbers`;
+  return sql`case when ${ofFresh} then p.numbers - p.expired else 0 end
+    + case when ${ofExpired} then p.expired else 0 end`;
+}
+
+/** Null when all match. */
+function toCombinationConditions(
+  shape: Shape,
+  parameters: Parameters,
+  ignored: AccountMember,
+  isExpired: RawBuilder<unknown>,
+): RawBuilder<unknown> | null {
+  const columns = toWordColumns(shape, isExpired);
+  const isCounted = (member: Member) => !isOfRowOrAccount(member);
+  const others = accountMembers.filter((member) => member !== ignored && shape.is.includes(member));
+  const leftOut = [
+    ...toConditions('not', shape.not.filter(isCounted), columns, parameters),
+    ...(shape.not.some(isOfRowOrAccount) ? [sql`p.is_left_out`] : []),
+  ];
+  const conditions = [
+    ...toConditions('is', shape.is.filter(isCounted), columns, parameters),
+    ...others.map((member) => sql`p.${sql.id(member)}`),
+    ...(leftOut.length === 0 ? [] : [sql`(${allOf(leftOut)}) is not true`]),
+  ];
+  return conditions.length === 0 ? null : allOf(conditions);
+}
+
+/** The columns of a row of words, of numbers with or without expired evidence. */
+function toWordColumns(
+  { connectionsAreRead }: Shape,
+  isExpired: RawBuilder<unknown>,
+): StatusColumns {
+  return { row: 'w', isObserved: sql`w.is_observed`, isExpired, connectionsAreRead };
 }
 
 function selectBuckets(shape: Shape): RawBuilder<unknown> {
-  const columns = columnsOfPiece(shape);
+  const columns = toWordColumns(shape, sql`p.is_expired`);
   const flags = {
     wabaIds: toFlag('wabaIds', shape.is.includes('wabaIds')),
     portfolioIds: toFlag('portfolioIds', shape.is.includes('portfolioIds')),
     isLeftOut: toFlag('is_left_out', shape.not.some(isOfRowOrAccount)),
   };
   const known = Object.values(flags).filter((column) => column !== null);
-  const grouped = sql.join([sql`words`, sql`is_expired`, ...known]);
+  const grouped = sql.join([sql`words`, ...known]);
   const members: Readonly<Record<string, RawBuilder<unknown>>> = {
     provider: sql`w.provider`,
     state: sql`w.state`,
@@ -153,60 +198,46 @@ function selectBuckets(shape: Shape): RawBuilder<unknown> {
     wabaIds: flags.wabaIds ?? sql`true`,
     portfolioIds: flags.portfolioIds ?? sql`true`,
     isLeftOut: flags.isLeftOut ?? sql`true`,
-    count: sql`p.numbers`,
+    count: sql`p.pieces`,
   };
   const built = Object.entries(members).map(([name, value]) => sql`${sql.lit(name)}, ${value}`);
+  // Each group twice: its numbers with and those without expired evidence.
   return sql`(select json_agg(json_build_object(${sql.join(built)})) from (
-      select ${grouped}, sum(pieces) as numbers from piece group by ${grouped}
-    ) p join word w using (words))`;
+      select g.*, x.is_expired, case when x.is_expired then g.expired else g.numbers - g.expired end as pieces
+      from (select ${grouped}, sum(numbers) as numbers, sum(expired) as expired from combination group by ${grouped}) g
+      cross join (values (true), (false)) x(is_expired)
+    ) p join word w using (words) where p.pieces > 0)`;
 }
 
 function toFlag(name: string, isKnown: boolean): RawBuilder<unknown> | null {
   return isKnown ? sql.id(name) : null;
 }
 
-/** The conditions on pieces of all members but one. */
-function toPieceConditions(shape: Shape, parameters: Parameters, ignored: AccountMember) {
-  const columns = columnsOfPiece(shape);
-  const isCounted = (member: Member) => !isOfRowOrAccount(member);
-  const others = accountMembers.filter((member) => member !== ignored && shape.is.includes(member));
-  const leftOut = [
-    ...toConditions('not', shape.not.filter(isCounted), columns, parameters),
-    ...(shape.not.some(isOfRowOrAccount) ? [sql`p.is_left_out`] : []),
-  ];
-  return allOf([
-    ...toConditions('is', shape.is.filter(isCounted), columns, parameters),
-    ...others.map((member) => sql`p.${sql.id(member)}`),
-    ...(leftOut.length === 0 ? [] : [sql`(${allOf(leftOut)}) is not true`]),
-  ]);
-}
-
-function selectWabas(shape: Shape, parameters: Parameters): RawBuilder<unknown> {
+function selectWabas(parameters: Parameters): RawBuilder<unknown> {
   const tenantId = tenantOf(parameters);
   return sql`(select json_agg(json_build_object('id', a.waba_id, 'count', a.numbers, 'name', (
       select x.data ->> 'name' from waba_snapshot x
       where x.tenant_id = ${tenantId} and x.waba_id = a.waba_id
     )) order by a.numbers desc, a.waba_id) from (
-      select p.waba_id, sum(p.pieces) as numbers from piece p join word w using (words)
-      where p.waba_id is not null and ${toPieceConditions(shape, parameters, 'wabaIds')}
-      group by p.waba_id order by numbers desc, p.waba_id limit ${parameters['wabas']}::text::integer
+      select waba_id, sum(of_waba) as numbers from account where waba_id is not null
+      group by waba_id having sum(of_waba) > 0
+      order by numbers desc, waba_id limit ${parameters['wabas']}::text::integer
     ) a)`;
 }
 
-function selectPortfolios(shape: Shape, parameters: Parameters): RawBuilder<unknown> {
+function selectPortfolios(parameters: Parameters): RawBuilder<unknown> {
   const tenantId = tenantOf(parameters);
-  return sql`(select json_agg(json_build_object('id', a.portfolio_id, 'count', a.numbers,
-      'messagingLimitTier', a.tier, 'name', (
+  return sql`(select json_agg(json_build_object('id', a.portfolio_id, 'count', a.numbers, 'messagingLimitTier', (
+        select w.messaging_limit_tier from word w where w.place = a.newest % ${sql.lit(places)}
+      ), 'name', (
         select x.data ->> 'ownerBusinessName' from waba_snapshot x
         where x.tenant_id = ${tenantId} and x.waba_id = any(a.wabas)
           and x.data ->> 'ownerBusinessId' = a.portfolio_id
         order by x.observed_at desc, x.waba_id limit 1
       )) order by a.numbers desc, a.portfolio_id) from (
-      select p.portfolio_id, sum(p.pieces) as numbers, array_agg(distinct p.waba_id) as wabas,
-        (array_agg(w.messaging_limit_tier order by p.newest desc, w.messaging_limit_tier)
-          filter (where w.messaging_limit_tier is not null))[1] as tier
-      from piece p join word w using (words)
-      where p.portfolio_id is not null and ${toPieceConditions(shape, parameters, 'portfolioIds')}
-      group by p.portfolio_id order by numbers desc, p.portfolio_id limit ${parameters['portfolios']}::text::integer
+      select portfolio_id, sum(of_portfolio) as numbers, array_agg(waba_id) as wabas, max(newest) as newest
+      from account where portfolio_id is not null
+      group by portfolio_id having sum(of_portfolio) > 0
+      order by numbers desc, portfolio_id limit ${parameters['portfolios']}::text::integer
     ) a)`;
 }

@@ -2,7 +2,7 @@
 
 import * as fc from 'fast-check';
 import { expect } from 'vitest';
-import { writeAllOutdated } from '../../src/numbers/status-upkeep.ts';
+import { writeOutdatedOfTenant } from '../../src/numbers/status-upkeep.ts';
 import {
   openTestDatabase,
   openTestGateway,
@@ -72,7 +72,7 @@ export async function compareWithBruteForce(options: BruteForceOptions): Promise
     async (fleet, queries) => {
       const tenant = await gateway.addTenant();
       await random.storeFleet(database, tenant.id, fleet);
-      await writeAllOutdated(database);
+      await writeOutdatedOfTenant(database, tenant.id);
       const all = await readFacts(gateway, tenant, fleet, hasEngine);
       for (const query of queries) {
         // oxlint-disable-next-line no-await-in-loop -- one after the other

@@ -7,8 +7,18 @@ export interface LargeFleet {
   readonly numbers: number;
 }
 
-/** As after the upkeep: the rows are those that the gateway would derive of such numbers. */
+/** Inserts the fleet, and makes what is known of the tables current. */
 export async function addLargeFleet(
+  { query }: Pick<TestDatabase, 'query'>,
+  fleet: LargeFleet,
+): Promise<void> {
+  await insertFleet({ query }, fleet);
+  await query('vacuum (analyze) whatsapp_number');
+  await query('vacuum (analyze) number_status');
+}
+
+/** As after the upkeep: the rows are those that the gateway would derive of such numbers. */
+export async function insertFleet(
   { query }: Pick<TestDatabase, 'query'>,
   { tenantId, numbers }: LargeFleet,
 ): Promise<void> {
@@ -26,7 +36,7 @@ export async function addLargeFleet(
     `insert into number_status (tenant_id, number_id, provider, state, created_at, waba_id, portfolio_id,
        quality_rating, meta_status, messaging_limit_tier, verdict, reply_verdict, failing, observed_at,
        verdict_changed_at, name_key, search_key, rules_version)
-     select n.tenant_id, n.id, n.provider, n.state, n.created_at, n.waba_id, (30000000000 + i % 13)::text,
+     select n.tenant_id, n.id, n.provider, n.state, n.created_at, n.waba_id, (30000000000 + i % 97 % 13)::text,
        case i % 10 when 0 then 'RED' when 1 then 'YELLOW' else 'GREEN' end,
        case i % 25 when 0 then 'BANNED' when 1 then 'RESTRICTED' when 2 then 'FLAGGED' else 'CONNECTED' end,
        case i % 3 when 0 then 'TIER_250' when 1 then 'TIER_2K' else 'TIER_10K' end,
@@ -37,6 +47,4 @@ export async function addLargeFleet(
     [tenantId],
   );
   await query(`select set_config('session_replication_role', 'origin', false)`);
-  await query('vacuum (analyze) whatsapp_number');
-  await query('vacuum (analyze) number_status');
 }

@@ -9,7 +9,7 @@ const help = `Usage: npm run bench -- [options]
 
   --quick      short rounds and no database of 1,000,000 numbers; takes under two minutes
   --only NAME  run one section; may be repeated:
-               changing, unchanged, feed, growth, statements, economy, latency, footprint
+               changing, unchanged, feed, growth, statements, fleet, economy, latency, footprint
   --json       print one JSON value on standard output
   --help       print this text
 
@@ -30,6 +30,7 @@ const sectionNames = [
   'feed',
   'growth',
   'statements',
+  'fleet',
   'economy',
   'latency',
   'footprint',
@@ -113,10 +114,11 @@ async function loadSections(): Promise<Readonly<Record<SectionName, Section>>> {
   const { feed } = await import('./sections/feed.ts');
   const { growth } = await import('./sections/growth.ts');
   const { statements } = await import('./sections/statements.ts');
+  const { fleet } = await import('./sections/fleet.ts');
   const { economy } = await import('./sections/economy.ts');
   const { latency } = await import('./sections/latency.ts');
   const { footprint } = await import('./sections/footprint.ts');
-  return { changing, unchanged, feed, growth, statements, economy, latency, footprint };
+  return { changing, unchanged, feed, growth, statements, fleet, economy, latency, footprint };
 }
 
 async function openWorkbench(quick: boolean, made: AsyncDisposableStack): Promise<Workbench> {

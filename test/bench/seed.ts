@@ -27,7 +27,7 @@ export async function seed(database: BenchDatabase, what: Seed): Promise<void> {
 }
 
 async function seedTenants(owner: Client, from: number, to: number, size: number): Promise<void> {
-  const inserts = [tenants, numbers, numberKeys, phones, profiles, accounts];
+  const inserts = [tenants, numbers, numberKeys, phones, profiles, accounts, statuses];
   const series = `from generate_series(${from}, ${to}) t, generate_series(1, ${size}) i`;
   for (const insert of inserts) {
     // oxlint-disable-next-line no-await-in-loop -- one connection
@@ -35,7 +35,7 @@ async function seedTenants(owner: Client, from: number, to: number, size: number
   }
 }
 
-async function seedTenantKeys(owner: Client, places: readonly number[]): Promise<void> {
+export async function seedTenantKeys(owner: Client, places: readonly number[]): Promise<void> {
   const keys = places.map((place) => {
     const key = toTenantKey(place);
     const { keyPrefix, keyLast4 } = toKeyHint(key);
@@ -121,3 +121,14 @@ const accounts = (series: string): string => `
     'country', 'BR', 'accountReviewStatus', 'APPROVED', 'messagingLimitTier', 'TIER_2K',
     'ownershipType', 'SELF_OWNED', 'ownerBusinessName', 'Business ' || t, 'timezoneId', '25'),
     at, at ${series}, lateral (select clock_timestamp() - interval '1 second' as at) a where ${isMeta} and i < 25`;
+
+// As src/numbers/status-store.ts writes them, with a version that no release finds outdated.
+const statuses = (series: string): string => `
+  insert into number_status (tenant_id, number_id, provider, state, created_at, waba_id, quality_rating, meta_status,
+    messaging_limit_tier, verdict, reply_verdict, observed_at, verdict_changed_at, name_key, search_key, rules_version)
+  select n.tenant_id, n.id, n.provider, n.state, n.created_at, n.waba_id, p.data ->> 'qualityRating',
+    p.data ->> 'status', p.data ->> 'messagingLimitTier', p.verdict, nullif(p.data_reply_verdict, 'UNKNOWN'),
+    coalesce(p.observed_at, '-infinity'), n.created_at, lower(n.name), lower(n.name) || E'\\n\\n' || n.number, 32767
+  from whatsapp_number n left join number_snapshot p on p.tenant_id = n.tenant_id and p.number_id = n.id
+    and p.block = 'phone'
+  where n.tenant_id in (select ${tenantId} ${series})`;

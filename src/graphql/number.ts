@@ -83,7 +83,7 @@ const ReasonType = builder.objectRef<Reason>('Reason').implement({
   fields: (t) => ({
     entity: t.exposeString('entity', {
       description:
-        "What the reason is about. PHONE_NUMBER: the number. WABA: its WhatsApp Business account. BUSINESS: the business that owns the account. APP: the app at Meta that sends the messages. CONNECTION: the connection state. SNAPSHOT: the values that are stored of Meta's responses. More values may be added.",
+        "What the reason is about. PHONE_NUMBER: the number. WABA: its WhatsApp Business account. BUSINESS: the business that owns the account. APP: the app at Meta that sends the messages. CONNECTION: the connection state. SNAPSHOT: the values that are stored of Meta's responses. TOKEN: the access token with which the number is read. More values may be added.",
     }),
     entityId: t.exposeString('entityId', {
       nullable: true,

@@ -23,6 +23,7 @@ import type { Block, ConnectionState, ProviderName, UpstreamFailure } from './pr
 import type { Sendability, Verdict } from './reason.ts';
 import type { Restriction } from './restriction.ts';
 import { type Evidence, isSendable, toSendability } from './sendable.ts';
+import { findNextTokenChange, type TokenEnds } from './token-expiry.ts';
 
 /** ISO 8601 in UTC with milliseconds, as the database formats it and responses contain it. */
 export type Timestamp = string;
@@ -130,6 +131,8 @@ export interface StoredNumber {
   /** Of the account, ended ones too. */
   readonly restrictions: readonly Restriction[];
   readonly identity: StoredIdentity;
+  /** Of the shared credential; null or absent for a number without one. */
+  readonly token?: TokenEnds | null;
 }
 
 /** What identifies a number upstream. */
@@ -182,6 +185,8 @@ export function toWhatsAppNumber(
     validUntil = earliestExpiryOf(stored.restrictions, validUntil, nowMs);
     if (projection.health === 'everything') {
       validUntil = earlierOf(validUntil, toStaleAt(health.freshness), nowMs);
+      const tokenChange = findNextTokenChange(stored.token ?? null, context.now);
+      validUntil = earlierOf(validUntil, tokenChange, nowMs);
     }
   }
   if (projection.meta !== null) {
@@ -278,7 +283,7 @@ function healthBlockOf({ provider }: StoredNumber): 'phone' | 'connection' {
 }
 
 function toEvidence(
-  { provider, state, stateObservedAt, blocks, restrictions, identity }: StoredNumber,
+  { provider, state, stateObservedAt, blocks, restrictions, identity, token = null }: StoredNumber,
   { now, readable }: ConversionContext,
   freshness: Freshness | null,
 ): Evidence {
@@ -294,6 +299,7 @@ function toEvidence(
     failure: freshness?.error ?? null,
     restrictions,
     identity,
+    token,
     lastVerdict: phone?.verdict ?? null,
     now,
   };

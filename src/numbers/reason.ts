@@ -14,7 +14,7 @@ export type MessagingScope = (typeof messagingScopes)[number];
 
 /** One piece of evidence and what it does to the verdicts. */
 export interface Reason {
-  /** CONNECTION, SNAPSHOT, or Meta's entity type: PHONE_NUMBER, WABA, BUSINESS, APP, … */
+  /** CONNECTION, SNAPSHOT, TOKEN, or Meta's entity type: PHONE_NUMBER, WABA, BUSINESS, APP, … */
   readonly entity: string;
   readonly entityId: string | null;
   /** The field of the evidence, in the spelling of its source. */

@@ -8,6 +8,7 @@ import { rulesVersion } from './phone-reasons.ts';
 import type { Projection } from './projection.ts';
 import type { ConnectionState, ProviderName, UpstreamFailure } from './provider.ts';
 import type { Verdict } from './reason.ts';
+import type { TokenEnds } from './token-expiry.ts';
 
 /** What a statement selects of the numbers of a projection, from rows of whatsapp_number with the name `n`. */
 export interface NumberSelection {
@@ -77,13 +78,16 @@ function joinBlocks({ blocks }: Shape): RawBuilder<unknown> {
   const evidence = sql`
     left join number_snapshot phone on phone.tenant_id = n.tenant_id and phone.number_id = n.id
       and phone.block = case n.provider when 'META' then 'phone' else 'connection' end`;
-  if (blocks === 'summary' || blocks === 'evidence') return evidence;
+  if (blocks === 'summary') return evidence;
+  const token = sql`
+    left join credential token on token.tenant_id = n.tenant_id and token.id = n.credential_id`;
+  if (blocks === 'evidence') return sql`${evidence} ${token}`;
   const others = sql`
     left join number_snapshot profile on profile.tenant_id = n.tenant_id and profile.number_id = n.id
       and profile.block = 'profile'
     left join waba_snapshot waba on waba.tenant_id = n.tenant_id and waba.waba_id = n.waba_id`;
-  if (blocks === 'phone') return sql`${evidence} ${others}`;
-  return sql`${evidence} ${others}
+  if (blocks === 'phone') return sql`${evidence} ${token} ${others}`;
+  return sql`${evidence} ${token} ${others}
     left join number_snapshot waba_failure on waba_failure.tenant_id = n.tenant_id
       and waba_failure.number_id = n.id and waba_failure.block = 'waba'`;
 }
@@ -134,6 +138,8 @@ const phoneColumns: Columns = {
   ...freshnessColumnsOf('phone'),
   'phone data': dataOf('phone'),
   'phone verdict': sql`phone.verdict`,
+  tokenExpiresAt: toTimestamp(sql`token.expires_at`),
+  dataAccessExpiresAt: toTimestamp(sql`token.data_access_expires_at`),
 };
 
 const freshnessColumns: Columns = {
@@ -207,6 +213,7 @@ function createRowParser(shape: Shape, find: FindColumn): NumberSelection['parse
   const parseDetails = shape.details ? createDetailsParser(find) : () => null;
   const parseBlocks = createBlocksParser(shape.blocks, find);
   const [readNumber, readWabaId] = [find('number'), find('wabaId')];
+  const parseToken = createTokenParser(find);
   return (row, nowMs) => {
     const provider = readProvider(row) as ProviderName;
     return {
@@ -220,7 +227,18 @@ function createRowParser(shape: Shape, find: FindColumn): NumberSelection['parse
       blocks: parseBlocks(row, provider),
       restrictions: noRestrictions,
       identity: { number: readNumber(row), wabaId: readWabaId(row) },
+      token: parseToken(row),
     };
+  };
+}
+
+function createTokenParser(find: FindColumn): (row: TextRow) => TokenEnds | null {
+  const [readExpiresAt, readDataAccess] = [find('tokenExpiresAt'), find('dataAccessExpiresAt')];
+  return (row) => {
+    const [expiresAt, dataAccessExpiresAt] = [readExpiresAt(row), readDataAccess(row)];
+    return expiresAt === null && dataAccessExpiresAt === null
+      ? null
+      : { expiresAt, dataAccessExpiresAt };
   };
 }
 

@@ -16,6 +16,7 @@
 //     read. Rules 3 and 4 do not block on stale evidence; they are inconclusive then. A state other than OPEN blocks until a
 //     newer one is stored, and with it the registration that it follows from.
 //  7. Stored ids and digits that do not belong to the number which Meta returns inform; see mismatch.ts.
+//  8. An access token that ends within 30 days informs; see token-expiry.ts.
 // https://developers.facebook.com/docs/whatsapp/cloud-api/health-status
 //
 // The verdicts that a read supports are stored with it, see `judgePhone`. A change of rule 3 or 4 increments `rulesVersion`:
@@ -41,6 +42,7 @@ import {
   type Verdict,
 } from './reason.ts';
 import { isInForce, type Restriction, toRestrictionReason } from './restriction.ts';
+import { listTokenReasons, type TokenEnds } from './token-expiry.ts';
 
 export interface Evidence {
   readonly provider: ProviderName;
@@ -58,6 +60,8 @@ export interface Evidence {
   /** The restrictions of the account, in force or not. */
   readonly restrictions: readonly Restriction[];
   readonly identity: StoredIdentity;
+  /** When the access token ends; null or absent when nothing is known. */
+  readonly token?: TokenEnds | null;
   /** The last verdict that a read supported by itself; null when none did. */
   readonly lastVerdict: Verdict | null;
   readonly now: Date;
@@ -68,6 +72,7 @@ export function toSendability(evidence: Evidence): Sendability {
     ...listCertainReasons(evidence),
     ...listMetaReasons(evidence),
     ...listMismatches(evidence.identity, evidence.phone),
+    ...listTokenReasons(evidence.token ?? null, evidence.now),
     ...listDoubts(evidence),
   ].toSorted(compareSeverity);
   return { ...toVerdicts(reasons), reasons };

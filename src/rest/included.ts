@@ -149,7 +149,7 @@ export const includedProperties: Json = {
 function toReasonSchema(): Json {
   return toObject('A fact that affects whether the number can send, or a warning.', {
     entity: toText(
-      'What the reason is about: PHONE_NUMBER, WABA, BUSINESS, APP, CONNECTION (the connection state), SNAPSHOT (what is stored), or another word.',
+      'What the reason is about: PHONE_NUMBER, WABA, BUSINESS, APP, CONNECTION (the connection state), SNAPSHOT (what is stored), TOKEN (the access token), or another word.',
     ),
     entityId: toNullableText("Meta's id of the entity."),
     field: toText('The field that the reason comes from.'),

@@ -238,6 +238,7 @@ const adminScenario: Scenario<AdminStore> = async (store, database, { me: tenant
 };
 
 const selectionScenario: Scenario<SelectionQueries> = async (store, database, { me }) => {
+  await addForeignlyShared(database, me);
   const { columns, joins, parseRow } = store.selectNumbers(fullProjection);
   const statement = prepare(
     'numbers',
@@ -247,8 +248,10 @@ const selectionScenario: Scenario<SelectionQueries> = async (store, database, { 
       where n.tenant_id = ${tenantId}`,
   );
   const found = await database.readTenant(me, statement({ tenantId: me }));
-  if (found.length !== 1) throw new Error('rows of the other tenant');
-  return found.map((row) => parseRow(row, 0));
+  if (found.length !== 2) throw new Error('rows of the other tenant');
+  const numbers = found.map((row) => parseRow(row, 0));
+  if (numbers.some(({ token }) => token !== null)) throw new Error('a token of the other tenant');
+  return numbers;
 };
 
 const fleetRead: Omit<FleetRead, 'tenantId'> = {
@@ -456,7 +459,8 @@ describe.each(stores)('the filters of $path', ({ path, scenario, mutants }) => {
       [other],
     );
     await database.query(
-      `insert into credential (tenant_id, id, name, sealed) values ($1, 'cred_2', 'Foreign', $1)`,
+      `insert into credential (tenant_id, id, name, sealed, expires_at)
+       values ($1, 'cred_2', 'Foreign', $1, now())`,
       [other],
     );
     // An expired lease, which can be acquired.

@@ -324,6 +324,8 @@ function look(stored: StoredNumber, projection: Projection, at: number): string 
 describe('a number', () => {
   const hour = 3_600_000;
   const moments = fc.integer({ min: -3 * hour, max: 3 * hour });
+  // Access tokens inform from 30 days before their end.
+  const ends = fc.option(fc.integer({ min: -30 * hour, max: 24 * 35 * hour }).map(toTime));
   const blocks = fc.record({
     data: fc.option(fc.constant({ status: 'CONNECTED', platformType: 'CLOUD_API' })),
     observedAt: fc.option(moments.map(toTime)),
@@ -340,6 +342,7 @@ describe('a number', () => {
     details: fc.constant(null),
     restrictions: fc.constant([]),
     identity: fc.constant({ number: null, wabaId: null }),
+    token: fc.option(fc.record({ expiresAt: ends, dataAccessExpiresAt: ends })),
     apiKeys: fc.array(
       fc.record({
         name: fc.string(),

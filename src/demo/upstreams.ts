@@ -28,8 +28,13 @@ export function createDemoSimulator(graphVersion: string): Simulator {
     wabas: wabas.map(({ waba }) => toSimulatedWaba(waba)),
     phones: metaNumbers.map(toSimulatedPhone),
     tokens: [
-      // For numbers that a user adds to the demo.
-      { token: 'demo-token', wabaIds: 'all' },
+      // For numbers that a user adds to the demo, or discovers.
+      {
+        token: 'demo-token',
+        wabaIds: 'all',
+        scopes: ['business_management', 'whatsapp_business_management'],
+        businessIds: wabas.map(({ waba }) => toBusinessId(waba)),
+      },
       ...wabas.map(({ name, waba }) => ({
         token: toToken(name),
         wabaIds: [toWabaId(waba)],

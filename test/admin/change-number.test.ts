@@ -23,7 +23,10 @@ beforeAll(async () => {
         { token, wabaIds: [account, largeAccount] },
         { token: 'EAAexpired0123456789abcdefgh', wabaIds: 'all', state: 'expired' },
       ],
-      wabas: [account, largeAccount, foreignAccount].map((id) => ({ id, fields: { name: id } })),
+      wabas: [account, largeAccount, foreignAccount].map((id) => ({
+        id,
+        fields: { name: id, owner_business_info: { id: `9${id}`, name: 'Portfolio' } },
+      })),
       phones: [
         toHealthyPhone(phone, account),
         ...Array.from({ length: 130 }, (_, index) =>
@@ -103,6 +106,11 @@ describe('number add with credentials', () => {
       'a phone number id as WABA id',
       { waba: phone },
       `${phone} is not the id of a WhatsApp Business account but a phone number id.`,
+    ],
+    [
+      "a portfolio's id as WABA id",
+      { waba: `9${account}` },
+      `9${account} is not the id of a WhatsApp Business account but that of a business portfolio. WhatsApp Manager shows the account's id.`,
     ],
     [
       'a WABA id as phone number id',

@@ -196,6 +196,7 @@ describe('number discover', () => {
       [wabaIds[0], 'Account 0'],
       [wabaIds[1], 'Account 1'],
     ]);
+    expect(json.ways.at(-1)?.problems).toMatchObject([{ code: 'META_ACCESS_DENIED' }]);
     const problems = json.ways.flatMap(({ problems: all }) => all.map(({ message }) => message));
     expect(problems).toEqual([
       expect.stringContaining('lacks a permission'),

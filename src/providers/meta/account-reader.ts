@@ -109,7 +109,8 @@ function toFailure({ failure, wrongKind, refusedField }: FailedRead): UpstreamFa
     return { ...failure, message, solution: 'WhatsApp Manager shows the ids.' };
   }
   if (refusedField === 'assigned_whatsapp_business_accounts') {
-    return { ...failure, message: 'The token is not that of a system user.', solution: null };
+    const message = 'The token is not that of a system user.';
+    return { ...failure, code: 'META_ACCESS_DENIED', message, solution: null };
   }
   return failure;
 }

@@ -1,16 +1,8 @@
 // The demo mode: completes the configuration with generated secrets and simulated upstreams, and seeds the database.
 
-import { hkdfSync, randomBytes, randomUUID } from 'node:crypto';
-import { link, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { hkdfSync } from 'node:crypto';
 import { createKey, toKeyHint } from './access/key.ts';
-import {
-  type Config,
-  ConfigurationError,
-  environmentVariables,
-  readEnvironment,
-  parseConfig,
-} from './config.ts';
+import { type Config, environmentVariables } from './config.ts';
 import {
   type DemoMetaNumber,
   type DemoNumber,
@@ -21,6 +13,7 @@ import {
   demoTenants,
   demoWabas,
 } from './demo/fleet.ts';
+import { completeSecrets } from './demo/secrets.ts';
 import {
   createDemoSimulator,
   findFault,
@@ -33,6 +26,7 @@ import {
   toToken,
   toWabaId,
 } from './demo/upstreams.ts';
+import { largeTenant, seedLargeFleet } from './demo/large-fleet.ts';
 import { createGateway, type Gateway, type GatewayOverrides } from './gateway.ts';
 import { toMetaBlock } from './numbers/meta.ts';
 import type { StoredNumber } from './numbers/number.ts';
@@ -42,6 +36,7 @@ import { type NewNumber, toOperatorAccess } from './numbers/numbers.ts';
 import { type Block, type ProviderName, toPlainFailure } from './numbers/provider.ts';
 import { listAddresses, listNumbers } from './numbers/number-queries.ts';
 import { type Reading, recordReadings } from './numbers/store.ts';
+import { createVault } from './secrets.ts';
 import { createTelemetry } from './telemetry.ts';
 
 /** What a user needs for a first query. */
@@ -52,6 +47,9 @@ export interface DemoAnnouncement {
   readonly numberKey: string;
   /** A healthy Meta number. */
   readonly numberId: string;
+  /** Of a tenant with 1,000 numbers. */
+  readonly fleetName: string;
+  readonly fleetKey: string;
 }
 
 export interface Demo {
@@ -80,7 +78,10 @@ export async function openDemo(config: Config): Promise<Demo> {
       new URL(input instanceof Request ? input.url : input).host === simulatorUrl.host
         ? simulator.fetch(input, init)
         : globalThis.fetch(input, init),
-    graphiqlKey: deriveDemoKey(complete.apiKeyPepper, 'acme', 'Demo tenant key'),
+    graphiqlKeys: {
+      tenant: deriveDemoKey(complete.apiKeyPepper, 'acme', 'Demo tenant key'),
+      fleet: deriveFleetKey(complete.apiKeyPepper),
+    },
   };
   return {
     config: complete,
@@ -92,71 +93,14 @@ export async function openDemo(config: Config): Promise<Demo> {
 /** A host name that never resolves (RFC 2606), so a request meant for the simulator can never reach the network. */
 const simulatorUrl = new URL('http://simulator.invalid');
 
-type Secrets = Pick<Config, 'encryptionKeys' | 'apiKeyPepper'>;
-
-async function completeSecrets({
-  encryptionKeys,
-  apiKeyPepper,
-  dataDirectory,
-}: Config): Promise<Secrets> {
-  if (encryptionKeys.length > 0 && apiKeyPepper !== '') return { encryptionKeys, apiKeyPepper };
-  const path = join(dataDirectory, 'demo-secrets.json');
-  const secrets = parseSecrets(path, (await readFileIfExists(path)) ?? (await createSecrets(path)));
-  return {
-    encryptionKeys: encryptionKeys.length > 0 ? encryptionKeys : secrets.encryptionKeys,
-    apiKeyPepper: apiKeyPepper === '' ? secrets.apiKeyPepper : apiKeyPepper,
-  };
-}
-
-async function readFileIfExists(path: string): Promise<string | undefined> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
-  }
-}
-
-/** Returns the content of the file. When two processes start at once, both end up with the file that one of them made. */
-async function createSecrets(path: string): Promise<string> {
-  const directory = join(path, '..');
-  await mkdir(directory, { recursive: true, mode: 0o700 });
-  const secrets = {
-    ENCRYPTION_KEYS: `demo:${randomBytes(32).toString('base64')}`,
-    API_KEY_PEPPER: randomBytes(32).toString('base64'),
-  };
-  const draft = `${path}.${randomUUID()}`;
-  const text = `${JSON.stringify(secrets, null, 2)}\n`;
-  try {
-    await writeFile(draft, text, { mode: 0o600, flag: 'wx', flush: true });
-    // Unlike a rename, a link does not replace a file that another process created in the meantime.
-    await link(draft, path);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-  } finally {
-    await rm(draft, { force: true });
-  }
-  return await readFile(path, 'utf8');
-}
-
-function parseSecrets(path: string, text: string): Secrets {
-  try {
-    const { ENCRYPTION_KEYS, API_KEY_PEPPER } = JSON.parse(text) as Record<string, string>;
-    const environment = readEnvironment({ ENCRYPTION_KEYS, API_KEY_PEPPER });
-    const { encryptionKeys, apiKeyPepper } = parseConfig(environment);
-    if (encryptionKeys.length > 0 && apiKeyPepper !== '') return { encryptionKeys, apiKeyPepper };
-  } catch {
-    // Reported below, without the content of the file.
-  }
-  throw new ConfigurationError([
-    `DATA_DIR contains ${path}, which does not hold the demo's secrets; restore the file, or delete the whole directory to start over`,
-  ]);
-}
-
 /** Derived from the pepper, so that each start prints the same keys without storing them. */
-function deriveDemoKey(pepper: string, tenant: DemoTenant, name: string): string {
+function deriveDemoKey(pepper: string, tenant: string, name: string): string {
   const bytes = hkdfSync('sha256', pepper, 'numbers-gateway demo', `${tenant} ${name}`, 32);
   return createKey(Buffer.from(bytes));
+}
+
+function deriveFleetKey(pepper: string): string {
+  return deriveDemoKey(pepper, 'atlas', 'Demo fleet key');
 }
 
 interface Seeding {
@@ -183,7 +127,11 @@ async function seed(seeding: Seeding): Promise<DemoAnnouncement> {
     await seedKeys(gateway, config.apiKeyPepper, tenant);
     // oxlint-enable no-await-in-loop
   }
+  const fleetKey = deriveFleetKey(config.apiKeyPepper);
+  await seedLargeFleet(gateway, createVault(config.encryptionKeys), fleetKey);
   return {
+    fleetKey,
+    fleetName: largeTenant.name,
     tenantName: demoTenants.acme.name,
     tenantId: demoTenants.acme.id,
     tenantKey: deriveDemoKey(config.apiKeyPepper, 'acme', 'Demo tenant key'),

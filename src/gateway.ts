@@ -62,8 +62,8 @@ export interface GatewayOverrides {
   readonly deadlineMs?: number;
   /** Timeouts of requests to Meta. */
   readonly graph?: Pick<LimitedFetchOptions, 'attemptTimeoutMs' | 'circuitPauseMs'>;
-  /** Put into the header editor of GraphiQL. */
-  readonly graphiqlKey?: string;
+  /** Put into the header editor of GraphiQL: of a tenant, and of one with many numbers. */
+  readonly graphiqlKeys?: { readonly tenant: string; readonly fleet: string };
 }
 
 /** Opens the database without migrating it. `config` must hold both secrets. */
@@ -175,7 +175,7 @@ function createEndpoints(
     fleet,
     telemetry,
     limits: config.graphqlLimits,
-    graphiql: config.graphiql ? { apiKey: overrides.graphiqlKey ?? null } : null,
+    graphiql: config.graphiql ? { keys: overrides.graphiqlKeys ?? null } : null,
     persistedQueries: config.persistedQueries,
     suggestions: config.mode === 'demo',
   });

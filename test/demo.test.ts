@@ -7,6 +7,7 @@ import { readEnvironment, parseConfig } from '../src/config.ts';
 import { type DemoAnnouncement, openDemo } from '../src/demo.ts';
 import { type DemoMetaNumber, demoNumbers, demoTenants, demoWabas } from '../src/demo/fleet.ts';
 import { type ErrorCode, errorCatalogue } from '../src/errors.ts';
+import { largeTenant } from '../src/demo/large-fleet.ts';
 import { createGateway, type Gateway, type GatewayOverrides } from '../src/gateway.ts';
 import { type WhatsAppNumber } from '../src/numbers/number.ts';
 import { connectionStates, providers } from '../src/numbers/provider.ts';
@@ -194,7 +195,7 @@ describe('the secrets', () => {
   test('are the same in processes that start at the same time', async () => {
     const config = parseConfig(readEnvironment({ DATA_DIR: join(directory, 'at-once') }));
     const demos = await Promise.all(Array.from({ length: 20 }, () => openDemo(config)));
-    const keys = demos.map(({ overrides }) => overrides.graphiqlKey);
+    const keys = demos.map(({ overrides }) => overrides.graphiqlKeys?.tenant);
     const peppers = demos.map((demo) => demo.config.apiKeyPepper);
     const encryptionKeys = demos.map((demo) =>
       demo.config.encryptionKeys[0]?.key.export().toString('hex'),
@@ -230,6 +231,48 @@ describe('the secrets', () => {
       expect(await readFile(path, 'utf8')).toBe(text);
     }
   });
+});
+
+describe('the tenant with many numbers', () => {
+  test('has 1,000 numbers in 12 accounts of 3 portfolios, of many kinds, and completes them when it starts again', async () => {
+    await using database = await openTestDatabase('PGlite');
+    const { gateway } = await start({ DATA_DIR: directory }, { database });
+    const count = async () => {
+      const { counts } = await gateway.fleet.list(toOperatorAccess(largeTenant.id), {
+        filter: {},
+        order: { field: 'ATTENTION', direction: 'DESC' },
+        selection: { facets: true, wabas: 20, portfolios: 20, page: false, projection: null },
+      });
+      return counts!;
+    };
+    const { totalCount, facets, wabas, portfolios } = await count();
+    expect(totalCount).toBe(1_000);
+    expect(wabas).toHaveLength(12);
+    expect(portfolios.map(({ name, messagingLimitTier }) => [name, messagingLimitTier])).toEqual(
+      expect.arrayContaining([
+        ['Atlas Food', 'TIER_100K'],
+        ['Atlas Fitness', 'TIER_10K'],
+        ['Atlas Beauty', 'TIER_2K'],
+      ]),
+    );
+    expect(facets.verdict.map(({ value }) => value).toSorted()).toEqual(['NO', 'UNKNOWN', 'YES']);
+    expect(facets.qualityRating.length).toBeGreaterThan(3);
+    expect(facets.metaStatus.length).toBeGreaterThan(3);
+    await database.query(`delete from whatsapp_number where tenant_id = $1 and number like '%7'`, [
+      largeTenant.id,
+    ]);
+    await start({ DATA_DIR: directory }, { database });
+    expect((await count()).facets).toEqual(facets);
+  }, 60_000);
+
+  test('can be read live by its token', async () => {
+    await using started = await startQuickly();
+    const [number] = await started.gateway.numbers.list(toOperatorAccess(largeTenant.id));
+    const access = toOperatorAccess(largeTenant.id);
+    const request = { id: number!.id, refresh: [] };
+    const { health } = await started.gateway.numbers.get(access, request, neverAborted);
+    expect(health.freshness).toMatchObject({ source: 'LIVE', error: null });
+  }, 60_000);
 });
 
 describe('the fleet', () => {

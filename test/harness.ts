@@ -147,7 +147,7 @@ async function runAsAdmin(statement: string): Promise<void> {
 
 export interface TestGatewayOptions extends Pick<
   GatewayOverrides,
-  'now' | 'deadlineMs' | 'graphiqlKey' | 'fetch'
+  'now' | 'deadlineMs' | 'graphiqlKeys' | 'fetch'
 > {
   /** A kind, for a new database, or an existing database, which is not disposed of. PGlite by default. */
   readonly database?: DatabaseKind | TestDatabase;

@@ -134,8 +134,12 @@ describe('the demo', () => {
     await using first = start('', environment);
     await first.until(/Ctrl-C/);
     const curls = first.stdout().match(/curl .*/g) ?? [];
-    expect(curls).toHaveLength(3);
-    const [list, detail, graphql] = await Promise.all(curls.map(runCurl));
+    expect(curls).toHaveLength(4);
+    const [list, detail, graphql, fleet] = await Promise.all(curls.map(runCurl));
+    expect(fleet).toMatchObject({
+      status: 200,
+      json: { data: expect.any(Array), total: expect.any(Number) },
+    });
     expect(list).toMatchObject({ status: 200, json: expect.any(Array) });
     expect(detail).toMatchObject({
       status: 200,
@@ -146,7 +150,7 @@ describe('the demo', () => {
       json: { data: { number: { meta: { waba: { name: expect.any(String) } } } } },
     });
     const keys = toKeys(first);
-    expect(keys).toHaveLength(2);
+    expect(keys).toHaveLength(3);
     const [, url = ''] = /demo: (\S+)/.exec(first.stdout()) ?? [];
     for (const key of keys) {
       // oxlint-disable-next-line no-await-in-loop -- one after the other

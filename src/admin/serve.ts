@@ -123,7 +123,7 @@ function formatDemo(
   directory: string,
   demo: DemoAnnouncement,
 ): string {
-  const { tenantName, tenantKey, numberKey, numberId } = demo;
+  const { tenantName, tenantKey, numberKey, numberId, fleetName, fleetKey } = demo;
   const query = `query($id: ID!) { number(id: $id, refresh: true) { name state health { qualityRating sendability { verdict } } meta { waba { name } } } }`;
   const body = JSON.stringify({ query, variables: { id: numberId } });
   return `
@@ -132,6 +132,7 @@ Data is stored in ${directory}. Upstreams that are not configured are simulated.
 
   tenant key  ${tenantKey}   all numbers of ${tenantName}
   number key  ${numberKey}   bound to one number
+  fleet key   ${fleetKey}   1,000 numbers of ${fleetName}
 ${graphiql === null ? '' : `  GraphiQL    ${graphiql}   open in a browser; the key is filled in\n`}
 REST: list the numbers, then refresh one:
   curl -s ${url}/v1/numbers -H 'x-api-key: ${tenantKey}'
@@ -139,6 +140,9 @@ REST: list the numbers, then refresh one:
 
 GraphQL: refresh the same number:
   curl -s ${url}/graphql -H 'content-type: application/json' -H 'x-api-key: ${tenantKey}' -d '${body}'
+
+A fleet: filter, order, page and count 1,000 numbers:
+  curl -s '${url}/v1/fleet?verdict=NO,UNKNOWN&limit=5&include=facets' -H 'x-api-key: ${fleetKey}'
 
 Press Ctrl-C to stop. The data and the keys are kept.
 

@@ -10,6 +10,7 @@ import {
   demoTenants,
   demoWabas,
 } from './fleet.ts';
+import { createLargeFleet } from './large-fleet.ts';
 import {
   createSimulator,
   type Fault,
@@ -23,10 +24,11 @@ export function createDemoSimulator(graphVersion: string): Simulator {
   const wabas = Object.entries(demoWabas).map(([name, waba]) => ({ name, waba }));
   const numbers = Object.values(demoNumbers);
   const metaNumbers = numbers.filter(isMetaNumber);
+  const large = createLargeFleet();
   const simulator = createSimulator({
     maxVersion: Math.max(26, Number.parseInt(graphVersion.slice(1), 10)),
-    wabas: wabas.map(({ waba }) => toSimulatedWaba(waba)),
-    phones: metaNumbers.map(toSimulatedPhone),
+    wabas: [...wabas.map(({ waba }) => toSimulatedWaba(waba)), ...large.wabas],
+    phones: [...metaNumbers.map(toSimulatedPhone), ...large.phones],
     tokens: [
       // For numbers that a user adds to the demo, or discovers.
       {
@@ -35,6 +37,7 @@ export function createDemoSimulator(graphVersion: string): Simulator {
         scopes: ['business_management', 'whatsapp_business_management'],
         businessIds: wabas.map(({ waba }) => toBusinessId(waba)),
       },
+      ...large.tokens,
       ...wabas.map(({ name, waba }) => ({
         token: toToken(name),
         wabaIds: [toWabaId(waba)],

@@ -150,6 +150,62 @@ query List {
 }
 `;
 
+const fleet = `# A page of a large fleet, the worst
+# first, and how many numbers there
+# are of each kind. For the next
+# page, add after: "<endCursor>".
+query Fleet {
+  fleet(
+    first: 20
+    filter: { verdicts: [NO, UNKNOWN] }
+    orderBy: {
+      field: ATTENTION
+      direction: DESC
+    }
+  ) {
+    totalCount
+    facets {
+      verdict {
+        value
+        count
+      }
+      qualityRating {
+        value
+        count
+      }
+      stale
+      waba(first: 3) {
+        name
+        count
+      }
+      portfolio {
+        name
+        count
+        # shared by its numbers
+        messagingLimitTier
+      }
+    }
+    nodes {
+      name
+      number
+      health {
+        sendability {
+          verdict
+          replyVerdict
+          reasons {
+            text
+          }
+        }
+      }
+    }
+    pageInfo {
+      endCursor
+      hasNextPage
+    }
+  }
+}
+`;
+
 const logo = `<svg viewBox="0 0 24 24" width="26" height="26" fill="none" stroke="currentColor" stroke-width="1.8" stroke-linejoin="round"><path d="M4 20l1.3-4A8 8 0 1 1 8.4 19z"/><path d="M9 10h6M9 13h4" stroke-linecap="round"/></svg>`;
 
 const favicon = `data:image/svg+xml,${encodeURIComponent(
@@ -158,14 +214,21 @@ const favicon = `data:image/svg+xml,${encodeURIComponent(
     .replace('currentColor', '#2f7d5b'),
 )}`;
 
+/** Keys of the demo, which the page contains. */
+export interface GraphiqlKeys {
+  readonly tenant: string;
+  /** Of a tenant with many numbers. */
+  readonly fleet: string;
+}
+
 /**
  * Returns the page. It is built when it is first requested: it is large, and many processes never serve it. The pipeline
  * compresses it once for each coding.
  */
-export function createGraphiql(apiKey: string | null): () => Promise<HttpResponse> {
+export function createGraphiql(keys: GraphiqlKeys | null): () => Promise<HttpResponse> {
   let page: Promise<HttpResponse> | undefined;
   return async () => {
-    page ??= createPage(apiKey).catch((error: unknown) => {
+    page ??= createPage(keys).catch((error: unknown) => {
       // The next request tries again.
       page = undefined;
       throw error;
@@ -236,9 +299,13 @@ const keyScript = `(() => {
 const tabsScript = `for (const name of ['tabState', 'query', 'variables'])
   localStorage.removeItem('graphiql:' + name);`;
 
-async function createPage(apiKey: string | null): Promise<HttpResponse> {
+function toHeaders(key: string = placeholder): string {
+  return JSON.stringify({ 'x-api-key': key }, null, 2);
+}
+
+async function createPage(keys: GraphiqlKeys | null): Promise<HttpResponse> {
   const { renderGraphiQL } = await import('@graphql-yoga/render-graphiql');
-  const headers = JSON.stringify({ 'x-api-key': apiKey ?? placeholder }, null, 2);
+  const headers = toHeaders(keys?.tenant);
   const variables = JSON.stringify({ id: exampleId }, null, 2);
   const html = await renderGraphiQL({
     title: 'Numbers gateway',
@@ -253,11 +320,12 @@ async function createPage(apiKey: string | null): Promise<HttpResponse> {
       { query: detail, headers, variables },
       { query: refresh, headers, variables },
       { query: list, headers },
+      { query: fleet, headers: toHeaders(keys?.fleet) },
     ],
   });
   const head = `<meta name="viewport" content="width=device-width, initial-scale=1"><style>${styles}</style>`;
   const root = '<div id="root"></div>';
-  const script = `<script>${tabsScript}${apiKey === null ? keyScript : ''}</script>`;
+  const script = `<script>${tabsScript}${keys === null ? keyScript : ''}</script>`;
   const text = String(html)
     .replace('</head>', (end) => head + end)
     .replace(root, () => root + script);

@@ -17,7 +17,7 @@ import type { Numbers } from '../numbers/numbers.ts';
 import { boundText, type Telemetry } from '../telemetry.ts';
 import { traceOperation } from '../tracing.ts';
 import { createExecute, type ExecutionContext, isCostRequested } from './execution.ts';
-import { createGraphiql } from './graphiql.ts';
+import { createGraphiql, type GraphiqlKeys } from './graphiql.ts';
 import { createDocumentCache, createParse } from './limits.ts';
 import {
   createInvalid,
@@ -38,8 +38,8 @@ export interface GraphQLEndpointOptions {
   readonly numbers: Numbers;
   readonly fleet: Fleet;
   readonly telemetry: Telemetry;
-  /** Null: no page. `apiKey` is filled into its header editor; null in production. */
-  readonly graphiql: { readonly apiKey: string | null } | null;
+  /** Null: no page. The keys are filled into its header editor; null in production. */
+  readonly graphiql: { readonly keys: GraphiqlKeys | null } | null;
   /** Whether clients may send the hash of a document instead of the document. */
   readonly persistedQueries: boolean;
   /** Whether errors contain "Did you mean …?", for development. */
@@ -65,7 +65,7 @@ export function createGraphQLEndpoint(options: GraphQLEndpointOptions): Endpoint
       compute: () => compute(call, params),
     };
   };
-  const graphiql = options.graphiql === null ? null : createGraphiql(options.graphiql.apiKey);
+  const graphiql = options.graphiql === null ? null : createGraphiql(options.graphiql.keys);
   const postRoute: KeyedRoute = {
     needsKey: true,
     path,

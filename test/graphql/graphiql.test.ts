@@ -37,7 +37,7 @@ const response = '.graphiql-response';
 const headerEditor = '.graphiql-editor-tool >> .view-lines >> visible=true';
 
 const tabButton = '.graphiql-tab-button';
-const examples = ['Health', 'Detail', 'Refresh', 'List'];
+const examples = ['Health', 'Detail', 'Refresh', 'List', 'Fleet'];
 
 /** Presses a tab as a person does: it may move while it is pressed. Its document is in the address once GraphiQL has loaded it. */
 async function openTab(page: Page, tab: string): Promise<void> {
@@ -126,7 +126,9 @@ describe.skipIf(executablePath === undefined)('GraphiQL', { timeout: 60_000 }, (
   async function openPage({ hasKey, window = wide }: PageOptions): Promise<OpenPage> {
     const made = new AsyncDisposableStack();
     const key = createKey();
-    const gateway = made.use(await openTestGateway(hasKey ? { graphiqlKey: key } : {}));
+    const gateway = made.use(
+      await openTestGateway(hasKey ? { graphiqlKeys: { tenant: key, fleet: key } } : {}),
+    );
     const { id: tenantId, addNumber } = await gateway.addTenant();
     await addNumber({ name: 'Acme Vendas' });
     const { id: keyId } = await gateway.access.createKey({
@@ -210,6 +212,7 @@ describe.skipIf(executablePath === undefined)('GraphiQL', { timeout: 60_000 }, (
         Detail: 'NUMBER_NOT_FOUND',
         Refresh: 'NUMBER_NOT_FOUND',
         List: 'isFullyConnected',
+        Fleet: 'totalCount',
         Health: 'Acme Vendas',
       };
       for (const [tab, text] of Object.entries(expected)) {

@@ -1,9 +1,11 @@
 // Tests that the status of each number is kept right, whoever writes what it is derived from.
 
 import { describe, expect, test } from 'vitest';
+import { statusVersion } from '../../src/numbers/status.ts';
 import { recordReadings } from '../../src/numbers/store.ts';
 import { startStatusUpkeep, writeAllOutdated } from '../../src/numbers/status-upkeep.ts';
 import { toPlainFailure } from '../../src/numbers/provider.ts';
+import { vocabularies } from '../../src/numbers/vocabulary.ts';
 import {
   databases,
   openTestDatabase,
@@ -280,4 +282,14 @@ test('software without rights on the status may write the state of a number', as
   await database.query('reset role');
   expect(await readStatus(database, id)).toMatchObject({ state: 'CONNECTING' });
   await database.query('rollback');
+});
+
+test('a change of the words that are stored changes the version of the status', () => {
+  const { QualityRating, MetaStatus, MessagingLimitTier } = vocabularies;
+  const words = [QualityRating, MetaStatus, MessagingLimitTier].map((it) => Object.keys(it.words));
+  // When the words differ, increment `statusVersion`: stored rows have UNRECOGNIZED for a word that was not known.
+  expect([statusVersion, words.flat().join(' ')]).toEqual([
+    201,
+    'GREEN YELLOW RED UNKNOWN NA CONNECTED DISCONNECTED PENDING FLAGGED RESTRICTED RATE_LIMITED BANNED DELETED MIGRATED UNVERIFIED UNKNOWN TIER_50 TIER_250 TIER_1K TIER_2K TIER_10K TIER_100K TIER_UNLIMITED UNTIERED TIER_NOT_SET',
+  ]);
 });

@@ -77,6 +77,8 @@ export type FleetOptions = Pick<NumbersOptions, 'providers' | 'now'> & {
 
 export const defaultPageSize = 50;
 export const maxPageSize = 200;
+/** Accounts and portfolios of a facet, unless the caller asks for another number of them. */
+export const defaultAccounts = 20;
 export const maxAccounts = 100;
 
 /** The cursors of a response that is served again must not expire before they are used. */

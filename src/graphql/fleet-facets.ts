@@ -2,9 +2,8 @@
 
 import type { AccountCount, PortfolioCount, WordCount } from '../fleet/facets.ts';
 import type { WordFacet } from '../fleet/filter.ts';
-import type { FleetCounts } from '../fleet/fleet.ts';
+import { defaultAccounts, type FleetCounts, maxAccounts } from '../fleet/fleet.ts';
 import { builder } from './builder.ts';
-import { defaultAccounts } from './fleet-selection.ts';
 import { findVocabularyEnum } from './meta.ts';
 import { ConnectionStateEnum, ProviderEnum, VerdictEnum } from './number.ts';
 
@@ -129,7 +128,7 @@ export const FleetFacetsType = builder.objectRef<FleetCounts>('FleetFacets').imp
         first: t.arg.int({
           required: true,
           defaultValue: defaultAccounts,
-          description: 'How many accounts to return; at most 100.',
+          description: `How many accounts to return; at most ${maxAccounts}.`,
         }),
       },
       resolve: (counts, { first }) => counts.wabas.slice(0, first),
@@ -142,7 +141,7 @@ export const FleetFacetsType = builder.objectRef<FleetCounts>('FleetFacets').imp
         first: t.arg.int({
           required: true,
           defaultValue: defaultAccounts,
-          description: 'How many portfolios to return; at most 100.',
+          description: `How many portfolios to return; at most ${maxAccounts}.`,
         }),
       },
       resolve: (counts, { first }) => counts.portfolios.slice(0, first),

@@ -6,11 +6,9 @@ import {
   type GraphQLObjectType,
   type GraphQLResolveInfo,
 } from 'graphql';
-import type { FleetSelection } from '../fleet/fleet.ts';
+import { createInvalid } from '../fleet/filter.ts';
+import { type FleetSelection, maxAccounts } from '../fleet/fleet.ts';
 import { collectFields, projectionOfFields, selectionSetsOf } from './selection.ts';
-
-/** Accounts and portfolios that a facet returns unless told otherwise. */
-export const defaultAccounts = 20;
 
 export function fleetSelectionOf(info: GraphQLResolveInfo): FleetSelection {
   const below = (fields: readonly FieldNode[], ...names: readonly string[]) =>
@@ -40,5 +38,8 @@ function findLargestFirst(
     const definition = facets.getFields()[field.name.value]!;
     return Number(getArgumentValues(definition, field, variableValues)['first']);
   });
+  if (sizes.some((size) => size < 0 || size > maxAccounts)) {
+    throw createInvalid(`A facet has from 0 to ${maxAccounts} accounts.`);
+  }
   return Math.max(...sizes);
 }

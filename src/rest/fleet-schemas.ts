@@ -1,5 +1,6 @@
 // The JSON schemas of a page of the fleet.
 
+import { defaultAccounts } from '../fleet/fleet.ts';
 import { connectionStates, providers } from '../numbers/provider.ts';
 import { verdicts } from '../numbers/reason.ts';
 import { vocabularies, type VocabularyName } from '../numbers/vocabulary.ts';
@@ -40,10 +41,13 @@ export function toFleetSchemas(): Json {
       stale: countSchema,
       failing: countSchema,
       restricted: countSchema,
-      waba: toAccountsSchema('The 20 accounts with the most numbers.', {}),
-      portfolio: toAccountsSchema('The 20 business portfolios with the most numbers.', {
-        messagingLimitTier: toNullableText('The messaging limit that its numbers share.'),
-      }),
+      waba: toAccountsSchema(`The ${defaultAccounts} accounts with the most numbers.`, {}),
+      portfolio: toAccountsSchema(
+        `The ${defaultAccounts} business portfolios with the most numbers.`,
+        {
+          messagingLimitTier: toNullableText('The messaging limit that its numbers share.'),
+        },
+      ),
     }),
   };
 }

@@ -4,6 +4,7 @@ import { prices } from '../access/prices.ts';
 import { GatewayError } from '../errors.ts';
 import type { FleetConditions, FleetFilter } from '../fleet/filter.ts';
 import {
+  defaultAccounts,
   defaultPageSize,
   type Fleet,
   type FleetCounts,
@@ -53,8 +54,8 @@ async function listPage(fleet: Fleet, { access, query }: HandlerInput) {
     after: query['cursor'],
     selection: {
       facets: true,
-      wabas: hasFacets ? maxFacetAccounts : null,
-      portfolios: hasFacets ? maxFacetAccounts : null,
+      wabas: hasFacets ? defaultAccounts : null,
+      portfolios: hasFacets ? defaultAccounts : null,
       page: true,
       projection: withIncluded(listProjection, include),
     },
@@ -67,8 +68,6 @@ async function listPage(fleet: Fleet, { access, query }: HandlerInput) {
     next: hasNextPage ? (edges.at(-1)?.cursor ?? null) : null,
   };
 }
-
-const maxFacetAccounts = 20;
 
 function toItems(edges: FleetPage['edges'], include: ReturnType<typeof readInclude>) {
   // They were selected.

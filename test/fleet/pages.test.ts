@@ -176,6 +176,16 @@ describe('a cursor', () => {
     const { body } = await get(stage.tenant, window);
     expect(body.errors).toMatchObject([{ message, extensions: { code: 'INVALID_REQUEST' } }]);
   });
+
+  test.each([
+    'waba(first: -1)',
+    'portfolio(first: 101)',
+    'waba(first: 1) { id } more: waba(first: -1)',
+  ])('and limits: the facet %s is an error, not a guess', async (facet) => {
+    const { body } = await stage.tenant.graphql(`{ fleet { facets { ${facet} { id } } } }`);
+    const message = 'A facet has from 0 to 100 accounts.';
+    expect(body.errors).toMatchObject([{ message, extensions: { code: 'INVALID_REQUEST' } }]);
+  });
 });
 
 describe('an operation', () => {

@@ -126,6 +126,29 @@ describe('the cache policies', () => {
     expect(types.map(({ name }) => name)).toEqual(['WhatsAppNumber']);
   });
 
+  test('keep the counts of two filters apart', async () => {
+    const query = gql`
+      query Counts($filter: FleetFilter) {
+        fleet(filter: $filter) {
+          facets {
+            waba {
+              id
+              count
+            }
+            portfolio {
+              id
+              count
+            }
+          }
+        }
+      }
+    `;
+    const all = await client.query<any>({ query });
+    const some = await client.query<any>({ query, variables: { filter: { verdicts: ['NO'] } } });
+    expect(some.data).not.toEqual(all.data);
+    expect(client.readQuery({ query })).toEqual(all.data);
+  });
+
   test('merge the fields that two queries select of the same number', async () => {
     const one = gql`
       query One {

@@ -5,7 +5,9 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import {
   type ConcreteRequest,
+  createOperationDescriptor,
   fetchQuery,
+  getRequest,
   getSelector,
   type GraphQLTaggedNode,
   type OperationType,
@@ -72,6 +74,20 @@ describe('Relay', () => {
     const query: GraphQLTaggedNode = numbersQuery;
     const data = await fetchQuery<OperationType>(environment, query, {}).toPromise();
     expect((data as { numbers: unknown[] }).numbers.length).toBeGreaterThan(20);
+  });
+
+  test('keeps the counts of two filters apart', async () => {
+    const { environment } = await import('./generated/relay/environment.ts');
+    const { accountCountsQuery } = await import('./generated/relay/account-counts.ts');
+    const query: GraphQLTaggedNode = accountCountsQuery;
+    const load = (variables: object) =>
+      fetchQuery<OperationType>(environment, query, variables).toPromise();
+    const ofAll = createOperationDescriptor(getRequest(query), {});
+    // Otherwise Relay may remove it from the store.
+    environment.retain(ofAll);
+    const all = await load({});
+    expect(await load({ filter: { verdicts: ['NO'] } })).not.toEqual(all);
+    expect(environment.lookup(ofAll.fragment).data).toEqual(all);
   });
 });
 

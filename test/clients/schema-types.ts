@@ -14,12 +14,12 @@ export async function loadSchema(): Promise<GraphQLSchema> {
   return buildClientSchema(data);
 }
 
-/** The object types, except Query, that a cache cannot tell apart by an id that is never null. */
+/** The object types, except Query, without an id of their own that is never null. A count has the id of what it counts. */
 export function listTypesWithoutId(schema: GraphQLSchema): readonly string[] {
   return Object.values(schema.getTypeMap())
     .filter(isObjectType)
     .filter(({ name }) => !name.startsWith('__') && name !== 'Query')
-    .filter((type) => String(type.getFields()['id']?.type) !== 'ID!')
+    .filter((type) => String(type.getFields()['id']?.type) !== 'ID!' || type.name.endsWith('Count'))
     .map(({ name }) => name)
     .toSorted();
 }

@@ -134,6 +134,30 @@ describe('graphcache', () => {
     expect(findVerdict(after.data)).toBe(data.number.health.sendability.verdict);
     expect(findVerdict(after.data)).not.toBe(findVerdict(before.data));
   });
+
+  test('keeps the counts of two filters apart', async () => {
+    const query = gql`
+      query Counts($filter: FleetFilter) {
+        fleet(filter: $filter) {
+          facets {
+            waba {
+              id
+              count
+            }
+            portfolio {
+              id
+              count
+            }
+          }
+        }
+      }
+    `;
+    const all = await cachingClient.query(query, {}).toPromise();
+    const some = await cachingClient.query(query, { filter: { verdicts: ['NO'] } }).toPromise();
+    expect(some.data).not.toEqual(all.data);
+    const policy = { requestPolicy: 'cache-only' } as const;
+    expect((await cachingClient.query(query, {}, policy).toPromise()).data).toEqual(all.data);
+  });
 });
 
 describe('persistedExchange', () => {

@@ -30,7 +30,7 @@ export function createFleetRoute(fleet: Fleet): DataRoute {
     tag: 'Numbers',
     summary: 'Filter, order, page and count the numbers',
     description:
-      'A page of the numbers that match all filters, with their stored values, and how many there are on all pages. Nothing is read live. Request the next page with `cursor`, or follow the `Link` header. A number whose sort key does not change during the walk is seen exactly once. All pages of a walk show the moment of its first page; a walk may take an hour. Other query parameters are refused.',
+      'A page of the numbers that match all filters, with their stored values, and how many there are on all pages. Nothing is read live. Request the next page with `cursor`, or follow the `Link` header. A number whose sort key does not change during the walk is seen exactly once. On all pages of a walk, the filters, the verdicts and the ages apply at the time of the first page; a walk may take an hour. Other query parameters are refused.',
     query: parameters,
     refusesOthers: true,
     reply: 'FleetPage',

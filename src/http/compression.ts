@@ -22,7 +22,7 @@ const minBytes = 1_000;
 /** Larger bodies are compressed in Node's thread pool, so that the event loop is not blocked. */
 const maxSyncBytes = 64_000;
 
-// See "Compression" in test/bench/README.md: higher levels take twice as long or more for a few percent.
+// See "Compression" in test/bench/README.md: higher levels take nearly twice as long or more, for a few percent.
 const brotliQuality = 4;
 const gzipLevel = 6;
 

@@ -267,6 +267,21 @@ describe.each(databases)('on %s, the status of a number', (kind) => {
   });
 });
 
+test('a statement of other software that renames many numbers takes time in proportion to them', async () => {
+  await using database = await openTestDatabase('PostgreSQL', { connections: 1 });
+  await database.query(`insert into tenant (id, name) values ('t', 'T')`);
+  await database.query(
+    `insert into whatsapp_number (tenant_id, id, number, name, provider, state)
+     select 't', 'wa_' || i, (551100000000 + i)::text, 'N', 'PILOT_STATUS', 'OPEN' from generate_series(1, 8000) i`,
+  );
+  await writeAllOutdated(database);
+  // The plan of the trigger is made for one row, and stays. Compared pair by pair, 8,000 rows would take half a minute.
+  await database.query(`update whatsapp_number set name = 'First' where id = 'wa_1'`);
+  await database.query(`set statement_timeout = '12s'`);
+  await database.query(`update whatsapp_number set name = 'New'`);
+  expect(await writeAllOutdated(database)).toEqual({ numbers: 8_000, isComplete: true });
+});
+
 test('software without rights on the status may write the state of a number', async () => {
   await using database = await openTestDatabase('PostgreSQL');
   await using gateway = await openTestGateway({ database });

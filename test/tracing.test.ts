@@ -264,12 +264,14 @@ describe('with the SDK of OpenTelemetry', () => {
         'SELECT whatsapp_number',
         'BEGIN',
         'INSERT refresh_lease SELECT',
-        'SELECT number_credential',
+        'SELECT whatsapp_number number_credential credential',
         'SELECT whatsapp_number UPDATE',
         'INSERT number_snapshot SELECT',
+        'INSERT number_status SELECT whatsapp_number',
+        'SELECT number_status UPDATE',
         'DELETE refresh_lease',
         'COMMIT',
-        'SELECT whatsapp_number number_snapshot waba_snapshot',
+        'SELECT whatsapp_number number_snapshot credential waba_snapshot',
       ]),
     );
     for (const { name, kind, parent, attributes, status, durationMs } of statements) {

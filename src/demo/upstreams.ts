@@ -159,7 +159,7 @@ export function toSimulatedWaba(waba: DemoWaba): SimulatedWaba {
   };
 }
 
-// Meta aggregates the entities: BLOCKED as soon as any capability of any of them is blocked, calls included.
+// Meta aggregates the entities: BLOCKED if any capability of any of them is blocked, calls included.
 function toHealthStatus(number: DemoMetaNumber, waba: DemoWaba): unknown {
   const ids = {
     PHONE_NUMBER: toPhoneId(number),

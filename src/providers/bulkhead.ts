@@ -12,7 +12,7 @@ export interface BulkheadOptions {
 }
 
 /**
- * Runs `work` as soon as a slot is free; tenants with queued requests take turns. Rejects with the reason of `signal` when
+ * Runs `work` when a slot is free; tenants with queued requests take turns. Rejects with the reason of `signal` when
  * it is aborted while the request is queued, and with a BulkheadRejection when the queue of the tenant is full or no slot
  * was free by `deadlineAt`. Work that has begun is not interrupted.
  */

@@ -100,7 +100,7 @@ export function truncate(response: WireResponse): WireResponse {
   return { ...response, body: body.slice(0, Math.floor(body.length / 2)) };
 }
 
-/** Settles as `promise` does, or rejects with the reason of the signal as soon as it is aborted. */
+/** Settles as `promise` does, or rejects with the reason of the signal when it is aborted. */
 export async function until<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   signal.throwIfAborted();
   const aborted = Promise.withResolvers<never>();

@@ -2,7 +2,13 @@
 // follow; their accounts and portfolios; and when the next evidence expires.
 
 import { type RawBuilder, sql } from 'kysely';
-import { isFailing, isStale, type StatusColumns, verdictOf } from '../numbers/status-queries.ts';
+import {
+  isFailing,
+  isStale,
+  type StatusColumns,
+  toStatusColumns,
+  verdictOf,
+} from '../numbers/status-queries.ts';
 import { type AccountMember, accountMembers, type Member, rowMembers } from './filter.ts';
 import {
   allOf,
@@ -51,12 +57,7 @@ function selectCombinations(shape: Shape, parameters: Parameters): RawBuilder<un
   const { is, not, connectionsAreRead } = shape;
   const tenantId = tenantOf(parameters);
   const staleBefore = toValue(parameters['staleBefore'], 'timestamptz');
-  const columns: StatusColumns = {
-    row: 's',
-    isObserved: sql`isfinite(s.observed_at)`,
-    isExpired: sql`s.observed_at <= ${staleBefore}`,
-    connectionsAreRead,
-  };
+  const columns = toStatusColumns('s', staleBefore, connectionsAreRead);
   const conditions = [
     sql`s.tenant_id = ${tenantId}`,
     ...toConditions('is', is.filter(isOfRow), columns, parameters),

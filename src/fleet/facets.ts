@@ -6,15 +6,15 @@ import {
   flagMembers,
   type FlagMember,
   type NormalFilter,
-  rowMembers,
   type WordFacet,
   type WordMember,
   wordMembers,
 } from './filter.ts';
 
 /**
- * So many numbers have these words and flags. `isOfAccount`: by the account members of the filter; one for each of
- * `accountMembers`. `isLeftOut`: whether they match the members of `not` that are no words and no flags.
+ * How many numbers have these words and flags. `wabaIds` and `portfolioIds`: whether they match that member of the filter;
+ * true when it is not set. `isLeftOut`: whether they match the members of `not` that are neither words nor flags; true when
+ * there are none.
  */
 export interface Bucket {
   readonly provider: string;
@@ -63,11 +63,8 @@ export type FleetFacets = Readonly<Record<WordFacet, readonly WordCount[]>> &
 
 type CountedMember = WordMember | FlagMember | AccountMember;
 
-const countedMembers: readonly CountedMember[] = [
-  ...(Object.keys(wordMembers) as WordMember[]),
-  ...flagMembers,
-  ...accountMembers,
-];
+const bucketMembers = [...(Object.keys(wordMembers) as WordMember[]), ...flagMembers] as const;
+const countedMembers: readonly CountedMember[] = [...bucketMembers, ...accountMembers];
 
 /** How many numbers match the filter. */
 export function countTotal(buckets: readonly Bucket[], filter: NormalFilter): number {
@@ -113,11 +110,11 @@ function matches(
 }
 
 function isLeftOut(bucket: Bucket, not: NormalFilter['not']): boolean {
-  // SQL has counted these members together.
-  const isOther = [...rowMembers, ...accountMembers].some((member) => not[member] !== undefined);
-  if (isOther && !bucket.isLeftOut) return false;
-  const counted = [...(Object.keys(wordMembers) as WordMember[]), ...flagMembers];
-  return counted.every((member) => not[member] === undefined || matchesMember(bucket, member, not));
+  // SQL has compared the other members.
+  if (!bucket.isLeftOut) return false;
+  return bucketMembers.every(
+    (member) => not[member] === undefined || matchesMember(bucket, member, not),
+  );
 }
 
 function matchesMember(

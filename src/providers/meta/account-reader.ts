@@ -10,17 +10,11 @@ import type {
   TokenFacts,
 } from '../../fleet/account-reader.ts';
 import { type JsonObject, toObject } from '../../json.ts';
-import { toPlainFailure, type UpstreamFailure } from '../../numbers/provider.ts';
-import { type BlockReaderOptions, createRetryingClient } from './batching.ts';
+import type { UpstreamFailure } from '../../numbers/provider.ts';
+import { type BlockReaderOptions, createRetryingClient, readOne } from './batching.ts';
+import type { FailedResult } from './graph.ts';
 import { kindNames } from './graph-refusals.ts';
-import {
-  type Edge,
-  type EdgeRequest,
-  type FailedRead,
-  toDigits,
-  toId,
-  walkPages,
-} from './page-walk.ts';
+import { type Edge, type EdgeRequest, toDigits, toId, walkPages } from './page-walk.ts';
 import { maxSpentPercent } from './usage-budget.ts';
 
 export function createAccountReader(readerOptions: BlockReaderOptions): AccountReader {
@@ -28,8 +22,8 @@ export function createAccountReader(readerOptions: BlockReaderOptions): AccountR
   return {
     async inspectToken(credentials, options) {
       const { results } = await readerOptions.graph.inspectToken(credentials, options);
-      const [result] = results;
-      if (result === undefined || !result.ok) return toRefused(result);
+      const result = results[0]!;
+      if (!result.ok) return toRefused(result);
       return { ok: true, value: toTokenFacts(toObject(result.json['data']) ?? {}) };
     },
     listBusinesses: (credentials, options) =>
@@ -38,8 +32,8 @@ export function createAccountReader(readerOptions: BlockReaderOptions): AccountR
       listNodes(accountsOf(source), { client, credentials, options }, toAccount),
     async readAccount(wabaId, credentials, options) {
       const read = { block: 'waba', id: wabaId, wabaId, fields: accountFields } as const;
-      const [result] = await client([read], credentials, options);
-      if (result === undefined || !result.ok) return toRefused(result);
+      const result = await readOne(client, read, credentials, options);
+      if (!result.ok) return toRefused(result);
       return { ok: true, value: toAccount(result.json) ?? { id: wabaId, ...unnamed } };
     },
     listNumbers: (wabaId, credentials, options) =>
@@ -96,14 +90,12 @@ async function* listNodes<T>(
   }
 }
 
-function toRefused(result: FailedRead | undefined): Extract<Found<never>, { ok: false }> {
-  return { ok: false, failure: result === undefined ? notRead : toFailure(result) };
+function toRefused(result: FailedResult): Extract<Found<never>, { ok: false }> {
+  return { ok: false, failure: toFailure(result) };
 }
 
-const notRead = toPlainFailure('META_UNAVAILABLE', true, 'Meta returned no result.');
-
 /** The usual texts are about a stored id; here the id was found, or typed for this command. */
-function toFailure({ failure, wrongKind, refusedField }: FailedRead): UpstreamFailure {
+function toFailure({ failure, wrongKind, refusedField }: FailedResult): UpstreamFailure {
   if (wrongKind !== null) {
     const message = `This is the id of ${kindNames[wrongKind]}.`;
     return { ...failure, message, solution: 'WhatsApp Manager shows the ids.' };

@@ -10,10 +10,10 @@ import {
   type ReadOptions,
   toFailureText,
 } from '../../numbers/provider.ts';
-import type { RetryingClient } from './batching.ts';
-import type { GraphResult } from './graph.ts';
+import { readOne, type RetryingClient } from './batching.ts';
+import type { FailedResult } from './graph.ts';
 import { kindNames } from './graph-refusals.ts';
-import { type Edge, type FailedRead, isTemporary, toDigits, toId, walkPages } from './page-walk.ts';
+import { type Edge, toDigits, toId, walkPages } from './page-walk.ts';
 
 export function createAddressCheck(client: RetryingClient): NonNullable<Provider['checkAddress']> {
   return async ({ phoneNumberId, wabaId, number }, credentials, options) => {
@@ -52,7 +52,10 @@ function compareDigits({ phoneNumberId, number }: Check, node: JsonObject): Addr
 }
 
 /** The account's numbers could not be listed. */
-async function explainRefusedAccount(request: Check, refused: FailedRead): Promise<AddressProblem> {
+async function explainRefusedAccount(
+  request: Check,
+  refused: FailedResult,
+): Promise<AddressProblem> {
   const { wabaId, phoneNumberId } = request;
   const { wrongKind } = refused;
   if (wrongKind === null) return toUnchecked(refused);
@@ -76,13 +79,14 @@ async function explainMissing(
   request: Check,
   sameDigits: JsonObject | undefined,
 ): Promise<AddressProblem> {
-  const { phoneNumberId, wabaId, number } = request;
+  const { client, credentials, options, phoneNumberId, wabaId, number } = request;
   const rightId = toId(sameDigits?.['id']);
   const hint =
     rightId === null
       ? ''
       : ` In this account the number ${number} has the phone number id ${rightId}.`;
-  const node = await readPhone(request);
+  const phone = { block: 'phone', id: phoneNumberId, wabaId: null, fields } as const;
+  const node = await readOne(client, phone, credentials, options);
   if (node.ok) {
     return toProblem(
       `The phone number id ${phoneNumberId} (${toDigits(node.json) ?? 'without digits'}) does not belong to the WhatsApp Business account ${wabaId}.${hint} WhatsApp Manager shows both ids.`,
@@ -104,17 +108,6 @@ async function isAccount(request: Check, id: string): Promise<boolean> {
   return false;
 }
 
-async function readPhone({
-  client,
-  credentials,
-  options,
-  phoneNumberId: id,
-}: Check): Promise<GraphResult> {
-  const read = { block: 'phone', id, wabaId: null, fields } as const;
-  const [result] = await client([read], credentials, options);
-  return result!;
-}
-
 const fields: readonly string[] = ['id', 'display_phone_number'];
 
 function numbersOf(wabaId: string): Edge {
@@ -125,6 +118,11 @@ function toProblem(message: string): AddressProblem {
   return { code: 'INVALID_REQUEST', message };
 }
 
-function toUnchecked({ failure }: FailedRead): AddressProblem {
+/** Whether the failure says nothing about the id, so that the same request may succeed later. */
+function isTemporary({ failure }: FailedResult): boolean {
+  return failure.transient || failure.code !== 'META_ACCESS_DENIED';
+}
+
+function toUnchecked({ failure }: FailedResult): AddressProblem {
   return { code: failure.code, message: toFailureText(failure) };
 }

@@ -100,6 +100,16 @@ export type RetryingClient = (
   options: ReadOptions,
 ) => Promise<readonly GraphResult[]>;
 
+export async function readOne(
+  client: RetryingClient,
+  operation: GraphOperation,
+  credentials: Credentials,
+  options: ReadOptions,
+): Promise<GraphResult> {
+  const [result] = await client([operation], credentials, options);
+  return result!;
+}
+
 /** Indexes of operations that share a request. */
 type Chunk = readonly number[];
 

@@ -3,10 +3,8 @@
 import type { JsonObject } from '../../json.ts';
 import { type Field, type MetaBlock, metaBlocks } from '../../numbers/meta.ts';
 import type { BlockResult } from '../../numbers/provider.ts';
-import type { GraphResult } from './graph.ts';
+import type { FailedResult, GraphResult } from './graph.ts';
 import type { FieldReader, RefusedFields } from './refused-fields.ts';
-
-type FailedResult = Extract<GraphResult, { readonly ok: false }>;
 
 /** Fields to read in one operation, and what came of it. */
 export interface FieldRead {

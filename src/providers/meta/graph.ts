@@ -56,6 +56,8 @@ export type GraphResult =
       readonly wrongKind: NodeKind | null;
     };
 
+export type FailedResult = Extract<GraphResult, { readonly ok: false }>;
+
 export interface GraphReply {
   /** One for each operation, in their order. */
   readonly results: readonly GraphResult[];
@@ -293,7 +295,7 @@ const noResult: GraphResult = toFailed(
   ),
 );
 
-function toFailed(failure: UpstreamFailure) {
+function toFailed(failure: UpstreamFailure): FailedResult {
   return {
     ok: false,
     attempted: true,
@@ -301,10 +303,10 @@ function toFailed(failure: UpstreamFailure) {
     refusedField: null,
     lacksPermission: false,
     wrongKind: null,
-  } as const;
+  };
 }
 
-function toUnsent(failure: UpstreamFailure): GraphResult {
+export function toUnsent(failure: UpstreamFailure): FailedResult {
   return { ...toFailed(failure), attempted: false };
 }
 

@@ -1,9 +1,9 @@
 // Walks an edge of the Graph API page by page.
 
 import { type JsonObject, toObject } from '../../json.ts';
-import type { Credentials, Pause, ReadOptions, UpstreamFailure } from '../../numbers/provider.ts';
-import type { RetryingClient } from './batching.ts';
-import type { GraphResult } from './graph.ts';
+import type { Credentials, Pause, ReadOptions } from '../../numbers/provider.ts';
+import { readOne, type RetryingClient } from './batching.ts';
+import { type FailedResult, toUnsent } from './graph.ts';
 import type { GraphOperation, GraphPage } from './graph-operation.ts';
 import { findPauseFailure, maxSpentPercent } from './usage-budget.ts';
 
@@ -20,10 +20,9 @@ export interface EdgeRequest {
   readonly maxSpent?: Pause['spentPercent'];
 }
 
-export type FailedRead = Extract<GraphResult, { ok: false }>;
-
 /** The nodes of a page; a failure ends the walk. */
-export type WalkedPage = { readonly ok: true; readonly nodes: readonly JsonObject[] } | FailedRead;
+export type WalkedPage =
+  { readonly ok: true; readonly nodes: readonly JsonObject[] } | FailedResult;
 
 const maxPageSize = 100;
 /** A page may be empty although others follow, so the nodes alone do not bound a walk. */
@@ -46,23 +45,11 @@ export async function* walkPages(
     }
     const read = { ...operation, page: { edge, limit: maxPageSize, after } };
     // oxlint-disable-next-line no-await-in-loop -- each page has the cursor of the next one
-    const [result] = await client([read], credentials, options);
-    if (result === undefined) return;
+    const result = await readOne(client, read, credentials, options);
     yield result.ok ? { ok: true, nodes: listNodes(result.json) } : result;
     after = result.ok ? findNextCursor(result.json) : null;
     if (after === null) return;
   }
-}
-
-function toUnsent(failure: UpstreamFailure): FailedRead {
-  return {
-    ok: false,
-    attempted: false,
-    failure,
-    refusedField: null,
-    lacksPermission: false,
-    wrongKind: null,
-  };
 }
 
 function listNodes({ data }: JsonObject): readonly JsonObject[] {
@@ -79,11 +66,6 @@ function findNextCursor({ paging }: JsonObject): string | null {
 /** An id of Graph, which is a text of digits; null for anything else. */
 export function toId(value: unknown): string | null {
   return typeof value === 'string' && /^\d{5,20}$/.test(value) ? value : null;
-}
-
-/** Whether a failure says nothing about what was asked, so that the same request may succeed later. */
-export function isTemporary({ failure }: { readonly failure: UpstreamFailure }): boolean {
-  return failure.transient || failure.code !== 'META_ACCESS_DENIED';
 }
 
 /** The digits of a phone, which Meta formats with spaces and other signs; null when there are none. */

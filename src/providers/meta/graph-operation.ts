@@ -2,7 +2,7 @@
 
 import { createHmac } from 'node:crypto';
 import { type Credentials, toPlainFailure, type UpstreamFailure } from '../../numbers/provider.ts';
-import type { GraphNode } from './graph-refusals.ts';
+import { type GraphNode, idNames } from './graph-refusals.ts';
 
 /** A page of an edge of a node, such as the numbers of an account. */
 export interface GraphPage {
@@ -66,10 +66,10 @@ export function findInvalidInput(
   { accessToken }: Credentials,
 ): UpstreamFailure | null {
   if (block !== 'user' && block !== 'token' && !/^\d{5,20}$/.test(id)) {
-    const name = block === 'waba' ? 'WhatsApp Business account id' : 'phone number id';
+    const [name, option] = idNames[block];
     return toInvalidInput(
       `The stored ${name} is invalid: Meta's ids have 5 to 20 digits.`,
-      `Correct it with: number update ${block === 'waba' ? '--waba-id' : '--phone-number-id'}.`,
+      option === null ? `Look up the ${name}.` : `Correct it with: number update ${option}.`,
     );
   }
   if (!/^[\x21-\x7e]{1,4096}$/.test(accessToken)) {

@@ -300,15 +300,15 @@ export const kindNames: Readonly<Record<NodeKind, string>> = {
   page: 'a page',
 };
 
-/** The names of the ids of nodes, and the option that stores one. */
-const idNames: Readonly<Record<GraphNode, readonly [name: string, option: string | null]>> = {
+/** The name of the id of a node, and the option that stores it; null for one that is not stored. */
+export const idNames = {
   phone: ['phone number id', '--phone-number-id'],
   profile: ['phone number id', '--phone-number-id'],
   waba: ['WhatsApp Business account id', '--waba-id'],
   business: ['business portfolio id', null],
   user: ['user id', null],
   token: ['access token', null],
-};
+} as const satisfies Readonly<Record<GraphNode, readonly [name: string, option: string | null]>>;
 
 /** The stored id is that of another kind of node. */
 export function toWrongKindMeaning(node: GraphNode, kind: NodeKind): Meaning {

@@ -21,6 +21,7 @@ import {
   createBlockReader,
   createRetryingClient,
 } from './batching.ts';
+import { idNames } from './graph-refusals.ts';
 import { findPauseFailure, maxSpentPercent } from './usage-budget.ts';
 
 /** Reads the numbers whose provider is META. */
@@ -170,8 +171,7 @@ function toObservation(
 /** For a block that could not be queried. */
 function toMissingInput(target: Target, block: MetaBlock): MetaRead {
   const id = block === 'waba' ? target.wabaId : target.phoneNumberId;
-  const name = block === 'waba' ? 'WhatsApp Business account id' : 'phone number id';
-  const option = block === 'waba' ? '--waba-id' : '--phone-number-id';
+  const [name, option] = idNames[block];
   const [message, solution] =
     id === null
       ? [

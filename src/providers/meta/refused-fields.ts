@@ -39,21 +39,20 @@ export function createRefusedFields(): RefusedFields {
   const accepted: Times = new LRUCache({ max: maxScopes });
   return {
     listAllowed(reader, fields) {
-      const scopes = Object.values(toScopes(reader));
-      const allowed = fields.filter((field) => !scopes.some((it) => isRecent(refused, it, field)));
+      const known = Object.values(toScopes(reader)).map((scope) => refused.get(scope));
+      const allowed = fields.filter((field) => !known.some((times) => isRecent(times?.get(field))));
       return allowed.length === 0 ? fields : allowed;
     },
     accept(reader, fields) {
       const { type, account } = toScopes(reader);
-      for (const field of fields) {
-        remember(accepted, type, field);
-        remember(accepted, account, field);
-      }
+      remember(accepted, type, fields);
+      remember(accepted, account, fields);
     },
     refuse(reader, field, refusal) {
       const { type, account, node } = toScopes(reader);
       const scope = refusal === 'NONEXISTENT' ? type : account;
-      remember(refused, isRecent(accepted, scope, field) ? node : scope, field);
+      const isAccepted = isRecent(accepted.get(scope)?.get(field));
+      remember(refused, isAccepted ? node : scope, [field]);
     },
   };
 }
@@ -63,14 +62,13 @@ function toScopes({ block, id, wabaId, credentials }: FieldReader) {
   return { type, account: `${type} account ${wabaId ?? id}`, node: `${type} node ${id}` };
 }
 
-function isRecent(times: Times, scope: string, field: string): boolean {
-  const time = times.get(scope)?.get(field);
+function isRecent(time: number | undefined): boolean {
   return time !== undefined && Date.now() - time < rememberedMs;
 }
 
 /** The names of fields are the gateway's, so there are few of them. */
-function remember(times: Times, scope: string, field: string): void {
-  const fields = times.get(scope) ?? new Map<string, number>();
-  fields.set(field, Date.now());
-  times.set(scope, fields);
+function remember(times: Times, scope: string, fields: readonly string[]): void {
+  const ofScope = times.get(scope) ?? new Map<string, number>();
+  for (const field of fields) ofScope.set(field, Date.now());
+  times.set(scope, ofScope);
 }

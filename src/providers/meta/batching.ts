@@ -38,34 +38,29 @@ export function createBlockReader(options: BlockReaderOptions): BlockReader {
       startFieldSearch(query, refusedFields.listAllowed(query, toGraphFields(query.block))),
     );
     for (;;) {
-      const parts = searches.flatMap((search) =>
-        search.next.map((fields) => ({ search, query: search.reader, fields })),
-      );
+      const parts = searches.flatMap((search) => search.next.map((fields) => ({ search, fields })));
       if (parts.length === 0) break;
       // oxlint-disable-next-line no-await-in-loop -- the next parts follow from these results
       const results = await sendParts(client, parts, reading);
       // Before any refusal, which means less when another node has the field.
-      for (const { part, result } of results) {
-        if (result.ok) refusedFields.accept(part.query, part.fields);
+      for (const { search, fields, result } of results) {
+        if (result.ok) refusedFields.accept(search.reader, fields);
       }
-      for (const [search, own] of Map.groupBy(results, ({ part }) => part.search)) {
-        const reads = own.map(({ part: { fields }, result }) => ({ fields, result }));
+      for (const [search, reads] of Map.groupBy(results, (read) => read.search)) {
         recordReads(search, reads, refusedFields);
       }
     }
-    return new Map(searches.map((search, index) => [queries[index]!, toSearchResult(search)]));
+    return new Map(searches.map((search) => [search.reader, toSearchResult(search)]));
   };
 }
 
 /** Some fields of a block. */
 interface QueryPart {
-  readonly query: BlockQuery;
-  readonly fields: readonly string[];
   readonly search: FieldSearch;
+  readonly fields: readonly string[];
 }
 
-interface PartResult {
-  readonly part: QueryPart;
+interface PartResult extends QueryPart {
   readonly result: GraphResult;
 }
 
@@ -77,18 +72,19 @@ async function sendParts(
   parts: readonly QueryPart[],
   options: ReadOptions,
 ): Promise<readonly PartResult[]> {
-  const requests = Map.groupBy(parts, ({ query }) => query.credentials)
+  const requests = Map.groupBy(parts, ({ search }) => search.reader.credentials)
     .values()
     .flatMap((group) => {
       const isBatch = group.length >= minBatchOperations;
       return toChunks(group, isBatch ? maxBatchOperations : 1);
     })
     .map(async (chunk) => {
-      const operations = chunk.map(({ query: { block, id, wabaId }, fields }) => {
+      const operations = chunk.map(({ search, fields }) => {
+        const { block, id, wabaId } = search.reader;
         return { block, id, wabaId, fields };
       });
-      const results = await client(operations, chunk[0]!.query.credentials, options);
-      return chunk.map((part, index) => ({ part, result: results[index]! }));
+      const results = await client(operations, chunk[0]!.search.reader.credentials, options);
+      return chunk.map((part, index) => ({ ...part, result: results[index]! }));
     });
   return (await Promise.all(requests)).flat();
 }

@@ -21,6 +21,25 @@ export function parseCredentialsSource(text: string): string {
   return text;
 }
 
+export interface CredentialOptions {
+  readonly credentials?: string | undefined;
+  readonly credential?: string | undefined;
+}
+
+/**
+ * What `--credentials` names; null when `--credential` names stored ones. Throws a UsageError unless exactly one is given. Use
+ * it before the database is opened: reading from a pipe can take long.
+ */
+export async function readGivenCredentials(
+  { credentials, credential }: CredentialOptions,
+  terminal: Terminal,
+): Promise<Credentials | null> {
+  if ((credentials === undefined) === (credential === undefined)) {
+    throw new UsageError('Specify either --credentials or --credential.');
+  }
+  return credentials === undefined ? null : await readCredentials(credentials, terminal);
+}
+
 /**
  * `source` is a path, or `-` for standard input. Throws INVALID_REQUEST when the content is not valid, and a UsageError
  * when standard input is a terminal, which would show what is typed.

@@ -11,7 +11,11 @@ import type {
 import type { Gateway } from '../gateway.ts';
 import type { Credentials } from '../numbers/provider.ts';
 import { parseId, parseMetaIds, UsageError } from './arguments.ts';
-import { parseCredentialsSource, readCredentials } from './credentials.ts';
+import {
+  type CredentialOptions,
+  parseCredentialsSource,
+  readGivenCredentials,
+} from './credentials.ts';
 import { type Session, withGateway } from './session.ts';
 import { type Column, formatTable, formatTime, toLayout, type Tone } from './table.ts';
 import { describeCause, openProgress } from './terminal.ts';
@@ -51,9 +55,9 @@ function addDiscover(number: CommandUnknownOpts, session: Session): void {
       parseMetaIds('business portfolio id'),
     )
     .action(async (options) => {
-      const source = await readSource(options, session);
+      const given = await readGivenCredentials(options, session.terminal);
       await withGateway(session, async (gateway) => {
-        const request = await toRequest(gateway, options, source);
+        const request = await createRequest(gateway, options, given);
         const discovery = await withProgress(session, (onProgress) =>
           gateway.onboarding.discover(request, { signal: session.terminal.signal, onProgress }),
         );
@@ -98,9 +102,9 @@ function addImport(number: CommandUnknownOpts, session: Session): void {
     )
     .action(async (options) => {
       const selection = toSelection(options);
-      const source = await readSource(options, session);
+      const given = await readGivenCredentials(options, session.terminal);
       await withGateway(session, async (gateway) => {
-        const found = await toRequest(gateway, options, source);
+        const found = await createRequest(gateway, options, given);
         const request = {
           ...found,
           selection,
@@ -150,35 +154,19 @@ function reportMissing(ids: readonly string[], { accounts }: Discovery, session:
   }
 }
 
-interface SourceOptions {
-  readonly credentials?: string | undefined;
-  readonly credential?: string | undefined;
-}
-
-/** The credentials that were given; null for stored ones. Read before the database is opened: a pipe can take long. */
-async function readSource(
-  { credentials, credential }: SourceOptions,
-  session: Session,
-): Promise<Credentials | null> {
-  if ((credentials === undefined) === (credential === undefined)) {
-    throw new UsageError('Specify either --credentials or --credential.');
-  }
-  return credentials === undefined ? null : await readCredentials(credentials, session.terminal);
-}
-
-interface RequestOptions extends SourceOptions {
+interface RequestOptions extends CredentialOptions {
   readonly tenant: string;
   readonly waba?: readonly string[] | undefined;
   readonly business?: readonly string[] | undefined;
 }
 
-async function toRequest(
+async function createRequest(
   { access, onboarding }: Gateway,
   { tenant, credential = '', waba = [], business = [] }: RequestOptions,
-  source: Credentials | null,
+  given: Credentials | null,
 ): Promise<DiscoveryRequest> {
   await access.getTenant(tenant);
-  const credentials = source ?? (await onboarding.credentials.open(tenant, credential));
+  const credentials = given ?? (await onboarding.credentials.open(tenant, credential));
   return { tenantId: tenant, credentials, wabaIds: waba, businessIds: business };
 }
 

@@ -13,7 +13,7 @@ import {
 import { type NewNumber, type Numbers, toOperatorAccess } from '../numbers/numbers.ts';
 import { toDetail } from '../rest/numbers.ts';
 import { parseId, parseMetaId, parseName, parsePhoneNumber, UsageError } from './arguments.ts';
-import { parseCredentialsSource, readCredentials } from './credentials.ts';
+import { parseCredentialsSource, readCredentials, readGivenCredentials } from './credentials.ts';
 import { type Session, withGateway } from './session.ts';
 import { toPrintable } from './table.ts';
 
@@ -179,12 +179,8 @@ function addSetCredentials(number: CommandUnknownOpts, session: Session): void {
       'after',
       '\nExamples:\n  $ numbers-gateway number set-credentials wa_… --credentials - < credentials.json\n  $ numbers-gateway number set-credentials wa_… --credential cred_…',
     )
-    .action(async (id, { credentials: source, credential }) => {
-      if ((source === undefined) === (credential === undefined)) {
-        throw new UsageError('Specify either --credentials or --credential.');
-      }
-      const credentials =
-        source === undefined ? null : await readCredentials(source, session.terminal);
+    .action(async (id, options) => {
+      const credentials = await readGivenCredentials(options, session.terminal);
       await withGateway(session, async ({ numbers }) => {
         const before = await getStored(numbers, id);
         if (before.provider !== 'META') {
@@ -195,7 +191,7 @@ function addSetCredentials(number: CommandUnknownOpts, session: Session): void {
         }
         const changed =
           credentials === null
-            ? await numbers.shareCredential(id, credential ?? '')
+            ? await numbers.shareCredential(id, options.credential ?? '')
             : await numbers.setCredentials(id, credentials);
         session.print(
           toDetail(changed),

@@ -60,8 +60,8 @@ export function parsePhoneNumber(text: string): string {
 
 const isoDate = /^(\d{4})-(\d{2})-(\d{2})(T\d{2}:\d{2}(:\d{2}(\.\d{1,3})?)?(Z|[+-]\d{2}:\d{2}))?$/;
 
-/** A future time. A date without a time means midnight UTC. */
-export function parseFutureDate(text: string): Date {
+/** A date without a time means midnight UTC. */
+export function parseDate(text: string): Date {
   const [, year, month, day] = isoDate.exec(text) ?? [];
   const date = new Date(text);
   // Date parses the 30th of February as the 2nd of March.
@@ -71,6 +71,11 @@ export function parseFutureDate(text: string): Date {
       'Use a date such as 2030-12-31 or a time such as 2030-12-31T18:00:00Z.',
     );
   }
+  return date;
+}
+
+export function parseFutureDate(text: string): Date {
+  const date = parseDate(text);
   if (date.getTime() <= Date.now()) throw new InvalidArgumentError('The time is in the past.');
   return date;
 }

@@ -3,7 +3,13 @@
 import { type CommandUnknownOpts, InvalidArgumentError, Option } from '@commander-js/extra-typings';
 import type { FleetFilter } from '../fleet/filter.ts';
 import { type FleetCounts, type FleetRequest, maxPageSize } from '../fleet/fleet.ts';
-import { directions, type FleetOrder, type FleetOrderField, orderFields } from '../fleet/order.ts';
+import {
+  defaultOrder,
+  directions,
+  type FleetOrder,
+  type FleetOrderField,
+  orderFields,
+} from '../fleet/order.ts';
 import type { Gateway } from '../gateway.ts';
 import type { WhatsAppNumber } from '../numbers/number.ts';
 import { toOperatorAccess } from '../numbers/numbers.ts';
@@ -11,8 +17,8 @@ import { fullProjection } from '../numbers/projection.ts';
 import { connectionStates, providers } from '../numbers/provider.ts';
 import { verdicts } from '../numbers/reason.ts';
 import { writeOutdatedOfTenant } from '../numbers/status-upkeep.ts';
-import { vocabularies, type VocabularyName } from '../numbers/vocabulary.ts';
-import { parseId } from './arguments.ts';
+import { wordsOf } from '../rest/fleet-schemas.ts';
+import { parseDate, parseId } from './arguments.ts';
 import { numberColumns, toListJson, toTone } from './number-json.ts';
 import { type Session, withGateway } from './session.ts';
 import { type Column, formatTable, toLayout } from './table.ts';
@@ -70,7 +76,7 @@ interface FilterOptions {
   readonly stale?: boolean;
   readonly failing?: boolean;
   readonly restricted?: boolean;
-  readonly changedSince?: string;
+  readonly changedSince?: Date;
 }
 
 interface ListOptions extends FilterOptions {
@@ -80,8 +86,6 @@ interface ListOptions extends FilterOptions {
 }
 
 function addFilters(command: CommandUnknownOpts): CommandUnknownOpts {
-  const words = (name: VocabularyName) =>
-    parseWords([...Object.keys(vocabularies[name].words), 'UNRECOGNIZED']);
   return command
     .requiredOption('--tenant <id>', 'tenant of the numbers', parseId)
     .option('--search <text>', 'part of the name, or digits of the number')
@@ -96,13 +100,17 @@ function addFilters(command: CommandUnknownOpts): CommandUnknownOpts {
     .option(
       '--quality-rating <words>',
       'Meta’s rating: GREEN, YELLOW, RED, …',
-      words('QualityRating'),
+      parseWords(wordsOf('QualityRating')),
     )
-    .option('--meta-status <words>', 'Meta’s status: CONNECTED, BANNED, …', words('MetaStatus'))
+    .option(
+      '--meta-status <words>',
+      'Meta’s status: CONNECTED, BANNED, …',
+      parseWords(wordsOf('MetaStatus')),
+    )
     .option(
       '--messaging-limit-tier <words>',
       'Meta’s limit: TIER_250, TIER_2K, …',
-      words('MessagingLimitTier'),
+      parseWords(wordsOf('MessagingLimitTier')),
     )
     .option('--waba-id <ids>', 'Meta’s ids of accounts', splitList)
     .option('--portfolio-id <ids>', 'Meta’s ids of business portfolios', splitList)
@@ -112,7 +120,7 @@ function addFilters(command: CommandUnknownOpts): CommandUnknownOpts {
     .option('--no-failing', 'the last attempt to read succeeded')
     .option('--restricted', 'Meta’s status is RESTRICTED')
     .option('--no-restricted', 'Meta’s status is another one')
-    .option('--changed-since <time>', 'the verdict or the state has changed since', parseTime);
+    .option('--changed-since <time>', 'the verdict or the state has changed since', parseDate);
 }
 
 function splitList(text: string): readonly string[] {
@@ -136,16 +144,6 @@ function parseLimit(text: string): number {
   throw new InvalidArgumentError('Use a number of at least 1.');
 }
 
-function parseTime(text: string): string {
-  const time = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d))?$/.test(text)
-    ? Date.parse(text)
-    : Number.NaN;
-  if (!Number.isNaN(time)) return new Date(time).toISOString();
-  throw new InvalidArgumentError(
-    'Use a date such as 2026-06-30 or a time such as 2026-06-30T18:00:00Z.',
-  );
-}
-
 function toFilter(options: FilterOptions): FleetFilter {
   return {
     search: options.search,
@@ -161,7 +159,7 @@ function toFilter(options: FilterOptions): FleetFilter {
     stale: options.stale,
     failing: options.failing,
     restricted: options.restricted,
-    changedSince: options.changedSince,
+    changedSince: options.changedSince?.toISOString(),
   };
 }
 
@@ -214,7 +212,7 @@ async function summarize(options: FilterOptions, session: Session): Promise<void
     await writeOutdatedOfTenant(database, tenant);
     const { asOf, counts } = await fleet.list(toOperatorAccess(tenant), {
       filter: toFilter(options),
-      order: { field: 'ATTENTION', direction: 'DESC' },
+      order: defaultOrder,
       selection: { facets: true, wabas: 20, portfolios: 20, page: false, projection: null },
     });
     // They were selected.

@@ -4,6 +4,7 @@ import { type CommandUnknownOpts, InvalidArgumentError, Option } from '@commande
 import type { FleetFilter } from '../fleet/filter.ts';
 import { type FleetCounts, type FleetRequest, maxPageSize } from '../fleet/fleet.ts';
 import {
+  defaultDirectionOf,
   defaultOrder,
   directions,
   type FleetOrder,
@@ -184,14 +185,14 @@ async function listMatching(
   { fleet, database }: Gateway,
   options: ListOptions,
 ): Promise<readonly WhatsAppNumber[]> {
-  const { tenant, limit = Infinity, orderBy = 'CREATED_AT' } = options;
+  const { tenant, limit = Infinity, orderBy } = options;
   await writeOutdatedOfTenant(database, tenant);
   const listed: WhatsAppNumber[] = [];
   // Without an order, the oldest come first, as in the list of all.
-  const ofField = options.orderBy === undefined || orderBy === 'NAME' ? 'ASC' : 'DESC';
+  const ofField = orderBy === undefined ? 'ASC' : defaultDirectionOf(orderBy);
   const request: FleetRequest = {
     filter: toFilter(options),
-    order: { field: orderBy, direction: options.direction ?? ofField },
+    order: { field: orderBy ?? 'CREATED_AT', direction: options.direction ?? ofField },
     selection: { ...nothing, page: true, projection: fullProjection },
   };
   let after: string | null = null;

@@ -19,6 +19,11 @@ export interface FleetOrder {
 
 export const defaultOrder: FleetOrder = { field: 'ATTENTION', direction: 'DESC' };
 
+/** With it, the worst, the newest, or the first by name comes first. */
+export function defaultDirectionOf(field: FleetOrderField): OrderDirection {
+  return field === 'NAME' ? 'ASC' : 'DESC';
+}
+
 export interface KeyColumn {
   readonly name: string;
   readonly type: 'smallint' | 'text' | 'timestamptz';

@@ -11,7 +11,13 @@ import {
   type FleetPage,
   maxPageSize,
 } from '../fleet/fleet.ts';
-import { defaultOrder, directions, type FleetOrder, orderFields } from '../fleet/order.ts';
+import {
+  defaultDirectionOf,
+  defaultOrder,
+  directions,
+  type FleetOrder,
+  orderFields,
+} from '../fleet/order.ts';
 import { connectionStates, providers } from '../numbers/provider.ts';
 import { verdicts } from '../numbers/reason.ts';
 import { wordsOf } from './fleet-schemas.ts';
@@ -141,12 +147,10 @@ function readLimit(text: string | undefined): number {
   throw createInvalid('limit', `once, as a number from 0 to ${maxPageSize}`);
 }
 
-/** By default the worst, the newest, or the first by name comes first. */
 function readOrder({ orderBy, direction }: HandlerInput['query']): FleetOrder {
   // The route has checked both.
   const field = (orderBy ?? defaultOrder.field) as FleetOrder['field'];
-  const ofField = field === 'NAME' ? 'ASC' : 'DESC';
-  return { field, direction: (direction ?? ofField) as FleetOrder['direction'] };
+  return { field, direction: (direction ?? defaultDirectionOf(field)) as FleetOrder['direction'] };
 }
 
 function createInvalid(name: string, expected: string): GatewayError {

@@ -174,11 +174,9 @@ function saysInstanceIsMissing(text: string): boolean {
   return !isUnknownPath && instanceWords.test(words) && missingWords.test(words);
 }
 
-const outage = toPlainFailure(
-  'UNAVAILABLE',
-  true,
-  'The session engine returned an error; try again later.',
-);
+const outage = toPlainFailure('UNAVAILABLE', true, 'The session engine returned an error.', {
+  solution: 'Try again later.',
+});
 
 const refusedKey = toPlainFailure(
   'ENGINE_ACCESS_DENIED',

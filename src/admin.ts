@@ -95,7 +95,7 @@ Examples:
   $ numbers-gateway doctor
 
 Output is text on a terminal, and one JSON value in a pipe or with --json. Problems go to standard error.
-Exit codes: 0 for success, 1 for a problem, 2 for wrong usage, 3 if number discover sees nothing.
+Exit codes: 0 for success, 1 for a problem, 2 for wrong usage, 3 if number discover or import sees nothing.
 Environment variables configure everything; README.md lists them.`;
 
 // Commands that are added to it inherit these settings.

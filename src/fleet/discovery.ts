@@ -102,14 +102,14 @@ export function createDiscoverer(reader: AccountReader, pauses: Map<string, Paus
       for (const id of request.wabaIds) run.found.set(id, { id, name: null, portfolio: null });
       const token = await reader.inspectToken(request.credentials, run.options());
       const facts = token.ok ? token.value : null;
-      if (request.onlyGiven === true) return await toFoundAccounts(run, facts, [given]);
+      if (request.onlyGiven === true) return await readNames(run, facts, [given]);
       const ways = [
         given,
         findInToken(run, token),
         await findInPortfolios(run, facts?.businessIds ?? []),
         await findAssigned(run),
       ];
-      return await toFoundAccounts(run, facts, ways);
+      return await readNames(run, facts, ways);
     },
     async readNumbers(request, accounts, options) {
       const run = createRun(reader, pauses, request, options);
@@ -145,7 +145,7 @@ export function createDiscoverer(reader: AccountReader, pauses: Map<string, Paus
 
 const tooMany: Problem = {
   code: 'META_UNAVAILABLE',
-  message: `The token sees more than ${maxNumbers} numbers, of which only so many are read. Select accounts with --waba.`,
+  message: `The token sees more than ${maxNumbers} numbers, and no more are read at a time. Select accounts with --waba.`,
 };
 
 interface Run {
@@ -234,8 +234,8 @@ async function listAccounts(
   return ids;
 }
 
-/** With the names of the accounts of which only the id is known. A name that cannot be read stays unknown. */
-async function toFoundAccounts(
+/** Adds the names of the accounts of which only the id is known. A name that cannot be read stays unknown. */
+async function readNames(
   { reader, request, found, options }: Run,
   token: TokenFacts | null,
   ways: readonly WayResult[],

@@ -118,9 +118,8 @@ function toColumns(facts: CredentialFacts | null) {
   };
 }
 
-export const watchModes = ['REPORT', 'IMPORT', 'OFF'] as const;
 /** What happens with numbers that appear in an account later. */
-export type WatchMode = (typeof watchModes)[number];
+export type WatchMode = 'REPORT' | 'IMPORT' | 'OFF';
 
 /** An account that a number of the tenant is in, or for which something is set. */
 export interface KnownAccount {

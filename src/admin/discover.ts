@@ -192,13 +192,12 @@ async function withProgress<T>(
   using stack = new DisposableStack();
   let bar: ReturnType<typeof openProgress> | null = null;
   let shown = 0;
-  const result = await work(({ accounts, total, numbers }) => {
+  return await work(({ accounts, total, numbers }) => {
     bar ??= stack.use(openProgress(terminal, total, { action: 'Reading', items: 'accounts' }));
     bar.advance(accounts - shown);
     shown = accounts;
     bar.note(`${numbers} numbers`);
   });
-  return result;
 }
 
 /** Prints what was found, and why something was not. */

@@ -57,7 +57,7 @@ export function addFleetCommands(
   addFilters(fleet.command('summary'))
     .summary('count the numbers of a tenant by verdict, quality, account and more')
     .description(
-      'Count the numbers of a tenant by verdict, quality, account and more. Each count ignores the filter that has its name.',
+      'Count the numbers of a tenant by verdict, quality, account and more. Each count ignores the filter that has its name. Of the accounts and of the portfolios, the 20 with the most numbers are counted.',
     )
     .action((...args) => summarize(args[0] as FilterOptions, session));
 }

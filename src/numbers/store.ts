@@ -145,17 +145,24 @@ async function lockNumbers(
   { tenantId, observedAt, readings }: ReadingsToRecord,
 ): Promise<ReadonlySet<string>> {
   if (readings.length === 0) return new Set();
+  const read = readings.map(({ block, id, address, state, data }) => ({
+    block,
+    id,
+    address,
+    state,
+    good: data !== null,
+  }));
   const { rows } = await sql<Subject>`
     with read as materialized (
-      select * from jsonb_to_recordset(${JSON.stringify(readings)}::jsonb)
-        as read(block text, id text, address text, state text, data jsonb)
+      select * from jsonb_to_recordset(${JSON.stringify(read)}::jsonb)
+        as read(block text, id text, address text, state text, good boolean)
     ), locked as materialized (
       -- In the order of the key, so that two processes cannot deadlock.
       select n.id, n.phone_number_id, n.waba_id, n.instance_name from whatsapp_number n
       where n.tenant_id = ${tenantId} and n.id in (select id from read)
       order by n.id for no key update
     ), current as materialized (
-      select read.id, read.block, read.state, read.data is not null as good
+      select read.id, read.block, read.state, read.good
       from read join locked on locked.id = read.id
       where read.address is null or read.address = case read.block when 'connection' then locked.instance_name
         when 'waba' then locked.waba_id else locked.phone_number_id end

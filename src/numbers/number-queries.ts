@@ -5,9 +5,14 @@ import type { Database, TenantTransaction } from '../database/database.ts';
 import { prepare, type Statement, type TextRow, toTextArray } from '../database/statement.ts';
 import { mapInChunks } from './chunked-map.ts';
 import type { NumberAddress, StoredBlock, StoredNumber } from './number.ts';
-import { fullProjection, type Projection } from './projection.ts';
+import type { Projection } from './projection.ts';
 import type { ProviderName } from './provider.ts';
-import { type IsRequested, type NumberSelection, selectNumbers } from './selection-queries.ts';
+import {
+  type IsRequested,
+  type NumberSelection,
+  selectNumbers,
+  statusSelection,
+} from './selection-queries.ts';
 
 export interface ListRequest {
   readonly tenantId: string;
@@ -112,19 +117,21 @@ function createQuery(
   };
 }
 
-/** All that is stored of these numbers, as this transaction sees it. */
-export async function findStoredNumbers(
+/** What the status of these numbers is derived from, as this transaction sees it. */
+export async function findNumbersForStatus(
   transaction: TenantTransaction,
   tenantId: string,
   ids: readonly string[],
 ): Promise<readonly StoredNumber[]> {
-  const { toStatement, parseRow } = findQuery({ ...fullProjection, apiKeys: false }, 'some');
+  const { toStatement, parseRow } = statusQuery;
   const { sql: text, parameters } = toStatement({ tenantId, ids: toTextArray(ids) });
   const statement = CompiledQuery.raw(text, [...parameters]);
   // The columns are text.
   const { rows } = await transaction.executeQuery<Record<string, string | null>>(statement);
   return rows.map((row) => parseRow(Object.values(row), 0));
 }
+
+const statusQuery = createQuery(statusSelection, 'some');
 
 function anyOf(ids: string): RawBuilder<string> {
   return sql`any(${ids}::text::text[])`;

@@ -26,9 +26,9 @@ export type IsRequested = (id: RawBuilder<string>) => RawBuilder<unknown>;
 /**
  * How much of the blocks is read. `summary`: a few members of the phone. `evidence`: what health is based on, which is
  * the phone of a Meta number and the connection of any other. `phone`: also the times of the other blocks, on which
- * `meta` depends. `freshness`: everything but the data of the other blocks.
+ * `meta` depends. `freshness`: everything but the data of the other blocks. `status`: what number_status is derived from.
  */
-type BlockExtent = 'none' | 'summary' | 'evidence' | 'phone' | 'freshness' | 'all';
+type BlockExtent = 'none' | 'summary' | 'evidence' | 'phone' | 'freshness' | 'status' | 'all';
 
 interface Shape {
   readonly details: boolean;
@@ -38,7 +38,7 @@ interface Shape {
 
 /**
  * A projection may read more than it shows: callers choose projections, and each connection keeps every statement that it
- * has prepared. There are 24 selections: 2 for the details, 2 for the keys and 6 for the blocks.
+ * has prepared. There are 24 selections of projections: 2 for the details, 2 for the keys and 6 for the blocks.
  */
 const numberSelections = new Map<string, NumberSelection>();
 
@@ -79,8 +79,10 @@ function joinBlocks({ blocks }: Shape): RawBuilder<unknown> {
     left join number_snapshot phone on phone.tenant_id = n.tenant_id and phone.number_id = n.id
       and phone.block = case n.provider when 'META' then 'phone' else 'connection' end`;
   if (blocks === 'summary') return evidence;
-  const token = sql`
-    left join credential token on token.tenant_id = n.tenant_id and token.id = n.credential_id`;
+  const token =
+    blocks === 'status'
+      ? sql``
+      : sql`left join credential token on token.tenant_id = n.tenant_id and token.id = n.credential_id`;
   if (blocks === 'evidence') return sql`${evidence} ${token}`;
   const others = sql`
     left join number_snapshot profile on profile.tenant_id = n.tenant_id and profile.number_id = n.id
@@ -138,12 +140,15 @@ const phoneColumns: Columns = {
   ...freshnessColumnsOf('phone'),
   'phone data': dataOf('phone'),
   'phone verdict': sql`phone.verdict`,
+};
+
+const evidenceColumns: Columns = {
+  ...phoneColumns,
   tokenExpiresAt: toTimestamp(sql`token.expires_at`),
   dataAccessExpiresAt: toTimestamp(sql`token.data_access_expires_at`),
 };
 
-const freshnessColumns: Columns = {
-  ...phoneColumns,
+const otherFreshnessColumns: Columns = {
   ...freshnessColumnsOf('profile'),
   ...freshnessColumnsOf('waba'),
   // Data are stored for each account, and failures for each number, because each has its own credentials. A successful read
@@ -165,19 +170,28 @@ const columnsOfBlocks: Readonly<Record<BlockExtent, Columns>> = {
     // See isSendable: without stored verdicts the data are the evidence.
     'phone data': sql`(case when ${isJudged} then null else phone.data end)::text`,
   },
-  evidence: phoneColumns,
+  evidence: evidenceColumns,
   phone: {
-    ...phoneColumns,
+    ...evidenceColumns,
     'profile observedAt': toTimestamp(sql`profile.observed_at`),
     'waba observedAt': toTimestamp(sql`waba.observed_at`),
   },
-  freshness: freshnessColumns,
+  freshness: { ...evidenceColumns, ...otherFreshnessColumns },
+  status: { ...phoneColumns, ...otherFreshnessColumns, 'waba data': dataOf('waba') },
   all: {
-    ...freshnessColumns,
+    ...evidenceColumns,
+    ...otherFreshnessColumns,
     'profile data': dataOf('profile'),
     'waba data': dataOf('waba'),
   },
 };
+
+/** Not of a projection: it is read with each write, and so without what does not matter to the status. */
+export const statusSelection = createSelection('status', {
+  details: true,
+  apiKeys: false,
+  blocks: 'status',
+});
 
 function freshnessColumnsOf(block: MetaBlock): Columns {
   const table = sql.table(block);

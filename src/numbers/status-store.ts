@@ -2,7 +2,7 @@
 
 import { sql } from 'kysely';
 import type { Database, TenantTransaction } from '../database/database.ts';
-import { findStoredNumbers } from './number-queries.ts';
+import { findNumbersForStatus } from './number-queries.ts';
 import { staleAfterSeconds } from './number.ts';
 import { findOwnerId } from './portfolio.ts';
 import { statusVersion, toNumberStatus } from './status.ts';
@@ -22,7 +22,7 @@ export async function writeStatuses(
   { tenantId, ids, at }: StatusRequest,
 ): Promise<void> {
   if (ids.length === 0) return;
-  const stored = await findStoredNumbers(transaction, tenantId, ids);
+  const stored = await findNumbersForStatus(transaction, tenantId, ids);
   const statuses = JSON.stringify(stored.map(toNumberStatus));
   await sql`
     insert into number_status as old (tenant_id, number_id, provider, state, created_at, waba_id, portfolio_id,

@@ -39,7 +39,7 @@ export interface NumberStatus {
   readonly searchKey: string;
 }
 
-/** `stored` has its details and all its blocks. */
+/** `stored` is what `statusSelection` selects. */
 export function toNumberStatus(stored: StoredNumber): NumberStatus {
   const { id, provider, stateObservedAt, blocks, details } = stored;
   const isMeta = provider === 'META';

@@ -1,10 +1,11 @@
-// The SQL of leases: which process may read what upstream, which processes are alive, and which budgets are spent.
+// The SQL of leases: which process may read what upstream, and which processes are alive.
 
 import { sql } from 'kysely';
 import type { Database, TenantTransaction } from '../database/database.ts';
 import { prepare, toTextArray } from '../database/statement.ts';
 import { type PauseRow, toPauses } from './budget-store.ts';
 import type { StoredCredentials } from './credentials.ts';
+import { readCredentials } from './number-store.ts';
 import type { Block, Pause } from './provider.ts';
 
 /** What can be read upstream by one read: a block of a number, or an account that several numbers share. */
@@ -79,7 +80,10 @@ export async function acquireLease(database: Database, request: LeaseRequest): P
       satisfied: subjects.filter(isSatisfied),
       held: subjects.filter((subject) => !isOurs(subject) && !isSatisfied(subject)),
       observedAt: rows[0]?.now ?? new Date(),
-      credentials: granted.length === 0 ? new Map() : await readCredentials(transaction, request),
+      credentials:
+        granted.length === 0
+          ? new Map()
+          : await readCredentials(transaction, tenantId, request.numberIds),
       pauses: toPauses(rows[0]?.pauses ?? {}),
     };
   };
@@ -145,21 +149,6 @@ async function listSubjects(
 function requestedTable(subjects: readonly RequestedSubject[]) {
   return sql`jsonb_to_recordset(${JSON.stringify(subjects)}::jsonb)
     as requested(block text, id text, "numberIds" jsonb)`;
-}
-
-async function readCredentials(
-  transaction: TenantTransaction,
-  { tenantId, numberIds }: LeaseRequest,
-): Promise<ReadonlyMap<string, StoredCredentials>> {
-  const { rows } = await sql<StoredCredentials & { id: string }>`
-    select n.id, coalesce(own.sealed, shared.sealed) as sealed,
-      case when own.sealed is null then shared.id end as "credentialId"
-    from whatsapp_number n
-    left join number_credential own on own.tenant_id = n.tenant_id and own.number_id = n.id
-    left join credential shared on shared.tenant_id = n.tenant_id and shared.id = n.credential_id
-    where n.tenant_id = ${tenantId} and n.id = any(${numberIds}::text[])
-      and coalesce(own.sealed, shared.sealed) is not null`.execute(transaction);
-  return new Map(rows.map(({ id, ...stored }) => [id, stored]));
 }
 
 /** `block:id`, the name of a subject. */

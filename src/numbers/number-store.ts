@@ -104,26 +104,34 @@ export async function findNumber(database: Database, tenantId: string, numberId:
   );
 }
 
-/** The number's own credentials, or those that it shares; undefined when there are none. */
+/** By number: its own credentials, or those that it shares. Numbers without any are left out. */
+export async function readCredentials(
+  transaction: TenantTransaction,
+  tenantId: string,
+  numberIds: readonly string[],
+): Promise<ReadonlyMap<string, StoredCredentials>> {
+  const { rows } = await sql<StoredCredentials & { id: string }>`
+    select n.id, coalesce(own.sealed, shared.sealed) as sealed,
+      case when own.sealed is null then shared.id end as "credentialId"
+    from whatsapp_number n
+    left join number_credential own on own.tenant_id = n.tenant_id and own.number_id = n.id
+    left join credential shared on shared.tenant_id = n.tenant_id and shared.id = n.credential_id
+    where n.tenant_id = ${tenantId} and n.id = any(${numberIds}::text[])
+      and coalesce(own.sealed, shared.sealed) is not null`.execute(transaction);
+  return new Map(rows.map(({ id, ...stored }) => [id, stored]));
+}
+
 export async function findCredentials(
   database: Database,
   tenantId: string,
   numberId: string,
 ): Promise<StoredCredentials | undefined> {
-  const { rows } = await database.withTenant(
+  const found = await database.withTenant(
     tenantId,
-    (transaction) =>
-      sql<StoredCredentials>`
-        select coalesce(own.sealed, shared.sealed) as sealed,
-          case when own.sealed is null then shared.id end as "credentialId"
-        from whatsapp_number n
-        left join number_credential own on own.tenant_id = n.tenant_id and own.number_id = n.id
-        left join credential shared on shared.tenant_id = n.tenant_id and shared.id = n.credential_id
-        where n.tenant_id = ${tenantId} and n.id = ${numberId}
-          and coalesce(own.sealed, shared.sealed) is not null`.execute(transaction),
+    (transaction) => readCredentials(transaction, tenantId, [numberId]),
     'nothing',
   );
-  return rows[0];
+  return found.get(numberId);
 }
 
 /** Lets a number use shared credentials instead of its own. False when the tenant has no such credential. */

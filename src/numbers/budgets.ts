@@ -1,4 +1,4 @@
-// Keeps reads outside a refresh within the same budgets as refreshes.
+// The pauses of budgets: those that a read adds, and reads outside a refresh, which keep to the same budgets.
 
 import type { Database } from '../database/database.ts';
 import { listPauses, storePauses } from './budget-store.ts';
@@ -15,8 +15,15 @@ export async function withPauses<T>(
   try {
     return await work(pauses);
   } finally {
-    const added = pauses.entries().filter(([account, pause]) => known.get(account) !== pause);
-    const rows = new Map(added);
-    if (rows.size > 0) await storePauses(database, tenantId, rows);
+    const added = withoutKnown(pauses, known);
+    if (added.size > 0) await storePauses(database, tenantId, added);
   }
+}
+
+/** Those that were added to `known`, or replaced there. */
+export function withoutKnown(
+  pauses: ReadonlyMap<string, Pause>,
+  known: ReadonlyMap<string, Pause>,
+): ReadonlyMap<string, Pause> {
+  return new Map(pauses.entries().filter(([account, pause]) => known.get(account) !== pause));
 }

@@ -5,6 +5,7 @@ import type { Database } from '../database/database.ts';
 import type { Vault } from '../secrets.ts';
 import type { Telemetry } from '../telemetry.ts';
 import type { RequestLinks } from '../tracing.ts';
+import { withoutKnown } from './budgets.ts';
 import { openCredentials } from './credentials.ts';
 import { type Lease, type RequestedSubject, type Subject, toSubjectKey } from './lease-store.ts';
 import type { MetaPhone } from './meta.ts';
@@ -15,7 +16,6 @@ import {
   type Blocks,
   type Credentials,
   type Observation,
-  type Pause,
   type Provider,
   type ProviderName,
   type Target,
@@ -105,13 +105,6 @@ export async function readLeased(
     await record([]).catch(() => undefined);
     throw error;
   }
-}
-
-function withoutKnown(
-  pauses: ReadonlyMap<string, Pause>,
-  known: ReadonlyMap<string, Pause>,
-): ReadonlyMap<string, Pause> {
-  return new Map(pauses.entries().filter(([account, pause]) => known.get(account) !== pause));
 }
 
 /** What was read of a block for a number. Numbers that share an account have the same result of it. */

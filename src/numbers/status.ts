@@ -9,8 +9,9 @@ import { toSendability } from './sendable.ts';
 import { toWord } from './vocabulary.ts';
 
 /**
- * The version of the rules that made a stored status. A change of `toNumberStatus`, of `rulesVersion` or of the words in
- * vocabulary.ts increments it: rows of an older version are derived again.
+ * The version of the rules that made a stored status. A change of what `toNumberStatus` returns for the same number
+ * increments it, also when it comes from sendable.ts or the words in vocabulary.ts: rows of an older version are derived
+ * again.
  */
 export const statusVersion = 100 * rulesVersion + 1;
 

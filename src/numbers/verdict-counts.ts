@@ -1,7 +1,6 @@
 // Counts the numbers of all tenants by verdict each minute, for the metrics. Of all processes one counts at a time.
 
 import type { Database } from '../database/database.ts';
-import { staleAfterSeconds } from './number.ts';
 import { startProcessJob } from './process-job.ts';
 import { countVerdictsAcrossTenants, type VerdictCounts } from './verdict-store.ts';
 
@@ -40,10 +39,7 @@ export function startVerdictCounting(options: VerdictCountingOptions): AsyncDisp
     async run() {
       const startedAt = performance.now();
       if (known === null || startedAt >= validUntil) {
-        known = await countVerdictsAcrossTenants(database, {
-          staleAfterSeconds,
-          connectionsAreRead,
-        });
+        known = await countVerdictsAcrossTenants(database, connectionsAreRead);
         const endedAt = performance.now();
         validUntil = endedAt + (endedAt - startedAt) * pausePerDuration;
       }

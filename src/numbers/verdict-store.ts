@@ -2,6 +2,7 @@
 
 import { sql } from 'kysely';
 import type { Database } from '../database/database.ts';
+import { staleAfterSeconds } from './number.ts';
 import { rulesVersion } from './phone-reasons.ts';
 import { forTenantChunksAcrossTenants } from './process-store.ts';
 import type { Verdict } from './reason.ts';
@@ -11,16 +12,13 @@ export type VerdictCounts = Readonly<
   Record<'verdict' | 'replyVerdict', Readonly<Record<Verdict, number>>>
 >;
 
-export interface VerdictCountRequest {
-  readonly staleAfterSeconds: number;
-  /** Whether a session engine is configured, so that connection states can be stale too. */
-  readonly connectionsAreRead: boolean;
-}
-
-/** Counts in several statements, so that none takes long. */
+/**
+ * Counts in several statements, so that none takes long. `connectionsAreRead`: whether a session engine is configured, so
+ * that connection states can be stale too.
+ */
 export async function countVerdictsAcrossTenants(
   database: Database,
-  { staleAfterSeconds, connectionsAreRead }: VerdictCountRequest,
+  connectionsAreRead: boolean,
 ): Promise<VerdictCounts> {
   const total = {
     verdict: { YES: 0, NO: 0, UNKNOWN: 0 },

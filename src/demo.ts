@@ -36,7 +36,6 @@ import { type NewNumber, toOperatorAccess } from './numbers/numbers.ts';
 import { type Block, type ProviderName, toPlainFailure } from './numbers/provider.ts';
 import { listAddresses, listNumbers } from './numbers/number-queries.ts';
 import { type Reading, recordReadings } from './numbers/store.ts';
-import { createVault } from './secrets.ts';
 import { createTelemetry } from './telemetry.ts';
 
 /** What a user needs for a first query. */
@@ -128,7 +127,7 @@ async function seed(seeding: Seeding): Promise<DemoAnnouncement> {
     // oxlint-enable no-await-in-loop
   }
   const fleetKey = deriveFleetKey(config.apiKeyPepper);
-  await seedLargeFleet(gateway, createVault(config.encryptionKeys), fleetKey);
+  await seedLargeFleet(gateway, fleetKey);
   return {
     fleetKey,
     fleetName: largeTenant.name,

@@ -2,14 +2,11 @@
 // show. Their conditions follow from their places, so each start has the same.
 
 import type { Gateway } from '../gateway.ts';
-import { insertCredential, listCredentials } from '../fleet/store.ts';
-import { toSharedCredentialPlace } from '../numbers/credentials.ts';
 import { toMetaBlock } from '../numbers/meta.ts';
 import { listNumbers } from '../numbers/number-queries.ts';
-import { insertMetaNumbers, listPhoneNumberIds } from '../numbers/number-store.ts';
+import type { NewSharedNumber } from '../numbers/numbers.ts';
 import { judgePhone, toConnectionState } from '../numbers/phone-reasons.ts';
 import { type Reading, recordReadings } from '../numbers/store.ts';
-import type { Vault } from '../secrets.ts';
 import type { SimulatedPhone, SimulatedToken, SimulatedWaba } from '../simulator/simulator.ts';
 
 export const largeTenant = { id: 'ten_atlas', name: 'Atlas Franchises' } as const;
@@ -161,40 +158,38 @@ export function createLargeFleet(): {
   };
 }
 
-const credentialId = 'cred_atlas';
-
 /** Adds what is missing, one account after the other. */
-export async function seedLargeFleet(gateway: Gateway, vault: Vault, key: string): Promise<void> {
-  const { access, database } = gateway;
+export async function seedLargeFleet(gateway: Gateway, key: string): Promise<void> {
+  const { access, onboarding } = gateway;
   const tenantId = largeTenant.id;
   const tenants = await access.listTenants();
   if (!tenants.some(({ id }) => id === tenantId))
     await access.createTenant(largeTenant.name, tenantId);
-  if ((await listCredentials(database, tenantId)).length === 0) {
-    const secret = JSON.stringify({ accessToken: token, appSecret: null });
-    const sealed = vault.seal(secret, toSharedCredentialPlace(tenantId, credentialId));
-    await insertCredential(database, tenantId, {
-      id: credentialId,
-      name: 'Atlas',
-      sealed,
-      facts: null,
-    });
-  }
+  const [shared] = await onboarding.credentials.list(tenantId);
+  const secret = { accessToken: token, appSecret: null };
+  const credentialId =
+    shared?.id ?? (await onboarding.credentials.add(tenantId, 'Atlas', secret, null));
   if ((await access.listKeys(tenantId)).length === 0) {
     const name = 'Demo fleet key';
     await access.createKey({ tenantId, name, numberId: null, expiresAt: null, key });
   }
-  const missing = await listMissing(gateway);
+  const known = await gateway.numbers.listPhoneNumberIds(tenantId);
+  const missing = await listMissing(gateway, known);
   for (const [account, ofAccount] of Map.groupBy(missing, findAccount)) {
-    // oxlint-disable-next-line no-await-in-loop -- PGlite has one connection
-    await seedAccount(gateway, account, ofAccount);
+    // oxlint-disable no-await-in-loop -- PGlite has one connection
+    const numbers = ofAccount.map((place) => toNewNumber(account, place));
+    const added = await gateway.numbers.addShared(tenantId, numbers, credentialId);
+    await seedReadings(gateway, account, ofAccount, new Map([...known, ...added]));
+    // oxlint-enable no-await-in-loop
   }
 }
 
 /** The places of the numbers that are not there, or of which nothing is stored although it should be. */
-async function listMissing({ database }: Gateway): Promise<readonly number[]> {
+async function listMissing(
+  { database }: Gateway,
+  known: ReadonlyMap<string, string>,
+): Promise<readonly number[]> {
   const tenantId = largeTenant.id;
-  const known = await listPhoneNumberIds(database, tenantId);
   const projection = { details: false, apiKeys: false, health: 'summary', meta: null } as const;
   const stored = await listNumbers(database, { tenantId, projection, now: new Date() });
   const read = new Set(
@@ -206,22 +201,24 @@ async function listMissing({ database }: Gateway): Promise<readonly number[]> {
   });
 }
 
-async function seedAccount(
-  { database }: Gateway,
-  account: Account,
-  ofAccount: readonly number[],
-): Promise<void> {
-  const tenantId = largeTenant.id;
-  const rows = ofAccount.map((place) => ({
+function toNewNumber(account: Account, place: number): NewSharedNumber {
+  return {
     number: toDigits(place),
     name: `${account.name} ${cities[place % cities.length]} ${place}`,
     state: toConnectionState(toMetaBlock('phone', toPhone(place).fields)) ?? 'OPEN',
-    phone_number_id: toPhoneId(place),
-    waba_id: toWabaId(account),
-  }));
-  await insertMetaNumbers(database, tenantId, rows, credentialId);
+    phoneNumberId: toPhoneId(place),
+    wabaId: toWabaId(account),
+  };
+}
+
+async function seedReadings(
+  { database }: Gateway,
+  account: Account,
+  ofAccount: readonly number[],
+  ids: ReadonlyMap<string, string>,
+): Promise<void> {
   if (account.ageMinutes === null) return;
-  const ids = await listPhoneNumberIds(database, tenantId);
+  const tenantId = largeTenant.id;
   const observedAt = new Date(Date.now() - account.ageMinutes * 60_000);
   const waba = toWaba(account);
   const readings: readonly Reading[] = [

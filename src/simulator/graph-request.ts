@@ -69,8 +69,9 @@ export function isDiscovery([id, edge = '']: readonly string[]): boolean {
 
 function toNodeOperation(fleet: Fleet, id: string): Operation {
   if (fleet.findPhone(id) !== undefined) return { name: `phone ${id}`, id };
-  if (fleet.findBusiness(id) !== undefined) return { name: `business ${id}`, id };
-  return { name: `${fleet.findWaba(id) === undefined ? 'node' : 'waba'} ${id}`, id };
+  if (fleet.findWaba(id) !== undefined) return { name: `waba ${id}`, id };
+  // Last: it searches all accounts.
+  return { name: `${fleet.findBusiness(id) === undefined ? 'node' : 'business'} ${id}`, id };
 }
 
 /** Several calls in one POST, each answered, counted and refused separately. */

@@ -4,6 +4,7 @@ import type { GraphCall } from './graph-request.ts';
 import { refuse } from './refusals.ts';
 
 const defaultLimit = 25;
+
 /**
  * The page of `items` that the parameters `limit` and `after` ask for. As at Meta, `paging.next` contains the access token,
  * so a client must not log or follow it; it is there only when another page follows.

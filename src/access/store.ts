@@ -12,14 +12,14 @@ export interface Tenant {
   readonly createdAt: Date;
 }
 
-/** A change of a key or of credentials, recorded by a database trigger. */
+/** A change of a key, of credentials or of a number, or the removal of the tenant, recorded by a database trigger. */
 export interface AuditEntry {
   readonly id: string;
   readonly at: Date;
   readonly actor: string;
   /** `key.created`, `credentials.replaced`, … */
   readonly action: string;
-  /** The id of the key, or of the number that the credentials belong to. */
+  /** The id of what was changed; for the own credentials of a number, the id of the number. */
   readonly subject: string;
   /** Describes the subject; never contains a secret. */
   readonly details: Readonly<Record<string, unknown>>;
@@ -194,7 +194,7 @@ export async function listKeys(database: Database, tenantId: string): Promise<re
   );
 }
 
-/** Changes of keys and credentials, newest first. */
+/** Newest first. */
 export async function listAudit(
   database: Database,
   tenantId: string,

@@ -33,7 +33,7 @@ export interface ApiKeyTable {
   last_used_at: ColumnType<Date | null, never, never>;
 }
 
-/** Written by triggers when a key, a credential or a number changes. */
+/** Written by triggers when a key, a credential or a number changes, and when the tenant is removed. */
 export interface AuditTable {
   tenant_id: string;
   id: Generated<string>;

@@ -16,7 +16,7 @@
 //     read. Rules 3 and 4 do not block on stale evidence; they are inconclusive then. A state other than OPEN blocks until a
 //     newer one is stored, and with it the registration that it follows from.
 //  7. Stored ids and digits that do not belong to the number which Meta returns inform; see mismatch.ts.
-//  8. An access token that ends within 30 days informs; see token-expiry.ts.
+//  8. An access token that has ended, or ends within 30 days, informs; see token-expiry.ts.
 // https://developers.facebook.com/docs/whatsapp/cloud-api/health-status
 //
 // The verdicts that a read supports are stored with it, see `judgePhone`. A change of rule 3 or 4 increments `rulesVersion`:

@@ -1,8 +1,7 @@
 // The route of the fleet: its query parameters and its handler.
 
 import { prices } from '../access/prices.ts';
-import { GatewayError } from '../errors.ts';
-import type { FleetConditions, FleetFilter } from '../fleet/filter.ts';
+import { type FleetConditions, type FleetFilter, flagMembers } from '../fleet/filter.ts';
 import {
   defaultAccounts,
   defaultPageSize,
@@ -24,7 +23,7 @@ import { wordsOf } from './fleet-schemas.ts';
 import { includable, toIncluded, withIncluded } from './included.ts';
 import { type HandlerInput, listProjection, readInclude, toListItem } from './numbers.ts';
 import type { QueryParameter } from './openapi.ts';
-import type { DataRoute } from './route.ts';
+import { createParameterError, type DataRoute } from './route.ts';
 
 const path = '/v1/fleet';
 
@@ -104,7 +103,6 @@ const lists = {
   wabaId: 'wabaIds',
   portfolioId: 'portfolioIds',
 } as const satisfies Record<string, keyof FleetConditions>;
-const flags = ['stale', 'failing', 'restricted'] as const;
 
 function readFilter(query: HandlerInput['query']): FleetFilter {
   return { ...readConditions(query, ''), not: readConditions(query, exclusion) };
@@ -117,7 +115,7 @@ function readConditions(query: HandlerInput['query'], prefix: string): FleetCond
     member,
     readList(query[`${prefix}${name}`]),
   ]);
-  const ofFlags = flags.map((name) => {
+  const ofFlags = flagMembers.map((name) => {
     const value = query[`${prefix}${name}`];
     return [name, value === undefined ? undefined : value === 'true'];
   });
@@ -137,27 +135,20 @@ const timeFormat = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/;
 function readTime(text: string | undefined): string | undefined {
   if (text === undefined) return undefined;
   if (timeFormat.test(text) && !Number.isNaN(Date.parse(text))) return text;
-  throw createInvalid('changedSince', 'once, as a time such as 2026-06-30T09:18:33Z');
+  throw createParameterError('changedSince', 'once, as a time such as 2026-06-30T09:18:33Z');
 }
 
 function readLimit(text: string | undefined): number {
   if (text === undefined) return defaultPageSize;
   const limit = /^\d{1,4}$/.test(text) ? Number(text) : Infinity;
   if (limit <= maxPageSize) return limit;
-  throw createInvalid('limit', `once, as a number from 0 to ${maxPageSize}`);
+  throw createParameterError('limit', `once, as a number from 0 to ${maxPageSize}`);
 }
 
 function readOrder({ orderBy, direction }: HandlerInput['query']): FleetOrder {
   // The route has checked both.
   const field = (orderBy ?? defaultOrder.field) as FleetOrder['field'];
   return { field, direction: (direction ?? defaultDirectionOf(field)) as FleetOrder['direction'] };
-}
-
-function createInvalid(name: string, expected: string): GatewayError {
-  return new GatewayError(
-    'INVALID_REQUEST',
-    `Send the query parameter ${name} ${expected}, or omit it.`,
-  );
 }
 
 const listsOfText = { isList: true, schema: { type: 'string' } } as const;

@@ -1,5 +1,6 @@
-// The rows of the route table.
+// The rows of the route table, and the error of a query parameter.
 
+import { GatewayError } from '../errors.ts';
 import type { Call } from '../http/endpoint.ts';
 import type { HttpResponse } from '../http/message.ts';
 import type { Handler, HandlerInput } from './numbers.ts';
@@ -28,4 +29,10 @@ export interface DataRoute extends RouteDescription {
 export interface PublicRestRoute extends RouteDescription {
   readonly isPublic: true;
   readonly response: () => HttpResponse;
+}
+
+/** `expected` says how the parameter has to be sent. */
+export function createParameterError(name: string, expected: string): GatewayError {
+  const message = `Send the query parameter ${name} ${expected}, or omit it.`;
+  return new GatewayError('INVALID_REQUEST', message);
 }

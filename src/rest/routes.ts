@@ -14,7 +14,7 @@ import { includable } from './included.ts';
 import { createFleetRoute } from './fleet.ts';
 import { createNumberHandlers, type HandlerInput } from './numbers.ts';
 import { type QueryParameter, toOpenApi } from './openapi.ts';
-import type { DataRoute, RestRoute } from './route.ts';
+import { createParameterError, type DataRoute, type RestRoute } from './route.ts';
 
 export interface RestEndpointOptions {
   readonly numbers: Numbers;
@@ -274,20 +274,18 @@ function parseParameter(
   given: readonly string[],
 ): string {
   const parts = isList ? given.flatMap((text) => text.split(',')) : given;
-  if (values === undefined && (isList || parts.length === 1)) return parts.join(',');
-  if (values === undefined) throw createRepeatedError(name);
-  if (parts.every((part) => values.includes(part)) && (isList || parts.length === 1)) {
+  const isRepeated = !isList && parts.length > 1;
+  if (values === undefined) {
+    if (isRepeated) throw createParameterError(name, 'once');
+    return parts.join(',');
+  }
+  if (!isRepeated && parts.every((part) => values.includes(part))) {
     return values.filter((value) => parts.includes(value)).join(',');
   }
-  const allowed = isList
+  const expected = isList
     ? `as a list of ${values.join(' and ')}, separated by commas`
     : `once, as ${values.map((value) => `${name}=${value}`).join(' or ')}`;
-  const message = `Send the query parameter ${name} ${allowed}, or omit it.`;
-  throw new GatewayError('INVALID_REQUEST', message);
-}
-
-function createRepeatedError(name: string): GatewayError {
-  return new GatewayError('INVALID_REQUEST', `Send the query parameter ${name} once, or omit it.`);
+  throw createParameterError(name, expected);
 }
 
 const maxNames = 20;

@@ -11,6 +11,7 @@ import type { Config } from './config.ts';
 import { type Database, openDatabase } from './database/database.ts';
 import { createFleet, type Fleet } from './fleet/fleet.ts';
 import { createOnboarding, type Onboarding } from './fleet/onboarding.ts';
+import type { GraphiqlKeys } from './graphql/graphiql.ts';
 import { createGraphQLEndpoint } from './graphql/server.ts';
 import { createLoadShedder } from './http/load-shedding.ts';
 import { fromFetchRequest, toFetchResponse } from './http/message.ts';
@@ -62,8 +63,8 @@ export interface GatewayOverrides {
   readonly deadlineMs?: number;
   /** Timeouts of requests to Meta. */
   readonly graph?: Pick<LimitedFetchOptions, 'attemptTimeoutMs' | 'circuitPauseMs'>;
-  /** Put into the header editor of GraphiQL: of a tenant, and of one with many numbers. */
-  readonly graphiqlKeys?: { readonly tenant: string; readonly fleet: string };
+  /** Put into the header editor of GraphiQL. */
+  readonly graphiqlKeys?: GraphiqlKeys;
 }
 
 /** Opens the database without migrating it. `config` must hold both secrets. */
@@ -213,9 +214,7 @@ function startConfiguredStatusUpkeep({ database, telemetry }: Foundation) {
   return startStatusUpkeep({
     database,
     onWritten: (numbers) =>
-      telemetry.info('the status of numbers was written, by which a fleet is filtered', {
-        numbers,
-      }),
+      telemetry.info('wrote the status of numbers, which filters of a fleet need', { numbers }),
     onFailure: (error) =>
       telemetry.warn('the status of numbers is not kept up, so a fleet may lack numbers', {
         cause: String(error),

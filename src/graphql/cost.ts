@@ -9,6 +9,7 @@ import {
 import { prices, toListPrice } from '../access/prices.ts';
 import { defaultPageSize, maxPageSize } from '../fleet/fleet.ts';
 import { metaBlocks } from '../numbers/meta.ts';
+import { countFields, pageFields } from './fleet-selection.ts';
 import { collectFields, listSelectedBlocks, selectionSetsOf } from './selection.ts';
 
 export interface Price {
@@ -92,14 +93,14 @@ function toPart(field: FieldNode, priced: PricedOperation, listSize: number | nu
 function toFleetPrice(field: FieldNode, priced: PricedOperation): number {
   const { fragmentDefinitions: fragments, variableValues } = priced;
   const fields = collectFields(selectionSetsOf([field]), { fragments, variableValues });
-  const selects = (...names: readonly string[]) =>
+  const selects = (names: readonly string[]) =>
     fields.some(({ name }) => names.includes(name.value));
   const { first, last } = readArguments(field, priced);
   const size = Math.min(Math.max(0, first ?? last ?? defaultPageSize), maxPageSize);
   return (
     prices.fleet +
-    (selects('nodes', 'edges', 'pageInfo') ? size * prices.fleetNode : 0) +
-    (selects('totalCount', 'facets') ? prices.fleetCounts : 0)
+    (selects(pageFields) ? size * prices.fleetNode : 0) +
+    (selects(countFields) ? prices.fleetCounts : 0)
   );
 }
 

@@ -10,6 +10,10 @@ import { createInvalid } from '../fleet/filter.ts';
 import { type FleetSelection, maxAccounts } from '../fleet/fleet.ts';
 import { collectFields, projectionOfFields, selectionSetsOf } from './selection.ts';
 
+/** The fields of a FleetConnection that need a page, and those that need the counts over all pages. */
+export const pageFields = ['nodes', 'edges', 'pageInfo'];
+export const countFields = ['totalCount', 'facets'];
+
 export function fleetSelectionOf(info: GraphQLResolveInfo): FleetSelection {
   const below = (fields: readonly FieldNode[], ...names: readonly string[]) =>
     collectFields(selectionSetsOf(fields), info).filter(({ name }) => names.includes(name.value));
@@ -18,10 +22,10 @@ export function fleetSelectionOf(info: GraphQLResolveInfo): FleetSelection {
   const edges = below(fieldNodes, 'edges');
   const nodes = [...below(fieldNodes, 'nodes'), ...below(edges, 'node')];
   return {
-    facets: facets.length > 0 || below(fieldNodes, 'totalCount').length > 0,
+    facets: below(fieldNodes, ...countFields).length > 0,
     wabas: findLargestFirst(below(facets, 'waba'), info),
     portfolios: findLargestFirst(below(facets, 'portfolio'), info),
-    page: nodes.length > 0 || edges.length > 0 || below(fieldNodes, 'pageInfo').length > 0,
+    page: below(fieldNodes, ...pageFields).length > 0,
     projection: nodes.length === 0 ? null : projectionOfFields(nodes, info),
   };
 }

@@ -149,7 +149,7 @@ export interface TestGatewayOptions extends Pick<
   GatewayOverrides,
   'now' | 'deadlineMs' | 'graphiqlKeys' | 'fetch'
 > {
-  /** A kind, for a new database, or an existing database, which is not disposed of. PGlite by default. */
+  /** A kind, for a new database, or an existing database, which is not disposed of. PostgreSQL by default. */
   readonly database?: DatabaseKind | TestDatabase;
   readonly simulator?: SimulatorOptions;
   /** Environment variables that differ from those of a production gateway with both upstreams simulated. */
@@ -259,7 +259,7 @@ export async function openTestGateway(options: TestGatewayOptions = {}): Promise
   // Imported here because tests of the database alone do not need it.
   const { createGateway } = await import('../src/gateway.ts');
   const made = new AsyncDisposableStack();
-  const { database: given = 'PGlite' } = options;
+  const { database: given = 'PostgreSQL' } = options;
   const database = typeof given === 'string' ? await openTestDatabase(given) : given;
   const sessionEngineKey = createSecret('session');
   const simulator = made.use(createTestSimulator({ sessionEngineKey, ...options.simulator }));

@@ -353,7 +353,7 @@ describe('over REST', () => {
 });
 
 test('a defect is logged with its cause, and the response has only the request id', async () => {
-  await using gateway = await openTestGateway();
+  await using gateway = await openTestGateway({ database: 'PGlite' });
   const tenant = await gateway.addTenant();
   await gateway.database[Symbol.asyncDispose]();
   gateway.clearLogLines();

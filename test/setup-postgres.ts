@@ -2,6 +2,7 @@
 
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
+import { tmpdir } from 'node:os';
 import type { SupervisorMessage } from './setup-postgres-supervisor.ts';
 
 export interface PostgresServer extends AsyncDisposable {
@@ -12,15 +13,18 @@ export interface PostgresServer extends AsyncDisposable {
 }
 
 /**
- * Starts an empty server on a free port. `settings` (`name=value`) override those of the tests. Rejects with the cause.
+ * Starts an empty server on a free port. `settings` (`name=value`) override those of the tests. `parent` is the folder for
+ * its directory, by default that for temporary files. Rejects with the cause.
  */
 export async function openPostgresServer(
   settings: readonly string[] = [],
+  parent = tmpdir(),
 ): Promise<PostgresServer> {
   // Detached, so that Ctrl+C does not reach it before the tests have ended.
   const supervisor = fork(new URL('setup-postgres-supervisor.ts', import.meta.url), settings, {
     detached: true,
     execArgv: [],
+    env: { ...process.env, TMPDIR: parent },
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
   });
   const exit = once(supervisor, 'exit');

@@ -34,8 +34,15 @@ export const errorCatalogue = {
     retryable: false,
   },
   CURSOR_EXPIRED: {
-    status: 400,
-    meaning: 'The first page of the walk is more than an hour old; start again without a cursor.',
+    status: 410,
+    meaning:
+      'The cursor is too old: the first page of the walk is more than an hour old, or the changes after the cursor were deleted; start again without a cursor.',
+    retryable: false,
+  },
+  CURSOR_UNKNOWN: {
+    status: 410,
+    meaning:
+      'The cursor was issued before the database was restored from a backup, so changes after it are unknown; read everything again and start without a cursor.',
     retryable: false,
   },
   URI_TOO_LONG: {
@@ -66,6 +73,12 @@ export const errorCatalogue = {
   RATE_LIMITED: {
     status: 429,
     meaning: 'Too many requests; retry after the time in the Retry-After header.',
+    retryable: true,
+  },
+  TOO_MANY_STREAMS: {
+    status: 429,
+    meaning:
+      'The API key, the tenant or the process has too many open streams; close one, or retry after the time in the Retry-After header.',
     retryable: true,
   },
   META_UNAVAILABLE: {

@@ -84,6 +84,7 @@ describe('a cursor', () => {
 
   test('is refused an hour after its first page', async () => {
     const { endCursor } = (await get(stage.tenant, 'first: 1')).body.data!.fleet.pageInfo;
+    const { next } = (await stage.tenant.rest<{ next: string }>('/v1/fleet?limit=1')).body;
     now = new Date(now.getTime() + 3_600_000);
     expect((await get(stage.tenant, `first: 1, after: "${endCursor}"`)).status).toBe(200);
     now = new Date(now.getTime() + 1);
@@ -95,6 +96,8 @@ describe('a cursor', () => {
         extensions: { code: 'CURSOR_EXPIRED' },
       },
     ]);
+    const refused = await stage.tenant.rest(`/v1/fleet?limit=1&cursor=${next}`);
+    expect([refused.status, refused.body['code']]).toEqual([410, 'CURSOR_EXPIRED']);
   });
 
   test.each([

@@ -133,6 +133,20 @@ export const environmentVariables = {
     meaning:
       'Maximum number of concurrent requests in one process, not counting those that wait for an upstream.',
   },
+  KEY_MAX_STREAMS: {
+    default: '10',
+    meaning: 'Maximum number of open streams and long polls per API key in one process.',
+  },
+  TENANT_MAX_STREAMS: {
+    default: '',
+    meaning:
+      'Maximum number of open streams and long polls per tenant in one process. If unset, a fifth of MAX_STREAMS.',
+  },
+  MAX_STREAMS: {
+    default: '1000',
+    meaning:
+      'Maximum number of open streams and long polls in one process. They do not count as requests.',
+  },
   MAX_EVENT_LOOP_DELAY_MS: {
     default: '250',
     meaning: 'Event loop delay above which a busy process sheds load with 503.',
@@ -181,7 +195,15 @@ export interface Config {
   readonly rateLimitStore: 'memory' | 'database';
   readonly tenantMaxRequests: number;
   readonly maxRequests: number;
+  readonly streamLimits: StreamLimits;
   readonly maxEventLoopDelayMs: number;
+}
+
+/** How many streams may be open in the process. */
+export interface StreamLimits {
+  readonly key: number;
+  readonly tenant: number;
+  readonly process: number;
 }
 
 /** Upper limits of a GraphQL document and of one operation. */
@@ -257,6 +279,7 @@ export function parseConfig(environment: Environment): Config {
     rateLimitStore: check('RATE_LIMIT_STORE', (text) => oneOf(['memory', 'database'], text)),
     tenantMaxRequests: check('TENANT_MAX_REQUESTS', parseCount),
     maxRequests: check('MAX_REQUESTS', parseCount),
+    streamLimits: parseStreamLimits(check),
     maxEventLoopDelayMs: check('MAX_EVENT_LOOP_DELAY_MS', parseCount),
   };
   if (sessionEngineUrl && environment.SESSION_ENGINE_KEY === '') {
@@ -264,6 +287,16 @@ export function parseConfig(environment: Environment): Config {
   }
   if (problems.length > 0) throw new ConfigurationError(problems);
   return Object.freeze(config);
+}
+
+function parseStreamLimits(
+  check: (name: EnvironmentVariable, parse: (text: string) => number) => number,
+): StreamLimits {
+  const process = check('MAX_STREAMS', parseCount);
+  const tenant = check('TENANT_MAX_STREAMS', (text) =>
+    text === '' ? Math.ceil(process / 5) : parseCount(text),
+  );
+  return { key: check('KEY_MAX_STREAMS', parseCount), tenant, process };
 }
 
 function parseGraphQLLimits(count: (name: EnvironmentVariable) => number): GraphQLLimits {

@@ -1,6 +1,7 @@
 // The composition: creates every part of a gateway, once. How a request passes through them is http/pipeline.ts's.
 
 import { type AccessControl, createAccessControl } from './access/access.ts';
+import { createKeyWatch } from './access/key-watch.ts';
 import { createKeyCache, disabledKeyCache } from './access/key.ts';
 import {
   createLocalCounters,
@@ -17,6 +18,7 @@ import { createLoadShedder } from './http/load-shedding.ts';
 import { fromFetchRequest, toFetchResponse } from './http/message.ts';
 import { createPipeline, type Pipeline } from './http/pipeline.ts';
 import { createResponseCache, disabledResponseCache } from './http/response-cache.ts';
+import { createStreams, type Streams } from './http/streams.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
 import { createNumbers, type Numbers } from './numbers/numbers.ts';
 import { startStatusUpkeep } from './numbers/status-upkeep.ts';
@@ -37,6 +39,7 @@ export interface Gateway extends Pipeline, AsyncDisposable {
   readonly metrics: Metrics | null;
   /** Throws UNAVAILABLE while the database does not answer. */
   ready(): Promise<void>;
+  readonly streams: Pick<Streams, 'count' | 'drain'>;
   readonly database: Database;
   readonly access: AccessControl;
   readonly numbers: Numbers;
@@ -78,12 +81,14 @@ export async function createGateway(
   const running = new AsyncDisposableStack();
   const load = createLoadShedder(config);
   metrics.observeLoad(load);
+  const streams = running.use(createConfiguredStreams(foundation));
   const pipeline = createPipeline({
     ...foundation,
     ...core,
     ...createEndpoints(foundation, core),
     responseCache: createConfiguredResponseCache(foundation),
     load,
+    streams,
   });
   return {
     ...pipeline,
@@ -91,6 +96,7 @@ export async function createGateway(
       toFetchResponse(await pipeline.handle(fromFetchRequest(request), address)),
     metrics: config.metrics ? metrics : null,
     ready: () => database.ping(),
+    streams,
     database,
     access: core.access,
     numbers: core.numbers,
@@ -232,6 +238,23 @@ function startConfiguredVerdictCounting({ config, database, telemetry, metrics }
         cause: String(error),
       }),
   });
+}
+
+function createConfiguredStreams({ config, database, telemetry, metrics }: Foundation) {
+  const keyWatch = createKeyWatch({
+    database,
+    onFailure: (error) =>
+      telemetry.warn('the keys of open streams are not verified until the database answers', {
+        cause: String(error),
+      }),
+  });
+  const streams = createStreams({
+    limits: config.streamLimits,
+    keyWatch,
+    onRefusal: () => metrics.requestLimited('streams'),
+  });
+  metrics.observeStreams(streams);
+  return streams;
 }
 
 function createCounters({ config, database, telemetry }: Foundation) {

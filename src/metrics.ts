@@ -4,6 +4,7 @@ import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom
 import manifest from '../package.json' with { type: 'json' };
 import type { ChangeFeed } from './database/change-feed.ts';
 import type { LoadShedder, Overload } from './http/load-shedding.ts';
+import type { Streams } from './http/streams.ts';
 import { verdicts } from './numbers/reason.ts';
 import type { VerdictCounts } from './numbers/verdict-store.ts';
 import type { CompletedRequest, TelemetryListener, UpstreamCall } from './telemetry.ts';
@@ -40,6 +41,18 @@ export const metricTable = {
     name: 'gateway_requests_under_way',
     help: 'Requests in flight.',
     labels: [],
+  },
+  streams: {
+    type: 'gauge',
+    name: 'gateway_streams_open',
+    help: 'Open streams and long polls, which are not counted as requests in flight.',
+    labels: [],
+  },
+  streamsEnded: {
+    type: 'counter',
+    name: 'gateway_streams_ended_total',
+    help: 'Streams and long polls that have ended, by reason: client disconnected, completed, draining, key invalid, slow reader, or failed.',
+    labels: ['reason'],
   },
   requestsShed: {
     type: 'counter',
@@ -149,6 +162,7 @@ export interface Metrics {
   readonly listener: TelemetryListener;
   /** The `observe…` functions register what is sampled at each scrape. */
   observeLoad(load: Pick<LoadShedder, 'inFlight' | 'eventLoopDelayMs'>): void;
+  observeStreams(streams: Pick<Streams, 'count'>): void;
   observeFeed(changes: Pick<ChangeFeed, 'isCurrent'>): void;
   observePool(pool: ConnectionPool): void;
   /** See the help text of `gateway_answers_total`. */
@@ -156,7 +170,7 @@ export interface Metrics {
   /** To be called at most once per response. */
   snapshotReturned(ageSeconds: number): void;
   requestShed(reason: Overload['reason']): void;
-  requestLimited(reason: 'points' | 'under way'): void;
+  requestLimited(reason: 'points' | 'under way' | 'streams'): void;
   /** Null when this process does not know them: another one counts, or the database does not answer. */
   numbersCounted(counts: VerdictCounts | null): void;
   /** In the text format of Prometheus. */
@@ -182,6 +196,9 @@ export function createMetrics(): Metrics {
         metrics.requestsUnderWay.set(load.inFlight);
         metrics.eventLoopDelay.set(load.eventLoopDelayMs / 1_000);
       });
+    },
+    observeStreams(streams) {
+      samplers.push(() => metrics.streams.set(streams.count));
     },
     observeFeed(changes) {
       samplers.push(() => metrics.feedCurrent.set(changes.isCurrent() ? 1 : 0));
@@ -258,7 +275,10 @@ function createListener(
 ): TelemetryListener {
   return {
     requestCompleted(request) {
-      metrics.requestDuration.observe(toRequestLabels(request), request.durationMs / 1_000);
+      const { streamEnd } = request;
+      // How long a stream is open says nothing about the gateway.
+      if (streamEnd !== undefined) metrics.streamsEnded.inc({ reason: streamEnd });
+      else metrics.requestDuration.observe(toRequestLabels(request), request.durationMs / 1_000);
     },
     upstreamCalled({ upstream, outcome, durationMs, usagePercent }) {
       metrics.upstreamCalls.inc({ upstream, outcome: toOutcomeLabel(outcome) });

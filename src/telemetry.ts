@@ -21,6 +21,8 @@ export interface CompletedRequest {
   /** The program that sent the request, as it calls itself; see `boundText`. */
   readonly clientName?: string | null;
   readonly clientVersion?: string | null;
+  /** Why a stream has ended, or a long poll; absent of other requests. */
+  readonly streamEnd?: string;
   /** Under the name that log collectors know; only with an SDK of OpenTelemetry. */
   readonly trace_id?: string;
 }

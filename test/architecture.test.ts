@@ -32,10 +32,11 @@ interface Layer {
 }
 
 const foundation =
-  /^src\/(errors|config|config-values|telemetry|tracing|secrets|json|maybe-promise|http\/(message|negotiation))\.ts$/;
+  /^src\/(errors|config|config-values|telemetry|tracing|secrets|json|maybe-promise|http\/(event-stream|message|negotiation))\.ts$/;
 const requestContext = /^src\/http\/request-context\.ts$/;
 const errors = /^src\/errors\.ts$/;
 const configValues = /^src\/config-values\.ts$/;
+const eventStream = /^src\/http\/event-stream\.ts$/;
 const storage = /^src\/database\//;
 const coreWithoutStores = /^src\/(access|numbers|fleet)\/(?!([a-z]+-)?(store|queries)\.ts$)/;
 const endpoint = /^src\/http\/(response-cache|endpoint)\.ts$/;
@@ -44,10 +45,10 @@ const port =
 const process =
   /^src\/((main|http\/server|http\/write-batching)\.ts|operations\/compile-cache\.js)$/;
 const composition =
-  /^src\/(gateway\.ts|http\/(pipeline|compression|cors|load-shedding)\.ts|metrics\.ts|admin\.ts|demo\.ts|admin\/|demo\/)/;
+  /^src\/(gateway\.ts|http\/(pipeline|compression|cors|load-shedding|streams)\.ts|metrics\.ts|admin\.ts|demo\.ts|admin\/|demo\/)/;
 
 const layers: readonly Layer[] = [
-  { name: 'foundation', files: foundation, imports: [errors, configValues] },
+  { name: 'foundation', files: foundation, imports: [errors, configValues, eventStream] },
   { name: 'request context', files: requestContext, imports: [foundation] },
   { name: 'storage', files: storage, imports: [foundation] },
   { name: 'access', files: /^src\/access\//, imports: [foundation, requestContext, storage] },

@@ -194,6 +194,34 @@ export async function listKeys(database: Database, tenantId: string): Promise<re
   );
 }
 
+/**
+ * The time until each of the keys expires, in milliseconds on the clock of the database; null for one that never does. A key
+ * that is revoked or expired, or does not exist, is missing.
+ */
+export async function listKeyLifetimes(
+  database: Pick<Database, 'withTenant'>,
+  tenantId: string,
+  keyIds: readonly string[],
+): Promise<ReadonlyMap<string, number | null>> {
+  const expiresInMs = sql<
+    number | null
+  >`(extract(epoch from expires_at - clock_timestamp()) * 1000)::float8`;
+  const rows = await database.withTenant(
+    tenantId,
+    (transaction) =>
+      transaction
+        .selectFrom('api_key')
+        .select(['id', expiresInMs.as('expiresInMs')])
+        .where('tenant_id', '=', tenantId)
+        .where('id', 'in', keyIds)
+        .where('revoked_at', 'is', null)
+        .where(isUnexpired)
+        .execute(),
+    'nothing',
+  );
+  return new Map(rows.map((row) => [row.id, row.expiresInMs]));
+}
+
 /** Newest first. */
 export async function listAudit(
   database: Database,

@@ -11,6 +11,7 @@ import {
   gzipSync,
 } from 'node:zlib';
 import { LRUCache } from 'lru-cache';
+import { EventStream } from './event-stream.ts';
 import type { HttpResponse } from './message.ts';
 import { findAccepted } from './negotiation.ts';
 
@@ -57,7 +58,7 @@ export async function compress(
   coding: ContentCoding,
 ): Promise<HttpResponse> {
   const { status, headers, body } = response;
-  if (coding === 'identity' || body === null || body instanceof ReadableStream) return response;
+  if (coding === 'identity' || body === null || body instanceof EventStream) return response;
   if (headers['content-encoding'] !== undefined) return response;
   const bytes = typeof body === 'string' ? Buffer.from(body) : body;
   if (bytes.length < minBytes) return response;

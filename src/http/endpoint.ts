@@ -4,6 +4,7 @@ import type { Access } from '../access/access.ts';
 import type { Admission } from '../access/rate-limit.ts';
 import type { GatewayError } from '../errors.ts';
 import type { MaybePromise } from '../maybe-promise.ts';
+import type { OpenStream } from './event-stream.ts';
 import type { HttpRequest, HttpResponse } from './message.ts';
 import type { RequestContext } from './request-context.ts';
 import type { ComputedResponse } from './response-cache.ts';
@@ -50,6 +51,11 @@ export interface Call {
   readonly admission: Admission;
   /** '' unless the route reads the body. */
   readonly body: string;
+  /**
+   * Makes the request a stream: it no longer counts among those in flight. To be called once, for an `EventStream` as the
+   * body of the response or for a long poll. Throws TOO_MANY_STREAMS, or UNAVAILABLE while the process stops.
+   */
+  openStream(): OpenStream;
 }
 
 export interface PreparedCall {

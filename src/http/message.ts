@@ -3,6 +3,7 @@
 
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import { GatewayError } from '../errors.ts';
+import { EventStream, toReadableStream } from './event-stream.ts';
 
 /** The part of fetch's Headers that is needed. All names are in lower case. */
 export interface HttpHeaders extends HeaderReader, Iterable<[name: string, value: string]> {}
@@ -29,7 +30,7 @@ export interface HttpRequest {
 export interface HttpResponse {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
-  readonly body: string | Buffer<ArrayBuffer> | ReadableStream<Uint8Array> | null;
+  readonly body: string | Buffer<ArrayBuffer> | EventStream | null;
 }
 
 /** The largest body that is read. */
@@ -58,7 +59,8 @@ export function fromFetchRequest(request: Request): HttpRequest {
 }
 
 export function toFetchResponse({ status, headers, body }: HttpResponse): Response {
-  return new Response(body, { status, headers: withContentLength(headers, body) });
+  const sent = body instanceof EventStream ? toReadableStream(body) : body;
+  return new Response(sent, { status, headers: withContentLength(headers, body) });
 }
 
 /** Adds the length of the body where it is known. */
@@ -66,7 +68,7 @@ export function withContentLength(
   headers: HttpResponse['headers'],
   body: HttpResponse['body'],
 ): HttpResponse['headers'] {
-  if (body === null || body instanceof ReadableStream) return headers;
+  if (body === null || body instanceof EventStream) return headers;
   return { ...headers, 'content-length': String(Buffer.byteLength(body)) };
 }
 

@@ -13,6 +13,7 @@ import { bindToSpan, endRequestSpan, startRequestSpan, traceIdOf } from '../trac
 import { compress, compressOnce, type ContentCoding, negotiateCoding } from './compression.ts';
 import { addCorsHeaders, isPreflight, toPreflightResponse } from './cors.ts';
 import type { Call, Endpoint, KeyedRoute } from './endpoint.ts';
+import { type EndedStream, EventStream, type OpenStream } from './event-stream.ts';
 import type { LoadShedder } from './load-shedding.ts';
 import {
   createUrlTooLongError,
@@ -29,6 +30,7 @@ import {
   type RequestContext,
 } from './request-context.ts';
 import type { ComputedResponse, ResponseCache } from './response-cache.ts';
+import type { Streams } from './streams.ts';
 
 export interface PipelineOptions {
   readonly graphql: Endpoint;
@@ -38,6 +40,7 @@ export interface PipelineOptions {
   readonly rateLimiter: RateLimiter;
   readonly responseCache: ResponseCache;
   readonly load: LoadShedder;
+  readonly streams: Pick<Streams, 'open'>;
   readonly config: Pick<Config, 'corsOrigins' | 'trustedProxies' | 'trustsTraceParent'>;
   readonly telemetry: Telemetry;
   readonly metrics: Pick<Metrics, 'requestShed' | 'snapshotReturned'>;
@@ -72,8 +75,8 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     // a span if there is an SDK of OpenTelemetry.
     const slot = load.begin();
     const clientAddress = resolveAddress(address, request.headers);
-    const { method, headers } = request;
-    const span = startRequestSpan(method, headers, config.trustsTraceParent);
+    const { headers } = request;
+    const span = startRequestSpan(request.method, headers, config.trustsTraceParent);
     const context = createRequestContext(headers, clientAddress, slot.releaseWhile, span);
     const traced = span === null ? work : bindToSpan(span, work);
     const endpoint = findEndpoint(request.path);
@@ -87,9 +90,12 @@ export function createPipeline(options: PipelineOptions): Pipeline {
       // 10. The slot is freed, the request is logged and counted, and the headers that every response has are added.
       slot.end();
       context.admission?.leave();
-      reportRequest(options, request, context, response.status);
-      if (span !== null) endRequestSpan(span, method, response.status, context);
-      return addCommonHeaders(response, request, context, config.corsOrigins);
+      const sent = addCommonHeaders(response, request, context, config.corsOrigins);
+      const report = (ended: EndedStream | null): void =>
+        reportRequest(options, request, context, response.status, ended);
+      if (context.stream === null) report(null);
+      else reportAtEnd(context.stream, sent, report);
+      return sent;
     });
   };
 
@@ -143,7 +149,8 @@ function respond(
     return chain(rateLimiter.admit(access.tenantId, context), (admission) =>
       // 6. The body, at most 100 kB.
       chain(readBody(route, request, context, authenticate), (body) => {
-        const call: Call = { request, context, access, admission, body };
+        const openStream = () => open(options, { request, context, access });
+        const call: Call = { request, context, access, admission, body, openStream };
         // 7. and 8. The response cache, or the API.
         const responded = lookUpOrCompute(responseCache, route, call, coding);
         // 9. A response that the client already has is answered with 304.
@@ -151,6 +158,28 @@ function respond(
       }),
     );
   });
+}
+
+/** Instead of a slot and a place among the tenant's requests in flight, the request takes a place among the streams. */
+function open(
+  { streams }: PipelineOptions,
+  { request, context, access }: Pick<Call, 'request' | 'context' | 'access'>,
+): OpenStream {
+  const stream = streams.open(access, request.signal);
+  context.stream = stream;
+  void context.meter.releaseWhile(() => stream.ended);
+  context.admission?.leave();
+  return stream;
+}
+
+/** A stream is reported when it ends, and a long poll when it has been answered. */
+function reportAtEnd(
+  stream: OpenStream,
+  { body }: HttpResponse,
+  report: (ended: EndedStream) => void,
+): void {
+  if (!(body instanceof EventStream)) stream.end('completed');
+  void stream.ended.then(report);
 }
 
 /**
@@ -186,7 +215,7 @@ const etags = new WeakMap<Buffer, string>();
 function addEtag(response: HttpResponse): HttpResponse {
   const { status, headers, body } = response;
   if (status !== 200 || headers['etag'] !== undefined) return response;
-  if (body === null || body instanceof ReadableStream) return response;
+  if (body === null || body instanceof EventStream) return response;
   const known = typeof body === 'string' ? undefined : etags.get(body);
   const etag = known ?? `"${hash('sha256', body, 'base64url')}"`;
   if (typeof body !== 'string') etags.set(body, etag);
@@ -248,10 +277,13 @@ function respondWithError(
 function reportRequest(
   { telemetry, metrics }: PipelineOptions,
   { method, path, headers }: HttpRequest,
-  { requestId, receivedAt, tenantId, keyId, operation, operationName, meter }: RequestContext,
+  context: RequestContext,
   status: number,
+  ended: EndedStream | null,
 ): void {
+  const { requestId, receivedAt, tenantId, keyId, operation, operationName, meter } = context;
   if (meter.snapshotAgeSeconds !== null) metrics.snapshotReturned(meter.snapshotAgeSeconds);
+  if (ended?.reason === 'failed') telemetry.requestFailed(requestId, ended.cause);
   const durationMs = Math.round(performance.now() - receivedAt);
   telemetry.requestCompleted({
     requestId,
@@ -264,8 +296,10 @@ function reportRequest(
     operation,
     operationName,
     ...readClient(headers),
+    ...(ended !== null && { streamEnd: ended.reason }),
     ...(meter.span !== null && { trace_id: traceIdOf(meter.span) }),
   });
+  if (meter.span !== null) endRequestSpan(meter.span, method, status, context);
 }
 
 function addCommonHeaders(

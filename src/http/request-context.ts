@@ -3,6 +3,7 @@
 import { randomUUID } from 'node:crypto';
 import { boundText, redact } from '../telemetry.ts';
 import type { Span } from '../tracing.ts';
+import type { OpenStream } from './event-stream.ts';
 
 export interface RequestContext {
   /** Sent with every response and written in every log line of the request. */
@@ -24,6 +25,8 @@ export interface RequestContext {
   operationName: string | null;
   /** Null until the tenant's limits have been checked. */
   admission: RequestAdmission | null;
+  /** Null unless the request counts as a stream. */
+  stream: OpenStream | null;
   /** Headers of the response to this request, which are not cached with it; names in lower case. */
   readonly responseHeaders: Record<string, string>;
 }
@@ -80,6 +83,7 @@ export function createRequestContext(
     operation: null,
     operationName: null,
     admission: null,
+    stream: null,
     responseHeaders: {},
   };
 }

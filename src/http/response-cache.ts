@@ -4,6 +4,7 @@
 import { LRUCache } from 'lru-cache';
 import type { ChangeFeed } from '../database/change-feed.ts';
 import type { MaybePromise } from '../maybe-promise.ts';
+import { EventStream } from './event-stream.ts';
 import type { HttpResponse } from './message.ts';
 import type { RequestContext } from './request-context.ts';
 
@@ -179,8 +180,7 @@ function createEntry(
   { admission, context }: Caller,
 ): CacheEntry | null {
   const { operation, operationName, meter } = context;
-  if (status !== 200 || meter.isLive || body === null || body instanceof ReadableStream)
-    return null;
+  if (status !== 200 || meter.isLive || body === null || body instanceof EventStream) return null;
   const bytes = encode(body);
   return {
     tenantId,

@@ -9,12 +9,12 @@ import {
 } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { pipeline as pipeStream } from 'node:stream/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { GatewayError, toGatewayError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
 import { chain, type MaybePromise, recover } from '../maybe-promise.ts';
 import type { Telemetry } from '../telemetry.ts';
+import { EventStream, writeEventStream, type WriteOptions } from './event-stream.ts';
 import { createRefusalPacer, type RefusalPacer } from './load-shedding.ts';
 import {
   createUrlTooLongError,
@@ -26,14 +26,14 @@ import {
   readRefusedBytes,
   withContentLength,
 } from './message.ts';
-import { closeUnlessComplete, createWriteBatching, type WriteBatching } from './write-batching.ts';
+import { createWriteBatching, type WriteBatching } from './write-batching.ts';
 
 export interface HttpServer {
   /** For example `http://127.0.0.1:4000`. */
   readonly url: string;
   /**
-   * Turns unready and asks clients to close their connections for `noticeMs`, stops accepting, and waits until all requests
-   * in flight have been answered, `graceMs` at most.
+   * Turns unready, ends all streams and asks clients to close their connections for `noticeMs`, stops accepting, and waits
+   * until all requests in flight have been answered, `graceMs` at most.
    */
   drain(): Promise<void>;
 }
@@ -46,6 +46,7 @@ export interface HttpOptions {
   readonly graceMs?: number;
   /** How long a client may take, in milliseconds. */
   readonly timeouts?: Partial<Timeouts>;
+  readonly streams?: WriteOptions;
 }
 
 interface Timeouts {
@@ -72,6 +73,7 @@ export async function listen(gateway: Gateway, options: HttpOptions): Promise<Ht
     writes: createWriteBatching((outgoing, error) =>
       abandonResponse(gateway.telemetry, outgoing, error),
     ),
+    streamOptions: options.streams ?? {},
   };
   const server = openServer(gateway, state, { ...defaultTimeouts, ...options.timeouts });
   const { promise, resolve, reject } = Promise.withResolvers<void>();
@@ -87,8 +89,11 @@ export async function listen(gateway: Gateway, options: HttpOptions): Promise<Ht
     url: toUrl(server),
     async drain() {
       state.isDraining = true;
+      // At once, so that their clients have connected to another process when this one stops accepting.
+      const drained = gateway.streams.drain();
       await delay(noticeMs);
       await closeServer(server, graceMs);
+      await drained;
     },
   };
 }
@@ -97,6 +102,7 @@ interface State {
   isDraining: boolean;
   readonly refusalPacer: RefusalPacer;
   readonly writes: WriteBatching;
+  readonly streamOptions: WriteOptions;
 }
 
 /** See `createRefusalPacer`. */
@@ -253,20 +259,21 @@ async function renderMetrics(metrics: NonNullable<Gateway['metrics']>): Promise<
 
 /** `mayStillReceive`: the client may still be sending a body that the pipeline did not read. */
 function write(
-  { isDraining, writes }: State,
+  { isDraining, writes, streamOptions }: State,
   outgoing: ServerResponse,
   { status, headers, body }: HttpResponse,
   mayStillReceive: boolean,
 ): MaybePromise<void> {
   // Adds `Connection: close`.
   if (isDraining) outgoing.shouldKeepAlive = false;
-  if (!(body instanceof ReadableStream)) {
+  if (!(body instanceof EventStream)) {
     const closesUnlessComplete = mayStillReceive;
     return writes.enqueue({ outgoing, status, headers, body, closesUnlessComplete });
   }
-  if (mayStillReceive) closeUnlessComplete(outgoing);
+  // Nobody reuses a connection that was open for long, and so the end of the stream is that of the connection.
+  outgoing.shouldKeepAlive = false;
   outgoing.writeHead(status, headers);
-  return pipeStream(body, outgoing);
+  return writeEventStream(outgoing, body, streamOptions);
 }
 
 /** For a response that cannot be sent, usually because the client disconnected. */

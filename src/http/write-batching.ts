@@ -3,12 +3,13 @@
 
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import type { EventStream } from './event-stream.ts';
 import { type HttpResponse, withContentLength } from './message.ts';
 
 /** A complete response and the connection that it goes to. */
 export interface PendingResponse extends Pick<HttpResponse, 'status' | 'headers'> {
   readonly outgoing: ServerResponse;
-  readonly body: Exclude<HttpResponse['body'], ReadableStream>;
+  readonly body: Exclude<HttpResponse['body'], EventStream>;
   /** Whether to close the connection if the client has not finished sending its request. */
   readonly closesUnlessComplete: boolean;
 }
@@ -88,6 +89,6 @@ function send({ outgoing, status, headers, body, closesUnlessComplete }: Pending
 }
 
 /** Node would otherwise read the rest of the body, of whatever length, before the next request. */
-export function closeUnlessComplete(outgoing: ServerResponse): void {
+function closeUnlessComplete(outgoing: ServerResponse): void {
   if (!outgoing.req.complete) outgoing.shouldKeepAlive = false;
 }

@@ -13,6 +13,7 @@ import {
 } from '../../src/http/message.ts';
 import { type HttpServer, listen } from '../../src/http/server.ts';
 import { openTestGateway, type TestGateway, type TestTenant } from '../harness.ts';
+import { openTicksGateway } from './ticks.ts';
 
 let gateway: TestGateway;
 let tenant: TestTenant;
@@ -139,13 +140,12 @@ test('a URL that arrives in several packets and is too long is a 414', async () 
 });
 
 test('bytes that are not HTTP abort a response that has begun, and write nothing into it', async () => {
-  const body = new ReadableStream<Uint8Array>({
-    start: (controller) => controller.enqueue(Buffer.from('the beginning')),
-  });
-  const handle = async () => ({ status: 200, headers: {}, body });
-  const streaming = await listen({ ...gateway.gateway, handle }, { host: '127.0.0.1', port: 0 });
+  await using ticks = openTicksGateway(gateway);
+  const streaming = await listen(ticks.gateway, { host: '127.0.0.1', port: 0, noticeMs: 0 });
   const socket = connect({ host: '127.0.0.1', port: Number(new URL(streaming.url).port) });
-  socket.write('GET /v1/numbers HTTP/1.1\r\n\r\n');
+  socket.write(`GET /ticks HTTP/1.1\r\nx-api-key: ${tenant.key}\r\n\r\n`);
+  await once(socket, 'data');
+  ticks.sources[0]!.send('the beginning');
   const [beginning] = await once(socket, 'data');
   socket.write('HELLO\r\n\r\n');
   expect(String(beginning)).toContain('the beginning');

@@ -42,6 +42,8 @@ export default defineConfig({
   ...suite,
   test: {
     ...suite.test,
+    // A module that keeps what it computed while it was loaded would hide a mutant.
+    isolate: true,
     // A timeout on a busy machine must not count as a detected mutant.
     testTimeout: 90_000,
     hookTimeout: 90_000,

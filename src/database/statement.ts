@@ -83,6 +83,14 @@ export function toTextArray(texts: readonly string[]): string {
   return `{${texts.map((text) => `"${text.replaceAll(/["\\]/g, String.raw`\$&`)}"`).join(',')}}`;
 }
 
+const firstTime = Date.parse('0001-01-01T00:00:00Z');
+const lastTime = Date.parse('9999-12-31T00:00:00Z');
+
+/** A time as a parameter. ISO 8601 has years that PostgreSQL does not parse; nothing stored is outside of these limits. */
+export function toTimeText(ms: number): string {
+  return new Date(Math.min(Math.max(ms, firstTime), lastTime)).toISOString();
+}
+
 type Rows = Promise<readonly TextRow[]>;
 
 interface InFlightRead {

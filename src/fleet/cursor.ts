@@ -1,6 +1,7 @@
 // Cursors of a fleet: where a page ends, and which walk it belongs to. They hold no secret; row-level security decides what
 // a page shows.
 
+import { toTimeText } from '../database/statement.ts';
 import { GatewayError } from '../errors.ts';
 import { type FleetOrder, type KeyColumn, keyColumns } from './order.ts';
 
@@ -80,8 +81,10 @@ function isKey(value: unknown, { type }: KeyColumn): boolean {
   return !value.includes('\0') && value.isWellFormed();
 }
 
+/** Whether it is one that exists: Date takes the 31st of February too. */
 function isTime(text: string): boolean {
-  return /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/.test(text) && !Number.isNaN(Date.parse(text));
+  const ms = Date.parse(text);
+  return !Number.isNaN(ms) && toTimeText(ms) === text;
 }
 
 function createMalformed(): GatewayError {

@@ -1,7 +1,7 @@
 // The filter of a fleet as conditions of SQL.
 
 import { type RawBuilder, sql } from 'kysely';
-import { toTextArray } from '../database/statement.ts';
+import { toTextArray, toTimeText } from '../database/statement.ts';
 import { staleAfterSeconds } from '../numbers/number.ts';
 import { isFailing, isStale, type StatusColumns, verdictOf } from '../numbers/status-queries.ts';
 import type { Member, NormalConditions, NormalFilter } from './filter.ts';
@@ -51,7 +51,7 @@ function toParameter(value: boolean | string | readonly string[]): string {
 
 /** When evidence was observed that expired at this time. */
 export function toObservedAt(expiresAt: string): string {
-  return new Date(Date.parse(expiresAt) - (staleAfterSeconds + 1) * 1_000).toISOString();
+  return toTimeText(Date.parse(expiresAt) - (staleAfterSeconds + 1) * 1_000);
 }
 
 type ToCondition = (

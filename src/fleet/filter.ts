@@ -1,6 +1,7 @@
 // The filter of a fleet: its members, their limits, and its hash for cursors.
 
 import { hash } from 'node:crypto';
+import { toTimeText } from '../database/statement.ts';
 import { GatewayError } from '../errors.ts';
 import { foldText } from '../numbers/status.ts';
 
@@ -90,7 +91,7 @@ function normalizeConditions({
   return {
     ...Object.fromEntries(entries),
     ...normalizeSearch(search),
-    ...(typeof changedSince === 'string' && { changedSince: new Date(changedSince).toISOString() }),
+    ...(typeof changedSince === 'string' && { changedSince: toTimeText(Date.parse(changedSince)) }),
   };
 }
 

@@ -46,6 +46,7 @@ describe('number list', () => {
     ['--no-stale', []],
     ['--stale --provider META', []],
     ['--changed-since 2036-01-01', []],
+    ['--changed-since 0000-01-01', ['Alpha', 'Beta', 'Gamma']],
   ])('%s lists %j', async (options, names) => {
     const listed = await listNames(options);
     // Numbers that are equal in an order are in that of their ids.

@@ -132,6 +132,8 @@ describe('a cursor', () => {
       { k: ['6', 'now()', 'wa_1'] },
       { k: ['99', '-infinity', 'wa_1'] },
       { k: ['6', '2026-13-01T00:00:00.000Z', 'wa_1'] },
+      { k: ['6', '2026-02-31T00:00:00.000Z', 'wa_1'] },
+      { k: ['6', '0000-01-01T00:00:00.000Z', 'wa_1'] },
       { k: ['6', '-infinity', 'wa_\0'] },
       { k: ['6', '-infinity', '\ud800'] },
       { k: ['6', '-infinity', 7] },
@@ -139,6 +141,7 @@ describe('a cursor', () => {
       { a: 'x' },
       { a: 5 },
       { a: '2036-01-01T00:00:00.000Z' },
+      { a: '0000-01-01T00:00:00.000Z' },
       { f: null },
     ].map((change) => change),
   ])('that is malformed is refused: %j', async (given) => {
@@ -160,6 +163,15 @@ describe('a cursor', () => {
     const own = (await get(other, 'first: 50')).body.data!.fleet.nodes;
     expect(own).toHaveLength(1);
     for (const node of body.data!.fleet.nodes) expect(own).toContainEqual(node);
+  });
+
+  test.each([
+    ['0000-01-01T00:00:00Z', 30],
+    ['0001-01-01T00:30:00Z', 30],
+    ['9999-12-31T23:59:59-12:00', 0],
+  ])('and any time of ISO 8601: %s', async (time, count) => {
+    const { body } = await get(stage.tenant, `first: 1, filter: {changedSince: "${time}"}`);
+    expect(body.data?.fleet.totalCount).toBe(count);
   });
 
   test.each([

@@ -57,6 +57,10 @@ test.each([
   ['?search=ALPH', ['Alpha']],
   ['?state=CLOSE&stale=true', ['Echo']],
   ['?changedSince=2036-01-01T00:00:00Z', []],
+  // PostgreSQL parses neither year.
+  ['?orderBy=NAME&changedSince=0000-01-01T00:00:00Z', ['Alpha', 'Beta', 'Delta', 'Echo', 'Gamma']],
+  ['?changedSince=9999-12-31T23:59:59-14:00', []],
+  ['?orderBy=NAME&not.changedSince=9999-12-31T23:59:59-14:00&search=alp', ['Alpha']],
   ['?id=unknown', []],
   ['?limit=0', []],
 ])('GET /v1/fleet%s returns %j', async (query, names) => {

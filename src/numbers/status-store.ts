@@ -22,6 +22,7 @@ export async function writeStatuses(
   { tenantId, ids, at }: StatusRequest,
 ): Promise<void> {
   if (ids.length === 0) return;
+  await lockStatuses(transaction, tenantId, ids);
   const stored = await findNumbersForStatus(transaction, tenantId, ids);
   const statuses = JSON.stringify(stored.map(toNumberStatus));
   await sql`
@@ -44,6 +45,21 @@ export async function writeStatuses(
       -- A process of an older release does not know all rules of the newer one: the row is derived again.
       rules_version = case when old.rules_version > excluded.rules_version then 0 else excluded.rules_version end
     where (${columnsOf('old')}) is distinct from (${columnsOf('excluded')})`.execute(transaction);
+}
+
+/**
+ * Of an account, another transaction may be writing the same rows, see `updateStatusesOfAccounts`. This waits for its end,
+ * so that the next statement sees the account that it has stored.
+ */
+async function lockStatuses(
+  transaction: TenantTransaction,
+  tenantId: string,
+  ids: readonly string[],
+): Promise<void> {
+  await sql`
+    select from number_status where tenant_id = ${tenantId} and number_id = any(${ids}::text[])
+    -- In the order of the key, as below.
+    order by number_id for no key update`.execute(transaction);
 }
 
 const derived = [

@@ -46,6 +46,14 @@ async function readStatus({ query }: Pick<TestDatabase, 'query'>, id: string): P
   return status;
 }
 
+/** Resolves once a session of this database waits for a lock. */
+async function untilBlocked({ query }: Pick<TestDatabase, 'query'>): Promise<void> {
+  const text = `select a.pid from pg_locks l join pg_stat_activity a on a.pid = l.pid
+    where not l.granted and a.datname = current_database()`;
+  // oxlint-disable-next-line no-await-in-loop -- until it is blocked
+  while ((await query(text)).length === 0);
+}
+
 const live = (id: string) => `{ number(id: "${id}", refresh: true) { id } }`;
 
 describe.each(databases)('on %s, the status of a number', (kind) => {
@@ -280,6 +288,37 @@ test('a statement of other software that renames many numbers takes time in prop
   await database.query(`set statement_timeout = '12s'`);
   await database.query(`update whatsapp_number set name = 'New'`);
   expect(await writeAllOutdated(database)).toEqual({ numbers: 8_000, isComplete: true });
+});
+
+test('a reading keeps the owner that another process has stored at the same time', async () => {
+  await using database = await openTestDatabase('PostgreSQL');
+  await using gateway = await openTestGateway({ database });
+  const tenant = await gateway.addTenant();
+  const { id, wabaId } = await tenant.addNumber();
+  // The transaction of the other process, which has read the account.
+  await database.query('begin');
+  await database.query(`select set_config('app.derives_status', 'on', true)`);
+  await database.query(
+    `insert into waba_snapshot (tenant_id, waba_id, data, observed_at, attempted_at)
+     values ($1, $2, '{"ownerBusinessId": "88"}', now(), now())`,
+    [tenant.id, wabaId],
+  );
+  await database.query(`update number_status set portfolio_id = '88' where number_id = $1`, [id]);
+  const reading = { block: 'phone', id, failure: null, state: 'OPEN' } as const;
+  const recorded = recordReadings(database, {
+    tenantId: tenant.id,
+    holder: 'h',
+    leased: [],
+    observedAt: new Date(),
+    readings: [{ ...reading, data: { status: 'CONNECTED' } }],
+  });
+  await untilBlocked(database);
+  await database.query('commit');
+  await recorded;
+  expect(await readStatus(database, id)).toMatchObject({
+    metaStatus: 'CONNECTED',
+    portfolioId: '88',
+  });
 });
 
 test('software without rights on the status may write the state of a number', async () => {

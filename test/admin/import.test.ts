@@ -42,6 +42,7 @@ beforeAll(async () => {
         { id: '720000000001', fields: { name: 'Client' } },
         { id: '720000000002', fields: { name: 'Assigned' } },
         { id: '720000000003', fields: { name: 'Elsewhere' } },
+        { id: '720000000004', fields: { name: 'Strange \ud800' } },
       ],
       businesses: [
         {
@@ -61,6 +62,12 @@ beforeAll(async () => {
           verified_name: 'Test number',
         }),
         toHealthyPhone('820000000002', '720000000002', { display_phone_number: null }),
+        ...['half \ud83d', 'nul \0', 'right \u202e left', ' ', null].map((verified_name, at) =>
+          toHealthyPhone(`83000000000${at}`, '720000000004', {
+            display_phone_number: `+1 631-555-010${at}`,
+            verified_name,
+          }),
+        ),
       ],
       tokens: [
         {
@@ -305,6 +312,24 @@ describe('number import', () => {
     expect(refreshed).toMatchObject({ code: 0, json: [{ health: { metaStatus: 'CONNECTED' } }] });
     const { json: shared } = await line.run<object[]>(`credential list --tenant ${tenant}`);
     expect(shared).toMatchObject([{ numbers: 2, expiresAt: '2100-01-01T00:00:00.000Z' }]);
+  });
+
+  test('adds numbers whatever their verified names contain', async () => {
+    const tenant = await line.addTenant();
+    const words = `number import --tenant ${tenant} --credentials - --waba 720000000004`;
+    expect(count(await run(words))).toEqual({ ADDED: 5 });
+    const { json } = await line.run<{ name: string }[]>(
+      `number list --tenant ${tenant} --order-by NAME`,
+    );
+    expect(json.map(({ name }) => name)).toEqual([
+      '16315550103',
+      '16315550104',
+      'half \ufffd',
+      'nul \ufffd',
+      'right \u202e left',
+    ]);
+    const { stdout } = await line.run(words, { stdin: credentials, tty: ['stdout'] });
+    expect(stdout).toMatch(/ Strange \ufffd .* half \ufffd /);
   });
 
   test('keeps what it has added when it is interrupted, and completes when it is repeated', async () => {

@@ -162,6 +162,8 @@ function toTime(seconds: unknown): Date | null {
 /** The year 9999. */
 const maxSeconds = 253_402_300_799;
 
+/** PostgreSQL stores neither a NUL nor half of a surrogate pair. */
 function toText(value: unknown): string | null {
-  return typeof value === 'string' && value !== '' ? value : null;
+  if (typeof value !== 'string' || value.trim() === '') return null;
+  return value.toWellFormed().replaceAll('\0', '\uFFFD');
 }

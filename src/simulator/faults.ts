@@ -47,6 +47,10 @@ export type DataFault =
   | { readonly kind: 'denied-field'; readonly field: string | readonly string[] }
   | { readonly kind: 'nested-profile' }
   | { readonly kind: 'empty-data' }
+  /** A page of an edge says that another one follows, and not at which cursor. */
+  | { readonly kind: 'missing-cursor' }
+  /** An edge responds with an object that has no list. */
+  | { readonly kind: 'missing-list' }
   | { readonly kind: 'missing-vertical' }
   | { readonly kind: 'wrong-types' };
 

@@ -253,8 +253,10 @@ function readNumbersEdge(
   const phones = settings.fleet
     .listPhones(operation.id)
     .map((phone) => readPhone(nodes, phone, names, fault));
+  if (fault?.kind === 'missing-list') return { success: true };
   return toPage(phones, call, {
     isEmpty: fault?.kind === 'empty-data',
+    hasCursors: fault?.kind !== 'missing-cursor',
     maxLimit: nodes.maxPageSize,
   });
 }

@@ -5,6 +5,12 @@ import { refuse } from './refusals.ts';
 
 const defaultLimit = 25;
 
+export interface PageOptions {
+  readonly isEmpty?: boolean;
+  readonly hasCursors?: boolean;
+  readonly maxLimit: number;
+}
+
 /**
  * The page of `items` that the parameters `limit` and `after` ask for. As at Meta, `paging.next` contains the access token,
  * so a client must not log or follow it; it is there only when another page follows.
@@ -12,7 +18,7 @@ const defaultLimit = 25;
 export function toPage(
   items: readonly unknown[],
   { origin, version, segments, parameters, bearer }: GraphCall,
-  { isEmpty = false, maxLimit }: { readonly isEmpty?: boolean; readonly maxLimit: number },
+  { isEmpty = false, hasCursors = true, maxLimit }: PageOptions,
 ): unknown {
   const limit = Math.min(maxLimit, Number(parameters.get('limit') ?? defaultLimit));
   if (!Number.isInteger(limit) || limit < 1) {
@@ -28,7 +34,10 @@ export function toPage(
   const next = `${origin}/v${version}.0/${segments.join('/')}?${query.toString()}`;
   return {
     data: items.slice(from, to),
-    paging: { cursors: { before: toCursor(from), after }, ...(to < items.length && { next }) },
+    paging: {
+      ...(hasCursors && { cursors: { before: toCursor(from), after } }),
+      ...(to < items.length && { next }),
+    },
   };
 }
 

@@ -80,6 +80,16 @@ describe('number add with credentials', () => {
     ]);
   });
 
+  test('is not told that the account does not have the number when its list ends early', async () => {
+    const tenant = await line.addTenant();
+    line.simulator.setFault(largeAccount, { kind: 'missing-cursor' });
+    const options = { phone: lastOfLarge, waba: largeAccount, number: '552190000130' };
+    const { code, stderr } = await line.run(`${toAdd(tenant, options)} --credentials -`, { stdin });
+    line.simulator.setFault(largeAccount, null);
+    expect(code).toBe(1);
+    expect(stderr).toContain('META_UNAVAILABLE: The ids could not be checked: Meta listed a part');
+  });
+
   // https://github.com/megaapp977/stack/issues/576
   test('takes the ninth digit of a Brazilian number as typed, although Meta shows the number without it', async () => {
     const tenant = await line.addTenant();

@@ -240,6 +240,25 @@ describe('number discover', () => {
   });
 
   test.each([
+    ['without the cursor of the next page', { kind: 'missing-cursor' }, 25],
+    ['with the same cursor again', { kind: 'empty-data' }, 0],
+    ['without a list', { kind: 'missing-list' }, 0],
+  ] as const)('says that a list is incomplete after a page %s', async (_, fault, numbers) => {
+    const tenant = await line.addTenant();
+    line.simulator.setFault(wabaIds[3] ?? '', fault);
+    const found = await discover(tenant, `--waba ${wabaIds[3]}`);
+    line.simulator.setFault(wabaIds[3] ?? '', null);
+    const account = found.json.accounts.find(({ id }) => id === wabaIds[3]);
+    expect(account?.numbers).toHaveLength(numbers);
+    expect(account?.problem).toEqual({
+      code: 'META_UNAVAILABLE',
+      message: 'Meta listed a part only: it did not say how the list continues. Try again later.',
+    });
+    const pages = line.simulator.calls.filter(({ path }) => path.includes(wabaIds[3] ?? ''));
+    expect(pages.length).toBeLessThan(5);
+  });
+
+  test.each([
     ['expired', 'EAAdead0123456789abcdefghijklm', 'The access token has expired.'],
     ['of an app that may only send', 'EAAmessaging0123456789abcdefg', 'lacks a permission'],
   ])('has exit code 3 and the reasons when the token is %s', async (_, accessToken, reason) => {

@@ -1,7 +1,12 @@
 // Walks an edge of the Graph API page by page.
 
 import { type JsonObject, toObject } from '../../json.ts';
-import type { Credentials, Pause, ReadOptions } from '../../numbers/provider.ts';
+import {
+  type Credentials,
+  type Pause,
+  type ReadOptions,
+  toPlainFailure,
+} from '../../numbers/provider.ts';
 import { readOne, type RetryingClient } from './batching.ts';
 import { type FailedResult, toUnsent } from './graph.ts';
 import type { GraphOperation, GraphPage } from './graph-operation.ts';
@@ -20,7 +25,7 @@ export interface EdgeRequest {
   readonly maxSpent?: Pause['spentPercent'];
 }
 
-/** The nodes of a page; a failure ends the walk. */
+/** The nodes of a page. A failure ends the walk; one also follows pages that are not all. */
 export type WalkedPage =
   { readonly ok: true; readonly nodes: readonly JsonObject[] } | FailedResult;
 
@@ -46,21 +51,37 @@ export async function* walkPages(
     const read = { ...operation, page: { edge, limit: maxPageSize, after } };
     // oxlint-disable-next-line no-await-in-loop -- each page has the cursor of the next one
     const result = await readOne(client, read, credentials, options);
-    yield result.ok ? { ok: true, nodes: listNodes(result.json) } : result;
-    after = result.ok ? findNextCursor(result.json) : null;
-    if (after === null) return;
+    const nodes = result.ok ? listNodes(result.json) : null;
+    if (nodes !== null) yield { ok: true, nodes };
+    if (!result.ok) yield result;
+    if (!result.ok || (nodes !== null && isLast(result.json))) return;
+    const next = findNextCursor(result.json);
+    if (nodes === null || next === null || next === after) break;
+    after = next;
   }
+  yield toUnsent(endedEarly);
 }
 
-function listNodes({ data }: JsonObject): readonly JsonObject[] {
-  return (Array.isArray(data) ? data : []).map(toObject).filter((node) => node !== null);
+/** Without it, a part of the nodes would count as all of them. */
+const endedEarly = toPlainFailure(
+  'META_UNAVAILABLE',
+  true,
+  'Meta listed a part only: it did not say how the list continues.',
+  { solution: 'Try again later.' },
+);
+
+/** Null when the page has no list. */
+function listNodes({ data }: JsonObject): readonly JsonObject[] | null {
+  return Array.isArray(data) ? data.map(toObject).filter((node) => node !== null) : null;
 }
 
-/** Null after the last page. */
+function isLast({ paging }: JsonObject): boolean {
+  return toObject(paging)?.['next'] === undefined;
+}
+
 function findNextCursor({ paging }: JsonObject): string | null {
-  const { next, cursors } = toObject(paging) ?? {};
-  const after = toObject(cursors)?.['after'];
-  return next !== undefined && typeof after === 'string' && after !== '' ? after : null;
+  const after = toObject(toObject(paging)?.['cursors'])?.['after'];
+  return typeof after === 'string' && after !== '' ? after : null;
 }
 
 /** An id of Graph, which is a text of digits; null for anything else. */

@@ -2,8 +2,8 @@
 // release or of other software. Of all processes one does so at a time.
 
 import type { Database } from '../database/database.ts';
-import { startProcessJob } from './process-job.ts';
-import { forTenantChunksAcrossTenants } from './process-store.ts';
+import { startProcessJob } from '../database/process-job.ts';
+import { forTenantChunksAcrossTenants } from '../database/process-store.ts';
 import { findOutdatedAcrossTenants, writeOutdatedStatuses } from './status-store.ts';
 
 export interface StatusUpkeepOptions {

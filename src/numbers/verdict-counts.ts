@@ -1,7 +1,7 @@
 // Counts the numbers of all tenants by verdict each minute, for the metrics. Of all processes one counts at a time.
 
 import type { Database } from '../database/database.ts';
-import { startProcessJob } from './process-job.ts';
+import { startProcessJob } from '../database/process-job.ts';
 import { countVerdictsAcrossTenants, type VerdictCounts } from './verdict-store.ts';
 
 export interface VerdictCountingOptions {

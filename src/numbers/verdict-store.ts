@@ -4,7 +4,7 @@ import { sql } from 'kysely';
 import type { Database } from '../database/database.ts';
 import { staleAfterSeconds } from './number.ts';
 import { rulesVersion } from './phone-reasons.ts';
-import { forTenantChunksAcrossTenants } from './process-store.ts';
+import { forTenantChunksAcrossTenants } from '../database/process-store.ts';
 import type { Verdict } from './reason.ts';
 
 /** The numbers of all tenants by each of their two verdicts. */

@@ -1,7 +1,7 @@
 // The SQL of work that one process does for all: its lease, and the tenants in chunks.
 
 import { sql } from 'kysely';
-import type { Database } from '../database/database.ts';
+import type { Database } from './database.ts';
 
 export interface ProcessLease {
   readonly name: string;

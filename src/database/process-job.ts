@@ -1,7 +1,7 @@
 // Runs a job again and again, in one of all processes that share the database.
 
 import { randomUUID } from 'node:crypto';
-import type { Database } from '../database/database.ts';
+import type { Database } from './database.ts';
 import { claimLeaseAcrossTenants, releaseLeaseAcrossTenants } from './process-store.ts';
 
 export interface ProcessJobOptions {

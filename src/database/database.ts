@@ -16,7 +16,7 @@ import { openEmbedded, openPglite } from './pglite.ts';
 import { type Driver, openPostgres, type PostgresOptions } from './postgres.ts';
 import { createSingleFlight, type Read, type Statement, type TextRow } from './statement.ts';
 import { applyMigrations, listPendingMigrations, type Tables } from './tables.ts';
-import { prependTenant, runAsTenant } from './tenant-transaction.ts';
+import { prependTenant, runAsTenant, type TransactionSource } from './tenant-transaction.ts';
 
 export type { DatabaseInspection } from './inspection.ts';
 
@@ -26,12 +26,14 @@ export interface Database extends AsyncDisposable {
   /**
    * Runs `work` in a transaction in which row-level security allows the rows of this tenant alone. Commits, or rolls
    * back if `work` rejects. Keep it short and do not await the network in it. Rejects with UNAVAILABLE when the
-   * database is down or too slow. `changing` says which cached values the transaction makes outdated.
+   * database is down or too slow. `changing` says which cached values the transaction makes outdated, and `cause` what
+   * the history names as the source of its changes, a command by default.
    */
   withTenant<T>(
     tenantId: string,
     work: (transaction: TenantTransaction) => Promise<T>,
     changing?: 'keys and numbers' | 'numbers' | 'nothing',
+    cause?: TransactionSource,
   ): Promise<T>;
   /**
    * Executes one statement that only reads, as this tenant: one round trip on PostgreSQL. Callers that request the same
@@ -101,8 +103,8 @@ export async function openDatabase(
     }
   };
   return {
-    withTenant: (tenantId, work, changing = 'keys and numbers') =>
-      convertErrors(() => runAsTenant(kysely, tenantId, work))
+    withTenant: (tenantId, work, changing = 'keys and numbers', cause = 'COMMAND_LINE') =>
+      convertErrors(() => runAsTenant(kysely, tenantId, work, cause))
         // After a failure too: the transaction may be committed although its result was lost.
         .finally(() => {
           if (changing !== 'nothing') changes.tell({ tenantId, keys: changing !== 'numbers' });

@@ -75,17 +75,27 @@ const announcingTables = [
 
 /** The functions of the migrations that run with the rights of their owner. */
 const definers = [
+  'add_number_to_history()',
+  'add_read_to_history()',
+  'add_status_to_history()',
   'count_numbers_by_verdict(text[],integer,boolean)',
   'count_numbers_by_verdicts(text[],integer,boolean,integer)',
+  'create_feed_position()',
   'find_api_key(bytea)',
   'find_outdated_status(text[],integer)',
   'find_tenant_of_key(text)',
   'find_tenant_of_number(text)',
+  'find_tenants_with_changes_before(timestamp with time zone)',
+  'find_tenants_with_expired_status(timestamp with time zone,boolean)',
   'keep_state_of_status()',
   'list_tenants()',
   'mark_status_of_accounts()',
   'mark_status_of_numbers()',
   'mark_status_of_snapshots()',
+  'number_changes()',
+  'number_changes_left()',
+  'number_changes_of(text)',
+  'remove_account_from_history()',
   'use_api_key(bytea)',
 ];
 

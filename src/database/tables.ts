@@ -151,6 +151,41 @@ export interface NumberStatusTable {
   /** Steps of the order by attention, 0 for the worst. */
   rank: ColumnType<number, never, never>;
   words: ColumnType<string, never, never>;
+  /** Set once the evidence has expired, to the time at which it did; null before. */
+  stale_since: ColumnType<Date | null, never, Date | null>;
+}
+
+/** Written by triggers; see migrations/0023_record_changes.ts and history/change.ts. */
+export interface NumberChangeTable {
+  tenant_id: string;
+  id: ColumnType<string, never, never>;
+  /** Null until the transaction commits. */
+  sequence: ColumnType<string | null, never, never>;
+  number_id: ColumnType<string | null, never, never>;
+  waba_id: ColumnType<string | null, never, never>;
+  observation: ColumnType<string | null, never, never>;
+  kind: ColumnType<string, never, never>;
+  field: ColumnType<string | null, never, never>;
+  previous_value: ColumnType<string | null, never, never>;
+  new_value: ColumnType<string | null, never, never>;
+  source: ColumnType<string, never, never>;
+  /** The id of an API key. */
+  actor: ColumnType<string | null, never, never>;
+  occurred_at: ColumnType<Date, never, never>;
+  recorded_at: ColumnType<Date, never, never>;
+}
+
+/** Where the history of a tenant begins and ends. */
+export interface FeedPositionTable {
+  tenant_id: string;
+  /** Cursors of another epoch are refused. */
+  epoch: string;
+  /** The lowest sequence that is stored; that of the next change while there is none. */
+  first: string;
+  /** The highest sequence that was given. */
+  last: ColumnType<string, never, never>;
+  /** Changes have been recorded since. */
+  created_at: ColumnType<Date, never, never>;
 }
 
 /** The process that reads a block from the upstream at the moment, so that no other one does. */
@@ -171,6 +206,8 @@ export interface Tables {
   number_snapshot: NumberSnapshotTable;
   waba_snapshot: WabaSnapshotTable;
   number_status: NumberStatusTable;
+  number_change: NumberChangeTable;
+  feed_position: FeedPositionTable;
   refresh_lease: RefreshLeaseTable;
   audit: AuditTable;
 }

@@ -24,14 +24,19 @@ const readSettings = {
 /** The stores write number_status themselves; see migrations/0021_keep_status_of_numbers.ts. */
 const writeSettings = { ...limits, 'app.derives_status': 'on' };
 
+/** What the history names as the source of the changes of a transaction; see migrations/0023_record_changes.ts. */
+export type TransactionSource = 'READ' | 'COMMAND_LINE' | 'CLOCK';
+
 /** Runs `work` in a transaction of this tenant that may write. */
 export async function runAsTenant<T>(
   kysely: Kysely<Tables>,
   tenantId: string,
   work: (transaction: Transaction<Tables>) => Promise<T>,
+  source: TransactionSource,
 ): Promise<T> {
   return await kysely.transaction().execute(async (transaction) => {
-    await selectSettings(tenantId, writeSettings).execute(transaction);
+    const settings = { ...writeSettings, 'app.change_source': source };
+    await selectSettings(tenantId, settings).execute(transaction);
     return await work(transaction);
   });
 }

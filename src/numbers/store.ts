@@ -63,7 +63,7 @@ export async function recordReadings(
     return [...stored, ...ofWabas];
   };
   try {
-    const stored = await database.withTenant(tenantId, record, 'numbers');
+    const stored = await database.withTenant(tenantId, record, 'numbers', 'READ');
     return new Set(stored.map(toSubjectKey));
   } catch (error) {
     if (!isTenantDeleted(error)) throw error;

@@ -28,6 +28,8 @@ const tables = [
   'number_snapshot',
   'waba_snapshot',
   'number_status',
+  'feed_position',
+  'number_change',
   'refresh_lease',
   'graph_budget',
   'audit',
@@ -53,6 +55,10 @@ const rows: Readonly<Record<Table, string>> = {
     values ('$t', '20001', clock_timestamp())`,
   number_status: `insert into number_status (tenant_id, number_id, provider, state, created_at)
     values ('$t', 'wa_$t', 'META', 'OPEN', clock_timestamp())`,
+  // A trigger has written it with the tenant.
+  feed_position: `insert into feed_position (tenant_id) values ('$t') on conflict do nothing`,
+  number_change: `insert into number_change (tenant_id, kind, source, occurred_at)
+    values ('$t', 'ADDED', 'READ', clock_timestamp())`,
   refresh_lease: `insert into refresh_lease (tenant_id, subject, holder, expires_at)
     values ('$t', 'phone:1', 'holder', clock_timestamp())`,
   graph_budget: `insert into graph_budget (tenant_id, account, spent_until)
@@ -72,11 +78,15 @@ const updates: Partial<Record<Table, string>> = {
   number_snapshot: 'failure = null',
   waba_snapshot: 'failure = null',
   number_status: 'failing = failing',
+  feed_position: 'epoch = epoch',
   refresh_lease: 'holder = holder',
   graph_budget: 'spent_until = spent_until',
 };
 const updatable = tables.filter((table) => updates[table] !== undefined);
-const deletable = updatable.filter((table) => table !== 'api_key');
+const deletable: readonly Table[] = [
+  ...updatable.filter((table) => !['api_key', 'feed_position'].includes(table)),
+  'number_change',
+];
 
 async function addTenant(database: TestDatabase, tenantId: string): Promise<void> {
   for (const table of tables) {

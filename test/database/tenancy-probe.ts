@@ -38,6 +38,10 @@ export const rowOf: Readonly<Record<string, string>> = {
   number_status: `insert into number_status
     (tenant_id, number_id, provider, state, created_at, observed_at, waba_id, portfolio_id, name_key)
     values ('$t', 'wa_$t', 'META', 'OPEN', now(), now(), '20001', '77', 'shop of $t')`,
+  // The first rows of both were written by triggers.
+  feed_position: `insert into feed_position (tenant_id) values ('$t') on conflict do nothing`,
+  number_change: `insert into number_change (tenant_id, kind, source, occurred_at)
+    values ('$t', 'ADDED', 'READ', now())`,
   refresh_lease: `insert into refresh_lease (tenant_id, subject, holder, expires_at)
     values ('$t', 'phone:wa_$t', 'holder', now() + interval '1 hour')`,
   graph_budget: `insert into graph_budget (tenant_id, account, spent_until)

@@ -30,6 +30,8 @@ const withoutTenant: Readonly<Record<string, readonly string[]>> = {
 /** The rights of the functions below, which look across tenants. */
 const directory: Readonly<Record<string, readonly string[]>> = {
   api_key: ['SELECT', 'UPDATE (last_used_at)'],
+  feed_position: ['SELECT', 'INSERT', 'UPDATE'],
+  number_change: ['SELECT', 'INSERT', 'UPDATE'],
   number_snapshot: ['SELECT'],
   number_status: ['SELECT', 'INSERT', 'UPDATE'],
   tenant: ['SELECT'],
@@ -38,19 +40,32 @@ const directory: Readonly<Record<string, readonly string[]>> = {
 
 /** The only functions that run with the rights of their owner. */
 const definers = [
+  'add_number_to_history()',
+  'add_read_to_history()',
+  'add_status_to_history()',
   'count_numbers_by_verdict(text[],integer,boolean)',
   'count_numbers_by_verdicts(text[],integer,boolean,integer)',
+  'create_feed_position()',
   'find_api_key(bytea)',
   'find_outdated_status(text[],integer)',
   'find_tenant_of_key(text)',
   'find_tenant_of_number(text)',
+  'find_tenants_with_changes_before(timestamp with time zone)',
+  'find_tenants_with_expired_status(timestamp with time zone,boolean)',
   'keep_state_of_status()',
   'list_tenants()',
   'mark_status_of_accounts()',
   'mark_status_of_numbers()',
   'mark_status_of_snapshots()',
+  'number_changes()',
+  'number_changes_left()',
+  'number_changes_of(text)',
+  'remove_account_from_history()',
   'use_api_key(bytea)',
 ];
+
+/** Rows are inserted by triggers alone. */
+const written: ReadonlySet<string> = new Set(['feed_position', 'number_change']);
 
 /** Unique across tenants, since the values are random. */
 const uniqueEverywhere: ReadonlySet<string> = new Set([
@@ -423,7 +438,7 @@ describe('with a policy removed', () => {
   describe.each(tables)('%s', (table) => {
     const policy = `tenant_isolation on ${table}`;
     const restored = isolation(toTenantColumn(table));
-    test.each([
+    const changes = [
       [
         'no row-level security',
         `alter table ${table} disable row level security`,
@@ -444,7 +459,10 @@ describe('with a policy removed', () => {
         `alter policy ${policy} with check (true)`,
         `alter policy ${policy} with check ${restored}`,
       ],
-    ])('with %s the probe reports it', async (_, change, undo) => {
+    ] as const;
+    // Where only triggers insert, no statement of a tenant is checked.
+    const tested = changes.filter(([name]) => !written.has(table) || name !== 'an open WITH CHECK');
+    test.each(tested)('with %s the probe reports it', async (_, change, undo) => {
       await database.query(change);
       const found = await probeIsolation(database, [table]);
       await database.query(undo);

@@ -38,7 +38,8 @@ const errors = /^src\/errors\.ts$/;
 const configValues = /^src\/config-values\.ts$/;
 const eventStream = /^src\/http\/event-stream\.ts$/;
 const storage = /^src\/database\//;
-const coreWithoutStores = /^src\/(access|numbers|fleet)\/(?!([a-z]+-)?(store|queries)\.ts$)/;
+const coreWithoutStores =
+  /^src\/(access|numbers|fleet|history)\/(?!([a-z]+-)?(store|queries)\.ts$)/;
 const endpoint = /^src\/http\/(response-cache|endpoint)\.ts$/;
 const port =
   /^src\/(numbers\/(provider|meta|vocabulary|number|phone-digits)|fleet\/account-reader)\.ts$/;
@@ -71,6 +72,12 @@ const layers: readonly Layer[] = [
     ],
   },
   {
+    name: 'history',
+    files: /^src\/history\//,
+    imports: [foundation, storage, /^src\/numbers\/number\.ts$/],
+    types: { 'src/access/access.ts': 'Access' },
+  },
+  {
     name: 'endpoint',
     files: endpoint,
     imports: [foundation, requestContext, storage],
@@ -100,7 +107,7 @@ const layers: readonly Layer[] = [
 const independent: ReadonlySet<string> = new Set(['foundation']);
 
 const commandLine = /^src\/(admin\.ts|admin\/|main\.ts)/;
-const store = /^src\/(access|numbers|fleet|admin)\/([a-z]+-)?(store|queries)\.ts$/;
+const store = /^src\/(access|numbers|fleet|history|admin)\/([a-z]+-)?(store|queries)\.ts$/;
 
 /** Which files may import a package. A package that is not listed may not be imported. */
 const packages: readonly (readonly [name: RegExp, files: RegExp])[] = [

@@ -1,0 +1,76 @@
+// The changes of a tenant's numbers and accounts: what each holds. Triggers write them, see
+// migrations/0023_record_changes.ts.
+
+import type { Timestamp } from '../numbers/number.ts';
+
+/** The kinds of changes, and what each means to somebody who reads the history. A later release may add kinds. */
+export const changeKinds = {
+  ADDED:
+    'A number was added, or a block of it or an account was read for the first time. `newValue` has the fields that were read, as a JSON object from `field` to value; it is null for a number that has not been read.',
+  REMOVED: 'A number was removed from the gateway, or an account has no number in it any more.',
+  FIELD: '`field` changed from `previousValue` to `newValue`.',
+  VERDICT:
+    'The answer to whether the number may send changed: `field` is VERDICT or REPLY_VERDICT, the values are YES, NO and UNKNOWN.',
+  READ_FAILING:
+    'Reads began to fail. `field` says of what, `newValue` is the code of the error. What was read before stays.',
+  READ_RECOVERED:
+    'A read succeeded after reads that failed. `field` says of what, `previousValue` is the code of the last error.',
+  GAP: 'Nothing was known of the number from `previousValue` to `newValue`, both times: the last read had become too old, and this is the next one.',
+} as const satisfies Record<string, string>;
+
+export type ChangeKind = keyof typeof changeKinds;
+
+/** What caused a change. */
+export const changeSources = {
+  READ: 'A read from Meta or from the session engine, for which a caller or an operator asked.',
+  COMMAND_LINE: "A command of the gateway's operator.",
+  EXTERNAL: 'Other software that writes to the database, such as the session engine.',
+  CLOCK: 'Time: the last read became too old.',
+} as const satisfies Record<string, string>;
+
+export type ChangeSource = keyof typeof changeSources;
+
+export interface NumberChange {
+  /** The place in the order of the tenant, from 1 without gaps. */
+  readonly sequence: number;
+  /** Of this change: the next page begins after it. */
+  readonly cursor: string;
+  /** Null for a change of an account. The number may have been removed since. */
+  readonly numberId: string | null;
+  /** Meta's id of the account; null for a change of a number. */
+  readonly wabaId: string | null;
+  readonly kind: string;
+  /** Null for a change of no single field. */
+  readonly field: string | null;
+  /** As REST shows values; null when there was none. */
+  readonly previousValue: string | null;
+  readonly newValue: string | null;
+  readonly source: string;
+  /** The id of the API key that caused it; null for anybody else. */
+  readonly actorKeyId: string | null;
+  /** Changes that one read of one number found have the same one. */
+  readonly observation: string | null;
+  /** When it was observed. */
+  readonly occurredAt: Timestamp;
+  /** When it was stored. */
+  readonly recordedAt: Timestamp;
+}
+
+/** A change must match every member that is given, and any of the values of a member. */
+export interface ChangeFilter {
+  readonly numberIds?: readonly string[] | null | undefined;
+  readonly wabaIds?: readonly string[] | null | undefined;
+  readonly kinds?: readonly string[] | null | undefined;
+  readonly fields?: readonly string[] | null | undefined;
+}
+
+export interface ChangePage {
+  /** In the order of their commits, oldest first. */
+  readonly changes: readonly NumberChange[];
+  /** Of the last change that this page covers, also of one that the filter leaves out. */
+  readonly cursor: string;
+  /** When the page was read. */
+  readonly time: Timestamp;
+  /** Whether there were no later changes at that time. */
+  readonly caughtUp: boolean;
+}

@@ -147,6 +147,7 @@ export const environmentVariables = {
     meaning:
       'Maximum number of open streams and long polls in one process. They do not count as requests.',
   },
+  HISTORY_RETENTION_DAYS: { default: '400', meaning: 'Days for which the history is kept.' },
   MAX_EVENT_LOOP_DELAY_MS: {
     default: '250',
     meaning: 'Event loop delay above which a busy process sheds load with 503.',
@@ -196,6 +197,7 @@ export interface Config {
   readonly tenantMaxRequests: number;
   readonly maxRequests: number;
   readonly streamLimits: StreamLimits;
+  readonly historyRetentionDays: number;
   readonly maxEventLoopDelayMs: number;
 }
 
@@ -250,7 +252,7 @@ export function parseConfig(environment: Environment): Config {
     }
   };
   const production = environment.DATABASE_URL !== '';
-  const sessionEngineUrl = check('SESSION_ENGINE_URL', (text) => text && parseUpstreamUrl(text));
+  const engineUrl = check('SESSION_ENGINE_URL', (text) => text && parseUpstreamUrl(text));
   const config: Config = {
     mode: production ? 'production' : 'demo',
     port: check('PORT', parsePort),
@@ -260,9 +262,7 @@ export function parseConfig(environment: Environment): Config {
     dataDirectory: environment.DATA_DIR,
     metaGraphUrl: check('META_GRAPH_URL', parseUpstreamUrl),
     metaGraphVersion: check('META_GRAPH_VERSION', parseGraphVersion),
-    sessionEngine: sessionEngineUrl
-      ? { url: sessionEngineUrl, key: environment.SESSION_ENGINE_KEY }
-      : null,
+    sessionEngine: engineUrl ? { url: engineUrl, key: environment.SESSION_ENGINE_KEY } : null,
     encryptionKeys: check('ENCRYPTION_KEYS', (text) => parseEncryptionKeys(text, production)),
     apiKeyPepper: check('API_KEY_PEPPER', (text) => parsePepper(text, production)),
     keyFailuresPerMinute: check('KEY_FAILURES_PER_MINUTE', parseFailures),
@@ -280,9 +280,10 @@ export function parseConfig(environment: Environment): Config {
     tenantMaxRequests: check('TENANT_MAX_REQUESTS', parseCount),
     maxRequests: check('MAX_REQUESTS', parseCount),
     streamLimits: parseStreamLimits(check),
+    historyRetentionDays: check('HISTORY_RETENTION_DAYS', parseCount),
     maxEventLoopDelayMs: check('MAX_EVENT_LOOP_DELAY_MS', parseCount),
   };
-  if (sessionEngineUrl && environment.SESSION_ENGINE_KEY === '') {
+  if (engineUrl && environment.SESSION_ENGINE_KEY === '') {
     problems.push('SESSION_ENGINE_KEY is missing; it is required with SESSION_ENGINE_URL');
   }
   if (problems.length > 0) throw new ConfigurationError(problems);

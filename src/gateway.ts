@@ -14,6 +14,8 @@ import { createFleet, type Fleet } from './fleet/fleet.ts';
 import { createOnboarding, type Onboarding } from './fleet/onboarding.ts';
 import type { GraphiqlKeys } from './graphql/graphiql.ts';
 import { createGraphQLEndpoint } from './graphql/server.ts';
+import { createHistory, type History } from './history/history.ts';
+import { startExpiry, startRetention } from './history/upkeep.ts';
 import { createLoadShedder } from './http/load-shedding.ts';
 import { fromFetchRequest, toFetchResponse } from './http/message.ts';
 import { createPipeline, type Pipeline } from './http/pipeline.ts';
@@ -44,12 +46,13 @@ export interface Gateway extends Pipeline, AsyncDisposable {
   readonly access: AccessControl;
   readonly numbers: Numbers;
   readonly fleet: Fleet;
+  readonly history: History;
   /** For operators. */
   readonly onboarding: Onboarding;
   readonly telemetry: Telemetry;
   /**
-   * Starts the jobs of the process that serves, until the gateway is disposed of: the status of numbers is kept up, and
-   * numbers are counted by verdict for the metrics.
+   * Starts the jobs of the process that serves, until the gateway is disposed of: the status of numbers is kept up, what
+   * time changes is recorded, old changes are deleted, and numbers are counted by verdict for the metrics.
    */
   startJobs(): void;
 }
@@ -101,10 +104,13 @@ export async function createGateway(
     access: core.access,
     numbers: core.numbers,
     fleet: core.fleet,
+    history: core.history,
     onboarding: core.onboarding,
     telemetry,
     startJobs() {
       running.use(startConfiguredStatusUpkeep(foundation));
+      running.use(startConfiguredExpiry(foundation));
+      running.use(startConfiguredRetention(foundation));
       if (config.metrics) running.use(startConfiguredVerdictCounting(foundation));
     },
     async [Symbol.asyncDispose]() {
@@ -169,6 +175,7 @@ function createCore(foundation: Foundation) {
     rateLimiter,
     numbers,
     fleet: createFleet({ database, providers, now }),
+    history: createHistory({ database, now }),
     onboarding: createOnboarding({ database, vault, reader, numbers }),
   };
 }
@@ -225,6 +232,28 @@ function startConfiguredStatusUpkeep({ database, telemetry }: Foundation) {
       telemetry.warn('the status of numbers is not kept up, so a fleet may lack numbers', {
         cause: String(error),
       }),
+  });
+}
+
+function startConfiguredExpiry({ config, database, now, telemetry }: Foundation) {
+  return startExpiry({
+    database,
+    now,
+    connectionsAreRead: config.sessionEngine !== null,
+    onFailure: (error) =>
+      telemetry.warn('verdicts that expire are not recorded, so the history lacks them', {
+        cause: String(error),
+      }),
+  });
+}
+
+function startConfiguredRetention({ config, database, now, telemetry }: Foundation) {
+  return startRetention({
+    database,
+    now,
+    retentionDays: config.historyRetentionDays,
+    onFailure: (error) =>
+      telemetry.warn('old changes are not deleted from the history', { cause: String(error) }),
   });
 }
 

@@ -47,9 +47,9 @@ function readTable(head: string): readonly (readonly string[])[] {
 }
 
 /** The fenced blocks of a language, in order. */
-function readBlocks(language: string): readonly string[] {
-  return [...readme.matchAll(new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\``, 'gms'))].map(
-    ([, text = '']) => text,
+function readBlocks(language: string, text = readme): readonly string[] {
+  return [...text.matchAll(new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\``, 'gms'))].map(
+    ([, block = '']) => block,
   );
 }
 
@@ -288,12 +288,13 @@ describe('the examples on the demo', () => {
     expect(new Set(await Promise.all(owners))).toEqual(new Set(['ten_acme', 'ten_borealis']));
   });
 
-  test('the example with the simulator prints the output in the README', async () => {
-    const [code = ''] = readBlocks('ts');
-    const [expected] = readBlocks('text');
+  test('the example with the simulator prints the output beside it', async () => {
+    const folder = new URL('test/simulator/', root);
+    const text = readFileSync(new URL('README.md', folder), 'utf8');
+    const [code = ''] = readBlocks('ts', text);
+    const [expected] = readBlocks('text', text);
     const path = join(directory, 'example.mts');
-    const project = fileURLToPath(root);
-    await writeFile(path, code.replaceAll("'./", `'${project}`));
+    await writeFile(path, code.replaceAll("'./", `'${fileURLToPath(folder)}`));
     const { stdout } = await promisify(execFile)(process.execPath, [path]);
     expect(stdout).toBe(expected);
   });

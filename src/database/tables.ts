@@ -109,6 +109,9 @@ interface SnapshotColumns {
 export interface NumberSnapshotTable extends SnapshotColumns {
   number_id: string;
   block: string;
+  /** Why the newest attempt could not be made; null once one was made. */
+  obstacle: Json;
+  obstacle_at: ColumnType<Date | null, Date | string | null | undefined, Date | string | null>;
   /** The last verdict that a read of this block supported; see `numbers/sendable.ts`. */
   verdict: 'YES' | 'NO' | null;
   /** What `data` support by themselves. */

@@ -82,6 +82,7 @@ export async function readLeased(
       observedAt: lease.observedAt,
       readings,
       leased: lease.granted,
+      credentials: lease.credentials,
       pauses: withoutKnown(pauses, lease.pauses),
     });
   try {
@@ -129,12 +130,14 @@ function listResults(
 /** One reading for each subject. A failed read of an account is stored once for each of its numbers. */
 function toReadings(results: readonly TargetResult[]): readonly Reading[] {
   const readings = results
-    .filter(({ result }) => result.ok || result.attempted)
+    .filter(({ result }) => result.ok || result.attempted || !result.failure.transient)
     .map(({ target, block, result }): Reading => {
       const { numberId } = target;
       const address = addressOf(block, target);
-      if (!result.ok)
-        return { block, id: numberId, address, data: null, failure: result.failure, state: null };
+      if (!result.ok) {
+        const { attempted, failure } = result;
+        return { block, id: numberId, address, data: null, failure, attempted, state: null };
+      }
       const { value } = result;
       return {
         block,
@@ -189,7 +192,7 @@ function toState(block: Block, value: Blocks[Block]): Reading['state'] {
   return block === 'phone' ? toConnectionState(value as MetaPhone) : null;
 }
 
-/** Decrypts the credentials. Those that cannot be decrypted are reported and count as missing. */
+/** Decrypts the credentials. Those that cannot be decrypted are logged. */
 function openTarget(
   { vault, telemetry }: RefreshOptions,
   tenantId: string,
@@ -213,6 +216,7 @@ function openTarget(
     wabaId: number.wabaId,
     instanceName: number.instanceName,
     credentials,
+    areCredentialsUnreadable: stored !== undefined && credentials === null,
     blocks: blocks.filter((block) =>
       granted.has(toSubjectKey({ block, id: subjectIdOf(block, number.id, number.wabaId) })),
     ),

@@ -55,6 +55,7 @@ function freezeNumber(number: StoredNumber): StoredNumber {
 function freezeData(block: StoredBlock): StoredBlock {
   Object.freeze(block.data);
   Object.freeze(block.failure);
+  Object.freeze(block.obstacle);
   return block;
 }
 

@@ -45,7 +45,7 @@ export async function insertNumber(
   });
 }
 
-/** The number has its own credentials from then on. */
+/** The number has its own credentials from then on. A trigger deletes its obstacles, here and in `shareCredential`. */
 export async function updateCredential(
   database: Database,
   tenantId: string,
@@ -55,6 +55,7 @@ export async function updateCredential(
   await database.withTenant(tenantId, async (transaction) => {
     await setSharedCredential(transaction, tenantId, numberId, null);
     await upsertCredential(transaction, tenantId, numberId, sealed);
+    await writeStatuses(transaction, { tenantId, ids: [numberId], at: new Date() });
   });
 }
 
@@ -155,6 +156,7 @@ export async function shareCredential(
       .where('tenant_id', '=', tenantId)
       .where('number_id', '=', numberId)
       .execute();
+    await writeStatuses(transaction, { tenantId, ids: [numberId], at: new Date() });
     return true;
   });
 }

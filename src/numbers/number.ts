@@ -103,7 +103,10 @@ export interface StoredBlock {
   readonly data: Readonly<Record<string, unknown>> | null;
   readonly observedAt: Timestamp | null;
   readonly attemptedAt: Timestamp | null;
+  /** Why the last attempt failed. */
   readonly failure: UpstreamFailure | null;
+  /** Why a newer attempt than the last one could not be made. */
+  readonly obstacle: UpstreamFailure | null;
   /** Of the phone: the last verdict that a read supported. */
   readonly verdict: Verdict | null;
   /** Whether `data` lack the evidence, because `verdict` takes it into account by the rules of this release. */
@@ -262,7 +265,7 @@ function toHealth(
   context: ConversionContext,
 ): Health {
   const { blocks } = stored;
-  const freshness = toFreshness(stored, healthBlockOf(stored), context);
+  const freshness = toFreshness(stored, healthBlockOf(stored.provider), context);
   const phone = context.readable.includes('phone') ? blocks.phone : undefined;
   const data = phone?.data ?? null;
   const health = createPartial<Health>(findHealthPrototype(projection));
@@ -278,7 +281,7 @@ function toHealth(
   return health;
 }
 
-function healthBlockOf({ provider }: StoredNumber): 'phone' | 'connection' {
+function healthBlockOf(provider: ProviderName): 'phone' | 'connection' {
   return provider === 'META' ? 'phone' : 'connection';
 }
 
@@ -289,6 +292,8 @@ function toEvidence(
 ): Evidence {
   const phone = readable.includes('phone') ? blocks.phone : undefined;
   const data = phone?.data ?? null;
+  const block = healthBlockOf(provider);
+  const found = readable.includes(block) ? blocks[block] : undefined;
   return {
     provider,
     state,
@@ -296,7 +301,8 @@ function toEvidence(
     instanceExists: blocks.connection?.data?.['instanceExists'] !== false,
     phone: data !== null && phone?.isSummary === false ? toStoredBlock('phone', data) : null,
     stale: freshness?.stale ?? false,
-    failure: freshness?.error ?? null,
+    failure: found?.failure ?? null,
+    obstacle: found?.obstacle ?? null,
     restrictions,
     identity,
     token,
@@ -374,7 +380,7 @@ function toFreshness(
   if (!isKnown && unattempted === null) return null;
   // Other software may have written the state after it was read.
   const observedAt = block === 'connection' ? stored.stateObservedAt : (found?.observedAt ?? null);
-  const error = unattempted ?? found?.failure ?? null;
+  const error = unattempted ?? found?.obstacle ?? found?.failure ?? null;
   const ageSeconds =
     observedAt === null
       ? null

@@ -38,6 +38,8 @@ export interface Target {
   readonly instanceName: string | null;
   /** Null when none are stored, or they cannot be decrypted. */
   readonly credentials: Credentials | null;
+  /** Whether credentials are stored that cannot be decrypted; false if absent. */
+  readonly areCredentialsUnreadable?: boolean;
   readonly blocks: readonly Block[];
 }
 
@@ -95,8 +97,8 @@ export function toFailureText({
 }
 
 /**
- * A block as it was read, or why it was not. `attempted` is false when nothing was sent, because it could not have worked:
- * such a failure is shown, and not stored.
+ * A block as it was read, or why it was not. `attempted` is false when nothing was sent, because it could not have worked.
+ * Such a failure is an obstacle and stored as one, unless it is transient: then it is only shown.
  */
 export type BlockResult<T> =
   | { readonly ok: true; readonly value: T }

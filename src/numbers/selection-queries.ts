@@ -156,6 +156,9 @@ const otherFreshnessColumns: Columns = {
   'waba attemptedAt': toTimestamp(sql`greatest(waba.observed_at, waba_failure.attempted_at)`),
   'waba failure': sql`(case when waba_failure.attempted_at > coalesce(waba.observed_at, '-infinity')
     then waba_failure.failure end)::text`,
+  'waba obstacle': sql`(case
+    when waba_failure.obstacle_at > coalesce(waba.observed_at, '-infinity') and ${isNewest('waba_failure')}
+    then waba_failure.obstacle end)::text`,
 };
 
 const columnsOfBlocks: Readonly<Record<BlockExtent, Columns>> = {
@@ -166,6 +169,7 @@ const columnsOfBlocks: Readonly<Record<BlockExtent, Columns>> = {
     messagingLimitTier: sql`phone.data ->> 'messagingLimitTier'`,
     status: sql`phone.data ->> 'status'`,
     'phone failure': sql`phone.failure::text`,
+    'phone obstacle': obstacleOf('phone'),
     'phone verdict': sql`phone.verdict`,
     // See isSendable: without stored verdicts the data are the evidence.
     'phone data': sql`(case when ${isJudged} then null else phone.data end)::text`,
@@ -199,7 +203,18 @@ function freshnessColumnsOf(block: MetaBlock): Columns {
     [`${block} observedAt`]: toTimestamp(sql`${table}.observed_at`),
     [`${block} attemptedAt`]: toTimestamp(sql`${table}.attempted_at`),
     [`${block} failure`]: sql`${table}.failure::text`,
+    [`${block} obstacle`]: obstacleOf(block),
   };
+}
+
+function obstacleOf(block: MetaBlock): RawBuilder<string> {
+  return sql`(case when ${isNewest(block)} then ${sql.table(block)}.obstacle end)::text`;
+}
+
+/** Whether no attempt was made since the obstacle; see migrations/0025_store_obstacles.ts. */
+function isNewest(snapshot: string): RawBuilder<boolean> {
+  const table = sql.table(snapshot);
+  return sql`${table}.obstacle_at >= ${table}.attempted_at`;
 }
 
 function dataOf(block: MetaBlock): RawBuilder<string> {
@@ -309,9 +324,10 @@ const noRestrictions: StoredNumber['restrictions'] = Object.freeze([]);
 type BlockParser = (row: TextRow) => StoredBlock | undefined;
 
 function createBlockParser(block: MetaBlock, find: FindColumn): BlockParser {
-  const readAttemptedAt = find(`${block} attemptedAt`);
+  const [readAttemptedAt, readObstacle] = [find(`${block} attemptedAt`), find(`${block} obstacle`)];
   const parsePart = createPartParser(block, find);
-  return (row) => (readAttemptedAt(row) === null ? undefined : parsePart(row));
+  return (row) =>
+    readAttemptedAt(row) === null && readObstacle(row) === null ? undefined : parsePart(row);
 }
 
 /** Parses a block of which not all columns are selected. The block counts as attempted. */
@@ -322,13 +338,14 @@ function createPartParser(
 ): (row: TextRow) => StoredBlock {
   const [readData, readFailure] = [find(`${block} data`), find(`${block} failure`)];
   const [readObservedAt, readVerdict] = [find(`${block} observedAt`), find(`${block} verdict`)];
-  const readAttemptedAt = find(`${block} attemptedAt`);
+  const [readAttemptedAt, readObstacle] = [find(`${block} attemptedAt`), find(`${block} obstacle`)];
   return (row) => ({
     data: parseJson(readData(row)) ?? parseSummary(row),
     isSummary: readData(row) === null,
     observedAt: readObservedAt(row),
     attemptedAt: readAttemptedAt(row),
     failure: parseFailure(readFailure(row)),
+    obstacle: parseFailure(readObstacle(row)),
     verdict: readVerdict(row) as Verdict | null,
   });
 }

@@ -57,6 +57,8 @@ export interface Evidence {
   readonly stale: boolean;
   /** Why the last attempt failed; null when it succeeded. */
   readonly failure: UpstreamFailure | null;
+  /** Why a newer attempt could not be made; null or absent when none was prevented. */
+  readonly obstacle?: UpstreamFailure | null;
   /** The restrictions of the account, in force or not. */
   readonly restrictions: readonly Restriction[];
   readonly identity: StoredIdentity;
@@ -83,8 +85,8 @@ export function toSendability(evidence: Evidence): Sendability {
  * newer contradicts it. The phone may be null when the last verdict is known to come from the same read.
  */
 export function isSendable(evidence: Omit<Evidence, 'stale'>): boolean {
-  const { provider, state, isStateObserved, phone, failure, lastVerdict } = evidence;
-  if (state !== 'OPEN' || !isStateObserved || isRefusal(failure)) return false;
+  const { provider, state, isStateObserved, phone, lastVerdict } = evidence;
+  if (state !== 'OPEN' || !isStateObserved || findRefusal(evidence) !== null) return false;
   if (listCertainReasons(evidence).some(blocksStarting)) return false;
   if (provider !== 'META') return true;
   const verdict = phone === null ? 'UNKNOWN' : judgePhone(phone).verdict;
@@ -195,16 +197,25 @@ function isRefusal(failure: UpstreamFailure | null): boolean {
   return failure !== null && refusals.has(failure.code) && listFindings(failure).length === 0;
 }
 
-function listDoubts({ stale, failure }: Evidence): readonly Reason[] {
+/** The newest refusal; null when the last attempt was not refused, and none was prevented since. */
+function findRefusal({
+  failure,
+  obstacle = null,
+}: Pick<Evidence, 'failure' | 'obstacle'>): UpstreamFailure | null {
+  return [obstacle, failure].find(isRefusal) ?? null;
+}
+
+function listDoubts(evidence: Evidence): readonly Reason[] {
+  const { stale, failure } = evidence;
   const doubts: Reason[] = [];
   if (stale) {
     const text = 'The last successful read is missing or too old to rely on; request a live read.';
     doubts.push(toReason('SNAPSHOT', 'stale', 'true', 'INCONCLUSIVE', text));
   }
   // An engine that answers without a state contradicts the one that is stored; a failure to reach it does not.
-  if (failure !== null && (isRefusal(failure) || failure.code === 'ENGINE_INVALID_RESPONSE')) {
-    doubts.push(toFailureReason(failure));
-  }
+  const isUnusable = failure?.code === 'ENGINE_INVALID_RESPONSE';
+  const doubt = findRefusal(evidence) ?? (isUnusable ? failure : null);
+  if (doubt !== null) doubts.push(toFailureReason(doubt));
   return doubts;
 }
 

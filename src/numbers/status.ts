@@ -1,7 +1,7 @@
 // Derives the status of a number from what is stored of it: what a fleet is filtered, ordered and counted by.
 
 import { toStoredBlock } from './meta.ts';
-import type { StoredNumber, Timestamp } from './number.ts';
+import type { StoredBlock, StoredNumber, Timestamp } from './number.ts';
 import { rulesVersion } from './phone-reasons.ts';
 import { findPortfolio } from './portfolio.ts';
 import type { Verdict, Verdicts } from './reason.ts';
@@ -26,9 +26,9 @@ export interface NumberStatus {
   /** The verdicts while the evidence is fresh and the state is OPEN; null for UNKNOWN. */
   readonly verdict: Exclude<Verdict, 'UNKNOWN'> | null;
   readonly replyVerdict: Exclude<Verdict, 'UNKNOWN'> | null;
-  /** Whether the last attempt to read a block of the number failed. */
+  /** Whether the last attempt to read a block of the number failed, or could not be made. */
   readonly failing: boolean;
-  /** Whether its last attempt to read the account failed, and no other number has read the account since. */
+  /** Whether its last attempt to read the account failed or could not be made, and no other number has read the account since. */
   readonly accountFailing: boolean;
   /** When the evidence for the verdicts was read; null when it never was. */
   readonly observedAt: Timestamp | null;
@@ -56,15 +56,17 @@ export function toNumberStatus(stored: StoredNumber): NumberStatus {
     blocked: judge(stored, false).verdict === 'NO',
     verdict: verdict === 'UNKNOWN' ? null : verdict,
     replyVerdict: replyVerdict === 'UNKNOWN' ? null : replyVerdict,
-    failing: (isMeta ? [blocks.phone, blocks.profile] : [blocks.connection]).some(
-      (block) => (block?.failure ?? null) !== null,
-    ),
-    accountFailing: isMeta && (blocks.waba?.failure ?? null) !== null,
+    failing: (isMeta ? [blocks.phone, blocks.profile] : [blocks.connection]).some(isFailing),
+    accountFailing: isMeta && isFailing(blocks.waba),
     observedAt: isMeta ? (blocks.phone?.observedAt ?? null) : stateObservedAt,
     portfolioId: isMeta ? (findPortfolio(phone, blocks.waba?.data)?.id ?? null) : null,
     nameKey: cut(name, maxNameKey),
     searchKey: [cut(name, maxSearched), cut(verifiedName, maxSearched), details?.number].join('\n'),
   };
+}
+
+function isFailing(block: StoredBlock | undefined): boolean {
+  return block !== undefined && (block.failure ?? block.obstacle) !== null;
 }
 
 /** An index has the key, so its length is limited. */
@@ -89,6 +91,7 @@ function judge(stored: StoredNumber, isFresh: boolean): Verdicts {
     phone: data === null ? null : toStoredBlock('phone', data),
     stale: !isFresh,
     failure: block?.failure ?? null,
+    obstacle: block?.obstacle ?? null,
     restrictions: [],
     identity: stored.identity,
     lastVerdict: null,

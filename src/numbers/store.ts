@@ -1,9 +1,11 @@
 // The SQL that stores what was read of numbers and accounts.
 
-import { sql } from 'kysely';
+import { type RawBuilder, sql } from 'kysely';
 import type { Database, TenantTransaction } from '../database/database.ts';
 import { recordBudgets } from './budget-store.ts';
+import type { StoredCredentials } from './credentials.ts';
 import { deleteLeases, type Subject, toSubjectKey } from './lease-store.ts';
+import { readCredentials } from './number-store.ts';
 import { rulesVersion } from './phone-reasons.ts';
 import type { ConnectionState, Pause, UpstreamFailure } from './provider.ts';
 import type { Verdicts } from './reason.ts';
@@ -14,11 +16,13 @@ import { updateStatusesOfAccounts, writeStatuses } from './status-store.ts';
  * by the id of the number whose credentials were used, of an account too.
  */
 export interface Reading extends Subject {
-  /** The id that was read upstream: nothing is stored of a number that has another one in the meantime. Any if absent. */
+  /** The id that was read upstream: nothing is stored of a number that has another one in the meantime. Any if absent, for an attempt. */
   readonly address?: string | null;
   /** Null when the read failed. */
   readonly data: object | null;
   readonly failure: UpstreamFailure | null;
+  /** False when nothing was sent: the failure is stored as an obstacle, and the last attempt stays. True if absent. */
+  readonly attempted?: boolean;
   /** The connection state that follows from the data, if any. */
   readonly state: ConnectionState | null;
   /** The verdicts that the data of a phone support by themselves. */
@@ -33,13 +37,15 @@ export interface ReadingsToRecord {
   readonly readings: readonly Reading[];
   /** The leases to release, whether or not there is a reading. */
   readonly leased: readonly Subject[];
+  /** Of the numbers that have any, as they were stored when the reads began. */
+  readonly credentials?: ReadonlyMap<string, StoredCredentials>;
   /** Accounts whose budget is spent, and until when. */
   readonly pauses?: ReadonlyMap<string, Pause>;
 }
 
 /**
  * Stores readings and releases their leases. A good block replaces an older one and never a newer one; a failure leaves
- * the last good value where it is. A state that was changed after the read was sent stays. Returns the keys of the
+ * the last good value where it is, and an obstacle the last attempt too. A state that was changed after the read was sent stays. Returns the keys of the
  * subjects that were stored: nothing is stored for a number or a tenant that was deleted meanwhile, or that another id at
  * Meta was stored for.
  */
@@ -52,7 +58,8 @@ export async function recordReadings(
     const ofWabas = readings.filter(isOfWaba);
     const ofNumbers = readings.filter((reading) => !isOfWaba(reading));
     const current = await lockNumbers(transaction, { ...request, readings: ofNumbers });
-    const stored = ofNumbers.filter((reading) => current.has(toSubjectKey(reading)));
+    const ofCurrent = ofNumbers.filter((reading) => current.has(toSubjectKey(reading)));
+    const stored = await omitOvercome(transaction, { ...request, readings: ofCurrent });
     await upsertNumberSnapshots(transaction, { ...request, readings: stored });
     await upsertWabaSnapshots(transaction, { ...request, readings: ofWabas });
     const ids = [...new Set(stored.map(({ id }) => id))];
@@ -77,6 +84,23 @@ function isTenantDeleted(error: unknown): boolean {
   return (error as { code?: unknown } | null)?.code === '23503';
 }
 
+/** Without obstacles of numbers for which other credentials were stored meanwhile. */
+async function omitOvercome(
+  transaction: TenantTransaction,
+  { tenantId, readings, credentials = new Map() }: ReadingsToRecord,
+): Promise<readonly Reading[]> {
+  const isObstacle = ({ block, attempted }: Reading) =>
+    attempted === false && block !== 'connection';
+  const ids = [...new Set(readings.filter(isObstacle).map(({ id }) => id))];
+  if (ids.length === 0) return readings;
+  const stored = await readCredentials(transaction, tenantId, ids);
+  return readings.filter(
+    (reading) =>
+      !isObstacle(reading) ||
+      stored.get(reading.id)?.sealed === credentials.get(reading.id)?.sealed,
+  );
+}
+
 async function upsertNumberSnapshots(
   transaction: TenantTransaction,
   { tenantId, observedAt, readings }: ReadingsToRecord,
@@ -84,15 +108,19 @@ async function upsertNumberSnapshots(
   if (readings.length === 0) return;
   await sql`
     insert into number_snapshot as old
-      (tenant_id, number_id, block, data, observed_at, attempted_at, recorded_at, failure,
+      (tenant_id, number_id, block, data, observed_at, attempted_at, recorded_at, failure, obstacle, obstacle_at,
         verdict, data_verdict, data_reply_verdict, rules_version, judged_at)
-    select ${tenantId}, read.id, read.block, read.data, ${observedAtOf(observedAt)}, read.failure,
+    select ${tenantId}, read.id, read.block, read.data, ${timesOf(observedAt, sql`read."attemptedAt"`)},
+      read.failure, read.obstacle, read."obstacleAt",
       nullif(read.verdicts ->> 'verdict', 'UNKNOWN'), read.verdicts ->> 'verdict', read.verdicts ->> 'replyVerdict',
       ${rulesVersion}::smallint, ${observedAt}::timestamptz(3)
-    from jsonb_to_recordset(${JSON.stringify(readings)}::jsonb)
-      as read(block text, id text, data jsonb, failure jsonb, verdicts jsonb)
+    from jsonb_to_recordset(${JSON.stringify(readings.map((it) => toRow(it, observedAt)))}::jsonb)
+      as read(block text, id text, data jsonb, failure jsonb, "attemptedAt" timestamptz(3), obstacle jsonb,
+        "obstacleAt" timestamptz(3), verdicts jsonb)
     order by read.id, read.block
     on conflict (tenant_id, number_id, block) do update set ${merge},
+      obstacle = case when ${isNewest(observedAt)} then excluded.obstacle else old.obstacle end,
+      obstacle_at = case when ${isNewest(observedAt)} then excluded.obstacle_at else old.obstacle_at end,
       -- A reading without the evidence for a verdict keeps the last one that was supported.
       verdict = case when ${isNewer} then coalesce(excluded.verdict, old.verdict) else old.verdict end,
       data_verdict = case when ${isNewer} then excluded.data_verdict else old.data_verdict end,
@@ -111,17 +139,30 @@ async function upsertWabaSnapshots(
   await sql`
     insert into waba_snapshot as old
       (tenant_id, waba_id, data, observed_at, attempted_at, recorded_at, failure)
-    select ${tenantId}, read.id, read.data, ${observedAtOf(observedAt)}, read.failure
+    select ${tenantId}, read.id, read.data, ${timesOf(observedAt, sql`${observedAt}::timestamptz(3)`)}, read.failure
     from jsonb_to_recordset(${JSON.stringify(readings)}::jsonb)
       as read(id text, data jsonb, failure jsonb)
     order by read.id
     on conflict (tenant_id, waba_id) do update set ${merge}`.execute(transaction);
 }
 
+/** A row of number_snapshot. */
+function toRow({ block, id, data, failure, verdicts, attempted = true }: Reading, at: Date) {
+  const what = attempted
+    ? { failure, attemptedAt: at }
+    : { obstacle: failure, obstacleAt: at, attemptedAt: '-infinity' };
+  return { block, id, data, verdicts, ...what };
+}
+
 /** The values of `observed_at`, `attempted_at` and `recorded_at`. */
-function observedAtOf(observedAt: Date) {
+function timesOf(observedAt: Date, attemptedAt: RawBuilder<unknown>) {
   return sql`case when read.data is not null then ${observedAt}::timestamptz(3) end,
-    ${observedAt}::timestamptz(3), clock_timestamp()`;
+    ${attemptedAt}, clock_timestamp()`;
+}
+
+/** Whether the reading is at least as new as the last attempt and the last obstacle. An attempt ends the obstacle. */
+function isNewest(observedAt: Date) {
+  return sql`${observedAt}::timestamptz(3) >= greatest(old.attempted_at, old.obstacle_at)`;
 }
 
 const isNewer = sql`excluded.observed_at >= coalesce(old.observed_at, '-infinity')`;
@@ -145,17 +186,18 @@ async function lockNumbers(
   { tenantId, observedAt, readings }: ReadingsToRecord,
 ): Promise<ReadonlySet<string>> {
   if (readings.length === 0) return new Set();
-  const read = readings.map(({ block, id, address, state, data }) => ({
+  const read = readings.map(({ block, id, address, state, data, attempted = true }) => ({
     block,
     id,
     address,
     state,
     good: data !== null,
+    attempted,
   }));
   const { rows } = await sql<Subject>`
     with read as materialized (
       select * from jsonb_to_recordset(${JSON.stringify(read)}::jsonb)
-        as read(block text, id text, address text, state text, good boolean)
+        as read(block text, id text, address text, state text, good boolean, attempted boolean)
     ), locked as materialized (
       -- In the order of the key, so that two processes cannot deadlock.
       select n.id, n.phone_number_id, n.waba_id, n.instance_name from whatsapp_number n
@@ -164,8 +206,9 @@ async function lockNumbers(
     ), current as materialized (
       select read.id, read.block, read.state, read.good
       from read join locked on locked.id = read.id
-      where read.address is null or read.address = case read.block when 'connection' then locked.instance_name
-        when 'waba' then locked.waba_id else locked.phone_number_id end
+      -- An obstacle may be that there is no address.
+      where read.address is null and read.attempted or read.address is not distinct from case read.block
+        when 'connection' then locked.instance_name when 'waba' then locked.waba_id else locked.phone_number_id end
     ), changed as (
       select id, max(state) as state from current where good group by id
     ), updated as (

@@ -94,6 +94,12 @@ function blockOf<T>(data: fc.Arbitrary<T>) {
     observedAt: ago,
     attemptedAt: fc.constant(now.toISOString()),
     failure,
+    obstacle: fc.option(
+      fc
+        .constantFrom('META_ACCESS_DENIED' as const, 'UNAVAILABLE' as const)
+        .map((code) => toPlainFailure(code, false, 'No token, or no instance name.')),
+      { freq: 6 },
+    ),
   });
   return fc.option(
     fc.oneof(
@@ -193,10 +199,11 @@ export async function storeFleet(
     return [...own, ...ofAccount].map((it) => Object.assign({ id: row.id }, it));
   });
   await insert(
-    `insert into number_snapshot (tenant_id, number_id, block, data, observed_at, attempted_at, failure)
-     select $1, id, block, data, "observedAt", "attemptedAt", failure
+    `insert into number_snapshot (tenant_id, number_id, block, data, observed_at, attempted_at, failure,
+       obstacle, obstacle_at)
+     select $1, id, block, data, "observedAt", "attemptedAt", failure, obstacle, "attemptedAt"
      from jsonb_to_recordset($2::jsonb) as r(id text, block text, data jsonb, "observedAt" timestamptz,
-       "attemptedAt" timestamptz, failure jsonb)`,
+       "attemptedAt" timestamptz, failure jsonb, obstacle jsonb)`,
     blocks,
   );
   await insert(
@@ -274,7 +281,7 @@ export function toFacts(
   const observedAt = health.freshness?.observedAt ?? null;
   const stale = isRead && (health.freshness?.stale ?? true);
   const failures = isMeta ? [stored.phone, stored.profile] : [stored.connection];
-  const hasFailed = failures.some((it) => (it?.failure ?? null) !== null);
+  const hasFailed = failures.some((it) => (it?.failure ?? it?.obstacle ?? null) !== null);
   const accountReadAt = accounts[stored.waba as keyof typeof accounts]?.observedAt ?? never;
   const accountFailedAt = isMeta ? (stored.accountFailure?.attemptedAt ?? never) : never;
   const isAccountFailing = accountFailedAt > accountReadAt;
@@ -299,8 +306,9 @@ export function toFacts(
   const isSettled = isMeta
     ? judged !== null &&
       !isRefused(stored.phone?.failure) &&
+      !isRefused(stored.phone?.obstacle) &&
       [judged.verdict, judged.replyVerdict].some((it) => it !== 'UNKNOWN')
-    : !isRefused(stored.connection?.failure);
+    : !isRefused(stored.connection?.failure) && !isRefused(stored.connection?.obstacle);
   const expiredAt =
     observedAt === null ? null : new Date(Date.parse(observedAt) + 3_601_000).toISOString();
   const hasExpired =

@@ -436,6 +436,7 @@ function toBlock(at: number): StoredBlock {
     observedAt,
     attemptedAt: observedAt,
     failure: null,
+    obstacle: null,
     verdict: null,
     isSummary: false,
   };

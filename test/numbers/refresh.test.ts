@@ -90,11 +90,11 @@ describe.each(databases)('a live reading on %s', (kind) => {
       error: { code: 'META_ACCESS_DENIED' },
     });
     expect(updatedAt).toEqual(createdAt);
-    const rows = await gateway.database.query(
-      'select 1 from number_snapshot where number_id = $1',
+    const times = await gateway.database.query(
+      `select distinct observed_at, attempted_at::text from number_snapshot where number_id = $1`,
       [id],
     );
-    expect(rows).toEqual([]);
+    expect(times).toEqual([{ observed_at: null, attempted_at: '-infinity' }]);
   });
 
   test('a character that the database cannot store is replaced, and the rest of the block is stored', async () => {

@@ -52,26 +52,37 @@ interface Step {
   /** Null: other software writes the state. */
   readonly block: Exclude<Block, 'connection'> | null;
   readonly isGood: boolean;
+  /** Whether nothing was sent. Not good then. */
+  readonly isPrevented: boolean;
   readonly state: ConnectionState | null;
   readonly verdicts: Verdicts;
 }
 
-const anyStep: fc.Arbitrary<Step> = fc.record({
+const anyResult = fc.constantFrom(
+  { isGood: true, isPrevented: false },
+  { isGood: false, isPrevented: false },
+  { isGood: false, isPrevented: true },
+);
+
+const anyOtherMember = fc.record({
   second: fc.nat(2),
   block: fc.constantFrom('phone', 'phone', 'phone', 'profile', 'waba', null),
-  isGood: fc.boolean(),
   state: fc.constantFrom('OPEN', 'CONNECTING', 'CLOSE', null),
   verdicts: fc.record({
     verdict: fc.constantFrom('YES', 'NO', 'UNKNOWN'),
     replyVerdict: fc.constantFrom('YES', 'NO', 'UNKNOWN'),
   }),
 });
+const anyStep: fc.Arbitrary<Step> = fc
+  .tuple(anyOtherMember, anyResult)
+  .map(([members, result]) => Object.assign({}, members, result) as Step);
 
 /** Attempts that change nothing but the time at which they are stored. */
 const tooLate: readonly Step[] = (['phone', 'profile', 'waba'] as const).map((block) => ({
   second: -1,
   block,
   isGood: false,
+  isPrevented: false,
   state: null,
   verdicts: { verdict: 'NO', replyVerdict: 'NO' },
 }));
@@ -87,8 +98,11 @@ const turns = [...Array.from({ length: 8 }).keys()];
 interface Stored {
   readonly data: number | null;
   readonly observedAt: number | null;
+  /** -Infinity when no attempt was made. */
   readonly attemptedAt: number;
   readonly failure: number | null;
+  readonly obstacle: number | null;
+  readonly obstacleAt: number | null;
   readonly verdict: 'YES' | 'NO' | null;
   /** Null unless data of a phone are stored. */
   readonly judged: (Verdicts & { readonly version: number; readonly at: number }) | null;
@@ -126,16 +140,21 @@ function toExpected(list: readonly Step[]): Outcome {
 
 function toStored(
   known: Stored | undefined,
-  { second, block, isGood, verdicts }: Step,
+  { second, block, isGood, isPrevented, verdicts }: Step,
   index: number,
 ): Stored {
+  const attemptedAt = known?.attemptedAt ?? -Infinity;
   const isTaken = isGood && second >= (known?.observedAt ?? -1);
   const isOfPhone = isTaken && block === 'phone';
-  const isLast = second >= (known?.attemptedAt ?? -1);
+  const isLast = !isPrevented && second >= attemptedAt;
+  const isNewest = second >= Math.max(attemptedAt, known?.obstacleAt ?? -Infinity);
+  const obstacle = isPrevented ? { at: second, index } : null;
   return {
     data: isTaken ? index : (known?.data ?? null),
     observedAt: isTaken ? second : (known?.observedAt ?? null),
-    attemptedAt: Math.max(second, known?.attemptedAt ?? -1),
+    attemptedAt: isPrevented ? attemptedAt : Math.max(second, attemptedAt),
+    obstacle: (isNewest ? obstacle?.index : known?.obstacle) ?? null,
+    obstacleAt: (isNewest ? obstacle?.at : known?.obstacleAt) ?? null,
     failure: isLast ? (isGood ? null : index) : (known?.failure ?? null),
     verdict: (isOfPhone && toSupported(verdicts.verdict)) || (known?.verdict ?? null),
     judged: isOfPhone
@@ -152,19 +171,22 @@ const toVersion = (turn: number) => 2 + turns.length - 1 - turn;
 
 const start = Date.parse('2026-01-01T00:00:00Z');
 const toTime = (second: number) => new Date(start + second * 1_000);
-const toSecond = (time: Date) => (time.getTime() - start) / 1_000;
+const toSecond = (time: Date | number) =>
+  typeof time === 'number' ? time : (time.getTime() - start) / 1_000;
 
 function toReading(
-  { block, isGood, state, verdicts }: Step,
-  { id, wabaId }: TestNumber,
+  { block, isGood, isPrevented, state, verdicts }: Step,
+  { id, phoneNumberId, wabaId }: TestNumber,
   index: number,
 ): numbersStore.Reading {
   const isOfPhone = isGood && block === 'phone';
   return {
     block: block ?? 'phone',
     id: block === 'waba' && isGood ? wabaId : id,
+    ...(isPrevented && { address: block === 'waba' ? wabaId : phoneNumberId }),
     data: isGood ? { step: index } : null,
     failure: isGood ? null : toPlainFailure('META_UNAVAILABLE', true, String(index)),
+    attempted: !isPrevented,
     state: isOfPhone ? state : null,
     verdicts: isOfPhone ? verdicts : null,
   };
@@ -182,8 +204,10 @@ interface SnapshotRow {
   readonly block: string;
   readonly data: { readonly step: number } | null;
   readonly observed_at: Date | null;
-  readonly attempted_at: Date;
+  readonly attempted_at: Date | number;
   readonly failure: { readonly message: string } | null;
+  readonly obstacle: { readonly message: string } | null;
+  readonly obstacle_at: Date | null;
   readonly verdict: Stored['verdict'];
   readonly data_verdict: Verdict | null;
   readonly data_reply_verdict: Verdict | null;
@@ -198,6 +222,8 @@ function toOutcomeOfBlock(row: SnapshotRow): Stored {
     observedAt: row.observed_at && toSecond(row.observed_at),
     attemptedAt: toSecond(row.attempted_at),
     failure: row.failure === null ? null : Number(row.failure.message),
+    obstacle: row.obstacle === null ? null : Number(row.obstacle.message),
+    obstacleAt: row.obstacle_at && toSecond(row.obstacle_at),
     verdict: row.verdict,
     judged: toJudged(row),
     isJustStored: row.is_just_stored,
@@ -319,11 +345,11 @@ describe('readings that are stored in any order, among changes by other software
     const rows = await gateway.database.query<NumberRow>('select * from whatsapp_number');
     const isJustStored = `recorded_at > now() - interval '1 hour' as is_just_stored`;
     const blocks = await gateway.database.query<SnapshotRow>(
-      `select number_id as subject, case block when 'waba' then '${wabaFailure}' else block end as block, data, observed_at, attempted_at, failure, verdict,
-         data_verdict, data_reply_verdict, rules_version, judged_at, ${isJustStored}
+      `select number_id as subject, case block when 'waba' then '${wabaFailure}' else block end as block, data, observed_at, attempted_at, failure, obstacle,
+         obstacle_at, verdict, data_verdict, data_reply_verdict, rules_version, judged_at, ${isJustStored}
        from number_snapshot
        union all
-       select waba_id, 'waba', data, observed_at, attempted_at, failure, null, null, null, null, null, ${isJustStored}
+       select waba_id, 'waba', data, observed_at, attempted_at, failure, null, null, null, null, null, null, null, ${isJustStored}
        from waba_snapshot`,
     );
     const bySubject = Map.groupBy(blocks, ({ subject }) => subject);
@@ -360,6 +386,7 @@ describe('what is stored', () => {
         second: 0,
         block,
         isGood: true,
+        isPrevented: false,
         state,
         verdicts: { verdict: 'UNKNOWN', replyVerdict: 'UNKNOWN' },
       },

@@ -43,22 +43,35 @@ const failures = [
   { code: 'ENGINE_INVALID_RESPONSE', metaCode: null },
 ];
 
+/** Why a newer attempt than the last one could not be made; `isPast`: one was made since. */
+const obstacles = [
+  null,
+  { code: 'META_ACCESS_DENIED', metaCode: null, isPast: false },
+  { code: 'META_ACCESS_DENIED', metaCode: null, isPast: true },
+  { code: 'UNAVAILABLE', metaCode: null, isPast: false },
+];
+
+const withObstacles = [null, failures[1]!, failures[5]!].flatMap((failure) =>
+  obstacles.map((obstacle) => ({ failure, obstacle })),
+);
+
 const combinations = ['OPEN', 'CLOSE'].flatMap((state) =>
   ['META', 'PILOT_STATUS'].flatMap((provider) =>
     evidence.flatMap((stored) =>
-      failures.flatMap((failure) =>
-        [3_590, 3_610].flatMap((age) => {
-          const combination = { state, provider, stored, failure, age };
-          const isGiven = provider === 'META' ? [false] : [true, false];
-          return isGiven.map((it) => Object.assign({ isGiven: it }, combination));
-        }),
+      [...failures.map((failure) => ({ failure, obstacle: null })), ...withObstacles].flatMap(
+        ({ failure, obstacle }) =>
+          [3_590, 3_610].flatMap((age) => {
+            const combination = { state, provider, stored, failure, obstacle, age };
+            const isGiven = provider === 'META' ? [false] : [true, false];
+            return isGiven.map((it) => Object.assign({ isGiven: it }, combination));
+          }),
       ),
     ),
   ),
 );
 
 async function store(database: TestDatabase, id: string, combination: (typeof combinations)[0]) {
-  const { state, provider, failure, age, isGiven } = combination;
+  const { state, provider, failure, obstacle, age, isGiven } = combination;
   const { verdict, judged, data } = combination.stored;
   const observedAt = `now() - interval '${age} seconds'`;
   await database.query(
@@ -67,22 +80,25 @@ async function store(database: TestDatabase, id: string, combination: (typeof co
     [id, provider, state],
   );
   const details = { message: '', solution: null, transient: false, retryAt: null };
-  const stored = failure && { ...details, metaSubcode: null, fbtraceId: null, ...failure };
+  const toStored = (it: object | null) =>
+    it && JSON.stringify({ ...details, metaSubcode: null, fbtraceId: null, ...it });
   const isMeta = provider === 'META';
   await database.query(
     `update number_snapshot set block = $2, data = $3, verdict = $4, failure = $5,
        data_verdict = $6, data_reply_verdict = $7, rules_version = $8, judged_at = ${observedAt},
-       observed_at = case when $3::jsonb is not null then ${observedAt} end, attempted_at = ${observedAt}
+       observed_at = case when $3::jsonb is not null then ${observedAt} end, attempted_at = ${observedAt},
+       obstacle = $9, obstacle_at = ${observedAt} ${obstacle?.isPast === true ? '-' : '+'} interval '1 second'
      where number_id = $1`,
     [
       id,
       isMeta ? 'phone' : 'connection',
       data && JSON.stringify(data),
       isMeta ? verdict : null,
-      stored && JSON.stringify(stored),
+      toStored(failure),
       isMeta ? judged[0] : null,
       isMeta ? judged[1] : null,
       rulesVersion,
+      toStored(obstacle),
     ],
   );
 }

@@ -170,23 +170,35 @@ function toObservation(
 
 /** For a block that could not be queried. */
 function toMissingInput(target: Target, block: MetaBlock): MetaRead {
-  const id = block === 'waba' ? target.wabaId : target.phoneNumberId;
-  const [name, option] = idNames[block];
-  const [message, solution] =
-    id === null
-      ? [
-          `No ${name} is stored for this number.`,
-          `Store the one that WhatsApp Manager shows with: number update ${option}.`,
-        ]
-      : [
-          'No access token is stored for this number.',
-          'Store one that may read it with: number set-credentials.',
-        ];
+  const [message, solution] = describeMissingInput(target, block);
   return {
     ok: false,
     attempted: false,
     failure: toPlainFailure('META_ACCESS_DENIED', false, message, { solution }),
   };
+}
+
+function describeMissingInput(
+  { phoneNumberId, wabaId, areCredentialsUnreadable = false }: Target,
+  block: MetaBlock,
+): readonly [message: string, solution: string] {
+  const id = block === 'waba' ? wabaId : phoneNumberId;
+  if (id === null) {
+    const [name, option] = idNames[block];
+    return [
+      `No ${name} is stored for this number.`,
+      `Store the one that WhatsApp Manager shows with: number update ${option}.`,
+    ];
+  }
+  return areCredentialsUnreadable
+    ? [
+        'The stored access token cannot be decrypted.',
+        "Store it again with: number set-credentials. If this concerns many numbers, ask the gateway's operator to put the former key back into ENCRYPTION_KEYS.",
+      ]
+    : [
+        'No access token is stored for this number.',
+        'Store one that may read it with: number set-credentials.',
+      ];
 }
 
 function toMetaRead(

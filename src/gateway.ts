@@ -13,6 +13,7 @@ import { type Database, openDatabase } from './database/database.ts';
 import { createFleet, type Fleet } from './fleet/fleet.ts';
 import { createOnboarding, type Onboarding } from './fleet/onboarding.ts';
 import type { GraphiqlKeys } from './graphql/graphiql.ts';
+import { schema } from './graphql/schema.ts';
 import { createGraphQLEndpoint } from './graphql/server.ts';
 import { createHistory, type History } from './history/history.ts';
 import { startExpiry, startRetention } from './history/upkeep.ts';
@@ -185,6 +186,7 @@ function createEndpoints(
   { numbers, fleet }: Pick<Gateway, 'numbers' | 'fleet'>,
 ) {
   const graphql = createGraphQLEndpoint({
+    schema,
     numbers,
     fleet,
     telemetry,

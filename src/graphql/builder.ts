@@ -5,6 +5,7 @@ import DataloaderPlugin from '@pothos/plugin-dataloader';
 import { GraphQLError } from 'graphql';
 import type { Access } from '../access/access.ts';
 import type { Fleet } from '../fleet/fleet.ts';
+import type { OpenStream } from '../http/event-stream.ts';
 import type { HttpRequest } from '../http/message.ts';
 import type { Numbers } from '../numbers/numbers.ts';
 
@@ -13,6 +14,8 @@ export interface GraphQLContext {
   readonly access: Access;
   readonly numbers: Numbers;
   readonly fleet: Fleet;
+  /** Of a subscription: its source must end when one of the two signals is aborted. Null otherwise. */
+  readonly stream: OpenStream | null;
   /** Its signal is aborted when the caller has disconnected. */
   readonly request: Pick<HttpRequest, 'method' | 'headers' | 'signal'>;
   /** The list that all `numbers` fields of the operation share; null until the first one is resolved. */

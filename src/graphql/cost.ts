@@ -136,10 +136,10 @@ interface ReadArguments {
 /** Empty when the arguments are wrong: execution reports that, and reads nothing. */
 function readArguments(
   field: FieldNode,
-  { schema, variableValues }: PricedOperation,
+  { schema, operation, variableValues }: PricedOperation,
 ): ReadArguments {
   // Validation has found the field.
-  const definition = schema.getQueryType()!.getFields()[field.name.value]!;
+  const definition = schema.getRootType(operation.operation)!.getFields()[field.name.value]!;
   try {
     return getArgumentValues(definition, field, variableValues);
   } catch {

@@ -7,6 +7,7 @@ import {
   GraphQLError,
   Kind,
   print,
+  type ValidatedExecutionArgs,
   validateExecutionArgs,
 } from 'graphql';
 import { prices } from '../access/prices.ts';
@@ -66,6 +67,20 @@ export function createExecute(
     } finally {
       deadline.cancel();
     }
+  };
+}
+
+/** Returns a function that charges for the start of a subscription; its events are charged by the pipeline. */
+export function createCharge(
+  maxCost: number,
+): (validated: ValidatedExecutionArgs) => Promise<void> {
+  return async (validated) => {
+    const { admission, requestContext } = validated.contextValue as ExecutionContext;
+    const price = toPrice(validated, null);
+    requestContext.operation = price.operation;
+    assertAffordable(price, maxCost);
+    const requested = limitToWindow(price.requested, price.staticPoints, admission);
+    await admission.charge(requested - prices.request);
   };
 }
 

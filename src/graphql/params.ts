@@ -59,6 +59,11 @@ export function mayHavePersistedQuery(body: string): boolean {
   return /persistedQuery|\\u/.test(body);
 }
 
+/** Whether a body may have a subscription. As for the member, escapes are possible. */
+export function mayHaveSubscription(body: string): boolean {
+  return /subscription|\\u/.test(body);
+}
+
 function toParams({ query, operationName, variables, extensions }: JsonObject): SentParams {
   if (!isAbsent(operationName) && typeof operationName !== 'string') {
     throw createInvalid('"operationName" must be a string.');

@@ -3,9 +3,11 @@
 import { type ExecutionResult, GraphQLError } from 'graphql';
 import { LRUCache } from 'lru-cache';
 import { GatewayError, toGatewayError } from '../errors.ts';
+import { type EventStream, eventStreamHeaders } from '../http/event-stream.ts';
 import type { HttpRequest, HttpResponse } from '../http/message.ts';
 import { findAccepted } from '../http/negotiation.ts';
 import type { Telemetry } from '../telemetry.ts';
+import { acceptsEvents, eventStream, formatOnlyResult } from './events.ts';
 
 /** What a response needs to know about its request. */
 export interface ResponseContext {
@@ -24,7 +26,7 @@ export type Result = Pick<ExecutionResult, 'data' | 'extensions'> & {
 const json = 'application/json';
 const graphqlJson = 'application/graphql-response+json';
 
-type MediaType = typeof json | typeof graphqlJson;
+type MediaType = typeof json | typeof graphqlJson | typeof eventStream;
 
 /** The response of an operation. Unexpected errors are logged in full, and sent as INTERNAL without any detail. */
 export function toResponse(result: Result, context: ResponseContext): HttpResponse {
@@ -37,11 +39,26 @@ export function toResponse(result: Result, context: ResponseContext): HttpRespon
 function respond({ errors = [], ...result }: Result, context: ResponseContext): HttpResponse {
   const mediaType = toMediaType(context.request.headers.get('accept'));
   if (errors.length === 0) {
-    return { status: 200, headers: responseHeaders[mediaType], body: JSON.stringify(result) };
+    const body = toBody(JSON.stringify(result), mediaType);
+    return { status: 200, headers: responseHeaders[mediaType], body };
   }
+  return respondWithProblems(toProblems(errors, context), result, mediaType, context.requestId);
+}
+
+export function toEventResponse(body: EventStream): HttpResponse {
+  return { status: 200, headers: responseHeaders[eventStream], body };
+}
+
+/** One of the results of a stream, in JSON. */
+export function toResultJson({ errors = [], ...result }: Result, context: ResponseContext): string {
+  if (errors.length === 0) return JSON.stringify(result);
+  return formatProblems(toProblems(errors, context), result, context.requestId);
+}
+
+function toProblems(errors: readonly unknown[], context: ResponseContext): readonly Problem[] {
   const problems = errors.map((thrown) => toProblem(thrown, context));
   logDefects(problems, context);
-  return respondWithProblems(problems, result, mediaType, context.requestId);
+  return problems;
 }
 
 /** The response to an error outside of GraphQL, such as a missing API key. `accept` is the header of the request. */
@@ -57,16 +74,31 @@ export function toErrorResponse(
 function respondWithProblems(
   problems: readonly Problem[],
   result: Omit<Result, 'errors'>,
-  mediaType: MediaType,
+  accepted: MediaType,
   requestId: string,
 ): HttpResponse {
   const refusal = 'data' in result ? undefined : problems[0];
-  const errors = problems.map((problem) => toErrorJson(problem, requestId));
+  // Clients of event streams try again after any status but 200.
+  const isRetried = accepted === eventStream && refusal?.error.retryable === true;
+  const mediaType = isRetried ? json : accepted;
   return {
     status: toStatus(refusal, mediaType),
     headers: { ...responseHeaders[mediaType], ...toErrorHeaders(problems, refusal) },
-    body: JSON.stringify({ errors, ...result }),
+    body: toBody(formatProblems(problems, result, requestId), mediaType),
   };
+}
+
+function formatProblems(
+  problems: readonly Problem[],
+  result: Omit<Result, 'errors'>,
+  requestId: string,
+): string {
+  const errors = problems.map((problem) => toErrorJson(problem, requestId));
+  return JSON.stringify({ errors, ...result });
+}
+
+function toBody(text: string, mediaType: MediaType): string {
+  return mediaType === eventStream ? formatOnlyResult(text) : text;
 }
 
 function toResponseHeaders(mediaType: MediaType): HttpResponse['headers'] {
@@ -81,6 +113,7 @@ function toResponseHeaders(mediaType: MediaType): HttpResponse['headers'] {
 const responseHeaders: Readonly<Record<MediaType, HttpResponse['headers']>> = {
   [json]: toResponseHeaders(json),
   [graphqlJson]: toResponseHeaders(graphqlJson),
+  [eventStream]: { ...toResponseHeaders(eventStream), ...eventStreamHeaders },
 };
 
 function toErrorHeaders(
@@ -176,7 +209,7 @@ function toRetryAfter({ retryAfterSeconds }: GatewayError): number | null {
 // With application/json, a status other than 200 may come from an intermediary, so errors of the document are sent with 200.
 // https://graphql.github.io/graphql-over-http/draft/#sec-application-json
 function toStatus(refusal: Problem | undefined, mediaType: MediaType): number {
-  if (refusal === undefined) return 200;
+  if (refusal === undefined || mediaType === eventStream) return 200;
   return refusal.ofDocument && mediaType === json ? 200 : refusal.error.status;
 }
 
@@ -189,7 +222,9 @@ export function toMediaType(accept: string | null): MediaType {
   if (accept === null) return json;
   const known = mediaTypes.get(accept);
   if (known !== undefined) return known;
-  const mediaType = negotiate(accept, [json, graphqlJson]) ?? json;
+  const offered: MediaType[] = [json, graphqlJson];
+  if (acceptsEvents(accept)) offered.push(eventStream);
+  const mediaType = negotiate(accept, offered) ?? json;
   if (accept.length <= maxAcceptLength) mediaTypes.set(accept, mediaType);
   return mediaType;
 }

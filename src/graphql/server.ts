@@ -2,8 +2,10 @@
 
 import {
   type DocumentNode,
+  type ExecutionResult,
   getOperationAST,
   GraphQLError,
+  type GraphQLSchema,
   OperationTypeNode,
   validate,
 } from 'graphql';
@@ -11,29 +13,45 @@ import type { GraphQLLimits } from '../config.ts';
 import { GatewayError } from '../errors.ts';
 import type { Fleet } from '../fleet/fleet.ts';
 import type { Call, Endpoint, KeyedRoute, PreparedCall } from '../http/endpoint.ts';
+import { EventStream, type OpenStream } from '../http/event-stream.ts';
 import type { HttpRequest } from '../http/message.ts';
 import type { ComputedResponse } from '../http/response-cache.ts';
 import type { Numbers } from '../numbers/numbers.ts';
 import { boundText, type Telemetry } from '../telemetry.ts';
 import { traceOperation } from '../tracing.ts';
-import { createExecute, type ExecutionContext, isCostRequested } from './execution.ts';
+import { acceptsEvents, toEvents } from './events.ts';
+import {
+  createCharge,
+  createExecute,
+  type ExecutionContext,
+  isCostRequested,
+} from './execution.ts';
 import { createGraphiql, type GraphiqlKeys } from './graphiql.ts';
 import { createDocumentCache, createParse } from './limits.ts';
 import {
   createInvalid,
   type GraphQLParams,
   mayHavePersistedQuery,
+  mayHaveSubscription,
   parseBody,
   parseSearch,
   type SentParams,
   toBody,
 } from './params.ts';
 import { createPersistedQueries, createResolveDocument } from './persisted-queries.ts';
-import { negotiate, type Result, toErrorResponse, toMediaType, toResponse } from './response.ts';
-import { schema } from './schema.ts';
-import { createSubscribe, type Subscribe } from './subscription.ts';
+import {
+  negotiate,
+  type Result,
+  toErrorResponse,
+  toEventResponse,
+  toMediaType,
+  toResponse,
+  toResultJson,
+} from './response.ts';
+import { createSubscribe } from './subscription.ts';
 
 export interface GraphQLEndpointOptions {
+  readonly schema: GraphQLSchema;
   readonly limits: GraphQLLimits;
   readonly numbers: Numbers;
   readonly fleet: Fleet;
@@ -133,7 +151,9 @@ function isOtherCharset(parameter: string): boolean {
 /** Null for a request whose response is never cached. */
 function toCacheKey(request: HttpRequest, body: string): string | null {
   if (isCostRequested(request)) return null;
-  return `${toMediaType(request.headers.get('accept'))} ${body}`;
+  const accept = request.headers.get('accept');
+  if (acceptsEvents(accept) && mayHaveSubscription(body)) return null;
+  return `${toMediaType(accept)} ${body}`;
 }
 
 /** Returns a function that runs an operation. A response with errors is not cacheable: they name the request. */
@@ -141,7 +161,7 @@ function createCompute(options: GraphQLEndpointOptions, documents: Documents) {
   const { numbers, fleet, telemetry } = options;
   const run = createRun(options, documents);
   return async (call: Call, params: GraphQLParams): Promise<ComputedResponse> => {
-    const { request, context: requestContext, access, admission } = call;
+    const { request, context: requestContext, access, admission, openStream } = call;
     const context: ExecutionContext = {
       access,
       numbers,
@@ -149,46 +169,91 @@ function createCompute(options: GraphQLEndpointOptions, documents: Documents) {
       request,
       admission,
       requestContext,
-      sharedList: null,
-      listFields: 0,
+      stream: null,
+      ...freshContext,
     };
-    const result = await run(params, context).catch((thrown: unknown) => ({ errors: [thrown] }));
-    const { requestId } = requestContext;
-    const { isLive } = requestContext.meter;
-    const response = toResponse(result, { request, requestId, telemetry, isLive });
-    return { response, isCacheable: result.errors === undefined && !isLive };
+    const started = await run(params, context, openStream).catch((thrown: unknown) => ({
+      errors: [thrown],
+    }));
+    const { requestId, meter } = requestContext;
+    const responseContext = { request, requestId, telemetry, isLive: meter.isLive };
+    if ('results' in started) {
+      const { results, stream } = started;
+      const events = toEvents(results, stream, (result) => toResultJson(result, responseContext));
+      return { response: toEventResponse(new EventStream(stream, events)), isCacheable: false };
+    }
+    const response = toResponse(started, responseContext);
+    return { response, isCacheable: started.errors === undefined && !meter.isLive };
   };
 }
 
-function createRun({ limits }: GraphQLEndpointOptions, documents: Documents) {
+/** What the resolvers of one operation, or of one event of a subscription, share. */
+const freshContext = { sharedList: null, listFields: 0 };
+
+/** A subscription that has started. */
+interface Subscription {
+  readonly results: AsyncIterableIterator<ExecutionResult>;
+  readonly stream: OpenStream;
+  readonly errors?: undefined;
+}
+
+type Run = (
+  params: GraphQLParams,
+  context: ExecutionContext,
+  openStream: Call['openStream'],
+) => Promise<Result | Subscription>;
+
+function createRun(options: GraphQLEndpointOptions, documents: Documents): Run {
+  const { schema } = options;
   const { parse, validate: validateDocument } = documents;
-  const execute = createExecute(limits.cost);
-  const subscribe = createSubscribe({ schema, ...documents });
-  return async (params: GraphQLParams, contextValue: ExecutionContext): Promise<Result> => {
+  const execute = createExecute(options.limits.cost);
+  const start = createStart(options, documents);
+  return async (params, contextValue, openStream) => {
     const { query, variables: variableValues, operationName } = params;
     const document = parse(query);
     const operation = getOperationAST(document, operationName);
     if (!operation) throw new GraphQLError('Could not determine what operation to execute.');
     if (operation.name) contextValue.requestContext.operationName = boundText(operation.name.value);
-    if (operation.operation !== OperationTypeNode.QUERY && isSafe(contextValue.request)) {
-      const message = 'Only queries can be sent with GET; send this operation with POST.';
-      throw new GatewayError('METHOD_NOT_ALLOWED', message, { allow: ['POST'] });
-    }
-    return await traceOperation(operation.operation, operation.name?.value, async () => {
-      if (operation.operation === OperationTypeNode.SUBSCRIPTION) {
-        return assertResult(await subscribe(params, contextValue));
-      }
+    const { operation: type } = operation;
+    assertSuitable(type, contextValue.request);
+    return await traceOperation(type, operation.name?.value, async () => {
       const errors = validateDocument(document);
       if (errors.length > 0) return { errors };
+      if (type === OperationTypeNode.SUBSCRIPTION)
+        return await start(params, contextValue, openStream);
       return await execute({ schema, document, contextValue, variableValues, operationName });
     });
   };
 }
 
-/** The schema has no subscriptions, so starting one always ends with the errors of validation. */
-function assertResult(started: Awaited<ReturnType<Subscribe>>): Result {
-  if (Symbol.asyncIterator in started) throw new Error('A stream cannot be sent as one response.');
-  return started;
+/** Throws if an operation of this type cannot be sent with such a request. */
+function assertSuitable(type: OperationTypeNode, request: ExecutionContext['request']): void {
+  if (type === OperationTypeNode.MUTATION && isSafe(request)) {
+    const message = 'Mutations cannot be sent with GET; send this operation with POST.';
+    throw new GatewayError('METHOD_NOT_ALLOWED', message, { allow: ['POST'] });
+  }
+  if (type === OperationTypeNode.SUBSCRIPTION && !acceptsEvents(request.headers.get('accept'))) {
+    throw createInvalid(
+      'A subscription is answered with a stream of events; send it with the header accept: text/event-stream.',
+    );
+  }
+}
+
+/** Returns a function that starts a valid subscription. */
+function createStart({ schema, limits }: GraphQLEndpointOptions, documents: Documents): Run {
+  const subscribe = createSubscribe({
+    schema,
+    ...documents,
+    charge: createCharge(limits.cost),
+    createEventContext: (context) => ({ ...context, ...freshContext }),
+  });
+  return async (params, context, openStream) => {
+    const { method, headers } = context.request;
+    const stream = openStream();
+    const request = { method, headers, signal: stream.signal };
+    const results = await subscribe(params, { ...context, request, stream });
+    return Symbol.asyncIterator in results ? { results, stream } : results;
+  };
 }
 
 interface Documents {
@@ -228,7 +293,7 @@ function createCachedParse(limits: GraphQLLimits): (source: string) => DocumentN
 }
 
 /** Remembers all valid documents, and the last invalid one: errors take more memory than the document cache counts. */
-function createCachedValidate({ suggestions }: GraphQLEndpointOptions) {
+function createCachedValidate({ schema, suggestions }: GraphQLEndpointOptions) {
   const valid = new WeakSet<DocumentNode>();
   // A document that is sent with its hash is validated before it is stored, and again before it is executed.
   let invalid: {

@@ -1,17 +1,19 @@
-// Starts operations that stream: Yoga parses, validates and subscribes them.
+// Starts subscriptions: Yoga parses, validates and subscribes them. events.ts sends their results.
 
 import {
+  createSourceEventStream,
   type DocumentNode,
   type ExecutionArgs,
   type ExecutionResult,
+  executeSubscriptionEvent,
   type GraphQLError,
   type GraphQLSchema,
-  subscribe,
-  validateExecutionArgs,
+  mapSourceToResponseEvent,
+  type ValidatedExecutionArgs,
+  validateSubscriptionArgs,
 } from 'graphql';
 import type { Plugin } from 'graphql-yoga';
-import type { HttpRequest } from '../http/message.ts';
-import { toRequestError } from './execution.ts';
+import { type ExecutionContext, toRequestError } from './execution.ts';
 import type { GraphQLParams } from './params.ts';
 
 export interface SubscriptionOptions {
@@ -19,6 +21,10 @@ export interface SubscriptionOptions {
   /** The same as for queries, so that subscriptions have the same limits and the same caches. */
   readonly parse: (source: string) => DocumentNode;
   readonly validate: (document: DocumentNode) => readonly GraphQLError[];
+  /** Charges for the start of a subscription. Throws QUERY_TOO_COMPLEX or RATE_LIMITED. */
+  readonly charge: (validated: ValidatedExecutionArgs) => Promise<void>;
+  /** Creates the context of one event, so that nothing which was loaded for an earlier one is reused. */
+  readonly createEventContext: (context: ExecutionContext) => ExecutionContext;
 }
 
 /**
@@ -28,7 +34,7 @@ export interface SubscriptionOptions {
  */
 export type Subscribe = (
   params: GraphQLParams,
-  context: { readonly request: Pick<HttpRequest, 'signal'> },
+  context: ExecutionContext,
 ) => Promise<ExecutionResult | AsyncIterableIterator<ExecutionResult>>;
 
 /** Yoga is loaded when it is first needed, because it takes 8 MB of memory. */
@@ -61,13 +67,14 @@ function endOnAbort(stream: AsyncIterator<unknown>, signal: AbortSignal): void {
   else signal.addEventListener('abort', end, { once: true });
 }
 
-async function loadYoga({ schema, parse, validate }: SubscriptionOptions) {
+async function loadYoga(options: SubscriptionOptions) {
+  const { schema, parse, validate } = options;
   const { createYoga } = await import('graphql-yoga');
   const plugin: Plugin = {
     onParse: ({ setParseFn }) => setParseFn(parse),
     onValidate: ({ setValidationFn }) =>
       setValidationFn((_schema: unknown, document: DocumentNode) => validate(document)),
-    onSubscribe: ({ setSubscribeFn }) => setSubscribeFn(subscribeToValid),
+    onSubscribe: ({ setSubscribeFn }) => setSubscribeFn(createSubscribeFn(options)),
   };
   return createYoga({
     schema,
@@ -78,8 +85,17 @@ async function loadYoga({ schema, parse, validate }: SubscriptionOptions) {
   });
 }
 
-/** graphql-js's `subscribe`, whose messages would repeat the values of variables. */
-function subscribeToValid(args: ExecutionArgs): ReturnType<typeof subscribe> {
-  const validated = validateExecutionArgs(args);
-  return 'schema' in validated ? subscribe(args) : { errors: validated.map(toRequestError) };
+/** As graphql-js's `subscribe`, whose messages would repeat the values of variables and which has one context for all events. */
+function createSubscribeFn({ charge, createEventContext }: SubscriptionOptions) {
+  return async (args: ExecutionArgs): Promise<Awaited<ReturnType<Subscribe>>> => {
+    const validated = validateSubscriptionArgs(args);
+    if (!('schema' in validated)) return { errors: validated.map(toRequestError) };
+    await charge(validated);
+    const source = await createSourceEventStream(validated);
+    if (!(Symbol.asyncIterator in source)) return source;
+    return mapSourceToResponseEvent(validated, source, (event) => {
+      const contextValue = createEventContext(event.contextValue as ExecutionContext);
+      return executeSubscriptionEvent({ ...event, contextValue });
+    });
+  };
 }

@@ -34,6 +34,7 @@ export function createExecutionContext(
     numbers: numbers as unknown as ExecutionContext['numbers'],
     fleet: {} as ExecutionContext['fleet'],
     request: { method: 'POST', headers: new Headers(), signal },
+    stream: null,
     sharedList: null,
     listFields: 0,
     admission,

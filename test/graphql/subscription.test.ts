@@ -16,6 +16,7 @@ import { expect, test, vi } from 'vitest';
 import { readEnvironment, parseConfig } from '../../src/config.ts';
 import { createParse } from '../../src/graphql/limits.ts';
 import { createSubscribe } from '../../src/graphql/subscription.ts';
+import { createExecutionContext } from './execution-context.ts';
 
 /** A source that yields what is sent to it, and counts how often it was ended. */
 function createSource() {
@@ -52,6 +53,7 @@ function createSubscriptions(subscribeToTicks: (context: unknown) => unknown) {
   const Subscription = new GraphQLObjectType({ name: 'Subscription', fields: { ticks } });
   const schema = new GraphQLSchema({ query: Query, subscription: Subscription });
   const validated: DocumentNode[] = [];
+  let charged = 0;
   const subscribe = createSubscribe({
     schema,
     parse: createParse(parseConfig(readEnvironment({})).graphqlLimits),
@@ -59,11 +61,11 @@ function createSubscriptions(subscribeToTicks: (context: unknown) => unknown) {
       validated.push(document);
       return validate(schema, document);
     },
+    charge: async () => void (charged += 1),
+    createEventContext: (context) => ({ ...context, listFields: context.listFields + 1 }),
   });
-  return { subscribe, validated };
+  return { subscribe, validated, charged: () => charged };
 }
-
-const createContext = (signal = new AbortController().signal) => ({ request: { signal } });
 
 type Stream = AsyncIterableIterator<ExecutionResult>;
 
@@ -77,7 +79,7 @@ test('a subscription yields a result for each event, with errors in their place'
   const source = createSource();
   const { subscribe } = createSubscriptions(() => source);
   const params = { query: 'subscription S { t: ticks } query Q { a }', operationName: 'S' };
-  const stream = toStream(await subscribe(params, createContext()));
+  const stream = toStream(await subscribe(params, createExecutionContext()));
   const results: unknown[] = [];
   for (const event of [1, 'defect', 2]) {
     const next = stream.next();
@@ -100,7 +102,7 @@ test('the resolver gets the context of the request', async () => {
     contexts.push(context);
     return createSource();
   });
-  const context = { ...createContext(), tenantId: 'a' };
+  const context = { ...createExecutionContext(), tenantId: 'a' };
   await toStream(await subscribe({ query: 'subscription { ticks }' }, context)).return?.();
   expect(contexts).toEqual([expect.objectContaining(context)]);
 });
@@ -108,7 +110,9 @@ test('the resolver gets the context of the request', async () => {
 test('return() ends the source, even while an event is awaited', async () => {
   const source = createSource();
   const { subscribe } = createSubscriptions(() => source);
-  const stream = toStream(await subscribe({ query: 'subscription { ticks }' }, createContext()));
+  const stream = toStream(
+    await subscribe({ query: 'subscription { ticks }' }, createExecutionContext()),
+  );
   const next = stream.next();
   await stream.return?.();
   expect(await next).toEqual({ done: true, value: undefined });
@@ -119,7 +123,7 @@ test('a caller who disconnects ends the source, even while an event is awaited',
   const source = createSource();
   const caller = new AbortController();
   const { subscribe } = createSubscriptions(() => source);
-  const context = createContext(caller.signal);
+  const context = createExecutionContext(caller.signal);
   const stream = toStream(await subscribe({ query: 'subscription { ticks }' }, context));
   const next = stream.next();
   caller.abort(new Error('Disconnected.'));
@@ -134,7 +138,7 @@ test('a caller who has disconnected before the source exists ends it at once', a
     caller.abort();
     return source;
   });
-  const context = createContext(caller.signal);
+  const context = createExecutionContext(caller.signal);
   const stream = toStream(await subscribe({ query: 'subscription { ticks }' }, context));
   expect(await stream.next()).toEqual({ done: true, value: undefined });
   expect(source.ended).toBe(1);
@@ -146,7 +150,7 @@ test('an invalid document starts nothing, and is validated each time by the give
   const query = 'subscription { nope }';
   for (let time = 0; time < 2; time += 1) {
     // oxlint-disable-next-line no-await-in-loop -- one after the other
-    expect(await subscribe({ query }, createContext())).toEqual({
+    expect(await subscribe({ query }, createExecutionContext())).toEqual({
       errors: [expect.objectContaining({ message: expect.stringContaining('"nope"') })],
     });
   }
@@ -157,10 +161,10 @@ test('an invalid document starts nothing, and is validated each time by the give
 test('a document beyond the limits is rejected', async () => {
   const { subscribe } = createSubscriptions(createSource);
   const query = `subscription { ${'a '.repeat(2_000)} }`;
-  await expect(subscribe({ query }, createContext())).rejects.toMatchObject({
+  await expect(subscribe({ query }, createExecutionContext())).rejects.toMatchObject({
     code: 'QUERY_TOO_COMPLEX',
   });
-  await expect(subscribe({ query: 'subscription {' }, createContext())).rejects.toThrow(
+  await expect(subscribe({ query: 'subscription {' }, createExecutionContext())).rejects.toThrow(
     GraphQLError,
   );
 });
@@ -168,7 +172,10 @@ test('a document beyond the limits is rejected', async () => {
 test('a wrong variable is named without its value', async () => {
   const { subscribe } = createSubscriptions(createSource);
   const query = 'subscription ($ids: [Int!]) { ticks(ids: $ids) }';
-  const started = await subscribe({ query, variables: { ids: ['canary'] } }, createContext());
+  const started = await subscribe(
+    { query, variables: { ids: ['canary'] } },
+    createExecutionContext(),
+  );
   expect(started).toEqual({
     errors: [expect.objectContaining({ message: 'Variable $ids needs a value of type [Int!].' })],
   });
@@ -178,7 +185,7 @@ test('a source that cannot be created is an error', async () => {
   const { subscribe } = createSubscriptions(() => {
     throw new Error('No source.');
   });
-  expect(await subscribe({ query: 'subscription { ticks }' }, createContext())).toEqual({
+  expect(await subscribe({ query: 'subscription { ticks }' }, createExecutionContext())).toEqual({
     errors: [expect.objectContaining({ message: 'No source.', path: ['ticks'] })],
   });
 });
@@ -189,9 +196,9 @@ test('Yoga that could not be loaded is loaded for the next subscription', async 
     throw new Error('There are too many open files.');
   });
   const query = 'subscription { ticks }';
-  await expect(subscribe({ query }, createContext())).rejects.toMatchObject({
+  await expect(subscribe({ query }, createExecutionContext())).rejects.toMatchObject({
     cause: { message: 'There are too many open files.' },
   });
   vi.doUnmock('graphql-yoga');
-  await toStream(await subscribe({ query }, createContext())).return?.();
+  await toStream(await subscribe({ query }, createExecutionContext())).return?.();
 });

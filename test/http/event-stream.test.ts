@@ -69,8 +69,7 @@ test('a stream sends its head before its first event, each event at once, and en
   source.send(Buffer.from(formatEvent({ data: '2' })));
   expect(String(await once(socket, 'data'))).toContain('data: 2\n\n');
   expect(ticks.streams.count).toBe(1);
-  await source.return?.();
-  source.send('');
+  source.finish();
   await once(socket, 'close');
   expect([ticks.streams.count, readEnd()]).toEqual([0, 'completed']);
 });
@@ -149,8 +148,7 @@ test('a client that reads again gets every event', async () => {
   await vi.waitUntil(() => source.asked > 1);
   const reading = readText(socket);
   await vi.waitUntil(() => source.asked === events.length + 1, 10_000);
-  await source.return?.();
-  source.send('');
+  source.finish();
   const ids = (await reading).match(/id: \d+\n/g) ?? [];
   expect(ids).toEqual(events.map((_, at) => `id: ${at}\n`));
 });

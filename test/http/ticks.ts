@@ -3,8 +3,8 @@
 
 import { createKeyWatch } from '../../src/access/key-watch.ts';
 import { createRateLimiter } from '../../src/access/rate-limit.ts';
-import type { StreamLimits } from '../../src/config.ts';
-import { type Gateway } from '../../src/gateway.ts';
+import type { Config, StreamLimits } from '../../src/config.ts';
+import type { Gateway } from '../../src/gateway.ts';
 import { GatewayError } from '../../src/errors.ts';
 import type { Call, Endpoint } from '../../src/http/endpoint.ts';
 import {
@@ -25,6 +25,8 @@ import type { TestGateway } from '../harness.ts';
 export interface TestSource extends AsyncIterableIterator<EventChunk> {
   send(chunk: EventChunk): void;
   fail(error: Error): void;
+  /** Ends after what was sent. */
+  finish(): void;
   /** How many chunks were asked for. */
   readonly asked: number;
   /** How often it was told to end. */
@@ -44,6 +46,7 @@ export function createTestSource(): TestSource {
       waiting = null;
     },
     fail: (error: Error) => waiting?.reject(error),
+    finish: () => waiting?.resolve(done),
     async next(): Promise<IteratorResult<EventChunk>> {
       source.asked += 1;
       if (source.ended > 0) return done;
@@ -76,11 +79,14 @@ export interface TicksOptions {
   readonly maxRequests?: number;
   /** See access/key-watch.ts. */
   readonly pollMs?: number;
+  /** At `/graphql`. */
+  readonly graphql?: Endpoint;
+  readonly rateLimit?: Config['rateLimit'];
 }
 
 export function openTicksGateway(
   { gateway, database }: Pick<TestGateway, 'gateway' | 'database'>,
-  { limits, maxRequests = 1, pollMs = 60_000 }: TicksOptions = {},
+  { limits, maxRequests = 1, pollMs = 60_000, rateLimit = null, ...options }: TicksOptions = {},
 ): TicksGateway {
   const sources: TestSource[] = [];
   const endpoint = createEndpoint(sources);
@@ -94,10 +100,10 @@ export function openTicksGateway(
   });
   metrics.observeStreams(streams);
   const pipeline = createPipeline({
-    graphql: endpoint,
+    graphql: options.graphql ?? endpoint,
     rest: endpoint,
     access,
-    rateLimiter: createRateLimiter({ rateLimit: null, tenantMaxRequests: maxRequests }),
+    rateLimiter: createRateLimiter({ rateLimit, tenantMaxRequests: maxRequests }),
     responseCache: disabledResponseCache,
     load,
     streams,

@@ -5,7 +5,7 @@ import type { CheckedCredential, SharedCredential } from '../fleet/credentials.t
 import { parseId, parseName, UsageError } from './arguments.ts';
 import { parseCredentialsSource, readCredentials } from './credentials.ts';
 import { type Session, withGateway } from './session.ts';
-import { type Column, formatTime, toPrintable } from './table.ts';
+import { type Column, formatCount, formatTime, toPrintable } from './table.ts';
 
 export function addCredentialCommands(program: CommandUnknownOpts, session: Session): void {
   const credential = program
@@ -79,7 +79,7 @@ function addSet(credential: CommandUnknownOpts, session: Session): void {
         session.print(
           toJson(stored),
           () =>
-            `Stored credential ${stored.id} (${toPrintable(stored.name)}), which ${stored.numbers} numbers use.`,
+            `Stored credential ${stored.id} (${toPrintable(stored.name)}) for ${formatCount(stored.numbers, 'number')}.`,
         );
       });
     });
@@ -90,7 +90,7 @@ function addCheck(credential: CommandUnknownOpts, session: Session): void {
     .command('check')
     .summary('ask Meta about shared credentials')
     .description(
-      'Ask Meta whether shared access tokens are valid and when they expire, and store the dates. The exit code is 1 when Meta refuses one.',
+      'Ask Meta whether shared access tokens are valid and when they expire, and store the dates. The exit code is 1 when Meta refuses one, or cannot be asked.',
     )
     .argument('[id]', 'id of the credential; by default all of the tenant', parseId)
     .requiredOption('--tenant <id>', 'tenant of the credentials', parseId)
@@ -108,7 +108,11 @@ function addCheck(credential: CommandUnknownOpts, session: Session): void {
           'The tenant has no shared credentials.',
         );
         for (const { credential: failed, problem } of checked) {
-          if (problem !== null) session.fail(problem.code, `${failed.id}: ${problem.message}`);
+          if (problem === null) continue;
+          // It may be valid.
+          const isRefused = problem.code !== 'NOT_INSPECTED';
+          const report = isRefused ? session.fail : session.warn;
+          report(problem.code, `${failed.id}: ${problem.message}`);
         }
       }),
     );

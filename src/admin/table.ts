@@ -156,3 +156,8 @@ export function formatAge(seconds: number | null): string | null {
 export function formatTime(timestamp: string): string {
   return timestamp.replace(/\.\d+Z$/, 'Z');
 }
+
+/** `1 number`, `2 numbers`. */
+export function formatCount(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+}

@@ -9,7 +9,7 @@ import { openSharedCredentials, toSharedCredentialPlace } from '../numbers/crede
 import type { Credentials } from '../numbers/provider.ts';
 import type { Vault } from '../secrets.ts';
 import type { AccountReader, Found, TokenFacts } from './account-reader.ts';
-import { type Problem, toProblem } from './discovery.ts';
+import { type Problem, toInspectionProblem, toProblem } from './discovery.ts';
 import * as store from './store.ts';
 
 export type { SharedCredential } from './store.ts';
@@ -138,7 +138,7 @@ async function checkOne(
   const credentials = tryOpen(() => openSealed(options.vault, tenantId, sealed));
   if (credentials === null) return [id, undecryptable];
   const inspected = await inspectToken(options, tenantId, credentials, signal);
-  if (!inspected.ok) return [id, toProblem(inspected.failure)];
+  if (!inspected.ok) return [id, toInspectionProblem(inspected.failure)];
   await store.recordFacts(options.database, tenantId, id, inspected.value);
   return [id, inspected.value.isValid ? null : invalidToken];
 }
@@ -164,9 +164,10 @@ async function inspect(
 ): Promise<store.CredentialFacts | null> {
   const inspected = await inspectToken(options, tenantId, credentials, signal);
   if (inspected.ok && inspected.value.isValid) return inspected.value;
-  const { code, message } = inspected.ok ? invalidToken : toProblem(inspected.failure);
   // Meta inspects a token for its app and its developers only; a token that it refuses as such has the code 190.
   if (!inspected.ok && inspected.failure.metaCode !== 190) return null;
+  const { message } = inspected.ok ? invalidToken : toProblem(inspected.failure);
+  const code = inspected.ok ? 'META_ACCESS_DENIED' : inspected.failure.code;
   throw new GatewayError(code, `${message} To store it all the same, add --no-check.`);
 }
 

@@ -54,7 +54,8 @@ export interface WayResult {
 }
 
 export interface Problem {
-  readonly code: UpstreamFailure['code'];
+  /** NOT_INSPECTED: Meta does not say anything about the token. TOO_MANY: not all was read. */
+  readonly code: UpstreamFailure['code'] | 'NOT_INSPECTED' | 'TOO_MANY';
   /** What happened and what to do. */
   readonly message: string;
 }
@@ -128,8 +129,9 @@ export function createDiscoverer(reader: AccountReader, pauses: Map<string, Paus
           if (!page.ok) problem = toProblem(page.failure);
           else if (numbers + page.value.length > maxNumbers) problem = tooMany;
           else {
-            await options.onPage(account, page.value);
+            // Before the page is stored: other accounts are read in the meantime.
             numbers += page.value.length;
+            await options.onPage(account, page.value);
             report();
           }
           if (problem !== null) break;
@@ -144,7 +146,7 @@ export function createDiscoverer(reader: AccountReader, pauses: Map<string, Paus
 }
 
 const tooMany: Problem = {
-  code: 'META_UNAVAILABLE',
+  code: 'TOO_MANY',
   message: `The token sees more than ${maxNumbers} numbers, and no more are read at a time. Select accounts with --waba.`,
 };
 
@@ -179,7 +181,9 @@ function createRun(
 }
 
 function findInToken({ found }: Run, token: Found<TokenFacts>): WayResult {
-  if (!token.ok) return { way: 'token', accounts: 0, problems: [toProblem(token.failure)] };
+  if (!token.ok) {
+    return { way: 'token', accounts: 0, problems: [toInspectionProblem(token.failure)] };
+  }
   const { wabaIds } = token.value;
   for (const id of wabaIds) {
     if (!found.has(id)) found.set(id, { id, name: null, portfolio: null });
@@ -255,3 +259,14 @@ async function readNames(
 export function toProblem(failure: UpstreamFailure): Problem {
   return { code: failure.code, message: toFailureText(failure) };
 }
+
+/** Why Meta did not inspect a token. Of one with the code 100 it says nothing, and so neither that it is wrong. */
+export function toInspectionProblem(failure: UpstreamFailure): Problem {
+  return failure.metaCode === 100 ? notInspected : toProblem(failure);
+}
+
+const notInspected: Problem = {
+  code: 'NOT_INSPECTED',
+  message:
+    'Meta says nothing about this token, because it inspects tokens of its own app only. Its Access Token Debugger shows what the token can see and when it expires.',
+};

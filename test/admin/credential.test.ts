@@ -157,6 +157,15 @@ describe('credential', () => {
     expect(one).toMatchObject({ code: 0, stderr: '' });
   });
 
+  test('check does not fail for a token that Meta does not inspect, and says so', async () => {
+    const tenant = await line.addTenant();
+    const id = await setCredential(tenant, ended);
+    const checked = await line.run<Credential[]>(`credential check --tenant ${tenant}`);
+    expect(checked.code).toBe(0);
+    expect(checked.json).toMatchObject([{ id, problem: { code: 'NOT_INSPECTED' } }]);
+    expect(checked.stderr).toContain(`NOT_INSPECTED: ${id}: Meta says nothing about this token`);
+  });
+
   test('a number uses a shared credential instead of its own, and the other way round', async () => {
     const tenant = await line.addTenant();
     const id = await setCredential(tenant);

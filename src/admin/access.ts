@@ -6,7 +6,7 @@ import { toOperatorAccess } from '../numbers/numbers.ts';
 import { parseDuration, parseFutureDate, parseId, parseName } from './arguments.ts';
 import { confirm, requireConfirmation } from './confirm.ts';
 import { type Session, withGateway } from './session.ts';
-import { type Column, formatAge, formatTime, toPrintable } from './table.ts';
+import { type Column, formatAge, formatCount, formatTime, toPrintable } from './table.ts';
 
 export function addTenantCommands(program: CommandUnknownOpts, session: Session): void {
   const tenant = program
@@ -63,13 +63,13 @@ function addRemoveTenant(tenant: CommandUnknownOpts, session: Session): void {
       await withGateway(session, async ({ access, numbers }) => {
         const { name } = await access.getTenant(id);
         const count = (await numbers.list(toOperatorAccess(id), minimalProjection)).length;
-        const consequence = `This removes tenant ${id} (${name}), its ${count} numbers, and all of its keys.`;
+        const consequence = `This removes tenant ${id} (${name}), its ${formatCount(count, 'number')}, and all of its keys.`;
         if (!(await confirm(session, { consequence, answer: name, yes }))) return;
         const removed = await access.removeTenant(id);
         session.print(
           { ...toTenantJson(removed), numbers: removed.numbers, keys: removed.keys },
           () =>
-            `Removed tenant ${id} (${toPrintable(name)}) with ${removed.numbers} numbers and ${removed.keys} usable keys. Its audit log stays.`,
+            `Removed tenant ${id} (${toPrintable(name)}) with ${formatCount(removed.numbers, 'number')} and ${formatCount(removed.keys, 'usable key')}. Its audit log stays.`,
         );
       });
     });

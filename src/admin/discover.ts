@@ -17,7 +17,7 @@ import {
   readGivenCredentials,
 } from './credentials.ts';
 import { type Session, withGateway } from './session.ts';
-import { type Column, formatTable, formatTime, toLayout, type Tone } from './table.ts';
+import { type Column, formatCount, formatTable, formatTime, toLayout, type Tone } from './table.ts';
 import { describeCause, openProgress } from './terminal.ts';
 
 export function addDiscoverCommands(number: CommandUnknownOpts, session: Session): void {
@@ -61,7 +61,7 @@ function addDiscover(number: CommandUnknownOpts, session: Session): void {
         const discovery = await withProgress(session, (onProgress) =>
           gateway.onboarding.discover(request, { signal: session.terminal.signal, onProgress }),
         );
-        report(discovery, session);
+        report(discovery, session, session.warn);
       });
     });
 }
@@ -87,7 +87,7 @@ function addImport(number: CommandUnknownOpts, session: Session): void {
     .option('--all', 'add every new number')
     .option(
       '--waba <id>',
-      'add the new numbers of this account; can be repeated',
+      'add the new numbers of this account, or look there for --phone-number-id; can be repeated',
       parseMetaIds('WABA id'),
     )
     .option(
@@ -109,7 +109,7 @@ function addImport(number: CommandUnknownOpts, session: Session): void {
           ...found,
           selection,
           credentialId: options.credential ?? null,
-          onlyGiven: selection !== 'all' && 'wabaIds' in selection,
+          onlyGiven: options.waba !== undefined,
         };
         await runImport(gateway, request, session);
       });
@@ -128,28 +128,36 @@ async function runImport(
     const discovery = await withProgress(session, (onProgress) =>
       onboarding.importNumbers(request, { signal, onProgress, onAdded }),
     );
-    report(discovery, session);
-    const wanted = request.selection;
-    if (wanted !== 'all' && 'phoneNumberIds' in wanted) {
-      reportMissing(wanted.phoneNumberIds, discovery, session);
-    }
+    const { selection } = request;
+    const named = selection !== 'all' && 'phoneNumberIds' in selection ? selection : null;
+    // Numbers that are named may all be in the accounts that could be read.
+    const isVisible = report(discovery, session, named === null ? session.fail : session.warn);
+    if (named !== null && isVisible)
+      reportMissing(request, named.phoneNumberIds, discovery, session);
   } catch (error) {
-    if (!signal.aborted) throw error;
-    const cause = describeCause(signal.reason);
-    session.fail(
-      'STOPPED',
-      `${cause} ${added} numbers were added; run the command again for the rest.`,
-    );
+    const rest = `${formatCount(added, 'number')} ${added === 1 ? 'was' : 'were'} added; run the command again for the rest.`;
+    if (signal.aborted) {
+      session.fail('STOPPED', `${describeCause(signal.reason)} ${rest}`);
+      return;
+    }
+    if (added > 0) session.warn('STOPPED', rest);
+    throw error;
   }
 }
 
-function reportMissing(ids: readonly string[], { accounts }: Discovery, session: Session): void {
+function reportMissing(
+  { onlyGiven }: DiscoveryRequest,
+  ids: readonly string[],
+  { accounts }: Discovery,
+  session: Session,
+): void {
   const seen = new Set(accounts.flatMap(({ numbers }) => numbers.map((it) => it.phoneNumberId)));
-  for (const id of ids) {
-    if (seen.has(id)) continue;
+  for (const id of ids.filter((it) => !seen.has(it))) {
     session.fail(
       'NUMBER_NOT_FOUND',
-      `No account that the token can see has the phone number id ${id}; name its account with --waba.`,
+      onlyGiven === true
+        ? `The accounts that are named have no number with the phone number id ${id}.`
+        : `No account that the token can see has the phone number id ${id}; name its account with --waba.`,
     );
   }
 }
@@ -174,15 +182,21 @@ interface SelectionOptions {
   readonly all?: true | undefined;
   readonly waba?: readonly string[] | undefined;
   readonly phoneNumberId?: readonly string[] | undefined;
+  readonly business?: readonly string[] | undefined;
 }
 
-function toSelection({ all, waba, phoneNumberId }: SelectionOptions): Selection {
-  const given = [all, waba, phoneNumberId].filter((option) => option !== undefined);
-  if (given.length !== 1) {
+function toSelection({ all, waba, phoneNumberId, business }: SelectionOptions): Selection {
+  const selected = phoneNumberId ?? waba;
+  if ((all === undefined) === (selected === undefined)) {
     throw new UsageError('Specify what to add: either --all, --waba or --phone-number-id.');
   }
-  if (waba !== undefined) return { wabaIds: waba };
-  return phoneNumberId === undefined ? 'all' : { phoneNumberIds: phoneNumberId };
+  if (waba !== undefined && business !== undefined) {
+    throw new UsageError(
+      'Specify either --waba or --business: with --waba, only the accounts that are named are read.',
+    );
+  }
+  if (phoneNumberId !== undefined) return { phoneNumberIds: phoneNumberId };
+  return waba === undefined ? 'all' : { wabaIds: waba };
 }
 
 async function withProgress<T>(
@@ -200,23 +214,33 @@ async function withProgress<T>(
   });
 }
 
-/** Prints what was found, and why something was not. */
-function report(discovery: Discovery, session: Session): void {
-  const { accounts, ways, leftOut } = discovery;
+/** Prints what was found. `tell` reports what could not be read. Returns whether anything is visible to the token. */
+function report(discovery: Discovery, session: Session, tell: Session['warn']): boolean {
+  const { accounts, leftOut } = discovery;
   session.print(toJson(discovery), () => formatDiscovery(discovery, session));
   for (const { id, name, problem } of accounts) {
-    if (problem !== null) session.warn(problem.code, `Account ${name ?? id}: ${problem.message}`);
+    if (problem !== null) tell(problem.code, `Account ${name ?? id}: ${problem.message}`);
   }
   if (leftOut > 0) {
-    session.warn(
-      'TOO_MANY',
-      `${leftOut} further accounts were not read; select accounts with --waba.`,
-    );
+    const further = formatCount(leftOut, 'further account');
+    tell('TOO_MANY', `Not read: ${further}. Select accounts with --waba.`);
   }
-  if (accounts.some(({ problem, numbers }) => problem === null || numbers.length > 0)) return;
-  const reasons = ways.flatMap(({ way, problems }) =>
-    problems.map(({ message }) => `\n- ${wayNames[way]}: ${message}`),
-  );
+  const skipped = countResults(discovery, 'SKIPPED');
+  if (skipped > 0) {
+    const numbers = formatCount(skipped, 'number');
+    session.warn('SKIPPED', `Meta shows no digits of ${numbers}. Type them with: number add`);
+  }
+  const isVisible = accounts.some(({ problem, numbers }) => problem === null || numbers.length > 0);
+  if (!isVisible) reportInvisible(discovery, session);
+  return isVisible;
+}
+
+function reportInvisible({ accounts, ways }: Discovery, session: Session): void {
+  const reasons = ways.flatMap(({ way, accounts: found, problems }) => {
+    const texts = problems.map(({ message }) => message);
+    if (found === 0 && texts.length === 0) texts.push(...foundNothing[way]);
+    return texts.map((text) => `\n- ${wayNames[way]}: ${text}`);
+  });
   const found = accounts.length === 0 ? 'No account is' : 'The numbers of no account are';
   session.fail(
     'NOTHING_VISIBLE',
@@ -230,6 +254,14 @@ const wayNames = {
   token: 'What Meta says about the token',
   portfolios: 'Portfolios of the token',
   assigned: 'Accounts assigned to a system user',
+} as const;
+
+/** Why a way without a problem has found nothing. */
+const foundNothing = {
+  ids: [],
+  token: ['It names no account.'],
+  portfolios: ['They have no account.'],
+  assigned: ['There are none.'],
 } as const;
 
 function toJson({ token, ways, accounts, leftOut }: Discovery) {
@@ -261,11 +293,14 @@ function formatDiscovery(discovery: Discovery, { terminal }: Session): string {
         ? [{ account, number: null }]
         : account.numbers.map((number) => ({ account, number })),
     );
-  const expiry = token?.expiresAt ?? token?.dataAccessExpiresAt ?? null;
+  const ends = [
+    ['The token expires', token?.expiresAt],
+    ['Its permission to read data ends', token?.dataAccessExpiresAt],
+  ] as const;
   return [
     ...(rows.length === 0 ? [] : [formatTable(rows, columns, toLayout(terminal.stdout))]),
     formatCounts(discovery),
-    ...(expiry === null ? [] : [`The token expires at ${formatTime(expiry.toISOString())}.`]),
+    ...ends.flatMap(([text, at]) => (at ? [`${text} at ${formatTime(at.toISOString())}.`] : [])),
   ].join('\n');
 }
 
@@ -273,14 +308,19 @@ function toSortKey({ portfolio, name, id }: DiscoveredAccount): string {
   return [portfolio?.name ?? portfolio?.id ?? '', name ?? '', id].join('\n');
 }
 
-function formatCounts({ accounts }: Discovery): string {
-  const results = accounts.flatMap(({ numbers }) => numbers.map(({ result }) => result));
-  const counts = ['ADDED', 'NEW', 'KNOWN', 'SKIPPED'].flatMap((result) => {
-    const count = results.filter((it) => it === result).length;
+function formatCounts(discovery: Discovery): string {
+  const { accounts } = discovery;
+  const total = accounts.reduce((sum, { numbers }) => sum + numbers.length, 0);
+  const counts = (['ADDED', 'NEW', 'KNOWN', 'SKIPPED'] as const).flatMap((result) => {
+    const count = countResults(discovery, result);
     return count === 0 ? [] : [`${count} ${result.toLowerCase()}`];
   });
   const detail = counts.length === 0 ? '' : `: ${counts.join(', ')}`;
-  return `${results.length} numbers in ${accounts.length} accounts${detail}.`;
+  return `${formatCount(total, 'number')} in ${formatCount(accounts.length, 'account')}${detail}.`;
+}
+
+function countResults({ accounts }: Discovery, result: DiscoveredNumber['result']): number {
+  return accounts.flatMap(({ numbers }) => numbers.filter((it) => it.result === result)).length;
 }
 
 const columns: readonly Column<Row>[] = [
@@ -290,7 +330,7 @@ const columns: readonly Column<Row>[] = [
     omitOrder: 2,
   },
   { title: 'account', cell: ({ account: { id, name } }) => name ?? id, minWidth: 8 },
-  { title: 'later numbers', cell: ({ account: { watch } }) => watch, omitOrder: 1 },
+  { title: 'later numbers', cell: ({ account: { watch } }) => watch, omitOrder: 4 },
   { title: 'number', cell: ({ number }) => number?.number ?? null },
   { title: 'name', cell: ({ number }) => number?.verifiedName ?? null, minWidth: 8 },
   {
@@ -298,15 +338,21 @@ const columns: readonly Column<Row>[] = [
     cell: ({ number }) => number?.phoneNumberId ?? null,
     omitOrder: 3,
   },
-  { title: 'status', cell: ({ number }) => toStatus(number), omitOrder: 4 },
+  { title: 'status', cell: ({ number }) => toStatus(number), omitOrder: 1 },
   { title: 'result', cell: (row) => toResult(row), tone: (row) => toResultTone(row) },
 ];
 
-/** A test number says so. */
+/** With what a number is that cannot be used like others: for tests, not registered, or on premises. */
 function toStatus(number: DiscoveredNumber | null): string | null {
   if (number === null) return null;
-  const { status, accountMode } = number;
-  return accountMode === 'SANDBOX' ? `${status ?? ''} SANDBOX`.trim() : status;
+  const { status, accountMode, platformType } = number;
+  const words = [
+    status,
+    accountMode === 'SANDBOX' ? accountMode : null,
+    platformType === 'NOT_APPLICABLE' ? 'NOT_REGISTERED' : null,
+    platformType === 'ON_PREMISE' ? platformType : null,
+  ].filter((word) => word !== null);
+  return words.length === 0 ? null : words.join(' ');
 }
 
 function toResult({ account, number }: Row): string {

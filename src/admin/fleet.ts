@@ -22,7 +22,7 @@ import { wordsOf } from '../rest/fleet-schemas.ts';
 import { parseDate, parseId } from './arguments.ts';
 import { numberColumns, toListJson, toTone } from './number-json.ts';
 import { type Session, withGateway } from './session.ts';
-import { type Column, formatTable, toLayout } from './table.ts';
+import { type Column, formatCount, formatTable, toLayout } from './table.ts';
 
 const examples = `
 Examples:
@@ -222,7 +222,7 @@ async function summarize(options: FilterOptions, session: Session): Promise<void
       { asOf, total, facets: { ...facets, waba: wabas, portfolio: portfolios } },
       () => {
         const layout = toLayout(session.terminal.stdout);
-        return `${formatTable(toRows(counts!), summaryColumns, layout)}\n\n${total} numbers match.`;
+        return `${formatTable(toRows(counts!), summaryColumns, layout)}\n\n${formatCount(total, 'number')} ${total === 1 ? 'matches' : 'match'}.`;
       },
     );
   });

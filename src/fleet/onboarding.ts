@@ -103,8 +103,11 @@ type Adder = (
 
 interface AdderContext {
   readonly token: TokenFacts | null;
-  /** The ids of the tenant's numbers at the beginning, by phone number id. */
-  readonly known: ReadonlyMap<string, string>;
+  /**
+   * The ids of the tenant's numbers by phone number id: those of the beginning, and those that others have added in the
+   * meantime.
+   */
+  readonly known: Map<string, string>;
 }
 
 async function discover(
@@ -114,7 +117,7 @@ async function discover(
   add: Adder | null,
 ): Promise<Discovery> {
   const { tenantId } = request;
-  const known = await numbers.listPhoneNumberIds(tenantId);
+  const known = new Map(await numbers.listPhoneNumberIds(tenantId));
   const accounts = await store.listAccounts(database, tenantId);
   const watches = new Map(accounts.map(({ wabaId, watch }) => [wabaId, watch]));
   return await withPauses(database, tenantId, async (pauses) => {
@@ -185,6 +188,12 @@ function createAdder(
     credentialId ??= findCredential(token);
     const added = await numbers.addShared(tenantId, rows, await credentialId);
     onAdded?.(added.size);
+    if (added.size < rows.length) {
+      const present = await numbers.listPhoneNumberIds(tenantId);
+      for (const [phoneNumberId, id] of present) {
+        if (!added.has(phoneNumberId)) known.set(phoneNumberId, id);
+      }
+    }
     return added;
   };
 }

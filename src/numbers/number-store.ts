@@ -196,6 +196,8 @@ export async function insertMetaNumbers(
     select ${tenantId}, number, name, 'META', state, phone_number_id, waba_id, ${credentialId}
     from jsonb_to_recordset(${JSON.stringify(rows)}::jsonb)
       as new(number text, name text, state text, phone_number_id text, waba_id text)
+    -- In the order of the key, so that two imports cannot deadlock.
+    order by phone_number_id
     on conflict (tenant_id, phone_number_id) do nothing
     returning id, phone_number_id as "phoneNumberId"`;
   return await database.withTenant(

@@ -107,5 +107,7 @@ describe('fleet summary', () => {
     expect(stdout).toMatch(/\nstate +OPEN +1\n/);
     expect(stdout).toMatch(/\nstale +true +3\n/);
     expect(stdout).toMatch(/\n\n3 numbers match\.\n$/);
+    const one = await line.run(`fleet summary --tenant ${tenant} --state OPEN`, onTerminal);
+    expect(one.stdout).toMatch(/\n\n1 number matches\.\n$/);
   });
 });

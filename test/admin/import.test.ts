@@ -61,7 +61,10 @@ beforeAll(async () => {
           account_mode: 'SANDBOX',
           verified_name: 'Test number',
         }),
-        toHealthyPhone('820000000002', '720000000002', { display_phone_number: null }),
+        toHealthyPhone('820000000002', '720000000002', {
+          display_phone_number: null,
+          platform_type: 'NOT_APPLICABLE',
+        }),
         ...['half \ud83d', 'nul \0', 'right \u202e left', ' ', null].map((verified_name, at) =>
           toHealthyPhone(`83000000000${at}`, '720000000004', {
             display_phone_number: `+1 631-555-010${at}`,
@@ -82,6 +85,13 @@ beforeAll(async () => {
         // A general grant of another app: Meta does not inspect it, and it has no portfolios.
         { token: other, wabaIds: wabaIds.slice(0, 1), isInspectable: false },
         { token: 'EAAscoped0123456789abcdefghijk', wabaIds: wabaIds.slice(0, 2) },
+        {
+          token: 'EAAnothing0123456789abcdefghij',
+          wabaIds: 'all',
+          scopes: ['business_management', 'whatsapp_business_management'],
+          assignedWabaIds: [],
+          dataAccessExpiresAt: new Date('2100-01-01T00:00:00Z'),
+        },
         { token: 'EAAdead0123456789abcdefghijklm', wabaIds: 'all', state: 'expired' },
         {
           token: 'EAAmessaging0123456789abcdefg',
@@ -269,6 +279,62 @@ describe('number discover', () => {
     expect(stderr).toContain(reason);
   });
 
+  test('has a reason for each way that has found nothing', async () => {
+    const nothing = await discover(
+      await line.addTenant(),
+      '',
+      withToken('EAAnothing0123456789abcdefghij'),
+    );
+    expect(nothing.code).toBe(3);
+    expect(nothing.stderr).toContain(
+      [
+        'NOTHING_VISIBLE: No account is visible to the token.',
+        '- What Meta says about the token: It names no account.',
+        '- Portfolios of the token: They have no account.',
+        '- Accounts assigned to a system user: There are none.',
+        '',
+      ].join('\n'),
+    );
+    const importing = await run(
+      `number import --tenant ${await line.addTenant()} --credentials - --phone-number-id 899999999999`,
+      withToken('EAAnothing0123456789abcdefghij'),
+    );
+    expect(importing.code).toBe(3);
+    expect(importing.stderr).not.toContain('NUMBER_NOT_FOUND');
+  });
+
+  test('says that Meta does not inspect the token of another app', async () => {
+    const { json } = await discover(await line.addTenant(), '', withToken(other));
+    expect(json.ways.find(({ way }) => way === 'token')?.problems).toEqual([
+      {
+        code: 'NOT_INSPECTED',
+        message:
+          'Meta says nothing about this token, because it inspects tokens of its own app only. Its Access Token Debugger shows what the token can see and when it expires.',
+      },
+    ]);
+  });
+
+  test('says which of the token and its permission to read data expires', async () => {
+    const { stdout } = await discover(await line.addTenant(), `--waba ${wabaIds[0]}`, {
+      ...withToken('EAAnothing0123456789abcdefghij'),
+      tty: ['stdout'],
+    });
+    expect(stdout).toContain('\nIts permission to read data ends at 2100-01-01T00:00:00Z.\n');
+    expect(stdout).not.toContain('The token expires');
+  });
+
+  test('leaves out what is the same in all rows before it leaves out the status', async () => {
+    const { stdout, stderr } = await discover(await line.addTenant(), '', {
+      tty: ['stdout'],
+      columns: 100,
+      environment: { LOG_LEVEL: 'error' },
+    });
+    const [title, ...lines] = stdout.split('\n');
+    expect(title).toMatch(/^PORTFOLIO +ACCOUNT +NUMBER +NAME +PHONE NUMBER ID +STATUS +RESULT$/);
+    expect(lines.some((it) => / CONNECTED NOT_REGISTERED +SKIPPED$/.test(it))).toBe(true);
+    expect(stderr).toBe('SKIPPED: Meta shows no digits of 1 number. Type them with: number add\n');
+  });
+
   test('is a table on a terminal, with the portfolio, the account and what is new', async () => {
     const tenant = await line.addTenant();
     const environment = { LOG_LEVEL: 'info' };
@@ -400,6 +466,54 @@ describe('number import', () => {
     expect(shared).toMatchObject([{ id: stored.id, name: 'fleet', numbers: 84 }]);
   });
 
+  test('fails when a part could not be read, keeps the rest, and says so', async () => {
+    const tenant = await line.addTenant();
+    const words = `number import --tenant ${tenant} --credentials - --waba ${wabaIds[4]} --waba ${wabaIds[5]}`;
+    line.simulator.setFault(wabaIds[5] ?? '', { kind: 'missing-cursor' });
+    const partial = await run(words);
+    line.simulator.setFault(wabaIds[5] ?? '', null);
+    expect(partial.code).toBe(1);
+    expect(count(partial)).toEqual({ ADDED: 84 + 25 });
+    expect(partial.stderr).toMatch(
+      /^META_UNAVAILABLE: Account Account 5: Meta listed a part only/m,
+    );
+    const repeated = await run(words);
+    expect(repeated.code).toBe(0);
+    expect(count(repeated)).toEqual({ KNOWN: 84 + 25, ADDED: 84 - 25 });
+  });
+
+  test('shows a number that was added at the same time as known', async () => {
+    const tenant = await line.addTenant();
+    const hold = line.simulator.hold(wabaIds[6] ?? '');
+    const importing = run(`number import --tenant ${tenant} --credentials - --waba ${wabaIds[6]}`);
+    await hold.arrived;
+    const id = String(810_000_000_000 + 6 * 84);
+    const { json: added } = await line.run<{ id: string }>(
+      `number add --tenant ${tenant} --name Mine --number 5511900000000 --provider META --phone-number-id ${id} --waba-id ${wabaIds[6]}`,
+    );
+    hold.release();
+    const imported = await importing;
+    expect(count(imported)).toEqual({ ADDED: 83, KNOWN: 1 });
+    expect(imported.json.accounts[0]?.numbers[0]).toMatchObject({ result: 'KNOWN', id: added.id });
+  });
+
+  test('looks for a number in the accounts that are named only', async () => {
+    const tenant = await line.addTenant();
+    const find = (id: number, waba = '') =>
+      run(
+        `number import --tenant ${tenant} --credentials - --phone-number-id ${id} --waba ${waba}`,
+      );
+    const found = await find(810_000_000_000, wabaIds[0]);
+    expect(found.code).toBe(0);
+    expect(found.json.accounts.map((it) => it.id)).toEqual([wabaIds[0]]);
+    expect(count(found)).toEqual({ ADDED: 1, NEW: 83 });
+    const missing = await find(810_000_000_001, wabaIds[1]);
+    expect(missing.code).toBe(1);
+    expect(missing.stderr).toMatch(
+      /^NUMBER_NOT_FOUND: The accounts that are named have no number with the phone number id 810000000001\./m,
+    );
+  });
+
   test('reports numbers that were named and not found', async () => {
     const { code, stderr } = await run(
       `number import --tenant ${await line.addTenant()} --credentials - --phone-number-id 899999999999`,
@@ -436,6 +550,11 @@ describe('wrong usage', () => {
       'two selections',
       'number import --tenant ten_x --credentials - --all --waba 12345',
       /--all, --waba or/,
+    ],
+    [
+      'accounts and portfolios',
+      'number import --tenant ten_x --credentials - --waba 12345 --business 12345',
+      /either --waba or --business/,
     ],
     ['a short id', 'number discover --tenant ten_x --credentials - --waba 12', /5 to 20 digits/],
   ])('%s gets exit code 2', async (_, words, expected) => {

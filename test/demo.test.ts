@@ -15,7 +15,12 @@ import { toOperatorAccess } from '../src/numbers/numbers.ts';
 import { verdicts } from '../src/numbers/reason.ts';
 import { toWord, type VocabularyName, vocabularies } from '../src/numbers/vocabulary.ts';
 import { createTestSimulator } from './simulator/simulator.ts';
-import { openTestDatabase } from './harness.ts';
+import {
+  openTestDatabase,
+  openTestPostgresUrl,
+  type TestDatabase,
+  type TestPostgresUrl,
+} from './harness.ts';
 
 interface Started extends AsyncDisposable {
   readonly gateway: Gateway;
@@ -35,10 +40,21 @@ async function start(
   return { gateway, announcement, [Symbol.asyncDispose]: () => gateway[Symbol.asyncDispose]() };
 }
 
-/** A demo on the prepared test database, which opens faster. */
-async function startQuickly(environment: Readonly<Record<string, string>> = {}): Promise<Started> {
-  const database = await openTestDatabase('PGlite');
+/** A first start on PostgreSQL, which is faster than on PGlite. */
+async function startFirst(environment: Readonly<Record<string, string>> = {}): Promise<Started> {
+  const database = await openTestDatabase('PostgreSQL', { migrated: false });
   return await start({ DATA_DIR: directory, ...environment }, { database });
+}
+
+let seeded: TestPostgresUrl;
+
+/** A copy of the database that a first start has left. */
+async function openSeededDatabase(): Promise<TestDatabase> {
+  return await openTestDatabase('PostgreSQL', { copyOf: seeded });
+}
+
+async function startSeeded(): Promise<Started> {
+  return await start({ DATA_DIR: directory }, { database: await openSeededDatabase() });
 }
 
 async function listFleet({ numbers }: Gateway): Promise<readonly WhatsAppNumber[]> {
@@ -68,9 +84,13 @@ let directory: string;
 
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'numbers-gateway-demo-'));
+  seeded = await openTestPostgresUrl({ migrated: false });
+  const database = await openTestDatabase('PostgreSQL', { of: seeded, migrated: false });
+  await using _started = await start({ DATA_DIR: directory }, { database });
 });
 
 afterAll(async () => {
+  await seeded?.[Symbol.asyncDispose]();
   await rm(directory, { recursive: true, force: true });
 });
 
@@ -78,7 +98,7 @@ describe('a start', () => {
   afterEach(() => void vi.useRealTimers());
 
   test('disposes of everything that only seeding needed', async () => {
-    const database = await openTestDatabase('PGlite');
+    const database = await openTestDatabase('PostgreSQL', { migrated: false });
     const { config, overrides, seed } = await openDemo(
       parseConfig(readEnvironment({ DATA_DIR: directory, LOG_LEVEL: 'silent' })),
     );
@@ -121,7 +141,7 @@ describe('a start', () => {
   }, 40_000);
 
   test('completes a seeding that was interrupted', async () => {
-    await using database = await openTestDatabase('PGlite');
+    await using database = await openSeededDatabase();
     const first = await start({ DATA_DIR: directory }, { database });
     const whole = toConditions(await listFleet(first.gateway));
     const keys = await listKeys(first.gateway);
@@ -141,7 +161,7 @@ describe('a start', () => {
   });
 
   test('keeps what was changed since the first start', async () => {
-    await using database = await openTestDatabase('PGlite');
+    await using database = await openSeededDatabase();
     const first = await start({ DATA_DIR: directory }, { database });
     await first.gateway.numbers.setState('wa_acme_shop', 'CLOSE');
     await refresh(first.gateway, 'wa_acme_gifts');
@@ -153,7 +173,7 @@ describe('a start', () => {
   test('sends no request to a configured Meta while seeding, and reads from it afterwards', async () => {
     await using real = createTestSimulator();
     const { url } = await real.listen();
-    await using started = await startQuickly({ META_GRAPH_URL: url });
+    await using started = await startFirst({ META_GRAPH_URL: url });
     expect(real.calls).toEqual([]);
     // It does not have the demo's numbers.
     const number = await refresh(started.gateway, 'wa_acme_sales');
@@ -170,7 +190,7 @@ describe('a start', () => {
     });
     const { url } = await engine.listen();
     const environment = { SESSION_ENGINE_URL: url, SESSION_ENGINE_KEY: 'engine-key' };
-    await using started = await startQuickly(environment);
+    await using started = await startFirst(environment);
     expect(engine.calls).toEqual([]);
     expect(await refresh(started.gateway, 'wa_acme_kiosk')).toMatchObject({ state: 'CONNECTING' });
     expect(await refresh(started.gateway, 'wa_acme_gifts')).toMatchObject({
@@ -235,7 +255,7 @@ describe('the secrets', () => {
 
 describe('the tenant with many numbers', () => {
   test('has 1,000 numbers in 12 accounts of 3 portfolios, of many kinds, and completes them when it starts again', async () => {
-    await using database = await openTestDatabase('PGlite');
+    await using database = await openSeededDatabase();
     const { gateway } = await start({ DATA_DIR: directory }, { database });
     const count = async () => {
       const { counts } = await gateway.fleet.list(toOperatorAccess(largeTenant.id), {
@@ -266,7 +286,7 @@ describe('the tenant with many numbers', () => {
   }, 60_000);
 
   test('can be read live by its token', async () => {
-    await using started = await startQuickly();
+    await using started = await startSeeded();
     const [number] = await started.gateway.numbers.list(toOperatorAccess(largeTenant.id));
     const access = toOperatorAccess(largeTenant.id);
     const request = { id: number!.id, refresh: [] };
@@ -280,7 +300,7 @@ describe('the fleet', () => {
   let fleet: readonly WhatsAppNumber[];
 
   beforeAll(async () => {
-    started = await startQuickly();
+    started = await startSeeded();
     fleet = await listFleet(started.gateway);
   });
 

@@ -45,6 +45,8 @@ export interface TestDatabase extends Database {
 export interface TestDatabaseOptions extends Omit<DatabaseOptions, 'onStatement'> {
   /** An existing PostgreSQL database, to connect as another process would. By default a new one is created. */
   readonly of?: TestPostgresUrl;
+  /** A PostgreSQL database without connections, to begin with a copy of it, as the owner of its tables. */
+  readonly copyOf?: TestPostgresUrl;
   /** Whether the tables exist; true by default. */
   readonly migrated?: boolean;
 }
@@ -81,7 +83,8 @@ async function openTestPostgres(options: TestDatabaseOptions): Promise<TestDatab
   await owner.connect();
   const { statements, ...log } = createStatementLog();
   // Only the owner can migrate.
-  const source = { kind: 'postgres', url: options.migrated === false ? ownerUrl : url } as const;
+  const isOwner = options.migrated === false || options.copyOf !== undefined;
+  const source = { kind: 'postgres', url: isOwner ? ownerUrl : url } as const;
   const database = made.use(await openDatabase(source, { ...options, ...log }));
   return {
     ...database,
@@ -120,10 +123,12 @@ export interface TestPostgresUrl extends AsyncDisposable {
 
 /** A new PostgreSQL database, for tests that start processes or open connections themselves. */
 export async function openTestPostgresUrl(
-  options: Pick<TestDatabaseOptions, 'migrated'> = {},
+  options: Pick<TestDatabaseOptions, 'migrated' | 'copyOf'> = {},
 ): Promise<TestPostgresUrl> {
   const name = `gateway_test_${randomBytes(8).toString('hex')}`;
-  const template = options.migrated === false ? 'template1' : inject('postgresTemplate');
+  const copied = options.copyOf && new URL(options.copyOf.ownerUrl).pathname.slice(1);
+  const template =
+    copied ?? (options.migrated === false ? 'template1' : inject('postgresTemplate'));
   await runAsAdmin(`create database ${name} template ${template}`);
   const ownerUrl = Object.assign(new URL(inject('postgresUrl')), { pathname: `/${name}` });
   const [username, password] = inject('postgresLogin').split(':');

@@ -242,7 +242,7 @@ describe('the examples on the demo', () => {
     made.defer(() => rm(directory, { recursive: true, force: true }));
     const environment = { DATA_DIR: directory, LOG_LEVEL: 'silent' };
     const demo = await openDemo(parseConfig(readEnvironment(environment)));
-    const database = await openTestDatabase('PGlite');
+    const database = await openTestDatabase('PostgreSQL', { migrated: false });
     gateway = made.use(await createGateway(demo.config, { ...demo.overrides, database }));
     announcement = await demo.seed(gateway);
   });

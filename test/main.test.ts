@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { sentinelWabaId } from './simulator/simulator.ts';
 import { type CommandLine, openCommandLine } from './admin/command-line.ts';
 import { startScript } from './npm-start.ts';
@@ -107,27 +107,12 @@ async function runCurl(command: string): Promise<{ status: number; json: unknown
 }
 
 describe('the demo', () => {
+  /** The first test seeds it, and the others start faster. */
   let directory: string;
   beforeAll(async () => {
     directory = await mkdtemp(join(tmpdir(), 'numbers-gateway-demo-'));
   });
   afterAll(() => rm(directory, { recursive: true, force: true }));
-
-  test('keeps running after the reader of its log has ended', async () => {
-    const folder = await mkdtemp(join(tmpdir(), 'numbers-gateway-demo-'));
-    onTestFinished(() => rm(folder, { recursive: true, force: true }));
-    await using demo = start('', { DATA_DIR: folder, PORT: '0' });
-    await demo.until(/Ctrl-C/);
-    demo.child.stderr?.destroy();
-    const [curl = ''] = demo.stdout().match(/curl .*/g) ?? [];
-    // Each request writes a log line.
-    for (let time = 0; time < 3; time += 1) {
-      // oxlint-disable-next-line no-await-in-loop -- one after the other
-      expect((await runCurl(curl)).status).toBe(200);
-    }
-    demo.child.kill('SIGTERM');
-    expect(await demo.ended).toBe(0);
-  }, 60_000);
 
   test('prints working keys and commands, locks its data directory, exits with 0, and keeps its keys across restarts', async () => {
     const environment = { DATA_DIR: directory, PORT: '0' };
@@ -181,25 +166,35 @@ describe('the demo', () => {
     await using doctor = start('doctor', environment);
     expect(await doctor.ended).toBe(0);
   }, 60_000);
-});
 
-describe('npm start', () => {
-  test('passes SIGTERM on to the gateway and ends with its exit code', async () => {
-    const directory = await mkdtemp(join(tmpdir(), 'numbers-gateway-demo-'));
-    onTestFinished(() => rm(directory, { recursive: true, force: true }));
+  test('keeps running after the reader of its log has ended', async () => {
+    await using demo = start('', { DATA_DIR: directory, PORT: '0' });
+    await demo.until(/Ctrl-C/);
+    demo.child.stderr?.destroy();
+    const [curl = ''] = demo.stdout().match(/curl .*/g) ?? [];
+    // Each request writes a log line.
+    for (let time = 0; time < 3; time += 1) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      expect((await runCurl(curl)).status).toBe(200);
+    }
+    demo.child.kill('SIGTERM');
+    expect(await demo.ended).toBe(0);
+  }, 60_000);
+
+  test('receives SIGTERM through npm start, which ends with its exit code', async () => {
     await using npm = startProcess('npm', ['start'], { DATA_DIR: directory, PORT: '0' }, true);
     await npm.until(/Ctrl-C/);
     npm.child.kill('SIGTERM');
     expect(await npm.ended).toBe(0);
     expect(npm.stderr()).toContain('"msg":"stopped"');
   }, 60_000);
+});
 
-  test('replaces a POSIX shell, so that signals reach the gateway, and runs without exec on Windows', () => {
-    const [inPosixShell = '', onWindows, ...others] = startScript.split(' || ');
-    expect(inPosixShell).toBe(`exec ${onWindows}`);
-    expect(onWindows).toMatch(/^node( [\w./=-]+)+$/);
-    expect(others).toEqual([]);
-  });
+test('npm start replaces a POSIX shell, so that signals reach the gateway, and runs without exec on Windows', () => {
+  const [inPosixShell = '', onWindows, ...others] = startScript.split(' || ');
+  expect(inPosixShell).toBe(`exec ${onWindows}`);
+  expect(onWindows).toMatch(/^node( [\w./=-]+)+$/);
+  expect(others).toEqual([]);
 });
 
 function toKeys({ stdout }: Started): readonly string[] {

@@ -74,7 +74,14 @@ const toConditionOf: Readonly<Record<Member, ToCondition>> = {
   stale: (columns, value) => sql`${isStale(columns)} = ${value('boolean')}`,
   failing: (columns, value) => sql`${isFailing(columns)} = ${value('boolean')}`,
   restricted: (columns, value) => sql`${isRestricted(columns)} = ${value('boolean')}`,
-  search: ({ row }, value) => sql`strpos(${sql.ref(`${row}.search_key`)}, ${value('text')}) > 0`,
+  // There is no second text unless the first may be a phone number; strpos of null is null.
+  search: ({ row }, value) => {
+    const key = sql.ref(`${row}.search_key`);
+    const found = ['1', '2'].map(
+      (at) => sql`strpos(${key}, (${value('text[]')})[${sql.raw(at)}]) > 0`,
+    );
+    return sql`(${sql.join(found, sql` or `)})`;
+  },
   // A verdict also changes when its evidence expires, which writes nothing.
   changedSince: (columns, value) => {
     const of = (name: string) => sql.ref(`${columns.row}.${name}`);

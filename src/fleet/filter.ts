@@ -58,12 +58,12 @@ export type RowMember = (typeof rowMembers)[number];
 
 export type Member = WordMember | FlagMember | AccountMember | RowMember;
 
-/** The members that are set, in their final form. Lists are sorted, and `search` is folded. */
+/** The members that are set, in their final form. Lists are sorted. `search` has one or two texts, any of which is found. */
 export type NormalConditions = Readonly<
-  Partial<Record<WordMember | AccountMember | 'ids', readonly string[]>>
+  Partial<Record<WordMember | AccountMember | 'ids' | 'search', readonly string[]>>
 > &
   Readonly<Partial<Record<FlagMember, boolean>>> &
-  Readonly<Partial<Record<'search' | 'changedSince', string>>>;
+  Readonly<Partial<Record<'changedSince', string>>>;
 
 export interface NormalFilter {
   readonly is: NormalConditions;
@@ -105,17 +105,19 @@ function normalizeList(member: string, values: readonly string[]): readonly stri
   return [...new Set(values)].filter((value) => !value.includes('\0')).toSorted();
 }
 
+/** Of a text that may be a phone number, the digits are searched too, however they are grouped. */
 function normalizeSearch(search: string | null | undefined): Pick<NormalConditions, 'search'> {
   if (search === null || search === undefined) return {};
-  if (search.length > maxSearchLength) {
-    throw createInvalid(
-      `search has ${search.length} characters, and the limit is ${maxSearchLength}.`,
-    );
+  const { length } = [...search];
+  if (length > maxSearchLength) {
+    throw createInvalid(`search has ${length} characters, and the limit is ${maxSearchLength}.`);
   }
-  // The digits of a phone number, however they are grouped.
   const isNumber = /^[\d\s+()./-]*\d[\d\s+()./-]*$/.test(search);
-  const text = isNumber ? search.replaceAll(/\D/g, '') : foldText(search.toWellFormed());
-  return text === '' ? {} : { search: text };
+  const texts = [
+    foldText(search.toWellFormed()),
+    ...(isNumber ? [search.replaceAll(/\D/g, '')] : []),
+  ].filter((text) => text !== '');
+  return texts.length === 0 ? {} : { search: [...new Set(texts)] };
 }
 
 /** Equal for filters with the same members and values, in whatever order. */

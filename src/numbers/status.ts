@@ -13,7 +13,7 @@ import { toWord } from './vocabulary.ts';
  * increments it, also when it comes from sendable.ts or the words in vocabulary.ts: rows of an older version are derived
  * again.
  */
-export const statusVersion = 100 * rulesVersion + 1;
+export const statusVersion = 100 * rulesVersion + 2;
 
 export interface NumberStatus {
   readonly id: string;
@@ -99,10 +99,17 @@ function judge(stored: StoredNumber, isFresh: boolean): Verdicts {
   });
 }
 
-/** Without the case of letters and their accents, and with single spaces, so that texts can be compared. */
+/**
+ * Without the case of letters and their accents, and with single spaces, so that texts can be compared. Upper case comes
+ * first because letters such as ß and ı have one that they share with others.
+ */
 export function foldText(text: string): string {
   const folded = text
+    .normalize('NFKD')
+    .toUpperCase()
     .toLowerCase()
+    // Lower case has another sigma at the end of a word.
+    .replaceAll('ς', 'σ')
     .normalize('NFKD')
     .replaceAll(/[\u0300-\u036F]/g, '');
   return folded.replaceAll(/[\s\0]+/g, ' ').trim();

@@ -124,11 +124,12 @@ const number = fc.record({
     'Ácido',
     'acido',
     'João  da\tSilva',
+    'Loja 24/7',
     '東京',
     '😀 a',
     'x'.repeat(900),
   ),
-  digits: fc.constantFrom('5511999', '5511888', '4930123', '24000'),
+  digits: fc.constantFrom('5511999', '5511888', '4930123', '24000', '247000'),
   waba: fc.constantFrom('10001', '10002', '10003', '10004'),
   createdAt: ago,
   /** Null: since the number was added. */
@@ -384,6 +385,7 @@ const conditions: fc.Arbitrary<Conditions> = fc.record(
       '+55 11',
       '24',
       '(4930)',
+      '24/7',
       'lucky',
       '%',
       '_',
@@ -453,8 +455,10 @@ export function matches(
 function matchesMember(facts: Facts, member: string, value: unknown): boolean {
   if (member === 'search') {
     const text = String(value);
-    const term = /^[\d\s+()./-]+$/.test(text) ? text.replaceAll(/\D/g, '') : toFolded(text);
-    return facts.searched.some((searched) => searched.slice(0, 500).includes(term));
+    const digits = /^[\d\s+()./-]+$/.test(text) ? text.replaceAll(/\D/g, '') : toFolded(text);
+    return [digits, toFolded(text)].some((term) =>
+      facts.searched.some((searched) => searched.slice(0, 500).includes(term)),
+    );
   }
   if (member === 'changedSince') return facts.changedAt.some((at) => at >= String(value));
   if (typeof value === 'boolean') return facts.flags[member as 'stale'] === value;

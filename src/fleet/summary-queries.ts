@@ -35,7 +35,7 @@ export function selectCounted(
     sql`'nextObservedAt', ${next}`,
     ...(facets ? [sql`'buckets', ${selectBuckets(shape)}`] : []),
     ...(wabas ? [sql`'wabas', ${selectWabas(parameters)}`] : []),
-    ...(portfolios ? [sql`'portfolios', ${selectPortfolios(parameters)}`] : []),
+    ...(portfolios ? [sql`'portfolios', ${selectPortfolios(shape, parameters)}`] : []),
   ];
   const isCounted = facets || wabas || portfolios;
   return {
@@ -45,6 +45,9 @@ export function selectCounted(
           sql`word as materialized (${words})`,
           ...(countsAccounts(shape)
             ? [sql`account as materialized (${selectAccounts(shape, parameters)})`]
+            : []),
+          ...(portfolios && leavesOutRows(shape)
+            ? [sql`portfolio_limit as materialized (${selectLimits(parameters)})`]
             : []),
         ]
       : [],
@@ -226,10 +229,30 @@ function selectWabas(parameters: Parameters): RawBuilder<unknown> {
     ) a)`;
 }
 
-function selectPortfolios(parameters: Parameters): RawBuilder<unknown> {
+/** Whether the combinations have some of the numbers only, so that a limit may be missing in them. */
+function leavesOutRows({ is }: Shape): boolean {
+  return is.some(isOfRow);
+}
+
+/** The newest evidence of each limit of each portfolio, from all numbers. */
+function selectLimits(parameters: Parameters): RawBuilder<unknown> {
+  const limit = sql`split_part(s.words, '|', ${sql.lit(parts.indexOf('messaging_limit_tier') + 1)})`;
+  return sql`
+    select s.portfolio_id, ${limit} as messaging_limit_tier, max(s.observed_at) as newest, max(s.words) as words
+    from number_status s
+    where s.tenant_id = ${tenantOf(parameters)} and s.portfolio_id is not null and isfinite(s.observed_at)
+      and ${limit} <> ''
+    group by 1, 2`;
+}
+
+function selectPortfolios(shape: Shape, parameters: Parameters): RawBuilder<unknown> {
   const tenantId = tenantOf(parameters);
+  const limit = leavesOutRows(shape)
+    ? sql`select l.messaging_limit_tier from portfolio_limit l where l.portfolio_id = a.portfolio_id
+        order by l.newest desc, l.words desc limit 1`
+    : sql`select w.messaging_limit_tier from word w where w.place = a.newest % ${sql.lit(places)}`;
   return sql`(select json_agg(json_build_object('id', a.portfolio_id, 'count', a.numbers, 'messagingLimitTier', (
-        select w.messaging_limit_tier from word w where w.place = a.newest % ${sql.lit(places)}
+        ${limit}
       ), 'name', (
         select x.data ->> 'ownerBusinessName' from waba_snapshot x
         where x.tenant_id = ${tenantId} and x.waba_id = any(a.wabas)

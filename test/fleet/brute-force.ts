@@ -139,7 +139,32 @@ async function compareQuery(
       waba: toCounts(page, 'waba'),
       portfolio: toCounts(page, 'portfolio'),
     }).toEqual(toFacets(all, filter));
+    for (const { id, messagingLimitTier } of page.facets['portfolio'] as readonly Limit[]) {
+      expect(listLimits(all, id)).toContain(messagingLimitTier);
+    }
   }
+}
+
+interface Limit {
+  readonly id: string;
+  readonly messagingLimitTier: string | null;
+}
+
+/** Those of the numbers of a portfolio that were read last, whatever the filter; null when no limit is known. */
+function listLimits(all: readonly random.Facts[], portfolioId: string): readonly (string | null)[] {
+  const known = all
+    .filter(({ values }) => values['portfolioIds'] === portfolioId)
+    .map(({ values, keys }) => ({
+      limit: values['messagingLimitTiers'],
+      at: keys['OBSERVED_AT']![0]!,
+    }))
+    .filter(({ limit, at }) => limit !== null && at !== '');
+  const last = known
+    .map(({ at }) => at)
+    .toSorted()
+    .at(-1);
+  const limits = known.filter(({ at }) => at === last).map(({ limit }) => limit ?? null);
+  return limits.length === 0 ? [null] : limits;
 }
 
 type Window = Readonly<Record<'filter' | 'orderBy', unknown>> & {

@@ -102,6 +102,22 @@ test('`include` adds members to each number, and facets to the page', async () =
   });
 });
 
+test('the limit of a portfolio is that of its numbers, whatever the filter', async () => {
+  const other = await gateway.addTenant();
+  const waba = { owner_business_info: { id: '77', name: 'Holding' } };
+  const { id, wabaId } = await other.addNumber({ name: 'Read', waba });
+  await other.addNumber({ name: 'Never read', wabaId });
+  await other.rest(`/v1/numbers/${id}?refresh=1`);
+  for (const filter of ['', '&search=never', '&not.search=never', '&stale=true']) {
+    // oxlint-disable-next-line no-await-in-loop -- one after the other
+    const { body } = await other.rest<Page>(`/v1/fleet?include=facets${filter}`);
+    expect([filter, body.facets?.['portfolio']]).toEqual([
+      filter,
+      [{ id: '77', name: 'Holding', count: filter === '' ? 2 : 1, messagingLimitTier: 'TIER_2K' }],
+    ]);
+  }
+});
+
 test('an unchanged page is confirmed by its ETag, also of another order of parameters', async () => {
   const first = await tenant.rest('/v1/fleet?verdict=YES&limit=20');
   const again = await tenant.rest('/v1/fleet?limit=20&verdict=YES', {

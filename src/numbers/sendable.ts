@@ -187,10 +187,15 @@ function toInconclusive(reason: Reason): Reason {
   return reason.effect === 'BLOCKS' ? { ...reason, effect: 'INCONCLUSIVE' } : reason;
 }
 
-/** The codes of refusals after which nothing can be read, unless the refusal is itself a finding. */
+/**
+ * The codes of answers that contradict an earlier one, because nothing can be read with them, unless the answer is itself a
+ * finding. A failure to reach the upstream contradicts nothing.
+ */
 const refusals: ReadonlySet<UpstreamFailure['code']> = new Set([
   'META_ACCESS_DENIED',
   'ENGINE_ACCESS_DENIED',
+  // An engine that answers without a state contradicts the one that is stored.
+  'ENGINE_INVALID_RESPONSE',
 ]);
 
 function isRefusal(failure: UpstreamFailure | null): boolean {
@@ -206,16 +211,13 @@ function findRefusal({
 }
 
 function listDoubts(evidence: Evidence): readonly Reason[] {
-  const { stale, failure } = evidence;
   const doubts: Reason[] = [];
-  if (stale) {
+  if (evidence.stale) {
     const text = 'The last successful read is missing or too old to rely on; request a live read.';
     doubts.push(toReason('SNAPSHOT', 'stale', 'true', 'INCONCLUSIVE', text));
   }
-  // An engine that answers without a state contradicts the one that is stored; a failure to reach it does not.
-  const isUnusable = failure?.code === 'ENGINE_INVALID_RESPONSE';
-  const doubt = findRefusal(evidence) ?? (isUnusable ? failure : null);
-  if (doubt !== null) doubts.push(toFailureReason(doubt));
+  const refusal = findRefusal(evidence);
+  if (refusal !== null) doubts.push(toFailureReason(refusal));
   return doubts;
 }
 

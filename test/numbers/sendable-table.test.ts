@@ -399,7 +399,7 @@ describe('a number of a session engine', () => {
     ['was read long ago', { stale: true }, 'UU+', 'NN-', 'NN-'],
     ['was read, then the engine was unreachable', { failure: unreachable }, 'YY+', 'NN-', 'NN-'],
     ['was read, then the engine refused the key', { failure: refused }, 'UU-', 'NN-', 'NN-'],
-    ['was read, then the answer was unusable', { failure: unusable }, 'UU+', 'NN-', 'NN-'],
+    ['was read, then the answer was unusable', { failure: unusable }, 'UU-', 'NN-', 'NN-'],
     ['was only given when it was added', given, 'UU-', 'UU-', 'UU-'],
     [
       'was only given, and the engine refused the key',

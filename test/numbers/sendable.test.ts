@@ -305,6 +305,8 @@ const anyFailure: fc.Arbitrary<UpstreamFailure> = fc
   )
   .map(([code, metaCode]) => toFailure(code, metaCode));
 
+const anyObstacle: fc.Arbitrary<UpstreamFailure | null> = fc.option(anyFailure);
+
 const anyEvidence: fc.Arbitrary<Evidence> = fc.record({
   provider: fc.constantFrom('META', 'PILOT_STATUS'),
   state: fc.constantFrom('OPEN', 'CONNECTING', 'CLOSE'),
@@ -314,6 +316,7 @@ const anyEvidence: fc.Arbitrary<Evidence> = fc.record({
   stale: fc.boolean(),
   lastVerdict: fc.constantFrom('YES', 'NO', null),
   failure: fc.option(anyFailure),
+  obstacle: anyObstacle,
   restrictions: fc.array(anyRestriction, { maxLength: 2 }),
   identity: fc.record({
     number: fc.constantFrom(null, '5511999999999', '15550967852'),
@@ -345,6 +348,14 @@ describe('for any evidence', () => {
       const stale = toSendability({ ...evidence, stale: true });
       expect([stale.verdict, stale.replyVerdict]).not.toContain('YES');
       expect(isSendable({ ...evidence, stale: true } as Evidence)).toBe(isSendable(fresh));
+    });
+  });
+
+  test('a refusal that leaves the verdicts open makes sendable false', () => {
+    forAny((evidence) => {
+      const { reasons } = toSendability(evidence);
+      fc.pre(reasons.some((it) => it.entity === 'SNAPSHOT' && it.field === 'error.code'));
+      expect(isSendable(evidence)).toBe(false);
     });
   });
 

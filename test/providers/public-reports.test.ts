@@ -698,7 +698,7 @@ const wrongUrl: EngineFailure = {
   code: 'ENGINE_INVALID_RESPONSE',
   status: 502,
   verdict: 'UNKNOWN',
-  sendable: true,
+  sendable: false,
   says: /SESSION_ENGINE_URL/,
 };
 

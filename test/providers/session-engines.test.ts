@@ -236,9 +236,9 @@ describe('an answer that gives no state', () => {
     for (const shown of [live, stored]) {
       expectDoubt(shown, says);
       expect(shown).toMatchObject({
-        // The engine was not refused; the last verdict that it supported was YES.
+        // The engine has answered, and its answer contradicts the state that is stored.
         health: {
-          sendable: true,
+          sendable: false,
           freshness: { error: { code: 'ENGINE_INVALID_RESPONSE', transient } },
         },
       });
@@ -250,7 +250,7 @@ describe('an answer that gives no state', () => {
       });
       for (const part of says) expect(body['error']).toContain(part);
     }
-    expect(rest.stored).toMatchObject({ body: { state: 'OPEN', health: { sendable: true } } });
+    expect(rest.stored).toMatchObject({ body: { state: 'OPEN', health: { sendable: false } } });
   });
 
   test.each([

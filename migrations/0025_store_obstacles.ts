@@ -48,7 +48,7 @@ const triggers = [
    for each row when (new.credential_id is distinct from old.credential_id) execute function forget_obstacles()`,
 ];
 
-// As in 0017, and an obstacle counts as the failure of the newest attempt does.
+// As in 0017, but an obstacle counts as the failure of the newest attempt does, and 130497 as any other refusal.
 const countNumbersByVerdicts = `
   create or replace function count_numbers_by_verdicts(
     tenant_ids text[], stale_after_seconds integer, connections_are_read boolean, current_rules_version integer)
@@ -64,7 +64,6 @@ const countNumbersByVerdicts = `
           and coalesce(case n.provider when 'META' then b.observed_at else o.state_observed_at end, '-infinity')
             <= statement_timestamp() - (stale_after_seconds + 1) * interval '1 second' as is_stale,
         b.failure ->> 'code' in ('META_ACCESS_DENIED', 'ENGINE_ACCESS_DENIED', 'ENGINE_INVALID_RESPONSE')
-            and b.failure ->> 'metaCode' is distinct from '130497'
           or b.obstacle_at >= b.attempted_at and b.obstacle ->> 'code' = 'META_ACCESS_DENIED' as is_refused,
         case when n.provider <> 'META' then 'YES'
           when b.rules_version = current_rules_version and b.judged_at = b.observed_at then b.data_verdict

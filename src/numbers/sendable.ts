@@ -103,43 +103,33 @@ function listCertainReasons(evidence: Omit<Evidence, 'stale'>): readonly Reason[
   ];
 }
 
+// 130497, a restriction to some countries, is none: whether the number may send depends on the recipient.
 // https://developers.facebook.com/docs/whatsapp/cloud-api/support/error-codes
-const findings: Readonly<Record<number, Pick<Reason, 'entity' | 'effect' | 'text' | 'solution'>>> =
-  {
-    33: {
-      entity: 'PHONE_NUMBER',
-      effect: 'BLOCKS',
-      text: 'Meta says that the number has been deleted.',
-      solution: 'Remove the number here, or store the phone number id that replaced it.',
-    },
-    368: {
-      entity: 'WABA',
-      effect: 'BLOCKS',
-      text: 'Meta has restricted or disabled the account for a violation of its policies.',
-      solution: "Appeal in Meta's Business Support Home.",
-    },
-    // Messages to other countries still go out.
-    130_497: {
-      entity: 'WABA',
-      effect: 'INFORMS',
-      text: 'Meta keeps the account from messaging people in certain countries.',
-      solution: 'See WhatsApp Manager for the countries.',
-    },
-    131_031: {
-      entity: 'WABA',
-      effect: 'BLOCKS',
-      text: 'Meta has locked the account.',
-      solution: 'See WhatsApp Manager for how to unlock it.',
-    },
-  };
+const findings: Readonly<Record<number, Pick<Reason, 'entity' | 'text' | 'solution'>>> = {
+  33: {
+    entity: 'PHONE_NUMBER',
+    text: 'Meta says that the number has been deleted.',
+    solution: 'Remove the number here, or store the phone number id that replaced it.',
+  },
+  368: {
+    entity: 'WABA',
+    text: 'Meta has restricted or disabled the account for a violation of its policies.',
+    solution: "Appeal in Meta's Business Support Home.",
+  },
+  131_031: {
+    entity: 'WABA',
+    text: 'Meta has locked the account.',
+    solution: 'See WhatsApp Manager for how to unlock it.',
+  },
+};
 
 function listFindings(failure: UpstreamFailure | null): readonly Reason[] {
   // With code 368 Meta also slows down the owner of the access token, which says nothing about the account.
   const code = failure === null || failure.code === 'META_RATE_LIMITED' ? null : failure.metaCode;
   const finding = code === null ? undefined : findings[code];
   if (code === null || finding === undefined) return [];
-  const { entity, effect, text, solution } = finding;
-  return [toReason(entity, 'error.code', String(code), effect, text, { code, solution })];
+  const { entity, text, solution } = finding;
+  return [toReason(entity, 'error.code', String(code), 'BLOCKS', text, { code, solution })];
 }
 
 function listConnectionReasons(evidence: Omit<Evidence, 'stale'>): readonly Reason[] {

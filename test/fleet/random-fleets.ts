@@ -356,10 +356,7 @@ export function toFacts(
 }
 
 function isRefused(error: UpstreamFailure | null | undefined): boolean {
-  return (
-    error?.code === 'META_ACCESS_DENIED' &&
-    ![33, 368, 130_497, 131_031].includes(error.metaCode ?? 0)
-  );
+  return error?.code === 'META_ACCESS_DENIED' && ![33, 368, 131_031].includes(error.metaCode ?? 0);
 }
 
 const plain: Readonly<Record<string, string>> = { á: 'a', ã: 'a', ç: 'c' };

@@ -202,11 +202,12 @@ const failures: Readonly<
     toFailure('META_TIMEOUT'),
     toFailure('META_UNAVAILABLE', 1),
     toFailure('META_RATE_LIMITED', 80_008),
-    toFailure('META_ACCESS_DENIED', 130_497),
     // The owner of the token is blocked, and not the account.
     toFailure('META_RATE_LIMITED', 368, 1_390_008),
   ],
   refused: [
+    // It says where messages may go, and not whether the number sends.
+    toFailure('META_ACCESS_DENIED', 130_497),
     toFailure('META_ACCESS_DENIED', 190, 463),
     toFailure('META_ACCESS_DENIED', 200),
     toFailure('META_ACCESS_DENIED', 100, 33),

@@ -142,7 +142,7 @@ describe('sendable, after a read that said YES,', () => {
     ['a missing permission', { kind: 'error', code: 200 }, false],
     ['a deleted number', { kind: 'error', code: 33 }, false],
     ['a locked account', { kind: 'error', code: 131_031 }, false],
-    ['a restriction to countries', { kind: 'error', code: 130_497 }, true],
+    ['a refusal that depends on the country', { kind: 'error', code: 130_497 }, false],
     ['a temporary error', { kind: 'error', code: 2, transient: true }, true],
     ['throttling', { kind: 'throttled', minutes: 5 }, true],
     ['a lost connection', { kind: 'reset' }, true],
@@ -174,3 +174,30 @@ describe('sendable, after a read that said YES,', () => {
 function setFault(number: TestNumber, fault: Parameters<TestGateway['simulator']['setFault']>[1]) {
   for (const node of [number.phoneNumberId, number.wabaId]) gateway.simulator.setFault(node, fault);
 }
+
+test('a read that is refused because of the country of recipients leaves both verdicts open, over both APIs', async () => {
+  const tenant = await gateway.addTenant();
+  const number = await tenant.addNumber();
+  await tenant.rest(`/v1/numbers/${number.id}?refresh=1`);
+  setFault(number, { kind: 'error', code: 130_497 });
+  const { body: live } = await tenant.graphql<Record<string, any>>(
+    `{ number(id: "${number.id}", refresh: true) { health { sendable sendability { verdict replyVerdict
+       reasons { code effect scope text solution } } } } }`,
+  );
+  const open = {
+    verdict: 'UNKNOWN',
+    replyVerdict: 'UNKNOWN',
+    reasons: [
+      {
+        code: 130_497,
+        effect: 'INCONCLUSIVE',
+        scope: 'ALL',
+        text: expect.stringContaining('certain countries'),
+        solution: expect.stringContaining('Messaging Policy'),
+      },
+    ],
+  };
+  expect(live.data!['number'].health).toEqual({ sendable: false, sendability: open });
+  const { body: rest } = await tenant.rest(`/v1/numbers/${number.id}?include=sendability`);
+  expect(rest).toMatchObject({ health: { sendable: false }, sendability: open });
+});

@@ -92,8 +92,8 @@ const codeMeanings: Readonly<Record<number, Meaning>> = {
   2500: misconfigured("Meta cannot parse the gateway's request."),
   2635: misconfigured('Meta has retired the Graph API version that the gateway requests.'),
   130_497: denied(
-    'Meta has blocked the account from messaging people in certain countries.',
-    'WhatsApp Manager shows which.',
+    'Meta keeps the account from messaging people in certain countries; messages to other countries may still go out.',
+    "See Meta's WhatsApp Business Messaging Policy for the countries that are open to the category of the business.",
   ),
   131_000: temporaryError,
   131_005: missingPermission,

@@ -383,7 +383,7 @@ const errorCases: readonly ErrorCase[] = [
   { code: 80_007, ...limited },
   { code: 80_008, ...limited },
   { code: 130_429, ...limited },
-  { code: 130_497, expected: denied, says: 'countries', advises: 'WhatsApp Manager' },
+  { code: 130_497, expected: denied, says: 'countries', advises: 'Messaging Policy' },
   { code: 131_000, ...temporary },
   { code: 131_005, ...permission },
   { code: 131_016, expected: unavailable, says: 'unavailable', advises: 'Try again later' },

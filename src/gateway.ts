@@ -3,11 +3,8 @@
 import { type AccessControl, createAccessControl } from './access/access.ts';
 import { createKeyWatch } from './access/key-watch.ts';
 import { createKeyCache, disabledKeyCache } from './access/key.ts';
-import {
-  createLocalCounters,
-  createRateLimiter,
-  createSharedCounters,
-} from './access/rate-limit.ts';
+import { createLocalCounters, createSharedCounters } from './access/counters.ts';
+import { createRateLimiter } from './access/rate-limit.ts';
 import type { Config } from './config.ts';
 import { type Database, openDatabase } from './database/database.ts';
 import { createFleet, type Fleet } from './fleet/fleet.ts';

@@ -120,7 +120,7 @@ const packages: readonly (readonly [name: RegExp, files: RegExp])[] = [
   [/^(graphql|graphql-yoga|@graphql-yoga\/.*|@pothos\/.*|dataloader)$/, /^src\/graphql\//],
   [/^cockatiel$/, /^src\/providers\//],
   [/^lru-cache$/, /^src\//],
-  [/^rate-limiter-flexible$/, /^src\/access\/rate-limit\.ts$/],
+  [/^rate-limiter-flexible$/, /^src\/access\/counters\.ts$/],
   [/^prom-client$/, /^src\/metrics\.ts$/],
   [/^(commander|@commander-js\/extra-typings|cli-progress|cli-truncate)$/, commandLine],
   [/^(string-width|wrap-ansi)$/, commandLine],

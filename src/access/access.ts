@@ -18,7 +18,7 @@ import {
   toKeyHash,
   toKeyHint,
 } from './key.ts';
-import { type Counters, createLocalCounters } from './rate-limit.ts';
+import { type Counters, createLocalCounters } from './counters.ts';
 import * as store from './store.ts';
 import type { AuditEntry, RemovedRows, Tenant } from './store.ts';
 

@@ -3,7 +3,7 @@
 import { BlockList, isIP, isIPv4 } from 'node:net';
 import { LRUCache } from 'lru-cache';
 import { GatewayError } from '../errors.ts';
-import type { Counters } from './rate-limit.ts';
+import type { Counters } from './counters.ts';
 
 export interface AuthThrottleOptions {
   /** Failed attempts of one network within a minute after which it is throttled; 0 disables the throttle. */

@@ -13,6 +13,8 @@ export const prices = {
   /** One upstream read. A request that refreshes three blocks of a number makes three. */
   read: 10,
   introspection: 200,
+  /** What a stream sends at once. Its beginning costs as much as the same request without a stream. */
+  streamChunk: 0.1,
 } as const;
 
 /** What a list of so many numbers costs; an estimate when the size is unknown (null). */

@@ -1,15 +1,12 @@
-// Limits what each tenant may use: points in a window of time, and requests in progress. Counts points, and failed
-// authentication attempts, in this process or across all processes.
+// Limits what each tenant may use: points in a window of time, and requests in progress.
 
 import { LRUCache } from 'lru-cache';
-import { RateLimiterMemory, RateLimiterPostgres } from 'rate-limiter-flexible';
 import type { Config } from '../config.ts';
-import type { Database } from '../database/database.ts';
 import { GatewayError } from '../errors.ts';
 import type { RequestAdmission } from '../http/request-context.ts';
 import type { MaybePromise } from '../maybe-promise.ts';
+import { type Counter, type Counters, createLocalCounters } from './counters.ts';
 import { prices } from './prices.ts';
-import * as store from './store.ts';
 
 /**
  * The points to charge in advance for a request that may cost so many: at most all that a tenant may spend in a window, or
@@ -28,6 +25,8 @@ export interface Admission extends RequestAdmission {
   charge(points: number): Promise<void>;
   /** Returns points that were charged and not used. A negative number spends more, even beyond the limit. */
   settle(points: number): void;
+  /** The request no longer counts as in progress, but goes on to spend points until it leaves. */
+  continueAsStream(): void;
   /** Points spent so far, including the price of the request itself. */
   readonly spent: number;
 }
@@ -54,30 +53,28 @@ export interface RateLimiterOptions extends Pick<Config, 'rateLimit' | 'tenantMa
 
 interface ActiveTenant {
   requests: number;
+  admissions: number;
   readonly lease: QuotaLease | null;
 }
 
 export function createRateLimiter(options: RateLimiterOptions): RateLimiter {
   const { tenantMaxRequests, onRefusal } = options;
   const leases = createLeasePool(options);
-  /** The tenants that have requests in progress, and no others. */
+  /** The tenants that have requests in progress or streams, and no others. */
   const active = new Map<string, ActiveTenant>();
-  const leave = (tenantId: string, tenant: ActiveTenant): void => {
-    tenant.requests -= 1;
-    if (tenant.requests > 0) return;
-    active.delete(tenantId);
-    leases.close(tenant.lease);
-  };
   return {
     admit(tenantId, context) {
-      const tenant = active.get(tenantId) ?? { requests: 0, lease: leases.open(tenantId) };
-      tenant.requests += 1;
+      const tenant = active.get(tenantId) ?? {
+        requests: 0,
+        admissions: 0,
+        lease: leases.open(tenantId),
+      };
       active.set(tenantId, tenant);
-      let hasLeft = false;
-      const admission = createAdmission(tenant.lease, () => {
-        if (!hasLeft) leave(tenantId, tenant);
-        hasLeft = true;
+      const presence = enter(tenant, () => {
+        active.delete(tenantId);
+        leases.close(tenant.lease);
       });
+      const admission = createAdmission(tenant.lease, presence);
       if (context !== undefined) context.admission = admission;
       if (tenant.requests > tenantMaxRequests) {
         onRefusal?.('under way');
@@ -98,7 +95,30 @@ export function createRateLimiter(options: RateLimiterOptions): RateLimiter {
   };
 }
 
-function createAdmission(lease: QuotaLease | null, leave: () => void) {
+type Presence = Pick<Admission, 'leave' | 'continueAsStream'>;
+
+/** `onLast` is called when no admission of the tenant is left. */
+function enter(tenant: ActiveTenant, onLast: () => void): Presence {
+  let [isRequest, hasLeft] = [true, false];
+  tenant.requests += 1;
+  tenant.admissions += 1;
+  const continueAsStream = (): void => {
+    if (isRequest) tenant.requests -= 1;
+    isRequest = false;
+  };
+  return {
+    continueAsStream,
+    leave() {
+      if (hasLeft) return;
+      hasLeft = true;
+      continueAsStream();
+      tenant.admissions -= 1;
+      if (tenant.admissions === 0) onLast();
+    },
+  };
+}
+
+function createAdmission(lease: QuotaLease | null, presence: Presence) {
   const admission = {
     rateLimit: null as RateLimitState | null,
     spent: 0,
@@ -127,7 +147,7 @@ function createAdmission(lease: QuotaLease | null, leave: () => void) {
       }
       admission.rateLimit = toRateLimitState(lease);
     },
-    leave,
+    ...presence,
   };
   return admission satisfies Admission;
 }
@@ -143,7 +163,7 @@ interface Quota extends NonNullable<Config['rateLimit']> {
 interface QuotaLease {
   readonly quota: Quota;
   readonly tenantId: string;
-  /** Whether the tenant has requests in progress. */
+  /** Whether the tenant has requests in progress or streams. */
   isOpen: boolean;
   /** Negative when requests were settled beyond the limit. */
   unspent: number;
@@ -280,106 +300,4 @@ function createRefusal(lease: QuotaLease, points: number, spent: number): Gatewa
   const retryAfterSeconds = Math.max(1, Math.ceil((endsAt - Date.now()) / 1_000));
   const details = { requested, remaining, limit: quota.points };
   return new GatewayError('RATE_LIMITED', message, { retryAfterSeconds, details });
-}
-
-/** Counts by name. The window of a name begins when it is first counted. */
-export interface Counter {
-  /** A negative `count` takes back what was added in this window. One statement where the counter is shared. */
-  add(name: string, count: number): Promise<Count>;
-  /** As `add`, but in this process alone, without a statement. */
-  addLocally(name: string, count: number): Promise<Count>;
-}
-
-interface Count {
-  /** Includes what was just added. */
-  readonly total: number;
-  /** End of the window, on the clock of `Date.now()`. */
-  readonly endsAt: number;
-}
-
-/** Creates a counter. Points are counted by tenant, failures by the network of the client. */
-export type Counters = (kind: 'points' | 'failures', windowSeconds: number) => Counter;
-
-/** The number of networks whose failures are kept in memory; about 600 bytes each. */
-const defaultMaxNetworks = 50_000;
-
-/** Each process counts for itself. */
-export function createLocalCounters(maxNetworks = defaultMaxNetworks): Counters {
-  return (kind, windowSeconds) => {
-    const add = createLocalAdd(kind, windowSeconds, maxNetworks);
-    return { add, addLocally: add };
-  };
-}
-
-/**
- * All processes on one database count together, each on its own clock. While the database does not answer, each process
- * counts for itself; `onFailure` is called when that begins, and again only after the database has answered in between.
- */
-export function createSharedCounters(
-  database: Database,
-  onFailure: (error: unknown) => void,
-): Counters {
-  let isFailing = false;
-  const query = async ({ text, values }: { text: string; values: readonly unknown[] }) => {
-    try {
-      const rows = await store.countAcrossTenants(database, text, values);
-      isFailing = false;
-      return { rows };
-    } catch (error) {
-      if (!isFailing) onFailure(error);
-      isFailing = true;
-      throw error;
-    }
-  };
-  return (kind, windowSeconds) => {
-    const addLocally = createLocalAdd(kind, windowSeconds, defaultMaxNetworks);
-    const addShared = toAdd(
-      new RateLimiterPostgres({
-        ...toOptions(kind, windowSeconds),
-        storeClient: { query },
-        storeType: 'client',
-        tableName: 'rate_count',
-        tableCreated: true,
-      }),
-    );
-    const add: Counter['add'] = (name, count) =>
-      addShared(name, count).catch(() => addLocally(name, count));
-    return { add, addLocally };
-  };
-}
-
-/**
- * Operators create tenants, so all of them are kept until their windows end. An attacker may have any number of networks:
- * the one that failed least recently is dropped when there are too many.
- */
-function createLocalAdd(
-  kind: 'points' | 'failures',
-  windowSeconds: number,
-  maxNetworks: number,
-): Counter['add'] {
-  const limiter = new RateLimiterMemory(toOptions(kind, windowSeconds));
-  const add = toAdd(limiter);
-  if (kind === 'points') return add;
-  const networks = new LRUCache<string, true>({
-    max: maxNetworks,
-    dispose: (_, network, reason) => {
-      if (reason === 'evict') void limiter.delete(network);
-    },
-  });
-  return (network, count) => {
-    networks.set(network, true);
-    return add(network, count);
-  };
-}
-
-// The library only counts: no method called here compares a count with the library's own limit.
-function toOptions(keyPrefix: string, duration: number) {
-  return { keyPrefix, duration, points: 0 };
-}
-
-function toAdd(limiter: RateLimiterMemory | RateLimiterPostgres): Counter['add'] {
-  return async (name, count) => {
-    const { consumedPoints, msBeforeNext } = await limiter.penalty(name, count);
-    return { total: consumedPoints, endsAt: Date.now() + msBeforeNext };
-  };
 }

@@ -19,6 +19,8 @@ export interface OpenStream {
   readonly signal: AbortSignal;
   /** Aborted when the process stops. What produces the events then sends what its protocol sends last, and ends. */
   readonly draining: AbortSignal;
+  /** Resolves when the tenant has paid for the next chunk, which waits while there are too few points. */
+  readonly charge: () => Promise<void>;
   /** Resolves when the stream has ended. */
   readonly ended: Promise<EndedStream>;
   /** Has no effect on a stream that has ended. */
@@ -73,7 +75,10 @@ export class EventStream {
   async next(): Promise<EventChunk | null> {
     try {
       const { done, value } = await this.#chunks.next();
-      if (done !== true) return value;
+      if (done !== true) {
+        await this.#stream.charge();
+        return this.signal.aborted ? null : value;
+      }
       this.end(this.#stream.draining.aborted ? 'draining' : 'completed');
     } catch (error) {
       this.#stream.end('failed', error);

@@ -89,7 +89,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     return chain(responded, (response) => {
       // 10. The slot is freed, the request is logged and counted, and the headers that every response has are added.
       slot.end();
-      context.admission?.leave();
+      if (context.stream === null) context.admission?.leave();
       const sent = addCommonHeaders(response, request, context, config.corsOrigins);
       const report = (ended: EndedStream | null): void =>
         reportRequest(options, request, context, response.status, ended);
@@ -149,7 +149,7 @@ function respond(
     return chain(rateLimiter.admit(access.tenantId, context), (admission) =>
       // 6. The body, at most 100 kB.
       chain(readBody(route, request, context, authenticate), (body) => {
-        const openStream = () => open(options, { request, context, access });
+        const openStream = () => options.streams.open({ request, context, access, admission });
         const call: Call = { request, context, access, admission, body, openStream };
         // 7. and 8. The response cache, or the API.
         const responded = lookUpOrCompute(responseCache, route, call, coding);
@@ -158,18 +158,6 @@ function respond(
       }),
     );
   });
-}
-
-/** Instead of a slot and a place among the tenant's requests in flight, the request takes a place among the streams. */
-function open(
-  { streams }: PipelineOptions,
-  { request, context, access }: Pick<Call, 'request' | 'context' | 'access'>,
-): OpenStream {
-  const stream = streams.open(access, request.signal);
-  context.stream = stream;
-  void context.meter.releaseWhile(() => stream.ended);
-  context.admission?.leave();
-  return stream;
 }
 
 /** A stream is reported when it ends, and a long poll when it has been answered. */

@@ -1,21 +1,28 @@
 // The open streams of the process: how many there may be, and when they have to end.
 
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Access } from '../access/access.ts';
 import type { KeyWatch } from '../access/key-watch.ts';
+import { prices } from '../access/prices.ts';
+import type { Admission } from '../access/rate-limit.ts';
 import type { Config } from '../config.ts';
-import { GatewayError } from '../errors.ts';
+import { GatewayError, toGatewayError } from '../errors.ts';
+import type { Call } from './endpoint.ts';
 import type { EndedStream, OpenStream } from './event-stream.ts';
 
 export interface Streams extends AsyncDisposable {
   /**
-   * Counts a stream of the key. Throws TOO_MANY_STREAMS at a limit, and UNAVAILABLE while the process stops. The stream ends
-   * when `disconnected` is aborted, when the key is revoked or expires, and when it is told to.
+   * Makes the request a stream: instead of a slot and a place among the tenant's requests in flight, it takes a place among
+   * the streams. Throws TOO_MANY_STREAMS at a limit, and UNAVAILABLE while the process stops. The stream ends when the client
+   * disconnects, when the key is revoked or expires, and when it is told to.
    */
-  open(access: Access, disconnected: AbortSignal): OpenStream;
+  open(request: StreamRequest): OpenStream;
   readonly count: number;
   /** Asks every stream to end, and ends the rest after `graceMs`. Further ones are refused. Resolves when none is left. */
   drain(graceMs?: number): Promise<void>;
 }
+
+export type StreamRequest = Pick<Call, 'request' | 'context' | 'access' | 'admission'>;
 
 export interface StreamsOptions {
   readonly limits: Config['streamLimits'];
@@ -40,20 +47,24 @@ export function createStreams(options: StreamsOptions): Streams {
     for (const stream of open) stream.end('draining');
   };
   return {
-    open(access, disconnected) {
+    open({ request, context, access, admission }) {
       if (draining.signal.aborted) throw createStopping();
       const release = take(counters, access, options);
-      const stream = createStream(draining.signal, () => {
+      const stream = createStream(draining.signal, admission, () => {
         release();
         open.delete(stream);
         stopWatch();
-        disconnected.removeEventListener('abort', disconnect);
+        request.signal.removeEventListener('abort', disconnect);
+        admission.leave();
       });
       const stopWatch = keyWatch.watch(access, () => stream.end('key invalid'));
       const disconnect = (): void => stream.end('client disconnected');
       open.add(stream);
-      if (disconnected.aborted) disconnect();
-      else disconnected.addEventListener('abort', disconnect);
+      context.stream = stream;
+      admission.continueAsStream();
+      void context.meter.releaseWhile(() => stream.ended);
+      if (request.signal.aborted) disconnect();
+      else request.signal.addEventListener('abort', disconnect);
       return stream;
     },
     get count() {
@@ -74,7 +85,11 @@ export function createStreams(options: StreamsOptions): Streams {
 }
 
 /** `onEnd` is called once. */
-function createStream(draining: AbortSignal, onEnd: () => void): OpenStream {
+function createStream(
+  draining: AbortSignal,
+  admission: Pick<Admission, 'spend' | 'charge'>,
+  onEnd: () => void,
+): OpenStream {
   const { promise: ended, resolve } = Promise.withResolvers<EndedStream>();
   const controller = new AbortController();
   const { signal } = controller;
@@ -82,6 +97,7 @@ function createStream(draining: AbortSignal, onEnd: () => void): OpenStream {
     signal,
     draining,
     ended,
+    charge: () => chargeChunk(admission, signal),
     end(reason, cause) {
       if (signal.aborted) return;
       onEnd();
@@ -89,6 +105,21 @@ function createStream(draining: AbortSignal, onEnd: () => void): OpenStream {
       resolve({ reason, cause });
     },
   };
+}
+
+/** While the tenant has too few points, a stream waits; then it sends more at once. */
+async function chargeChunk(
+  admission: Pick<Admission, 'spend' | 'charge'>,
+  signal: AbortSignal,
+): Promise<void> {
+  while (!admission.spend(prices.streamChunk)) {
+    // oxlint-disable no-await-in-loop -- one attempt after the other
+    const refusal = await admission.charge(prices.streamChunk).then(() => null, toGatewayError);
+    if (refusal === null) return;
+    if (refusal.code !== 'RATE_LIMITED') throw refusal;
+    await delay((refusal.retryAfterSeconds ?? 1) * 1_000, undefined, { signal });
+    // oxlint-enable no-await-in-loop
+  }
 }
 
 function createStopping(): GatewayError {

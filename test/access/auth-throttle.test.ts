@@ -2,7 +2,7 @@
 
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { createAuthThrottle } from '../../src/access/auth-throttle.ts';
-import type { Counters } from '../../src/access/rate-limit.ts';
+import type { Counters } from '../../src/access/counters.ts';
 
 const fingerprint = (index: number) => `fingerprint ${index}`;
 const address = '192.0.2.1';

@@ -3,12 +3,8 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { createKey } from '../../src/access/key.ts';
-import {
-  createLocalCounters,
-  createRateLimiter,
-  createSharedCounters,
-  type RateLimiter,
-} from '../../src/access/rate-limit.ts';
+import { createLocalCounters, createSharedCounters } from '../../src/access/counters.ts';
+import { createRateLimiter, type RateLimiter } from '../../src/access/rate-limit.ts';
 import { openDatabase } from '../../src/database/database.ts';
 import { databases, openTestDatabase, openTestGateway, type TestGateway } from '../harness.ts';
 

@@ -2,12 +2,8 @@
 
 import * as fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import {
-  type Counters,
-  createLocalCounters,
-  createRateLimiter,
-  type RateLimiter,
-} from '../../src/access/rate-limit.ts';
+import { type Counters, createLocalCounters } from '../../src/access/counters.ts';
+import { createRateLimiter, type RateLimiter } from '../../src/access/rate-limit.ts';
 import type { GatewayError } from '../../src/errors.ts';
 import { createRequestContext } from '../../src/http/request-context.ts';
 

@@ -25,6 +25,7 @@ export function createExecutionContext(
     settle: () => undefined,
     spend: () => true,
     leave: () => undefined,
+    continueAsStream: () => undefined,
     spent: 0,
     rateLimit: null,
   };

@@ -1,5 +1,5 @@
-// A gateway with an API of its own: `GET /ticks` streams events that the test sends, `GET /poll` waits for one, and
-// `GET /now` answers at once. For what holds for every stream, whatever it sends.
+// A gateway with an API of its own: `GET /ticks` streams events that the test sends, `GET /stuck` does so even if the process
+// stops, `GET /poll` waits for one event, and `GET /now` answers at once. For what holds for every stream.
 
 import { createKeyWatch } from '../../src/access/key-watch.ts';
 import { createRateLimiter } from '../../src/access/rate-limit.ts';
@@ -132,6 +132,7 @@ function createEndpoint(sources: TestSource[]): Endpoint {
   const create = (call: Call): TestSource => {
     const source = createTestSource();
     sources.push(source);
+    if (call.request.search === '?now') source.send('now');
     if (call.request.search === '?refused') throw new GatewayError('CURSOR_UNKNOWN', 'Unknown.');
     return source;
   };
@@ -143,6 +144,10 @@ function createEndpoint(sources: TestSource[]): Endpoint {
         sendTicks(stream, yieldUntil(create(call), stream.signal)),
       );
       return { status: 200, headers: eventStreamHeaders, body };
+    },
+    '/stuck': async (call) => {
+      const stream = call.openStream();
+      return { status: 200, headers: {}, body: new EventStream(stream, create(call)) };
     },
     '/poll': async (call) => {
       const { signal, draining } = call.openStream();
@@ -166,10 +171,10 @@ function createEndpoint(sources: TestSource[]): Endpoint {
         }),
       }),
     }),
-    toErrorResponse: ({ status, code, retryAfterSeconds = 0 }) => ({
+    toErrorResponse: ({ status, code, message, retryAfterSeconds = 0 }) => ({
       status,
       headers: { 'retry-after': String(retryAfterSeconds) },
-      body: JSON.stringify({ code }),
+      body: JSON.stringify({ code, message }),
     }),
   };
 }

@@ -1,7 +1,7 @@
 // The commands that filter, order and count the numbers of a tenant.
 
 import { type CommandUnknownOpts, InvalidArgumentError, Option } from '@commander-js/extra-typings';
-import type { FleetFilter } from '../fleet/filter.ts';
+import type { FleetConditions, FleetFilter } from '../fleet/filter.ts';
 import { type FleetCounts, type FleetRequest, maxPageSize } from '../fleet/fleet.ts';
 import {
   defaultDirectionOf,
@@ -62,66 +62,108 @@ export function addFleetCommands(
     .action((...args) => summarize(args[0] as FilterOptions, session));
 }
 
-interface FilterOptions {
-  readonly tenant: string;
-  readonly search?: string;
-  readonly provider?: readonly string[];
-  readonly state?: readonly string[];
-  readonly verdict?: readonly string[];
-  readonly replyVerdict?: readonly string[];
-  readonly qualityRating?: readonly string[];
-  readonly metaStatus?: readonly string[];
-  readonly messagingLimitTier?: readonly string[];
-  readonly wabaId?: readonly string[];
-  readonly portfolioId?: readonly string[];
-  readonly stale?: boolean;
-  readonly failing?: boolean;
-  readonly restricted?: boolean;
-  readonly changedSince?: Date;
-}
+/** The values of the options, by their names in camel case. */
+type FilterOptions = Readonly<Record<string, unknown>> & { readonly tenant: string };
 
-interface ListOptions extends FilterOptions {
+type ListOptions = FilterOptions & {
   readonly orderBy?: FleetOrderField;
   readonly direction?: FleetOrder['direction'];
   readonly limit?: number;
+};
+
+interface FilterOption {
+  readonly name: string;
+  readonly member: keyof FleetConditions;
+  /** The name of its value; null for one that is set or not. */
+  readonly value: string | null;
+  readonly description: string;
+  readonly parse: (text: string) => unknown;
+}
+
+const filterOptions: readonly FilterOption[] = [
+  {
+    name: 'search',
+    member: 'search',
+    value: 'text',
+    description: 'part of the name, or digits of the number',
+    parse: (text) => text,
+  },
+  toListOption('id', 'ids', 'ids of numbers'),
+  toWordOption('provider', 'providers', 'META, PILOT_STATUS', providers),
+  toWordOption('state', 'states', 'OPEN, CONNECTING, CLOSE', connectionStates),
+  toWordOption('verdict', 'verdicts', 'YES, NO, UNKNOWN: can it start conversations', verdicts),
+  toWordOption('reply-verdict', 'replyVerdicts', 'YES, NO, UNKNOWN: can it reply', verdicts),
+  toWordOption(
+    'quality-rating',
+    'qualityRatings',
+    'Meta’s rating: GREEN, YELLOW, RED, …',
+    wordsOf('QualityRating'),
+  ),
+  toWordOption(
+    'meta-status',
+    'metaStatuses',
+    'Meta’s status: CONNECTED, BANNED, …',
+    wordsOf('MetaStatus'),
+  ),
+  toWordOption(
+    'messaging-limit-tier',
+    'messagingLimitTiers',
+    'Meta’s limit: TIER_250, TIER_2K, …',
+    wordsOf('MessagingLimitTier'),
+  ),
+  toListOption('waba-id', 'wabaIds', 'Meta’s ids of accounts'),
+  toListOption('portfolio-id', 'portfolioIds', 'Meta’s ids of business portfolios'),
+  toFlagOption('stale', 'values older than an hour, or never read'),
+  toFlagOption('failing', 'the last attempt to read failed'),
+  toFlagOption('restricted', 'Meta’s status is RESTRICTED'),
+  {
+    name: 'changed-since',
+    member: 'changedSince',
+    value: 'time',
+    description: 'the verdict or the state has changed since',
+    parse: (text) => parseDate(text).toISOString(),
+  },
+];
+
+/** What a flag means when it is not set. */
+const oppositeOf: Readonly<Record<string, string>> = {
+  stale: 'values of the last hour',
+  failing: 'the last attempt to read succeeded',
+  restricted: 'Meta’s status is another one',
+};
+
+function toListOption(
+  name: string,
+  member: FilterOption['member'],
+  description: string,
+): FilterOption {
+  return { name, member, value: 'ids', description, parse: splitList };
+}
+
+function toWordOption(
+  name: string,
+  member: FilterOption['member'],
+  description: string,
+  words: readonly string[],
+): FilterOption {
+  return { name, member, value: 'words', description, parse: parseWords(words) };
+}
+
+function toFlagOption(name: 'stale' | 'failing' | 'restricted', description: string): FilterOption {
+  return { name, member: name, value: null, description, parse: (text) => parseFlag(name, text) };
 }
 
 function addFilters(command: CommandUnknownOpts): CommandUnknownOpts {
-  return command
-    .requiredOption('--tenant <id>', 'tenant of the numbers', parseId)
-    .option('--search <text>', 'part of the name, or digits of the number')
-    .option('--provider <words>', 'META, PILOT_STATUS', parseWords(providers))
-    .option('--state <words>', 'OPEN, CONNECTING, CLOSE', parseWords(connectionStates))
-    .option(
-      '--verdict <words>',
-      'YES, NO, UNKNOWN: can it start conversations',
-      parseWords(verdicts),
-    )
-    .option('--reply-verdict <words>', 'YES, NO, UNKNOWN: can it reply', parseWords(verdicts))
-    .option(
-      '--quality-rating <words>',
-      'Meta’s rating: GREEN, YELLOW, RED, …',
-      parseWords(wordsOf('QualityRating')),
-    )
-    .option(
-      '--meta-status <words>',
-      'Meta’s status: CONNECTED, BANNED, …',
-      parseWords(wordsOf('MetaStatus')),
-    )
-    .option(
-      '--messaging-limit-tier <words>',
-      'Meta’s limit: TIER_250, TIER_2K, …',
-      parseWords(wordsOf('MessagingLimitTier')),
-    )
-    .option('--waba-id <ids>', 'Meta’s ids of accounts', splitList)
-    .option('--portfolio-id <ids>', 'Meta’s ids of business portfolios', splitList)
-    .option('--stale', 'values older than an hour, or never read')
-    .option('--no-stale', 'values of the last hour')
-    .option('--failing', 'the last attempt to read failed')
-    .option('--no-failing', 'the last attempt to read succeeded')
-    .option('--restricted', 'Meta’s status is RESTRICTED')
-    .option('--no-restricted', 'Meta’s status is another one')
-    .option('--changed-since <time>', 'the verdict or the state has changed since', parseDate);
+  command.requiredOption('--tenant <id>', 'tenant of the numbers', parseId);
+  for (const { name, value, description, parse } of filterOptions) {
+    if (value !== null) command.option(`--${name} <${value}>`, description, parse);
+    else command.option(`--${name}`, description).option(`--no-${name}`, oppositeOf[name]);
+  }
+  return command.option(
+    '--not <filter>',
+    'leave out numbers that match all of these, such as: --not verdict=YES --not stale; can be repeated',
+    parseExclusion,
+  );
 }
 
 function splitList(text: string): readonly string[] {
@@ -139,29 +181,40 @@ function parseWords(words: readonly string[]): (text: string) => readonly string
   };
 }
 
+function parseFlag(name: string, text: string): boolean {
+  if (text === 'true' || text === 'false') return text === 'true';
+  throw new InvalidArgumentError(`Use ${name}, ${name}=true or ${name}=false.`);
+}
+
+/** `verdict=YES`, or a flag. */
+function parseExclusion(text: string, before: FleetConditions = {}): FleetConditions {
+  const [given = '', ...values] = text.split('=');
+  const option = filterOptions.find(({ name }) => name === given);
+  if (option === undefined) {
+    const names = filterOptions.map(({ name }) => name).join(', ');
+    throw new InvalidArgumentError(`There is no filter ${given}. Use one of ${names}.`);
+  }
+  const { name, member, value, parse } = option;
+  if (values.length === 0 && value !== null) {
+    throw new InvalidArgumentError(`Use ${name} with a value: ${name}=…`);
+  }
+  return { ...before, [member]: values.length === 0 ? true : parse(values.join('=')) };
+}
+
 function parseLimit(text: string): number {
   const limit = Number(text);
   if (/^\d{1,7}$/.test(text) && limit > 0) return limit;
   throw new InvalidArgumentError('Use a number of at least 1.');
 }
 
-function toFilter(options: FilterOptions): FleetFilter {
-  return {
-    search: options.search,
-    providers: options.provider,
-    states: options.state,
-    verdicts: options.verdict,
-    replyVerdicts: options.replyVerdict,
-    qualityRatings: options.qualityRating,
-    metaStatuses: options.metaStatus,
-    messagingLimitTiers: options.messagingLimitTier,
-    wabaIds: options.wabaId,
-    portfolioIds: options.portfolioId,
-    stale: options.stale,
-    failing: options.failing,
-    restricted: options.restricted,
-    changedSince: options.changedSince?.toISOString(),
-  };
+function toFilter({ not, ...options }: FilterOptions): FleetFilter {
+  const entries = filterOptions.map(({ name, member }) => [member, options[toCamelCase(name)]]);
+  return { ...Object.fromEntries(entries), not: not as FleetConditions | undefined };
+}
+
+/** The name under which commander keeps the value of an option. */
+function toCamelCase(name: string): string {
+  return name.replaceAll(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
 }
 
 async function list(options: ListOptions, session: Session): Promise<void> {

@@ -46,12 +46,45 @@ describe('number list', () => {
     ['--no-stale', []],
     ['--stale --provider META', []],
     ['--changed-since 2036-01-01', []],
+    ['--id unknown', []],
+    ['--not state=OPEN', ['Beta', 'Gamma']],
+    ['--not state=OPEN,CLOSE', ['Gamma']],
+    ['--not state=CLOSE --not search=alp', ['Alpha', 'Beta', 'Gamma']],
+    ['--not state=CLOSE --not search=bet', ['Alpha', 'Gamma']],
+    ['--not stale', []],
+    ['--not stale=false --order-by NAME', ['Alpha', 'Beta', 'Gamma']],
+    ['--not changed-since=2036-01-01', ['Alpha', 'Beta', 'Gamma']],
     ['--changed-since 0000-01-01', ['Alpha', 'Beta', 'Gamma']],
   ])('%s lists %j', async (options, names) => {
     const listed = await listNames(options);
     // Numbers that are equal in an order are in that of their ids.
     const isTied = options.includes('ATTENTION');
     expect(isTied ? listed.toSorted() : listed).toEqual(isTied ? names.toSorted() : names);
+  });
+
+  test('has every filter of the API, also to leave out numbers', async () => {
+    const { stdout } = await line.run('number list --help');
+    const members =
+      `search id provider state verdict reply-verdict quality-rating meta-status messaging-limit-tier
+      waba-id portfolio-id stale failing restricted changed-since`.split(/\s+/);
+    for (const member of members) expect(stdout).toMatch(new RegExp(`^  --${member}\\b`, 'm'));
+    const { json } = await line.run<{ id: string; name: string }[]>(
+      `number list --tenant ${tenant}`,
+    );
+    const { id } = json.find(({ name }) => name === 'Beta')!;
+    expect(await listNames(`--id ${id},unknown`)).toEqual(['Beta']);
+    expect(await listNames(`--not id=${id}`)).toEqual(['Alpha', 'Gamma']);
+  });
+
+  test.each([
+    ['colour=RED', 'There is no filter colour. Use one of search, id, provider,'],
+    ['verdict=MAYBE', 'Use words of this list, separated by commas: YES, NO, UNKNOWN.'],
+    ['verdict', 'Use verdict with a value: verdict=…'],
+    ['stale=maybe', 'Use stale, stale=true or stale=false.'],
+  ])('refuses --not %s', async (filter, message) => {
+    const { code, stderr } = await line.run(`number list --tenant ${tenant} --not ${filter}`);
+    expect(code).toBe(2);
+    expect(stderr).toContain(message);
   });
 
   test('lists as many pages as there are', async () => {

@@ -11,6 +11,11 @@ export const errorCatalogue = {
       'No API key in the x-api-key header or as a Bearer token, or it is malformed, unknown, expired or revoked.',
     retryable: false,
   },
+  FORBIDDEN: {
+    status: 403,
+    meaning: 'The API key lacks the scope that the route needs; send another key.',
+    retryable: false,
+  },
   NUMBER_NOT_FOUND: {
     status: 404,
     meaning: 'The tenant of the API key has no number with this id.',

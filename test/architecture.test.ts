@@ -81,7 +81,11 @@ const layers: readonly Layer[] = [
     name: 'endpoint',
     files: endpoint,
     imports: [foundation, requestContext, storage],
-    types: { 'src/access/access.ts': 'Access', 'src/access/rate-limit.ts': 'Admission' },
+    types: {
+      'src/access/access.ts': 'Access',
+      'src/access/key.ts': 'KeyScope',
+      'src/access/rate-limit.ts': 'Admission',
+    },
   },
   { name: 'providers', files: /^src\/providers\//, imports: [foundation, port] },
   { name: 'simulator', files: /^src\/simulator\//, imports: [foundation, port] },

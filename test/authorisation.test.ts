@@ -219,7 +219,9 @@ let foreign: TestNumber;
 let keys: Readonly<Record<string, string | null>>;
 
 const refused = ['no key', 'empty', 'malformed', 'bad checksum', 'unknown', 'revoked', 'expired'];
-const accepted = ['tenant key', 'number key', 'key of another number'];
+const accepted = ['tenant key', 'number key', 'key of another number', 'key of all scopes'];
+/** Valid keys of the tenant that may not read. */
+const forbidden = ['webhooks key'];
 const foreignKeys = ['other tenant’s key', 'other tenant’s number key'];
 
 beforeAll(async () => {
@@ -252,6 +254,8 @@ beforeAll(async () => {
     'number key': (await tenant.addKey({ numberId: own.id })).key,
     'key of another number': (await tenant.addKey({ numberId: sibling.id })).key,
     'tenant key': tenant.key,
+    'key of all scopes': (await tenant.addKey({ scopes: ['read', 'webhooks'] })).key,
+    'webhooks key': (await tenant.addKey({ scopes: ['webhooks'] })).key,
   };
   const get = toRoute('GET', '/graphql', '', '?query={numbers{id,name}}');
   const listed = [...listQueries(), get, ...(await listRoutes())];
@@ -452,6 +456,18 @@ describe.each(Object.entries(expectations))('%s', (name, expectation) => {
     expect(gateway.statements.length).toBeLessThanOrEqual(isWellFormed ? 1 : 0);
   });
 
+  test.each(forbidden)('%s: forbidden, whatever the id, and nothing is read', async (keyName) => {
+    const random = `wa_${'0123456789abcdef'.repeat(2)}`;
+    const ofRandom = toComparable(await send(keyName, random));
+    gateway.simulator.clearCalls();
+    gateway.clearStatements();
+    const reply = await send(keyName, own.id);
+    expect([reply.status, toCode(reply)]).toEqual([403, 'FORBIDDEN']);
+    expect(toComparable(reply)).toEqual(ofRandom);
+    expect(gateway.simulator.calls).toEqual([]);
+    expect(gateway.statements).toEqual([]);
+  });
+
   test.each(accepted)('%s: returns only the tenant’s data', async (keyName) => {
     const reply = await send(keyName, own.id);
     expect([reply.status, toCode(reply)]).toEqual([200, undefined]);
@@ -580,7 +596,16 @@ describe.each(Object.entries(types))('the fields of %s', (typeName, { discloses,
     }
   });
 
-  test('are all returned to the keys of the tenant', async () => {
+  test('are not returned to keys of the tenant that may not read', async () => {
+    for (const keyName of forbidden) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      const reply = await send(keyName, own.id);
+      expect([keyName, reply.status, toCode(reply)]).toEqual([keyName, 403, 'FORBIDDEN']);
+      expect(reply.body.data ?? null).toBeNull();
+    }
+  });
+
+  test('are all returned to the keys of the tenant that may read', async () => {
     for (const keyName of accepted) {
       // oxlint-disable-next-line no-await-in-loop -- one after the other
       const reply = await send(keyName, own.id);

@@ -350,6 +350,7 @@ describe('the fleet', () => {
     // These are errors of a request, never of the refresh of a number.
     const ofRequests: readonly ErrorCode[] = [
       'UNAUTHENTICATED',
+      'FORBIDDEN',
       'NUMBER_NOT_FOUND',
       'NOT_FOUND',
       'METHOD_NOT_ALLOWED',

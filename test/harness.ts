@@ -5,6 +5,7 @@ import { openAsBlob } from 'node:fs';
 import { PGlite } from '@electric-sql/pglite';
 import { Client } from 'pg';
 import { inject } from 'vitest';
+import type { KeyScope } from '../src/access/key.ts';
 import { readEnvironment, parseConfig } from '../src/config.ts';
 import { type Database, type DatabaseOptions, openDatabase } from '../src/database/database.ts';
 import type { ListenToNotifications } from '../src/database/change-feed.ts';
@@ -231,6 +232,7 @@ export interface TestTenant {
   addKey(options?: {
     readonly name?: string;
     readonly numberId?: string;
+    readonly scopes?: readonly KeyScope[];
     readonly expiresAt?: Date;
   }): Promise<{ readonly id: string; readonly key: string }>;
   /** Adds a number, by default a healthy one of Meta that the simulator knows. */
@@ -393,9 +395,8 @@ async function addTenant(parts: TestParts, name = 'Test tenant'): Promise<TestTe
   const { gateway, senders, secrets } = parts;
   const { id } = await gateway.access.createTenant(name);
   const addKey: TestTenant['addKey'] = async (options = {}) => {
-    const { numberId = null, expiresAt = null } = options;
-    const request = { tenantId: id, name: options.name ?? 'Test key', numberId, expiresAt };
-    const made = await gateway.access.createKey(request);
+    const defaults = { name: 'Test key', numberId: null, expiresAt: null };
+    const made = await gateway.access.createKey({ tenantId: id, ...defaults, ...options });
     secrets.push(made.key);
     return made;
   };

@@ -13,6 +13,7 @@ import {
   disabledKeyCache,
   isKey,
   type KeyCache,
+  type KeyScope,
   readKey,
   toFingerprint,
   toKeyHash,
@@ -22,7 +23,7 @@ import { type Counters, createLocalCounters } from './counters.ts';
 import * as store from './store.ts';
 import type { AuditEntry, RemovedRows, Tenant } from './store.ts';
 
-export type { ApiKey } from './key.ts';
+export type { ApiKey, KeyScope } from './key.ts';
 export type { AuditEntry, Tenant } from './store.ts';
 
 /** An authenticated request. Every operation of the core takes one. */
@@ -31,6 +32,8 @@ export interface Access {
   readonly keyId: string;
   /** The number that the key is bound to; null for a tenant-scoped key. Both see all numbers of the tenant. */
   readonly numberId: string | null;
+  /** What the key allows; see `assertScope`. */
+  readonly scopes: readonly KeyScope[];
   /** `performance.now()` at which the request arrived. */
   readonly receivedAt: number;
   /** Measures what the request causes. */
@@ -47,7 +50,10 @@ export interface NewApiKey extends ApiKey {
 export interface KeyRequest {
   readonly tenantId: string;
   readonly name: string;
+  /** Null for a tenant-scoped key. */
   readonly numberId: string | null;
+  /** `read` by default. A key of a number cannot have `webhooks`, because webhooks are about accounts. */
+  readonly scopes?: readonly KeyScope[];
   readonly expiresAt: Date | null;
   /** Random by default. The demo sets it, so that its keys stay the same. */
   readonly key?: string;
@@ -80,7 +86,10 @@ export interface AccessControl {
    * Throws TENANT_NOT_FOUND.
    */
   removeTenant(id: string): Promise<RemovedTenant>;
-  /** Throws TENANT_NOT_FOUND, or NUMBER_NOT_FOUND when the tenant does not have the number. */
+  /**
+   * Throws TENANT_NOT_FOUND, NUMBER_NOT_FOUND when the tenant does not have the number, or INVALID_REQUEST for a scope that a
+   * key of a number cannot have.
+   */
   createKey(request: KeyRequest): Promise<NewApiKey>;
   listKeys(tenantId: string): Promise<readonly ApiKey[]>;
   /** Has no effect on a key that is revoked already. Throws KEY_NOT_FOUND. */
@@ -88,7 +97,7 @@ export interface AccessControl {
   /** Changes in the tenant, newest first, also of one that was removed. Throws TENANT_NOT_FOUND. */
   listAudit(tenantId: string, limit: number): Promise<readonly AuditEntry[]>;
   /**
-   * Creates a key with the name, scope and expiry of the old one, which stays valid for `overlapMs`. Throws KEY_NOT_FOUND
+   * Creates a key with the name, number, scopes and expiry of the old one, which stays valid for `overlapMs`. Throws KEY_NOT_FOUND
    * for a key that is unknown, expired, revoked or rotated already.
    */
   rotateKey(keyId: string, overlapMs: number): Promise<NewApiKey>;
@@ -148,18 +157,13 @@ function createKeyRing(
     return tenantId;
   };
   return {
-    async createKey({ tenantId, name, numberId, expiresAt, key = createKey() }) {
+    async createKey(request) {
+      const { tenantId, numberId, key = createKey() } = request;
+      const columns = { ...toGivenColumns(request), ...toKeyColumns(key, pepper) };
       await getTenant(tenantId);
-      const row = await store
-        .insertKey(database, tenantId, {
-          name,
-          number_id: numberId,
-          expires_at: expiresAt,
-          ...toKeyColumns(key, pepper),
-        })
-        .catch((error: unknown) => {
-          throw isForeignKeyViolation(error) ? toNumberNotFound(tenantId, numberId) : error;
-        });
+      const row = await store.insertKey(database, tenantId, columns).catch((error: unknown) => {
+        throw isForeignKeyViolation(error) ? toNumberNotFound(tenantId, numberId) : error;
+      });
       return { ...row, key };
     },
     async listKeys(tenantId) {
@@ -220,11 +224,18 @@ function createAuthenticate({
 }
 
 function toAccess(
-  { tenantId, id: keyId, numberId }: CachedKey,
+  { tenantId, id: keyId, numberId, scopes }: CachedKey,
   receivedAt: number,
   meter: RequestMeter,
 ): Access {
-  return { tenantId, keyId, numberId, receivedAt, meter };
+  return { tenantId, keyId, numberId, scopes, receivedAt, meter };
+}
+
+/** Throws FORBIDDEN unless the key has the scope. */
+export function assertScope({ scopes }: Pick<Access, 'scopes'>, scope: KeyScope): void {
+  if (scopes.includes(scope)) return;
+  const message = `The API key lacks the scope ${scope}, which this route needs. Send another key; the gateway's operator creates it with: key create --scope ${scope}.`;
+  throw new GatewayError('FORBIDDEN', message);
 }
 
 function toUnauthenticated(): GatewayError {
@@ -247,6 +258,17 @@ function toNumberNotFound(tenantId: string, numberId: string | null): GatewayErr
 function toKeyNotFound(keyId: string): GatewayError {
   const message = `There is no usable key ${keyId}; see: key list --tenant ID.`;
   return new GatewayError('KEY_NOT_FOUND', message);
+}
+
+/** Throws INVALID_REQUEST. */
+function toGivenColumns({ name, numberId, scopes = ['read'], expiresAt }: KeyRequest) {
+  if (numberId !== null && scopes.includes('webhooks')) {
+    const message =
+      'A key of a number cannot have the scope webhooks; omit --number, or omit the scope.';
+    throw new GatewayError('INVALID_REQUEST', message);
+  }
+  const distinct = [...new Set(scopes)].toSorted();
+  return { name, number_id: numberId, scopes: distinct, expires_at: expiresAt };
 }
 
 function toKeyColumns(key: string, pepper: string) {

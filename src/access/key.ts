@@ -18,11 +18,20 @@ export interface KeyHint {
   readonly keyLast4: string;
 }
 
+/** What a key allows, and what each scope means. */
+export const keyScopes = {
+  read: 'Reads numbers, stored and live.',
+  webhooks: "Delivers Meta's webhooks for the tenant, and reads nothing.",
+} as const satisfies Record<string, string>;
+
+export type KeyScope = keyof typeof keyScopes;
+
 /** What operators see of a key. */
 export interface ApiKey extends KeyHint {
   readonly id: string;
   readonly tenantId: string;
   readonly numberId: string | null;
+  readonly scopes: readonly KeyScope[];
   readonly createdAt: Date;
   readonly expiresAt: Date | null;
   readonly revokedAt: Date | null;
@@ -93,6 +102,7 @@ export interface FoundKey {
   readonly id: string;
   /** Null for a tenant-scoped key. */
   readonly numberId: string | null;
+  readonly scopes: readonly KeyScope[];
   /** Time until the key expires, on the clock of the database; null for a key that never expires. */
   readonly expiresInMs: number | null;
 }

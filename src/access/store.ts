@@ -4,7 +4,7 @@ import { CompiledQuery, type Insertable, sql } from 'kysely';
 import type { Database } from '../database/database.ts';
 import { prepare, type TextRow } from '../database/statement.ts';
 import type { ApiKeyTable } from '../database/tables.ts';
-import type { ApiKey, FoundKey } from './key.ts';
+import type { ApiKey, FoundKey, KeyScope } from './key.ts';
 
 export interface Tenant {
   readonly id: string;
@@ -27,7 +27,7 @@ export interface AuditEntry {
 
 type NewKeyRow = Pick<
   Insertable<ApiKeyTable>,
-  'name' | 'key_prefix' | 'key_last4' | 'hash' | 'number_id' | 'expires_at'
+  'name' | 'key_prefix' | 'key_last4' | 'hash' | 'number_id' | 'scopes' | 'expires_at'
 >;
 
 /** The key with this hash unless it is revoked or expired. `isUseDue` records its use in the same statement. */
@@ -42,25 +42,26 @@ export function findKeyAcrossTenants(
 
 function toFoundKey([row]: readonly TextRow[]): FoundKey | undefined {
   if (row === undefined) return undefined;
-  const [tenantId, id, numberId = null, expiresInMs = null] = row;
+  const [tenantId, id, numberId = null, scopes, expiresInMs = null] = row;
   return {
-    // Neither column is nullable.
+    // Three of the columns are not nullable.
     tenantId: tenantId!,
     id: id!,
     numberId,
+    scopes: scopes!.split(' ') as KeyScope[],
     expiresInMs: expiresInMs === null ? null : Number(expiresInMs),
   };
 }
 
-const findKey = prepareCall('find_api_key');
-const useKey = prepareCall('use_api_key');
+const findKey = prepareCall('find_scoped_key');
+const useKey = prepareCall('use_scoped_key');
 
 function prepareCall(name: string) {
   return prepare(
     name,
     ['hash'],
     ({ hash }) => sql`
-      select tenant_id, id, number_id, expires_in_ms::text
+      select tenant_id, id, number_id, scopes, expires_in_ms::text
       from ${sql.id(name)}(decode(${hash}, 'hex'))`,
   );
 }
@@ -162,6 +163,7 @@ const keyColumns = [
   'key_prefix as keyPrefix',
   'key_last4 as keyLast4',
   'number_id as numberId',
+  'scopes',
   'created_at as createdAt',
   'expires_at as expiresAt',
   'revoked_at as revokedAt',
@@ -257,7 +259,7 @@ export async function revokeKey(
 }
 
 /**
- * Inserts the replacement with the expiry of the old key, and lets the old key expire after the overlap unless it expires
+ * Inserts the replacement with the name, number, scopes and expiry of the old key, and lets the old key expire after the overlap unless it expires
  * earlier. Undefined when the old key is missing, expired, revoked or rotated already: the expiry of a rotated key is the end
  * of an overlap, which no other key should inherit.
  */
@@ -271,7 +273,7 @@ export async function replaceKey(
   return await database.withTenant(tenantId, async (transaction) => {
     const old = await transaction
       .selectFrom('api_key')
-      .select(['name', 'number_id', 'expires_at'])
+      .select(['name', 'number_id', 'scopes', 'expires_at'])
       .where('tenant_id', '=', tenantId)
       .where('id', '=', keyId)
       .where('revoked_at', 'is', null)

@@ -3,6 +3,7 @@
 import { type CommandUnknownOpts, InvalidArgumentError, Option } from '@commander-js/extra-typings';
 import type { ApiKey, AuditEntry, NewApiKey, Tenant } from '../access/access.ts';
 import { toOperatorAccess } from '../numbers/numbers.ts';
+import { keyScopes, type KeyScope } from '../access/key.ts';
 import { parseDuration, parseFutureDate, parseId, parseName } from './arguments.ts';
 import { confirm, requireConfirmation } from './confirm.ts';
 import { type Session, withGateway } from './session.ts';
@@ -114,21 +115,37 @@ function addCreateKey(key: CommandUnknownOpts, session: Session): void {
     .option('--number <id>', 'bind the key to this number instead of the whole tenant', parseId)
     .option('--name <name>', 'name of the key', parseName, 'default')
     .option('--expires <time>', 'expiry date or time, ISO 8601 (default: never)', parseFutureDate)
+    .addOption(createScopeOption())
     .addHelpText(
       'after',
-      '\nExamples:\n  $ numbers-gateway key create --tenant ten_… --name dashboard\n  $ numbers-gateway key create --tenant ten_… --number wa_… --expires 2030-12-31',
+      '\nExamples:\n  $ numbers-gateway key create --tenant ten_… --name dashboard\n  $ numbers-gateway key create --tenant ten_… --number wa_… --expires 2030-12-31\n  $ numbers-gateway key create --tenant ten_… --name relay --scope webhooks',
     )
-    .action(({ tenant, number, name, expires }) =>
+    .action(({ tenant, number, name, expires, scope }) =>
       withGateway(session, async ({ access }) => {
         const created = await access.createKey({
           tenantId: tenant,
           name,
           numberId: number ?? null,
+          ...(scope !== undefined && { scopes: scope }),
           expiresAt: expires ?? null,
         });
         session.print(toNewKeyJson(created), () => formatNewKey(created));
       }),
     );
+}
+
+function createScopeOption() {
+  const scopes = Object.keys(keyScopes) as KeyScope[];
+  return new Option(
+    '--scope <scope>',
+    "what the key allows, may be repeated: read, to read numbers, or webhooks, to deliver Meta's webhooks (default: read)",
+  )
+    .choices(scopes)
+    .argParser((text: string, former: readonly KeyScope[] | undefined) => {
+      const scope = scopes.find((it) => it === text);
+      if (scope === undefined) throw new InvalidArgumentError(`Use ${scopes.join(' or ')}.`);
+      return [...(former ?? []), scope];
+    });
 }
 
 function addListKeys(key: CommandUnknownOpts, session: Session): void {
@@ -173,7 +190,7 @@ function addRotateKey(key: CommandUnknownOpts, session: Session): void {
     .command('rotate')
     .summary('replace an API key and print the new one once')
     .description(
-      'Create a new API key with the name, scope and expiry of an existing one, and print it. The old key keeps working during the overlap, so that callers can switch to the new one.',
+      'Create a new API key with the name, number, scopes and expiry of an existing one, and print it. The old key keeps working during the overlap, so that callers can switch to the new one.',
     )
     .argument('<id>', 'id of the key to replace, from: key list', parseId)
     .addOption(
@@ -194,7 +211,7 @@ function addRotateKey(key: CommandUnknownOpts, session: Session): void {
 }
 
 function toNewKeyJson(created: NewApiKey) {
-  const { id, name, keyPrefix, keyLast4, tenantId, numberId, expiresAt } = created;
+  const { id, name, keyPrefix, keyLast4, tenantId, numberId, scopes, expiresAt } = created;
   return {
     id,
     key: created.key,
@@ -203,11 +220,21 @@ function toNewKeyJson(created: NewApiKey) {
     keyLast4,
     tenantId,
     numberId,
+    scopes,
     expiresAt: toIso(expiresAt),
   };
 }
 
-function toKeyJson({ id, name, keyPrefix, keyLast4, tenantId, numberId, ...times }: ApiKey) {
+function toKeyJson({
+  id,
+  name,
+  keyPrefix,
+  keyLast4,
+  tenantId,
+  numberId,
+  scopes,
+  ...times
+}: ApiKey) {
   return {
     id,
     name,
@@ -215,6 +242,7 @@ function toKeyJson({ id, name, keyPrefix, keyLast4, tenantId, numberId, ...times
     keyLast4,
     tenantId,
     numberId,
+    scopes,
     expiresAt: toIso(times.expiresAt),
     revokedAt: toIso(times.revokedAt),
     lastUsedAt: toIso(times.lastUsedAt),
@@ -234,6 +262,7 @@ const keyColumns: readonly Column<ReturnType<typeof toKeyJson>>[] = [
   { title: 'name', cell: ({ name }) => name, minWidth: 8 },
   { title: 'key', cell: formatHint, omitOrder: 1 },
   { title: 'number', cell: ({ numberId }) => numberId, omitOrder: 4 },
+  { title: 'scopes', cell: ({ scopes }) => scopes.join(', '), omitOrder: 5 },
   {
     title: 'state',
     cell: ({ state }) => state.toLowerCase(),
@@ -257,11 +286,11 @@ function formatLastUse(timestamp: string | null): string {
   return `${formatAge(seconds)} ago`;
 }
 
-function formatNewKey({ id, key, numberId, expiresAt }: NewApiKey): string {
-  const scope = numberId === null ? 'the whole tenant' : `number ${numberId}`;
+function formatNewKey({ id, key, numberId, scopes, expiresAt }: NewApiKey): string {
+  const subject = numberId === null ? 'the whole tenant' : `number ${numberId}`;
   const expiry = expiresAt === null ? 'never expires' : `expires at ${expiresAt.toISOString()}`;
   return [
-    `Created key ${id} for ${scope}; it ${expiry}.`,
+    `Created key ${id} for ${subject} with the scope ${scopes.join(' and ')}; it ${expiry}.`,
     '',
     `  ${key}`,
     '',

@@ -24,12 +24,13 @@ export interface ApiKeyTable {
   hash: ColumnType<never, Buffer, never>;
   /** Null for a tenant-scoped key. */
   number_id: string | null;
+  scopes: ColumnType<('read' | 'webhooks')[], string[] | undefined, never>;
   created_at: Timestamp;
   expires_at: ColumnType<Date | null, Date | string | null | undefined, Date | string | null>;
   revoked_at: ColumnType<Date | null, Date | string | null | undefined, Date | string | null>;
   /** When another key replaced it. It stays valid until `expires_at`. */
   rotated_at: ColumnType<Date | null, Date | string | null | undefined, Date | string | null>;
-  /** Written by the function `use_api_key`, at most once a minute. */
+  /** Written by the function `use_scoped_key`, at most once a minute. */
   last_used_at: ColumnType<Date | null, never, never>;
 }
 

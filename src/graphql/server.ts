@@ -86,6 +86,7 @@ export function createGraphQLEndpoint(options: GraphQLEndpointOptions): Endpoint
   const graphiql = options.graphiql === null ? null : createGraphiql(options.graphiql.keys);
   const postRoute: KeyedRoute = {
     needsKey: true,
+    scope: 'read',
     path,
     operation: null,
     readsBody: true,

@@ -1,6 +1,7 @@
 // What the pipeline expects of an API: GraphQL and REST each provide one endpoint.
 
 import type { Access } from '../access/access.ts';
+import type { KeyScope } from '../access/key.ts';
 import type { Admission } from '../access/rate-limit.ts';
 import type { GatewayError } from '../errors.ts';
 import type { MaybePromise } from '../maybe-promise.ts';
@@ -35,6 +36,8 @@ export interface PublicRoute {
 /** Responds once the key has been verified and the tenant's limits have been checked. */
 export interface KeyedRoute {
   readonly needsKey: true;
+  /** What the key has to allow; checked by the pipeline. */
+  readonly scope: KeyScope;
   readonly path: string;
   readonly operation: string | null;
   /** Whether the pipeline reads the body before it calls `prepare`. */

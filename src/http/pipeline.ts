@@ -1,7 +1,7 @@
 // What happens to every request, in this order, from its arrival to its line in the log. Read this file first.
 
 import { hash, randomUUID } from 'node:crypto';
-import type { AccessControl } from '../access/access.ts';
+import { type AccessControl, assertScope } from '../access/access.ts';
 import { createClientAddressResolver } from '../access/auth-throttle.ts';
 import type { RateLimiter } from '../access/rate-limit.ts';
 import type { Config } from '../config.ts';
@@ -138,13 +138,14 @@ function respond(
   // Not of public ones: GraphiQL writes its document into the address of its page.
   if (request.path.length + request.search.length > maxUrlLength) throw createUrlTooLongError();
 
-  // 4. The API key: its form, then the key cache, then the database.
+  // 4. The API key: its form, then the key cache, then the database; and its scopes.
   const { headers } = request;
   const authenticate = () =>
     accessControl.authenticate({ headers, receivedAt, clientAddress, meter });
   return chain(authenticate(), (access) => {
     context.tenantId = access.tenantId;
     context.keyId = access.keyId;
+    assertScope(access, route.scope);
     // 5. The tenant's limits: requests in flight, and points in the current window.
     return chain(rateLimiter.admit(access.tenantId, context), (admission) =>
       // 6. The body, at most 100 kB.

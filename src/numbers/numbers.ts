@@ -96,6 +96,7 @@ export function toOperatorAccess(tenantId: string): Access {
     tenantId,
     keyId: 'operator',
     numberId: null,
+    scopes: ['read'],
     receivedAt: performance.now(),
     meter: createMeter(),
   };

@@ -79,7 +79,7 @@ export function toOpenApi(routes: readonly RouteDescription[], publicUrl: string
           in: 'header',
           name: 'x-api-key',
           description:
-            'An API key (`ps_…`) of the tenant or of one of its numbers. Both see all numbers of the tenant.',
+            'An API key (`ps_…`) of the tenant or of one of its numbers, with the scope `read`. Both see all numbers of the tenant.',
         },
         bearer: {
           type: 'http',
@@ -289,6 +289,7 @@ function toErrorCodes({ query, errors, isPublic }: RouteDescription): readonly E
     ...malformed,
     'URI_TOO_LONG',
     'UNAUTHENTICATED',
+    'FORBIDDEN',
     'RATE_LIMITED',
     ...errors,
     'UNAVAILABLE',

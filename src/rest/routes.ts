@@ -40,6 +40,7 @@ function toKeyedRoute(route: DataRoute, id: string): KeyedRoute {
   const { operationId, path } = route;
   return {
     needsKey: true,
+    scope: 'read',
     path,
     operation: operationId,
     readsBody: false,

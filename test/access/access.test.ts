@@ -206,7 +206,7 @@ describe.each(databases)('on %s', (kind) => {
         await access.authenticate(requestWith(key));
       }
       clock.ms = 0;
-      const recorded = database.statements.map((sql) => sql.includes('use_api_key'));
+      const recorded = database.statements.map((sql) => sql.includes('use_scoped_key'));
       expect(recorded).toEqual([true, false, false, true, false, false, true]);
       expect(await readUse(id)).not.toBeNull();
     });

@@ -8,6 +8,7 @@ const keyOf = (tenantId: string, expiresInMs: number | null = null): FoundKey =>
   tenantId,
   id: `key_${tenantId}`,
   numberId: null,
+  scopes: ['read'],
   expiresInMs,
 });
 
@@ -31,7 +32,7 @@ describe('a key is cached', () => {
   test('once it was read, without its expiry', async () => {
     await using cache = await openCache();
     expect(cache.has('one')).toBe(false);
-    const known = { tenantId: 'a', id: 'key_a', numberId: null };
+    const known = { tenantId: 'a', id: 'key_a', numberId: null, scopes: ['read'] };
     expect(await cache.put('one', keyOf('a'))).toEqual(known);
     expect(cache.find('one')).toEqual(known);
     expect(cache.has('another')).toBe(false);

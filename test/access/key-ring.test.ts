@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createMeter } from '../../src/http/request-context.ts';
 import { type AccessControl, createAccessControl } from '../../src/access/access.ts';
-import { createKey, isKey } from '../../src/access/key.ts';
+import { createKey, isKey, toKeyHash } from '../../src/access/key.ts';
 import { databases, openTestDatabase, type TestDatabase } from '../harness.ts';
 
 const pepper = 'a pepper of at least thirty-two characters';
@@ -25,6 +25,8 @@ describe.each(databases)('on %s', (kind) => {
       clientAddress: 'unknown',
       meter: requestMeter,
     });
+  const countFound = async (key: string, call: string) =>
+    (await database.query(`select id from ${call}($1)`, [toKeyHash(key, pepper)])).length;
   const addTenant = async () => (await access.createTenant('Tenant')).id;
   const addKey = async (tenantId: string, expiresAt: Date | null = null) =>
     await access.createKey({ tenantId, name: 'till', numberId: null, expiresAt });
@@ -88,6 +90,7 @@ describe.each(databases)('on %s', (kind) => {
         id: expect.stringMatching(/./),
         tenantId,
         numberId,
+        scopes: ['read'],
         name: 'till',
         keyPrefix: key.slice(0, 7),
         keyLast4: key.slice(-4),
@@ -98,7 +101,13 @@ describe.each(databases)('on %s', (kind) => {
       });
       expect(await access.listKeys(tenantId)).toEqual([made]);
       const { meter, ...identity } = await authenticate(key);
-      expect(identity).toEqual({ tenantId, keyId: made.id, numberId, receivedAt: 7 });
+      expect(identity).toEqual({
+        tenantId,
+        keyId: made.id,
+        numberId,
+        scopes: ['read'],
+        receivedAt: 7,
+      });
       expect(meter).toBe(requestMeter);
     });
 
@@ -109,6 +118,35 @@ describe.each(databases)('on %s', (kind) => {
       const { key, id } = await access.createKey(request);
       expect(key).toBe(given);
       expect(await authenticate(given)).toMatchObject({ tenantId, keyId: id, numberId: null });
+    });
+
+    test('has the scopes that it is created with, once each', async () => {
+      const tenantId = await addTenant();
+      const { key } = await access.createKey({
+        tenantId,
+        name: 'relay',
+        numberId: null,
+        scopes: ['webhooks', 'read', 'webhooks'],
+        expiresAt: null,
+      });
+      // Twice, because the use of a key is recorded with its first verification.
+      expect((await authenticate(key)).scopes).toEqual(['read', 'webhooks']);
+      expect((await authenticate(key)).scopes).toEqual(['read', 'webhooks']);
+    });
+
+    test('that cannot read is not found by the previous release', async () => {
+      const tenantId = await addTenant();
+      const request = { tenantId, name: 'relay', numberId: null, expiresAt: null };
+      const made = [
+        await access.createKey(request),
+        await access.createKey({ ...request, scopes: ['webhooks'] }),
+        await access.createKey({ ...request, scopes: ['read', 'webhooks'] }),
+      ];
+      for (const call of ['find_api_key', 'use_api_key']) {
+        // oxlint-disable-next-line no-await-in-loop -- one after the other
+        const found = await Promise.all(made.map(({ key }) => countFound(key, call)));
+        expect([call, ...found]).toEqual([call, 1, 0, 1]);
+      }
     });
 
     test('is refused under another pepper', async () => {
@@ -184,7 +222,7 @@ describe.each(databases)('on %s', (kind) => {
   });
 
   describe('a rotation', () => {
-    test('creates a key with the name, scope and expiry of the old one', async () => {
+    test('creates a key with the name, number, scopes and expiry of the old one', async () => {
       const tenantId = await addTenant();
       const numberId = `wa_${tenantId}`;
       await addNumber(tenantId, numberId);
@@ -198,6 +236,7 @@ describe.each(databases)('on %s', (kind) => {
         tenantId,
         name: 'till',
         numberId,
+        scopes: ['read'],
         expiresAt,
         revokedAt: null,
         keyPrefix: key.slice(0, 7),

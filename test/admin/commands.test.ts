@@ -88,7 +88,7 @@ describe('key', () => {
     const { key, ...rest } = created.json;
     expect(isKey(key)).toBe(true);
     expect(Object.keys(created.json)).toEqual(
-      'id key name keyPrefix keyLast4 tenantId numberId expiresAt'.split(' '),
+      'id key name keyPrefix keyLast4 tenantId numberId scopes expiresAt'.split(' '),
     );
     expect(rest).toEqual({
       id: expect.stringMatching(/^key_\w+$/),
@@ -97,6 +97,7 @@ describe('key', () => {
       keyLast4: key.slice(-4),
       tenantId: tenant,
       numberId: number,
+      scopes: ['read'],
       expiresAt: '2100-01-01T00:00:00.000Z',
     });
     const listed = await line.run(`key list --tenant ${tenant}`);
@@ -110,17 +111,52 @@ describe('key', () => {
     expect(stdout).toMatch(/\n {2}ps_\w{49}\n/);
     expect(stdout).toContain('shown only once');
     const list = await line.run(`key list --tenant ${tenant}`, onTerminal);
-    expect(list.stdout).toMatch(/ps_\w{4}…\w{4} +- +usable +- +never/);
+    expect(list.stdout).toMatch(/ps_\w{4}…\w{4} +- +read +usable +- +never/);
   });
 
-  test('a rotated key expires after the overlap; the new one has its name, scope and expiry', async () => {
+  test('create gives the scopes that are named, once each, and list shows them', async () => {
     const tenant = await line.addTenant();
-    const { json: old } = await line.run<KeyJson>(`key create --tenant ${tenant} --name till`);
+    const create = `key create --tenant ${tenant}`;
+    const relay = await line.run<KeyJson>(`${create} --scope webhooks`);
+    expect(relay.json['scopes']).toEqual(['webhooks']);
+    const both = await line.run<KeyJson>(
+      `${create} --scope webhooks --scope read --scope webhooks`,
+    );
+    expect(both.json['scopes']).toEqual(['read', 'webhooks']);
+    const { stdout } = await line.run(`${create} --scope webhooks`, onTerminal);
+    expect(stdout).toContain(' for the whole tenant with the scope webhooks; it never expires.');
+    const list = await line.run(`key list --tenant ${tenant}`, onTerminal);
+    expect(list.stdout).toMatch(/- +read, webhooks +usable/);
+  });
+
+  test('a key of a number cannot have the scope webhooks', async () => {
+    const tenant = await line.addTenant();
+    const number = await addNumber(tenant);
+    const words = `key create --tenant ${tenant} --number ${number} --scope webhooks`;
+    expect(await line.run(words)).toMatchObject({
+      code: 1,
+      stdout: '',
+      stderr:
+        'INVALID_REQUEST: A key of a number cannot have the scope webhooks; omit --number, or omit the scope.\n',
+    });
+    expect((await line.run(`key list --tenant ${tenant}`)).json).toEqual([]);
+  });
+
+  test('a rotated key expires after the overlap; the new one has its name, scopes and expiry', async () => {
+    const tenant = await line.addTenant();
+    const { json: old } = await line.run<KeyJson>(
+      `key create --tenant ${tenant} --name till --scope webhooks`,
+    );
     const before = Date.now();
     const rotated = await line.run<KeyJson>(`key rotate ${old.id} --overlap 30m`);
     expect(rotated.code).toBe(0);
     expect(Object.keys(rotated.json)).toEqual(Object.keys(old));
-    expect(rotated.json).toMatchObject({ name: 'till', tenantId: tenant, expiresAt: null });
+    expect(rotated.json).toMatchObject({
+      name: 'till',
+      tenantId: tenant,
+      scopes: ['webhooks'],
+      expiresAt: null,
+    });
     expect(rotated.json.key).not.toBe(old.key);
     const { json } = await line.run<KeyJson[]>(`key list --tenant ${tenant}`);
     const end = Date.parse(String(json.find((it) => it.id === old.id)?.['expiresAt']));
@@ -176,6 +212,7 @@ describe('audit', () => {
         keyPrefix: key['keyPrefix'],
         keyLast4: key['keyLast4'],
         numberId: null,
+        scopes: ['read'],
         expiresAt: null,
       },
     });
@@ -342,6 +379,7 @@ describe('wrong usage', () => {
       `${add} --provider META --number 55119 --phone-number-id 1234`,
       /WhatsApp Manager/,
     ],
+    ['an unknown scope', 'key create --tenant t --scope write', /Use read or webhooks/],
     ['a past expiry', 'key create --tenant t --expires 2020-01-01', /in the past/],
     ['a day that does not exist', 'key create --tenant t --expires 2100-02-30', /2030-12-31/],
     ['a time without a zone', 'key create --tenant t --expires 2100-01-01T10:00', /2030-12-31/],

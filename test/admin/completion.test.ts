@@ -39,6 +39,7 @@ const cases: readonly (readonly [string, readonly string[]])[] = [
   ['numbers-gateway number add --credentials my', ['my credentials.json']],
   ['numbers-gateway tenant create --name ', []],
   ['numbers-gateway number im', ['import']],
+  ['numbers-gateway key create --scope ', ['read', 'webhooks']],
   ['numbers-gateway account watch 102290129340398 --mode ', ['import', 'off', 'report']],
   ['numbers-gateway number discover --credentials my', ['my credentials.json']],
 ];

@@ -45,6 +45,7 @@ const tables: Readonly<Record<string, Readonly<Record<string, readonly string[]>
     name: ['name'],
     key: ['keyPrefix', 'keyLast4'],
     number: ['numberId'],
+    scopes: ['scopes'],
     state: ['state'],
     'since or until': ['revokedAt', 'expiresAt'],
     'last used': ['lastUsedAt'],

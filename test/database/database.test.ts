@@ -114,7 +114,7 @@ async function tryAs(
 }
 
 async function findKey(database: Database, hash: string) {
-  const find = sql<{ expires_in_ms: number }>`select * from find_api_key(${Buffer.from(hash)})`;
+  const find = sql<{ expires_in_ms: number }>`select * from find_scoped_key(${Buffer.from(hash)})`;
   return await database.acrossTenants(async (functions) => (await find.execute(functions)).rows);
 }
 
@@ -212,6 +212,7 @@ describe.each(databases)('on %s', (kind) => {
     ['the name of a key', `update api_key set name = 'x'`],
     ['the hash of a key', `update api_key set hash = 'x'`],
     ['the use of a key', `update api_key set last_used_at = null`],
+    ['the scopes of a key', `update api_key set scopes = '{read}'`],
     ['an audit entry', `update audit set action = 'x'`],
     ['an audit entry', `delete from audit`],
     [
@@ -240,6 +241,8 @@ describe.each(databases)('on %s', (kind) => {
   test.each([
     `select * from find_api_key('hash of b')`,
     `select * from use_api_key('hash of b')`,
+    `select * from find_scoped_key('hash of b')`,
+    `select * from use_scoped_key('hash of b')`,
     `select find_tenant_of_key('key_b')`,
     `select find_tenant_of_number('wa_b')`,
     'select * from list_tenants()',
@@ -270,6 +273,16 @@ describe.each(databases)('on %s', (kind) => {
     await expect(tryAs(database, 'a', insert)).rejects.toMatchObject({ code: '23503' });
   });
 
+  test.each([
+    ['unknown', `'{read,write}'`, 'null'],
+    ['missing', `'{}'`, 'null'],
+    ['for webhooks, of a number', `'{webhooks}'`, `'wa_a'`],
+  ])('a key cannot have scopes that are %s', async (_, scopes, number) => {
+    const insert = `insert into api_key (tenant_id, name, key_prefix, key_last4, hash, scopes, number_id)
+      values ('a', 'x', 'x', 'x', 'x', ${scopes}, ${number})`;
+    await expect(tryAs(database, 'a', insert)).rejects.toMatchObject({ code: '23514' });
+  });
+
   test('a transaction is committed, and rolled back when it fails', async () => {
     const rename = (name: string, fail: boolean) =>
       database.withTenant('a', async (transaction) => {
@@ -287,7 +300,7 @@ describe.each(databases)('on %s', (kind) => {
 
   test('a key is found by its hash unless it is revoked or has expired', async () => {
     expect(await findKey(database, 'hash of b')).toEqual([
-      { tenant_id: 'b', id: 'key_b', number_id: null, expires_in_ms: null },
+      { tenant_id: 'b', id: 'key_b', number_id: null, scopes: 'read', expires_in_ms: null },
     ]);
     await database.query(
       `update api_key set expires_at = now() + interval '1 hour' where id = 'key_b'`,

@@ -48,6 +48,7 @@ const definers = [
   'create_feed_position()',
   'find_api_key(bytea)',
   'find_outdated_status(text[],integer)',
+  'find_scoped_key(bytea)',
   'find_tenant_of_key(text)',
   'find_tenant_of_number(text)',
   'find_tenants_with_changes_before(timestamp with time zone)',
@@ -62,6 +63,7 @@ const definers = [
   'number_changes_of(text)',
   'remove_account_from_history()',
   'use_api_key(bytea)',
+  'use_scoped_key(bytea)',
 ];
 
 /** Rows are inserted by triggers alone. */

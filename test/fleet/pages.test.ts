@@ -241,7 +241,7 @@ describe('an operation', () => {
       const { body } = await tenant.graphql(query, { headers: { 'x-include-cost': '1' } });
       expect(body.errors).toBeUndefined();
       const statements = gateway.statements.filter(
-        (it) => !/set_config|use_api_key|find_api_key/.test(it),
+        (it) => !/set_config|use_scoped_key|find_scoped_key/.test(it),
       );
       expect(statements).toHaveLength(query.split('fleet').length - 1);
       expect(body.extensions).toMatchObject({ cost: { requested: price, actual: price } });

@@ -17,11 +17,13 @@ async function addNumbers(tenant: TestTenant, count: number): Promise<void> {
 test('an error that stays the same is not retryable', async () => {
   await using gateway = await openTestGateway();
   const tenant = await gateway.addTenant();
+  const { key: relay } = await tenant.addKey({ scopes: ['webhooks'] });
   const replies = [
     [await tenant.graphql('{ number(id: "x") { id } }'), 'NUMBER_NOT_FOUND'],
     [await tenant.graphql('{ nope }'), 'INVALID_REQUEST'],
     [await tenant.graphql('', { body: '' }), 'INVALID_REQUEST'],
     [await gateway.graphql('{ numbers { id } }'), 'UNAUTHENTICATED'],
+    [await tenant.graphql('{ numbers { id } }', { key: relay }), 'FORBIDDEN'],
     [await tenant.graphql('', { method: 'PUT' }), 'METHOD_NOT_ALLOWED'],
   ] as const;
   for (const [reply, code] of replies) {

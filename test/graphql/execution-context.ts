@@ -12,6 +12,7 @@ export function createExecutionContext(
     tenantId: 'a',
     keyId: 'k',
     numberId: null,
+    scopes: ['read'] as const,
     receivedAt: 0,
     meter: createMeter(),
   };

@@ -17,6 +17,7 @@ async function openFeed(gateway: TestGateway, options: { heartbeatMs?: number } 
     tenantId: tenant.id,
     keyId: tenant.keyId,
     numberId: null,
+    scopes: ['read'],
     receivedAt: 0,
     meter: createMeter(),
   };

@@ -160,6 +160,7 @@ function createEndpoint(sources: TestSource[]): Endpoint {
   return {
     match: ({ path }) => ({
       needsKey: true,
+      scope: 'read',
       path,
       operation: 'ticks',
       readsBody: false,

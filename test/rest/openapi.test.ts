@@ -383,6 +383,15 @@ test('the refusal of a tenant over its rate limit is as documented on every rout
   expect((await Promise.all(paths.map(compare))).flat()).toEqual([]);
 });
 
+test('the refusal of a key that may not read is as documented on every route with a key', async () => {
+  const { addKey } = await gateway.addTenant();
+  const { key } = await addKey({ scopes: ['webhooks'] });
+  const differences = listOperations()
+    .filter(({ operation }) => operation['security'] === undefined)
+    .map(async ({ path }) => listDifferences(path, await gateway.rest(path, { key })));
+  expect((await Promise.all(differences)).flat()).toEqual([]);
+});
+
 test('the refusal of an overloaded process is as documented on every route', async () => {
   const { database } = gateway;
   await using narrow = await openTestGateway({ database, environment: { MAX_REQUESTS: '1' } });

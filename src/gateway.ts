@@ -180,12 +180,13 @@ function createCore(foundation: Foundation) {
 
 function createEndpoints(
   { config, overrides, telemetry }: Foundation,
-  { numbers, fleet }: Pick<Gateway, 'numbers' | 'fleet'>,
+  { numbers, fleet, history }: Pick<Gateway, 'numbers' | 'fleet' | 'history'>,
 ) {
   const graphql = createGraphQLEndpoint({
     schema,
     numbers,
     fleet,
+    history,
     telemetry,
     limits: config.graphqlLimits,
     graphiql: config.graphiql ? { keys: overrides.graphiqlKeys ?? null } : null,

@@ -75,7 +75,7 @@ const layers: readonly Layer[] = [
     name: 'history',
     files: /^src\/history\//,
     imports: [foundation, storage, /^src\/numbers\/number\.ts$/],
-    types: { 'src/access/access.ts': 'Access' },
+    types: { 'src/access/access.ts': 'Access', 'src/access/key.ts': 'KeyHint' },
   },
   {
     name: 'endpoint',

@@ -14,7 +14,7 @@ import {
   TypeMetaFieldDef,
   TypeNameMetaFieldDef,
 } from 'graphql';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { createKey } from '../src/access/key.ts';
 import { encodeCursor } from '../src/fleet/cursor.ts';
 import { hashFilter, normalizeFilter } from '../src/fleet/filter.ts';
@@ -38,6 +38,8 @@ type Expectation =
   | 'one number of the tenant or none'
   /** Those that match a filter. */
   | 'some numbers of the tenant'
+  /** Of all numbers of the tenant, after a cursor that is unknown to other tenants. */
+  | 'changes of the tenant'
   /** How many numbers the tenant has, and of which kinds. */
   | 'counts of the tenant'
   | 'a document';
@@ -57,6 +59,13 @@ const expectations: Record<string, Expectation> = {
   'query fleet(after)': 'all numbers of the tenant',
   'query fleet(last)': 'all numbers of the tenant',
   'query fleet(before, last)': 'all numbers of the tenant',
+  'query changes': 'some numbers of the tenant',
+  'query changes(after)': 'changes of the tenant',
+  'query changes(first, after)': 'changes of the tenant',
+  'query changes(filter, after)': 'changes of the tenant',
+  'subscription changes': 'some numbers of the tenant',
+  'subscription changes(after)': 'changes of the tenant',
+  'subscription changes(filter, after)': 'changes of the tenant',
   'query __schema': 'a document',
   'query __type(name)': 'a document',
   'query __typename': 'a document',
@@ -105,7 +114,7 @@ const types: Readonly<
 > = {
   Query: {
     discloses: 'all numbers of the tenant',
-    fields: 'numbers number fleet node nodes',
+    fields: 'numbers number fleet changes node nodes',
   },
   WhatsAppNumber: {
     discloses: 'one number of the tenant',
@@ -177,6 +186,13 @@ const types: Readonly<
     fields: `verdict replyVerdict qualityRating metaStatus state provider messagingLimitTier stale failing
       restricted waba portfolio`,
   },
+  ChangePage: { discloses: 'counts of the tenant', fields: 'changes cursor time caughtUp' },
+  NumberChange: {
+    discloses: 'all numbers of the tenant',
+    fields: `cursor number numberId wabaId kind field previousValue newValue source actor observation
+      occurredAt recordedAt`,
+  },
+  ChangeActor: { discloses: 'counts of the tenant', fields: 'type key' },
   VerdictCount: { discloses: 'counts of the tenant', fields: 'value count' },
   QualityRatingCount: { discloses: 'counts of the tenant', fields: 'value count' },
   MetaStatusCount: { discloses: 'counts of the tenant', fields: 'value count' },
@@ -215,6 +231,8 @@ let operations: ReadonlyMap<string, Operation>;
 let own: TestNumber;
 let sibling: TestNumber;
 let foreign: TestNumber;
+/** The beginning of the tenant's changes. */
+let firstCursor: string;
 /** By the names in the matrix; null sends no header. */
 let keys: Readonly<Record<string, string | null>>;
 
@@ -237,6 +255,8 @@ beforeAll(async () => {
   });
   sibling = await tenant.addNumber({ name: 'Sibling number' });
   foreign = await other.addNumber({ name: 'Foreign number' });
+  const { body } = await tenant.graphql<{ changes: { cursor: string } }>('{ changes { cursor } }');
+  firstCursor = body.data!.changes.cursor.replace(/\d+$/, '0');
   const revoked = await tenant.addKey();
   await gateway.access.revokeKey(revoked.id);
   const wellFormed = createKey();
@@ -258,7 +278,7 @@ beforeAll(async () => {
     'webhooks key': (await tenant.addKey({ scopes: ['webhooks'] })).key,
   };
   const get = toRoute('GET', '/graphql', '', '?query={numbers{id,name}}');
-  const listed = [...listQueries(), get, ...(await listRoutes())];
+  const listed = [...listQueries(), ...listSubscriptions(), get, ...(await listRoutes())];
   operations = new Map(listed.map((operation) => [operation.name, operation]));
 });
 
@@ -266,30 +286,44 @@ afterAll(async () => {
   await gateway[Symbol.asyncDispose]();
 });
 
-/** Each field with its required arguments only, and again with each optional one. */
 function listQueries(): readonly Operation[] {
-  const fields = [
+  return listOperations('query', [
     ...Object.values(schema.getQueryType()?.getFields() ?? {}),
     // Selectable at the root, though no type lists them.
     SchemaMetaFieldDef,
     TypeMetaFieldDef,
     TypeNameMetaFieldDef,
-  ];
+  ]);
+}
+
+function listSubscriptions(): readonly Operation[] {
+  const fields = Object.values(schema.getSubscriptionType()?.getFields() ?? {});
+  return listOperations('subscription', fields);
+}
+
+/** Each field with its required arguments only, and again with each optional one. */
+function listOperations(
+  type: 'query' | 'subscription',
+  fields: readonly GraphQLField<unknown, unknown>[],
+): readonly Operation[] {
   return fields.flatMap((field) => {
     const required = field.args.filter(isRequiredArgument).map(({ name }) => name);
     const optional = field.args.filter((argument) => !isRequiredArgument(argument));
-    // The list takes `refresh` only for given numbers, and a fleet `before` only with `last`.
+    // The list takes `refresh` only for given numbers, and a fleet `before` only with `last`. Without a cursor there are no
+    // changes.
     const withOptional = optional.map(({ name }) =>
-      toQuery(
+      toOperation(
+        type,
         field,
         required.concat(
           name,
           field.name === 'numbers' && name === 'refresh' ? 'ids' : [],
           name === 'before' ? 'last' : [],
+          field.name === 'changes' && name !== 'after' ? 'after' : [],
         ),
       ),
     );
-    return [toQuery(field, required)].concat(withOptional);
+    return [toOperation(type, field, required)].concat(withOptional);
   });
 }
 
@@ -305,6 +339,12 @@ const values: Readonly<Record<string, string>> = {
   last: '10',
   after: JSON.stringify(toCursor('0', '-infinity', '')),
   before: JSON.stringify(toCursor('9', '9999-01-01T00:00:00.000Z', 'z')),
+};
+
+/** The same for arguments whose values differ from those of other fields. */
+const changesValues: Readonly<Record<string, () => string>> = {
+  after: () => JSON.stringify(firstCursor),
+  filter: () => '{kinds: [ADDED]}',
 };
 
 /** Values for query parameters that have no fixed ones. */
@@ -324,21 +364,48 @@ function toCursor(...sortKeys: readonly string[]): string {
   return encodeCursor({ order: defaultOrder, filter, asOf: new Date() }, sortKeys);
 }
 
-function toQuery(field: GraphQLField<unknown, unknown>, names: readonly string[]): Operation {
-  const args = names.map((name) => `${name}: ${values[name]}`).join(', ');
+function toOperation(
+  type: 'query' | 'subscription',
+  field: GraphQLField<unknown, unknown>,
+  names: readonly string[],
+): Operation {
+  const valueOf = (name: string) =>
+    (field.name === 'changes' ? changesValues[name]?.() : undefined) ?? values[name];
+  const args = names.map((name) => `${name}: ${valueOf(name)}`).join(', ');
   const variables = names.includes('id') || names.includes('ids') ? '($id: ID!)' : '';
   // The types of introspection refer to each other, and nested lists of them are rejected.
   const depth = field.name.startsWith('__') ? 2 : 3;
   const call = `${field.name}${args && `(${args})`}${toSelection(field.type, depth)}`;
-  const query = `query${variables} { ${call} }`;
+  const query = `${type}${variables} { ${call} }`;
+  const send = type === 'query' ? gateway.graphql : readFirstEvent;
   return {
-    name: `query ${field.name}${names.length > 0 ? `(${names.join(', ')})` : ''}`,
+    name: `${type} ${field.name}${names.length > 0 ? `(${names.join(', ')})` : ''}`,
     send: (key, id) =>
-      gateway.graphql(query, {
-        variables: { id },
-        headers: key === null ? {} : { 'x-api-key': key },
-      }),
+      send(query, { variables: { id }, headers: key === null ? {} : { 'x-api-key': key } }),
   };
+}
+
+/** Sends a subscription, and closes its stream after the first event. */
+async function readFirstEvent(
+  query: string,
+  { variables, headers }: { readonly variables: object; readonly headers: object },
+): Promise<Reply<unknown>> {
+  const before = gateway.statements.length;
+  const response = await gateway.fetch('/graphql', {
+    method: 'POST',
+    body: JSON.stringify({ query, variables }),
+    headers: { accept: 'text/event-stream', 'content-type': 'application/json', ...headers },
+  });
+  const reader = response.body!.getReader();
+  const { value } = await reader.read();
+  await reader.cancel();
+  const text = Buffer.from(value!).toString();
+  const [, json = ''] = /\ndata: (.*)\n\n/.exec(text) ?? [];
+  // The key is verified once more while the stream is open; see access/key-watch.ts.
+  const isVerified = () =>
+    gateway.statements.slice(before).some((statement) => statement.includes('"expiresInMs"'));
+  if (!text.includes('UNAUTHENTICATED')) await vi.waitUntil(isVerified);
+  return { status: response.status, headers: response.headers, text, body: JSON.parse(json) };
 }
 
 /** Selects all fields down to `depth`. */
@@ -430,6 +497,12 @@ function toCode({ body }: Reply<unknown>): unknown {
   return code ?? errors?.[0]?.extensions?.code;
 }
 
+/** What keys of other tenants get. */
+const codes: Partial<Record<Expectation, string>> = {
+  'one number of the tenant': 'NUMBER_NOT_FOUND',
+  'changes of the tenant': 'CURSOR_UNKNOWN',
+};
+
 test('every operation has an expectation, and every expected operation exists', () => {
   expect([...operations.keys()].toSorted()).toEqual(Object.keys(expectations).toSorted());
 });
@@ -448,7 +521,8 @@ describe.each(Object.entries(expectations))('%s', (name, expectation) => {
     gateway.simulator.clearCalls();
     gateway.clearStatements();
     const reply = await send(keyName, own.id);
-    expect(reply.status).toBe(401);
+    // A client of a stream tries again after any other status.
+    expect(reply.status).toBe(name.startsWith('subscription') ? 200 : 401);
     expect(toCode(reply)).toBe('UNAUTHENTICATED');
     expect(toComparable(reply)).toEqual(without);
     expect(gateway.simulator.calls).toEqual([]);
@@ -474,17 +548,16 @@ describe.each(Object.entries(expectations))('%s', (name, expectation) => {
     expect(reply.text).not.toContain(foreign.id);
     expect(reply.text).not.toContain('Foreign number');
     if (expectation === 'some numbers of the tenant') return;
+    const isOfAll = ['all numbers of the tenant', 'changes of the tenant'].includes(expectation);
     expect(reply.text.includes(own.id)).toBe(expectation !== 'a document');
-    expect(reply.text.includes(sibling.id)).toBe(expectation === 'all numbers of the tenant');
+    expect(reply.text.includes(sibling.id)).toBe(isOfAll);
   });
 
   test.each(foreignKeys)('%s: returns nothing of the tenant', async (keyName) => {
     const reply = await send(keyName, own.id);
     expect(reply.text).not.toContain(own.id);
     expect(reply.text).not.toContain('Own number');
-    expect(toCode(reply)).toBe(
-      expectation === 'one number of the tenant' ? 'NUMBER_NOT_FOUND' : undefined,
-    );
+    expect(toCode(reply)).toBe(codes[expectation]);
     if (expectation === 'some numbers of the tenant') return;
     expect(reply.text.includes(foreign.id)).toBe(expectation === 'all numbers of the tenant');
   });
@@ -520,9 +593,13 @@ test('HEAD is refused like GET', async () => {
 });
 
 function listTypes(): readonly GraphQLObjectType[] {
-  return Object.values(schema.getTypeMap())
-    .filter(isObjectType)
-    .filter(({ name }) => !name.startsWith('__'));
+  return (
+    Object.values(schema.getTypeMap())
+      .filter(isObjectType)
+      .filter(({ name }) => !name.startsWith('__'))
+      // Its fields are tested as operations.
+      .filter((type) => type !== schema.getSubscriptionType())
+  );
 }
 
 test('every type has an expectation, and every expected type exists', () => {
@@ -530,17 +607,21 @@ test('every type has an expectation, and every expected type exists', () => {
   expect(typeNames.toSorted()).toEqual(Object.keys(types).toSorted());
 });
 
-/** Selects the scalars of type `to` along all paths from type `from`; '' when there is no path. */
-function toPaths(from: GraphQLObjectType, to: GraphQLObjectType): string {
+/** Selects the scalars of type `to` along all paths from type `from`; '' when there is no path. None leads to a type twice. */
+function toPaths(
+  from: GraphQLObjectType,
+  to: GraphQLObjectType,
+  above: readonly GraphQLObjectType[] = [],
+): string {
   const fields = Object.values(from.getFields());
   const leaves = fields
     .filter(({ type }) => from === to && !isObjectType(getNamedType(type)))
     .map(({ name }) => name);
   const paths = fields.flatMap(({ name, type }) => {
     const next = getNamedType(type);
-    if (!isObjectType(next)) return [];
+    if (!isObjectType(next) || above.includes(next)) return [];
     // Objects within the type itself are tested with their own type.
-    const path = from === to ? ' { __typename }' : toPaths(next, to);
+    const path = from === to ? ' { __typename }' : toPaths(next, to, [...above, from]);
     return path === '' ? [] : [`${name}${path}`];
   });
   const members = [...leaves, ...paths];
@@ -560,18 +641,28 @@ describe.each(Object.entries(types))('the fields of %s', (typeName, { discloses,
     const type = listTypes().find(({ name }) => name === typeName);
     const root = schema.getType('WhatsAppNumber');
     const fleet = schema.getType('FleetConnection');
-    if (type === undefined || !isObjectType(root) || !isObjectType(fleet)) {
+    const changes = schema.getType('ChangePage');
+    if (
+      type === undefined ||
+      !isObjectType(root) ||
+      !isObjectType(fleet) ||
+      !isObjectType(changes)
+    ) {
       throw new Error(`there is no type ${typeName}`);
     }
     if (!(keyName in keys)) throw new Error(`there is no key named ${keyName}`);
     const key = keys[keyName] ?? null;
+    // The cursor is unknown to other tenants.
+    const after = JSON.stringify(accepted.includes(keyName) ? firstCursor : null);
     const selection =
       type === schema.getQueryType()
         ? `numbers { id name } number(id: $id) { id name }
-           node(id: $id) { id } nodes(ids: [$id]) { id } fleet { asOf }`
-        : toPaths(root, type) === ''
-          ? `number(id: $id) { id } fleet${toPaths(fleet, type)}`
-          : `number(id: $id)${toPaths(root, type)}`;
+           node(id: $id) { id } nodes(ids: [$id]) { id } fleet { asOf } changes(after: ${after}) { time }`
+        : [
+            toPaths(root, type) && `number(id: $id)${toPaths(root, type)}`,
+            toPaths(fleet, type) && `number(id: $id) { id } fleet${toPaths(fleet, type)}`,
+            `number(id: $id) { id } changes(after: ${after})${toPaths(changes, type)}`,
+          ].find((text) => text !== '')!;
     return await gateway.graphql(`query($id: ID!) { __typename ${selection} }`, {
       variables: { id },
       headers: key === null ? {} : { 'x-api-key': key },

@@ -10,6 +10,10 @@ export const prices = {
   fleetNode: 0.5,
   /** The total and the facets. */
   fleetCounts: 5,
+  /** A page of changes, or the opening of a stream of them. */
+  changes: 1,
+  /** Each change that a page may have. A stream pays for those that it has sent. */
+  change: 0.1,
   /** One upstream read. A request that refreshes three blocks of a number makes three. */
   read: 10,
   introspection: 200,

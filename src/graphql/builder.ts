@@ -5,6 +5,7 @@ import DataloaderPlugin from '@pothos/plugin-dataloader';
 import { GraphQLError } from 'graphql';
 import type { Access } from '../access/access.ts';
 import type { Fleet } from '../fleet/fleet.ts';
+import type { History } from '../history/history.ts';
 import type { OpenStream } from '../http/event-stream.ts';
 import type { HttpRequest } from '../http/message.ts';
 import type { Numbers } from '../numbers/numbers.ts';
@@ -14,6 +15,7 @@ export interface GraphQLContext {
   readonly access: Access;
   readonly numbers: Numbers;
   readonly fleet: Fleet;
+  readonly history: History;
   /** Of a subscription: its source must end when one of the two signals is aborted. Null otherwise. */
   readonly stream: OpenStream | null;
   /** Its signal is aborted when the caller has disconnected. */

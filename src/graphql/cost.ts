@@ -8,6 +8,7 @@ import {
 } from 'graphql';
 import { prices, toListPrice } from '../access/prices.ts';
 import { defaultPageSize, maxPageSize } from '../fleet/fleet.ts';
+import { maxPageSize as maxChanges } from '../history/history.ts';
 import { metaBlocks } from '../numbers/meta.ts';
 import { countFields, pageFields } from './fleet-selection.ts';
 import { collectFields, listSelectedBlocks, selectionSetsOf } from './selection.ts';
@@ -81,6 +82,8 @@ function toPart(field: FieldNode, priced: PricedOperation, listSize: number | nu
     }
     case 'fleet':
       return toFixedPart('fleet', toFleetPrice(field, priced));
+    case 'changes':
+      return toFixedPart('changes', toChangesPrice(field, priced));
     case '__schema':
     case '__type':
       return toFixedPart('introspection', prices.introspection);
@@ -102,6 +105,26 @@ function toFleetPrice(field: FieldNode, priced: PricedOperation): number {
     (selects(pageFields) ? size * prices.fleetNode : 0) +
     (selects(countFields) ? prices.fleetCounts : 0)
   );
+}
+
+/** Of a subscription, the first page is charged, which has as many changes as any later one at most. */
+function toChangesPrice(field: FieldNode, priced: PricedOperation): number {
+  const first = readArguments(field, priced).first ?? maxChanges;
+  const size = Math.min(Math.max(0, first), maxChanges);
+  const changes = listBelow([field], ['changes'], priced);
+  const numbers = listBelow(changes, ['number'], priced);
+  const perChange = prices.change + (numbers.length > 0 ? prices.fleetNode : 0);
+  return prices.changes + size * perChange;
+}
+
+/** The selected fields of these names. */
+function listBelow(
+  fields: readonly FieldNode[],
+  names: readonly string[],
+  { fragmentDefinitions: fragments, variableValues }: PricedOperation,
+): readonly FieldNode[] {
+  const below = collectFields(selectionSetsOf(fields), { fragments, variableValues });
+  return below.filter(({ name }) => names.includes(name.value));
 }
 
 function toFixedPart(name: string, points: number): Part {

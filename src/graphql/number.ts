@@ -67,7 +67,7 @@ const MessagingScopeEnum = createEnum<MessagingScope>(
   },
 );
 
-const ApiKeyHintType = builder.objectRef<KeyHint>('ApiKeyHint').implement({
+export const ApiKeyHintType = builder.objectRef<KeyHint>('ApiKeyHint').implement({
   description: 'The parts of an API key that identify it. The key itself is never returned.',
   fields: (t) => ({
     name: t.exposeString('name', { description: 'The name that the key was given.' }),

@@ -2,12 +2,23 @@
 
 import { GraphQLSchema } from 'graphql';
 import { builder } from './builder.ts';
+import { toChangeQueries, toChangeSubscriptions } from './change.ts';
 import { toFleetQueries } from './fleet.ts';
 import { toNodeQueries, toNumberQueries } from './queries.ts';
 
 builder.queryType({
   description: 'Reads data of the tenant that the API key belongs to.',
-  fields: (t) => ({ ...toNumberQueries(t), ...toFleetQueries(t), ...toNodeQueries(t) }),
+  fields: (t) => ({
+    ...toNumberQueries(t),
+    ...toFleetQueries(t),
+    ...toChangeQueries(t),
+    ...toNodeQueries(t),
+  }),
+});
+
+builder.subscriptionType({
+  description: 'Streams data of the tenant that the API key belongs to, as Server-Sent Events.',
+  fields: toChangeSubscriptions,
 });
 
 export const schema = new GraphQLSchema({

@@ -12,6 +12,7 @@ import {
 import type { GraphQLLimits } from '../config.ts';
 import { GatewayError } from '../errors.ts';
 import type { Fleet } from '../fleet/fleet.ts';
+import type { History } from '../history/history.ts';
 import type { Call, Endpoint, KeyedRoute, PreparedCall } from '../http/endpoint.ts';
 import { EventStream, type OpenStream } from '../http/event-stream.ts';
 import type { HttpRequest } from '../http/message.ts';
@@ -55,6 +56,7 @@ export interface GraphQLEndpointOptions {
   readonly limits: GraphQLLimits;
   readonly numbers: Numbers;
   readonly fleet: Fleet;
+  readonly history: History;
   readonly telemetry: Telemetry;
   /** Null: no page. The keys are filled into its header editor; null in production. */
   readonly graphiql: { readonly keys: GraphiqlKeys | null } | null;
@@ -159,7 +161,7 @@ function toCacheKey(request: HttpRequest, body: string): string | null {
 
 /** Returns a function that runs an operation. A response with errors is not cacheable: they name the request. */
 function createCompute(options: GraphQLEndpointOptions, documents: Documents) {
-  const { numbers, fleet, telemetry } = options;
+  const { numbers, fleet, history, telemetry } = options;
   const run = createRun(options, documents);
   return async (call: Call, params: GraphQLParams): Promise<ComputedResponse> => {
     const { request, context: requestContext, access, admission, openStream } = call;
@@ -167,6 +169,7 @@ function createCompute(options: GraphQLEndpointOptions, documents: Documents) {
       access,
       numbers,
       fleet,
+      history,
       request,
       admission,
       requestContext,

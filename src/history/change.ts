@@ -1,6 +1,7 @@
 // The changes of a tenant's numbers and accounts: what each holds. Triggers write them, see
 // migrations/0023_record_changes.ts.
 
+import type { KeyHint } from '../access/key.ts';
 import type { Timestamp } from '../numbers/number.ts';
 
 /** The kinds of changes, and what each means to somebody who reads the history. A later release may add kinds. */
@@ -48,6 +49,8 @@ export interface NumberChange {
   readonly source: string;
   /** The id of the API key that caused it; null for anybody else. */
   readonly actorKeyId: string | null;
+  /** What may be shown of that key; null also for one that does not exist any more. */
+  readonly actorKey: KeyHint | null;
   /** Changes that one read of one number found have the same one. */
   readonly observation: string | null;
   /** When it was observed. */

@@ -53,6 +53,7 @@ export interface History {
   listHistory(access: Access, request: HistoryRequest): Promise<HistoryPage>;
 }
 
+export const defaultPageSize = 100;
 export const maxPageSize = 200;
 const maxFilterValues = 200;
 
@@ -62,12 +63,13 @@ export function createHistory(options: FeedOptions): History {
   return {
     async readChanges({ tenantId }, { after, first, filter }) {
       assertPageSize(first);
-      const cursor = await feed.begin(tenantId, after);
+      // The read checks the cursor too.
+      const cursor = after === null ? await feed.begin(tenantId, null) : decodeCursor(after);
       return await feed.read({ tenantId, cursor, limit: first, filter: normalize(filter) });
     },
     async waitForChanges({ tenantId }, { after, first, filter, waitMs, signal }) {
       assertPageSize(first);
-      const cursor = await feed.begin(tenantId, after);
+      const cursor = after === null ? await feed.begin(tenantId, null) : decodeCursor(after);
       const request = { tenantId, limit: first, filter: normalize(filter), signal };
       return await feed.waitForPage({ ...request, cursor }, waitMs);
     },

@@ -68,6 +68,9 @@ function parseChange(row: TextRow, epoch: string): NumberChange {
     observation = null,
     occurredAt,
     recordedAt,
+    keyName,
+    keyPrefix,
+    keyLast4,
   ] = row;
   const sequence = Number(digits);
   return {
@@ -81,6 +84,7 @@ function parseChange(row: TextRow, epoch: string): NumberChange {
     newValue,
     source: source!,
     actorKeyId,
+    actorKey: keyName && keyPrefix && keyLast4 ? { name: keyName, keyPrefix, keyLast4 } : null,
     observation,
     occurredAt: occurredAt!,
     recordedAt: recordedAt!,
@@ -147,7 +151,7 @@ function selectChanges(
   return sql`
     select p.epoch, p.first::text, p.last::text, ${iso('p.created_at')}, c.sequence::text, c.number_id, c.waba_id,
       c.kind, c.field, c.previous_value, c.new_value, c.source, c.actor, c.observation::text,
-      ${iso('c.occurred_at')}, ${iso('c.recorded_at')}
+      ${iso('c.occurred_at')}, ${iso('c.recorded_at')}, k.name, k.key_prefix, k.key_last4
     from feed_position p left join lateral (
       select * from number_change c
       where c.tenant_id = ${parameters['tenantId']}
@@ -155,6 +159,7 @@ function selectChanges(
         ${sql.join(conditions, sql` `)}
       order by c.sequence ${order} limit ${parameters['limit']}::text::bigint
     ) c on true
+    left join api_key k on k.tenant_id = p.tenant_id and k.id = c.actor
     where p.tenant_id = ${parameters['tenantId']}
     order by c.sequence ${order}`;
 }

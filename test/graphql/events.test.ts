@@ -72,12 +72,13 @@ interface Stage {
 function openStage(options: TicksOptions = {}): Stage {
   const sources: TestSource[] = [];
   const contexts: unknown[] = [];
-  const { numbers, fleet, telemetry } = gateway.gateway;
+  const { numbers, fleet, history, telemetry } = gateway.gateway;
   const graphql = createGraphQLEndpoint({
     schema: createSchema(sources, contexts),
     limits: parseConfig(readEnvironment({})).graphqlLimits,
     numbers,
     fleet,
+    history,
     telemetry,
     graphiql: { keys: null },
     persistedQueries: true,

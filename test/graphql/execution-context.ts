@@ -35,6 +35,7 @@ export function createExecutionContext(
     // The rest is not needed for queries.
     numbers: numbers as unknown as ExecutionContext['numbers'],
     fleet: {} as ExecutionContext['fleet'],
+    history: {} as ExecutionContext['history'],
     request: { method: 'POST', headers: new Headers(), signal },
     stream: null,
     sharedList: null,

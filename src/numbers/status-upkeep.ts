@@ -14,8 +14,10 @@ export interface StatusUpkeepOptions {
   readonly intervalMs?: number;
 }
 
-/** What other software writes is found within this time. */
+/** What other software writes is found within this time, or later when the search takes long. */
 const defaultIntervalMs = 15_000;
+/** The search looks at each number, so it takes at most a twentieth of the time. */
+const pausePerDuration = 20;
 /** In one transaction, which takes about a fifth of a second. */
 const maxNumbersPerTransaction = 500;
 /** An attempt ends, and the next one begins, long before the lease ends. */
@@ -24,14 +26,20 @@ const maxAttemptMs = 20_000;
 /** Begins at once. Disposal waits for the attempt that is running, and never rejects. */
 export function startStatusUpkeep(options: StatusUpkeepOptions): AsyncDisposable {
   const { database, onWritten, onFailure, intervalMs = defaultIntervalMs } = options;
+  let nextSearchAt = 0;
   return startProcessJob({
     database,
     name: 'write the status of numbers',
     intervalMs,
     onFailure,
     async run() {
+      const startedAt = performance.now();
+      if (startedAt < nextSearchAt) return false;
       const { numbers, isComplete } = await writeAllOutdated(database, maxAttemptMs);
-      if (numbers > 0) onWritten?.(numbers);
+      const endedAt = performance.now();
+      // Where something was outdated, more may be.
+      if (numbers === 0) nextSearchAt = endedAt + (endedAt - startedAt) * pausePerDuration;
+      else onWritten?.(numbers);
       return !isComplete;
     },
   });

@@ -275,6 +275,22 @@ describe.each(databases)('on %s, the status of a number', (kind) => {
   });
 });
 
+test('outdated rows are searched for during a small part of the time', async () => {
+  await using database = await openTestDatabase('PostgreSQL');
+  await using gateway = await openTestGateway({ database });
+  await gateway.addTenant();
+  const failures: unknown[] = [];
+  const onFailure = (error: unknown) => void failures.push(error);
+  await using started = new AsyncDisposableStack();
+  started.use(startStatusUpkeep({ database, onFailure, intervalMs: 0 }));
+  database.clearStatements();
+  const count = (name: string) => database.statements.filter((it) => it.includes(name)).length;
+  // Each attempt begins with the lease.
+  await expect.poll(() => count('process_lease'), { timeout: 20_000 }).toBeGreaterThan(100);
+  expect(count('find_outdated_status')).toBeLessThan(50);
+  expect(failures).toEqual([]);
+});
+
 test('a statement of other software that renames many numbers takes time in proportion to them', async () => {
   await using database = await openTestDatabase('PostgreSQL', { connections: 1 });
   await database.query(`insert into tenant (id, name) values ('t', 'T')`);

@@ -86,7 +86,8 @@ beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'numbers-gateway-demo-'));
   seeded = await openTestPostgresUrl({ migrated: false });
   const database = await openTestDatabase('PostgreSQL', { of: seeded, migrated: false });
-  await using _started = await start({ DATA_DIR: directory }, { database });
+  const { gateway } = await start({ DATA_DIR: directory }, { database });
+  await gateway[Symbol.asyncDispose]();
 });
 
 afterAll(async () => {

@@ -139,7 +139,7 @@ describe('a start', () => {
     for (const content of await Promise.all(contents)) {
       expect(secrets.filter((secret) => content.includes(secret))).toEqual([]);
     }
-  }, 40_000);
+  });
 
   test('completes a seeding that was interrupted', async () => {
     await using database = await openSeededDatabase();

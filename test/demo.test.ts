@@ -18,6 +18,7 @@ import { createTestSimulator } from './simulator/simulator.ts';
 import {
   openTestDatabase,
   openTestPostgresUrl,
+  prepareDataDirectory,
   type TestDatabase,
   type TestPostgresUrl,
 } from './harness.ts';
@@ -114,6 +115,7 @@ describe('a start', () => {
 
   test('keeps keys, ids and data across restarts, and stores no key in plain text', async () => {
     const folder = join(directory, 'first');
+    await prepareDataDirectory(folder);
     const starts: { readonly announcement: DemoAnnouncement; readonly fleet: unknown }[] = [];
     for (let round = 0; round < 2; round += 1) {
       // oxlint-disable-next-line no-await-in-loop -- the second start has to find what the first one left

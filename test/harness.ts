@@ -1,7 +1,11 @@
 // Opens databases and gateways for tests. The caller disposes of what it opened, for example with `await using`.
 
+import { execFile } from 'node:child_process';
 import { randomBytes, randomInt } from 'node:crypto';
 import { openAsBlob } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { PGlite } from '@electric-sql/pglite';
 import { Client } from 'pg';
 import { inject } from 'vitest';
@@ -75,6 +79,13 @@ async function openTestPglite(options: TestDatabaseOptions): Promise<TestDatabas
     listenToNotifications: createPgliteListener(instance),
     query: async (text, values = []) => (await instance.query(text, [...values])).rows as never,
   };
+}
+
+/** Puts a migrated database into a directory for `DATA_DIR`: creating one there takes three seconds. */
+export async function prepareDataDirectory(directory: string): Promise<void> {
+  const path = join(directory, 'postgres');
+  await mkdir(path, { recursive: true });
+  await promisify(execFile)('tar', ['-xf', inject('pglitePath'), '-C', path]);
 }
 
 async function openTestPostgres(options: TestDatabaseOptions): Promise<TestDatabase> {

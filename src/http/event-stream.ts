@@ -142,7 +142,7 @@ export interface WriteOptions {
 
 const defaultMaxStallMs = 30_000;
 /** How long the client may take to receive the rest of a stream that has ended. */
-const maxRestMs = 2_000;
+export const maxRestMs = 2_000;
 
 /** Writes the stream, whose head has been written, and ends the response. Reads the next chunk once the last one was sent. */
 export async function writeEventStream(

@@ -3,8 +3,9 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { text as readText } from 'node:stream/consumers';
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
-import { formatEvent, yieldUntil } from '../../src/http/event-stream.ts';
+import { formatEvent, maxRestMs, yieldUntil } from '../../src/http/event-stream.ts';
 import { type HttpOptions, type HttpServer, listen } from '../../src/http/server.ts';
 import { openTestGateway, type TestGateway, type TestTenant } from '../harness.ts';
 import { createTestSource, openTicksGateway, type TestSource, type TicksGateway } from './ticks.ts';
@@ -21,7 +22,10 @@ interface Stage {
   readonly ticks: TicksGateway;
   readonly server: HttpServer;
   /** Sends the request line and headers, and nothing else. */
-  open(path?: string): Promise<{ readonly socket: Socket; readonly source: TestSource }>;
+  open(
+    path?: string,
+    key?: string,
+  ): Promise<{ readonly socket: Socket; readonly source: TestSource }>;
 }
 
 async function openStage(options: Partial<HttpOptions> = {}): Promise<Stage> {
@@ -33,11 +37,11 @@ async function openStage(options: Partial<HttpOptions> = {}): Promise<Stage> {
   return {
     ticks,
     server,
-    async open(path = '/ticks') {
+    async open(path = '/ticks', key = tenant.key) {
       const socket = connect({ host: '127.0.0.1', port: Number(new URL(server.url).port) });
       onTestFinished(() => void socket.destroy());
       const opened = ticks.sources.length;
-      socket.write(`GET ${path} HTTP/1.1\r\nx-api-key: ${tenant.key}\r\nx-request-id: r\r\n\r\n`);
+      socket.write(`GET ${path} HTTP/1.1\r\nx-api-key: ${key}\r\nx-request-id: r\r\n\r\n`);
       const source = await vi.waitUntil(() => ticks.sources[opened]);
       return { socket, source };
     },
@@ -135,6 +139,38 @@ test('nothing is read for a client that reads nothing, and it is disconnected', 
   const { text } = await gateway.gateway.metrics!.render();
   expect(text).toContain('gateway_streams_ended_total{reason="slow reader"} 1');
   expect(text).toContain('gateway_streams_open 1');
+});
+
+test('a client that reads nothing is disconnected when its key is revoked', async () => {
+  const { open, ticks } = await openStage({ streams: { maxStallMs: 60_000 } });
+  const revoked = await tenant.addKey();
+  const { socket, source } = await open('/ticks', revoked.key);
+  socket.pause();
+  for (let count = 0; count < 1_000; count += 1) source.send(Buffer.alloc(64 * 1_024, ' '));
+  await vi.waitUntil(() => source.asked > 1);
+  await gateway.access.revokeKey(revoked.id);
+  await vi.waitUntil(() => readEnd() === 'key invalid');
+  expect(ticks.streams.count).toBe(0);
+  // What the kernel has remains to be read; the end of the response is not sent any more.
+  await delay(maxRestMs + 100);
+  let received = '';
+  socket.on('data', (bytes: Buffer) => (received += String(bytes)));
+  socket.on('error', () => undefined);
+  const closed = Promise.withResolvers<void>();
+  socket.once('close', () => closed.resolve());
+  socket.resume();
+  await closed.promise;
+  expect(received).not.toMatch(/\r\n0\r\n\r\n$/);
+}, 10_000);
+
+test('the timeouts of requests do not end a stream', async () => {
+  const timeouts = { headersMs: 100, requestMs: 150, checkMs: 20 };
+  const { open } = await openStage({ timeouts });
+  const { socket, source } = await open();
+  await once(socket, 'data');
+  await delay(400);
+  source.send('data: 1\n\n');
+  expect(String(await once(socket, 'data'))).toContain('data: 1\n\n');
 });
 
 test('a client that reads again gets every event', async () => {

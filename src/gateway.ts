@@ -193,7 +193,8 @@ function createEndpoints(
     persistedQueries: config.persistedQueries,
     suggestions: config.mode === 'demo',
   });
-  return { graphql, rest: createRestEndpoint({ numbers, fleet, publicUrl: config.publicUrl }) };
+  const { publicUrl } = config;
+  return { graphql, rest: createRestEndpoint({ numbers, fleet, history, publicUrl }) };
 }
 
 async function openConfiguredDatabase(

@@ -21,6 +21,8 @@ import { hashFilter, normalizeFilter } from '../src/fleet/filter.ts';
 import { defaultOrder } from '../src/fleet/order.ts';
 import { schema } from '../src/graphql/schema.ts';
 import { vocabularies } from '../src/numbers/vocabulary.ts';
+import { changeFields } from '../src/history/change-fields.ts';
+import { changeKinds } from '../src/history/change.ts';
 import { listen } from '../src/http/server.ts';
 import {
   createDigits,
@@ -78,6 +80,13 @@ const expectations: Record<string, Expectation> = {
   'GET /v1/fleet?limit=10': 'all numbers of the tenant',
   'GET /v1/fleet?cursor=…': 'all numbers of the tenant',
   'GET /v1/fleet?include=sendability,freshness,facets': 'all numbers of the tenant',
+  'GET /v1/changes': 'some numbers of the tenant',
+  'GET /v1/changes?number=wa_1': 'some numbers of the tenant',
+  [`GET /v1/changes?field=${Object.keys(changeFields).join(',')}`]: 'some numbers of the tenant',
+  'GET /v1/changes?after=…': 'changes of the tenant',
+  'GET /v1/changes?limit=10': 'changes of the tenant',
+  'GET /v1/changes?wait=0': 'changes of the tenant',
+  [`GET /v1/changes?kind=${Object.keys(changeKinds).join(',')}`]: 'changes of the tenant',
   'GET /v1/numbers/{id}': 'one number of the tenant',
   'GET /v1/numbers/{id}?refresh=1': 'one number of the tenant',
   'GET /v1/numbers/{id}?include=sendability,freshness': 'one number of the tenant',
@@ -355,6 +364,8 @@ const parameterValues: Readonly<Record<string, string>> = {
   portfolioId: '1',
   changedSince: '2026-01-01T00:00:00Z',
   limit: '10',
+  number: 'wa_1',
+  wait: '0',
   cursor: toCursor('0', '-infinity', ''),
 };
 
@@ -404,7 +415,7 @@ async function readFirstEvent(
   // The key is verified once more while the stream is open; see access/key-watch.ts.
   const isVerified = () =>
     gateway.statements.slice(before).some((statement) => statement.includes('"expiresInMs"'));
-  if (!text.includes('UNAUTHENTICATED')) await vi.waitUntil(isVerified);
+  if (!/UNAUTHENTICATED|FORBIDDEN/.test(text)) await vi.waitUntil(isVerified);
   return { status: response.status, headers: response.headers, text, body: JSON.parse(json) };
 }
 
@@ -464,16 +475,24 @@ async function listRoutes(): Promise<readonly Operation[]> {
           const queries = inQuery.map(({ name, schema: { enum: [value] = [], items } }) => {
             const all =
               items?.enum?.join(',') ?? value ?? parameterValues[name.replace('not.', '')];
-            return `?${name}=${all}`;
+            return `?${name}=${name === 'after' ? firstCursor : all}`;
           });
-          return ['', ...queries].map((query) => toRoute(method.toUpperCase(), path, query));
+          return ['', ...queries].map((query) =>
+            toRoute(method.toUpperCase(), path, query, toCursorOf(path, query)),
+          );
         }),
     );
 }
 
+/** Without a cursor there are no changes. */
+function toCursorOf(path: string, query: string): string {
+  const needsCursor = path === '/v1/changes' && /^\?(limit|wait|kind)=/.test(query);
+  return needsCursor ? `&after=${firstCursor}` : '';
+}
+
 function toRoute(method: string, path: string, query: string, unnamed = ''): Operation {
   return {
-    name: `${method} ${path}${query.replace(/^\?cursor=.*/, '?cursor=…')}`,
+    name: `${method} ${path}${query.replace(/^\?(cursor|after)=.*/, '?$1=…')}`,
     send: (key, id) =>
       gateway.rest(`${path.replace('{id}', encodeURIComponent(id))}${query}${unnamed}`, {
         method,
@@ -536,7 +555,8 @@ describe.each(Object.entries(expectations))('%s', (name, expectation) => {
     gateway.simulator.clearCalls();
     gateway.clearStatements();
     const reply = await send(keyName, own.id);
-    expect([reply.status, toCode(reply)]).toEqual([403, 'FORBIDDEN']);
+    const status = name.startsWith('subscription') ? 200 : 403;
+    expect([reply.status, toCode(reply)]).toEqual([status, 'FORBIDDEN']);
     expect(toComparable(reply)).toEqual(ofRandom);
     expect(gateway.simulator.calls).toEqual([]);
     expect(gateway.statements).toEqual([]);
@@ -589,6 +609,16 @@ test('HEAD is refused like GET', async () => {
       headers: keys[keyName] ? { 'x-api-key': keys[keyName] } : {},
     });
     expect([keyName, reply.status, reply.text]).toEqual([keyName, 401, '']);
+  }
+});
+
+test('a stream of changes is refused like a page', async () => {
+  for (const keyName of refused) {
+    const key: Record<string, string> = keys[keyName] ? { 'x-api-key': keys[keyName] } : {};
+    const headers = { accept: 'text/event-stream', ...key };
+    // oxlint-disable-next-line no-await-in-loop -- one after the other
+    const reply = await gateway.rest('/v1/changes', { headers });
+    expect([keyName, reply.status, toCode(reply)]).toEqual([keyName, 401, 'UNAUTHENTICATED']);
   }
 });
 

@@ -12,7 +12,7 @@ export const prices = {
   fleetCounts: 5,
   /** A page of changes, or the opening of a stream of them. */
   changes: 1,
-  /** Each change that a page may have. A stream pays for those that it has sent. */
+  /** Each change that a page may have. */
   change: 0.1,
   /** One upstream read. A request that refreshes three blocks of a number makes three. */
   read: 10,

@@ -4,11 +4,14 @@
 import type { GraphQLResolveInfo } from 'graphql';
 import { GatewayError } from '../errors.ts';
 import {
+  type ChangeActor,
+  changeActors,
   type ChangeFilter,
   changeKinds,
   type ChangePage,
   changeSources,
   type NumberChange,
+  toActorType,
 } from '../history/change.ts';
 import { changeFields } from '../history/change-fields.ts';
 import { defaultPageSize, maxPageSize } from '../history/history.ts';
@@ -48,16 +51,10 @@ const ChangeSourceEnum = createEnum(
   { ...changeSources, ...unrecognized },
 );
 
-type ActorType = 'KEY' | 'COMMAND_LINE' | 'SYSTEM';
-
-const ChangeActorTypeEnum = createEnum<ActorType>('ChangeActorType', 'Who made a change.', {
-  KEY: 'Somebody with an API key; see `key`.',
-  COMMAND_LINE: "The gateway's operator, with a command.",
-  SYSTEM: 'The gateway itself, because time has passed.',
-});
+const ChangeActorTypeEnum = createEnum('ChangeActorType', 'Who made a change.', changeActors);
 
 const ChangeActorType = builder
-  .objectRef<Pick<NumberChange, 'actorKey'> & { readonly type: ActorType }>('ChangeActor')
+  .objectRef<Pick<NumberChange, 'actorKey'> & { readonly type: ChangeActor }>('ChangeActor')
   .implement({
     description: 'Who made a change.',
     fields: (t) => ({
@@ -69,13 +66,6 @@ const ChangeActorType = builder
       }),
     }),
   });
-
-/** Null when it is not known: what Meta or other software changes has no actor here. */
-function toActorType({ actorKeyId, source }: NumberChange): ActorType | null {
-  if (actorKeyId !== null) return 'KEY';
-  if (source === 'COMMAND_LINE') return 'COMMAND_LINE';
-  return source === 'CLOCK' ? 'SYSTEM' : null;
-}
 
 export const NumberChangeType = builder.objectRef<NumberChange>('NumberChange').implement({
   description:

@@ -5,7 +5,7 @@ import { LRUCache } from 'lru-cache';
 import { GatewayError, toGatewayError } from '../errors.ts';
 import { type EventStream, eventStreamHeaders } from '../http/event-stream.ts';
 import type { HttpRequest, HttpResponse } from '../http/message.ts';
-import { findAccepted } from '../http/negotiation.ts';
+import { negotiate } from '../http/negotiation.ts';
 import type { Telemetry } from '../telemetry.ts';
 import { acceptsEvents, eventStream, formatOnlyResult } from './events.ts';
 
@@ -227,25 +227,4 @@ export function toMediaType(accept: string | null): MediaType {
   const mediaType = negotiate(accept, offered) ?? json;
   if (accept.length <= maxAcceptLength) mediaTypes.set(accept, mediaType);
   return mediaType;
-}
-
-/**
- * The offered media type that an Accept header prefers; the first of those it prefers equally. Undefined when it accepts none.
- * https://www.rfc-editor.org/rfc/rfc9110#section-12.5.1
- */
-export function negotiate<Offer extends string>(
-  accept: string | null,
-  offered: readonly Offer[],
-): Offer | undefined {
-  const accepted = findAccepted(accept ?? '*/*', offered, getPrecision);
-  return accepted.toSorted(
-    (a, b) => b.quality - a.quality || b.precision - a.precision || a.position - b.position,
-  )[0]?.offer;
-}
-
-/** 0 for any media type, 1 for all subtypes of a type, 2 for one media type. */
-function getPrecision(range: string, offer: string): number | null {
-  if (range === offer) return 2;
-  if (range === `${offer.split('/')[0]}/*`) return 1;
-  return range === '*/*' ? 0 : null;
 }

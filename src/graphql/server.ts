@@ -16,6 +16,7 @@ import type { History } from '../history/history.ts';
 import type { Call, Endpoint, KeyedRoute, PreparedCall } from '../http/endpoint.ts';
 import { EventStream, type OpenStream } from '../http/event-stream.ts';
 import type { HttpRequest } from '../http/message.ts';
+import { negotiate } from '../http/negotiation.ts';
 import type { ComputedResponse } from '../http/response-cache.ts';
 import type { Numbers } from '../numbers/numbers.ts';
 import { boundText, type Telemetry } from '../telemetry.ts';
@@ -41,7 +42,6 @@ import {
 } from './params.ts';
 import { createPersistedQueries, createResolveDocument } from './persisted-queries.ts';
 import {
-  negotiate,
   type Result,
   toErrorResponse,
   toEventResponse,

@@ -31,6 +31,15 @@ export const changeSources = {
 
 export type ChangeSource = keyof typeof changeSources;
 
+/** Who made a change. */
+export const changeActors = {
+  KEY: 'Somebody with an API key; see `key`.',
+  COMMAND_LINE: "The gateway's operator, with a command.",
+  SYSTEM: 'The gateway itself, because time has passed.',
+} as const satisfies Record<string, string>;
+
+export type ChangeActor = keyof typeof changeActors;
+
 export interface NumberChange {
   /** The place in the order of the tenant, from 1 without gaps. */
   readonly sequence: number;
@@ -57,6 +66,13 @@ export interface NumberChange {
   readonly occurredAt: Timestamp;
   /** When it was stored. */
   readonly recordedAt: Timestamp;
+}
+
+/** Null when it is not known: what Meta or other software changes has no actor here. */
+export function toActorType({ actorKeyId, source }: NumberChange): ChangeActor | null {
+  if (actorKeyId !== null) return 'KEY';
+  if (source === 'COMMAND_LINE') return 'COMMAND_LINE';
+  return source === 'CLOCK' ? 'SYSTEM' : null;
 }
 
 /** A change must match every member that is given, and any of the values of a member. */

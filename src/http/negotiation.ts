@@ -37,3 +37,24 @@ function toRange(text: string): { readonly range: string; readonly quality: numb
   const quality = given === undefined ? 1 : Number(given);
   return { range, quality: Number.isNaN(quality) ? 1 : quality };
 }
+
+/**
+ * The offered media type that an Accept header prefers; the first of those it prefers equally. Undefined when it accepts none.
+ * https://www.rfc-editor.org/rfc/rfc9110#section-12.5.1
+ */
+export function negotiate<Offer extends string>(
+  accept: string | null,
+  offered: readonly Offer[],
+): Offer | undefined {
+  const accepted = findAccepted(accept ?? '*/*', offered, getMediaPrecision);
+  return accepted.toSorted(
+    (a, b) => b.quality - a.quality || b.precision - a.precision || a.position - b.position,
+  )[0]?.offer;
+}
+
+/** 0 for any media type, 1 for all subtypes of a type, 2 for one media type. */
+function getMediaPrecision(range: string, offer: string): number | null {
+  if (range === offer) return 2;
+  if (range === `${offer.split('/')[0]}/*`) return 1;
+  return range === '*/*' ? 0 : null;
+}

@@ -2,6 +2,7 @@
 // included is decided by the tables of numbers/meta.ts.
 
 import type { Access } from '../access/access.ts';
+import type { Call } from '../http/endpoint.ts';
 import { type Field, type MetaBlock, metaBlocks } from '../numbers/meta.ts';
 import type { Health, MetaDetails, Snapshot, WhatsAppNumber } from '../numbers/number.ts';
 import type { Projection } from '../numbers/projection.ts';
@@ -24,6 +25,7 @@ export interface HandlerInput {
   readonly headers: Record<string, string>;
   /** Aborted when the client disconnects. */
   readonly signal: AbortSignal;
+  readonly openStream: Call['openStream'];
 }
 
 /** Returns the JSON value of a 200; throws a GatewayError for any other status. */

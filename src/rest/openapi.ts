@@ -1,6 +1,7 @@
 // The OpenAPI document, generated from the route table and the error catalogue so that it cannot differ from them.
 
 import { type ErrorCode, errorCatalogue } from '../errors.ts';
+import { toChangeSchemas } from './change.ts';
 import { toFleetSchemas } from './fleet-schemas.ts';
 import { failureDetails } from './included.ts';
 import { type Json, toObject, toText } from './json-schema.ts';
@@ -32,6 +33,8 @@ export interface RouteDescription {
   readonly refusesOthers?: true;
   /** The schema of a 200. */
   readonly reply: ReplyName;
+  /** An example of the stream of events that a client may ask for instead; it cannot if absent. */
+  readonly events?: string;
   /** In addition to those of every route. */
   readonly errors: readonly ErrorCode[];
   /** Whether it needs no key. */
@@ -40,6 +43,7 @@ export interface RouteDescription {
 
 const tags = {
   Numbers: 'The numbers of the tenant: stored values, and live reads.',
+  Changes: 'What changed, and when: pages of changes, and a stream of them.',
   Description: 'What this API is.',
 } as const satisfies Record<string, string>;
 
@@ -87,9 +91,18 @@ export function toOpenApi(routes: readonly RouteDescription[], publicUrl: string
           description: 'The same API key as `Authorization: Bearer ps_…`.',
         },
       },
-      parameters: { Id: idParameter, IfNoneMatch: ifNoneMatchParameter },
+      parameters: {
+        Id: idParameter,
+        IfNoneMatch: ifNoneMatchParameter,
+        LastEventId: lastEventIdParameter,
+      },
       headers,
-      schemas: { ...toNumberSchemas(), ...toFleetSchemas(), Error: toErrorSchema(routes) },
+      schemas: {
+        ...toNumberSchemas(),
+        ...toFleetSchemas(),
+        ...toChangeSchemas(),
+        Error: toErrorSchema(routes),
+      },
     },
   };
 }
@@ -111,6 +124,14 @@ const ifNoneMatchParameter = {
   schema: { type: 'string' },
 };
 
+const lastEventIdParameter = {
+  name: 'Last-Event-ID',
+  in: 'header',
+  description:
+    'Of a stream: the id of the last event that the client has received. It takes precedence over `after`.',
+  schema: { type: 'string' },
+};
+
 const retrySeconds = { type: 'string', pattern: '^[1-9][0-9]*$' };
 
 const headers = {
@@ -119,11 +140,24 @@ const headers = {
     required: true,
     schema: { type: 'string', pattern: '^(W/)?"[^"]+"$' },
   },
+  ETagIfAny: {
+    description: 'Identifies this version of the content; absent from a stream of events.',
+    schema: { type: 'string', pattern: '^(W/)?"[^"]+"$' },
+  },
   CacheControl: {
     description:
       'The response has to be revalidated before each reuse, and only the caller may store it.',
     required: true,
     schema: { const: 'private, no-cache' },
+  },
+  CacheControlOfEvents: {
+    description: 'As of other responses; a stream of events may not be stored at all.',
+    required: true,
+    schema: { enum: ['private, no-cache', 'no-store, no-transform'] },
+  },
+  AccelBuffering: {
+    description: 'Of a stream of events: tells proxies not to keep events back.',
+    schema: { const: 'no' },
   },
   PublicCacheControl: {
     description: 'The response has to be revalidated before each reuse.',
@@ -220,13 +254,18 @@ function toKeyedHeaders({ query = [], refusesOthers }: RouteDescription): Json {
   };
 }
 
-function toOkHeaders({ query = [] }: RouteDescription, headersOfAll: Json): Json {
+function toOkHeaders({ query = [], events }: RouteDescription, headersOfAll: Json): Json {
+  const ofEvents = {
+    'Cache-Control': { $ref: '#/components/headers/CacheControlOfEvents' },
+    'X-Accel-Buffering': { $ref: '#/components/headers/AccelBuffering' },
+  };
   return {
     ...headersOfAll,
+    ...(events !== undefined && ofEvents),
     ...(query.some(({ name }) => name === 'cursor') && {
       Link: { $ref: '#/components/headers/Link' },
     }),
-    ETag: { $ref: '#/components/headers/ETag' },
+    ETag: { $ref: `#/components/headers/${events === undefined ? 'ETag' : 'ETagIfAny'}` },
     'Content-Encoding': { $ref: '#/components/headers/ContentEncoding' },
   };
 }
@@ -246,6 +285,7 @@ function toOperation(route: RouteDescription): Json {
       ...(route.path.includes('{id}') ? [{ $ref: '#/components/parameters/Id' }] : []),
       ...query.map(toQueryParameter),
       { $ref: '#/components/parameters/IfNoneMatch' },
+      ...(route.events === undefined ? [] : [{ $ref: '#/components/parameters/LastEventId' }]),
     ],
     responses: {
       200: {
@@ -256,6 +296,15 @@ function toOperation(route: RouteDescription): Json {
             schema: { $ref: `#/components/schemas/${route.reply}` },
             ...(route.reply in examples && { examples: examples[route.reply] }),
           },
+          ...(route.events !== undefined && {
+            'text/event-stream': {
+              schema: {
+                type: 'string',
+                description: 'https://html.spec.whatwg.org/multipage/server-sent-events.html',
+              },
+              examples: { EVENTS: { value: route.events } },
+            },
+          }),
         },
       },
       304: {

@@ -6,19 +6,31 @@ import { limitToWindow } from '../access/rate-limit.ts';
 import { type ErrorCode, GatewayError } from '../errors.ts';
 import type { Fleet } from '../fleet/fleet.ts';
 import type { Call, Endpoint, KeyedRoute } from '../http/endpoint.ts';
+import type { History } from '../history/history.ts';
+import { eventStreamHeaders } from '../http/event-stream.ts';
 import type { HttpRequest, HttpResponse } from '../http/message.ts';
+import { negotiate } from '../http/negotiation.ts';
 import type { RequestMeter } from '../http/request-context.ts';
+import type { ComputedResponse } from '../http/response-cache.ts';
 import type { Numbers } from '../numbers/numbers.ts';
 import { boundText } from '../telemetry.ts';
+import { createChangesRoute } from './changes.ts';
 import { includable } from './included.ts';
 import { createFleetRoute } from './fleet.ts';
 import { createNumberHandlers, type HandlerInput } from './numbers.ts';
 import { type QueryParameter, toOpenApi } from './openapi.ts';
-import { createParameterError, type DataRoute, type RestRoute } from './route.ts';
+import {
+  createParameterError,
+  type DataRoute,
+  type EventHandler,
+  type RestRoute,
+  variesByMediaType,
+} from './route.ts';
 
 export interface RestEndpointOptions {
   readonly numbers: Numbers;
   readonly fleet: Fleet;
+  readonly history: History;
   /** See `Config.publicUrl`. */
   readonly publicUrl: string | null;
 }
@@ -52,9 +64,12 @@ function toKeyedRoute(route: DataRoute, id: string): KeyedRoute {
         // The id is the caller's text, so it comes last.
         cacheKey: isStored ? `${operationId} ${JSON.stringify(query)} ${id}` : null,
         async compute() {
-          const { access, request } = call;
-          const input = { access, id, query, headers, signal: request.signal };
-          const value = await chargeAndHandle(route, input, call);
+          const { access, request, openStream } = call;
+          const input = { access, id, query, headers, signal: request.signal, openStream };
+          if (route.eventHandler !== undefined && prefersEvents(request)) {
+            return await respondWithEvents(route.eventHandler, route, input, call);
+          }
+          const value = await charge(route, input, call, () => route.handler(input));
           return {
             response: toJsonResponse(value, route.toHeaders?.(value, query)),
             isCacheable: true,
@@ -65,12 +80,31 @@ function toKeyedRoute(route: DataRoute, id: string): KeyedRoute {
   };
 }
 
+function prefersEvents({ headers }: HttpRequest): boolean {
+  const offers = ['application/json', 'text/event-stream'] as const;
+  return negotiate(headers.get('accept'), offers) === 'text/event-stream';
+}
+
+async function respondWithEvents(
+  handler: EventHandler,
+  route: DataRoute,
+  input: HandlerInput,
+  call: Call,
+): Promise<ComputedResponse> {
+  // Empty before the first event that has an id.
+  const lastEventId = call.request.headers.get('last-event-id') || null;
+  const body = await charge(route, input, call, () => handler({ ...input, lastEventId }));
+  const headers = { ...eventStreamHeaders, vary: variesByMediaType };
+  return { response: { status: 200, headers, body }, isCacheable: false };
+}
+
 /** Charges the highest price first, and gives back what was not used: also after an error, which may have read nothing. */
-async function chargeAndHandle(
-  { handler, maxPrice, isFixedPrice }: DataRoute,
+async function charge<T>(
+  { maxPrice, isFixedPrice }: DataRoute,
   input: HandlerInput,
   { admission, context: { meter } }: Call,
-): Promise<unknown> {
+  handle: () => Promise<T>,
+): Promise<T> {
   const { request, list } = prices;
   const price = request + Math.ceil(maxPrice?.(input.query, input.access) ?? 0);
   const requested = limitToWindow(price, request + list, admission) - request;
@@ -78,7 +112,7 @@ async function chargeAndHandle(
   const settle = (value: unknown) =>
     isFixedPrice || admission.settle(requested - toActualPrice(requested, value, meter));
   try {
-    const value = await handler(input);
+    const value = await handle();
     settle(value);
     return value;
   } catch (error) {
@@ -94,10 +128,16 @@ function toActualPrice(requested: number, value: unknown, { upstreamCalls }: Req
   return Math.ceil(prices.number + listed + upstreamCalls * prices.read);
 }
 
-function createRoutes({ numbers, fleet, publicUrl }: RestEndpointOptions): readonly RestRoute[] {
+function createRoutes({
+  numbers,
+  fleet,
+  history,
+  publicUrl,
+}: RestEndpointOptions): readonly RestRoute[] {
   const routes: readonly RestRoute[] = [
     ...createNumberRoutes(numbers),
     createFleetRoute(fleet),
+    createChangesRoute(history),
     {
       isPublic: true,
       method: 'GET',

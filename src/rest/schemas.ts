@@ -3,13 +3,14 @@
 import { type Field, type MetaBlock, metaBlocks } from '../numbers/meta.ts';
 import { connectionStates, providers } from '../numbers/provider.ts';
 import { vocabularies, type VocabularyName } from '../numbers/vocabulary.ts';
+import { changePageExamples } from './change.ts';
 import { includedProperties, toIncludedSchemas } from './included.ts';
 import { type Json, toNullable, toObject, toText, toTime } from './json-schema.ts';
 import { listRestFields } from './numbers.ts';
 
 /** The schema of a 200. */
 export type ReplyName =
-  'NumberList' | 'NumberDetail' | 'NumberStatus' | 'FleetPage' | 'OpenApiDocument';
+  'NumberList' | 'NumberDetail' | 'NumberStatus' | 'FleetPage' | 'ChangePage' | 'OpenApiDocument';
 
 /** By name, for `components.schemas`. */
 export function toNumberSchemas(): Json {
@@ -260,5 +261,6 @@ export const examples: Readonly<Partial<Record<ReplyName, Json>>> = {
       },
     },
   },
+  ChangePage: changePageExamples,
   NumberStatus: { OPEN: { value: { id: 'wa_abc', state: 'OPEN', isFullyConnected: true } } },
 };

@@ -249,6 +249,8 @@ test('successful responses of every route are as documented', async () => {
   });
   gateway.simulator.setFault(bare.wabaId, { kind: 'error', code: 368 });
   await tenant.addKey({ numberId: official.id });
+  const { cursor } = (await tenant.rest<Json>('/v1/changes')).body;
+  await tenant.addNumber({ name: 'Later' });
   const requests = [official, unofficial, bare].flatMap(({ id }) => [
     [detailPath, `/v1/numbers/${id}`],
     [detailPath, `/v1/numbers/${id}?refresh=1`],
@@ -257,6 +259,7 @@ test('successful responses of every route are as documented', async () => {
     ['/v1/numbers', '/v1/numbers?include=sendability,freshness&unknown'],
     ['/v1/fleet', '/v1/fleet?include=facets,sendability,freshness&limit=1'],
     ['/v1/fleet', '/v1/fleet?limit=200'],
+    ['/v1/changes', `/v1/changes?after=${cursor}&limit=200`],
     [detailPath, `/v1/numbers/${id}?include=sendability,freshness&unknown`],
     [statusPath, `/v1/numbers/${id}/status?include=sendability,freshness&unknown`],
     [detailPath, `/v1/numbers/${id}?refresh=1&include=freshness`],
@@ -350,6 +353,52 @@ test('refusals of cursors and of parameters are as documented', async () => {
     expect(reply.status).toBe(status);
     expect(listDifferences('/v1/fleet', reply)).toEqual([]);
   }
+});
+
+test('refusals of changes are as documented', async () => {
+  const { database } = gateway;
+  await using narrow = await openTestGateway({ database, environment: { KEY_MAX_STREAMS: '1' } });
+  const tenant = await narrow.addTenant();
+  const headers = { 'x-api-key': tenant.key, accept: 'text/event-stream' };
+  const open = await narrow.fetch('/v1/changes', { headers });
+  const { cursor } = (await tenant.rest<Json>('/v1/changes')).body;
+  await tenant.addNumber();
+  await database.query('update feed_position set first = last + 1 where tenant_id = $1', [
+    tenant.id,
+  ]);
+  for (const [query, status] of [
+    [`after=${cursor}`, 410],
+    [`after=c1.${'0'.repeat(32)}.1`, 410],
+    ['after=x', 400],
+    ['limit=x', 400],
+    ['wait=1', 429],
+  ] as const) {
+    // oxlint-disable-next-line no-await-in-loop -- one after the other
+    const reply = await tenant.rest(`/v1/changes?${query}`);
+    expect(reply.status).toBe(status);
+    expect(listDifferences('/v1/changes', reply)).toEqual([]);
+  }
+  await open.body?.cancel();
+});
+
+test('a stream of changes is as documented', async () => {
+  const { key } = await gateway.addTenant();
+  const headers = { 'x-api-key': key, accept: 'text/event-stream' };
+  const response = await gateway.fetch('/v1/changes', { headers });
+  await response.body?.cancel();
+  const { responses, parameters } = document['paths']['/v1/changes'].get;
+  expect(responses[200].content).toHaveProperty('text/event-stream');
+  expect(parameters).toContainEqual({ $ref: '#/components/parameters/LastEventId' });
+  const documented = Object.entries<Json>(responses[200].headers).flatMap(([name, { $ref }]) =>
+    listHeaderProblems($ref, name, response.headers.get(name)),
+  );
+  expect(documented).toEqual([]);
+  const names = new Set(Object.keys(responses[200].headers).map(toLower));
+  expect([...response.headers.keys()].filter((name) => !names.has(name))).toEqual(['content-type']);
+  const { value } = responses[200].content['text/event-stream'].examples['EVENTS'];
+  expect(value).toMatch(/^retry: 2000\n\nid: (.*)\nevent: change\ndata: (.*)\n\nid: /);
+  const [, data = ''] = /event: change\ndata: (.*)\n/.exec(value) ?? [];
+  expect(listProblems('#/components/schemas/NumberChange', JSON.parse(data))).toEqual([]);
 });
 
 test('an unreachable database and a defect are as documented on every route', async () => {

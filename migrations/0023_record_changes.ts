@@ -4,9 +4,22 @@ import { type Kysely, sql } from 'kysely';
 // with what is stored, field by field.
 //
 // The rows of a transaction get their place in the tenant's order when it commits: a deferred trigger takes the lock of the
-// tenant's row in feed_position, which lasts until the commit, and numbers all rows of the tenant that have no place yet.
-// So a reader that has seen a number has seen all lower ones. It is the last lock of a transaction, unless the transaction
-// makes its constraints immediate.
+// tenant's row in feed_position, which lasts until the commit, and numbers them. So a reader that has seen a number has
+// seen all lower ones. Nothing of the gateway is locked after it, so it takes part in no deadlock.
+//
+// Other software must not fail because of the feed. Rows that cannot be numbered at once are committed without a place
+// (awaits_place), and get it with the next transaction that changes anything of the tenant, or from the gateway's clock
+// within 5 s:
+// - those of SERIALIZABLE transactions, because reading the rows of others would make PostgreSQL abort some of them;
+// - those of REPEATABLE READ transactions that do not see the last place, because another one has committed meanwhile;
+// - those that exist when constraints are made immediate, because the lock would be held during the rest of the transaction;
+// - those of a commit that waited half a second for the lock.
+// A row that awaits its place comes before the later ones of the same number: whoever could change the number after it
+// also sees it, and numbers both.
+//
+// Two-phase commit (PREPARE TRANSACTION) is not possible for changes that are announced, see
+// migrations/0009_announce_changes.ts. With session_replication_role = replica nothing is recorded: a logical replica
+// receives the rows of number_change with the others. Neither is TRUNCATE.
 const currentTenant = `(select nullif(current_setting('app.tenant_id', true), ''))`;
 
 const isolate = (table: string) => [
@@ -38,10 +51,15 @@ const tables = [
      actor text,
      occurred_at timestamptz(3) not null,
      recorded_at timestamptz(3) not null default clock_timestamp(),
+     awaits_place boolean not null default current_setting('transaction_isolation') = 'serializable',
      primary key (tenant_id, id)
    ) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.02)`,
   'create unique index number_change_by_sequence on number_change (tenant_id, sequence)',
-  'create index number_change_unnumbered on number_change (tenant_id, id) where sequence is null',
+  // Read from the first id of a transaction on: it has an entry of every row until the next vacuum, and all of them while
+  // an old snapshot, like that of a backup, is in use.
+  'create index number_change_unnumbered on number_change (id) where sequence is null',
+  // Nearly always empty.
+  'create index number_change_awaiting_place on number_change (tenant_id, id) where awaits_place',
   'create index number_change_of_number on number_change (tenant_id, number_id, sequence) where number_id is not null',
   ...isolate('feed_position'),
   ...isolate('number_change'),
@@ -269,12 +287,12 @@ const recorders = [
 ];
 
 // A sequential scan may look cheaper while the statistics are those of an empty table.
-const numbering = `language plpgsql security definer set search_path = pg_catalog set enable_seqscan = off as`;
+const numbering = `language plpgsql security definer set search_path = pg_catalog set enable_seqscan = off`;
 
 const numberers = [
-  // False when another transaction is in the way: the rows then get their numbers with those of the next transaction, or
-  // from the gateway's clock. The commit that caused them does not fail.
-  `create function number_changes_of(tenant text) returns boolean ${numbering} $$
+  // Numbers the rows of this transaction, of which `first_id` is the first one, and those that await their place. Waits for
+  // less than deadlock_timeout.
+  `create function number_changes_of(tenant text, first_id bigint) returns void ${numbering} set lock_timeout = '500ms' as $$
    declare
      former bigint;
      numbered bigint;
@@ -284,38 +302,55 @@ const numberers = [
        insert into public.feed_position (tenant_id) select t.id from public.tenant t where t.id = tenant
          on conflict do nothing;
        select p.last into former from public.feed_position p where p.tenant_id = tenant for no key update;
-       if not found then return true; end if;
+       if not found then return; end if;
      end if;
-     update public.number_change c set sequence = former + u.place
+     update public.number_change c set sequence = former + r.place, awaits_place = false
      from (
-       select r.id, row_number() over (order by r.id) as place from public.number_change r
-       where r.tenant_id = tenant and r.sequence is null
-     ) u
-     where c.tenant_id = tenant and c.id = u.id;
+       select u.id, row_number() over (order by u.id) as place from (
+         select o.id from public.number_change o
+         where o.tenant_id = tenant and o.id >= first_id and o.sequence is null
+         union
+         select w.id from public.number_change w where w.tenant_id = tenant and w.awaits_place
+       ) u
+     ) r
+     where c.tenant_id = tenant and c.id = r.id;
      get diagnostics numbered = row_count;
      update public.feed_position p set last = former + numbered where p.tenant_id = tenant and numbered > 0;
-     return true;
-   exception when serialization_failure or lock_not_available or deadlock_detected then
-     return false;
+   exception when serialization_failure or lock_not_available or deadlock_detected or query_canceled then
+     update public.number_change c set awaits_place = true
+     where c.tenant_id = tenant and c.id >= first_id and c.sequence is null and not c.awaits_place;
    end $$`,
-  `create function number_changes() returns trigger ${numbering} $$
+  `create function number_changes() returns trigger ${numbering} as $$
    declare
      tenant text;
    begin
-     if exists (select from public.number_change c where c.tenant_id = new.tenant_id and c.id = new.id and c.sequence is null) then
-       -- In the order of their ids, so that two transactions of several tenants cannot deadlock.
-       for tenant in select distinct c.tenant_id from public.number_change c where c.sequence is null order by 1 loop
-         perform public.number_changes_of(tenant);
-       end loop;
+     if not exists (
+       select from public.number_change c
+       where c.tenant_id = new.tenant_id and c.id = new.id and c.sequence is null and not c.awaits_place
+     ) then
+       return null;
      end if;
+     -- Before the commit: the row is inserted by another trigger, which has not ended, or the statement is SET CONSTRAINTS.
+     if pg_trigger_depth() > 1 or current_query() ilike '%set%constraints%' then
+       update public.number_change c set awaits_place = true
+       where c.tenant_id = new.tenant_id and c.id = new.id;
+       return null;
+     end if;
+     -- In the order of their ids, so that two transactions of several tenants cannot deadlock.
+     for tenant in
+       select distinct c.tenant_id from public.number_change c
+       where c.id >= new.id and c.sequence is null and not c.awaits_place order by 1
+     loop
+       perform public.number_changes_of(tenant, new.id);
+     end loop;
      return null;
    end $$`,
-  `create function number_changes_left() returns void ${numbering} $$
+  `create function number_changes_left() returns void ${numbering} as $$
    declare
      tenant text;
    begin
-     for tenant in select distinct c.tenant_id from public.number_change c where c.sequence is null order by 1 loop
-       perform public.number_changes_of(tenant);
+     for tenant in select distinct c.tenant_id from public.number_change c where c.awaits_place order by 1 loop
+       perform public.number_changes_of(tenant, null);
        perform pg_notify('gateway_changes', json_build_object('tenant', tenant, 'keys', false)::text);
      end loop;
    end $$`,
@@ -377,7 +412,7 @@ const triggers = [
   `create trigger add_update_to_history after update on number_status for each row when (${changedVerdict} or ${hasGap})
    execute function add_status_to_history()`,
   `create constraint trigger number_changes after insert on number_change deferrable initially deferred
-   for each row execute function number_changes()`,
+   for each row when (not new.awaits_place) execute function number_changes()`,
 ];
 
 const definers = [
@@ -386,7 +421,7 @@ const definers = [
   'add_read_to_history()',
   'remove_account_from_history()',
   'add_status_to_history()',
-  'number_changes_of(text)',
+  'number_changes_of(text, bigint)',
   'number_changes()',
 ];
 

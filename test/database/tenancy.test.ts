@@ -60,7 +60,7 @@ const definers = [
   'mark_status_of_snapshots()',
   'number_changes()',
   'number_changes_left()',
-  'number_changes_of(text)',
+  'number_changes_of(text,bigint)',
   'remove_account_from_history()',
   'use_api_key(bytea)',
   'use_scoped_key(bytea)',

@@ -119,10 +119,13 @@ describe.each(databases)('on %s', (kind) => {
     const tenant = await gateway.addTenant();
     const { id } = await tenant.addNumber();
     const { database } = gateway;
-    await database.query('alter table number_change disable trigger number_changes');
+    await database.query("set default_transaction_isolation = 'serializable'");
     await database.query("update whatsapp_number set name = 'a' where id = $1", [id]);
     await database.query("update whatsapp_number set name = 'b' where id = $1", [id]);
-    await database.query('alter table number_change enable trigger number_changes');
+    await database.query('reset default_transaction_isolation');
+    expect(await database.query('select from number_change where sequence is null')).toHaveLength(
+      2,
+    );
     const announced = database.changes.waitForChange(tenant.id, { timeoutMs: 10_000 });
     await recordExpired({ database, now: () => new Date(), connectionsAreRead: true });
     await announced;

@@ -417,75 +417,44 @@ describe.each(stores)('the filters of $path', ({ path, scenario, mutants }) => {
    * them.
    */
   async function reset({ me, other }: Cast): Promise<void> {
-    await database.query('rollback');
-    await database.query(`truncate ${rows.map(({ table }) => table).join(', ')}`);
-    for (const { insert } of rows) {
-      // oxlint-disable-next-line no-await-in-loop -- in the order of the foreign keys
-      for (const tenantId of ['tenant-a', 'tenant-b']) await database.query(insert(tenantId));
-    }
+    const inserts = rows.flatMap(({ insert }) => ['tenant-a', 'tenant-b'].map(insert));
+    // Few round trips, because there are hundreds of resets.
     await database.query(
-      `insert into number_snapshot (tenant_id, number_id, block, attempted_at, observed_at, data)
-       select tenant_id, number_id, 'profile', attempted_at, observed_at, data from number_snapshot`,
-    );
-    await database.query(
-      `insert into number_snapshot (tenant_id, number_id, block, attempted_at, failure)
+      `rollback;
+       truncate ${rows.map(({ table }) => table).join(', ')};
+       ${inserts.join(';\n')};
+       insert into number_snapshot (tenant_id, number_id, block, attempted_at, observed_at, data)
+       select tenant_id, number_id, 'profile', attempted_at, observed_at, data from number_snapshot;
+       insert into number_snapshot (tenant_id, number_id, block, attempted_at, failure)
        select tenant_id, id, 'waba', now() + interval '1 second', jsonb_build_object('message', tenant_id)
-       from whatsapp_number`,
+       from whatsapp_number;
+       update number_snapshot set recorded_at = now() - interval '1 day' where tenant_id = '${me}';
+       update waba_snapshot set recorded_at = now() - interval '1 day' where tenant_id = '${me}';
+       -- A number that only the other tenant has.
+       insert into whatsapp_number (tenant_id, id, number, name, provider, state, phone_number_id, waba_id)
+       values ('${other}', 'wa_2', '5511999999999', 'Shop', 'META', 'OPEN', '10002', '20001');
+       update number_status set observed_at = now() - interval '1 minute' where tenant_id = '${other}';
+       -- Only the other tenant has a number that shares a credential, and this credential.
+       update whatsapp_number set credential_id = 'cred_1' where tenant_id = '${other}';
+       insert into number_credential (tenant_id, number_id, sealed) values ('${other}', 'wa_2', '${other}');
+       insert into credential (tenant_id, id, name, sealed, expires_at)
+       values ('${other}', 'cred_2', 'Foreign', '${other}', now());
+       -- An expired lease, which can be acquired.
+       update refresh_lease set expires_at = now() where tenant_id = '${me}';
+       delete from graph_budget where tenant_id = '${me}'`,
     );
-    for (const table of ['number_snapshot', 'waba_snapshot']) {
-      // oxlint-disable-next-line no-await-in-loop -- one connection
-      await database.query(
-        `update ${table} set recorded_at = now() - interval '1 day' where tenant_id = $1`,
-        [me],
-      );
-    }
-    // A number that only the other tenant has.
-    await database.query(
-      `insert into whatsapp_number (tenant_id, id, number, name, provider, state, phone_number_id, waba_id)
-       values ($1, 'wa_2', '5511999999999', 'Shop', 'META', 'OPEN', '10002', '20001')`,
-      [other],
+    const locked = ['whatsapp_number', 'api_key', 'number_status'];
+    const locks = locked.map(
+      (table) => `select 1 from ${table} where tenant_id = '${other}' for update`,
     );
-    await database.query(
-      `update number_status set observed_at = now() - interval '1 minute' where tenant_id = $1`,
-      [other],
-    );
-    // Only the other tenant has a number that shares a credential, and this credential.
-    await database.query(
-      `update whatsapp_number set credential_id = 'cred_1' where tenant_id = $1`,
-      [other],
-    );
-    await database.query(
-      `insert into number_credential (tenant_id, number_id, sealed) values ($1, 'wa_2', $1)`,
-      [other],
-    );
-    await database.query(
-      `insert into credential (tenant_id, id, name, sealed, expires_at)
-       values ($1, 'cred_2', 'Foreign', $1, now())`,
-      [other],
-    );
-    // An expired lease, which can be acquired.
-    await database.query(`update refresh_lease set expires_at = now() where tenant_id = $1`, [me]);
-    await database.query(`update graph_budget set spent_until = now() where tenant_id = $1`, [me]);
-    await database.query(`delete from graph_budget where tenant_id = $1`, [me]);
-    await database.query('begin');
-    for (const table of ['whatsapp_number', 'api_key', 'number_status']) {
-      // oxlint-disable-next-line no-await-in-loop -- one connection
-      await database.query(`select 1 from ${table} where tenant_id = $1 for update`, [other]);
-    }
+    await database.query(`begin; ${locks.join('; ')}`);
   }
 
   async function dumpOther({ other }: Cast): Promise<string> {
-    const dumps: unknown[] = [];
-    for (const { table } of rows) {
-      // oxlint-disable-next-line no-await-in-loop -- one connection
-      dumps.push(
-        // oxlint-disable-next-line no-await-in-loop -- one connection
-        await database.query(
-          `select to_jsonb(t) as row from ${table} t where ${toTenantColumn(table)} = $1 order by 1`,
-          [other],
-        ),
-      );
-    }
-    return JSON.stringify(dumps);
+    const dumps = rows.map(
+      ({ table }) =>
+        `(select jsonb_agg(to_jsonb(t) order by to_jsonb(t)) from ${table} t where ${toTenantColumn(table)} = $1) as ${table}`,
+    );
+    return JSON.stringify(await database.query(`select ${dumps.join(', ')}`, [other]));
   }
 });

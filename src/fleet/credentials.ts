@@ -43,7 +43,7 @@ export interface SharedCredentials {
     id: string | null,
     signal: AbortSignal,
   ): Promise<readonly CheckedCredential[]>;
-  /** The secret. Throws CREDENTIAL_NOT_FOUND. */
+  /** The secret. Throws CREDENTIAL_NOT_FOUND, or META_ACCESS_DENIED when it cannot be decrypted. */
   open(tenantId: string, id: string): Promise<Credentials>;
   /** The id of the credential with this token and app secret, if the tenant has one. */
   find(tenantId: string, credentials: Credentials): Promise<string | null>;
@@ -98,7 +98,7 @@ export function createSharedCredentials(options: SharedCredentialsOptions): Shar
         .filter(({ credential }) => problems.has(credential.id))
         .map(({ credential }) => ({ credential, problem: problems.get(credential.id) ?? null }));
     },
-    open: async (tenantId, id) => openSealed(vault, tenantId, await get(tenantId, id)),
+    open: async (tenantId, id) => openOrThrow(vault, tenantId, await get(tenantId, id)),
     async find(tenantId, { accessToken, appSecret }) {
       const same = (await list(tenantId)).find((stored) => {
         const secret = tryOpen(() => openSealed(vault, tenantId, stored));
@@ -116,6 +116,12 @@ function openSealed(
   { credential, sealed }: store.SealedCredential,
 ): Credentials {
   return openSharedCredentials(vault, sealed, tenantId, credential.id);
+}
+
+function openOrThrow(vault: Vault, tenantId: string, sealed: store.SealedCredential): Credentials {
+  const credentials = tryOpen(() => openSealed(vault, tenantId, sealed));
+  if (credentials === null) throw new GatewayError(undecryptable.code, undecryptable.message);
+  return credentials;
 }
 
 /** Null when the credentials cannot be decrypted, for example because an encryption key was lost. */
@@ -143,11 +149,11 @@ async function checkOne(
   return [id, inspected.value.isValid ? null : invalidToken];
 }
 
-const undecryptable: Problem = {
+const undecryptable = {
   code: 'META_ACCESS_DENIED',
   message:
     'The stored credential cannot be decrypted. Put the key that encrypted it back into ENCRYPTION_KEYS, or store it again with: credential set.',
-};
+} as const satisfies Problem;
 
 const invalidToken: Problem = {
   code: 'META_ACCESS_DENIED',

@@ -237,7 +237,14 @@ async function readCredentials(
   id: string,
 ): Promise<Credentials | null> {
   const stored = await store.findCredentials(database, tenantId, id);
-  return stored === undefined ? null : openCredentials(vault, stored, tenantId, id);
+  if (stored === undefined) return null;
+  try {
+    return openCredentials(vault, stored, tenantId, id);
+  } catch (error) {
+    const message =
+      'The ids cannot be checked, because the stored access token cannot be decrypted. Put the key that encrypted it back into ENCRYPTION_KEYS, or add --no-check.';
+    throw new GatewayError('META_ACCESS_DENIED', message, { cause: error });
+  }
 }
 
 function toRow(number: NewNumber): store.NewNumberRow {

@@ -192,6 +192,18 @@ describe('number add with credentials', () => {
 });
 
 describe('number update', () => {
+  test('says that ids cannot be checked with a token that cannot be decrypted', async () => {
+    const id = await addMeta(await line.addTenant());
+    const environment = { ENCRYPTION_KEYS: `new:${Buffer.alloc(32, 7).toString('base64')}` };
+    const words = `number update ${id} --waba-id ${largeAccount}`;
+    const { code, stderr } = await line.run(words, { environment });
+    expect(code).toBe(1);
+    expect(stderr).toMatch(
+      /^META_ACCESS_DENIED: .* cannot be decrypted.* ENCRYPTION_KEYS.* --no-check\.\n$/,
+    );
+    expect((await line.run(`${words} --no-check`, { environment })).code).toBe(0);
+  });
+
   test('changes what is given, keeps the rest, and leaves an audit row with both values', async () => {
     const tenant = await line.addTenant();
     const id = await addMeta(tenant);

@@ -205,6 +205,12 @@ describe('credential', () => {
     const lost = await line.run(`credential check ${id} --tenant ${tenant}`);
     expect(lost).toMatchObject({ code: 1 });
     expect(lost.stderr).toContain('cannot be decrypted');
+    for (const command of ['discover', 'import --all']) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      const read = await line.run(`number ${command} --tenant ${tenant} --credential ${id}`);
+      expect(read).toMatchObject({ code: 1, stdout: '' });
+      expect(read.stderr).toMatch(/^META_ACCESS_DENIED: .* cannot be decrypted\. .*\n$/);
+    }
     const doctor = await line.run<{ checks: { name: string; detail: string }[] }>('doctor');
     expect(doctor.json.checks.find(({ name }) => name === 'keys')?.detail).toMatch(
       /^\d+ of \d+ stored credentials cannot be decrypted \(.*cred_/,

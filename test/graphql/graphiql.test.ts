@@ -5,6 +5,7 @@ import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createKey } from '../../src/access/key.ts';
 import { demoNumbers } from '../../src/demo/fleet.ts';
+import type { Gateway } from '../../src/gateway.ts';
 import { exampleId } from '../../src/graphql/graphiql.ts';
 import { listen } from '../../src/http/server.ts';
 import { openTestGateway } from '../harness.ts';
@@ -30,6 +31,9 @@ interface OpenPage extends AsyncDisposable {
   readonly key: string;
   /** Creates a key in place of `key`, which ends at once. */
   rotateKey(): Promise<string>;
+  /** Of the one number. */
+  rename(name: string): Promise<unknown>;
+  readonly streams: Gateway['streams'];
 }
 
 const run = '.graphiql-execute-button';
@@ -160,6 +164,12 @@ describe.skipIf(executablePath === undefined)('GraphiQL', { timeout: 60_000 }, (
       origin: server.url,
       key,
       rotateKey: async () => (await gateway.access.rotateKey(keyId, 0)).key,
+      rename: (name) =>
+        gateway.database.query('update whatsapp_number set name = $1 where tenant_id = $2', [
+          name,
+          tenantId,
+        ]),
+      streams: gateway.gateway.streams,
       [Symbol.asyncDispose]: () => made.disposeAsync(),
     };
   }
@@ -196,6 +206,28 @@ describe.skipIf(executablePath === undefined)('GraphiQL', { timeout: 60_000 }, (
 
     const suggestion = await page.waitForSelector('.suggest-widget >> text=updatedAt');
     expect(await suggestion.isVisible()).toBe(true);
+  });
+
+  test('runs a subscription, shows the events as they come, and stops it', async () => {
+    await using opened = await openPage({ hasKey: true });
+    const { page, streams, consoleErrors } = opened;
+    await page.click('.graphiql-query-editor .view-lines');
+    await page.keyboard.press('ControlOrMeta+A');
+    await page.keyboard.press('Delete');
+    await page.keyboard.insertText(
+      'subscription Live { changes { caughtUp changes { newValue } } }',
+    );
+    await page.waitForURL((url) => url.searchParams.get('query')?.startsWith('sub') === true);
+
+    await page.click(run);
+    await page.waitForSelector(`${response} >> text=caughtUp`);
+    expect(streams.count).toBe(1);
+    await opened.rename('Acme Nova');
+    await page.waitForSelector(`${response} >> text=Acme Nova`);
+    await page.click(run);
+
+    await expect.poll(() => streams.count).toBe(0);
+    expect(consoleErrors).toEqual([]);
   });
 
   test.each([

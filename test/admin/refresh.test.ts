@@ -5,6 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { parseConfig, readEnvironment } from '../../src/config.ts';
+import { createGateway } from '../../src/gateway.ts';
 import { toAppKey } from '../../src/providers/meta/credential-key.ts';
 import { sentinelWabaId } from '../simulator/simulator.ts';
 import {
@@ -57,16 +59,28 @@ async function addMeta(
   return result.json.id;
 }
 
-/** Adds numbers to the simulator and to a tenant; returns the tenant. */
+/** Adds numbers to the simulator and to a tenant, without a command for each number; returns the tenant. */
 async function addFleet(phones: readonly string[], wabaId: string): Promise<string> {
-  const tenant = await line.addTenant();
+  const tenantId = await line.addTenant();
+  const environment = { ...line.environment, LOG_LEVEL: 'silent' };
+  await using gateway = await createGateway(parseConfig(readEnvironment(environment)));
   for (const id of phones) {
     line.simulator.setPhone({ id, wabaId, fields: { status: 'CONNECTED' }, profile: null });
     // oxlint-disable-next-line no-await-in-loop -- a list is in order of creation
-    await addMeta(tenant, id, {}, wabaId);
+    await gateway.numbers.create({
+      tenantId,
+      name: `Phone-${id}`,
+      number: '55119',
+      provider: 'META',
+      instanceName: null,
+      state: 'OPEN',
+      phoneNumberId: id,
+      wabaId,
+      credentials: { accessToken, appSecret },
+    });
   }
   line.simulator.clearCalls();
-  return tenant;
+  return tenantId;
 }
 
 function expectNoSecrets({ stdout, stderr }: CommandResult<unknown>): void {

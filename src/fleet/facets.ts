@@ -1,5 +1,6 @@
 // Totals and facets of a fleet, from the counts of its combinations of words, which SQL has counted.
 
+import type { FeedCursor } from '../history/cursor.ts';
 import {
   type AccountMember,
   accountMembers,
@@ -50,6 +51,8 @@ export interface Summary {
   readonly buckets?: readonly Bucket[] | null;
   readonly wabas?: readonly AccountCount[] | null;
   readonly portfolios?: readonly PortfolioCount[] | null;
+  /** The last change that the page shows. */
+  readonly feedPosition?: FeedCursor;
 }
 
 export interface WordCount {

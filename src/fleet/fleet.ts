@@ -2,6 +2,7 @@
 
 import type { Access } from '../access/access.ts';
 import type { Database } from '../database/database.ts';
+import { encodeCursor as encodeFeedCursor } from '../history/cursor.ts';
 import { limitValidity } from '../http/request-context.ts';
 import { staleAfterSeconds, type StoredNumber, type WhatsAppNumber } from '../numbers/number.ts';
 import { createConversion, type NumbersOptions } from '../numbers/numbers.ts';
@@ -50,6 +51,8 @@ export interface FleetPage {
   readonly asOf: string;
   /** Null unless it was selected. */
   readonly counts: FleetCounts | null;
+  /** Of the last change that the page shows; null unless it was selected. */
+  readonly feedCursor: string | null;
   readonly edges: readonly FleetEdge[];
   readonly hasNextPage: boolean;
   readonly hasPreviousPage: boolean;
@@ -118,10 +121,12 @@ async function listFleet(
   const expiresAt = toExpiry(read.summary);
   if (expiresAt !== null) limitValidity(meter, expiresAt);
   const { projection } = selection;
+  const { feedPosition } = read.summary;
   const convert =
     projection && createConversion({ ...options, now: () => walk.asOf }, projection, meter);
   return {
     asOf: walk.asOf.toISOString(),
+    feedCursor: feedPosition === undefined ? null : encodeFeedCursor(feedPosition),
     counts: selection.facets ? toCounts(read.summary, filter) : null,
     ...toEdges(read, walk, { limit, isBackward, isFirst: cursor === null }, convert),
   };

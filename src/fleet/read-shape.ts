@@ -12,6 +12,8 @@ export interface Counted {
   /** How many accounts; null when they are not counted. */
   readonly wabas: number | null;
   readonly portfolios: number | null;
+  /** Whether the place in the feed of changes is read; false if absent. */
+  readonly feedPosition?: boolean;
 }
 
 export interface PageRequest {
@@ -44,7 +46,7 @@ export interface Shape {
   readonly not: readonly Member[];
   readonly page: { readonly isAscending: boolean; readonly hasKeys: boolean } | null;
   readonly selection: NumberSelection | null;
-  readonly counted: { readonly [Part in keyof Counted]: boolean };
+  readonly counted: { readonly [Part in keyof Counted]-?: boolean };
   readonly connectionsAreRead: boolean;
 }
 
@@ -62,6 +64,7 @@ export function toShape({ filter, order, page, counted, connectionsAreRead }: Fl
       facets: counted.facets,
       wabas: counted.wabas !== null,
       portfolios: counted.portfolios !== null,
+      feedPosition: counted.feedPosition === true,
     },
     connectionsAreRead,
   };

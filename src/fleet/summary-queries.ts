@@ -2,6 +2,7 @@
 // follow; their accounts and portfolios; and when the next evidence expires.
 
 import { type RawBuilder, sql } from 'kysely';
+import { staleAfterSeconds } from '../numbers/number.ts';
 import {
   isFailing,
   isStale,
@@ -26,7 +27,7 @@ export function selectCounted(
   shape: Shape,
   parameters: Parameters,
 ): { readonly expressions: readonly RawBuilder<unknown>[]; readonly summary: RawBuilder<unknown> } {
-  const { facets, wabas, portfolios } = shape.counted;
+  const { facets, wabas, portfolios, feedPosition } = shape.counted;
   const tenantId = tenantOf(parameters);
   const next = sql`(select to_char(min(s.observed_at) at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
     from number_status s
@@ -36,6 +37,7 @@ export function selectCounted(
     ...(facets ? [sql`'buckets', ${selectBuckets(shape)}`] : []),
     ...(wabas ? [sql`'wabas', ${selectWabas(parameters)}`] : []),
     ...(portfolios ? [sql`'portfolios', ${selectPortfolios(shape, parameters)}`] : []),
+    ...(feedPosition ? [sql`'feedPosition', ${selectFeedPosition(parameters)}`] : []),
   ];
   const isCounted = facets || wabas || portfolios;
   return {
@@ -53,6 +55,23 @@ export function selectCounted(
       : [],
     summary: sql`json_build_object(${sql.join(members)})`,
   };
+}
+
+/** Verdicts that expire at about the same time are recorded in one transaction, two for each number. */
+const maxExpired = 2_000;
+
+/**
+ * Not beyond what the page shows: when another process has the later time, the feed may already have verdicts that expire
+ * after the moment at which the page was judged.
+ */
+function selectFeedPosition(parameters: Parameters): RawBuilder<unknown> {
+  const tenantId = tenantOf(parameters);
+  const lifetime = sql.lit(`${staleAfterSeconds + 1} seconds`);
+  return sql`(select json_build_object('epoch', p.epoch, 'sequence', least(p.last, (
+      select min(c.sequence) - 1 from number_change c
+      where c.tenant_id = ${tenantId} and c.sequence > p.last - ${sql.lit(maxExpired)} and c.source = 'CLOCK'
+        and c.occurred_at - ${lifetime}::interval > ${toValue(parameters['staleBefore'], 'timestamptz')}
+    ))) from feed_position p where p.tenant_id = ${tenantId})`;
 }
 
 /** The groups in the order of an index, so that PostgreSQL need not sort or hash 50,000 numbers. */

@@ -25,6 +25,7 @@ export function fleetSelectionOf(info: GraphQLResolveInfo): FleetSelection {
     facets: below(fieldNodes, ...countFields).length > 0,
     wabas: findLargestFirst(below(facets, 'waba'), info),
     portfolios: findLargestFirst(below(facets, 'portfolio'), info),
+    feedPosition: below(fieldNodes, 'feedCursor').length > 0,
     page: below(fieldNodes, ...pageFields).length > 0,
     projection: nodes.length === 0 ? null : projectionOfFields(nodes, info),
   };

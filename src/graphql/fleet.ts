@@ -183,6 +183,12 @@ const FleetConnectionType = builder.objectRef<FleetPage>('FleetConnection').impl
       description: 'Whether there are more pages, and how to get them.',
       resolve: (page) => page,
     }),
+    feedCursor: t.string({
+      description:
+        'Where to continue with `changes`: every change up to this cursor is in this answer. It is read in the same snapshot. To load a fleet and then keep it up to date, take that of the first page, and apply every change after it.',
+      // It is read when the field is selected.
+      resolve: (page) => page.feedCursor!,
+    }),
     asOf: t.expose('asOf', {
       type: 'DateTime',
       description:

@@ -277,22 +277,28 @@ const summaryScenario: Scenario<SummaryQueries> = async (store, database, { me: 
     wabas: '10',
     portfolios: '10',
   };
+  // A verdict of the other tenant that has expired must not hold its place in the feed back.
+  await database.withTenant(tenantId, (transaction) =>
+    sql`delete from number_change where tenant_id = ${tenantId}`.execute(transaction),
+  );
   const statement = prepare('counts', Object.keys(values), (parameters) => {
-    const shape = toShape({ ...fleetRead, tenantId, page: null });
+    const counted = { ...fleetRead.counted, feedPosition: true };
+    const shape = toShape({ ...fleetRead, counted, tenantId, page: null });
     const { expressions, summary } = store.selectCounted(shape, parameters);
     return sql`with ${sql.join(expressions)} select ${summary}::text`;
   });
   const [[text] = []] = await database.readTenant(tenantId, statement(values));
   const counted = JSON.parse(text ?? '{}') as Summary;
   const { rows: own } = await database.withTenant(tenantId, (transaction) =>
-    sql<{
-      at: Date;
-    }>`select observed_at as at from number_status where tenant_id = ${tenantId}`.execute(
-      transaction,
-    ),
+    sql<{ at: Date; last: string }>`
+      select s.observed_at as at, p.last from number_status s join feed_position p using (tenant_id)
+      where tenant_id = ${tenantId}`.execute(transaction),
   );
   if (counted.buckets?.length !== 1 || counted.buckets[0]?.count !== 1) {
     throw new Error('numbers of the other tenant are counted');
+  }
+  if (counted.feedPosition?.sequence !== Number(own[0]?.last)) {
+    throw new Error('a place in the feed of the other tenant');
   }
   if (counted.nextObservedAt !== own[0]?.at.toISOString())
     throw new Error('a time of the other tenant');

@@ -41,7 +41,7 @@ export const rowOf: Readonly<Record<string, string>> = {
   // The first rows of both were written by triggers.
   feed_position: `insert into feed_position (tenant_id) values ('$t') on conflict do nothing`,
   number_change: `insert into number_change (tenant_id, kind, source, occurred_at)
-    values ('$t', 'ADDED', 'READ', now())`,
+    values ('$t', 'VERDICT', 'CLOCK', now() + interval '1 hour')`,
   refresh_lease: `insert into refresh_lease (tenant_id, subject, holder, expires_at)
     values ('$t', 'phone:wa_$t', 'holder', now() + interval '1 hour')`,
   graph_budget: `insert into graph_budget (tenant_id, account, spent_until)

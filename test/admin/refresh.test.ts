@@ -44,14 +44,9 @@ interface RefreshedNumber {
   readonly [member: string]: unknown;
 }
 
-async function addMeta(
-  tenant: string,
-  phone: string,
-  options: RunOptions = {},
-  wabaId: string = sentinelWabaId,
-): Promise<string> {
+async function addMeta(tenant: string, phone: string, options: RunOptions = {}): Promise<string> {
   const result = await line.run<{ id: string }>(
-    `number add --tenant ${tenant} --name Phone-${phone} --number 55119 --provider META --phone-number-id ${phone} --waba-id ${wabaId} --credentials - --no-check`,
+    `number add --tenant ${tenant} --name Phone-${phone} --number 55119 --provider META --phone-number-id ${phone} --waba-id ${sentinelWabaId} --credentials - --no-check`,
     { stdin: credentials, ...options },
   );
   expectNoSecrets(result);

@@ -112,4 +112,9 @@ describe('totals and facets of 50,000 numbers', () => {
       counted.toSorted(),
     );
   });
+
+  test('limits of portfolios are read in an index beside a search, which looks at each row', async () => {
+    const scans = await explain({ search: 'shop' }, { page: null, counted: all });
+    expect(scans.toSorted()).toEqual(['Bitmap Heap Scan ', ...counted].toSorted());
+  });
 });

@@ -17,6 +17,7 @@ import { addRefreshCommand } from './admin/refresh.ts';
 import { addMigrateCommand, addServeCommand, type Listen } from './admin/serve.ts';
 import type { Session } from './admin/session.ts';
 import { addShowCommand } from './admin/show-number.ts';
+import { addWebhookCommands } from './admin/webhook.ts';
 import { createStyle, toPrintable } from './admin/table.ts';
 import {
   createPrinter,
@@ -70,6 +71,7 @@ export async function run(
   addDiscoverCommands(number, session);
   addCredentialCommands(program, session);
   addAccountCommands(program, session);
+  addWebhookCommands(program, session);
   addAuditCommands(program, session);
   addEncryptionCommands(program, session);
   addDoctorCommand(program, session);

@@ -148,6 +148,10 @@ export const environmentVariables = {
       'Maximum number of open streams and long polls in one process. They do not count as requests.',
   },
   HISTORY_RETENTION_DAYS: { default: '400', meaning: 'Days for which the history is kept.' },
+  META_EVENT_RETENTION_DAYS: {
+    default: '30',
+    meaning: "Days for which the events of Meta's webhooks are kept.",
+  },
   MAX_EVENT_LOOP_DELAY_MS: {
     default: '250',
     meaning: 'Event loop delay above which a busy process sheds load with 503.',
@@ -198,6 +202,7 @@ export interface Config {
   readonly maxRequests: number;
   readonly streamLimits: StreamLimits;
   readonly historyRetentionDays: number;
+  readonly metaEventRetentionDays: number;
   readonly maxEventLoopDelayMs: number;
 }
 
@@ -281,6 +286,7 @@ export function parseConfig(environment: Environment): Config {
     maxRequests: check('MAX_REQUESTS', parseCount),
     streamLimits: parseStreamLimits(check),
     historyRetentionDays: check('HISTORY_RETENTION_DAYS', parseCount),
+    metaEventRetentionDays: check('META_EVENT_RETENTION_DAYS', parseCount),
     maxEventLoopDelayMs: check('MAX_EVENT_LOOP_DELAY_MS', parseCount),
   };
   if (engineUrl && environment.SESSION_ENGINE_KEY === '') {

@@ -139,6 +139,11 @@ export const errorCatalogue = {
     meaning: 'Command line only: the tenant has no shared credential with this id.',
     retryable: false,
   },
+  WEBHOOK_NOT_FOUND: {
+    status: 404,
+    meaning: 'Command line only: the tenant has no webhook endpoint with this id.',
+    retryable: false,
+  },
   CONFLICT: {
     status: 409,
     meaning:

@@ -31,6 +31,9 @@ import { createPilotStatusProvider } from './providers/pilot-status.ts';
 import { createRestEndpoint } from './rest/routes.ts';
 import { createVault } from './secrets.ts';
 import { createTelemetry, type Telemetry } from './telemetry.ts';
+import { createWebhookEndpoint } from './webhooks/endpoint.ts';
+import { startEventRetention } from './webhooks/retention.ts';
+import { createWebhooks, type Webhooks } from './webhooks/webhooks.ts';
 
 export interface Gateway extends Pipeline, AsyncDisposable {
   /** As `handle`, for callers that have a Request and want a Response. */
@@ -47,10 +50,11 @@ export interface Gateway extends Pipeline, AsyncDisposable {
   readonly history: History;
   /** For operators. */
   readonly onboarding: Onboarding;
+  readonly webhooks: Webhooks;
   readonly telemetry: Telemetry;
   /**
    * Starts the jobs of the process that serves, until the gateway is disposed of: the status of numbers is kept up, what
-   * time changes is recorded, old changes are deleted, and numbers are counted by verdict for the metrics.
+   * time changes is recorded, old changes and events are deleted, and numbers are counted by verdict for the metrics.
    */
   startJobs(): void;
 }
@@ -104,11 +108,13 @@ export async function createGateway(
     fleet: core.fleet,
     history: core.history,
     onboarding: core.onboarding,
+    webhooks: core.webhooks,
     telemetry,
     startJobs() {
       running.use(startConfiguredStatusUpkeep(foundation));
       running.use(startConfiguredExpiry(foundation));
       running.use(startConfiguredRetention(foundation));
+      running.use(startConfiguredEventRetention(foundation));
       if (config.metrics) running.use(startConfiguredVerdictCounting(foundation));
     },
     async [Symbol.asyncDispose]() {
@@ -175,12 +181,24 @@ function createCore(foundation: Foundation) {
     fleet: createFleet({ database, providers, now }),
     history: createHistory({ database, now }),
     onboarding: createOnboarding({ database, vault, reader, numbers }),
+    webhooks: createWebhooks({
+      database,
+      vault,
+      pepper: config.apiKeyPepper,
+      onReceived: metrics.metaEventReceived,
+    }),
   };
 }
 
 function createEndpoints(
   { config, overrides, telemetry }: Foundation,
-  { numbers, fleet, history }: Pick<Gateway, 'numbers' | 'fleet' | 'history'>,
+  {
+    numbers,
+    fleet,
+    history,
+    access,
+    webhooks,
+  }: Pick<Gateway, 'numbers' | 'fleet' | 'history' | 'access' | 'webhooks'>,
 ) {
   const graphql = createGraphQLEndpoint({
     schema,
@@ -194,7 +212,13 @@ function createEndpoints(
     suggestions: config.mode === 'demo',
   });
   const { publicUrl } = config;
-  return { graphql, rest: createRestEndpoint({ numbers, fleet, history, publicUrl }) };
+  const rest = createRestEndpoint({ numbers, fleet, history, publicUrl });
+  const { toErrorResponse } = rest;
+  return {
+    graphql,
+    rest,
+    webhooks: createWebhookEndpoint({ webhooks, access, toErrorResponse }),
+  };
 }
 
 async function openConfiguredDatabase(
@@ -255,6 +279,16 @@ function startConfiguredRetention({ config, database, now, telemetry }: Foundati
     retentionDays: config.historyRetentionDays,
     onFailure: (error) =>
       telemetry.warn('old changes are not deleted from the history', { cause: String(error) }),
+  });
+}
+
+function startConfiguredEventRetention({ config, database, now, telemetry }: Foundation) {
+  return startEventRetention({
+    database,
+    now,
+    retentionDays: config.metaEventRetentionDays,
+    onFailure: (error) =>
+      telemetry.warn('old events of webhooks are not deleted', { cause: String(error) }),
   });
 }
 

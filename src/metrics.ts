@@ -7,6 +7,8 @@ import type { LoadShedder, Overload } from './http/load-shedding.ts';
 import type { Streams } from './http/streams.ts';
 import { verdicts } from './numbers/reason.ts';
 import type { VerdictCounts } from './numbers/verdict-store.ts';
+import type { EventKind } from './webhooks/event.ts';
+import type { EventOutcome } from './webhooks/store.ts';
 import type { CompletedRequest, TelemetryListener, UpstreamCall } from './telemetry.ts';
 
 /** One row for each metric; operations/prometheus-rules.yml says which ones to alert on. */
@@ -116,6 +118,12 @@ export const metricTable = {
     help: 'Times that an access token was quarantined because Meta kept refusing it.',
     labels: [],
   },
+  metaEvents: {
+    type: 'counter',
+    name: 'gateway_meta_events_total',
+    help: "Contents of Meta's webhooks, by kind, and by outcome: stored, repeated (known from before), foreign (of an account without a number of the tenant), or dropped (a message, a status, or something unknown).",
+    labels: ['kind', 'outcome'],
+  },
   metaUsage: {
     type: 'gauge',
     name: 'gateway_meta_usage_percent',
@@ -169,6 +177,7 @@ export interface Metrics {
   responseServed(source: 'memory' | 'shared' | 'read'): void;
   /** To be called at most once per response. */
   snapshotReturned(ageSeconds: number): void;
+  metaEventReceived(kind: EventKind, outcome: EventOutcome | 'dropped'): void;
   requestShed(reason: Overload['reason']): void;
   requestLimited(reason: 'points' | 'under way' | 'streams'): void;
   /** Null when this process does not know them: another one counts, or the database does not answer. */
@@ -213,6 +222,7 @@ export function createMetrics(): Metrics {
     },
     responseServed: (source) => metrics.responses.inc({ source }),
     snapshotReturned: (ageSeconds) => metrics.snapshotAge.observe(ageSeconds),
+    metaEventReceived: (kind, outcome) => metrics.metaEvents.inc({ kind, outcome }),
     requestShed: (reason) => metrics.requestsShed.inc({ reason }),
     requestLimited: (reason) => metrics.requestsLimited.inc({ reason }),
     numbersCounted(counts) {

@@ -139,6 +139,8 @@ const secretPatterns: readonly (readonly [marker: string, pattern: RegExp, redac
   ],
   ['://', /(\w{1,20}:\/\/[^\s:/@"]{0,100}:)[^\s"]{1,300}@/g, '$1[redacted]@'],
   ['v1.', /\bv1\.[A-Za-z0-9_-]{1,32}\.[A-Za-z0-9_-]{40,}\.[A-Za-z0-9_-]{30,}/g, '[redacted]'],
+  // The part of a URL that names an endpoint of webhooks.
+  ['webhooks/meta/', /(webhooks\/meta\/)[^\s"'?/\\{]+/g, '$1{endpoint}'],
   // An encryption key: 32 bytes in base64.
   ['=', /(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{43}=/g, '[redacted]'],
 ];

@@ -224,6 +224,7 @@ const openRoutes: Readonly<
   'GET /': { production: 404, graphiql: 404 },
   'GET /v1/openapi.json': { production: 200, graphiql: 200 },
   'GET /openapi.json': { production: 404, graphiql: 404 },
+  'GET /v1/webhooks/meta/': { production: 404, graphiql: 404 },
   'GET /v1/nothing': { production: 404, graphiql: 404 },
 };
 
@@ -754,6 +755,69 @@ describe.each(Object.entries(types))('the fields of %s', (typeName, { discloses,
     }
   });
 });
+
+const addEndpoint = async (proof: 'SIGNED' | 'KEY', tenantId: string) => {
+  const appSecrets = proof === 'SIGNED' ? ['an app secret'] : [];
+  return (await gateway.gateway.webhooks.add({ tenantId, proof, appSecrets })).path;
+};
+const deliverWith = async (to: string, keyName: string) =>
+  await gateway.rest(to, {
+    method: 'POST',
+    body: '{"object": "whatsapp_business_account", "entry": []}',
+    headers: { ...(keys[keyName] && { 'x-api-key': keys[keyName] }) },
+  });
+
+describe('the routes of webhooks', () => {
+  test('accept keys with the scope webhooks where keys are the proof, and disclose nothing', async () => {
+    const { tenantId } = await findTenantOf(own.id);
+    const to = await addEndpoint('KEY', tenantId);
+    const statuses: Record<string, number> = {};
+    for (const keyName of Object.keys(keys)) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      const reply = await deliverWith(to, keyName);
+      statuses[keyName] = reply.status;
+      expect(reply.text).not.toMatch(/Own number|Foreign number/);
+    }
+    expect(statuses).toEqual({
+      ...Object.fromEntries(refused.map((keyName) => [keyName, 401])),
+      ...Object.fromEntries(accepted.map((keyName) => [keyName, 403])),
+      ...Object.fromEntries(foreignKeys.map((keyName) => [keyName, 404])),
+      ...Object.fromEntries(forbidden.map((keyName) => [keyName, 200])),
+      'key of all scopes': 200,
+    });
+  });
+
+  test('accept no key where the signature is the proof', async () => {
+    const { tenantId } = await findTenantOf(own.id);
+    const to = await addEndpoint('SIGNED', tenantId);
+    for (const keyName of Object.keys(keys)) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      const reply = await deliverWith(to, keyName);
+      expect([keyName, reply.status, toCode(reply)]).toEqual([keyName, 401, 'UNAUTHENTICATED']);
+    }
+  });
+
+  test('answer the handshake without the verify token alike with every key', async () => {
+    const { tenantId } = await findTenantOf(own.id);
+    const to = await addEndpoint('SIGNED', tenantId);
+    for (const key of Object.values(keys)) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      const reply = await gateway.rest(`${to}?hub.mode=subscribe&hub.challenge=1`, {
+        headers: key === null ? {} : { 'x-api-key': key },
+      });
+      expect([reply.status, toCode(reply)]).toEqual([401, 'UNAUTHENTICATED']);
+    }
+  });
+});
+
+async function findTenantOf(numberId: string): Promise<{ tenantId: string }> {
+  const [row] = await gateway.database.query<{ tenantId: string }>(
+    'select tenant_id as "tenantId" from whatsapp_number where id = $1',
+    [numberId],
+  );
+  if (row === undefined) throw new Error(`there is no number ${numberId}`);
+  return row;
+}
 
 describe('the routes outside of the route table', () => {
   test('are the paths in the sources of the server and the pipeline', () => {

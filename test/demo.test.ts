@@ -371,6 +371,7 @@ describe('the fleet', () => {
       'TENANT_NOT_FOUND',
       'KEY_NOT_FOUND',
       'CREDENTIAL_NOT_FOUND',
+      'WEBHOOK_NOT_FOUND',
       'CONFLICT',
       'INTERNAL',
     ];

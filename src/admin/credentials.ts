@@ -45,12 +45,22 @@ export async function readGivenCredentials(
  * when standard input is a terminal, which would show what is typed.
  */
 export async function readCredentials(source: string, terminal: Terminal): Promise<Credentials> {
+  return parseCredentials(await readSecretText('--credentials', source, terminal));
+}
+
+/** The content of the file or of standard input that the option names. Throws as `readCredentials`. */
+export async function readSecretText(
+  option: string,
+  source: string,
+  terminal: Terminal,
+): Promise<string> {
   if (source === '-' && terminal.stdin.isTTY) {
+    const file = `${option.slice(2)}.json`;
     throw new UsageError(
-      '--credentials - cannot read from a terminal, which would show the credentials; redirect a file: … --credentials - < credentials.json',
+      `${option} - cannot read from a terminal, which would show the ${option.slice(2)}; redirect a file: … ${option} - < ${file}`,
     );
   }
-  return parseCredentials(source === '-' ? await readInput(terminal) : await readFile(source));
+  return source === '-' ? await readInput(terminal) : await readFile(source);
 }
 
 async function readInput({ stdin, signal }: Terminal): Promise<string> {

@@ -196,7 +196,7 @@ async function checkKeys({ config, gateway }: OpenedGateway): Promise<string> {
     const total = failed.length + counts.decrypted;
     const shown = failed.slice(0, 5).join(', ');
     throw new Error(
-      `${failed.length} of ${total} stored credentials cannot be decrypted (${shown}${failed.length > 5 ? ', …' : ''}); put the key that encrypted them back into ENCRYPTION_KEYS, or replace them with: number set-credentials, or credential set`,
+      `${failed.length} of ${total} stored credentials cannot be decrypted (${shown}${failed.length > 5 ? ', …' : ''}); put the key that encrypted them back into ENCRYPTION_KEYS, or replace them with: number set-credentials, credential set, or webhook meta add`,
     );
   }
   const rest =

@@ -4,6 +4,7 @@ import type { CommandUnknownOpts } from '@commander-js/extra-typings';
 import type { Database } from '../database/database.ts';
 import { toCredentialPlace, toSharedCredentialPlace } from '../numbers/credentials.ts';
 import { createVault, type Vault } from '../secrets.ts';
+import { toEndpointPlace } from '../webhooks/webhooks.ts';
 import { openMigratedGateway, readCommandConfig, type Session } from './session.ts';
 import {
   type CredentialName,
@@ -80,7 +81,7 @@ function reportFailed(session: Session, failed: readonly string[]): void {
   const shown = failed.slice(0, 5).join(', ');
   session.fail(
     'ENCRYPTION',
-    `${failed.length} stored credentials cannot be re-encrypted (${shown}${failed.length > 5 ? ', …' : ''}); put the key that encrypted them back into ENCRYPTION_KEYS, or replace them with: number set-credentials, or credential set`,
+    `${failed.length} stored credentials cannot be re-encrypted (${shown}${failed.length > 5 ? ', …' : ''}); put the key that encrypted them back into ENCRYPTION_KEYS, or replace them with: number set-credentials, credential set, or webhook meta add`,
   );
 }
 
@@ -93,7 +94,7 @@ interface Rotator {
 interface Outcome {
   rewrapped: number;
   alreadyCurrent: number;
-  /** Ids of numbers and of shared credentials. */
+  /** Ids of numbers, of shared credentials and of webhook endpoints. */
   readonly failed: string[];
 }
 
@@ -162,7 +163,12 @@ function rewrap(vault: Vault, tenantId: string, row: SealedCredentialRow, outcom
 
 /** What the encrypted credentials are bound to. */
 export function toPlace(tenantId: string, { table, id }: CredentialName) {
-  return table === 'credential'
-    ? toSharedCredentialPlace(tenantId, id)
-    : toCredentialPlace(tenantId, id);
+  switch (table) {
+    case 'number_credential':
+      return toCredentialPlace(tenantId, id);
+    case 'credential':
+      return toSharedCredentialPlace(tenantId, id);
+    case 'webhook_endpoint':
+      return toEndpointPlace(tenantId, id);
+  }
 }

@@ -4,13 +4,13 @@ import { sql } from 'kysely';
 import type { Database } from '../database/database.ts';
 import { prepare, queries } from '../database/statement.ts';
 
-/** The own credentials of numbers, and those that several numbers share. */
-export const credentialTables = ['number_credential', 'credential'] as const;
+/** The own credentials of numbers, those that several numbers share, and the secrets of webhook endpoints. */
+export const credentialTables = ['number_credential', 'credential', 'webhook_endpoint'] as const;
 export type CredentialTable = (typeof credentialTables)[number];
 
 export interface CredentialName {
   readonly table: CredentialTable;
-  /** Of the number, or of the shared credential. */
+  /** Of the number, of the shared credential, or of the endpoint. */
   readonly id: string;
 }
 
@@ -19,7 +19,7 @@ export interface SealedCredentialRow extends CredentialName {
 }
 
 function idOf(table: CredentialTable) {
-  return sql.ref(table === 'credential' ? 'c.id' : 'c.number_id');
+  return sql.ref(table === 'number_credential' ? 'c.number_id' : 'c.id');
 }
 
 export interface Page {
@@ -74,7 +74,8 @@ export async function countSealedCredentials(
   const { rows } = await database.withTenant(tenantId, (transaction) =>
     sql<{ count: number }>`
       select ((select count(*) from number_credential own where own.tenant_id = ${tenantId})
-        + (select count(*) from credential shared where shared.tenant_id = ${tenantId}))::int as count`.execute(
+        + (select count(*) from credential shared where shared.tenant_id = ${tenantId})
+        + (select count(*) from webhook_endpoint e where e.tenant_id = ${tenantId}))::int as count`.execute(
       transaction,
     ),
   );

@@ -192,6 +192,32 @@ export interface FeedPositionTable {
   created_at: ColumnType<Date, never, never>;
 }
 
+/** Where Meta or a relay sends webhooks. */
+export interface WebhookEndpointTable {
+  tenant_id: string;
+  id: string;
+  /** HMAC-SHA256 of the last segment of the path, as of an API key. */
+  path_hash: ColumnType<Buffer, Buffer, never>;
+  proof: ColumnType<'SIGNED' | 'KEY', 'SIGNED' | 'KEY', never>;
+  /** See secrets.ts. */
+  sealed: string;
+  created_at: Timestamp;
+  updated_at: Timestamp;
+}
+
+/** An event of a webhook; see webhooks/event.ts. */
+export interface MetaEventTable {
+  tenant_id: string;
+  digest: Buffer;
+  waba_id: string;
+  field: string;
+  event: string | null;
+  payload: Json;
+  happened_at: Timestamp;
+  received_at: Timestamp;
+  outcome: string;
+}
+
 /** The process that reads a block from the upstream at the moment, so that no other one does. */
 export interface RefreshLeaseTable {
   tenant_id: string;
@@ -213,6 +239,8 @@ export interface Tables {
   number_change: NumberChangeTable;
   feed_position: FeedPositionTable;
   refresh_lease: RefreshLeaseTable;
+  webhook_endpoint: WebhookEndpointTable;
+  meta_event: MetaEventTable;
   audit: AuditTable;
 }
 

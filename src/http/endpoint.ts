@@ -22,15 +22,15 @@ export interface Endpoint {
 
 export type Route = PublicRoute | KeyedRoute;
 
-/** Responds without an API key. */
+/** Responds without an API key, or verifies by itself who asks. */
 export interface PublicRoute {
   readonly needsKey: false;
   /** See `RequestContext.route`. */
   readonly path: string;
   /** See `RequestContext.operation`. */
   readonly operation: string | null;
-  /** Returns one object for equal responses, which is then compressed once. */
-  respond(request: HttpRequest): MaybePromise<HttpResponse>;
+  /** Returns one object for equal responses, which is then compressed once. Notes in the context whom the request is for. */
+  respond(request: HttpRequest, context: RequestContext): MaybePromise<HttpResponse>;
 }
 
 /** Responds once the key has been verified and the tenant's limits have been checked. */

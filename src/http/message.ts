@@ -22,7 +22,9 @@ export interface HttpRequest {
   readonly headers: HttpHeaders;
   /** Aborted when the client disconnects. Created on first use. */
   readonly signal: AbortSignal;
-  /** Reads the body, once at most. Rejects with INVALID_REQUEST when it is too large or is not UTF-8. */
+  /** Reads the body, once at most. Rejects with INVALID_REQUEST when it has more than `maxBytes`. */
+  bytes(maxBytes: number): Promise<Buffer>;
+  /** As `bytes`, up to `maxBodyBytes`. Rejects with INVALID_REQUEST when the body is not UTF-8. */
   text(): Promise<string>;
 }
 
@@ -33,7 +35,7 @@ export interface HttpResponse {
   readonly body: string | Buffer<ArrayBuffer> | EventStream | null;
 }
 
-/** The largest body that is read. */
+/** The largest body that is read as text. */
 export const maxBodyBytes = 100_000;
 
 /** In characters, of the path and the query string. https://www.rfc-editor.org/rfc/rfc9110#section-4.1-5 */
@@ -54,6 +56,11 @@ export function fromFetchRequest(request: Request): HttpRequest {
     search,
     headers,
     signal,
+    async bytes(maxBytes) {
+      const body = Buffer.from(await request.arrayBuffer());
+      if (body.length > maxBytes) throw createTooLargeError(maxBytes);
+      return body;
+    },
     text: async () => decodeBody(await request.arrayBuffer()),
   };
 }
@@ -98,8 +105,12 @@ export class NodeRequest implements HttpRequest {
     return this.#disconnected.signal;
   }
 
+  bytes(maxBytes: number): Promise<Buffer> {
+    return readBody(this.#incoming, this.#outgoing, maxBytes);
+  }
+
   text(): Promise<string> {
-    return readBody(this.#incoming, this.#outgoing);
+    return this.bytes(maxBodyBytes).then(decodeBody);
   }
 }
 
@@ -157,43 +168,44 @@ export function hasDisconnected(outgoing: ServerResponse): boolean {
   return outgoing.destroyed && !outgoing.writableFinished;
 }
 
-function readBody(incoming: IncomingMessage, outgoing: ServerResponse): Promise<string> {
+function readBody(
+  incoming: IncomingMessage,
+  outgoing: ServerResponse,
+  maxBytes: number,
+): Promise<Buffer> {
   const announcedBytes = Number(incoming.headers['content-length'] ?? 0);
-  if (announcedBytes > maxBodyBytes) return Promise.reject(createTooLargeError());
+  if (announcedBytes > maxBytes) return Promise.reject(createTooLargeError(maxBytes));
   // A client that sent `Expect: 100-continue` holds its body back until then. HTTP/1.0 has no such header.
   if (incoming.headers.expect !== undefined && incoming.httpVersion === '1.1') {
     outgoing.writeContinue();
   }
-  const { promise, resolve, reject } = Promise.withResolvers<string>();
+  const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
   const chunks: Buffer[] = [];
   let bytes = 0;
   incoming.on('data', (chunk: Buffer) => {
     bytes += chunk.length;
-    if (bytes <= maxBodyBytes) return chunks.push(chunk);
+    if (bytes <= maxBytes) return chunks.push(chunk);
     incoming.pause();
-    return reject(createTooLargeError());
+    return reject(createTooLargeError(maxBytes));
   });
-  incoming.once('end', () => {
-    try {
-      resolve(decodeBody(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)));
-    } catch (error) {
-      reject(error);
-    }
-  });
+  incoming.once('end', () =>
+    resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)),
+  );
   incoming.once('error', reject);
   // A destroyed message emits no further event.
   if (incoming.destroyed) reject(new Error('The client disconnected.'));
   return promise;
 }
 
-function createTooLargeError(): GatewayError {
-  const message = `The body is larger than ${maxBodyBytes} bytes.`;
+function createTooLargeError(maxBytes: number): GatewayError {
+  const message = `The body is larger than ${maxBytes} bytes.`;
   return new GatewayError('INVALID_REQUEST', message);
 }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
-function decodeBody(bytes: ArrayBuffer | Uint8Array): string {
+/** Throws INVALID_REQUEST for bytes that are not UTF-8. */
+export function decodeBody(bytes: ArrayBuffer | Uint8Array): string {
   try {
     return utf8.decode(bytes);
   } catch (cause) {

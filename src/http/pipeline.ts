@@ -36,6 +36,8 @@ export interface PipelineOptions {
   readonly graphql: Endpoint;
   /** Also responds at unknown paths. */
   readonly rest: Endpoint;
+  /** Meta's webhooks. */
+  readonly webhooks: Endpoint;
   readonly access: Pick<AccessControl, 'authenticate'>;
   readonly rateLimiter: RateLimiter;
   readonly responseCache: ResponseCache;
@@ -62,9 +64,9 @@ export interface Pipeline {
 }
 
 export function createPipeline(options: PipelineOptions): Pipeline {
-  const { graphql, rest, load, config, telemetry } = options;
+  const { load, config, telemetry } = options;
   const resolveAddress = createClientAddressResolver(config.trustedProxies);
-  const findEndpoint = (path: string): Endpoint => (path === '/graphql' ? graphql : rest);
+  const findEndpoint = createFindEndpoint(options);
 
   const run = (
     request: HttpRequest,
@@ -112,6 +114,13 @@ export function createPipeline(options: PipelineOptions): Pipeline {
   };
 }
 
+function createFindEndpoint({ graphql, rest, webhooks }: PipelineOptions) {
+  return (path: string): Endpoint => {
+    if (path === '/graphql') return graphql;
+    return path.startsWith('/v1/webhooks/meta/') ? webhooks : rest;
+  };
+}
+
 function respond(
   options: PipelineOptions,
   endpoint: Endpoint,
@@ -130,7 +139,7 @@ function respond(
   context.operation = route.operation;
   const coding = negotiateCoding(request.headers.get('accept-encoding'));
   if (!route.needsKey) {
-    return chain(route.respond(request), (response) =>
+    return chain(route.respond(request, context), (response) =>
       compressOnce(response, coding).then((compressed) => toConditional(request, compressed)),
     );
   }

@@ -120,11 +120,11 @@ describe('keys rotate-encryption', () => {
 
   test('continues after an interruption; in between, everything can be decrypted', async () => {
     await addCredentials(120);
-    // Each tenant of an earlier test has no batch, and is checked once for each of the two tables.
+    // Each tenant of an earlier test has no batch, and is checked once for each of the three tables.
     const { rows } = await owner.query<{ others: number }>(
       'select count(*)::int - 1 as others from tenant',
     );
-    const stopped = await rotate({ signal: abortAfter(2 * (rows[0]?.others ?? 0) + 2) });
+    const stopped = await rotate({ signal: abortAfter(3 * (rows[0]?.others ?? 0) + 2) });
     expect(stopped).toMatchObject({ code: 1, stdout: '', stderr: 'STOPPED: SIGINT\n' });
     expect(await countDecryptable('after')).toBe(100);
     expect(await countDecryptable(...both)).toBe(120);
@@ -167,7 +167,7 @@ describe('keys rotate-encryption', () => {
     expect(result.json).toEqual({ rewrapped: 2, alreadyCurrent: 0, failed: 1 });
     expect(result.stderr).toMatch(
       new RegExp(
-        `^ENCRYPTION: 1 stored .*\\(${tenant}_0001\\).*set-credentials, or credential set\n$`,
+        `^ENCRYPTION: 1 stored .*\\(${tenant}_0001\\).*set-credentials, credential set, or webhook meta add\n$`,
       ),
     );
     // Credentials copied from another row are bound to that row, so they cannot be decrypted.

@@ -32,6 +32,8 @@ const tables = [
   'number_change',
   'refresh_lease',
   'graph_budget',
+  'webhook_endpoint',
+  'meta_event',
   'audit',
 ] as const;
 type Table = (typeof tables)[number];
@@ -63,6 +65,10 @@ const rows: Readonly<Record<Table, string>> = {
     values ('$t', 'phone:1', 'holder', clock_timestamp())`,
   graph_budget: `insert into graph_budget (tenant_id, account, spent_until)
     values ('$t', '20001', clock_timestamp())`,
+  webhook_endpoint: `insert into webhook_endpoint (tenant_id, id, path_hash, proof, sealed)
+    values ('$t', 'whe_$t', 'path of $t', 'SIGNED', 'endpoint of $t')`,
+  meta_event: `insert into meta_event (tenant_id, digest, waba_id, field, happened_at, outcome)
+    values ('$t', 'digest of $t', '20001', 'account_update', now(), 'RECEIVED')`,
   audit: `insert into audit (tenant_id, action, subject) values ('$t', 'test', 'subject')`,
 };
 
@@ -81,11 +87,13 @@ const updates: Partial<Record<Table, string>> = {
   feed_position: 'epoch = epoch',
   refresh_lease: 'holder = holder',
   graph_budget: 'spent_until = spent_until',
+  webhook_endpoint: 'sealed = sealed',
 };
 const updatable = tables.filter((table) => updates[table] !== undefined);
 const deletable: readonly Table[] = [
   ...updatable.filter((table) => !['api_key', 'feed_position'].includes(table)),
   'number_change',
+  'meta_event',
 ];
 
 async function addTenant(database: TestDatabase, tenantId: string): Promise<void> {
@@ -243,6 +251,7 @@ describe.each(databases)('on %s', (kind) => {
     `select * from use_api_key('hash of b')`,
     `select * from find_scoped_key('hash of b')`,
     `select * from use_scoped_key('hash of b')`,
+    `select * from find_webhook_endpoint('hash of b')`,
     `select find_tenant_of_key('key_b')`,
     `select find_tenant_of_number('wa_b')`,
     'select * from list_tenants()',

@@ -17,6 +17,7 @@ import type * as summaryQueries from '../../src/fleet/summary-queries.ts';
 import type * as onboardingStore from '../../src/fleet/store.ts';
 import type * as budgetStore from '../../src/numbers/budget-store.ts';
 import type * as leaseStore from '../../src/numbers/lease-store.ts';
+import type * as webhookStore from '../../src/webhooks/store.ts';
 import { fullProjection } from '../../src/numbers/projection.ts';
 import type * as numberQueries from '../../src/numbers/number-queries.ts';
 import type * as numberStore from '../../src/numbers/number-store.ts';
@@ -30,6 +31,7 @@ import { rowOf, toTenantColumn } from './tenancy-probe.ts';
 type AccessStore = typeof accessStore;
 type AdminStore = typeof adminStore;
 type NumbersStore = typeof numbersStore;
+type WebhookStore = typeof webhookStore;
 type OnboardingStore = typeof onboardingStore;
 type BudgetStore = typeof budgetStore;
 type LeaseStore = typeof leaseStore;
@@ -63,6 +65,7 @@ const rows = Object.entries(rowOf).map(([table, insert]) => ({
       .replaceAll('wa_$t', 'wa_1')
       .replaceAll('key_$t', 'key_1')
       .replaceAll('cred_$t', 'cred_1')
+      .replaceAll('whe_$t', 'whe_1')
       .replaceAll('$t', tenantId),
 }));
 
@@ -223,13 +226,15 @@ const budgetScenario: Scenario<BudgetStore> = async (store, database, { me: tena
 
 const adminScenario: Scenario<AdminStore> = async (store, database, { me: tenantId, other }) => {
   const count = await store.countSealedCredentials(database, tenantId);
-  if (count !== 2) throw new Error('credentials of the other tenant are counted');
+  if (count !== 3) throw new Error('credentials of the other tenant are counted');
   const own = { table: 'number_credential', id: 'wa_1' } as const;
   const shared = { table: 'credential', id: 'cred_1' } as const;
+  const endpoint = { table: 'webhook_endpoint', id: 'whe_1' } as const;
   return [
     await store.listSealedCredentials(database, tenantId, own.table, { after: '', limit: 10 }),
     await store.findSealedCredential(database, tenantId, own),
     await store.findSealedCredential(database, tenantId, shared),
+    await store.findSealedCredential(database, tenantId, endpoint),
     await store.replaceSealedCredentials(database, tenantId, [
       { ...own, sealed: `sealed of ${other}`, resealed: 'sealed anew' },
       { ...shared, sealed: `shared by ${other}`, resealed: 'sealed anew' },
@@ -332,6 +337,35 @@ const onboardingScenario: Scenario<OnboardingStore> = async (store, database, { 
   return [listed, accounts];
 };
 
+const webhookScenario: Scenario<WebhookStore> = async (store, database, { me: tenantId }) => {
+  const seen: unknown[] = [await store.listEndpoints(database, tenantId)];
+  const event = {
+    digest: 'abcd',
+    field: 'account_update',
+    event: null,
+    payload: null,
+    happenedAt: null,
+    outcome: 'RECEIVED',
+  } as const;
+  const outcomes = await store.insertEvents(database, tenantId, [
+    { ...event, wabaId: '20001' },
+    { ...event, wabaId: '60001', digest: 'ef01' },
+  ]);
+  if (outcomes.join(' ') !== 'stored foreign') throw new Error('an account of the other tenant');
+  await store.updateEndpoint(database, tenantId, 'whe_1', ({ sealed }) => {
+    seen.push(sealed);
+    return 'sealed anew';
+  });
+  const tomorrow = new Date(Date.now() + 86_400_000);
+  const deleted = [
+    await store.deleteOldest(database, tenantId, tomorrow, 1),
+    await store.deleteOldest(database, tenantId, tomorrow, 10),
+  ];
+  if (deleted.join(' ') !== '1 2') throw new Error('events of the other tenant');
+  await store.deleteEndpoint(database, tenantId, 'whe_1');
+  return seen;
+};
+
 const stores = [
   { path: 'src/fleet/fleet-queries.ts', scenario: fleetScenario as Scenario<never> },
   { path: 'src/fleet/summary-queries.ts', scenario: summaryScenario as Scenario<never> },
@@ -339,6 +373,7 @@ const stores = [
   { path: 'src/numbers/status-store.ts', scenario: statusScenario as Scenario<never> },
   { path: 'src/access/store.ts', scenario: accessScenario as Scenario<never> },
   { path: 'src/fleet/store.ts', scenario: onboardingScenario as Scenario<never> },
+  { path: 'src/webhooks/store.ts', scenario: webhookScenario as Scenario<never> },
   { path: 'src/admin/store.ts', scenario: adminScenario as Scenario<never> },
   { path: 'src/numbers/store.ts', scenario: numbersScenario as Scenario<never> },
   { path: 'src/numbers/number-store.ts', scenario: numberScenario as Scenario<never> },
@@ -439,6 +474,11 @@ describe.each(stores)('the filters of $path', ({ path, scenario, mutants }) => {
        -- A number that only the other tenant has.
        insert into whatsapp_number (tenant_id, id, number, name, provider, state, phone_number_id, waba_id)
        values ('${other}', 'wa_2', '5511999999999', 'Shop', 'META', 'OPEN', '10002', '20001');
+       -- An event that both tenants have, and an account that only the other tenant has.
+       insert into meta_event (tenant_id, digest, waba_id, field, happened_at, outcome)
+       select tenant_id, 'digest of both', waba_id, field, happened_at, outcome from meta_event;
+       insert into whatsapp_number (tenant_id, id, number, name, provider, state, phone_number_id, waba_id)
+       values ('${other}', 'wa_4', '5511999999999', 'Shop', 'META', 'OPEN', '10004', '60001');
        update number_status set observed_at = now() - interval '1 minute' where tenant_id = '${other}';
        -- Only the other tenant has a number that shares a credential, and this credential.
        update whatsapp_number set credential_id = 'cred_1' where tenant_id = '${other}';

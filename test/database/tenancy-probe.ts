@@ -46,6 +46,10 @@ export const rowOf: Readonly<Record<string, string>> = {
     values ('$t', 'phone:wa_$t', 'holder', now() + interval '1 hour')`,
   graph_budget: `insert into graph_budget (tenant_id, account, spent_until)
     values ('$t', '20001', now() + interval '1 hour')`,
+  webhook_endpoint: `insert into webhook_endpoint (tenant_id, id, path_hash, proof, sealed)
+    values ('$t', 'whe_$t', 'path of $t', 'SIGNED', 'endpoint of $t')`,
+  meta_event: `insert into meta_event (tenant_id, digest, waba_id, field, happened_at, outcome)
+    values ('$t', 'digest of $t', '20001', 'account_update', now(), 'RECEIVED')`,
   audit: `insert into audit (tenant_id, action, subject) values ('$t', 'probed', '$t')`,
 };
 

@@ -31,10 +31,12 @@ const withoutTenant: Readonly<Record<string, readonly string[]>> = {
 const directory: Readonly<Record<string, readonly string[]>> = {
   api_key: ['SELECT', 'UPDATE (last_used_at)'],
   feed_position: ['SELECT', 'INSERT', 'UPDATE'],
+  meta_event: ['SELECT'],
   number_change: ['SELECT', 'INSERT', 'UPDATE'],
   number_snapshot: ['SELECT'],
   number_status: ['SELECT', 'INSERT', 'UPDATE'],
   tenant: ['SELECT'],
+  webhook_endpoint: ['SELECT'],
   whatsapp_number: ['SELECT'],
 };
 
@@ -52,7 +54,9 @@ const definers = [
   'find_tenant_of_key(text)',
   'find_tenant_of_number(text)',
   'find_tenants_with_changes_before(timestamp with time zone)',
+  'find_tenants_with_events_before(timestamp with time zone)',
   'find_tenants_with_expired_status(timestamp with time zone,boolean)',
+  'find_webhook_endpoint(bytea)',
   'keep_state_of_status()',
   'list_tenants()',
   'mark_status_of_accounts()',
@@ -76,6 +80,8 @@ const uniqueEverywhere: ReadonlySet<string> = new Set([
   'audit (id)',
   'credential (id)',
   'tenant (id)',
+  'webhook_endpoint (id)',
+  'webhook_endpoint (path_hash)',
   'whatsapp_number (id)',
 ]);
 

@@ -102,6 +102,7 @@ export function openTicksGateway(
   const pipeline = createPipeline({
     graphql: options.graphql ?? endpoint,
     rest: endpoint,
+    webhooks: endpoint,
     access,
     rateLimiter: createRateLimiter({ rateLimit, tenantMaxRequests: maxRequests }),
     responseCache: disabledResponseCache,

@@ -246,6 +246,19 @@ const recorders = [
      end if;
      return null;
    end $$`,
+  // What was read of ids that a number has no more is deleted, see 0018. With the number itself, REMOVED says it all.
+  `create function add_forgotten_read_to_history() returns trigger ${recorder} $$
+   begin
+     if exists (select from public.whatsapp_number n where n.tenant_id = old.tenant_id and n.id = old.number_id)
+       and ${tenantExists('old')}
+     then
+       ${insertInto}
+       select old.tenant_id, old.number_id, null, ${origin('old.number_id')}, 'FIELD', f.field, f.value, null, ${source},
+         clock_timestamp()
+       from public.fields_of_block(old.block, old.data) f;
+     end if;
+     return null;
+   end $$`,
   `create function remove_account_from_history() returns trigger ${recorder} $$
    begin
      if ${tenantExists('old')} then
@@ -402,6 +415,8 @@ const triggers = [
     `create trigger add_update_to_history after update on ${table} for each row when ${changedRead}
      execute function add_read_to_history()`,
   ]),
+  `create trigger add_delete_to_history after delete on number_snapshot
+   for each row execute function add_forgotten_read_to_history()`,
   `create trigger add_delete_to_history after delete on waba_snapshot
    for each row execute function remove_account_from_history()`,
   `create trigger end_staleness before update on number_status for each row
@@ -419,6 +434,7 @@ const definers = [
   'create_feed_position()',
   'add_number_to_history()',
   'add_read_to_history()',
+  'add_forgotten_read_to_history()',
   'remove_account_from_history()',
   'add_status_to_history()',
   'number_changes_of(text, bigint)',

@@ -75,6 +75,7 @@ const announcingTables = [
 
 /** The functions of the migrations that run with the rights of their owner. */
 const definers = [
+  'add_forgotten_read_to_history()',
   'add_number_to_history()',
   'add_read_to_history()',
   'add_status_to_history()',

@@ -42,6 +42,7 @@ const directory: Readonly<Record<string, readonly string[]>> = {
 
 /** The only functions that run with the rights of their owner. */
 const definers = [
+  'add_forgotten_read_to_history()',
   'add_number_to_history()',
   'add_read_to_history()',
   'add_status_to_history()',

@@ -156,7 +156,7 @@ test(`random transactions on PGlite (COMMIT_SEED=${seed})`, async () => {
     isSingleSession: true,
     seed,
     writers: 1,
-    transactions: 60,
+    transactions: 20,
     isolations: ['read committed', 'repeatable read', 'serializable'],
   });
   expect(result).toMatchObject({ problems: [], failures: [] });

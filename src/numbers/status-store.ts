@@ -99,25 +99,34 @@ function isOtherVerdict(at: Date) {
 }
 
 /**
- * After good reads of accounts: stores their owner for their numbers, and that none of them fails to read the account. Of
- * an account whose owner has not changed, no row is written.
+ * After good reads of accounts, sent at `observedAt`, of which no newer ones are stored: stores their owner for their
+ * numbers, and that none of them fails to read the account, except those whose failure is newer. Of an account whose owner
+ * has not changed, no row is written.
  */
 export async function updateStatusesOfAccounts(
   transaction: TenantTransaction,
   tenantId: string,
   accounts: readonly { readonly id: string; readonly data: object | null }[],
+  observedAt: Date,
 ): Promise<void> {
   if (accounts.length === 0) return;
+  const failedSince = sql`(s.account_failing and exists (
+    select from number_snapshot f
+    where f.tenant_id = ${tenantId} and f.number_id = s.number_id and f.block = 'waba'
+      and (f.failure is not null and f.attempted_at > ${observedAt}::timestamptz(3)
+        or f.obstacle is not null and f.obstacle_at > ${observedAt}::timestamptz(3) and f.obstacle_at >= f.attempted_at)
+  ))`;
   const owners = accounts.map(({ id, data }) => ({ id, owner: findOwnerId(data) }));
   await sql`
     with changed as materialized (
-      select s.number_id, coalesce(a.owner, s.portfolio_id) as portfolio_id
+      select s.number_id, coalesce(a.owner, s.portfolio_id) as portfolio_id, ${failedSince} as is_failing
       from jsonb_to_recordset(${JSON.stringify(owners)}::jsonb) as a(id text, owner text)
       join number_status s on s.tenant_id = ${tenantId} and s.waba_id = a.id
-      where s.account_failing or s.portfolio_id is distinct from coalesce(a.owner, s.portfolio_id)
+      where s.account_failing and not ${failedSince}
+        or s.portfolio_id is distinct from coalesce(a.owner, s.portfolio_id)
       order by s.number_id for no key update of s
     )
-    update number_status s set account_failing = false, portfolio_id = changed.portfolio_id
+    update number_status s set account_failing = changed.is_failing, portfolio_id = changed.portfolio_id
     from changed where s.tenant_id = ${tenantId} and s.number_id = changed.number_id`.execute(
     transaction,
   );

@@ -45,9 +45,9 @@ export interface ReadingsToRecord {
 
 /**
  * Stores readings and releases their leases. A good block replaces an older one and never a newer one; a failure leaves
- * the last good value where it is, and an obstacle the last attempt too. A state that was changed after the read was sent stays. Returns the keys of the
- * subjects that were stored: nothing is stored for a number or a tenant that was deleted meanwhile, or that another id at
- * Meta was stored for.
+ * the last good value where it is, and an obstacle the last attempt too. A state that was changed after the read was sent
+ * stays. Returns the keys of the subjects that were stored: nothing is stored for a number or a tenant that was deleted
+ * meanwhile, or that another id at Meta was stored for.
  */
 export async function recordReadings(
   database: Database,
@@ -61,10 +61,10 @@ export async function recordReadings(
     const ofCurrent = ofNumbers.filter((reading) => current.has(toSubjectKey(reading)));
     const stored = await omitOvercome(transaction, { ...request, readings: ofCurrent });
     await upsertNumberSnapshots(transaction, { ...request, readings: stored });
-    await upsertWabaSnapshots(transaction, { ...request, readings: ofWabas });
+    const newest = await upsertWabaSnapshots(transaction, { ...request, readings: ofWabas });
     const ids = [...new Set(stored.map(({ id }) => id))];
     await writeStatuses(transaction, { tenantId, ids, at: request.observedAt });
-    await updateStatusesOfAccounts(transaction, tenantId, ofWabas);
+    await updateStatusesOfAccounts(transaction, tenantId, newest, request.observedAt);
     await recordBudgets(transaction, tenantId, request.pauses ?? new Map());
     await deleteLeases(transaction, tenantId, request.holder, request.leased);
     return [...stored, ...ofWabas];
@@ -131,19 +131,25 @@ async function upsertNumberSnapshots(
   );
 }
 
+/** Returns the readings of which no newer ones are stored. */
 async function upsertWabaSnapshots(
   transaction: TenantTransaction,
   { tenantId, observedAt, readings }: ReadingsToRecord,
-): Promise<void> {
-  if (readings.length === 0) return;
-  await sql`
+): Promise<readonly Reading[]> {
+  if (readings.length === 0) return [];
+  const { rows } = await sql<{ id: string; isNewest: boolean }>`
     insert into waba_snapshot as old
       (tenant_id, waba_id, data, observed_at, attempted_at, recorded_at, failure)
     select ${tenantId}, read.id, read.data, ${timesOf(observedAt, sql`${observedAt}::timestamptz(3)`)}, read.failure
     from jsonb_to_recordset(${JSON.stringify(readings)}::jsonb)
       as read(id text, data jsonb, failure jsonb)
     order by read.id
-    on conflict (tenant_id, waba_id) do update set ${merge}`.execute(transaction);
+    on conflict (tenant_id, waba_id) do update set ${merge}
+    returning waba_id as id, observed_at = ${observedAt}::timestamptz(3) as "isNewest"`.execute(
+    transaction,
+  );
+  const newest = new Set(rows.filter((row) => row.isNewest).map((row) => row.id));
+  return readings.filter(({ id }) => newest.has(id));
 }
 
 /** A row of number_snapshot. */

@@ -313,9 +313,20 @@ const summaryScenario: Scenario<SummaryQueries> = async (store, database, { me: 
 const statusScenario: Scenario<StatusStore> = async (store, database, { me: tenantId }) => {
   await database.withTenant(tenantId, async (transaction) => {
     await store.writeStatuses(transaction, { tenantId, ids: ['wa_1'], at: new Date() });
-    await store.updateStatusesOfAccounts(transaction, tenantId, [
-      { id: '20001', data: { ownerBusinessId: '88' } },
-    ]);
+    // Only the other tenant has a failure that is newer.
+    await sql`delete from number_snapshot where tenant_id = ${tenantId} and block = 'waba'`.execute(
+      transaction,
+    );
+    await sql`update number_status set account_failing = true where tenant_id = ${tenantId}`.execute(
+      transaction,
+    );
+    const accounts = [{ id: '20001', data: { ownerBusinessId: '88' } }];
+    await store.updateStatusesOfAccounts(transaction, tenantId, accounts, new Date());
+    const { rows: own } = await sql<{ failing: boolean }>`
+      select account_failing as failing from number_status where tenant_id = ${tenantId}`.execute(
+      transaction,
+    );
+    if (own.some(({ failing }) => failing)) throw new Error('a failure of the other tenant');
   });
   const outdated = await store.writeOutdatedStatuses(database, tenantId, 10);
   if (outdated > 0) throw new Error('a status of the other tenant is outdated');

@@ -59,7 +59,11 @@ function addAdd(number: CommandUnknownOpts, session: Session): void {
         .choices(providers)
         .makeOptionMandatory(),
     )
-    .option('--instance <name>', 'PILOT_STATUS: instance name at the session engine', parseName)
+    .option(
+      '--instance <name>',
+      'PILOT_STATUS: instance name at the session engine; required when one is configured',
+      parseName,
+    )
     .addOption(
       new Option(
         '--state <state>',

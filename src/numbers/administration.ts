@@ -51,7 +51,8 @@ export interface RemovedNumber {
 
 export interface NumberAdministration {
   /**
-   * CONFLICT when the tenant already has the phone number id or the instance name. With `check` and credentials, the ids and
+   * CONFLICT when the tenant already has the phone number id or the instance name. With `check`, INVALID_REQUEST for a number
+   * of a session engine that is configured, without the name of its instance. With `check` and credentials, the ids and
    * the digits are checked first, and what is wrong is thrown.
    */
   create(number: NewNumber, check?: CheckOptions): Promise<WhatsAppNumber>;
@@ -98,7 +99,10 @@ export function createAdministration(options: AdministrationOptions): NumberAdmi
   return {
     async create(number, check) {
       const { credentials, tenantId } = number;
-      if (check !== undefined) await checkAddress(options, number, credentials, check);
+      if (check !== undefined) {
+        rejectMissingInstance(options, number);
+        await checkAddress(options, number, credentials, check);
+      }
       const sealFor = credentials && ((id: string) => seal(credentials, tenantId, id));
       const id = await orConflict(store.insertNumber(database, tenantId, toRow(number), sealFor));
       return await getStored(tenantId, id);
@@ -190,6 +194,18 @@ async function findAddress(
   const row = await store.findNumber(database, tenantId, id);
   if (row === undefined) throw toNotFound();
   return { tenantId, ...row };
+}
+
+/** Without an instance name, the connection state of a number could never be read. */
+function rejectMissingInstance(
+  { providers }: AdministrationOptions,
+  { provider, instanceName }: NewNumber,
+): void {
+  if (instanceName !== null || !providers[provider].blocks.includes('connection')) return;
+  throw new GatewayError(
+    'INVALID_REQUEST',
+    'The number is connected by QR code, and its state is read from the session engine by the name of its instance there; add it with --instance.',
+  );
 }
 
 function rejectMetaIds({ provider }: StoredAddress, change: NumberChange): void {

@@ -1,6 +1,7 @@
 // Output, exit codes and usage errors of the commands. `number refresh`, credentials, `keys` and `doctor` have files of
 // their own.
 
+import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { isKey } from '../../src/access/key.ts';
 import { formatTable, toPrintable } from '../../src/admin/table.ts';
@@ -23,7 +24,7 @@ interface KeyJson {
 
 async function addNumber(tenant: string, name = 'Sales'): Promise<string> {
   const { json } = await line.run<{ id: string }>(
-    `number add --tenant ${tenant} --name ${name} --number 5511999999999 --provider PILOT_STATUS`,
+    `number add --tenant ${tenant} --name ${name} --number 5511999999999 --provider PILOT_STATUS --instance ${randomUUID()}`,
   );
   return json.id;
 }
@@ -277,7 +278,7 @@ describe('number', () => {
       `${add} --provider META --phone-number-id 990000000000 --waba-id 990000000080`,
     );
     expect(meta.json).toMatchObject({ provider: 'META', state: 'OPEN', meta: null });
-    const other = await line.run(`${add} --provider PILOT_STATUS`);
+    const other = await line.run(`${add} --provider PILOT_STATUS --instance x`);
     expect(other.json).toMatchObject({ provider: 'PILOT_STATUS', state: 'CLOSE' });
   });
 

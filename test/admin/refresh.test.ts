@@ -323,7 +323,7 @@ describe('credentials', () => {
   test('are refused for a number connected by QR code', async () => {
     const tenant = await line.addTenant();
     const { json } = await line.run<{ id: string }>(
-      `number add --tenant ${tenant} --name X --number 55119 --provider PILOT_STATUS`,
+      `number add --tenant ${tenant} --name X --number 55119 --provider PILOT_STATUS --instance x`,
     );
     const set = await line.run(`number set-credentials ${json.id} --credentials -`, {
       stdin: credentials,

@@ -333,6 +333,20 @@ describe('the command line', () => {
     expect(await show(id)).toMatchObject({ state: 'OPEN', health: { sendability: bothUnknown } });
   });
 
+  test('refuses a number without the name of its instance, and accepts it without an engine', async () => {
+    const tenant = await line.addTenant();
+    const words = `number add --tenant ${tenant} --name Shop --number 55119 --provider PILOT_STATUS`;
+    const refused = await run(words);
+    expect(refused).toMatchObject({ code: 1, stdout: '' });
+    expect(refused.stderr).toMatch(/^INVALID_REQUEST: .*session engine.*--instance/m);
+    const accepted = await line.run<{ instanceName: null }>(words, {
+      environment: { SESSION_ENGINE_URL: '' },
+    });
+    expect(accepted.json).toMatchObject({ provider: 'PILOT_STATUS' });
+    const { json } = await line.run<readonly unknown[]>(`number list --tenant ${tenant}`);
+    expect(json).toHaveLength(1);
+  });
+
   test('does not take the state of number add for an answer of the engine', async () => {
     expect(await show(await add())).toMatchObject({
       state: 'OPEN',

@@ -20,7 +20,7 @@ export interface KeyWatchOptions {
   readonly database: Pick<Database, 'changes' | 'withTenant'>;
   /** How often keys are verified while the change feed is not current. */
   readonly pollMs?: number;
-  /** Called when keys cannot be verified; that is tried again after `pollMs`. */
+  /** Called when keys can no longer be verified, which is tried again every `pollMs`. Once until they are verified again. */
   readonly onFailure?: (error: unknown) => void;
 }
 
@@ -28,10 +28,10 @@ interface Tenant {
   readonly id: string;
   /** By their ids. */
   readonly keys: Map<string, Key>;
-  /** Aborted when no stream of the tenant is open. */
-  readonly ended: AbortController;
-  /** Makes `keepVerifying` verify all keys at once. */
-  verifyNow(): void;
+  /** Makes `keepVerifying` look at once whether there is a key to verify. */
+  wake(): void;
+  /** Whether a key was added since the keys were verified. */
+  hasNewKey: boolean;
 }
 
 interface Key {
@@ -40,90 +40,118 @@ interface Key {
   expiry: NodeJS.Timeout | undefined;
 }
 
-export function createKeyWatch(options: KeyWatchOptions): KeyWatch {
+export function createKeyWatch({
+  database,
+  pollMs = defaultPollMs,
+  onFailure,
+}: KeyWatchOptions): KeyWatch {
   const tenants = new Map<string, Tenant>();
   const running = new Set<Promise<void>>();
+  const verifyKeys = createVerify(database, onFailure);
   const start = (id: string): Tenant => {
-    const tenant: Tenant = {
-      id,
-      keys: new Map(),
-      ended: new AbortController(),
-      verifyNow: () => undefined,
-    };
+    const tenant: Tenant = { id, keys: new Map(), wake: () => undefined, hasNewKey: false };
     tenants.set(id, tenant);
-    const run = keepVerifying(tenant, options).finally(() => running.delete(run));
-    running.add(run);
     return tenant;
   };
-  const end = (tenant: Tenant): void => {
-    for (const { expiry } of tenant.keys.values()) clearTimeout(expiry);
-    tenants.delete(tenant.id);
-    tenant.ended.abort();
+  const run = (tenant: Tenant): void => {
+    const promise = keepVerifying({
+      tenant,
+      database,
+      pollMs,
+      verify: verifyKeys,
+      onEnd: () => tenants.delete(tenant.id),
+    }).then(() => void running.delete(promise));
+    running.add(promise);
   };
   return {
     watch({ tenantId, keyId }, onInvalid) {
-      const tenant = tenants.get(tenantId) ?? start(tenantId);
+      const known = tenants.get(tenantId);
+      const tenant = known ?? start(tenantId);
       const key = tenant.keys.get(keyId) ?? { onInvalid: new Set(), expiry: undefined };
       tenant.keys.set(keyId, key);
       key.onInvalid.add(onInvalid);
       // It may have been revoked since it was verified for the request, and its expiry is not known.
-      tenant.verifyNow();
+      tenant.hasNewKey = true;
+      if (known === undefined) run(tenant);
+      else tenant.wake();
       return () => {
         key.onInvalid.delete(onInvalid);
-        if (key.onInvalid.size > 0 || tenant.keys.get(keyId) !== key) return;
-        clearTimeout(key.expiry);
-        tenant.keys.delete(keyId);
-        if (tenant.keys.size === 0) end(tenant);
+        if (key.onInvalid.size === 0 && tenant.keys.get(keyId) === key) forget(tenant, keyId);
       };
     },
     async [Symbol.asyncDispose]() {
-      for (const tenant of tenants.values()) end(tenant);
+      for (const tenant of tenants.values()) {
+        for (const keyId of tenant.keys.keys()) forget(tenant, keyId);
+      }
       await Promise.all(running);
     },
   };
 }
 
+function forget(tenant: Tenant, keyId: string): void {
+  clearTimeout(tenant.keys.get(keyId)?.expiry);
+  tenant.keys.delete(keyId);
+  if (tenant.keys.size === 0) tenant.wake();
+}
+
 const defaultPollMs = 5_000;
 
-/** Verifies the keys of the tenant when one is added and when the tenant's keys change. Never rejects. */
-async function keepVerifying(
-  tenant: Tenant,
-  { database, pollMs = defaultPollMs, onFailure }: KeyWatchOptions,
-): Promise<void> {
-  const { signal } = tenant.ended;
+interface Verifying extends Required<Pick<KeyWatchOptions, 'database' | 'pollMs'>> {
+  readonly tenant: Tenant;
+  /** Resolves to whether the keys were verified. */
+  readonly verify: (tenant: Tenant) => Promise<boolean>;
+  /** Called when no key is left. */
+  readonly onEnd: () => void;
+}
+
+/**
+ * Verifies the keys of the tenant when one is added and when the tenant's keys change, one verification after the other: streams
+ * that are opened and closed meanwhile cause no further ones. Ends when no key is left. Never rejects.
+ */
+async function keepVerifying(options: Verifying): Promise<void> {
+  const { tenant, database, pollMs } = options;
   // Of the tenant's keys, when they were verified last; null if they have to be verified in any case.
   let verified: number | null = null;
-  while (!signal.aborted) {
+  while (tenant.keys.size > 0) {
     const waiting = new AbortController();
-    const stopWaiting = () => waiting.abort();
-    signal.addEventListener('abort', stopWaiting);
-    tenant.verifyNow = () => {
-      verified = null;
-      stopWaiting();
-    };
+    tenant.wake = () => waiting.abort();
     // Before the keys are read, so that no change is missed.
     const changed = database.changes.waitForChange(tenant.id, {
       timeoutMs: pollMs,
       signal: waiting.signal,
     });
     const version = database.changes.versionOf(tenant.id, 'keys');
-    if (version === null || version !== verified) {
-      verified = version;
+    if (tenant.hasNewKey || version === null || version !== verified) {
+      tenant.hasNewKey = false;
       // oxlint-disable-next-line no-await-in-loop -- one verification after the other
-      await verify(tenant, database).catch((error: unknown) => {
-        verified = null;
-        if (!signal.aborted) onFailure?.(error);
-      });
+      verified = (await options.verify(tenant)) ? version : null;
     }
     // oxlint-disable-next-line no-await-in-loop -- as above
     await changed.catch(() => undefined);
-    signal.removeEventListener('abort', stopWaiting);
   }
+  options.onEnd();
+}
+
+function createVerify(
+  database: KeyWatchOptions['database'],
+  onFailure: KeyWatchOptions['onFailure'],
+): Verifying['verify'] {
+  let isFailing = false;
+  return async (tenant) => {
+    try {
+      await verify(tenant, database);
+      isFailing = false;
+      return true;
+    } catch (error) {
+      if (!isFailing) onFailure?.(error);
+      isFailing = true;
+      return false;
+    }
+  };
 }
 
 async function verify(tenant: Tenant, database: KeyWatchOptions['database']): Promise<void> {
   const ids = [...tenant.keys.keys()];
-  if (ids.length === 0) return;
   const lifetimes = await store.listKeyLifetimes(database, tenant.id, ids);
   for (const id of ids) {
     const key = tenant.keys.get(id);

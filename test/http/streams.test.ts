@@ -223,6 +223,26 @@ describe.each(databases)('on %s', (kind) => {
   });
 });
 
+test('streams that are opened and closed while keys are verified cause no further verification', async () => {
+  const { database } = gateway;
+  const held = Promise.withResolvers<void>();
+  let verifications = 0;
+  const withTenant: TestDatabase['withTenant'] = async (...work) => {
+    verifications += 1;
+    await held.promise;
+    return await database.withTenant(...work);
+  };
+  const ticks = openStage({ pollMs: 100 }, { ...gateway, database: { ...database, withTenant } });
+  for (let count = 0; count < 20; count += 1) {
+    // oxlint-disable no-await-in-loop -- one after the other
+    const response = await ticks.fetch('/ticks', tenant.key);
+    await response.body!.cancel();
+    // oxlint-enable no-await-in-loop
+  }
+  expect(verifications).toBe(1);
+  held.resolve();
+});
+
 describe('a process that stops', () => {
   test('ends 1,000 streams within 5 s', async () => {
     const limits = { key: 1_000, tenant: 1_000, process: 1_000 };

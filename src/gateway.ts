@@ -31,6 +31,7 @@ import { createPilotStatusProvider } from './providers/pilot-status.ts';
 import { createRestEndpoint } from './rest/routes.ts';
 import { createVault } from './secrets.ts';
 import { createTelemetry, type Telemetry } from './telemetry.ts';
+import { createAccountRead, createDueReads } from './webhooks/due-reads.ts';
 import { createWebhookEndpoint } from './webhooks/endpoint.ts';
 import { startEventRetention } from './webhooks/retention.ts';
 import { createWebhooks, type Webhooks } from './webhooks/webhooks.ts';
@@ -86,6 +87,7 @@ export async function createGateway(
   const running = new AsyncDisposableStack();
   const load = createLoadShedder(config);
   metrics.observeLoad(load);
+  running.use(core.dueReads);
   const streams = running.use(createConfiguredStreams(foundation));
   const pipeline = createPipeline({
     ...foundation,
@@ -174,8 +176,14 @@ function createCore(foundation: Foundation) {
     now,
     ...(overrides.deadlineMs !== undefined && { deadlineMs: overrides.deadlineMs }),
   });
+  const dueReads = createDueReads({
+    read: createAccountRead({ database, numbers }),
+    onFailure: (error) =>
+      telemetry.warn('numbers were not read after an event of a webhook', { cause: String(error) }),
+  });
   return {
     access,
+    dueReads,
     rateLimiter,
     numbers,
     fleet: createFleet({ database, providers, now }),
@@ -186,6 +194,7 @@ function createCore(foundation: Foundation) {
       vault,
       pepper: config.apiKeyPepper,
       onReceived: metrics.metaEventReceived,
+      onStored: dueReads.begin,
     }),
   };
 }

@@ -7,17 +7,17 @@ import { GatewayError } from '../errors.ts';
 import type { Endpoint, PublicRoute } from '../http/endpoint.ts';
 import { decodeBody, type HttpRequest, type HttpResponse } from '../http/message.ts';
 import type { RequestContext } from '../http/request-context.ts';
-import { type BodySlots, createBodySlots } from './body-slots.ts';
 import { readDelivery } from './event.ts';
 import { isSameSecret, isSigned, readSignature } from './proof.ts';
+import { createSlots, type Slots } from './slots.ts';
 import { type OpenEndpoint, pathOfEndpoints, type Webhooks } from './webhooks.ts';
 
 export interface WebhookEndpointOptions {
   readonly webhooks: Pick<Webhooks, 'find' | 'receive'>;
   readonly access: Pick<AccessControl, 'authenticate'>;
   readonly toErrorResponse: Endpoint['toErrorResponse'];
-  /** 16 bodies by default. */
-  readonly slots?: BodySlots;
+  /** Bodies that may be in memory at once. */
+  readonly slots?: Slots;
   /** How long a body may take to arrive. */
   readonly maxBodyMs?: number;
 }
@@ -25,9 +25,11 @@ export interface WebhookEndpointOptions {
 /** Meta sends at most so much. */
 const maxBytes = 3 * 2 ** 20;
 const defaultMaxBodyMs = 5_000;
+/** Of one endpoint half of all, so that none keeps the others from receiving. */
+const defaultSlots = { total: 16, perKey: 8, maxWaiting: 200, maxWaitMs: 5_000 };
 
 export function createWebhookEndpoint(options: WebhookEndpointOptions): Endpoint {
-  const { webhooks, slots = createBodySlots() } = options;
+  const { webhooks, slots = createSlots(defaultSlots) } = options;
   const find = async ({ path }: HttpRequest): Promise<OpenEndpoint> => {
     const endpoint = await webhooks.find(path.slice(pathOfEndpoints.length));
     if (endpoint === undefined) throw createNotFound();

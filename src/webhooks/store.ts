@@ -174,6 +174,38 @@ export async function insertEvents(
   );
 }
 
+/** A number of an account, with the names that an event may give it. */
+export interface ReadableNumber {
+  readonly id: string;
+  readonly number: string;
+  readonly phoneNumberId: string | null;
+}
+
+/** The numbers of an account, those first whose last read is oldest. */
+export async function listReadableNumbers(
+  database: Database,
+  tenantId: string,
+  wabaId: string,
+): Promise<readonly ReadableNumber[]> {
+  const rows = await database.readTenant(tenantId, selectReadable({ tenantId, wabaId }));
+  // Neither of the first two is ever null.
+  return rows.map(([id, number, phoneNumberId = null]) => ({
+    id: id!,
+    number: number!,
+    phoneNumberId,
+  }));
+}
+
+const selectReadable = prepare(
+  'readable_numbers',
+  ['tenantId', 'wabaId'],
+  ({ tenantId, wabaId }) => sql`
+    select n.id, n.number, n.phone_number_id from whatsapp_number n
+      left join number_status s on s.tenant_id = n.tenant_id and s.number_id = n.id
+    where n.tenant_id = ${tenantId} and n.provider = 'META' and n.waba_id = ${wabaId}
+    order by s.observed_at nulls first, n.id`,
+);
+
 /** Tenants with events that were received before. */
 export async function findOldAcrossTenants(
   database: Database,

@@ -5,7 +5,7 @@ import { toKeyHash } from '../access/key.ts';
 import type { Database } from '../database/database.ts';
 import { GatewayError } from '../errors.ts';
 import type { SealedLocation, Vault } from '../secrets.ts';
-import { type Delivery, type EventKind, toKind } from './event.ts';
+import { type Delivery, type EventKind, type MetaEvent, toKind } from './event.ts';
 import * as store from './store.ts';
 import type { EventOutcome, Proof } from './store.ts';
 
@@ -72,6 +72,8 @@ export interface WebhooksOptions {
   readonly pepper: string;
   /** Called once for each content of a delivery. */
   readonly onReceived: (kind: EventKind, outcome: EventOutcome | 'dropped') => void;
+  /** Called with the events that a delivery has added, once they are committed. */
+  readonly onStored: (tenantId: string, events: readonly MetaEvent[]) => void;
 }
 
 /** What is sealed of an endpoint. */
@@ -89,7 +91,7 @@ export const pathOfEndpoints = '/v1/webhooks/meta/';
 const maxAppSecrets = 5;
 
 export function createWebhooks(options: WebhooksOptions): Webhooks {
-  const { database, vault, pepper, onReceived } = options;
+  const { database, vault, pepper } = options;
   return {
     async add({ tenantId, proof, appSecrets }) {
       assertFitting(proof, appSecrets);
@@ -127,14 +129,23 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
       const { verifyToken, appSecrets } = openSecrets(vault, tenantId, found);
       return { tenantId, id, proof, verifyToken, appSecrets };
     },
-    async receive(tenantId, { events, dropped }) {
-      // Most bodies of a messaging app hold nothing to store.
-      const outcomes =
-        events.length === 0 ? [] : await store.insertEvents(database, tenantId, events);
-      for (const kind of dropped) onReceived(kind, 'dropped');
-      for (const [index, outcome] of outcomes.entries())
-        onReceived(toKind(events[index]!), outcome);
-    },
+    receive: createReceive(options),
+  };
+}
+
+function createReceive({ database, onReceived, onStored }: WebhooksOptions): Webhooks['receive'] {
+  return async (tenantId, { events, dropped }) => {
+    // Most bodies of a messaging app hold nothing to store.
+    const outcomes =
+      events.length === 0 ? [] : await store.insertEvents(database, tenantId, events);
+    for (const kind of dropped) onReceived(kind, 'dropped');
+    for (const [index, outcome] of outcomes.entries()) {
+      onReceived(toKind(events[index]!), outcome);
+    }
+    onStored(
+      tenantId,
+      events.filter((_, index) => outcomes[index] === 'stored'),
+    );
   };
 }
 

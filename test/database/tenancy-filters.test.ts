@@ -374,6 +374,8 @@ const webhookScenario: Scenario<WebhookStore> = async (store, database, { me: te
   ];
   if (deleted.join(' ') !== '1 2') throw new Error('events of the other tenant');
   await store.deleteEndpoint(database, tenantId, 'whe_1');
+  const readable = await store.listReadableNumbers(database, tenantId, '20001');
+  if (readable.length !== 1) throw new Error('a number of the other tenant');
   return seen;
 };
 

@@ -5,7 +5,7 @@ import { createHmac } from 'node:crypto';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { createBodySlots } from '../../src/webhooks/body-slots.ts';
+import { createSlots } from '../../src/webhooks/slots.ts';
 import { type HttpServer, listen } from '../../src/http/server.ts';
 import { openTestGateway, type TestGateway } from '../harness.ts';
 
@@ -98,7 +98,7 @@ test('a body that takes more than five seconds is refused, and others are receiv
 });
 
 function openSlots(options = {}) {
-  const slots = createBodySlots({ total: 3, perEndpoint: 2, maxWaitMs: 60_000, ...options });
+  const slots = createSlots({ total: 3, perKey: 2, maxWaitMs: 60_000, ...options });
   const running: string[] = [];
   const use = (id: string, name: string) => {
     const work = Promise.withResolvers<void>();
@@ -113,8 +113,8 @@ function openSlots(options = {}) {
   return { running, use };
 }
 
-describe('the slots of bodies', () => {
-  test('are limited in total and for each endpoint; who waits is served in order', async () => {
+describe('slots', () => {
+  test('are limited in total and for each key; who waits is served in order', async () => {
     const { running, use } = openSlots();
     const [first, second] = [use('a', 'a1'), use('a', 'a2'), use('a', 'a3'), use('b', 'b1')];
     use('b', 'b2');
@@ -127,7 +127,7 @@ describe('the slots of bodies', () => {
   });
 
   test('are given back after a failure', async () => {
-    const slots = createBodySlots({ total: 1 });
+    const slots = createSlots({ total: 1, perKey: 1 });
     await expect(slots.use('a', () => Promise.reject(new Error('no')))).rejects.toThrow('no');
     expect(await slots.use('a', () => Promise.resolve(1))).toBe(1);
   });

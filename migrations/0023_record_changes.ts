@@ -308,7 +308,8 @@ const numberers = [
   `create function number_changes_of(tenant text, first_id bigint) returns void ${numbering} set lock_timeout = '500ms' as $$
    declare
      former bigint;
-     numbered bigint;
+     numbered bigint := 0;
+     place tid;
    begin
      select p.last into former from public.feed_position p where p.tenant_id = tenant for no key update;
      if not found then
@@ -317,17 +318,18 @@ const numberers = [
        select p.last into former from public.feed_position p where p.tenant_id = tenant for no key update;
        if not found then return; end if;
      end if;
-     update public.number_change c set sequence = former + r.place, awaits_place = false
-     from (
-       select u.id, row_number() over (order by u.id) as place from (
-         select o.id from public.number_change o
+     -- Row by row: a join may be planned for an empty table, and then takes a time that grows with the square of the rows.
+     for place in
+       select u.place from (
+         select o.id, o.ctid as place from public.number_change o
          where o.tenant_id = tenant and o.id >= first_id and o.sequence is null
          union
-         select w.id from public.number_change w where w.tenant_id = tenant and w.awaits_place
-       ) u
-     ) r
-     where c.tenant_id = tenant and c.id = r.id;
-     get diagnostics numbered = row_count;
+         select w.id, w.ctid from public.number_change w where w.tenant_id = tenant and w.awaits_place
+       ) u order by u.id
+     loop
+       numbered := numbered + 1;
+       update public.number_change c set sequence = former + numbered, awaits_place = false where c.ctid = place;
+     end loop;
      update public.feed_position p set last = former + numbered where p.tenant_id = tenant and numbered > 0;
    exception when serialization_failure or lock_not_available or deadlock_detected or query_canceled then
      update public.number_change c set awaits_place = true
@@ -336,11 +338,11 @@ const numberers = [
   `create function number_changes() returns trigger ${numbering} as $$
    declare
      tenant text;
+     last_id bigint;
    begin
-     if not exists (
-       select from public.number_change c
-       where c.tenant_id = new.tenant_id and c.id = new.id and c.sequence is null and not c.awaits_place
-     ) then
+     -- The first row of a transaction numbers all of them, and the others need not be looked up: that would take a time that
+     -- grows with their square. A later row has a higher id than all that exist.
+     if new.id <= coalesce(nullif(current_setting('app.changes_numbered_through', true), ''), '0')::bigint then
        return null;
      end if;
      -- Before the commit: the row is inserted by another trigger, which has not ended, or the statement is SET CONSTRAINTS.
@@ -349,6 +351,7 @@ const numberers = [
        where c.tenant_id = new.tenant_id and c.id = new.id;
        return null;
      end if;
+     select max(c.id) into last_id from public.number_change c where c.id >= new.id and c.sequence is null;
      -- In the order of their ids, so that two transactions of several tenants cannot deadlock.
      for tenant in
        select distinct c.tenant_id from public.number_change c
@@ -356,6 +359,7 @@ const numberers = [
      loop
        perform public.number_changes_of(tenant, new.id);
      end loop;
+     perform set_config('app.changes_numbered_through', last_id::text, true);
      return null;
    end $$`,
   `create function number_changes_left() returns void ${numbering} as $$

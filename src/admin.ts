@@ -8,10 +8,13 @@ import { UsageError } from './admin/arguments.ts';
 import { addChangeCommands } from './admin/change-number.ts';
 import { addCompletionCommand } from './admin/completion.ts';
 import { addCredentialCommands } from './admin/credential.ts';
+import { addDiffCommand } from './admin/diff.ts';
 import { addDiscoverCommands } from './admin/discover.ts';
 import { addDoctorCommand } from './admin/doctor.ts';
 import { addEncryptionCommands } from './admin/encryption.ts';
+import { addFeedCommands } from './admin/feed.ts';
 import { addFleetCommands } from './admin/fleet.ts';
+import { addHistoryCommand } from './admin/history.ts';
 import { addNumberCommands } from './admin/numbers.ts';
 import { addRefreshCommand } from './admin/refresh.ts';
 import { addMigrateCommand, addServeCommand, type Listen } from './admin/serve.ts';
@@ -27,6 +30,7 @@ import {
   reportProblem,
   type Terminal,
 } from './admin/terminal.ts';
+import { addWatchCommand } from './admin/watch.ts';
 import { redact } from './telemetry.ts';
 
 export type { Terminal } from './admin/terminal.ts';
@@ -64,7 +68,10 @@ export async function run(
   addTenantCommands(program, session);
   addKeyCommands(program, session);
   const number = addNumberCommands(program, session);
-  addFleetCommands(program, number, session);
+  const fleet = addFleetCommands(program, number, session);
+  addWatchCommand(fleet, session);
+  addDiffCommand(fleet, session);
+  addHistoryCommand(number, session);
   addChangeCommands(number, session);
   addShowCommand(number, session);
   addRefreshCommand(number, session);
@@ -72,6 +79,7 @@ export async function run(
   addCredentialCommands(program, session);
   addAccountCommands(program, session);
   addWebhookCommands(program, session);
+  addFeedCommands(program, session);
   addAuditCommands(program, session);
   addEncryptionCommands(program, session);
   addDoctorCommand(program, session);
@@ -96,7 +104,8 @@ Examples:
   $ numbers-gateway number list --tenant ten_… --json | jq '.[].id'
   $ numbers-gateway doctor
 
-Output is text on a terminal, and one JSON value in a pipe or with --json. Problems go to standard error.
+Output is text on a terminal, and one JSON value in a pipe or with --json, of
+fleet watch one a line. Problems go to standard error.
 Exit codes: 0 for success, 1 for a problem, 2 for wrong usage, 3 if number discover or import sees nothing.
 Environment variables configure everything; README.md lists them.`;
 

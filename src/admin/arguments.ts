@@ -95,6 +95,30 @@ export function parseDuration(text: string): number {
   return durationMs;
 }
 
+/** Separated by commas. */
+export function splitList(text: string): readonly string[] {
+  return text.split(',').map((part) => part.trim());
+}
+
+/** For a list of words that are separated by commas. */
+export function parseWords(words: readonly string[]): (text: string) => readonly string[] {
+  return (text) => {
+    const given = splitList(text);
+    const unknown = given.find((word) => !words.includes(word));
+    if (unknown === undefined) return given;
+    throw new InvalidArgumentError(
+      `Use words of this list, separated by commas: ${words.join(', ')}.`,
+    );
+  };
+}
+
+/** How many to list. */
+export function parseLimit(text: string): number {
+  const limit = Number(text);
+  if (/^\d{1,7}$/.test(text) && limit > 0) return limit;
+  throw new InvalidArgumentError('Use a number of at least 1.');
+}
+
 /** The command line is wrong; the exit code is 2. */
 export class UsageError extends Error {
   override readonly name = 'UsageError';

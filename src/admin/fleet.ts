@@ -19,7 +19,7 @@ import { connectionStates, providers } from '../numbers/provider.ts';
 import { verdicts } from '../numbers/reason.ts';
 import { writeOutdatedOfTenant } from '../numbers/status-upkeep.ts';
 import { wordsOf } from '../rest/fleet-schemas.ts';
-import { parseDate, parseId } from './arguments.ts';
+import { parseDate, parseId, parseLimit, parseWords, splitList } from './arguments.ts';
 import { numberColumns, toListJson, toTone } from './number-json.ts';
 import { type Session, withGateway } from './session.ts';
 import { type Column, formatCount, formatTable, toLayout } from './table.ts';
@@ -29,11 +29,12 @@ Examples:
   $ numbers-gateway number list --tenant ten_… --verdict NO,UNKNOWN --order-by ATTENTION
   $ numbers-gateway number list --tenant ten_… --quality-rating RED --limit 20 --json`;
 
+/** Returns the command group `fleet`, for further commands. */
 export function addFleetCommands(
   program: CommandUnknownOpts,
   number: CommandUnknownOpts,
   session: Session,
-): void {
+): CommandUnknownOpts {
   addFilters(number.command('list'))
     .summary('list the numbers of a tenant')
     .description('List the numbers of a tenant from the database, oldest first.')
@@ -60,6 +61,7 @@ export function addFleetCommands(
       'Count the numbers of a tenant by verdict, quality, account and more. Each count ignores the filter that has its name. Of the accounts and of the portfolios, the 20 with the most numbers are counted.',
     )
     .action((...args) => summarize(args[0] as FilterOptions, session));
+  return fleet;
 }
 
 /** The values of the options, by their names in camel case. */
@@ -166,21 +168,6 @@ function addFilters(command: CommandUnknownOpts): CommandUnknownOpts {
   );
 }
 
-function splitList(text: string): readonly string[] {
-  return text.split(',').map((part) => part.trim());
-}
-
-function parseWords(words: readonly string[]): (text: string) => readonly string[] {
-  return (text) => {
-    const given = splitList(text);
-    const unknown = given.find((word) => !words.includes(word));
-    if (unknown === undefined) return given;
-    throw new InvalidArgumentError(
-      `Use words of this list, separated by commas: ${words.join(', ')}.`,
-    );
-  };
-}
-
 function parseFlag(name: string, text: string): boolean {
   if (text === 'true' || text === 'false') return text === 'true';
   throw new InvalidArgumentError(`Use ${name}, ${name}=true or ${name}=false.`);
@@ -199,12 +186,6 @@ function parseExclusion(text: string, before: FleetConditions = {}): FleetCondit
     throw new InvalidArgumentError(`Use ${name} with a value: ${name}=…`);
   }
   return { ...before, [member]: values.length === 0 ? true : parse(values.join('=')) };
-}
-
-function parseLimit(text: string): number {
-  const limit = Number(text);
-  if (/^\d{1,7}$/.test(text) && limit > 0) return limit;
-  throw new InvalidArgumentError('Use a number of at least 1.');
 }
 
 function toFilter({ not, ...options }: FilterOptions): FleetFilter {

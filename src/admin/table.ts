@@ -79,6 +79,36 @@ export function formatTable<Row>(
   return [...lines, '', style('dim', wrapAnsi(note, limit, { hard: true }))].join('\n');
 }
 
+/** A table that is printed bit by bit: each call returns the lines of further rows, the first one also the titles. */
+export function createRunningTable<Row>(
+  columns: readonly (Column<Row> & { readonly width: number })[],
+): (rows: readonly Row[], layout: Layout) => string {
+  const fixed = columns.map((column) => withWidth(column, column.width));
+  let printed = 0;
+  return (rows, layout) => {
+    // Without the note on columns that were left out.
+    const lines = formatTable(rows, fixed, layout)
+      .split('\n')
+      .slice(0, rows.length + 1);
+    printed += 1;
+    return (printed === 1 ? lines : lines.slice(1)).map((line) => `${line}\n`).join('');
+  };
+}
+
+/** A column that is as wide whatever its cells have, unless the terminal is narrow. */
+function withWidth<Row>({ cell, tone, ...column }: Column<Row>, width: number): Column<Row> {
+  const pad = (text: string) => {
+    const shown = truncate(toPrintable(text), width);
+    return shown + ' '.repeat(width - stringWidth(shown));
+  };
+  return {
+    ...column,
+    title: pad(column.title),
+    cell: (row) => pad(cell(row) ?? '-'),
+    tone: (row) => (cell(row) === null ? null : (tone?.(row) ?? null)),
+  };
+}
+
 /** Truncates first, then leaves columns out. The widths of those that stay are in the order of the columns. */
 function fitColumns<Row>(
   columns: readonly Column<Row>[],

@@ -3,9 +3,9 @@
 import type { Access } from '../access/access.ts';
 import { GatewayError } from '../errors.ts';
 import type { ChangeFilter, ChangePage, NumberChange } from './change.ts';
-import { createUnknownCursor, decodeCursor } from './cursor.ts';
+import { createUnknownCursor, decodeCursor, encodeCursor } from './cursor.ts';
 import { createFeed, type FeedOptions } from './feed.ts';
-import { readChanges } from './store.ts';
+import { findPlace, readChanges } from './store.ts';
 
 export interface ChangesRequest {
   /** Null: only what changes from now on, so no changes and the current cursor. */
@@ -27,6 +27,15 @@ export interface HistoryPage {
   /** Newest first. */
   readonly changes: readonly NumberChange[];
   readonly hasNextPage: boolean;
+}
+
+export interface CursorOfTime {
+  /** After the last change that was recorded before the time. */
+  readonly cursor: string;
+  /** Whether no change since that time is missing. */
+  readonly isComplete: boolean;
+  /** When the first change was recorded that is known, or changes began to be recorded. */
+  readonly recordedSince: string;
 }
 
 /**
@@ -51,6 +60,7 @@ export interface History {
   ): Promise<AsyncIterableIterator<ChangePage>>;
   /** Of a number, which may have been removed; no changes of one that never existed. */
   listHistory(access: Access, request: HistoryRequest): Promise<HistoryPage>;
+  findCursor(access: Access, time: Date): Promise<CursorOfTime>;
 }
 
 export const defaultPageSize = 100;
@@ -77,6 +87,14 @@ export function createHistory(options: FeedOptions): History {
       const normal = normalize(filter);
       const cursor = await feed.begin(tenantId, after);
       return feed.watch({ tenantId, filter: normal, signal }, cursor);
+    },
+    async findCursor({ tenantId }, time) {
+      const { epoch, sequence, first, recordedSince } = await findPlace(database, tenantId, time);
+      return {
+        cursor: encodeCursor({ epoch, sequence: sequence ?? first - 1 }),
+        isComplete: sequence !== null || new Date(recordedSince) <= time,
+        recordedSince,
+      };
     },
     async listHistory({ tenantId }, { numberId, first, after, fields, since }) {
       assertPageSize(first);

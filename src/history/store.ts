@@ -164,6 +164,47 @@ function selectChanges(
     order by c.sequence ${order}`;
 }
 
+/** Where in the order of a tenant's changes a time is. */
+export interface Place {
+  readonly epoch: string;
+  /** Of the last change that was recorded before the time; null if there is none. */
+  readonly sequence: number | null;
+  /** The lowest sequence that is stored. */
+  readonly first: number;
+  /** When that change was recorded, or, if none was deleted, when changes began to be recorded. */
+  readonly recordedSince: string;
+}
+
+export async function findPlace(database: Database, tenantId: string, time: Date): Promise<Place> {
+  const statement = selectPlace({ tenantId, time: time.toISOString() });
+  const [row] = await database.readTenant(tenantId, statement);
+  if (row === undefined) throw new Error(`There is no tenant ${tenantId}.`);
+  const [epoch, first, sequence, recordedSince] = row;
+  return {
+    epoch: epoch!,
+    first: Number(first),
+    sequence: sequence === null ? null : Number(sequence),
+    recordedSince: recordedSince!,
+  };
+}
+
+// Backwards from the newest change: those since the time are read afterwards in any case.
+const selectPlace = prepare('place', ['tenantId', 'time'], ({ tenantId, time }) => {
+  const ofTenant = sql`c.tenant_id = ${tenantId} and c.sequence is not null`;
+  return sql`
+    select p.epoch, p.first::text,
+      (select c.sequence::text from number_change c
+       where ${ofTenant} and c.recorded_at < ${time}::text::timestamptz
+       order by c.sequence desc limit 1),
+      ${iso('first_change.recorded_at')}
+    from feed_position p cross join lateral (
+      select case when p.first = 1 then p.created_at else coalesce(
+        (select c.recorded_at from number_change c where ${ofTenant} and c.sequence = p.first), p.created_at
+      ) end as recorded_at
+    ) first_change
+    where p.tenant_id = ${tenantId}`;
+});
+
 export interface ExpiryRequest {
   /** Evidence that was read at this time or earlier has expired. */
   readonly observedBefore: Date;

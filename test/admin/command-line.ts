@@ -23,6 +23,8 @@ export interface RunOptions {
   readonly tty?: readonly ('stdin' | 'stdout' | 'stderr')[];
   /** The width of the terminal; 200 by default. */
   readonly columns?: number;
+  /** Called with each text that is written to standard output. */
+  readonly onStdout?: (text: string) => void;
   /** Called with each text that is written to standard error. */
   readonly onStderr?: (text: string) => void;
   /** Overrides variables of the environment. */
@@ -104,9 +106,19 @@ export async function runCommand<Json>(
   args: string | readonly string[],
   { stdin, tty = [], columns = 200, ...options }: RunOptions = {},
 ): Promise<CommandResult<Json>> {
-  const { environment = {}, signal = AbortSignal.any([]), onStderr } = options;
-  const stdout = createOutput({ isTTY: tty.includes('stdout'), columns, environment });
-  const stderr = createOutput({ isTTY: tty.includes('stderr'), columns, environment, onStderr });
+  const { environment = {}, signal = AbortSignal.any([]) } = options;
+  const stdout = createOutput({
+    isTTY: tty.includes('stdout'),
+    columns,
+    environment,
+    onText: options.onStdout,
+  });
+  const stderr = createOutput({
+    isTTY: tty.includes('stderr'),
+    columns,
+    environment,
+    onText: options.onStderr,
+  });
   const input = Readable.from(stdin === undefined ? [] : [stdin]);
   const terminal: Terminal = {
     stdin: Object.assign(input, { isTTY: tty.includes('stdin') }),
@@ -125,10 +137,10 @@ interface OutputOptions {
   readonly isTTY: boolean;
   readonly columns: number;
   readonly environment: Readonly<Record<string, string>>;
-  readonly onStderr?: ((text: string) => void) | undefined;
+  readonly onText?: ((text: string) => void) | undefined;
 }
 
-function createOutput({ isTTY, columns, environment, onStderr }: OutputOptions): {
+function createOutput({ isTTY, columns, environment, onText }: OutputOptions): {
   readonly stream: Terminal['stdout'];
   read(): string;
 } {
@@ -137,7 +149,7 @@ function createOutput({ isTTY, columns, environment, onStderr }: OutputOptions):
     decodeStrings: false,
     write(chunk: string | Buffer, _encoding, done) {
       chunks.push(chunk.toString());
-      onStderr?.(chunk.toString());
+      onText?.(chunk.toString());
       done();
     },
   });

@@ -334,6 +334,8 @@ test.each([
   ['TENANT_NOT_FOUND', 'number list --tenant ten_none'],
   ['TENANT_NOT_FOUND', 'number list --tenant ten_none --stale'],
   ['TENANT_NOT_FOUND', 'fleet summary --tenant ten_none'],
+  ['TENANT_NOT_FOUND', 'fleet watch --tenant ten_none'],
+  ['TENANT_NOT_FOUND', 'fleet diff --tenant ten_none --since 24h'],
   ['TENANT_NOT_FOUND', 'number refresh --tenant ten_none'],
   [
     'TENANT_NOT_FOUND',
@@ -416,7 +418,8 @@ describe('help', () => {
     ['key', 'key create', 'key list', 'key revoke', 'key rotate'],
     ['number', 'number add', 'number list', 'number show', 'number refresh'],
     ['number set-state', 'number set-credentials', 'number update', 'number remove'],
-    ['fleet', 'fleet summary'],
+    ['fleet', 'fleet summary', 'fleet watch', 'fleet diff', 'number history'],
+    ['feed', 'feed new-epoch'],
     ['number discover', 'number import', 'tenant remove', 'credential', 'credential list'],
     ['credential set', 'credential check', 'account', 'account list', 'account watch'],
     ['audit', 'audit list', 'keys', 'keys rotate-encryption', 'completion'],
@@ -436,7 +439,7 @@ describe('help', () => {
     const { stdout } = await runCommand('--help');
     const listed = [...stdout.matchAll(/^ {2}(\w+) .*/gm)].map(([, name]) => name);
     expect(listed).toEqual(
-      'serve migrate tenant key number fleet credential account audit keys doctor completion help'.split(
+      'serve migrate tenant key number fleet credential account webhook feed audit keys doctor completion help'.split(
         ' ',
       ),
     );

@@ -36,6 +36,8 @@ const cases: readonly (readonly [string, readonly string[]])[] = [
   ['numbers-gateway number set-state wa_x ', ['CLOSE', 'CONNECTING', 'OPEN']],
   ['numbers-gateway completion ', ['bash', 'fish', 'zsh']],
   ['numbers-gateway audit list --l', ['--limit']],
+  ['numbers-gateway feed n', ['new-epoch']],
+  ['numbers-gateway fleet ', ['diff', 'help', 'summary', 'watch']],
   ['numbers-gateway number add --credentials my', ['my credentials.json']],
   ['numbers-gateway tenant create --name ', []],
   ['numbers-gateway number im', ['import']],

@@ -1,0 +1,99 @@
+// What commands print of changes: the columns of their tables, and the names of their numbers.
+
+import type { Gateway } from '../gateway.ts';
+import type { NumberChange } from '../history/change.ts';
+import { GatewayError } from '../errors.ts';
+import { toOperatorAccess } from '../numbers/numbers.ts';
+import type { toChange } from '../rest/change.ts';
+import { toTone } from './number-json.ts';
+import { type Column, formatTime } from './table.ts';
+
+export type ChangeJson = ReturnType<typeof toChange>;
+
+/** What the cell of a value shows at most: profiles have long texts. */
+const maxValueLength = 40;
+
+export const timeColumn: Column<ChangeJson> = {
+  title: 'time',
+  cell: ({ occurredAt }) => formatTime(occurredAt),
+};
+
+export const subjectColumn: Column<ChangeJson> = { title: 'what', cell: toSubject };
+
+export const previousColumn: Column<ChangeJson> = {
+  title: 'from',
+  cell: ({ previousValue }) => toShort(previousValue),
+  minWidth: 8,
+};
+
+export const newColumn: Column<ChangeJson> = {
+  title: 'to',
+  cell: toNewValue,
+  tone: ({ newValue, kind }) => (kind === 'READ_FAILING' ? 'bad' : toTone(newValue)),
+  minWidth: 8,
+};
+
+export const sourceColumn: Column<ChangeJson> = {
+  title: 'source',
+  cell: ({ source }) => source,
+  omitOrder: 1,
+};
+
+/** A field, unless something else than a field has changed. */
+function toSubject({ kind, field }: ChangeJson): string {
+  if (field === null) return kind;
+  return kind === 'FIELD' || kind === 'VERDICT' ? field : `${kind} ${field}`;
+}
+
+/** Of what was added, the values are many, and JSON has them. */
+function toNewValue({ kind, newValue }: ChangeJson): string | null {
+  return kind === 'ADDED' ? null : toShort(newValue);
+}
+
+export function toShort(value: string | null): string | null {
+  if (value === null || value.length <= maxValueLength) return value;
+  return `${value.slice(0, maxValueLength - 1)}…`;
+}
+
+export interface NumberNames {
+  /** Learns names from changes. Those of numbers that were removed before are not known. */
+  learn(changes: readonly NumberChange[]): Promise<void>;
+  /** Null when unknown. */
+  get(numberId: string | null): string | null;
+}
+
+export function createNumberNames({ numbers }: Gateway, tenantId: string): NumberNames {
+  const names = new Map<string, string | null>();
+  return {
+    async learn(changes) {
+      const ids = new Set(changes.flatMap(({ numberId }) => numberId ?? []));
+      const requests = [...ids]
+        .filter((id) => !names.has(id))
+        .map((id) => ({ id, refresh: null, projection }));
+      const found =
+        requests.length === 0
+          ? []
+          : await numbers.getMany(toOperatorAccess(tenantId), requests, AbortSignal.any([]));
+      for (const [index, { id }] of requests.entries()) {
+        const number = found[index];
+        const isKnown = number !== undefined && !(number instanceof GatewayError);
+        names.set(id, isKnown ? number.name : null);
+      }
+      for (const { numberId, kind, field, newValue } of changes) {
+        if (numberId === null || newValue === null) continue;
+        if (kind === 'FIELD' && field === 'NAME') names.set(numberId, newValue);
+        if (kind === 'ADDED' && field === null && names.get(numberId) === null) {
+          names.set(numberId, readAddedFields(newValue)['NAME'] ?? null);
+        }
+      }
+    },
+    get: (numberId) => (numberId === null ? null : (names.get(numberId) ?? null)),
+  };
+}
+
+const projection = { details: true, apiKeys: false, health: 'nothing', meta: null } as const;
+
+/** The fields of an ADDED change, by their names. */
+export function readAddedFields(newValue: string | null): Readonly<Record<string, string>> {
+  return newValue === null ? {} : (JSON.parse(newValue) as Record<string, string>);
+}

@@ -1,6 +1,6 @@
 // Tests what is recorded as a change, by whom and when, and that nothing else is.
 
-import { describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { recordReadings } from '../../src/numbers/store.ts';
 import {
   databases,
@@ -22,17 +22,21 @@ interface Recorded {
   readonly occurredAt: Date;
 }
 
-async function listChanges({ query }: TestDatabase, after = 0): Promise<readonly Recorded[]> {
+async function listChanges(
+  { query }: TestDatabase,
+  tenantId: string,
+  after = 0,
+): Promise<readonly Recorded[]> {
   return await query<Recorded>(
     `select sequence::integer, kind, field, previous_value as previous, new_value as value, source,
        coalesce(number_id, waba_id) as subject, observation, occurred_at as "occurredAt"
-     from number_change where sequence > $1 order by sequence`,
-    [after],
+     from number_change where tenant_id = $1 and sequence > $2 order by sequence`,
+    [tenantId, after],
   );
 }
 
-async function lastSequence(database: TestDatabase): Promise<number> {
-  const rows = await listChanges(database);
+async function lastSequence(database: TestDatabase, tenantId: string): Promise<number> {
+  const rows = await listChanges(database, tenantId);
   return rows.at(-1)?.sequence ?? 0;
 }
 
@@ -46,11 +50,13 @@ function toLines(changes: readonly Recorded[]): readonly string[] {
 const live = (id: string) => `{ number(id: "${id}", refresh: true) { id } }`;
 
 describe.each(databases)('on %s, the history has', (kind) => {
-  const open = (options: Parameters<typeof openTestGateway>[0] = {}): Promise<TestGateway> =>
-    openTestGateway({ database: kind, ...options });
+  let gateway: TestGateway;
+  beforeAll(async () => {
+    gateway = await openTestGateway({ database: kind });
+  });
+  afterAll(() => gateway[Symbol.asyncDispose]());
 
   test('a number that is added, and what its first read finds, one change for each block', async () => {
-    await using gateway = await open();
     const tenant = await gateway.addTenant();
     const { id, number, wabaId } = await tenant.addNumber({
       name: 'Shop',
@@ -58,7 +64,7 @@ describe.each(databases)('on %s, the history has', (kind) => {
       profile: { about: 'Hello', profile_picture_url: 'https://example.com/signed' },
     });
     await tenant.graphql(live(id));
-    const changes = await listChanges(gateway.database);
+    const changes = await listChanges(gateway.database, tenant.id);
     expect(changes.map((change) => [change.sequence, change.kind, change.field])).toEqual([
       [1, 'ADDED', null],
       [2, 'ADDED', 'PHONE'],
@@ -89,16 +95,15 @@ describe.each(databases)('on %s, the history has', (kind) => {
   });
 
   test('each field that a later read finds changed, and nothing of a read that finds nothing new', async () => {
-    await using gateway = await open();
     const tenant = await gateway.addTenant();
     const { id, number, phoneNumberId, wabaId } = await tenant.addNumber({
       phone: { quality_rating: 'GREEN', status: 'CONNECTED' },
       profile: { about: 'Hello', websites: ['https://a.example'] },
     });
     await tenant.graphql(live(id));
-    const before = await lastSequence(gateway.database);
+    const before = await lastSequence(gateway.database, tenant.id);
     await tenant.graphql(live(id));
-    expect(await listChanges(gateway.database, before)).toEqual([]);
+    expect(await listChanges(gateway.database, tenant.id, before)).toEqual([]);
 
     const fields = {
       display_phone_number: `+${number}`,
@@ -116,7 +121,7 @@ describe.each(databases)('on %s, the history has', (kind) => {
     gateway.simulator.setPhone(toHealthyPhone(phoneNumberId, wabaId, fields, { about: 'Bye' }));
     gateway.simulator.setWaba({ id: wabaId, fields: { account_review_status: 'REJECTED' } });
     await tenant.graphql(live(id));
-    const changes = await listChanges(gateway.database, before);
+    const changes = await listChanges(gateway.database, tenant.id, before);
     expect(toLines(changes)).toEqual([
       'FIELD STATE OPEN -> CLOSE READ',
       'VERDICT VERDICT YES -> NO READ',
@@ -140,7 +145,6 @@ describe.each(databases)('on %s, the history has', (kind) => {
   });
 
   test('nothing of a read that is older than the stored one', async () => {
-    await using gateway = await open();
     const tenant = await gateway.addTenant();
     const { id } = await tenant.addNumber();
     const record = (quality: string, observedAt: Date) =>
@@ -161,27 +165,26 @@ describe.each(databases)('on %s, the history has', (kind) => {
       });
     const now = Date.now();
     await record('GREEN', new Date(now));
-    const before = await lastSequence(gateway.database);
+    const before = await lastSequence(gateway.database, tenant.id);
     await record('RED', new Date(now - 1));
-    expect(await listChanges(gateway.database, before)).toEqual([]);
+    expect(await listChanges(gateway.database, tenant.id, before)).toEqual([]);
     await record('YELLOW', new Date(now + 1));
-    const [change] = await listChanges(gateway.database, before);
+    const [change] = await listChanges(gateway.database, tenant.id, before);
     expect(change).toMatchObject({ previous: 'GREEN', value: 'YELLOW' });
     expect(change?.occurredAt).toEqual(new Date(now + 1));
   });
 
   test('reads that begin to fail, and the one that succeeds again', async () => {
-    await using gateway = await open();
     const tenant = await gateway.addTenant();
     const { id, phoneNumberId } = await tenant.addNumber();
     await tenant.graphql(live(id));
-    const before = await lastSequence(gateway.database);
+    const before = await lastSequence(gateway.database, tenant.id);
     gateway.simulator.setFault(phoneNumberId, { kind: 'error', code: 10 });
     await tenant.graphql(live(id));
     await tenant.graphql(live(id));
     gateway.simulator.setFault(phoneNumberId, null);
     await tenant.graphql(live(id));
-    const changes = await listChanges(gateway.database, before);
+    const changes = await listChanges(gateway.database, tenant.id, before);
     expect(toLines(changes.filter((change) => change.field === 'PHONE'))).toEqual([
       'READ_FAILING PHONE null -> META_ACCESS_DENIED READ',
       'READ_RECOVERED PHONE META_ACCESS_DENIED -> null READ',
@@ -189,16 +192,18 @@ describe.each(databases)('on %s, the history has', (kind) => {
   });
 
   test('what other software writes, also of many numbers in one statement', async () => {
-    await using gateway = await open();
     const tenant = await gateway.addTenant();
     const numbers = await Promise.all(
       ['a', 'b', 'c'].map((instanceName) =>
         tenant.addNumber({ provider: 'PILOT_STATUS', instanceName }),
       ),
     );
-    const before = await lastSequence(gateway.database);
-    await gateway.database.query("update whatsapp_number set state = 'CLOSE', name = name");
-    const changes = await listChanges(gateway.database, before);
+    const before = await lastSequence(gateway.database, tenant.id);
+    await gateway.database.query(
+      "update whatsapp_number set state = 'CLOSE', name = name where tenant_id = $1",
+      [tenant.id],
+    );
+    const changes = await listChanges(gateway.database, tenant.id, before);
     const states = changes.filter((change) => change.kind === 'FIELD');
     expect(toLines(states)).toEqual(Array(3).fill('FIELD STATE OPEN -> CLOSE EXTERNAL'));
     expect(new Set(states.map((change) => change.subject))).toEqual(
@@ -213,13 +218,12 @@ describe.each(databases)('on %s, the history has', (kind) => {
   });
 
   test('a number that is removed, with its account when it was the last one there', async () => {
-    await using gateway = await open();
     const tenant = await gateway.addTenant();
     const { id, wabaId } = await tenant.addNumber();
     await tenant.graphql(live(id));
-    const before = await lastSequence(gateway.database);
+    const before = await lastSequence(gateway.database, tenant.id);
     await gateway.numbers.remove(id);
-    const changes = await listChanges(gateway.database, before);
+    const changes = await listChanges(gateway.database, tenant.id, before);
     expect(changes.map((change) => [change.kind, change.subject, change.source])).toEqual([
       ['REMOVED', id, 'COMMAND_LINE'],
       ['REMOVED', wabaId, 'COMMAND_LINE'],
@@ -227,12 +231,13 @@ describe.each(databases)('on %s, the history has', (kind) => {
   });
 
   test('nothing of a tenant that is removed', async () => {
-    await using gateway = await open();
     const tenant = await gateway.addTenant();
     const { id } = await tenant.addNumber();
     await tenant.graphql(live(id));
     await gateway.access.removeTenant(tenant.id);
-    expect(await listChanges(gateway.database)).toEqual([]);
-    expect(await gateway.database.query('select * from feed_position')).toEqual([]);
+    expect(await listChanges(gateway.database, tenant.id)).toEqual([]);
+    expect(
+      await gateway.database.query('select * from feed_position where tenant_id = $1', [tenant.id]),
+    ).toEqual([]);
   });
 });

@@ -1,6 +1,6 @@
 // Tests what time changes: verdicts that expire, gaps between reads, and changes that are too old to be kept.
 
-import { describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { deleteOld, recordExpired, startExpiry } from '../../src/history/upkeep.ts';
 import { recordReadings } from '../../src/numbers/store.ts';
 import { databases, openTestGateway, type TestGateway } from '../harness.ts';
@@ -35,12 +35,12 @@ async function read(
   await recordReadings(database, { tenantId, holder: 'test', observedAt, leased: [], readings });
 }
 
-async function listChanges({ database }: TestGateway, kinds: readonly string[]) {
+async function listChanges({ database }: TestGateway, tenantId: string, kinds: readonly string[]) {
   const rows = await database.query<Record<string, string>>(
     `select kind, field, previous_value as previous, new_value as value, source,
        to_char(occurred_at at time zone 'UTC', 'HH24:MI:SS') as time
-     from number_change where kind = any($1) order by sequence`,
-    [kinds],
+     from number_change where tenant_id = $1 and kind = any($2) order by sequence`,
+    [tenantId, kinds],
   );
   return rows.map(({ kind, field, previous, value, source, time }) =>
     [kind, field ?? '-', `${previous} -> ${value}`, source, time].join(' '),
@@ -48,8 +48,13 @@ async function listChanges({ database }: TestGateway, kinds: readonly string[]) 
 }
 
 describe.each(databases)('on %s', (kind) => {
+  let gateway: TestGateway;
+  beforeAll(async () => {
+    gateway = await openTestGateway({ database: kind });
+  });
+  afterAll(() => gateway[Symbol.asyncDispose]());
+
   test('a verdict that expires is recorded once, by whichever process comes first', async () => {
-    await using gateway = await openTestGateway({ database: kind });
     const { id: tenantId, addNumber } = await gateway.addTenant();
     const { id } = await addNumber();
     await read(gateway, { tenantId, id, observedAt: readAt });
@@ -61,7 +66,7 @@ describe.each(databases)('on %s', (kind) => {
       'VERDICT VERDICT UNKNOWN -> YES READ 10:00:00',
       'VERDICT REPLY_VERDICT UNKNOWN -> YES READ 10:00:00',
     ];
-    expect(await listChanges(gateway, ['VERDICT'])).toEqual(fresh);
+    expect(await listChanges(gateway, tenantId, ['VERDICT'])).toEqual(fresh);
 
     await Promise.all([record(expiresAt), record(expiresAt)]);
     await record(new Date(expiresAt.getTime() + 60_000));
@@ -70,52 +75,52 @@ describe.each(databases)('on %s', (kind) => {
       'VERDICT VERDICT YES -> UNKNOWN CLOCK 11:00:01',
       'VERDICT REPLY_VERDICT YES -> UNKNOWN CLOCK 11:00:01',
     ];
-    expect(await listChanges(gateway, ['VERDICT'])).toEqual(expired);
+    expect(await listChanges(gateway, tenantId, ['VERDICT'])).toEqual(expired);
 
     const observedAt = new Date('2026-05-01T12:30:00.000Z');
     await read(gateway, { tenantId, id, observedAt });
-    expect(await listChanges(gateway, ['VERDICT', 'GAP'])).toEqual([
+    expect(await listChanges(gateway, tenantId, ['VERDICT', 'GAP'])).toEqual([
       ...expired,
       'GAP - 2026-05-01T11:00:01.000Z -> 2026-05-01T12:30:00.000Z READ 12:30:00',
       'VERDICT VERDICT UNKNOWN -> YES READ 12:30:00',
       'VERDICT REPLY_VERDICT UNKNOWN -> YES READ 12:30:00',
     ]);
     await record(observedAt);
-    expect(await listChanges(gateway, ['VERDICT'])).toHaveLength(6);
+    expect(await listChanges(gateway, tenantId, ['VERDICT'])).toHaveLength(6);
   });
 
   test('a gap is recorded although no process was running when it began', async () => {
-    await using gateway = await openTestGateway({ database: kind });
     const { id: tenantId, addNumber } = await gateway.addTenant();
     const { id } = await addNumber();
     await read(gateway, { tenantId, id, observedAt: readAt });
     const observedAt = new Date('2026-05-01T12:30:00.000Z');
     await read(gateway, { tenantId, id, observedAt });
-    expect(await listChanges(gateway, ['GAP'])).toEqual([
+    expect(await listChanges(gateway, tenantId, ['GAP'])).toEqual([
       'GAP - 2026-05-01T11:00:01.000Z -> 2026-05-01T12:30:00.000Z READ 12:30:00',
     ]);
   });
 
   test('a state of a session expires only where a session engine is read', async () => {
-    await using gateway = await openTestGateway({ database: kind });
     const { id: tenantId, addNumber } = await gateway.addTenant();
     const { id } = await addNumber({ provider: 'PILOT_STATUS', instanceName: 'shop' });
-    await gateway.database.query("update whatsapp_number set state_observed_at = '2026-01-01Z'");
+    await gateway.database.query(
+      "update whatsapp_number set state_observed_at = '2026-01-01Z' where id = $1",
+      [id],
+    );
     await read(gateway, { tenantId, id, observedAt: readAt }, 'connection');
-    const before = await listChanges(gateway, ['VERDICT']);
+    const before = await listChanges(gateway, tenantId, ['VERDICT']);
     const { database } = gateway;
     const request = { database, now: () => expiresAt };
     await recordExpired({ ...request, connectionsAreRead: false });
-    expect(await listChanges(gateway, ['VERDICT'])).toEqual(before);
+    expect(await listChanges(gateway, tenantId, ['VERDICT'])).toEqual(before);
     await recordExpired({ ...request, connectionsAreRead: true });
-    expect((await listChanges(gateway, ['VERDICT'])).slice(before.length)).toEqual([
+    expect((await listChanges(gateway, tenantId, ['VERDICT'])).slice(before.length)).toEqual([
       'VERDICT VERDICT YES -> UNKNOWN CLOCK 11:00:01',
       'VERDICT REPLY_VERDICT YES -> UNKNOWN CLOCK 11:00:01',
     ]);
   });
 
   test('changes that a transaction left without a place get one, in the order in which they were made', async () => {
-    await using gateway = await openTestGateway({ database: kind });
     const tenant = await gateway.addTenant();
     const { id } = await tenant.addNumber();
     const { database } = gateway;
@@ -131,7 +136,8 @@ describe.each(databases)('on %s', (kind) => {
     await announced;
     expect(
       await database.query(
-        'select sequence::integer, new_value from number_change where sequence > 1 order by 1',
+        'select sequence::integer, new_value from number_change where tenant_id = $1 and sequence > 1 order by 1',
+        [tenant.id],
       ),
     ).toEqual([
       { sequence: 2, new_value: 'a' },
@@ -140,7 +146,6 @@ describe.each(databases)('on %s', (kind) => {
   });
 
   test('changes older than the retention are deleted, and cursors before them expire', async () => {
-    await using gateway = await openTestGateway({ database: kind });
     const tenant = await gateway.addTenant();
     const { id } = await tenant.addNumber();
     const { database } = gateway;
@@ -151,16 +156,23 @@ describe.each(databases)('on %s', (kind) => {
     }
     // The second one seems to be younger than the third one: what follows a change that stays, stays too.
     await database.query(
-      "update number_change set recorded_at = now() - interval '401 days' where sequence in (1, 3)",
+      "update number_change set recorded_at = now() - interval '401 days' where tenant_id = $1 and sequence in (1, 3)",
+      [tenant.id],
     );
     const clean = () => deleteOld({ database, now: () => new Date(), retentionDays: 400 });
     const sequences = async () =>
-      (await database.query('select sequence::integer from number_change order by 1')).map(
-        ({ sequence }) => sequence,
-      );
+      (
+        await database.query(
+          'select sequence::integer from number_change where tenant_id = $1 order by 1',
+          [tenant.id],
+        )
+      ).map(({ sequence }) => sequence);
     expect(await clean()).toBe(true);
     expect(await sequences()).toEqual([2, 3, 4]);
-    await database.query("update number_change set recorded_at = now() - interval '401 days'");
+    await database.query(
+      "update number_change set recorded_at = now() - interval '401 days' where tenant_id = $1",
+      [tenant.id],
+    );
     await clean();
     expect(await sequences()).toEqual([]);
     const access = { tenantId: tenant.id } as Parameters<typeof history.readChanges>[0];
@@ -192,5 +204,5 @@ test('the job records what expires without being asked', async () => {
   });
   await changed;
   await job[Symbol.asyncDispose]();
-  expect(await listChanges(gateway, ['VERDICT'])).toHaveLength(4);
+  expect(await listChanges(gateway, tenantId, ['VERDICT'])).toHaveLength(4);
 });

@@ -22,7 +22,7 @@ const tables = [
      updated_at timestamptz(3) not null default clock_timestamp(),
      primary key (tenant_id, id)
    )`,
-  // The digest is that of the event, so a repetition has the same one. The payload is json and not jsonb, which rejects the
+  // `phone` has the digits of the number that the event names. The digest is that of the event, so a repetition has the same one. The payload is json and not jsonb, which rejects the
   // character NUL.
   `create table meta_event (
      tenant_id text not null references tenant on delete cascade,
@@ -30,6 +30,7 @@ const tables = [
      waba_id text not null,
      field text not null,
      event text,
+     phone text,
      payload json,
      happened_at timestamptz(3) not null,
      received_at timestamptz(3) not null default clock_timestamp(),
@@ -67,6 +68,35 @@ const trail = [
    for each row execute function audit_webhook_endpoint()`,
 ];
 
+// In these countries people and Meta write a digit that marks mobile numbers or leave it out; see
+// src/numbers/phone-digits.ts.
+const isSamePhone = `(n.number = new.phone or left(new.phone, 2) in ('52', '54', '55')
+  and left(n.number, 2) = left(new.phone, 2) and right(n.number, 8) = right(new.phone, 8))`;
+
+// No read shows what a security event says, so it becomes a change by itself: of the number, or of the account if the tenant
+// has no such number in it. As those of 0023, which see for the rights of the function.
+const securityChanges = [
+  `create function add_security_to_history() returns trigger
+   language plpgsql security definer set search_path = pg_catalog as $$
+   declare
+     number text := (
+       select n.id from public.whatsapp_number n
+       where n.tenant_id = new.tenant_id and n.waba_id = new.waba_id and ${isSamePhone}
+       order by (n.number = new.phone) desc, n.id limit 1
+     );
+   begin
+     insert into public.number_change
+       (tenant_id, number_id, waba_id, observation, kind, field, previous_value, new_value, source, actor, occurred_at)
+     values (new.tenant_id, number, case when number is null then new.waba_id end, md5(encode(new.digest, 'hex'))::uuid,
+       'SECURITY', null, null, new.event, 'WEBHOOK', null, new.happened_at);
+     perform pg_notify('gateway_changes', json_build_object('tenant', new.tenant_id, 'keys', false)::text);
+     return null;
+   end $$`,
+  'revoke execute on function add_security_to_history() from public',
+  `create trigger add_to_history after insert on meta_event for each row
+   when (new.field = 'security' and new.event is not null) execute function add_security_to_history()`,
+];
+
 const functions = [
   `create function find_webhook_endpoint(hash bytea) returns table (tenant_id text, id text, proof text, sealed text)
    language sql stable security definer set search_path = pg_catalog as $$
@@ -89,16 +119,19 @@ const statements = [
   // Revoked at the end of this migration, as in 0005.
   'grant gateway_directory to current_user',
   'grant select on webhook_endpoint, meta_event to gateway_directory',
+  'grant select (number, waba_id) on whatsapp_number to gateway_directory',
   ...['webhook_endpoint', 'meta_event'].map(
     (table) => `create policy directory on ${table} for select to gateway_directory using (true)`,
   ),
   ...functions,
+  ...securityChanges,
   'grant create on schema public to gateway_directory',
   ...signatures.flatMap((signature) => [
     `alter function ${signature} owner to gateway_directory`,
     `revoke execute on function ${signature} from public`,
     `grant execute on function ${signature} to gateway_login`,
   ]),
+  'alter function add_security_to_history() owner to gateway_directory',
   'revoke create on schema public from gateway_directory',
   'revoke gateway_directory from current_user',
 ];

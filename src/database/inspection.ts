@@ -78,6 +78,7 @@ const definers = [
   'add_forgotten_read_to_history()',
   'add_number_to_history()',
   'add_read_to_history()',
+  'add_security_to_history()',
   'add_status_to_history()',
   'count_numbers_by_verdict(text[],integer,boolean)',
   'count_numbers_by_verdicts(text[],integer,boolean,integer)',

@@ -212,6 +212,7 @@ export interface MetaEventTable {
   waba_id: string;
   field: string;
   event: string | null;
+  phone: string | null;
   payload: Json;
   happened_at: Timestamp;
   received_at: Timestamp;

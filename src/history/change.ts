@@ -17,6 +17,8 @@ export const changeKinds = {
   READ_RECOVERED:
     'A read succeeded after reads that failed. `field` says of what, `previousValue` is the code of the last error.',
   GAP: 'Nothing was known of the number from `previousValue` to `newValue`, both times: the last read had become too old, and this is the next one.',
+  SECURITY:
+    "Somebody changed, or asked to reset, the PIN of the number's two-step verification in WhatsApp Manager: `newValue` is Meta's word, such as PIN_CHANGED, PIN_RESET_REQUEST or PIN_REQUEST_SUCCESS. It is a change of the account if the account has no such number here.",
 } as const satisfies Record<string, string>;
 
 export type ChangeKind = keyof typeof changeKinds;
@@ -27,6 +29,7 @@ export const changeSources = {
   COMMAND_LINE: "A command of the gateway's operator.",
   EXTERNAL: 'Other software that writes to the database, such as the session engine.',
   CLOCK: 'Time: the last read became too old.',
+  WEBHOOK: 'An event that Meta sent to a webhook of the tenant.',
 } as const satisfies Record<string, string>;
 
 export type ChangeSource = keyof typeof changeSources;

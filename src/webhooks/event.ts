@@ -13,6 +13,8 @@ export interface MetaEvent {
   readonly field: string;
   /** What happened, in Meta's word; null for a field without one. */
   readonly event: string | null;
+  /** The digits of the number that it names, if it does. */
+  readonly phone: string | null;
   /** JSON; null when it is not stored. */
   readonly payload: string | null;
   /** Null when Meta gave no time. */
@@ -108,6 +110,7 @@ function readChange(entry: Json, change: Json | null): MetaEvent | readonly Even
     wabaId,
     field,
     event: toWord(value['event'] ?? value['decision'], /^\w{1,64}$/),
+    phone: toDigits(value['display_phone_number']),
     payload: outcome === 'RECEIVED' ? payload : null,
     happenedAt: toTime(entry['time']),
     outcome,
@@ -153,6 +156,11 @@ function toCanonicalJson(value: Json): string {
 
 function toWord(value: unknown, format: RegExp): string | null {
   return typeof value === 'string' && format.test(value) ? value : null;
+}
+
+function toDigits(value: unknown): string | null {
+  const digits = String(value ?? '').replaceAll(/\D/g, '');
+  return /^\d{5,20}$/.test(digits) ? digits : null;
 }
 
 function toId(value: unknown): string | null {

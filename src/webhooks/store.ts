@@ -148,13 +148,13 @@ export async function insertEvents(
       const { rows } = await sql<{ outcome: EventOutcome }>`
         with given as materialized (
           select * from jsonb_to_recordset(${JSON.stringify(placed)}::jsonb) as g(place integer, digest text, "wabaId" text,
-            field text, event text, payload text, "happenedAt" timestamptz, outcome text)
+            field text, event text, phone text, payload text, "happenedAt" timestamptz, outcome text)
         ), own as materialized (
           select distinct n.waba_id from whatsapp_number n
           where n.tenant_id = ${tenantId} and n.waba_id in (select "wabaId" from given)
         ), inserted as (
-          insert into meta_event (tenant_id, digest, waba_id, field, event, payload, happened_at, outcome)
-          select ${tenantId}, decode(g.digest, 'hex'), g."wabaId", g.field, g.event, g.payload::json,
+          insert into meta_event (tenant_id, digest, waba_id, field, event, phone, payload, happened_at, outcome)
+          select ${tenantId}, decode(g.digest, 'hex'), g."wabaId", g.field, g.event, g.phone, g.payload::json,
             coalesce(g."happenedAt", clock_timestamp()), g.outcome
           from given g join own on own.waba_id = g."wabaId"
           -- In the order of the key, so that two processes cannot deadlock.
@@ -170,7 +170,8 @@ export async function insertEvents(
         order by g.place`.execute(transaction);
       return rows.map(({ outcome }) => outcome);
     },
-    'nothing',
+    'numbers',
+    'WEBHOOK',
   );
 }
 

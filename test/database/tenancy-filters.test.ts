@@ -354,6 +354,7 @@ const webhookScenario: Scenario<WebhookStore> = async (store, database, { me: te
     digest: 'abcd',
     field: 'account_update',
     event: null,
+    phone: null,
     payload: null,
     happenedAt: null,
     outcome: 'RECEIVED',

@@ -16,6 +16,7 @@ const toEvent = (field: string, value: object = {}, wabaId = '1'): MetaEvent => 
   wabaId,
   field,
   event: null,
+  phone: null,
   payload: JSON.stringify(value),
   happenedAt: null,
   outcome: 'RECEIVED',

@@ -22,6 +22,7 @@ test('an event has the account, the field, Meta’s word, its time, and its valu
     wabaId: '102290129340398',
     field: 'security',
     event: 'PIN_CHANGED',
+    phone: '15550783881',
     payload: '{"display_phone_number":"15550783881","event":"PIN_CHANGED"}',
     happenedAt: new Date('2025-05-28T17:46:34.000Z'),
     outcome: 'RECEIVED',

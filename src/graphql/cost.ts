@@ -4,6 +4,7 @@ import {
   type ExecutionResult,
   type FieldNode,
   getArgumentValues,
+  type GraphQLObjectType,
   type ValidatedExecutionArgs,
 } from 'graphql';
 import { prices, toListPrice } from '../access/prices.ts';
@@ -77,8 +78,7 @@ function toPart(field: FieldNode, priced: PricedOperation, listSize: number | nu
     case 'numbers': {
       const { ids } = readArguments(field, priced);
       if (ids) return toReadPart('numbers', field, priced, new Set(ids).size);
-      const requested = toListPrice(listSize);
-      return { name: 'numbers', requested, staticPoints: prices.list, fixed: prices.number };
+      return toListPart(field, priced, listSize);
     }
     case 'fleet':
       return toFixedPart('fleet', toFleetPrice(field, priced));
@@ -102,7 +102,9 @@ function toFleetPrice(field: FieldNode, priced: PricedOperation): number {
   const size = Math.min(Math.max(0, first ?? last ?? defaultPageSize), maxPageSize);
   return (
     prices.fleet +
-    (selects(pageFields) ? size * prices.fleetNode : 0) +
+    (selects(pageFields)
+      ? round(size * (prices.fleetNode + toPastPrice(nodesOf([field], priced), priced)))
+      : 0) +
     (selects(countFields) ? prices.fleetCounts : 0)
   );
 }
@@ -111,10 +113,44 @@ function toFleetPrice(field: FieldNode, priced: PricedOperation): number {
 function toChangesPrice(field: FieldNode, priced: PricedOperation): number {
   const first = readArguments(field, priced).first ?? maxChanges;
   const size = Math.min(Math.max(0, first), maxChanges);
-  const changes = listBelow([field], ['changes'], priced);
+  const perChange = toChangePrice(listBelow([field], ['changes'], priced), priced);
+  return prices.changes + round(size * perChange);
+}
+
+/** What a change costs, with its number. */
+function toChangePrice(changes: readonly FieldNode[], priced: PricedOperation): number {
   const numbers = listBelow(changes, ['number'], priced);
-  const perChange = prices.change + (numbers.length > 0 ? prices.fleetNode : 0);
-  return prices.changes + size * perChange;
+  if (numbers.length === 0) return prices.change;
+  return prices.change + prices.fleetNode + toPastPrice(numbers, priced);
+}
+
+/** What the history, the timelines and the availability of a number cost that its fields select. */
+function toPastPrice(numbers: readonly FieldNode[], priced: PricedOperation): number {
+  const selected = listBelow(numbers, ['history', 'timeline', 'availability'], priced);
+  const byKey = Map.groupBy(selected, ({ alias, name }) => (alias ?? name).value);
+  return [...byKey.values()].reduce((points, fields) => points + toFieldPrice(fields, priced), 0);
+}
+
+/** Of one field of a number, selected once or several times. */
+function toFieldPrice(fields: readonly FieldNode[], priced: PricedOperation): number {
+  const [field] = fields as readonly [FieldNode, ...FieldNode[]];
+  if (field.name.value === 'timeline') return prices.timeline;
+  if (field.name.value === 'availability') return prices.availability;
+  const number = priced.schema.getType('WhatsAppNumber') as GraphQLObjectType;
+  const { first } = readArguments(field, priced, number);
+  const size = Math.min(Math.max(0, first ?? maxChanges), maxChanges);
+  return prices.history + round(size * toChangePrice(nodesOf(fields, priced), priced));
+}
+
+/** Products of tenths are not exact. */
+function round(points: number): number {
+  return Math.round(points * 10) / 10;
+}
+
+/** The nodes of connections. */
+function nodesOf(fields: readonly FieldNode[], priced: PricedOperation): readonly FieldNode[] {
+  const edges = listBelow(fields, ['edges'], priced);
+  return [...listBelow(fields, ['nodes'], priced), ...listBelow(edges, ['node'], priced)];
 }
 
 /** The selected fields of these names. */
@@ -131,6 +167,21 @@ function toFixedPart(name: string, points: number): Part {
   return { name, requested: points, staticPoints: points, fixed: points };
 }
 
+/** How many numbers a list has whose size is not known. */
+const assumedListSize = (prices.list - prices.number) / prices.listedNumber;
+
+/** The list of all numbers. What is read of each number's past is not given back. */
+function toListPart(field: FieldNode, priced: PricedOperation, listSize: number | null): Part {
+  const past = toPastPrice([field], priced);
+  const ofAll = round(past * (listSize ?? assumedListSize));
+  return {
+    name: 'numbers',
+    requested: toListPrice(listSize) + ofAll,
+    staticPoints: prices.list + round(past * assumedListSize),
+    fixed: prices.number + ofAll,
+  };
+}
+
 /** A field that reads numbers by their ids. */
 function toReadPart(
   name: 'number' | 'numbers',
@@ -139,12 +190,13 @@ function toReadPart(
   count: number,
 ): Part {
   const blocks = countLiveBlocks(field, priced);
-  const perNumber = prices.number + blocks * prices.read;
+  const stored = prices.number + toPastPrice([field], priced);
+  const perNumber = stored + blocks * prices.read;
   // Numbers in a list are counted once more when the list is returned.
   const listed = field.name.value === 'number' || field.name.value === 'node' ? 0 : count;
   return {
-    ...toFixedPart(blocks > 0 ? `${name} live` : name, count * perNumber),
-    fixed: count * prices.number - listed * prices.listedNumber,
+    ...toFixedPart(blocks > 0 ? `${name} live` : name, round(count * perNumber)),
+    fixed: round(count * stored) - listed * prices.listedNumber,
     perNumber,
   };
 }
@@ -160,9 +212,10 @@ interface ReadArguments {
 function readArguments(
   field: FieldNode,
   { schema, operation, variableValues }: PricedOperation,
+  parent = schema.getRootType(operation.operation)!,
 ): ReadArguments {
   // Validation has found the field.
-  const definition = schema.getRootType(operation.operation)!.getFields()[field.name.value]!;
+  const definition = parent.getFields()[field.name.value]!;
   try {
     return getArgumentValues(definition, field, variableValues);
   } catch {

@@ -21,6 +21,7 @@ import { FleetFacetsType } from './fleet-facets.ts';
 import { fleetSelectionOf } from './fleet-selection.ts';
 import { findVocabularyEnum } from './meta.ts';
 import { ConnectionStateEnum, ProviderEnum, VerdictEnum, WhatsAppNumberType } from './number.ts';
+import { PageInfoType } from './page-info.ts';
 import type { QueryFields } from './queries.ts';
 
 const OrderFieldEnum = createEnum<FleetOrderField>(
@@ -114,29 +115,6 @@ const FleetFilterInput = builder.inputType('FleetFilter', {
     not: t.field({
       type: FleetExclusionInput,
       description: 'Numbers to leave out: those that match all of its members.',
-    }),
-  }),
-});
-
-const PageInfoType = builder.objectRef<FleetPage>('PageInfo').implement({
-  description: 'Where the page is in the fleet. It follows the Relay specification.',
-  fields: (t) => ({
-    hasNextPage: t.exposeBoolean('hasNextPage', {
-      description: 'Whether more numbers follow; request them with `after: endCursor`.',
-    }),
-    hasPreviousPage: t.exposeBoolean('hasPreviousPage', {
-      description:
-        'Whether numbers come before; request them with `last` and `before: startCursor`.',
-    }),
-    startCursor: t.string({
-      nullable: true,
-      description: 'The cursor of the first number of the page; null if the page is empty.',
-      resolve: (page) => page.edges[0]?.cursor ?? null,
-    }),
-    endCursor: t.string({
-      nullable: true,
-      description: 'The cursor of the last number of the page; null if the page is empty.',
-      resolve: (page) => page.edges.at(-1)?.cursor ?? null,
     }),
   }),
 });

@@ -4,7 +4,10 @@ import { GraphQLSchema } from 'graphql';
 import { builder } from './builder.ts';
 import { toChangeQueries, toChangeSubscriptions } from './change.ts';
 import { toFleetQueries } from './fleet.ts';
+import { addHistoryFields } from './history.ts';
 import { toNodeQueries, toNumberQueries } from './queries.ts';
+
+addHistoryFields();
 
 builder.queryType({
   description: 'Reads data of the tenant that the API key belongs to.',

@@ -129,9 +129,10 @@ function findProjection(
   return projection;
 }
 
-// The members that every projection contains, and those that are chosen one by one.
+// The members that every projection contains, those that are chosen one by one, and those that are read by themselves.
 const plainMembers = new Set(
-  '__typename id provider state isFullyConnected apiKeys health meta portfolio'.split(' '),
+  `__typename id provider state isFullyConnected apiKeys health meta portfolio
+  history timeline availability`.split(/\s+/),
 );
 
 function toProjection(tree: SelectionTree): Projection {

@@ -16,7 +16,10 @@ export interface ChangeRows {
 
 export interface ChangesToRead {
   readonly filter: ChangeFilter;
-  /** Changes with a higher sequence, oldest first, or with a lower one, newest first. */
+  /**
+   * Changes with a higher sequence, oldest first; or those of `numberIds` with a lower one, newest first, so many of each
+   * number.
+   */
   readonly direction: 'after' | 'before';
   readonly sequence: number;
   /** The highest sequence that the page may have. */
@@ -136,11 +139,12 @@ function selectChanges(
   members: readonly Member[],
   parameters: Parameters,
 ): RawBuilder<unknown> {
+  const { tenantId } = parameters;
   const isAfter = direction === 'after';
-  const conditions = members.map(
-    (member) =>
-      sql`and ${sql.ref(`c.${filterColumns[member]}`)} = any((select ${parameters[member]}::text[])::text[])`,
-  );
+  const valuesOf = (member: Member) => sql`(select ${parameters[member]}::text[])::text[]`;
+  const conditions = members
+    .filter((member) => isAfter || member !== 'numberIds')
+    .map((member) => sql`and ${sql.ref(`c.${filterColumns[member]}`)} = any(${valuesOf(member)})`);
   if (parameters['since'] !== undefined) {
     conditions.push(sql`and c.occurred_at >= ${parameters['since']}::text::timestamptz`);
   }
@@ -148,19 +152,22 @@ function selectChanges(
     conditions.push(sql`and c.sequence <= ${parameters['through']}::text::bigint`);
   }
   const order = isAfter ? sql`asc` : sql`desc`;
+  const selected = sql`
+    select * from number_change c
+    where c.tenant_id = ${tenantId}
+      and c.sequence ${isAfter ? sql`>` : sql`<`} ${parameters['sequence']}::text::bigint
+      ${isAfter ? sql`` : sql`and c.number_id = n.id`} ${sql.join(conditions, sql` `)}
+    order by c.sequence ${order} limit ${parameters['limit']}::text::bigint`;
+  const changes = isAfter
+    ? selected
+    : sql`select c.* from unnest(${valuesOf('numberIds')}) n(id) cross join lateral (${selected}) c`;
   return sql`
     select p.epoch, p.first::text, p.last::text, ${iso('p.created_at')}, c.sequence::text, c.number_id, c.waba_id,
       c.kind, c.field, c.previous_value, c.new_value, c.source, c.actor, c.observation::text,
       ${iso('c.occurred_at')}, ${iso('c.recorded_at')}, k.name, k.key_prefix, k.key_last4
-    from feed_position p left join lateral (
-      select * from number_change c
-      where c.tenant_id = ${parameters['tenantId']}
-        and c.sequence ${isAfter ? sql`>` : sql`<`} ${parameters['sequence']}::text::bigint
-        ${sql.join(conditions, sql` `)}
-      order by c.sequence ${order} limit ${parameters['limit']}::text::bigint
-    ) c on true
-    left join api_key k on k.tenant_id = p.tenant_id and k.id = c.actor
-    where p.tenant_id = ${parameters['tenantId']}
+    from feed_position p left join lateral (${changes}) c on true
+    left join api_key k on k.tenant_id = ${tenantId} and k.id = c.actor
+    where p.tenant_id = ${tenantId}
     order by c.sequence ${order}`;
 }
 

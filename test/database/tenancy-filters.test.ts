@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type * as accessStore from '../../src/access/store.ts';
 import type * as adminStore from '../../src/admin/store.ts';
-import { sql } from 'kysely';
+import { type RawBuilder, sql } from 'kysely';
 import type { Database } from '../../src/database/database.ts';
 import { prepare } from '../../src/database/statement.ts';
 import type { Summary } from '../../src/fleet/facets.ts';
@@ -15,6 +15,7 @@ import type * as fleetQueries from '../../src/fleet/fleet-queries.ts';
 import { type FleetRead, toShape } from '../../src/fleet/read-shape.ts';
 import type * as summaryQueries from '../../src/fleet/summary-queries.ts';
 import type * as onboardingStore from '../../src/fleet/store.ts';
+import type * as timelineQueries from '../../src/history/timeline-queries.ts';
 import type * as budgetStore from '../../src/numbers/budget-store.ts';
 import type * as leaseStore from '../../src/numbers/lease-store.ts';
 import type * as webhookStore from '../../src/webhooks/store.ts';
@@ -41,6 +42,7 @@ type SelectionQueries = typeof selectionQueries;
 type StatusStore = typeof statusStore;
 type FleetQueries = typeof fleetQueries;
 type SummaryQueries = typeof summaryQueries;
+type TimelineQueries = typeof timelineQueries;
 
 /** Conditions on the tenant, each with its replacement. */
 const conditions: readonly Mutation[] = [
@@ -310,6 +312,44 @@ const summaryScenario: Scenario<SummaryQueries> = async (store, database, { me: 
   return counted;
 };
 
+const timelineScenario: Scenario<TimelineQueries> = async (store, database, { me: tenantId }) => {
+  const to = new Date('2090-01-01');
+  const readFrom = async (from: Date) => {
+    const request = { numberIds: ['wa_1'], field: 'STATE', from, to, limit: 10 } as const;
+    const recorded = await store.readRecorded(database, tenantId, request);
+    const [[, only] = []] = recorded;
+    if (recorded.length !== 1 || only === undefined) throw new Error('a row of the other tenant');
+    return only;
+  };
+  const { rows: own } = await database.withTenant(tenantId, (transaction) =>
+    sql<{ addedAt: Date; since: string }>`
+      select c.occurred_at as "addedAt", to_char(p.created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as since
+      from number_change c join feed_position p using (tenant_id)
+      where tenant_id = ${tenantId} and c.number_id = 'wa_1' and c.kind = 'ADDED' and c.field is null`.execute(
+      transaction,
+    ),
+  );
+  const [{ addedAt, since } = { addedAt: to, since: '' }] = own;
+  const keep = (condition: RawBuilder<unknown>) =>
+    database.withTenant(tenantId, (transaction) =>
+      sql`delete from number_change where tenant_id = ${tenantId} and not (${condition})`.execute(
+        transaction,
+      ),
+    );
+  const always = new Date('2020-01-01');
+  await keep(sql`number_id = 'wa_1' and kind = 'FIELD' and field = 'STATE'`);
+  if ((await readFrom(always)).changes.length !== 1) throw new Error('changes of the other tenant');
+  if ((await readFrom(addedAt)).changes.length > 0) throw new Error('a time of the other tenant');
+  await keep(sql`false`);
+  await database.withTenant(tenantId, (transaction) =>
+    sql`update feed_position set first = 2 where tenant_id = ${tenantId}`.execute(transaction),
+  );
+  const recorded = await readFrom(always);
+  if (recorded.gaps.length > 0) throw new Error('a gap of the other tenant');
+  if (recorded.recordedSince !== since) throw new Error('a beginning of the other tenant');
+  return recorded;
+};
+
 const statusScenario: Scenario<StatusStore> = async (store, database, { me: tenantId }) => {
   await database.withTenant(tenantId, async (transaction) => {
     await store.writeStatuses(transaction, { tenantId, ids: ['wa_1'], at: new Date() });
@@ -383,6 +423,7 @@ const webhookScenario: Scenario<WebhookStore> = async (store, database, { me: te
 const stores = [
   { path: 'src/fleet/fleet-queries.ts', scenario: fleetScenario as Scenario<never> },
   { path: 'src/fleet/summary-queries.ts', scenario: summaryScenario as Scenario<never> },
+  { path: 'src/history/timeline-queries.ts', scenario: timelineScenario as Scenario<never> },
   { path: 'src/numbers/selection-queries.ts', scenario: selectionScenario as Scenario<never> },
   { path: 'src/numbers/status-store.ts', scenario: statusScenario as Scenario<never> },
   { path: 'src/access/store.ts', scenario: accessScenario as Scenario<never> },

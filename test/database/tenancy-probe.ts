@@ -40,8 +40,11 @@ export const rowOf: Readonly<Record<string, string>> = {
     values ('$t', 'wa_$t', 'META', 'OPEN', now(), now(), '20001', '77', 'shop of $t')`,
   // The first rows of both were written by triggers.
   feed_position: `insert into feed_position (tenant_id) values ('$t') on conflict do nothing`,
-  number_change: `insert into number_change (tenant_id, kind, source, occurred_at)
-    values ('$t', 'VERDICT', 'CLOCK', now() + interval '1 hour')`,
+  // The last one became known late.
+  number_change: `insert into number_change (tenant_id, number_id, kind, field, previous_value, new_value, source, occurred_at)
+    values ('$t', null, 'VERDICT', null, null, null, 'CLOCK', now() + interval '1 hour'),
+      ('$t', 'wa_$t', 'GAP', null, '2026-01-01T00:00:00.000Z', '2100-01-01T00:00:00.000Z', 'READ', clock_timestamp()),
+      ('$t', 'wa_$t', 'FIELD', 'STATE', 'OPEN', 'CLOSE', 'EXTERNAL', clock_timestamp() - interval '1 hour')`,
   refresh_lease: `insert into refresh_lease (tenant_id, subject, holder, expires_at)
     values ('$t', 'phone:wa_$t', 'holder', now() + interval '1 hour')`,
   graph_budget: `insert into graph_budget (tenant_id, account, spent_until)

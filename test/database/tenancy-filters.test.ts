@@ -98,8 +98,19 @@ const accessScenario: Scenario<AccessStore> = async (store, database, { me: tena
     60_000,
   ),
   await store.revokeKey(database, tenantId, 'key_1'),
+  await listLifetimes(store, database, tenantId),
   await removeTenant(store, database, tenantId),
 ];
+
+/** Of a key that is revoked here, and not in the other tenant. */
+async function listLifetimes(
+  store: AccessStore,
+  database: Database,
+  tenantId: string,
+): Promise<void> {
+  const lifetimes = await store.listKeyLifetimes(database, tenantId, ['key_1']);
+  if (lifetimes.size > 0) throw new Error('a key of the other tenant');
+}
 
 async function removeTenant(
   store: AccessStore,

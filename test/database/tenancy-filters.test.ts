@@ -16,6 +16,7 @@ import { type FleetRead, toShape } from '../../src/fleet/read-shape.ts';
 import type * as summaryQueries from '../../src/fleet/summary-queries.ts';
 import type * as onboardingStore from '../../src/fleet/store.ts';
 import type * as timelineQueries from '../../src/history/timeline-queries.ts';
+import type * as historyStore from '../../src/history/store.ts';
 import type * as budgetStore from '../../src/numbers/budget-store.ts';
 import type * as leaseStore from '../../src/numbers/lease-store.ts';
 import type * as webhookStore from '../../src/webhooks/store.ts';
@@ -34,6 +35,7 @@ type AdminStore = typeof adminStore;
 type NumbersStore = typeof numbersStore;
 type WebhookStore = typeof webhookStore;
 type OnboardingStore = typeof onboardingStore;
+type HistoryStore = typeof historyStore;
 type BudgetStore = typeof budgetStore;
 type LeaseStore = typeof leaseStore;
 type NumberQueries = typeof numberQueries;
@@ -431,6 +433,52 @@ const webhookScenario: Scenario<WebhookStore> = async (store, database, { me: te
   return seen;
 };
 
+const historyScenario: Scenario<HistoryStore> = async (store, database, { me: tenantId }) => {
+  const run = (statement: string) =>
+    database.withTenant(tenantId, (transaction) =>
+      sql.raw(statement.replaceAll('$t', `'${tenantId}'`)).execute(transaction),
+    );
+  await database.withTenant(tenantId, async (transaction) => {
+    await sql`select set_config('app.change_actor', 'key_1', true)`.execute(transaction);
+    await sql`update whatsapp_number set name = 'renamed' where tenant_id = ${tenantId}`.execute(
+      transaction,
+    );
+  });
+  const read = { filter: {}, limit: 1_000 } as const;
+  const { changes } = await store.readChanges(database, tenantId, {
+    ...read,
+    direction: 'after',
+    sequence: 0,
+  });
+  if (changes.some(({ sequence }, index) => sequence !== index + 1)) {
+    throw new Error('changes of the other tenant');
+  }
+  const expiry = {
+    observedBefore: new Date('2050-01-01'),
+    lifetimeMs: 3_601_000,
+    connectionsAreRead: true,
+  };
+  await run("update number_status set observed_at = '2090-01-01' where tenant_id = $t");
+  const later = await store.markExpired(database, tenantId, expiry, 10);
+  if (later > 0) throw new Error('evidence of the other tenant has expired');
+  await run("update number_status set observed_at = '2020-01-01' where tenant_id = $t");
+  const marked = await store.markExpired(database, tenantId, expiry, 10);
+  if (marked !== 1) throw new Error('a number of the other tenant is marked');
+  await store.renewEpoch(database, tenantId);
+  const deleted = await store.deleteOldest(database, tenantId, new Date('2050-01-01'), 2);
+  if (deleted !== 2) throw new Error('changes of the other tenant count');
+  await store.deleteOldest(database, tenantId, new Date('2050-01-01'), 1_000);
+  const { position } = await store.readChanges(database, tenantId, {
+    ...read,
+    direction: 'after',
+    sequence: 0,
+  });
+  const place = await store.findPlace(database, tenantId, new Date('2050-01-01'));
+  if (place.sequence !== null) throw new Error('a change of the other tenant has a place');
+  if (place.epoch !== position.epoch) throw new Error('an epoch of the other tenant');
+  return [deleted];
+};
+
 const stores = [
   { path: 'src/fleet/fleet-queries.ts', scenario: fleetScenario as Scenario<never> },
   { path: 'src/fleet/summary-queries.ts', scenario: summaryScenario as Scenario<never> },
@@ -440,6 +488,7 @@ const stores = [
   { path: 'src/access/store.ts', scenario: accessScenario as Scenario<never> },
   { path: 'src/fleet/store.ts', scenario: onboardingScenario as Scenario<never> },
   { path: 'src/webhooks/store.ts', scenario: webhookScenario as Scenario<never> },
+  { path: 'src/history/store.ts', scenario: historyScenario as Scenario<never> },
   { path: 'src/admin/store.ts', scenario: adminScenario as Scenario<never> },
   { path: 'src/numbers/store.ts', scenario: numbersScenario as Scenario<never> },
   { path: 'src/numbers/number-store.ts', scenario: numberScenario as Scenario<never> },

@@ -14,6 +14,8 @@ export interface Column<Row> {
   /** Null is shown as `-`. */
   readonly cell: (row: Row) => string | null;
   readonly tone?: (row: Row) => Tone | null;
+  /** How wide it is on a terminal that is wide enough; as wide as its widest cell if absent. */
+  readonly width?: number;
   /** The width to which cells may be truncated; without it they are never truncated, so that they can be copied. */
   readonly minWidth?: number;
   /** On a narrow terminal the column with the highest number is left out first; without it the column always stays. */
@@ -51,6 +53,7 @@ export function formatTable<Row>(
     columns.map((column) => [column, rows.map((row) => toPrintable(column.cell(row) ?? '-'))]),
   );
   const natural = (column: Column<Row>) =>
+    column.width ??
     Math.max(...[column.title, ...(cells.get(column) ?? [])].map((text) => stringWidth(text)));
   const widths = fitColumns(columns, natural, limit);
   const format = (texts: (column: Column<Row>) => readonly [string, string]) =>
@@ -83,29 +86,15 @@ export function formatTable<Row>(
 export function createRunningTable<Row>(
   columns: readonly (Column<Row> & { readonly width: number })[],
 ): (rows: readonly Row[], layout: Layout) => string {
-  const fixed = columns.map((column) => withWidth(column, column.width));
-  let printed = 0;
+  let hasBegun = false;
   return (rows, layout) => {
     // Without the note on columns that were left out.
-    const lines = formatTable(rows, fixed, layout)
+    const lines = formatTable(rows, columns, layout)
       .split('\n')
       .slice(0, rows.length + 1);
-    printed += 1;
-    return (printed === 1 ? lines : lines.slice(1)).map((line) => `${line}\n`).join('');
-  };
-}
-
-/** A column that is as wide whatever its cells have, unless the terminal is narrow. */
-function withWidth<Row>({ cell, tone, ...column }: Column<Row>, width: number): Column<Row> {
-  const pad = (text: string) => {
-    const shown = truncate(toPrintable(text), width);
-    return shown + ' '.repeat(width - stringWidth(shown));
-  };
-  return {
-    ...column,
-    title: pad(column.title),
-    cell: (row) => pad(cell(row) ?? '-'),
-    tone: (row) => (cell(row) === null ? null : (tone?.(row) ?? null)),
+    const further = hasBegun ? lines.slice(1) : lines;
+    hasBegun = true;
+    return further.map((line) => `${line}\n`).join('');
   };
 }
 

@@ -77,11 +77,11 @@ function createTableFormat({ terminal }: Session, names: NumberNames): Format {
       title: 'number',
       cell: ({ numberId, wabaId }) => names.get(numberId) ?? numberId ?? wabaId,
       minWidth: 12,
-      width: 24,
+      width: 20,
     },
     { ...subjectColumn, minWidth: 16, width: 24 },
-    { ...previousColumn, width: 16 },
-    { ...newColumn, width: 16 },
+    { ...previousColumn, width: 14 },
+    { ...newColumn, width: 14 },
     { ...sourceColumn, width: 12 },
   ]);
   return (changes) => format(changes, toLayout(terminal.stdout));

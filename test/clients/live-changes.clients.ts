@@ -1,0 +1,86 @@
+// The clients of the live feed in README.md: each receives a change, and goes on after a cursor.
+
+import { gql } from '@apollo/client';
+import { gql as urqlGql } from '@urql/core';
+import { expect, inject, test } from 'vitest';
+import { client as apolloClient } from './generated/apollo-sse.ts';
+import { openChanges } from './generated/eventsource.ts';
+import { readChanges } from './generated/fetch-changes.ts';
+import { watchWithGraphqlSse } from './generated/graphql-sse.ts';
+import { client as urqlClient } from './generated/urql-sse.ts';
+
+/** The demo has recorded that its numbers were added. */
+const cursor = await findFirstCursor();
+
+async function findFirstCursor(): Promise<string> {
+  const response = await fetch(`${inject('gatewayUrl')}/v1/changes`, {
+    headers: { 'x-api-key': inject('gatewayKey') },
+  });
+  const { cursor: last } = (await response.json()) as { cursor: string };
+  return last.replace(/\d+$/, '0');
+}
+
+const subscription = `
+  subscription Changes($after: String) {
+    changes(after: $after) {
+      cursor
+      changes {
+        cursor
+        kind
+      }
+    }
+  }
+`;
+
+const after = (place: number) => cursor.replace(/0$/, String(place));
+
+test('graphql-sse goes on after a cursor', async () => {
+  const seen: string[] = [];
+  for await (const change of watchWithGraphqlSse(after(2))) {
+    seen.push(change.cursor);
+    if (seen.length === 3) break;
+  }
+  expect(seen).toEqual([after(3), after(4), after(5)]);
+});
+
+test('urql subscribes through graphql-sse', async () => {
+  const { promise, resolve } = Promise.withResolvers<{ data?: any; error?: unknown }>();
+  const { unsubscribe } = urqlClient
+    .subscription(urqlGql(subscription), { after: cursor })
+    .subscribe(resolve);
+  const { data, error } = await promise;
+  unsubscribe();
+  expect(error).toBeUndefined();
+  expect(data.changes.changes[0]).toMatchObject({ cursor: after(1), kind: 'ADDED' });
+});
+
+test('Apollo Client subscribes through graphql-sse', async () => {
+  const { promise, resolve, reject } = Promise.withResolvers<{ data?: any; error?: unknown }>();
+  const running = apolloClient
+    .subscribe({ query: gql(subscription), variables: { after: cursor } })
+    .subscribe({ next: resolve, error: reject });
+  const { data, error } = await promise;
+  running.unsubscribe();
+  expect(error).toBeUndefined();
+  expect(data.changes.changes[0]).toMatchObject({ cursor: after(1), kind: 'ADDED' });
+});
+
+test('EventSource sends the key in a header', async () => {
+  const source = openChanges(after(2));
+  const { promise, resolve } = Promise.withResolvers<{ lastEventId: string; data: string }>();
+  source.addEventListener('change', resolve, { once: true });
+  const { lastEventId, data } = await promise;
+  source.close();
+  expect(lastEventId).toBe(after(3));
+  expect(JSON.parse(data)).toMatchObject({ cursor: after(3) });
+});
+
+test('fetch goes on after an event', async () => {
+  const seen: string[] = [];
+  for await (const { event, id } of readChanges(after(2))) {
+    expect(event).toBe('change');
+    seen.push(id);
+    if (seen.length === 2) break;
+  }
+  expect(seen).toEqual([after(3), after(4)]);
+});

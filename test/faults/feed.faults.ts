@@ -113,7 +113,10 @@ test(`${restStreams} streams over REST and ${graphqlStreams} over GraphQL`, asyn
     const clients: StreamClient[] = [];
     for (let left = count; left > 0; left -= 50) {
       const request = { toOrigin: () => gateway.url, key: stage.tenants[0]!.key, after, isGraphql };
-      const some = Array.from({ length: Math.min(50, left) }, () => openStream(request));
+      // One of ten is looked at: parsing all events would take more of the machine than sending them.
+      const some = Array.from({ length: Math.min(50, left) }, (_, index) =>
+        openStream({ ...request, isParsed: index % 10 === 0 }),
+      );
       // oxlint-disable-next-line no-await-in-loop -- so many at a time
       await Promise.all(some.map(({ opened }) => opened));
       clients.push(...some);
@@ -127,14 +130,12 @@ test(`${restStreams} streams over REST and ${graphqlStreams} over GraphQL`, asyn
   const delays = toDelays(committed, clients);
   const kilobytes = (during.rss - before.rss) / 1_024 / clients.length;
   const p99 = toPercentile(delays, 0.99);
-  const expected = committed.size * clients.length;
-  expect(
-    report(
-      `${restStreams} REST and ${graphqlStreams} GraphQL streams of one tenant, ${perSecond} changes a second: p99 at most 500 ms, at most 150 kB a stream`,
-      `p50 ${toMs(toPercentile(delays, 0.5))}, p99 ${toMs(p99)}, ${Math.round(kilobytes)} kB a stream; ${delays.length} of ${expected} events`,
-      p99 <= 500 && kilobytes <= 150 && delays.length === expected,
-    ),
-  ).toBe(true);
+  const expected = committed.size * (clients.length / 10);
+  const isQuick = report(
+    `${restStreams} REST and ${graphqlStreams} GraphQL streams of one tenant, ${perSecond} changes a second: p99 at most 500 ms, at most 150 kB a stream`,
+    `p50 ${toMs(toPercentile(delays, 0.5))}, p99 ${toMs(p99)}, ${Math.round(kilobytes)} kB a stream; ${delays.length} of ${expected} events`,
+    p99 <= 500 && kilobytes <= 150 && delays.length === expected,
+  );
   const startedAt = performance.now();
   clients.forEach((client) => client.stopReconnecting());
   const code = await gateway.end('SIGTERM');
@@ -147,6 +148,7 @@ test(`${restStreams} streams over REST and ${graphqlStreams} over GraphQL`, asyn
       drainMs <= 5_000 && code === 0,
     ),
   ).toBe(true);
+  expect(isQuick).toBe(true);
 });
 
 test('a revoked key ends its streams', async () => {

@@ -10,6 +10,8 @@ export interface StreamRequest {
   readonly after: string;
   /** Over GraphQL; by default over REST. */
   readonly isGraphql?: boolean;
+  /** False to discard what is received, which takes less of the machine than the gateway needs. */
+  readonly isParsed?: boolean;
   /** By default true: the stream is opened again when it ends. */
   readonly reconnects?: boolean;
 }
@@ -42,6 +44,7 @@ export function openStream({
   key,
   after,
   isGraphql = false,
+  isParsed = true,
   reconnects = true,
 }: StreamRequest): StreamClient {
   const received: { sequence: number; name: string; at: number }[] = [];
@@ -73,7 +76,7 @@ export function openStream({
     current = response;
     if (state.isClosed) response.destroy();
     first.resolve();
-    await readBlocks(response, onBlock);
+    await (isParsed ? readBlocks(response, onBlock) : discard(response));
   };
   const run = async () => {
     do {
@@ -144,6 +147,14 @@ async function readBlocks(
     text = blocks.pop() ?? '';
     blocks.forEach(onBlock);
   });
+  response.once('error', () => resolve());
+  response.once('close', () => resolve());
+  await promise;
+}
+
+async function discard(response: IncomingMessage): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  response.resume();
   response.once('error', () => resolve());
   response.once('close', () => resolve());
   await promise;

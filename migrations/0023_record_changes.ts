@@ -119,6 +119,12 @@ const health = ['PHONE_NUMBER', 'WABA', 'BUSINESS', 'APP'].map(
 );
 
 const readers = [
+  // Of the newest attempt, or why it could not be made, which a later migration stores beside it.
+  `create function failure_of_read(stored jsonb) returns jsonb
+   language sql immutable set search_path = pg_catalog as $$
+     select case when (stored ->> 'obstacle_at')::timestamptz >= (stored ->> 'attempted_at')::timestamptz
+       then nullif(stored -> 'obstacle', 'null') else nullif(stored -> 'failure', 'null') end
+   $$`,
   // There may be several entities of a type.
   `create function worst_health(data jsonb, type text) returns text
    language sql immutable set search_path = pg_catalog as $$
@@ -216,11 +222,17 @@ const recorders = [
      observation uuid := ${origin('coalesce(number, account)')};
      former jsonb;
      former_failure jsonb;
+     failure jsonb := public.failure_of_read(to_jsonb(new));
+     attempted timestamptz := greatest(new.attempted_at, (to_jsonb(new) ->> 'obstacle_at')::timestamptz);
      fields jsonb;
    begin
      if tg_op = 'UPDATE' then
        former := old.data;
-       former_failure := old.failure;
+       former_failure := public.failure_of_read(to_jsonb(old));
+       -- New credentials end a failure without an attempt.
+       if failure is null and new.attempted_at = old.attempted_at then
+         attempted := clock_timestamp();
+       end if;
      end if;
      if former is null and new.data is not null then
        select jsonb_object_agg(f.field, f.value) into fields from public.fields_of_block(block, new.data) f;
@@ -238,11 +250,11 @@ const recorders = [
        order by field;
      end if;
      -- The failures of accounts are stored by number, see 0015.
-     if not is_of_account and (former_failure is null) <> (new.failure is null) then
+     if not is_of_account and (former_failure is null) <> (failure is null) then
        ${insertInto}
        values (new.tenant_id, number, null, observation,
-         case when new.failure is null then 'READ_RECOVERED' else 'READ_FAILING' end,
-         subject, former_failure ->> 'code', new.failure ->> 'code', ${source}, coalesce(new.attempted_at, clock_timestamp()));
+         case when failure is null then 'READ_RECOVERED' else 'READ_FAILING' end,
+         subject, former_failure ->> 'code', failure ->> 'code', ${source}, coalesce(attempted, clock_timestamp()));
      end if;
      return null;
    end $$`,
@@ -256,6 +268,12 @@ const recorders = [
        select old.tenant_id, old.number_id, null, ${origin('old.number_id')}, 'FIELD', f.field, f.value, null, ${source},
          clock_timestamp()
        from public.fields_of_block(old.block, old.data) f;
+       if public.failure_of_read(to_jsonb(old)) is not null then
+         ${insertInto}
+         values (old.tenant_id, old.number_id, null, ${origin('old.number_id')}, 'READ_RECOVERED',
+           case old.block when 'waba' then 'ACCOUNT' else upper(old.block) end,
+           public.failure_of_read(to_jsonb(old)) ->> 'code', null, ${source}, clock_timestamp());
+       end if;
      end if;
      return null;
    end $$`,
@@ -468,7 +486,11 @@ const statements = [
         `create policy directory_${command} on ${table} for ${command} to gateway_directory ${condition}`,
     ),
   ),
-  ...['worst_health(jsonb, text)', 'fields_of_block(text, jsonb)'].flatMap((signature) => [
+  ...[
+    'failure_of_read(jsonb)',
+    'worst_health(jsonb, text)',
+    'fields_of_block(text, jsonb)',
+  ].flatMap((signature) => [
     `revoke execute on function ${signature} from public`,
     `grant execute on function ${signature} to gateway_directory`,
   ]),

@@ -48,6 +48,15 @@ const triggers = [
    for each row when (new.credential_id is distinct from old.credential_id) execute function forget_obstacles()`,
 ];
 
+// As in 0023, also when an obstacle comes or goes.
+const history = [
+  'drop trigger add_update_to_history on number_snapshot',
+  `create trigger add_update_to_history after update on number_snapshot for each row
+   when (old.data is distinct from new.data or (old.failure is null) <> (new.failure is null)
+     or old.obstacle is not null or new.obstacle is not null)
+   execute function add_read_to_history()`,
+];
+
 // As in 0017, but an obstacle counts as the failure of the newest attempt does, and 130497 as any other refusal.
 const countNumbersByVerdicts = `
   create or replace function count_numbers_by_verdicts(
@@ -95,6 +104,7 @@ const statements = [
   columns,
   forgetObstacles,
   ...triggers,
+  ...history,
   // For the length of this migration alone, as in 0005.
   'grant gateway_directory to current_user',
   'grant select (attempted_at, obstacle, obstacle_at) on number_snapshot to gateway_directory',

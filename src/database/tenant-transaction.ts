@@ -25,7 +25,7 @@ const readSettings = {
 const writeSettings = { ...limits, 'app.derives_status': 'on' };
 
 /** What the history names as the source of the changes of a transaction; see migrations/0023_record_changes.ts. */
-export type TransactionSource = 'READ' | 'COMMAND_LINE' | 'CLOCK' | 'WEBHOOK';
+export type TransactionSource = 'READ' | 'COMMAND_LINE' | 'CLOCK' | 'UPKEEP' | 'WEBHOOK';
 
 /** Runs `work` in a transaction of this tenant that may write. */
 export async function runAsTenant<T>(

@@ -204,7 +204,7 @@ const ChangeFilterInput = builder.inputType('ChangeFilter', {
 });
 
 const guarantees =
-  'All changes of the tenant have one order, that of their commits, without gaps: whoever has seen a cursor has seen everything before it. A change usually arrives within 250 ms and at the latest after 5 seconds, a verdict that expires within 5 seconds more. Each change arrives at least once if you continue with the last cursor that you have handled; one that arrives twice has the same cursor.';
+  'All changes of the tenant have one order, that of their commits, without gaps: whoever has seen a cursor has seen everything before it. A change usually arrives within 250 ms and normally at the latest after 5 seconds, a verdict that expires within 5 seconds more. Each change arrives at least once if you continue with the last cursor that you have handled; one that arrives twice has the same cursor.';
 
 const errors =
   'CURSOR_EXPIRED and CURSOR_UNKNOWN mean that changes after the cursor are missing: read `fleet` again and continue from its `feedCursor`.';

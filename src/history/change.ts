@@ -11,11 +11,11 @@ export const changeKinds = {
   REMOVED: 'A number was removed from the gateway, or an account has no number in it any more.',
   FIELD: '`field` changed from `previousValue` to `newValue`.',
   VERDICT:
-    'The answer to whether the number may send changed: `field` is VERDICT or REPLY_VERDICT, the values are YES, NO and UNKNOWN.',
+    'The answer to whether the number may send changed: `field` is VERDICT or REPLY_VERDICT, the values are YES, NO and UNKNOWN; null before the first one.',
   READ_FAILING:
     'Reads began to fail. `field` says of what, `newValue` is the code of the error. What was read before stays.',
   READ_RECOVERED:
-    'A read succeeded after reads that failed. `field` says of what, `previousValue` is the code of the last error.',
+    'Reads fail no more: one has succeeded, or the cause was removed, for example by a new access token. `field` says of what, `previousValue` is the code of the last error.',
   GAP: 'Nothing was known of the number from `previousValue` to `newValue`, both times: the last read had become too old, and this is the next one.',
   SECURITY:
     "Somebody changed, or asked to reset, the PIN of the number's two-step verification in WhatsApp Manager: `newValue` is Meta's word, such as PIN_CHANGED, PIN_RESET_REQUEST or PIN_REQUEST_SUCCESS. It is a change of the account if the account has no such number here.",
@@ -29,6 +29,8 @@ export const changeSources = {
   COMMAND_LINE: "A command of the gateway's operator.",
   EXTERNAL: 'Other software that writes to the database, such as the session engine.',
   CLOCK: 'Time: the last read became too old.',
+  UPKEEP:
+    'The gateway, which applied new rules about sending, or followed what other software has written.',
   WEBHOOK: 'An event that Meta sent to a webhook of the tenant.',
 } as const satisfies Record<string, string>;
 
@@ -38,7 +40,7 @@ export type ChangeSource = keyof typeof changeSources;
 export const changeActors = {
   KEY: 'Somebody with an API key; see `key`.',
   COMMAND_LINE: "The gateway's operator, with a command.",
-  SYSTEM: 'The gateway itself, because time has passed.',
+  SYSTEM: 'The gateway itself.',
 } as const satisfies Record<string, string>;
 
 export type ChangeActor = keyof typeof changeActors;
@@ -75,7 +77,7 @@ export interface NumberChange {
 export function toActorType({ actorKeyId, source }: NumberChange): ChangeActor | null {
   if (actorKeyId !== null) return 'KEY';
   if (source === 'COMMAND_LINE') return 'COMMAND_LINE';
-  return source === 'CLOCK' ? 'SYSTEM' : null;
+  return source === 'CLOCK' || source === 'UPKEEP' ? 'SYSTEM' : null;
 }
 
 /** A change must match every member that is given, and any of the values of a member. */

@@ -162,5 +162,6 @@ export async function writeOutdatedStatuses(
       return ids.length;
     },
     'numbers',
+    'UPKEEP',
   );
 }

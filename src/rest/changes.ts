@@ -52,7 +52,7 @@ With \`Accept: text/event-stream\` the response is a stream of Server-Sent Event
 
 A client that connects again with \`Last-Event-ID\` misses nothing; an EventSource does so by itself. After a status other than 200 it does not connect again: read the error, and after 429 and 503 wait as \`Retry-After\` says.
 
-A tenant's changes have one order, the one in which they were committed, without gaps. A change usually arrives within 250 ms of its commit, and at the latest after 5 seconds. It may arrive twice after a connection was lost: it then has the same cursor. A stream and a request that waits count as streams, of which there is a maximum per key and tenant.`;
+A tenant's changes have one order, the one in which they were committed, without gaps. A change usually arrives within 250 ms of its commit, and normally at the latest after 5 seconds. It may arrive twice after a connection was lost: it then has the same cursor. A stream and a request that waits count as streams, of which there is a maximum per key and tenant.`;
 
 /** Also checks what only the other form of the response depends on. */
 function readRequest({ query }: HandlerInput): ChangesRequest & { readonly waitMs: number } {

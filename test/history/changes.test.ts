@@ -2,6 +2,7 @@
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { recordReadings } from '../../src/numbers/store.ts';
+import { writeAllOutdated } from '../../src/numbers/status-upkeep.ts';
 import {
   databases,
   openTestGateway,
@@ -188,6 +189,59 @@ describe.each(databases)('on %s, the history has', (kind) => {
     expect(toLines(changes.filter((change) => change.field === 'PHONE'))).toEqual([
       'READ_FAILING PHONE null -> META_ACCESS_DENIED READ',
       'READ_RECOVERED PHONE META_ACCESS_DENIED -> null READ',
+    ]);
+  });
+
+  test('reads that cannot be made, and the token that makes them possible', async () => {
+    const tenant = await gateway.addTenant();
+    const { id } = await tenant.addNumber({ credentials: null });
+    const before = await lastSequence(gateway.database, tenant.id);
+    await tenant.graphql(live(id));
+    const failing = await listChanges(gateway.database, tenant.id, before);
+    expect(toLines(failing.filter((change) => change.field === 'PHONE'))).toEqual([
+      'READ_FAILING PHONE null -> META_ACCESS_DENIED READ',
+    ]);
+    expect(failing.every(({ occurredAt }) => Math.abs(+occurredAt - Date.now()) < 60_000)).toBe(
+      true,
+    );
+    const after = await lastSequence(gateway.database, tenant.id);
+    await gateway.numbers.setCredentials(id, { accessToken: 'new-token', appSecret: null });
+    await tenant.graphql(live(id));
+    const recovered = await listChanges(gateway.database, tenant.id, after);
+    expect(recovered.filter((change) => change.kind === 'READ_FAILING')).toEqual([]);
+  });
+
+  test('that reads of former ids fail no more', async () => {
+    const tenant = await gateway.addTenant();
+    const [{ id, phoneNumberId }, other] = await Promise.all([
+      tenant.addNumber(),
+      tenant.addNumber(),
+    ]);
+    gateway.simulator.setFault(phoneNumberId, { kind: 'error', code: 10 });
+    await tenant.graphql(live(id));
+    const before = await lastSequence(gateway.database, tenant.id);
+    await gateway.numbers.remove(other.id);
+    await gateway.numbers.update(id, { phoneNumberId: other.phoneNumberId });
+    const changes = await listChanges(gateway.database, tenant.id, before);
+    expect(toLines(changes.filter((change) => change.field === 'PHONE'))).toEqual([
+      'READ_RECOVERED PHONE META_ACCESS_DENIED -> null COMMAND_LINE',
+    ]);
+  });
+
+  test('that the gateway applied new rules', async () => {
+    const tenant = await gateway.addTenant();
+    const { id } = await tenant.addNumber();
+    await tenant.graphql(live(id));
+    const before = await lastSequence(gateway.database, tenant.id);
+    await gateway.database.query(
+      "update number_status set rules_version = 0, verdict = 'NO' where number_id = $1",
+      [id],
+    );
+    await writeAllOutdated(gateway.database);
+    const changes = await listChanges(gateway.database, tenant.id, before);
+    expect(toLines(changes)).toEqual([
+      'VERDICT VERDICT YES -> NO EXTERNAL',
+      'VERDICT VERDICT NO -> YES UPKEEP',
     ]);
   });
 

@@ -322,9 +322,14 @@ export async function renewEpoch(database: Database, tenantId: string): Promise<
   await database.withTenant(
     tenantId,
     (transaction) =>
+      // Streams of all processes look again, and end.
       sql`
-        update feed_position set epoch = replace(gen_random_uuid()::text, '-', '')
-        where tenant_id = ${tenantId}`.execute(transaction),
+        with renewed as (
+          update feed_position set epoch = replace(gen_random_uuid()::text, '-', '')
+          where tenant_id = ${tenantId} returning tenant_id
+        )
+        select pg_notify('gateway_changes', json_build_object('tenant', tenant_id, 'keys', false)::text)
+        from renewed`.execute(transaction),
     'numbers',
   );
 }

@@ -7,7 +7,13 @@ import type { ChangePage } from '../../src/history/change.ts';
 import { createHistory } from '../../src/history/history.ts';
 import { renewEpoch } from '../../src/history/store.ts';
 import { createMeter } from '../../src/http/request-context.ts';
-import { databases, openTestGateway, type TestGateway } from '../harness.ts';
+import {
+  databases,
+  openTestDatabase,
+  openTestGateway,
+  openTestPostgresUrl,
+  type TestGateway,
+} from '../harness.ts';
 
 /** A tenant of its own, with a number. */
 async function openFeed(gateway: TestGateway, options: { heartbeatMs?: number } = {}) {
@@ -267,4 +273,17 @@ describe.each(databases)('on %s', (kind) => {
       ]);
     });
   });
+});
+
+test('streams of every process end when the epoch is renewed', async () => {
+  await using postgres = await openTestPostgresUrl();
+  await using database = await openTestDatabase('PostgreSQL', { of: postgres });
+  await using gateway = await openTestGateway({ database });
+  await using other = await openTestDatabase('PostgreSQL', { of: postgres });
+  using feed = await openFeed(gateway);
+  const stream = await feed.watch(null);
+  const next = stream.next();
+  await database.changes.catchUp();
+  await renewEpoch(other, feed.tenant.id);
+  await expect(next).rejects.toMatchObject({ code: 'CURSOR_UNKNOWN' });
 });

@@ -169,7 +169,9 @@ function expireIn(lifetimeMs: number | null | undefined, key: Key): void {
     for (const onInvalid of key.onInvalid) onInvalid();
     return;
   }
-  if (lifetimeMs === null || lifetimeMs > maxDelayMs) return;
-  key.expiry = setTimeout(() => expireIn(undefined, key), lifetimeMs);
+  if (lifetimeMs === null) return;
+  const delayMs = Math.min(lifetimeMs, maxDelayMs);
+  const restMs = lifetimeMs - delayMs;
+  key.expiry = setTimeout(() => expireIn(restMs > 0 ? restMs : undefined, key), delayMs);
   key.expiry.unref();
 }

@@ -45,7 +45,11 @@ interface WatchOptions {
 }
 
 async function watch({ tenant, after }: WatchOptions, session: Session): Promise<void> {
-  const { signal, stdout } = session.terminal;
+  const { stdout } = session.terminal;
+  // Its reader may have ended, as in `… | head`.
+  const closed = new AbortController();
+  stdout.once('error', () => closed.abort());
+  const signal = AbortSignal.any([session.terminal.signal, closed.signal]);
   const isTable = stdout.isTTY === true && !session.wantsJson();
   await withGateway(session, async (gateway) => {
     const { access, history } = gateway;

@@ -2,10 +2,17 @@
 // https://html.spec.whatwg.org/multipage/server-sent-events.html
 
 import type { ServerResponse } from 'node:http';
+import { GatewayError } from '../errors.ts';
 
 /** Why a stream has ended; a label of metrics. */
 export type StreamEnd =
-  'client disconnected' | 'completed' | 'draining' | 'key invalid' | 'slow reader' | 'failed';
+  | 'client disconnected'
+  | 'completed'
+  | 'cursor invalid'
+  | 'draining'
+  | 'key invalid'
+  | 'slow reader'
+  | 'failed';
 
 export interface EndedStream {
   readonly reason: StreamEnd;
@@ -81,7 +88,8 @@ export class EventStream {
       }
       this.end(this.#stream.draining.aborted ? 'draining' : 'completed');
     } catch (error) {
-      this.#stream.end('failed', error);
+      const isRefused = error instanceof GatewayError && error.status === 410;
+      this.#stream.end(isRefused ? 'cursor invalid' : 'failed', error);
     }
     return null;
   }

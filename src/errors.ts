@@ -41,13 +41,13 @@ export const errorCatalogue = {
   CURSOR_EXPIRED: {
     status: 410,
     meaning:
-      'The cursor is too old: the first page of the walk is more than an hour old, or the changes after the cursor were deleted; start again without a cursor.',
+      'The cursor is too old: the first page of the walk is more than an hour old, or the changes after the cursor were deleted. Start the walk again without a cursor; for changes, read the fleet again and continue from its feedCursor.',
     retryable: false,
   },
   CURSOR_UNKNOWN: {
     status: 410,
     meaning:
-      'The cursor was issued before the database was restored from a backup, so changes after it are unknown; read everything again and start without a cursor.',
+      'The cursor is not one of this database, for example because a backup was restored; read the fleet again and continue from its feedCursor.',
     retryable: false,
   },
   URI_TOO_LONG: {

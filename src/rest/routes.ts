@@ -81,8 +81,12 @@ function toKeyedRoute(route: DataRoute, id: string): KeyedRoute {
 }
 
 function prefersEvents({ headers }: HttpRequest): boolean {
+  const accept = headers.get('accept') ?? '';
   const offers = ['application/json', 'text/event-stream'] as const;
-  return negotiate(headers.get('accept'), offers) === 'text/event-stream';
+  // By its name: who sends text/* may not expect a response without end.
+  return (
+    /\btext\/event-stream\b/i.test(accept) && negotiate(accept, offers) === 'text/event-stream'
+  );
 }
 
 async function respondWithEvents(

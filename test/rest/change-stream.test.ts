@@ -271,3 +271,12 @@ test('curl reads a stream from a socket, as each event is sent', async () => {
   expect(await errors).toBe('');
   expect(seen).toMatch(/\n\nretry: [1-5]\d{3}\n\n$/);
 });
+
+test.each(['text/*', '*/*', 'text/event-stream;q=0.1, application/json'])(
+  'a client that accepts %s gets a page',
+  async (accepted) => {
+    const { request } = await openFeed();
+    const response = await gateway.fetch(request('', { accept: accepted }));
+    expect(response.headers.get('content-type')).toBe('application/json; charset=utf-8');
+  },
+);

@@ -104,9 +104,10 @@ const statements = [
   columns,
   forgetObstacles,
   ...triggers,
-  ...history,
   // For the length of this migration alone, as in 0005.
   'grant gateway_directory to current_user',
+  // Its function belongs to gateway_directory.
+  ...history,
   'grant select (attempted_at, obstacle, obstacle_at) on number_snapshot to gateway_directory',
   'grant create on schema public to gateway_directory',
   countNumbersByVerdicts,

@@ -31,6 +31,7 @@ const repeat = (count: number, toText: (index: number) => string) =>
   Array.from({ length: count }, (_, index) => toText(index)).join(' ');
 
 const leaves = Object.values((schema.getType('WhatsAppNumber') as GraphQLObjectType).getFields())
+  .filter(({ args }) => args.length === 0)
   .map(({ name, type }) => {
     const named = getNamedType(type);
     if (!isObjectType(named)) return name;

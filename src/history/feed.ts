@@ -148,16 +148,24 @@ function toEmptyPage(cursor: FeedCursor, time: Date): ChangePage {
   return { changes: [], cursor: encodeCursor(cursor), time: time.toISOString(), caughtUp: true };
 }
 
-/** All streams of a tenant are woken at the same time, and those at the same place need the same page. */
+/**
+ * All streams of a tenant are woken at the same time, and those at the same place need the same page. A read that was begun
+ * before a change was announced may not have it, so it is not shared with a caller that was woken by the change.
+ */
 function createSharedRead(database: Database, now: () => Date): Feed['read'] {
   const inFlight = new Map<string, Promise<ChangePage>>();
   return async (request) => {
     const { tenantId, cursor, limit, filter } = request;
-    const key = JSON.stringify([tenantId, cursor.epoch, cursor.sequence, limit, filter]);
-    const current = inFlight.get(key) ?? readPage(database, now, request);
-    inFlight.set(key, current);
+    const version = database.changes.versionOf(tenantId, 'numbers');
+    if (version === null) return await readPage(database, now, request);
+    const { epoch, sequence } = cursor;
+    const key = JSON.stringify([tenantId, version, epoch, sequence, limit, filter]);
+    const known = inFlight.get(key);
+    if (known !== undefined) return await known;
+    const page = readPage(database, now, request);
+    inFlight.set(key, page);
     try {
-      return await current;
+      return await page;
     } finally {
       inFlight.delete(key);
     }

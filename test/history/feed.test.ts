@@ -3,6 +3,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Access } from '../../src/access/access.ts';
+import type { Database } from '../../src/database/database.ts';
 import type { ChangePage } from '../../src/history/change.ts';
 import { createHistory } from '../../src/history/history.ts';
 import { renewEpoch } from '../../src/history/store.ts';
@@ -108,6 +109,30 @@ describe.each(databases)('on %s', (kind) => {
       const hidden = await feed.read(cursor, 100, { fields: ['STATE'] });
       expect(hidden).toMatchObject({ changes: [], caughtUp: true });
       expect(hidden.cursor).toBe((await feed.read(null)).cursor);
+    });
+
+    test('has a change that was committed after another caller had begun to read', async () => {
+      using feed = await openFeed(gateway);
+      const { cursor } = await feed.read(null);
+      const [hasRead, mayReturn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+      const slow: Database['readTenant'] = async (...read) => {
+        const rows = await gateway.database.readTenant(...read);
+        hasRead.resolve();
+        await mayReturn.promise;
+        return rows;
+      };
+      const history = createHistory({
+        database: { ...gateway.database, readTenant: slow },
+        now: () => new Date(),
+      });
+      const request = { after: cursor, first: 100, filter: {} };
+      const before = history.readChanges(feed.access, request);
+      await hasRead.promise;
+      await feed.rename('a');
+      const after = history.readChanges(feed.access, request);
+      mayReturn.resolve();
+      expect(valuesOf(await before)).toEqual([]);
+      expect(valuesOf(await after)).toEqual(['a']);
     });
 
     test('has the changes of the tenant alone', async () => {

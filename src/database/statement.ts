@@ -10,6 +10,7 @@ import {
   PostgresIntrospector,
   PostgresQueryCompiler,
   type RawBuilder,
+  sql,
 } from 'kysely';
 import type { Tables } from './tables.ts';
 
@@ -89,6 +90,11 @@ const lastTime = Date.parse('9999-12-31T00:00:00Z');
 /** A time as a parameter. ISO 8601 has years that PostgreSQL does not parse; nothing stored is outside of these limits. */
 export function toTimeText(ms: number): string {
   return new Date(Math.min(Math.max(ms, firstTime), lastTime)).toISOString();
+}
+
+/** A `timestamptz` as a column: ISO 8601 in UTC, with milliseconds. */
+export function selectTime(time: RawBuilder<unknown>): RawBuilder<string> {
+  return sql`to_char(${time} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`;
 }
 
 type Rows = Promise<readonly TextRow[]>;

@@ -3,7 +3,7 @@
 import { LRUCache } from 'lru-cache';
 import { type RawBuilder, sql } from 'kysely';
 import type { Database } from '../database/database.ts';
-import { prepare, type Statement } from '../database/statement.ts';
+import { prepare, selectTime, type Statement } from '../database/statement.ts';
 import type { StoredNumber } from '../numbers/number.ts';
 import { toStatusColumns } from '../numbers/status-queries.ts';
 import type { Summary } from './facets.ts';
@@ -162,5 +162,5 @@ function toKeyText(row: string, { name, type }: KeyColumn): RawBuilder<string> {
   const column = sql.ref(`${row}.${name}`);
   if (type !== 'timestamptz') return sql`${column}::text`;
   return sql`case when isfinite(${column})
-    then to_char(${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') else ${column}::text end`;
+    then ${selectTime(column)} else ${column}::text end`;
 }

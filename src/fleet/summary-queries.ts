@@ -2,6 +2,7 @@
 // follow; their accounts and portfolios; and when the next evidence expires.
 
 import { type RawBuilder, sql } from 'kysely';
+import { selectTime } from '../database/statement.ts';
 import { staleAfterSeconds } from '../numbers/number.ts';
 import {
   isFailing,
@@ -29,7 +30,7 @@ export function selectCounted(
 ): { readonly expressions: readonly RawBuilder<unknown>[]; readonly summary: RawBuilder<unknown> } {
   const { facets, wabas, portfolios, feedPosition } = shape.counted;
   const tenantId = tenantOf(parameters);
-  const next = sql`(select to_char(min(s.observed_at) at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+  const next = sql`(select ${selectTime(sql`min(s.observed_at)`)}
     from number_status s
     where s.tenant_id = ${tenantId} and s.observed_at > ${toValue(parameters['staleBefore'], 'timestamptz')})`;
   const members = [

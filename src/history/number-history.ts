@@ -105,7 +105,7 @@ async function listAll(
     filter: normalizeFilter({ numberIds, fields }),
     direction: 'before',
     sequence: cursor?.sequence ?? Number.MAX_SAFE_INTEGER,
-    since: since?.toISOString() ?? null,
+    since,
     limit: first + 1,
   });
   if (cursor !== null && cursor.epoch !== rows.position.epoch) throw createUnknownCursor();

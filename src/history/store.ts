@@ -3,14 +3,19 @@
 import { LRUCache } from 'lru-cache';
 import { type RawBuilder, sql } from 'kysely';
 import type { Database } from '../database/database.ts';
-import { prepare, type Statement, type TextRow, toTextArray } from '../database/statement.ts';
+import {
+  prepare,
+  selectTime,
+  type Statement,
+  type TextRow,
+  toTextArray,
+  toTimeText,
+} from '../database/statement.ts';
 import type { ChangeFilter, NumberChange } from './change.ts';
 import { encodeCursor, type FeedPosition } from './cursor.ts';
 
 export interface ChangeRows {
   readonly position: FeedPosition;
-  /** When changes were first recorded. */
-  readonly recordedSince: string;
   readonly changes: readonly NumberChange[];
 }
 
@@ -24,8 +29,8 @@ export interface ChangesToRead {
   readonly sequence: number;
   /** The highest sequence that the page may have. */
   readonly through?: number;
-  /** In ISO 8601; those that occurred since. */
-  readonly since?: string | null;
+  /** Those that occurred since. */
+  readonly since?: Date | null;
   /** 0 for the position alone. */
   readonly limit: number;
 }
@@ -39,23 +44,16 @@ export async function readChanges(
   const rows = await database.readTenant(tenantId, toStatement(tenantId, read));
   const [row] = rows;
   if (row === undefined) throw new Error(`There is no tenant ${tenantId}.`);
-  const [epoch, first, last, recordedSince] = row as readonly string[] as [
-    string,
-    string,
-    string,
-    string,
-  ];
+  const [epoch, first, last] = row as readonly string[] as [string, string, string];
   const position = { epoch, first: Number(first), last: Number(last) };
   return {
     position,
-    recordedSince,
-    changes: rows.filter((it) => it[4] !== null).map((it) => parseChange(it, epoch)),
+    changes: rows.filter((it) => it[3] !== null).map((it) => parseChange(it, epoch)),
   };
 }
 
 function parseChange(row: TextRow, epoch: string): NumberChange {
   const [
-    ,
     ,
     ,
     ,
@@ -116,7 +114,7 @@ function toStatement(tenantId: string, read: ChangesToRead): Statement {
     tenantId,
     sequence: String(sequence),
     limit: String(limit),
-    ...(since !== null && { since }),
+    ...(since !== null && { since: toTimeText(since.getTime()) }),
     ...(through !== undefined && { through: String(through) }),
     ...Object.fromEntries(members.map((member) => [member, toTextArray(read.filter[member]!)])),
   };
@@ -131,8 +129,7 @@ function toStatement(tenantId: string, read: ChangesToRead): Statement {
   return create(values);
 }
 
-const iso = (column: string) =>
-  sql`to_char(${sql.ref(column)} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`;
+const iso = (column: string) => selectTime(sql.ref(column));
 
 function selectChanges(
   direction: ChangesToRead['direction'],
@@ -162,7 +159,7 @@ function selectChanges(
     ? selected
     : sql`select c.* from unnest(${valuesOf('numberIds')}) n(id) cross join lateral (${selected}) c`;
   return sql`
-    select p.epoch, p.first::text, p.last::text, ${iso('p.created_at')}, c.sequence::text, c.number_id, c.waba_id,
+    select p.epoch, p.first::text, p.last::text, c.sequence::text, c.number_id, c.waba_id,
       c.kind, c.field, c.previous_value, c.new_value, c.source, c.actor, c.observation::text,
       ${iso('c.occurred_at')}, ${iso('c.recorded_at')}, k.name, k.key_prefix, k.key_last4
     from feed_position p left join lateral (${changes}) c on true
@@ -183,7 +180,7 @@ export interface Place {
 }
 
 export async function findPlace(database: Database, tenantId: string, time: Date): Promise<Place> {
-  const statement = selectPlace({ tenantId, time: time.toISOString() });
+  const statement = selectPlace({ tenantId, time: toTimeText(time.getTime()) });
   const [row] = await database.readTenant(tenantId, statement);
   if (row === undefined) throw new Error(`There is no tenant ${tenantId}.`);
   const [epoch, first, sequence, recordedSince] = row;

@@ -2,7 +2,7 @@
 
 import { type RawBuilder, sql } from 'kysely';
 import type { Database } from '../database/database.ts';
-import { prepare, toTextArray } from '../database/statement.ts';
+import { prepare, selectTime, toTextArray, toTimeText } from '../database/statement.ts';
 import type { Recorded, RecordedChange, TimelineField, Window } from './timeline.ts';
 
 export interface RecordedRequest extends Window {
@@ -21,8 +21,8 @@ export async function readRecorded(
   const statement = statements[field]({
     tenantId,
     numberIds: toTextArray(numberIds.filter((id) => !id.includes('\0'))),
-    from: from.toISOString(),
-    to: to.toISOString(),
+    from: toTimeText(from.getTime()),
+    to: toTimeText(to.getTime()),
     limit: String(limit),
   });
   const rows = await database.readTenant(tenantId, statement);
@@ -43,8 +43,7 @@ export async function readRecorded(
   );
 }
 
-const iso = (column: string) =>
-  sql`to_char(${sql.ref(column)} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`;
+const iso = (column: string) => selectTime(sql.ref(column));
 
 /** As migrations/0023_record_changes.ts, of the stored row. */
 const verdict = (column: 'verdict' | 'reply_verdict') => sql`case

@@ -1,7 +1,7 @@
 // What a projection selects of numbers: the columns and joins of SQL, and how the rows are parsed.
 
 import { type RawBuilder, sql } from 'kysely';
-import type { TextRow } from '../database/statement.ts';
+import { selectTime, type TextRow } from '../database/statement.ts';
 import type { MetaBlock } from './meta.ts';
 import type { StoredBlock, StoredKeyHint, StoredNumber } from './number.ts';
 import { rulesVersion } from './phone-reasons.ts';
@@ -118,8 +118,8 @@ function listColumns({ details, apiKeys, blocks }: Shape): Columns {
       instanceName: sql`n.instance_name`,
       number: sql`n.number`,
       name: sql`n.name`,
-      createdAt: toTimestamp(sql`n.created_at`),
-      updatedAt: toTimestamp(sql`n.updated_at`),
+      createdAt: selectTime(sql`n.created_at`),
+      updatedAt: selectTime(sql`n.updated_at`),
     }),
     ...(apiKeys && { apiKeys: sql`keys.hints::text` }),
     ...columnsOfBlocks[blocks],
@@ -127,7 +127,7 @@ function listColumns({ details, apiKeys, blocks }: Shape): Columns {
 }
 
 // A state that nobody has read or changed since the number was added is not an observation.
-const stateObservedAt = toTimestamp(sql`
+const stateObservedAt = selectTime(sql`
   (case when n.state_observed_at > n.created_at or phone.observed_at is not null then n.state_observed_at end)`);
 
 /** Whether the stored verdicts are those of the stored data, by the rules of this release. */
@@ -144,8 +144,8 @@ const phoneColumns: Columns = {
 
 const evidenceColumns: Columns = {
   ...phoneColumns,
-  tokenExpiresAt: toTimestamp(sql`token.expires_at`),
-  dataAccessExpiresAt: toTimestamp(sql`token.data_access_expires_at`),
+  tokenExpiresAt: selectTime(sql`token.expires_at`),
+  dataAccessExpiresAt: selectTime(sql`token.data_access_expires_at`),
 };
 
 const otherFreshnessColumns: Columns = {
@@ -153,7 +153,7 @@ const otherFreshnessColumns: Columns = {
   ...freshnessColumnsOf('waba'),
   // Data are stored for each account, and failures for each number, because each has its own credentials. A successful read
   // of the account with any credentials ends the failures.
-  'waba attemptedAt': toTimestamp(sql`greatest(waba.observed_at, waba_failure.attempted_at)`),
+  'waba attemptedAt': selectTime(sql`greatest(waba.observed_at, waba_failure.attempted_at)`),
   'waba failure': sql`(case when waba_failure.attempted_at > coalesce(waba.observed_at, '-infinity')
     then waba_failure.failure end)::text`,
   'waba obstacle': sql`(case
@@ -177,8 +177,8 @@ const columnsOfBlocks: Readonly<Record<BlockExtent, Columns>> = {
   evidence: evidenceColumns,
   phone: {
     ...evidenceColumns,
-    'profile observedAt': toTimestamp(sql`profile.observed_at`),
-    'waba observedAt': toTimestamp(sql`waba.observed_at`),
+    'profile observedAt': selectTime(sql`profile.observed_at`),
+    'waba observedAt': selectTime(sql`waba.observed_at`),
   },
   freshness: { ...evidenceColumns, ...otherFreshnessColumns },
   status: { ...phoneColumns, ...otherFreshnessColumns, 'waba data': dataOf('waba') },
@@ -200,8 +200,8 @@ export const statusSelection = createSelection('status', {
 function freshnessColumnsOf(block: MetaBlock): Columns {
   const table = sql.table(block);
   return {
-    [`${block} observedAt`]: toTimestamp(sql`${table}.observed_at`),
-    [`${block} attemptedAt`]: toTimestamp(sql`${table}.attempted_at`),
+    [`${block} observedAt`]: selectTime(sql`${table}.observed_at`),
+    [`${block} attemptedAt`]: selectTime(sql`${table}.attempted_at`),
     [`${block} failure`]: sql`${table}.failure::text`,
     [`${block} obstacle`]: obstacleOf(block),
   };
@@ -219,11 +219,6 @@ function isNewest(snapshot: string): RawBuilder<boolean> {
 
 function dataOf(block: MetaBlock): RawBuilder<string> {
   return sql`${sql.table(block)}.data::text`;
-}
-
-/** In the format of `Timestamp`. */
-function toTimestamp(time: RawBuilder<unknown>): RawBuilder<string> {
-  return sql`to_char(${time} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`;
 }
 
 /** Reads the text of one column from a row. Null also where the column was not selected. */

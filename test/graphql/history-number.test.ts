@@ -151,6 +151,9 @@ describe.each(databases)('on %s', (kind) => {
         null,
       ]);
       expect(await fieldsOf('since: "2100-01-01T00:00:00Z"')).toEqual([]);
+      // Years that PostgreSQL does not parse.
+      expect(await fieldsOf('fields: [STATE], since: "0000-01-01T00:00:00Z"')).toEqual(['STATE']);
+      expect(await fieldsOf('since: "9999-12-31T23:59:59-12:00"')).toEqual([]);
     });
 
     test.each([
@@ -198,6 +201,10 @@ describe.each(databases)('on %s', (kind) => {
       expect(await spansOf('VERDICT', at(130), at(150))).toEqual(['YES 130 OBSERVED']);
       const { timeline } = await ask(tenant, id, toTimeline('STATE', at(20), at(10_000)));
       expect(timeline.at(-1)?.to).toBe(now.toISOString());
+      const ancient = toTimeline('STATE', new Date('0000-01-01Z'), new Date('0000-02-01Z'));
+      expect((await ask(tenant, id, ancient)).timeline).toMatchObject([
+        { value: null, certainty: 'UNOBSERVED' },
+      ]);
     });
 
     test('is refused for a time that is too long, empty or in the future', async () => {

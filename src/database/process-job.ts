@@ -57,3 +57,23 @@ export function startProcessJob(options: ProcessJobOptions): AsyncDisposable {
     },
   };
 }
+
+/**
+ * Calls `work` for each tenant until it returns that no more is left there, one call at a time, so that others hardly notice.
+ * False when the time was over before the end.
+ */
+export async function workInBatches(
+  tenantIds: readonly string[],
+  maxMs: number,
+  work: (tenantId: string) => Promise<boolean>,
+): Promise<boolean> {
+  const endsAt = performance.now() + maxMs;
+  for (const tenantId of tenantIds) {
+    for (let hasMore = true; hasMore;) {
+      if (performance.now() >= endsAt) return false;
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      hasMore = await work(tenantId);
+    }
+  }
+  return true;
+}

@@ -1,7 +1,7 @@
 // The jobs of history, each run by one process at a time: what time changes is recorded, and old changes are deleted.
 
 import type { Database } from '../database/database.ts';
-import { startProcessJob } from '../database/process-job.ts';
+import { startProcessJob, workInBatches } from '../database/process-job.ts';
 import { staleAfterSeconds } from '../numbers/number.ts';
 import {
   deleteOldest,
@@ -55,18 +55,15 @@ export async function recordExpired(
   { database, now, connectionsAreRead }: Omit<ExpiryOptions, 'onFailure'>,
   maxMs = Infinity,
 ): Promise<boolean> {
-  const endsAt = performance.now() + maxMs;
   await numberChangesLeftAcrossTenants(database);
   const observedBefore = new Date(now().getTime() - lifetimeMs);
   const request = { observedBefore, lifetimeMs, connectionsAreRead };
-  for (const tenantId of await findExpiredAcrossTenants(database, request)) {
-    for (let marked = maxNumbers; marked === maxNumbers;) {
-      if (performance.now() >= endsAt) return false;
-      // oxlint-disable-next-line no-await-in-loop -- one transaction at a time, so that others hardly notice
-      marked = await markExpired(database, tenantId, request, maxNumbers);
-    }
-  }
-  return true;
+  const tenantIds = await findExpiredAcrossTenants(database, request);
+  return await workInBatches(
+    tenantIds,
+    maxMs,
+    async (tenantId) => (await markExpired(database, tenantId, request, maxNumbers)) === maxNumbers,
+  );
 }
 
 export interface RetentionOptions extends JobOptions {
@@ -94,14 +91,11 @@ export async function deleteOld(
   { database, now, retentionDays }: Omit<RetentionOptions, 'onFailure'>,
   maxMs = Infinity,
 ): Promise<boolean> {
-  const endsAt = performance.now() + maxMs;
   const before = new Date(now().getTime() - retentionDays * dayMs);
-  for (const tenantId of await findOldAcrossTenants(database, before)) {
-    for (let deleted = maxChanges; deleted > 0;) {
-      if (performance.now() >= endsAt) return false;
-      // oxlint-disable-next-line no-await-in-loop -- as above
-      deleted = await deleteOldest(database, tenantId, before, maxChanges);
-    }
-  }
-  return true;
+  const tenantIds = await findOldAcrossTenants(database, before);
+  return await workInBatches(
+    tenantIds,
+    maxMs,
+    async (tenantId) => (await deleteOldest(database, tenantId, before, maxChanges)) > 0,
+  );
 }

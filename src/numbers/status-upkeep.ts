@@ -2,7 +2,7 @@
 // release or of other software. Of all processes one does so at a time.
 
 import type { Database } from '../database/database.ts';
-import { startProcessJob } from '../database/process-job.ts';
+import { startProcessJob, workInBatches } from '../database/process-job.ts';
 import { forTenantChunksAcrossTenants } from '../database/process-store.ts';
 import { findOutdatedAcrossTenants, writeOutdatedStatuses } from './status-store.ts';
 
@@ -59,20 +59,15 @@ export async function writeAllOutdated(
   database: Database,
   maxMs = Infinity,
 ): Promise<{ readonly numbers: number; readonly isComplete: boolean }> {
-  const endsAt = performance.now() + maxMs;
   const outdated: string[] = [];
   await forTenantChunksAcrossTenants(database, async (ids) => {
     outdated.push(...(await findOutdatedAcrossTenants(database, ids)));
   });
   let numbers = 0;
-  for (const tenantId of outdated) {
-    let written = maxNumbersPerTransaction;
-    while (written === maxNumbersPerTransaction) {
-      if (performance.now() >= endsAt) return { numbers, isComplete: false };
-      // oxlint-disable-next-line no-await-in-loop -- one transaction at a time, so that others hardly notice
-      written = await writeOutdatedStatuses(database, tenantId, maxNumbersPerTransaction);
-      numbers += written;
-    }
-  }
-  return { numbers, isComplete: true };
+  const isComplete = await workInBatches(outdated, maxMs, async (tenantId) => {
+    const written = await writeOutdatedStatuses(database, tenantId, maxNumbersPerTransaction);
+    numbers += written;
+    return written === maxNumbersPerTransaction;
+  });
+  return { numbers, isComplete };
 }

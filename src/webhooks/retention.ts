@@ -1,7 +1,7 @@
 // The job that deletes events of webhooks when they have been stored for long enough, run by one process at a time.
 
 import type { Database } from '../database/database.ts';
-import { startProcessJob } from '../database/process-job.ts';
+import { startProcessJob, workInBatches } from '../database/process-job.ts';
 import { deleteOldest, findOldAcrossTenants } from './store.ts';
 
 export interface EventRetentionOptions {
@@ -36,14 +36,11 @@ export async function deleteOldEvents(
   { database, now, retentionDays }: Omit<EventRetentionOptions, 'onFailure'>,
   maxMs = Infinity,
 ): Promise<boolean> {
-  const endsAt = performance.now() + maxMs;
   const before = new Date(now().getTime() - retentionDays * dayMs);
-  for (const tenantId of await findOldAcrossTenants(database, before)) {
-    for (let deleted = maxEvents; deleted === maxEvents;) {
-      if (performance.now() >= endsAt) return false;
-      // oxlint-disable-next-line no-await-in-loop -- one transaction at a time, so that others hardly notice
-      deleted = await deleteOldest(database, tenantId, before, maxEvents);
-    }
-  }
-  return true;
+  const tenantIds = await findOldAcrossTenants(database, before);
+  return await workInBatches(
+    tenantIds,
+    maxMs,
+    async (tenantId) => (await deleteOldest(database, tenantId, before, maxEvents)) === maxEvents,
+  );
 }

@@ -16,7 +16,7 @@ import {
   parsePublicUrl,
   parseRateLimit,
   parseUpstreamUrl,
-} from './config-values.ts';
+} from './config/values.ts';
 
 /** One row for each variable; README.md has the same table. */
 export const environmentVariables = {

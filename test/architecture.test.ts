@@ -32,10 +32,10 @@ interface Layer {
 }
 
 const foundation =
-  /^src\/(errors|config|config-values|telemetry|tracing|secrets|json|maybe-promise|http\/(event-stream|message|negotiation))\.ts$/;
+  /^src\/(errors|config|config\/values|telemetry|tracing|secrets|json|maybe-promise|http\/(event-stream|message|negotiation))\.ts$/;
 const requestContext = /^src\/http\/request-context\.ts$/;
 const errors = /^src\/errors\.ts$/;
-const configValues = /^src\/config-values\.ts$/;
+const configValues = /^src\/config\/values\.ts$/;
 const eventStream = /^src\/http\/event-stream\.ts$/;
 const storage = /^src\/database\//;
 const coreWithoutStores =

@@ -136,9 +136,11 @@ function closeUnresponsive(pool: Pool): Pick<Driver, 'withoutTimeLimit'> & { des
     if (!(stream instanceof Socket)) return;
     stream.setTimeout(unresponsiveAfterMs);
     stream.on('timeout', () => {
-      const { bytesRead } = stream;
       // The timer of an idle socket fires once and is not restarted by the next write.
       stream.setTimeout(unresponsiveAfterMs);
+      // A statement that is sent in the same turn of the event loop has not waited.
+      if (!inUse.has(client)) return;
+      const { bytesRead } = stream;
       // If the event loop was blocked, an answer may be waiting in the socket, and is read first.
       setImmediate(() => {
         if (unlimited > 0 || !inUse.has(client) || stream.bytesRead > bytesRead) return;

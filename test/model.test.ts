@@ -9,9 +9,9 @@ const seed = Number(process.env['MODEL_SEED'] ?? 1 + (Date.now() % 1_000_000));
 
 describe.each(databases)('on %s', (kind) => {
   test('keys, numbers, ages, failures and the audit log match the model after any sequence of commands', async () => {
-    const steps = await runModel({ kind, seed, runs: 6, commandsOfRun: 80, timeLimitMs: 50_000 });
+    const steps = await runModel({ kind, seed, runs: 3, commandsOfRun: 80, timeLimitMs: 50_000 });
     console.log(`model: MODEL_SEED=${seed}, ${steps} commands on ${kind}`);
-    // The length of the six sequences is random.
-    expect(steps).toBeGreaterThan(20);
+    // The length of the three sequences is random.
+    expect(steps).toBeGreaterThan(10);
   }, 70_000);
 });

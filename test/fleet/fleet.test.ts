@@ -6,8 +6,8 @@ import { compareWithBruteForce } from './brute-force.ts';
 
 // test/faults/fleet.faults.ts compares thousands on each kind of database. PGlite takes four times as long for one.
 const fleetsOf: readonly (readonly [DatabaseKind, number])[] = [
-  ['PGlite', 5],
-  ['PostgreSQL', 25],
+  ['PGlite', 3],
+  ['PostgreSQL', 12],
 ];
 
 describe.each(fleetsOf)('on %s', (kind, fleets) => {

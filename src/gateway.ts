@@ -5,6 +5,7 @@ import { createKeyWatch } from './access/key-watch.ts';
 import { createKeyCache, disabledKeyCache } from './access/key.ts';
 import { createLocalCounters, createSharedCounters } from './access/counters.ts';
 import { createRateLimiter } from './access/rate-limit.ts';
+import { type Clock, systemClock } from './clock.ts';
 import type { Config } from './config.ts';
 import { type Database, openDatabase } from './database/database.ts';
 import { createFleet, type Fleet } from './fleet/fleet.ts';
@@ -13,16 +14,14 @@ import type { GraphiqlKeys } from './graphql/graphiql.ts';
 import { schema } from './graphql/schema.ts';
 import { createGraphQLEndpoint } from './graphql/server.ts';
 import { createHistory, type History } from './history/history.ts';
-import { startExpiry, startRetention } from './history/upkeep.ts';
 import { createLoadShedder } from './http/load-shedding.ts';
 import { fromFetchRequest, toFetchResponse } from './http/message.ts';
 import { createPipeline, type Pipeline } from './http/pipeline.ts';
 import { createResponseCache, disabledResponseCache } from './http/response-cache.ts';
 import { createStreams, type Streams } from './http/streams.ts';
+import { startJobs } from './jobs.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
 import { createNumbers, type Numbers } from './numbers/numbers.ts';
-import { startStatusUpkeep } from './numbers/status-upkeep.ts';
-import { startVerdictCounting } from './numbers/verdict-counts.ts';
 import { createAccountReader } from './providers/meta/account-reader.ts';
 import { createGraphClient } from './providers/meta/graph.ts';
 import type { LimitedFetchOptions } from './providers/limited-fetch.ts';
@@ -33,7 +32,6 @@ import { createVault } from './secrets.ts';
 import { createTelemetry, type Telemetry } from './telemetry.ts';
 import { createAccountRead, createDueReads } from './webhooks/due-reads.ts';
 import { createWebhookEndpoint } from './webhooks/endpoint.ts';
-import { startEventRetention } from './webhooks/retention.ts';
 import { createWebhooks, type Webhooks } from './webhooks/webhooks.ts';
 
 export interface Gateway extends Pipeline, AsyncDisposable {
@@ -61,12 +59,11 @@ export interface Gateway extends Pipeline, AsyncDisposable {
 }
 
 /** Replacements that the demo and the tests provide. */
-export interface GatewayOverrides {
+export interface GatewayOverrides extends Partial<Clock> {
   /** Disposed with the gateway. */
   readonly database?: Database;
   /** Sends the requests to upstreams. */
   readonly fetch?: typeof globalThis.fetch;
-  readonly now?: () => Date;
   readonly telemetry?: Telemetry;
   /** Milliseconds that a live read may take. */
   readonly deadlineMs?: number;
@@ -113,11 +110,7 @@ export async function createGateway(
     webhooks: core.webhooks,
     telemetry,
     startJobs() {
-      running.use(startConfiguredStatusUpkeep(foundation));
-      running.use(startConfiguredExpiry(foundation));
-      running.use(startConfiguredRetention(foundation));
-      running.use(startConfiguredEventRetention(foundation));
-      if (config.metrics) running.use(startConfiguredVerdictCounting(foundation));
+      running.use(startJobs(foundation));
     },
     async [Symbol.asyncDispose]() {
       load[Symbol.dispose]();
@@ -128,10 +121,9 @@ export async function createGateway(
 }
 
 /** What every other part needs. */
-interface Foundation {
+interface Foundation extends Clock {
   readonly config: Config;
   readonly overrides: GatewayOverrides;
-  readonly now: () => Date;
   readonly metrics: Metrics;
   readonly telemetry: Telemetry;
   readonly database: Database;
@@ -142,13 +134,13 @@ async function createFoundation(config: Config, overrides: GatewayOverrides): Pr
   const telemetry = overrides.telemetry ?? createTelemetry({ level: config.logLevel });
   telemetry.subscribe(metrics.listener);
   const database = overrides.database ?? (await openConfiguredDatabase(config, telemetry, metrics));
-  const now = overrides.now ?? (() => new Date());
+  const { now, startTimer } = { ...systemClock, ...overrides };
   // Caches are valid only while changes are announced.
   if (config.answerCacheMb > 0) {
     database.changes.open();
     metrics.observeFeed(database.changes);
   }
-  return { config, overrides, now, metrics, telemetry, database };
+  return { config, overrides, now, startTimer, metrics, telemetry, database };
 }
 
 function createCore(foundation: Foundation) {
@@ -255,62 +247,6 @@ async function openConfiguredDatabase(
       },
     },
   );
-}
-
-function startConfiguredStatusUpkeep({ database, telemetry }: Foundation) {
-  return startStatusUpkeep({
-    database,
-    onWritten: (numbers) =>
-      telemetry.info('wrote the status of numbers, which filters of a fleet need', { numbers }),
-    onFailure: (error) =>
-      telemetry.warn('the status of numbers is not kept up, so a fleet may lack numbers', {
-        cause: String(error),
-      }),
-  });
-}
-
-function startConfiguredExpiry({ config, database, now, telemetry }: Foundation) {
-  return startExpiry({
-    database,
-    now,
-    connectionsAreRead: config.sessionEngine !== null,
-    onFailure: (error) =>
-      telemetry.warn('verdicts that expire are not recorded, so the history lacks them', {
-        cause: String(error),
-      }),
-  });
-}
-
-function startConfiguredRetention({ config, database, now, telemetry }: Foundation) {
-  return startRetention({
-    database,
-    now,
-    retentionDays: config.historyRetentionDays,
-    onFailure: (error) =>
-      telemetry.warn('old changes are not deleted from the history', { cause: String(error) }),
-  });
-}
-
-function startConfiguredEventRetention({ config, database, now, telemetry }: Foundation) {
-  return startEventRetention({
-    database,
-    now,
-    retentionDays: config.metaEventRetentionDays,
-    onFailure: (error) =>
-      telemetry.warn('old events of webhooks are not deleted', { cause: String(error) }),
-  });
-}
-
-function startConfiguredVerdictCounting({ config, database, telemetry, metrics }: Foundation) {
-  return startVerdictCounting({
-    database,
-    connectionsAreRead: config.sessionEngine !== null,
-    onCounted: metrics.numbersCounted,
-    onFailure: (error) =>
-      telemetry.warn('numbers are not counted, so the metric gateway_numbers is missing', {
-        cause: String(error),
-      }),
-  });
 }
 
 function createConfiguredStreams({ config, database, telemetry, metrics }: Foundation) {

@@ -32,7 +32,7 @@ interface Layer {
 }
 
 const foundation =
-  /^src\/(errors|config|config\/values|telemetry|tracing|secrets|json|maybe-promise|http\/(event-stream|message|negotiation))\.ts$/;
+  /^src\/(errors|clock|config|config\/values|telemetry|tracing|secrets|json|maybe-promise|http\/(event-stream|message|negotiation))\.ts$/;
 const requestContext = /^src\/http\/request-context\.ts$/;
 const errors = /^src\/errors\.ts$/;
 const configValues = /^src\/config\/values\.ts$/;
@@ -46,7 +46,7 @@ const port =
 const process =
   /^src\/((main|http\/server|http\/write-batching)\.ts|operations\/compile-cache\.js)$/;
 const composition =
-  /^src\/(gateway\.ts|http\/(pipeline|compression|cors|load-shedding|streams)\.ts|metrics\.ts|admin\.ts|demo\.ts|admin\/|demo\/)/;
+  /^src\/((gateway|jobs)\.ts|http\/(pipeline|compression|cors|load-shedding|streams)\.ts|metrics\.ts|admin\.ts|demo\.ts|admin\/|demo\/)/;
 
 const layers: readonly Layer[] = [
   { name: 'foundation', files: foundation, imports: [errors, configValues, eventStream] },

@@ -164,7 +164,7 @@ async function runAsAdmin(statement: string): Promise<void> {
 
 export interface TestGatewayOptions extends Pick<
   GatewayOverrides,
-  'now' | 'deadlineMs' | 'graphiqlKeys' | 'fetch'
+  'now' | 'startTimer' | 'deadlineMs' | 'graphiqlKeys' | 'fetch'
 > {
   /** A kind, for a new database, or an existing database, which is not disposed of. PostgreSQL by default. */
   readonly database?: DatabaseKind | TestDatabase;

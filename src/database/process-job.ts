@@ -1,6 +1,7 @@
 // Runs a job again and again, in one of all processes that share the database.
 
 import { randomUUID } from 'node:crypto';
+import { type StartTimer, systemClock } from '../clock.ts';
 import type { Database } from './database.ts';
 import { claimLeaseAcrossTenants, releaseLeaseAcrossTenants } from './process-store.ts';
 
@@ -18,6 +19,8 @@ export interface ProcessJobOptions {
   readonly intervalMs?: number | undefined;
   /** How long a process that has died keeps the lease. */
   readonly leaseMs?: number | undefined;
+  /** That of the system by default. */
+  readonly startTimer?: StartTimer | undefined;
 }
 
 const defaultIntervalMs = 60_000;
@@ -28,10 +31,10 @@ const defaultLeaseMs = 90_000;
 export function startProcessJob(options: ProcessJobOptions): AsyncDisposable {
   const { database, name, run, onSkipped, onFailure } = options;
   const { intervalMs = defaultIntervalMs, leaseMs = defaultLeaseMs } = options;
+  const { startTimer = systemClock.startTimer } = options;
   const holder = randomUUID();
   let isStopped = false;
   let isFailing = false;
-  let timer: NodeJS.Timeout | undefined;
   const attempt = async (): Promise<void> => {
     let hasMore = false;
     try {
@@ -45,13 +48,15 @@ export function startProcessJob(options: ProcessJobOptions): AsyncDisposable {
       isFailing = true;
     }
     if (isStopped) return;
-    timer = setTimeout(() => void (running = attempt()), hasMore ? 0 : intervalMs).unref();
+    timer = startTimer(hasMore ? 0 : intervalMs, begin);
   };
-  let running = attempt();
+  let running = Promise.resolve();
+  const begin = (): Promise<void> => (running = attempt());
+  let timer = startTimer(0, begin);
   return {
     async [Symbol.asyncDispose]() {
       isStopped = true;
-      clearTimeout(timer);
+      timer[Symbol.dispose]();
       await running;
       await releaseLeaseAcrossTenants(database, { name, holder }).catch(() => undefined);
     },

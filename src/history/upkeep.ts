@@ -1,5 +1,6 @@
 // The jobs of history, each run by one process at a time: what time changes is recorded, and old changes are deleted.
 
+import type { Clock } from '../clock.ts';
 import type { Database } from '../database/database.ts';
 import { startProcessJob, workInBatches } from '../database/process-job.ts';
 import { staleAfterSeconds } from '../numbers/number.ts';
@@ -11,9 +12,8 @@ import {
   numberChangesLeftAcrossTenants,
 } from './store.ts';
 
-interface JobOptions {
+interface JobOptions extends Pick<Clock, 'now'>, Partial<Pick<Clock, 'startTimer'>> {
   readonly database: Database;
-  readonly now: () => Date;
   /** Called when attempts begin to fail, and again only after one has succeeded in between. */
   readonly onFailure: (error: unknown) => void;
   readonly intervalMs?: number;
@@ -39,9 +39,10 @@ const lifetimeMs = (staleAfterSeconds + 1) * 1_000;
  * rejects.
  */
 export function startExpiry(options: ExpiryOptions): AsyncDisposable {
-  const { database, onFailure, intervalMs = defaultExpiryIntervalMs } = options;
+  const { database, onFailure, startTimer, intervalMs = defaultExpiryIntervalMs } = options;
   return startProcessJob({
     database,
+    startTimer,
     name: 'record expired evidence',
     intervalMs,
     leaseMs,
@@ -76,9 +77,10 @@ const dayMs = 86_400_000;
 
 /** Deletes changes that are older than the retention. Begins at once. Disposal never rejects. */
 export function startRetention(options: RetentionOptions): AsyncDisposable {
-  const { database, onFailure, intervalMs = retentionIntervalMs } = options;
+  const { database, onFailure, startTimer, intervalMs = retentionIntervalMs } = options;
   return startProcessJob({
     database,
+    startTimer,
     name: 'delete old changes',
     intervalMs,
     onFailure,

@@ -1,12 +1,13 @@
 // Writes the status of numbers for which it is missing or outdated: after an upgrade, and after writes of the previous
 // release or of other software. Of all processes one does so at a time.
 
+import type { Clock } from '../clock.ts';
 import type { Database } from '../database/database.ts';
 import { startProcessJob, workInBatches } from '../database/process-job.ts';
 import { forTenantChunksAcrossTenants } from '../database/process-store.ts';
 import { findOutdatedAcrossTenants, writeOutdatedStatuses } from './status-store.ts';
 
-export interface StatusUpkeepOptions {
+export interface StatusUpkeepOptions extends Partial<Pick<Clock, 'startTimer'>> {
   readonly database: Database;
   /** Called when an attempt has written the status of so many numbers, more than 0. */
   readonly onWritten?: (numbers: number) => void;
@@ -25,10 +26,11 @@ const maxAttemptMs = 20_000;
 
 /** Begins at once. Disposal waits for the attempt that is running, and never rejects. */
 export function startStatusUpkeep(options: StatusUpkeepOptions): AsyncDisposable {
-  const { database, onWritten, onFailure, intervalMs = defaultIntervalMs } = options;
+  const { database, startTimer, onWritten, onFailure, intervalMs = defaultIntervalMs } = options;
   let nextSearchAt = 0;
   return startProcessJob({
     database,
+    startTimer,
     name: 'write the status of numbers',
     intervalMs,
     onFailure,

@@ -1,10 +1,11 @@
 // Counts the numbers of all tenants by verdict each minute, for the metrics. Of all processes one counts at a time.
 
+import type { Clock } from '../clock.ts';
 import type { Database } from '../database/database.ts';
 import { startProcessJob } from '../database/process-job.ts';
 import { countVerdictsAcrossTenants, type VerdictCounts } from './verdict-store.ts';
 
-export interface VerdictCountingOptions {
+export interface VerdictCountingOptions extends Partial<Pick<Clock, 'startTimer'>> {
   readonly database: Database;
   /** Whether a session engine is configured. */
   readonly connectionsAreRead: boolean;
@@ -23,11 +24,13 @@ const pausePerDuration = 20;
 
 /** Begins at once. Disposal lets another process count, and never rejects. */
 export function startVerdictCounting(options: VerdictCountingOptions): AsyncDisposable {
-  const { database, connectionsAreRead, onCounted, onFailure, intervalMs, leaseMs } = options;
+  const { database, connectionsAreRead, onCounted, onFailure } = options;
+  const { startTimer, intervalMs, leaseMs } = options;
   let known: VerdictCounts | null = null;
   let validUntil = 0;
   return startProcessJob({
     database,
+    startTimer,
     name: 'count numbers by verdict',
     intervalMs,
     leaseMs,

@@ -1,12 +1,13 @@
 // The job that deletes events of webhooks when they have been stored for long enough, run by one process at a time.
 
+import type { Clock } from '../clock.ts';
 import type { Database } from '../database/database.ts';
 import { startProcessJob, workInBatches } from '../database/process-job.ts';
 import { deleteOldest, findOldAcrossTenants } from './store.ts';
 
-export interface EventRetentionOptions {
+export interface EventRetentionOptions
+  extends Pick<Clock, 'now'>, Partial<Pick<Clock, 'startTimer'>> {
   readonly database: Database;
-  readonly now: () => Date;
   readonly retentionDays: number;
   /** Called when attempts begin to fail, and again only after one has succeeded in between. */
   readonly onFailure: (error: unknown) => void;
@@ -21,9 +22,10 @@ const dayMs = 86_400_000;
 
 /** Begins at once. Disposal never rejects. */
 export function startEventRetention(options: EventRetentionOptions): AsyncDisposable {
-  const { database, onFailure } = options;
+  const { database, onFailure, startTimer } = options;
   return startProcessJob({
     database,
+    startTimer,
     name: 'delete old events of webhooks',
     intervalMs,
     onFailure,

@@ -9,9 +9,11 @@ import {
   parseFailures,
   parseGraphVersion,
   parseMegabytes,
+  parseNetworks,
   parseOrigins,
   parsePepper,
   parsePort,
+  parsePorts,
   parseProxies,
   parsePublicUrl,
   parseRateLimit,
@@ -152,6 +154,14 @@ export const environmentVariables = {
     default: '30',
     meaning: "Days for which the events of Meta's webhooks are kept.",
   },
+  ALERT_ALLOW_CIDR: {
+    default: '',
+    meaning: 'Networks that alerts may be sent to beside public addresses, `10.0.0.0/8,…`.',
+  },
+  ALERT_ALLOW_PORTS: {
+    default: '443,8443',
+    meaning: 'Ports that alerts may be sent to, separated by commas.',
+  },
   MAX_EVENT_LOOP_DELAY_MS: {
     default: '250',
     meaning: 'Event loop delay above which a busy process sheds load with 503.',
@@ -203,6 +213,10 @@ export interface Config {
   readonly streamLimits: StreamLimits;
   readonly historyRetentionDays: number;
   readonly metaEventRetentionDays: number;
+  readonly alertTargets: {
+    readonly allowedNetworks: readonly string[];
+    readonly allowedPorts: readonly number[];
+  };
   readonly maxEventLoopDelayMs: number;
 }
 
@@ -247,15 +261,7 @@ export function readEnvironment(
 /** Second step: checks and types. Throws one ConfigurationError with every problem. */
 export function parseConfig(environment: Environment): Config {
   const problems: string[] = [];
-  const check = <T>(name: EnvironmentVariable, parse: (text: string) => T): T => {
-    try {
-      return parse(environment[name]);
-    } catch (error) {
-      problems.push(`${name} ${(error as Error).message}`);
-      // Never used: with a problem, this function throws.
-      return undefined as T;
-    }
-  };
+  const check = createCheck(environment, problems);
   const production = environment.DATABASE_URL !== '';
   const engineUrl = check('SESSION_ENGINE_URL', (text) => text && parseUpstreamUrl(text));
   const config: Config = {
@@ -287,6 +293,10 @@ export function parseConfig(environment: Environment): Config {
     streamLimits: parseStreamLimits(check),
     historyRetentionDays: check('HISTORY_RETENTION_DAYS', parseCount),
     metaEventRetentionDays: check('META_EVENT_RETENTION_DAYS', parseCount),
+    alertTargets: {
+      allowedNetworks: check('ALERT_ALLOW_CIDR', parseNetworks),
+      allowedPorts: check('ALERT_ALLOW_PORTS', parsePorts),
+    },
     maxEventLoopDelayMs: check('MAX_EVENT_LOOP_DELAY_MS', parseCount),
   };
   if (engineUrl && environment.SESSION_ENGINE_KEY === '') {
@@ -296,9 +306,22 @@ export function parseConfig(environment: Environment): Config {
   return Object.freeze(config);
 }
 
-function parseStreamLimits(
-  check: (name: EnvironmentVariable, parse: (text: string) => number) => number,
-): StreamLimits {
+type Check = <T>(name: EnvironmentVariable, parse: (text: string) => T) => T;
+
+/** Parses a variable, and adds a problem if that fails. */
+function createCheck(environment: Environment, problems: string[]): Check {
+  return <T>(name: EnvironmentVariable, parse: (text: string) => T): T => {
+    try {
+      return parse(environment[name]);
+    } catch (error) {
+      problems.push(`${name} ${(error as Error).message}`);
+      // Never used: with a problem, the configuration is refused.
+      return undefined as T;
+    }
+  };
+}
+
+function parseStreamLimits(check: Check): StreamLimits {
   const process = check('MAX_STREAMS', parseCount);
   const tenant = check('TENANT_MAX_STREAMS', (text) =>
     text === '' ? Math.ceil(process / 5) : parseCount(text),

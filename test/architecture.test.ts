@@ -39,7 +39,7 @@ const configValues = /^src\/config\/values\.ts$/;
 const eventStream = /^src\/http\/event-stream\.ts$/;
 const storage = /^src\/database\//;
 const coreWithoutStores =
-  /^src\/(access|numbers|fleet|history)\/(?!([a-z]+-)?(store|queries)\.ts$)/;
+  /^src\/(access|numbers|fleet|history|alerts)\/(?!([a-z]+-)?(store|queries)\.ts$)/;
 const endpoint = /^src\/http\/(response-cache|endpoint)\.ts$/;
 const port =
   /^src\/(numbers\/(provider|meta|vocabulary|number|phone-digits)|fleet\/account-reader)\.ts$/;
@@ -75,6 +75,17 @@ const layers: readonly Layer[] = [
     name: 'history',
     files: /^src\/history\//,
     imports: [foundation, storage, /^src\/numbers\/number\.ts$/],
+    types: { 'src/access/access.ts': 'Access', 'src/access/key.ts': 'KeyHint' },
+  },
+  {
+    name: 'alerts',
+    files: /^src\/alerts\//,
+    imports: [
+      foundation,
+      storage,
+      /^src\/history\/(change|change-fields|cursor)\.ts$/,
+      /^src\/numbers\/number\.ts$/,
+    ],
     types: { 'src/access/access.ts': 'Access', 'src/access/key.ts': 'KeyHint' },
   },
   {
@@ -117,7 +128,8 @@ const layers: readonly Layer[] = [
 const independent: ReadonlySet<string> = new Set(['foundation']);
 
 const commandLine = /^src\/(admin\.ts|admin\/|main\.ts)/;
-const store = /^src\/(access|numbers|fleet|history|webhooks|admin)\/([a-z]+-)?(store|queries)\.ts$/;
+const store =
+  /^src\/(access|numbers|fleet|history|alerts|webhooks|admin)\/([a-z]+-)?(store|queries)\.ts$/;
 
 /** Which files may import a package. A package that is not listed may not be imported. */
 const packages: readonly (readonly [name: RegExp, files: RegExp])[] = [
@@ -131,6 +143,8 @@ const packages: readonly (readonly [name: RegExp, files: RegExp])[] = [
   [/^cockatiel$/, /^src\/providers\//],
   [/^lru-cache$/, /^src\//],
   [/^rate-limiter-flexible$/, /^src\/access\/counters\.ts$/],
+  [/^ipaddr\.js$/, /^src\/alerts\/endpoint-url\.ts$/],
+  [/^standardwebhooks$/, /^src\/alerts\/signature\.ts$/],
   [/^prom-client$/, /^src\/metrics\.ts$/],
   [/^(commander|@commander-js\/extra-typings|cli-progress|cli-truncate)$/, commandLine],
   [/^(string-width|wrap-ansi)$/, commandLine],

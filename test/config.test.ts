@@ -204,3 +204,28 @@ test('CORS_ORIGINS is split at commas, and each entry must be an origin', () => 
   ]);
   expect(problemsOf({ CORS_ORIGINS: '*' })).toHaveLength(1);
 });
+
+test('alerts may be sent to the networks and ports that are listed', () => {
+  expect(configOf({}).alertTargets).toEqual({ allowedNetworks: [], allowedPorts: [443, 8443] });
+  const given = { ALERT_ALLOW_CIDR: '10.0.0.0/8, fd00::/8', ALERT_ALLOW_PORTS: '443,9443' };
+  expect(configOf(given).alertTargets).toEqual({
+    allowedNetworks: ['10.0.0.0/8', 'fd00::/8'],
+    allowedPorts: [443, 9443],
+  });
+});
+
+test.each([
+  '10.0.0.1',
+  '10.0.0.0/33',
+  '10.1/8',
+  'fd00::/129',
+  'fe80::1%eth0/64',
+  'localhost',
+  '/8',
+])('%s is refused as a network', (ALERT_ALLOW_CIDR) => {
+  expect(problemsOf({ ALERT_ALLOW_CIDR })).toHaveLength(1);
+});
+
+test.each(['0', '65536', 'https', '443;8443'])('%s is refused as ports', (ALERT_ALLOW_PORTS) => {
+  expect(problemsOf({ ALERT_ALLOW_PORTS })).toHaveLength(1);
+});

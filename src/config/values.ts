@@ -125,6 +125,26 @@ export function parseProxies(text: string): number | readonly string[] {
   return entries;
 }
 
+/** Networks in CIDR notation. */
+export function parseNetworks(text: string): readonly string[] {
+  const entries = splitList(text);
+  for (const entry of entries) {
+    const [, address = '', prefix = ''] = /^([^/%]+)\/(\d{1,3})$/.exec(entry) ?? [];
+    if (isIP(address) === 0 || Number(prefix) > (isIP(address) === 6 ? 128 : 32)) {
+      throw new Error('must be networks separated by commas, for example 10.0.0.0/8,fd00::/8');
+    }
+  }
+  return entries;
+}
+
+export function parsePorts(text: string): readonly number[] {
+  return splitList(text).map((entry) => {
+    const port = parsePort(entry);
+    if (port === 0) throw new Error('must be port numbers from 1 to 65535, separated by commas');
+    return port;
+  });
+}
+
 export function parseOrigins(text: string): readonly string[] {
   const origins = splitList(text);
   for (const origin of origins) {

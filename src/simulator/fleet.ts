@@ -84,11 +84,14 @@ export interface Fleet {
   setBusiness(business: SimulatedBusiness): void;
   setToken(token: SimulatedToken): void;
   setInstance(instance: SimulatedInstance): void;
+  removePhone(id: string): void;
   findPhone(id: string): SimulatedPhone | undefined;
   findWaba(id: string): SimulatedWaba | undefined;
   findBusiness(id: string): SimulatedBusiness | undefined;
   /** The registered phones of the WABA, oldest first. */
   listPhones(wabaId: string): readonly SimulatedPhone[];
+  /** The registered accounts, oldest first. */
+  listWabas(): readonly SimulatedWaba[];
   /** While no token is registered, every token is valid and can see everything. */
   findToken(token: string): SimulatedToken | undefined;
   findInstance(instanceName: string): SimulatedInstance | undefined;
@@ -114,9 +117,11 @@ export function createFleet(contents: FleetContents): Fleet {
     setBusiness: (business) => void businesses.set(business.id, business),
     setToken: (token) => void tokens.set(token.token, token),
     setInstance: (instance) => void instances.set(instance.instanceName, instance),
+    removePhone: (id) => void phones.delete(id),
     findPhone: (id) => phones.get(id) ?? sentinels?.findPhone(id),
     findWaba: (id) => wabas.get(id) ?? sentinels?.findWaba(id),
     listPhones: (wabaId) => [...phones.values()].filter((phone) => phone.wabaId === wabaId),
+    listWabas: () => [...wabas.values()],
     findBusiness: (id) =>
       businesses.get(id) ??
       wabas

@@ -1,5 +1,6 @@
 // A simulated Graph API and session engine with faults, reached by an in-process `fetch`.
 
+import type { FleetChange } from './changes.ts';
 import {
   applyConnectionFault,
   createFaultInjector,
@@ -15,6 +16,7 @@ import { isBatch, listBatchOperations, parseBatch, parseCall } from './graph-req
 import { answerSession, isSessionEnginePath, listSessionOperations } from './session-engine.ts';
 import { createInProcessFetch, type WireRequest, type WireResponse } from './transport.ts';
 import { createUsage } from './usage.ts';
+import type { MetaWebhookEvent } from './webhooks.ts';
 
 export type { Fault } from './faults.ts';
 export type { SimulatedBusiness, SimulatedPhone, SimulatedToken, SimulatedWaba } from './fleet.ts';
@@ -44,6 +46,8 @@ export interface Simulator extends Pick<
   readonly fetch: typeof globalThis.fetch;
   /** `id` is that of a phone or WABA, an instance name, or `*` for every request whose ids have no fault. Null removes it. */
   setFault(id: string, fault: Fault | null): void;
+  /** Changes what is answered from then on. Returns what Meta announces of it; `webhooks.ts` sends it. */
+  change(change: FleetChange): readonly MetaWebhookEvent[];
   parse(request: WireRequest): SimulatedRequest;
 }
 
@@ -86,6 +90,16 @@ export function createSimulator(options: SimulatorOptions = {}): Simulator {
     setToken,
     setInstance,
     setFault: faults.set,
+    change(change) {
+      const happenedAt = settings.now();
+      const changeable = { ...fleet, setFault: faults.set };
+      return change(changeable).map(({ entryId, field, value }) => ({
+        entryId,
+        field,
+        value,
+        happenedAt,
+      }));
+    },
   };
 }
 

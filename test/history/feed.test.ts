@@ -1,6 +1,6 @@
 // Tests the pages of changes and the streams of pages, without HTTP.
 
-import { setImmediate as nextTurn } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Access } from '../../src/access/access.ts';
 import type { Database } from '../../src/database/database.ts';
@@ -43,8 +43,8 @@ async function openFeed(gateway: TestGateway, options: { heartbeatMs?: number } 
       gateway.database.query('update whatsapp_number set name = $1 where id = $2', [name, id]),
     read: (after: string | null, first = 100, filter = {}) =>
       history.readChanges(access, { after, first, filter }),
-    watch: (after: string | null, filter = {}) =>
-      history.watchChanges(access, { after, filter, signal: abort.signal }),
+    watch: (after: string | null, filter = {}, signal = abort.signal) =>
+      history.watchChanges(access, { after, filter, signal }),
     [Symbol.dispose]: () => abort.abort(),
   };
 }
@@ -214,6 +214,46 @@ describe.each(databases)('on %s', (kind) => {
       await returned.return?.();
       await returned.return?.();
       expect(await returned.next()).toMatchObject({ done: true });
+    });
+
+    test('has the same page as the others at its place, also when one of them leaves', async () => {
+      using feed = await openFeed(gateway);
+      const leaving = new AbortController();
+      const streams = [
+        await feed.watch(null, {}, leaving.signal),
+        await feed.watch(null),
+        await feed.watch(null),
+        await feed.watch(null, { kinds: ['FIELD'] }),
+      ];
+      const [left, ...next] = streams.map((stream) => stream.next());
+      await nextTurn();
+      leaving.abort();
+      expect(await left).toMatchObject({ done: true });
+      await feed.rename('a');
+      const [one, two, filtered] = (await Promise.all(next)).map(({ value }) => value);
+      expect(valuesOf(one as ChangePage)).toEqual(['a']);
+      expect(two).toBe(one);
+      expect(filtered).toEqual({ ...(one as ChangePage), time: expect.any(String) });
+      expect(filtered).not.toBe(one);
+    });
+
+    test('that has ended reads nothing any more', async () => {
+      using feed = await openFeed(gateway);
+      const { cursor } = await feed.read(null);
+      await feed.rename('first');
+      const stream = await feed.watch(cursor);
+      await stream.next();
+      const next = stream.next();
+      await delay(150);
+      feed.abort.abort();
+      await next;
+      gateway.clearStatements();
+      await feed.rename('a');
+      // The change has been announced.
+      await gateway.database.changes.catchUp();
+      await delay(150);
+      const reads = gateway.statements.filter((statement) => /^\s*select/.test(statement));
+      expect(reads.filter((statement) => statement.includes('number_change'))).toEqual([]);
     });
 
     test('ends with CURSOR_UNKNOWN when the epoch is renewed', async () => {

@@ -12,7 +12,11 @@ import { prices } from './prices.ts';
  * The points to charge in advance for a request that may cost so many: at most all that a tenant may spend in a window, or
  * larger lists could never be read. `leastPoints` are charged in any case.
  */
-export function limitToWindow(points: number, leastPoints: number, admission: Admission): number {
+export function limitToWindow(
+  points: number,
+  leastPoints: number,
+  admission: Pick<Admission, 'rateLimit'>,
+): number {
   const limit = admission.rateLimit?.limit ?? points;
   return Math.min(points, Math.max(leastPoints, limit));
 }

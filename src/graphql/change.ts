@@ -116,7 +116,7 @@ function toOriginFields(t: ChangeFields) {
 
 export const NumberChangeType = builder.objectRef<NumberChange>('NumberChange').implement({
   description:
-    'A change of a number, or of a WhatsApp Business account. Values are texts as REST shows them.',
+    'A change of a number, or of a WhatsApp Business account. Values are texts as REST shows them, and texts of Meta are cut after 2,000 characters.',
   fields: (t) => ({
     cursor: t.exposeString('cursor', {
       description:
@@ -263,7 +263,7 @@ export function toChangeSubscriptions(t: SubscriptionFields) {
   return {
     changes: t.field({
       type: ChangePageType,
-      description: `What changes, as it happens, in pages of up to 200 changes. Send it with \`accept: text/event-stream\`. ${guarantees} A page without changes is a sign of life and has the newest cursor; it comes every 15 seconds while nothing changes. If a minute passes without a page, connect again with the last cursor that you have handled. ${errors}`,
+      description: `What changes, as it happens, in pages of up to 200 changes. Send it with \`accept: text/event-stream\`. ${guarantees} A page without changes is a sign of life and has the newest cursor; it comes every 15 seconds while nothing changes. If a minute passes without a page, connect again with the last cursor that you have handled. It costs as much as a page of 200 changes when it begins, and then a tenth of a point for each page; \`number\` costs half a point more for each change, and what is selected of its past. ${errors}`,
       args: {
         after: t.arg.string({
           description: `${afterDescription} If it is null, a page without changes comes at once, with the cursor from which the changes follow.`,

@@ -109,12 +109,19 @@ function toFleetPrice(field: FieldNode, priced: PricedOperation): number {
   );
 }
 
-/** Of a subscription, the first page is charged, which has as many changes as any later one at most. */
+/** Of a subscription, this is the price of its start: of a page with as many changes as any page has at most. */
 function toChangesPrice(field: FieldNode, priced: PricedOperation): number {
   const first = readArguments(field, priced).first ?? maxChanges;
   const size = Math.min(Math.max(0, first), maxChanges);
   const perChange = toChangePrice(listBelow([field], ['changes'], priced), priced);
   return prices.changes + round(size * perChange);
+}
+
+/** What the number of each change costs in a page of a subscription; the page itself costs what every chunk does. */
+export function toStreamedChangePrice(priced: PricedOperation): number {
+  const { operation, fragmentDefinitions: fragments, variableValues } = priced;
+  const fields = collectFields([operation.selectionSet], { fragments, variableValues });
+  return toChangePrice(listBelow(fields, ['changes'], priced), priced) - prices.change;
 }
 
 /** What a change costs, with its number. */

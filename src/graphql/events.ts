@@ -2,7 +2,8 @@
 // https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md#distinct-connections-mode
 
 import { setTimeout as delay } from 'node:timers/promises';
-import { formatEvent, type OpenStream, yieldUntil } from '../http/event-stream.ts';
+import type { ExecutionResult } from 'graphql';
+import { type EventChunk, formatEvent, type OpenStream, yieldUntil } from '../http/event-stream.ts';
 import { findAccepted } from '../http/negotiation.ts';
 
 export const eventStream = 'text/event-stream';
@@ -24,6 +25,18 @@ export function formatOnlyResult(json: string): string {
   return formatNext(json) + completion;
 }
 
+/** By result: streams that share one send the same bytes. */
+const encoded = new WeakMap<ExecutionResult, Buffer>();
+
+function encode(result: ExecutionResult, toJson: (result: ExecutionResult) => string): EventChunk {
+  const known = encoded.get(result);
+  if (known !== undefined) return known;
+  const bytes = Buffer.from(formatNext(toJson(result)));
+  // Errors name the request.
+  if (result.errors === undefined) encoded.set(result, bytes);
+  return bytes;
+}
+
 /** A client hands on the last event before it learns that the stream has ended. */
 const silenceMs = 100;
 
@@ -31,12 +44,12 @@ const silenceMs = 100;
  * An event for each result. When the process stops there is no `complete`, which a client takes for the end of the
  * operation: it connects again instead.
  */
-export async function* toEvents<Result>(
-  results: AsyncIterable<Result>,
+export async function* toEvents(
+  results: AsyncIterable<ExecutionResult>,
   { draining }: Pick<OpenStream, 'draining'>,
-  toJson: (result: Result) => string,
-): AsyncGenerator<string> {
-  for await (const result of results) yield formatNext(toJson(result));
+  toJson: (result: ExecutionResult) => string,
+): AsyncGenerator<EventChunk> {
+  for await (const result of results) yield encode(result, toJson);
   if (draining.aborted) await delay(silenceMs);
   else yield completion;
 }

@@ -13,10 +13,12 @@ import {
 import { prices } from '../access/prices.ts';
 import { type Admission, limitToWindow } from '../access/rate-limit.ts';
 import { GatewayError } from '../errors.ts';
+import type { ChangePage } from '../history/change.ts';
 import type { HttpRequest } from '../http/message.ts';
 import type { RequestContext } from '../http/request-context.ts';
+import type { MaybePromise } from '../maybe-promise.ts';
 import type { GraphQLContext } from './builder.ts';
-import { type Price, toPrice } from './cost.ts';
+import { type Price, toPrice, toStreamedChangePrice } from './cost.ts';
 import { createPlanCache } from './plan-cache.ts';
 
 /** The context of an operation. */
@@ -70,17 +72,29 @@ export function createExecute(
   };
 }
 
-/** Returns a function that charges for the start of a subscription; its events are charged by the pipeline. */
+/** Charges for an event of a subscription before it is executed; waits while the tenant has too few points. */
+export type ChargeEvent = (event: unknown) => MaybePromise<void>;
+
+/**
+ * Returns a function that charges for the start of a subscription, and returns what charges for its events. Each chunk that is
+ * sent is charged by the pipeline in addition.
+ */
 export function createCharge(
   maxCost: number,
-): (validated: ValidatedExecutionArgs) => Promise<void> {
+): (validated: ValidatedExecutionArgs) => Promise<ChargeEvent> {
   return async (validated) => {
-    const { admission, requestContext } = validated.contextValue as ExecutionContext;
+    const { admission, requestContext, stream } = validated.contextValue as ExecutionContext;
     const price = toPrice(validated, null);
     requestContext.operation = price.operation;
     assertAffordable(price, maxCost);
     const requested = limitToWindow(price.requested, price.staticPoints, admission);
     await admission.charge(requested - prices.request);
+    const perChange = toStreamedChangePrice(validated);
+    if (perChange === 0) return () => undefined;
+    return (event) => {
+      const { changes } = event as ChangePage;
+      return changes.length === 0 ? undefined : stream?.charge(changes.length * perChange);
+    };
   };
 }
 

@@ -13,8 +13,9 @@ import {
   validateSubscriptionArgs,
 } from 'graphql';
 import type { Plugin } from 'graphql-yoga';
-import { type ExecutionContext, toRequestError } from './execution.ts';
+import { type ChargeEvent, type ExecutionContext, toRequestError } from './execution.ts';
 import type { GraphQLParams } from './params.ts';
+import { createSharedExecute } from './shared-results.ts';
 
 export interface SubscriptionOptions {
   readonly schema: GraphQLSchema;
@@ -22,7 +23,7 @@ export interface SubscriptionOptions {
   readonly parse: (source: string) => DocumentNode;
   readonly validate: (document: DocumentNode) => readonly GraphQLError[];
   /** Charges for the start of a subscription. Throws QUERY_TOO_COMPLEX or RATE_LIMITED. */
-  readonly charge: (validated: ValidatedExecutionArgs) => Promise<void>;
+  readonly charge: (validated: ValidatedExecutionArgs) => Promise<ChargeEvent>;
   /** Creates the context of one event, so that nothing which was loaded for an earlier one is reused. */
   readonly createEventContext: (context: ExecutionContext) => ExecutionContext;
 }
@@ -90,12 +91,16 @@ function createSubscribeFn({ charge, createEventContext }: SubscriptionOptions) 
   return async (args: ExecutionArgs): Promise<Awaited<ReturnType<Subscribe>>> => {
     const validated = validateSubscriptionArgs(args);
     if (!('schema' in validated)) return { errors: validated.map(toRequestError) };
-    await charge(validated);
+    const chargeEvent = await charge(validated);
     const source = await createSourceEventStream(validated);
     if (!(Symbol.asyncIterator in source)) return source;
-    return mapSourceToResponseEvent(validated, source, (event) => {
+    const execute = createSharedExecute(validated, (event) => {
       const contextValue = createEventContext(event.contextValue as ExecutionContext);
       return executeSubscriptionEvent({ ...event, contextValue });
+    });
+    return mapSourceToResponseEvent(validated, source, async (event) => {
+      await chargeEvent(event.rootValue);
+      return await execute(event);
     });
   };
 }

@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Access } from '../access/access.ts';
 import type { KeyWatch } from '../access/key-watch.ts';
 import { prices } from '../access/prices.ts';
-import type { Admission } from '../access/rate-limit.ts';
+import { type Admission, limitToWindow } from '../access/rate-limit.ts';
 import type { Config } from '../config.ts';
 import { GatewayError, toGatewayError } from '../errors.ts';
 import type { Call } from './endpoint.ts';
@@ -84,10 +84,12 @@ export function createStreams(options: StreamsOptions): Streams {
   };
 }
 
+type StreamAdmission = Pick<Admission, 'spend' | 'charge' | 'rateLimit'>;
+
 /** `onEnd` is called once. */
 function createStream(
   draining: AbortSignal,
-  admission: Pick<Admission, 'spend' | 'charge'>,
+  admission: StreamAdmission,
   onEnd: () => void,
 ): OpenStream {
   const { promise: ended, resolve } = Promise.withResolvers<EndedStream>();
@@ -97,7 +99,7 @@ function createStream(
     signal,
     draining,
     ended,
-    charge: () => chargeChunk(admission, signal),
+    charge: (points = prices.streamChunk) => chargeStream(admission, points, signal),
     end(reason, cause) {
       if (signal.aborted) return;
       onEnd();
@@ -108,13 +110,15 @@ function createStream(
 }
 
 /** While the tenant has too few points, a stream waits; then it sends more at once. */
-async function chargeChunk(
-  admission: Pick<Admission, 'spend' | 'charge'>,
+async function chargeStream(
+  admission: StreamAdmission,
+  requested: number,
   signal: AbortSignal,
 ): Promise<void> {
-  while (!admission.spend(prices.streamChunk)) {
+  const points = limitToWindow(requested, 0, admission);
+  while (!admission.spend(points)) {
     // oxlint-disable no-await-in-loop -- one attempt after the other
-    const refusal = await admission.charge(prices.streamChunk).then(() => null, toGatewayError);
+    const refusal = await admission.charge(points).then(() => null, toGatewayError);
     if (refusal === null) return;
     if (refusal.code !== 'RATE_LIMITED') throw refusal;
     await delay((refusal.retryAfterSeconds ?? 1) * 1_000, undefined, { signal });

@@ -56,22 +56,27 @@ export function toChangeSchemas(): Json {
         description: 'Whether there were no further changes at that time.',
       },
     }),
-    NumberChange: toObject('A change of a number or of an account.', {
-      cursor: toText('Of this change: identifies it, and what follows it.'),
-      numberId: toNullableText(
-        'The number; null for a change of an account. It may have been removed since.',
-      ),
-      wabaId: toNullableText("Meta's id of the account; null for a change of a number."),
-      kind: toWords('What kind of change it is.', changeKinds),
-      field: toNullableText('What changed; null for a change of no single field.'),
-      previousValue: toNullableText('As a text; null when there was none.'),
-      newValue: toNullableText('As a text; null when there is none.'),
-      source: toWords('What caused it.', changeSources),
-      actor: toNullable('ChangeActor'),
-      observation: toNullableText('Changes that one read of a number has found have the same one.'),
-      occurredAt: toTime('When it was observed.'),
-      recordedAt: toTime('When it was stored.'),
-    }),
+    NumberChange: toObject(
+      'A change of a number or of an account. Texts of Meta are cut after 2,000 characters.',
+      {
+        cursor: toText('Of this change: identifies it, and what follows it.'),
+        numberId: toNullableText(
+          'The number; null for a change of an account. It may have been removed since.',
+        ),
+        wabaId: toNullableText("Meta's id of the account; null for a change of a number."),
+        kind: toWords('What kind of change it is.', changeKinds),
+        field: toNullableText('What changed; null for a change of no single field.'),
+        previousValue: toNullableText('As a text; null when there was none.'),
+        newValue: toNullableText('As a text; null when there is none.'),
+        source: toWords('What caused it.', changeSources),
+        actor: toNullable('ChangeActor'),
+        observation: toNullableText(
+          'Changes that one read of a number has found have the same one.',
+        ),
+        occurredAt: toTime('When it was observed.'),
+        recordedAt: toTime('When it was stored.'),
+      },
+    ),
     ChangeActor: toObject('Who made the change; null when that is not known.', {
       type: toWords('Who it was.', changeActors),
       key: toNullable('ApiKeyHint'),

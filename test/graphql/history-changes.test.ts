@@ -3,6 +3,8 @@
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { changeFields } from '../../src/history/change-fields.ts';
 import { maxPageSize } from '../../src/history/history.ts';
+import { EventStream } from '../../src/http/event-stream.ts';
+import { fromFetchRequest } from '../../src/http/message.ts';
 import { openTestGateway, type TestGateway, type TestNumber, type TestTenant } from '../harness.ts';
 
 let gateway: TestGateway;
@@ -269,20 +271,33 @@ async function* readEvents(response: Response): AsyncGenerator<unknown> {
   }
 }
 
-async function subscribe(after: string | null, args = '') {
-  const query = `subscription($after: String) { changes(after: $after${args}) { ${selection} } }`;
-  const abort = new AbortController();
-  onTestFinished(() => abort.abort());
-  const response = await gateway.fetch('/graphql', {
+interface Sent {
+  readonly key: string;
+  readonly variables?: object;
+  readonly signal?: AbortSignal;
+}
+
+function toSubscription(query: string, { key, variables, signal }: Sent): Request {
+  return new Request('http://gateway.test/graphql', {
     method: 'POST',
     headers: {
       accept: 'text/event-stream',
       'content-type': 'application/json',
-      'x-api-key': tenant.key,
+      'x-api-key': key,
     },
-    body: JSON.stringify({ query, variables: { after } }),
-    signal: abort.signal,
+    body: JSON.stringify({ query, variables }),
+    ...(signal !== undefined && { signal }),
   });
+}
+
+async function subscribe(after: string | null, args = '', { of = gateway, key = tenant.key } = {}) {
+  const query = `subscription($after: String) { changes(after: $after${args}) { ${selection} } }`;
+  const abort = new AbortController();
+  onTestFinished(() => abort.abort());
+  const { signal } = abort;
+  const response = await of.gateway.fetch(
+    toSubscription(query, { key, variables: { after }, signal }),
+  );
   const events = readEvents(response);
   return {
     response,
@@ -318,6 +333,61 @@ describe('a stream of changes', () => {
     await rename('c');
     const { nextPage } = await subscribe(cursor, ', filter: { kinds: [FIELD] }');
     expect(toValues(await nextPage())).toEqual(['c']);
+  });
+
+  test('at the same place as others of its key sends the same bytes, and without numbers as those of all keys', async () => {
+    const { key: otherKey } = await tenant.addKey();
+    const bodies = await Promise.all(
+      [
+        { query: selection, key: tenant.key },
+        { query: selection, key: tenant.key },
+        { query: selection, key: otherKey },
+        { query: 'changes { cursor newValue }', key: tenant.key },
+        { query: 'changes { cursor newValue }', key: otherKey },
+      ].map(async ({ query, key }) => {
+        const request = toSubscription(`subscription { changes { ${query} } }`, { key });
+        const { body } = await gateway.gateway.handle(fromFetchRequest(request));
+        if (!(body instanceof EventStream)) throw new Error('There is no stream.');
+        onTestFinished(() => body.end('completed'));
+        await body.next();
+        return body;
+      }),
+    );
+    const chunks = bodies.map((body) => body.next());
+    await rename('e');
+    const [one, ofKey, ofOtherKey, plain, plainOfOtherKey] = await Promise.all(chunks);
+    expect(String(one)).toContain('"number":{');
+    expect(ofKey).toBe(one);
+    expect(ofOtherKey).toEqual(one);
+    expect(ofOtherKey).not.toBe(one);
+    expect(String(plain)).toContain('"newValue":"e"');
+    expect(plainOfOtherKey).toBe(plain);
+  });
+
+  test('pays for the numbers of each page, and gets the rest later when there are too few points', async () => {
+    await using priced = await openTestGateway({
+      database: gateway.database,
+      environment: { RATE_LIMIT: '200/1' },
+    });
+    const { cursor } = await readPage(null);
+    const { key } = await priced.access.createKey({
+      tenantId: tenant.id,
+      name: 'Priced',
+      numberId: null,
+      expiresAt: null,
+    });
+    for (const count of Array.from({ length: 250 }).keys()) {
+      // oxlint-disable-next-line no-await-in-loop -- one change after the other
+      await rename(`name ${count}`);
+    }
+    const { response, nextPage } = await subscribe(cursor, '', { of: priced, key });
+    // 1 for the request, 1 and 200 times 0.6 for the start.
+    expect(response.headers.get('ratelimit')).toContain(`r=${200 - 122};`);
+    const startedAt = performance.now();
+    expect((await nextPage()).changes).toHaveLength(200);
+    // 200 times 0.5 are more than are left in this second.
+    expect((await nextPage()).changes).toHaveLength(50);
+    expect(performance.now() - startedAt).toBeGreaterThan(500);
   });
 
   test('sends a last page without changes when the process stops', async () => {

@@ -61,7 +61,10 @@ function createSubscriptions(subscribeToTicks: (context: unknown) => unknown) {
       validated.push(document);
       return validate(schema, document);
     },
-    charge: async () => void (charged += 1),
+    charge: async () => {
+      charged += 1;
+      return () => undefined;
+    },
     createEventContext: (context) => ({ ...context, listFields: context.listFields + 1 }),
   });
   return { subscribe, validated, charged: () => charged };

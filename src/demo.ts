@@ -2,17 +2,19 @@
 
 import { hkdfSync } from 'node:crypto';
 import { createKey, toKeyHint } from './access/key.ts';
+import { type Clock, systemClock } from './clock.ts';
 import { type Config, environmentVariables } from './config.ts';
 import {
   type DemoMetaNumber,
   type DemoNumber,
   type DemoTenant,
   type DemoWaba,
-  demoKeys,
   demoNumbers,
   demoTenants,
   demoWabas,
 } from './demo/fleet.ts';
+import { deriveAppSecret, seedEndpoint } from './demo/endpoints.ts';
+import { demoKeys } from './demo/keys.ts';
 import { completeSecrets } from './demo/secrets.ts';
 import {
   createDemoSimulator,
@@ -27,6 +29,7 @@ import {
   toWabaId,
 } from './demo/upstreams.ts';
 import { largeTenant, seedLargeFleet } from './demo/large-fleet.ts';
+import { startPlay } from './demo/play.ts';
 import { createGateway, type Gateway, type GatewayOverrides } from './gateway.ts';
 import { toMetaBlock } from './numbers/meta.ts';
 import type { StoredNumber } from './numbers/number.ts';
@@ -57,6 +60,8 @@ export interface Demo {
   readonly overrides: GatewayOverrides;
   /** Migrates the database and adds the demo data that is missing. Existing data is left unchanged. */
   seed(gateway: Gateway): Promise<DemoAnnouncement>;
+  /** Lets something happen at the simulated Meta about once a minute, until it is disposed of. Null if Meta is not simulated. */
+  play(gateway: Gateway, clock?: Clock): AsyncDisposable | null;
 }
 
 /** Reads the demo's secrets from DATA_DIR; the first start generates them. Changes nothing else. */
@@ -86,6 +91,10 @@ export async function openDemo(config: Config): Promise<Demo> {
     config: complete,
     overrides,
     seed: (gateway) => seed({ gateway, config: complete, overrides, simulated }),
+    play: (gateway, clock = systemClock) =>
+      simulated.META
+        ? startPlay({ ...clock, gateway, simulator, pepper: complete.apiKeyPepper })
+        : null,
   };
 }
 
@@ -128,6 +137,11 @@ async function seed(seeding: Seeding): Promise<DemoAnnouncement> {
   }
   const fleetKey = deriveFleetKey(config.apiKeyPepper);
   await seedLargeFleet(gateway, fleetKey);
+  const appSecret = deriveAppSecret(config.apiKeyPepper);
+  for (const { id } of [...Object.values(demoTenants), largeTenant]) {
+    // oxlint-disable-next-line no-await-in-loop -- PGlite has one connection
+    await seedEndpoint(gateway.webhooks, id, appSecret);
+  }
   return {
     fleetKey,
     fleetName: largeTenant.name,

@@ -54,7 +54,7 @@ export function addMigrateCommand(program: CommandUnknownOpts, session: Session)
 async function serve(session: Session, listen: Listen): Promise<void> {
   const { terminal } = session;
   await using opened = await openMigratedGateway(readConfig(terminal), terminal);
-  const { config, gateway, seed } = opened;
+  const { config, gateway, seed, play } = opened;
   const demo = seed === null ? null : await seed();
   if (config.mode === 'production') await warnOfPrivilegedRole(gateway);
   const server = await listen(gateway, {
@@ -67,6 +67,8 @@ async function serve(session: Session, listen: Listen): Promise<void> {
   });
   void gateway.database.warm();
   gateway.startJobs();
+  await using running = new AsyncDisposableStack();
+  running.use(play?.() ?? null);
   gateway.telemetry.info('listening', { url: server.url, mode: config.mode });
   announce(session, server.url, config, demo);
   await untilAborted(terminal.signal);

@@ -1,7 +1,7 @@
 // What commands run on: their terminal, the configuration, and a gateway that is open for as long as the command runs.
 
 import { type Config, readEnvironment, parseConfig } from '../config.ts';
-import type { DemoAnnouncement } from '../demo.ts';
+import type { Demo, DemoAnnouncement } from '../demo.ts';
 import { GatewayError } from '../errors.ts';
 import type { Gateway, GatewayOverrides } from '../gateway.ts';
 import { createTelemetry } from '../telemetry.ts';
@@ -35,6 +35,8 @@ export interface OpenedGateway extends AsyncDisposable {
   readonly fetch: typeof globalThis.fetch;
   /** Adds the demo data that is missing; null outside demo mode. */
   readonly seed: (() => Promise<DemoAnnouncement>) | null;
+  /** Lets things happen at the simulated Meta; null if there is none. */
+  readonly play: (() => AsyncDisposable | null) | null;
 }
 
 /** Throws one ConfigurationError with all problems. */
@@ -60,13 +62,14 @@ export async function openGateway(config: Config, terminal: Terminal): Promise<O
   });
   // Loading the gateway takes a while, and --help and usage errors do not need it.
   const { createGateway } = await import('../gateway.ts');
-  const { config: complete, overrides, seed } = await completeConfig(config);
+  const { config: complete, overrides, demo } = await completeConfig(config);
   const gateway = await createGateway(complete, { ...overrides, telemetry });
   return {
     config: complete,
     gateway,
     fetch: overrides.fetch ?? globalThis.fetch,
-    seed: seed === null ? null : () => seed(gateway),
+    seed: demo === null ? null : () => demo.seed(gateway),
+    play: demo === null ? null : () => demo.play(gateway),
     [Symbol.asyncDispose]: () => gateway[Symbol.asyncDispose](),
   };
 }
@@ -74,13 +77,14 @@ export async function openGateway(config: Config, terminal: Terminal): Promise<O
 interface CompleteConfig {
   readonly config: Config;
   readonly overrides: GatewayOverrides;
-  readonly seed: ((gateway: Gateway) => Promise<DemoAnnouncement>) | null;
+  readonly demo: Demo | null;
 }
 
 async function completeConfig(config: Config): Promise<CompleteConfig> {
-  if (config.mode === 'production') return { config, overrides: {}, seed: null };
+  if (config.mode === 'production') return { config, overrides: {}, demo: null };
   const { openDemo } = await import('../demo.ts');
-  return await openDemo(config);
+  const demo = await openDemo(config);
+  return { config: demo.config, overrides: demo.overrides, demo };
 }
 
 /**

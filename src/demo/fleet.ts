@@ -1,5 +1,5 @@
-// The demo data: two tenants, their accounts, one row per number, and the API keys. Both the simulated upstreams and the
-// database are filled from these rows.
+// The demo data: two tenants, their accounts, and one row per number. Both the simulated upstreams and the database are
+// filled from these rows.
 
 import type { MetaBlock } from '../numbers/meta.ts';
 import type { ConnectionState } from '../numbers/provider.ts';
@@ -86,15 +86,6 @@ export interface DemoSessionNumber extends DemoNumberBase {
 
 export type DemoNumber = DemoMetaNumber | DemoSessionNumber;
 
-export interface DemoKey {
-  readonly tenant: DemoTenant;
-  readonly name: string;
-  /** Null for a tenant-scoped key. */
-  readonly number: string | null;
-  readonly expiresAt?: string;
-  readonly revoked?: true;
-}
-
 const healthErrors = {
   noSip: error(138_024, 'SIP is not enabled for this phone number.', 'Enable SIP for it.'),
   noPayment: error(141_006, 'There is an error with the payment method.', 'Add a payment method.'),
@@ -151,6 +142,7 @@ export const demoWabas = {
     fault: { kind: 'error', code: 200, message: 'API access blocked.', status: 400 },
     ageMinutes: 70,
   }),
+  studio: waba('acme', 27, 'Acme Estúdio', 'BR', 'TIER_2K', 'ENTERTAIN'),
   travel: waba('borealis', 31, 'Borealis Travel', 'SE', 'TIER_10K', 'TRAVEL'),
 } satisfies Readonly<Record<string, DemoWaba>>;
 
@@ -313,6 +305,14 @@ export const demoNumbers: Readonly<Record<string, DemoNumber>> = {
   }),
   // The stored digits differ from those that Meta shows for the phone number id.
   wa_acme_craft: meta(71, 'retail', 'Acme Artesanato', { stored: { number: '5511900000172' } }),
+  // The next four change while the demo runs: demo/script.ts. They begin healthy. The quality of this one falls.
+  wa_acme_studio: meta(77, 'studio', 'Acme Estúdio'),
+  // It asks for another name.
+  wa_acme_ballet: meta(73, 'studio', 'Acme Balé'),
+  // Its PIN is removed, and its profile changes.
+  wa_acme_choir: meta(74, 'studio', 'Acme Coral'),
+  // Its session disconnects.
+  wa_acme_van: session('acme', 75, 'Acme Van', 'open', 'OPEN', { refresh: [] }),
   // Connected by QR code; the session engine reports it open.
   wa_acme_shop: session('acme', 51, 'Loja do Centro', 'open', 'OPEN', { refresh: [] }),
   // Connecting: the QR code has to be scanned.
@@ -350,18 +350,6 @@ export const demoNumbers: Readonly<Record<string, DemoNumber>> = {
   // Belongs to another tenant, connected by QR code.
   wa_borealis_night: session('borealis', 63, 'Borealis Jour', 'open', 'OPEN', { refresh: [] }),
 };
-
-export const demoKeys: readonly DemoKey[] = [
-  { tenant: 'acme', name: 'Demo tenant key', number: null },
-  { tenant: 'acme', name: 'Sales CRM', number: 'wa_acme_sales' },
-  { tenant: 'acme', name: 'Sales dashboard', number: 'wa_acme_sales' },
-  { tenant: 'acme', name: 'Support desk', number: 'wa_acme_support' },
-  { tenant: 'acme', name: 'Shop till', number: 'wa_acme_shop' },
-  { tenant: 'acme', name: 'Old CRM', number: 'wa_acme_sales', expiresAt: '2025-12-31T23:59:59Z' },
-  { tenant: 'acme', name: 'Leaked in a screenshot', number: 'wa_acme_support', revoked: true },
-  { tenant: 'borealis', name: 'Demo tenant key', number: null },
-  { tenant: 'borealis', name: 'Booking desk', number: 'wa_borealis_booking' },
-];
 
 function waba(
   tenant: DemoTenant,

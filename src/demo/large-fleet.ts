@@ -45,6 +45,12 @@ const accounts: readonly Account[] = [
 const size = 1_000;
 const cities = ['London', 'Leeds', 'Bristol', 'Cardiff', 'Glasgow', 'Belfast', 'York', 'Bath'];
 
+export function toAccountId(name: string): string {
+  const account = accounts.find((it) => it.name === name);
+  if (account === undefined) throw new Error(`There is no account ${name}.`);
+  return toWabaId(account);
+}
+
 /** The first four accounts have more numbers than the others. */
 function findAccount(place: number): Account {
   // Of three numbers, one is in the first four accounts.
@@ -56,7 +62,8 @@ function toWabaId(account: Account): string {
   return `2100000000${String(accounts.indexOf(account) + 11)}`;
 }
 
-function toPhoneId(place: number): string {
+/** The place is from 0 to 999. */
+export function toPlacePhoneId(place: number): string {
   return `11000000${String(place).padStart(4, '0')}`;
 }
 
@@ -80,7 +87,7 @@ function toQuality(place: number): string {
 
 function toPhone(place: number): SimulatedPhone & { readonly profile: Record<string, unknown> } {
   const account = findAccount(place);
-  const [id, wabaId] = [toPhoneId(place), toWabaId(account)];
+  const [id, wabaId] = [toPlacePhoneId(place), toWabaId(account)];
   const unpaid = {
     error_code: 141_006,
     error_description: 'There is an error with the payment method.',
@@ -196,7 +203,7 @@ async function listMissing(
     stored.filter(({ blocks }) => blocks.phone?.data?.['status']).map(({ id }) => id),
   );
   return places.filter((place) => {
-    const id = known.get(toPhoneId(place));
+    const id = known.get(toPlacePhoneId(place));
     return id === undefined || (findAccount(place).ageMinutes !== null && !read.has(id));
   });
 }
@@ -206,7 +213,7 @@ function toNewNumber(account: Account, place: number): NewSharedNumber {
     number: toDigits(place),
     name: `${account.name} ${cities[place % cities.length]} ${place}`,
     state: toConnectionState(toMetaBlock('phone', toPhone(place).fields)) ?? 'OPEN',
-    phoneNumberId: toPhoneId(place),
+    phoneNumberId: toPlacePhoneId(place),
     wabaId: toWabaId(account),
   };
 }
@@ -222,7 +229,7 @@ async function seedReadings(
   const observedAt = new Date(Date.now() - account.ageMinutes * 60_000);
   const waba = toWaba(account);
   const readings: readonly Reading[] = [
-    ...ofAccount.flatMap((place) => toReadings(place, ids.get(toPhoneId(place)) ?? '')),
+    ...ofAccount.flatMap((place) => toReadings(place, ids.get(toPlacePhoneId(place)) ?? '')),
     {
       block: 'waba',
       id: waba.id,

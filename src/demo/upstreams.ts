@@ -65,7 +65,7 @@ export function createDemoSimulator(graphVersion: string): Simulator {
 }
 
 const tokenTraits: Readonly<Record<DemoToken, Partial<SimulatedToken>>> = {
-  valid: {},
+  valid: { state: 'valid' },
   expired: { state: 'expired' },
   'messaging only': { scopes: ['whatsapp_business_messaging'] },
   'no permission': { scopes: ['business_management'] },
@@ -96,7 +96,7 @@ export function toWabaId({ line }: DemoWaba): string {
   return `2000000000${line}`;
 }
 
-function toBusinessId({ line }: DemoWaba): string {
+export function toBusinessId({ line }: DemoWaba): string {
   return `3000000000${line}`;
 }
 

@@ -8,7 +8,7 @@ import type { Fleet, SimulatedInstance, SimulatedPhone, SimulatedWaba } from './
 
 /** One change in the body of a webhook. */
 export interface Announcement {
-  /** The id of the account. */
+  /** The id of the account; for an event about partners that of the portfolio. */
   readonly entryId: string;
   readonly field: string;
   readonly value: Readonly<Record<string, unknown>>;
@@ -17,11 +17,11 @@ export interface Announcement {
 export type ChangeableFleet = Fleet & { setFault(id: string, fault: Fault | null): void };
 
 /** Throws when the fleet lacks what is to change. */
-export type FleetChange = (fleet: ChangeableFleet) => readonly Announcement[];
+export type FleetChange = (fleet: ChangeableFleet, now: Date) => readonly Announcement[];
 
 /** Several changes as one. */
 export function combine(...changes: readonly FleetChange[]): FleetChange {
-  return (fleet) => changes.flatMap((change) => change(fleet));
+  return (fleet, now) => changes.flatMap((change) => change(fleet, now));
 }
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -47,19 +47,22 @@ export function changeWaba(id: string, fields: Fields): FleetChange {
 /** The quality of a phone is so low that Meta flags it: it may lose its messaging limit. */
 export function flag(phoneId: string): FleetChange {
   return (fleet) => [
-    announceQuality(setPhoneFields(fleet, phoneId, { ...low, status: 'FLAGGED' }), 'FLAGGED'),
+    announceQuality(
+      setPhoneFields(fleet, phoneId, { quality_rating: 'RED', status: 'FLAGGED' }),
+      'FLAGGED',
+    ),
   ];
 }
 
 /** The quality of a phone is high again. */
 export function unflag(phoneId: string): FleetChange {
   return (fleet) => [
-    announceQuality(setPhoneFields(fleet, phoneId, { ...high, status: 'CONNECTED' }), 'UNFLAGGED'),
+    announceQuality(
+      setPhoneFields(fleet, phoneId, { quality_rating: 'GREEN', status: 'CONNECTED' }),
+      'UNFLAGGED',
+    ),
   ];
 }
-
-const low = { quality_rating: 'RED', quality_score: { score: 'RED' } };
-const high = { quality_rating: 'GREEN', quality_score: { score: 'GREEN' } };
 
 export function changeThroughput(phoneId: string, level: 'STANDARD' | 'HIGH'): FleetChange {
   return (fleet) => {
@@ -200,14 +203,14 @@ export function banAccount(
   state: 'DISABLE' | 'REINSTATE' | 'SCHEDULE_FOR_DISABLE',
   date: string,
 ): FleetChange {
-  return (fleet) => {
+  return (fleet, now) => {
     const fault: Fault | null = state === 'DISABLE' ? { kind: 'error', code: 368 } : null;
     if (state !== 'SCHEDULE_FOR_DISABLE') {
       const ids = [wabaId, ...fleet.listPhones(wabaId).map(({ id }) => id)];
       for (const id of ids) fleet.setFault(id, fault);
     }
     const ban_info = { waba_ban_state: state, waba_ban_date: date };
-    return announceAccount(wabaId, { event: 'DISABLED_UPDATE', ban_info })(fleet);
+    return announceAccount(wabaId, { event: 'DISABLED_UPDATE', ban_info })(fleet, now);
   };
 }
 
@@ -216,6 +219,18 @@ export function announceAccount(wabaId: string, value: Fields): FleetChange {
   return (fleet) => {
     getWaba(fleet, wabaId);
     return [{ entryId: wabaId, field: 'account_update', value }];
+  };
+}
+
+/** A partner, here the owner of the access token, gets or loses access to an account. */
+export function changePartner(
+  wabaId: string,
+  event: 'PARTNER_ADDED' | 'PARTNER_REMOVED',
+): FleetChange {
+  return (fleet) => {
+    const owner = toBusinessId(getWaba(fleet, wabaId)) ?? wabaId;
+    const value = { event, waba_info: { waba_id: wabaId, owner_business_id: owner } };
+    return [{ entryId: owner, field: 'account_update', value }];
   };
 }
 

@@ -93,7 +93,7 @@ export function createSimulator(options: SimulatorOptions = {}): Simulator {
     change(change) {
       const happenedAt = settings.now();
       const changeable = { ...fleet, setFault: faults.set };
-      return change(changeable).map(({ entryId, field, value }) => ({
+      return change(changeable, happenedAt).map(({ entryId, field, value }) => ({
         entryId,
         field,
         value,

@@ -347,6 +347,8 @@ async function seedKeys({ access }: Gateway, pepper: string, tenant: DemoTenant)
         tenantId,
         name,
         numberId: number,
+        // To be tried out with mutations.
+        ...(number === null && { scopes: ['operate'] }),
         expiresAt: expiresAt === undefined ? null : new Date(expiresAt),
         key,
       }));

@@ -13,7 +13,8 @@ export const errorCatalogue = {
   },
   FORBIDDEN: {
     status: 403,
-    meaning: 'The API key lacks the scope that the route needs; send another key.',
+    meaning:
+      'The API key lacks the scope that the request needs, or is bound to another number; send another key.',
     retryable: false,
   },
   NUMBER_NOT_FOUND: {

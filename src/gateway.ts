@@ -9,6 +9,7 @@ import { type Clock, systemClock } from './clock.ts';
 import type { Config } from './config.ts';
 import { type Database, openDatabase } from './database/database.ts';
 import { createFleet, type Fleet } from './fleet/fleet.ts';
+import { createOperations, type Operations } from './fleet/operations.ts';
 import { createOnboarding, type Onboarding } from './fleet/onboarding.ts';
 import type { GraphiqlKeys } from './graphql/graphiql.ts';
 import { schema } from './graphql/schema.ts';
@@ -47,6 +48,7 @@ export interface Gateway extends Pipeline, AsyncDisposable {
   readonly numbers: Numbers;
   readonly fleet: Fleet;
   readonly history: History;
+  readonly operations: Operations;
   /** For operators. */
   readonly onboarding: Onboarding;
   readonly webhooks: Webhooks;
@@ -106,6 +108,7 @@ export async function createGateway(
     numbers: core.numbers,
     fleet: core.fleet,
     history: core.history,
+    operations: core.operations,
     onboarding: core.onboarding,
     webhooks: core.webhooks,
     telemetry,
@@ -180,6 +183,7 @@ function createCore(foundation: Foundation) {
     numbers,
     fleet: createFleet({ database, providers, now }),
     history: createHistory({ database, now }),
+    operations: createOperations({ database, now }),
     onboarding: createOnboarding({ database, vault, reader, numbers }),
     webhooks: createWebhooks({
       database,
@@ -197,15 +201,18 @@ function createEndpoints(
     numbers,
     fleet,
     history,
+    operations,
     access,
     webhooks,
-  }: Pick<Gateway, 'numbers' | 'fleet' | 'history' | 'access' | 'webhooks'>,
+  }: Pick<Gateway, 'numbers' | 'fleet' | 'history' | 'operations' | 'access' | 'webhooks'>,
 ) {
   const graphql = createGraphQLEndpoint({
     schema,
     numbers,
     fleet,
     history,
+    operations,
+    tenants: access,
     telemetry,
     limits: config.graphqlLimits,
     graphiql: config.graphiql ? { keys: overrides.graphiqlKeys ?? null } : null,
@@ -213,7 +220,7 @@ function createEndpoints(
     suggestions: config.mode === 'demo',
   });
   const { publicUrl } = config;
-  const rest = createRestEndpoint({ numbers, fleet, history, publicUrl });
+  const rest = createRestEndpoint({ numbers, fleet, history, operations, publicUrl });
   const { toErrorResponse } = rest;
   return {
     graphql,

@@ -44,6 +44,8 @@ type Expectation =
   | 'changes of the tenant'
   /** How many numbers the tenant has, and of which kinds. */
   | 'counts of the tenant'
+  /** What is known of the key itself. */
+  | 'the key'
   | 'a document';
 
 const expectations: Record<string, Expectation> = {
@@ -68,18 +70,19 @@ const expectations: Record<string, Expectation> = {
   'subscription changes': 'some numbers of the tenant',
   'subscription changes(after)': 'changes of the tenant',
   'subscription changes(filter, after)': 'changes of the tenant',
+  'query viewer': 'the key',
   'query __schema': 'a document',
   'query __type(name)': 'a document',
   'query __typename': 'a document',
   'GET /graphql': 'all numbers of the tenant',
   'GET /v1/numbers': 'all numbers of the tenant',
-  'GET /v1/numbers?include=sendability,freshness': 'all numbers of the tenant',
+  'GET /v1/numbers?include=sendability,freshness,operations': 'all numbers of the tenant',
   'GET /v1/fleet': 'all numbers of the tenant',
   'GET /v1/fleet?orderBy=ATTENTION': 'all numbers of the tenant',
   'GET /v1/fleet?direction=ASC': 'all numbers of the tenant',
   'GET /v1/fleet?limit=10': 'all numbers of the tenant',
   'GET /v1/fleet?cursor=…': 'all numbers of the tenant',
-  'GET /v1/fleet?include=sendability,freshness,facets': 'all numbers of the tenant',
+  'GET /v1/fleet?include=sendability,freshness,operations,facets': 'all numbers of the tenant',
   'GET /v1/changes': 'some numbers of the tenant',
   'GET /v1/changes?number=wa_1': 'some numbers of the tenant',
   [`GET /v1/changes?field=${Object.keys(changeFields).join(',')}`]: 'some numbers of the tenant',
@@ -89,9 +92,17 @@ const expectations: Record<string, Expectation> = {
   [`GET /v1/changes?kind=${Object.keys(changeKinds).join(',')}`]: 'changes of the tenant',
   'GET /v1/numbers/{id}': 'one number of the tenant',
   'GET /v1/numbers/{id}?refresh=1': 'one number of the tenant',
-  'GET /v1/numbers/{id}?include=sendability,freshness': 'one number of the tenant',
+  'GET /v1/numbers/{id}?include=sendability,freshness,operations': 'one number of the tenant',
   'GET /v1/numbers/{id}/status': 'one number of the tenant',
-  'GET /v1/numbers/{id}/status?include=sendability,freshness': 'one number of the tenant',
+  'GET /v1/numbers/{id}/status?include=sendability,freshness,operations':
+    'one number of the tenant',
+};
+
+/** Operations that change one number, and the bodies of those over REST. */
+const changing: Readonly<Record<string, object | null>> = {
+  'mutation muteNumber(input)': null,
+  'mutation labelNumber(input)': null,
+  'PATCH /v1/numbers/{id}': { labels: ['team=a'] },
 };
 
 /** The filters of a fleet that `listRoutes` sends: all values of each, or the value of `parameterValues`. */
@@ -107,6 +118,7 @@ const fleetFilters = [
   `messagingLimitTier=${Object.keys(vocabularies.MessagingLimitTier.words).join(',')},UNRECOGNIZED`,
   'wabaId=1',
   'portfolioId=1',
+  'label=team=a',
   'stale=true',
   'failing=true',
   'restricted=true',
@@ -123,12 +135,12 @@ const types: Readonly<
 > = {
   Query: {
     discloses: 'all numbers of the tenant',
-    fields: 'numbers number fleet changes node nodes',
+    fields: 'numbers number fleet changes node nodes viewer',
   },
   WhatsAppNumber: {
     discloses: 'one number of the tenant',
     fields: `id instanceName number name provider state isFullyConnected apiKeys health meta portfolio
-      createdAt updatedAt history timeline availability`,
+      labels mutedUntil muteNote createdAt updatedAt history timeline availability`,
   },
   ApiKeyHint: {
     discloses: 'one number of the tenant',
@@ -193,7 +205,7 @@ const types: Readonly<
   FleetFacets: {
     discloses: 'counts of the tenant',
     fields: `verdict replyVerdict qualityRating metaStatus state provider messagingLimitTier stale failing
-      restricted waba portfolio`,
+      restricted waba portfolio label`,
   },
   ChangePage: { discloses: 'counts of the tenant', fields: 'changes cursor time caughtUp' },
   NumberChange: {
@@ -218,6 +230,8 @@ const types: Readonly<
   MessagingLimitTierCount: { discloses: 'counts of the tenant', fields: 'value count' },
   ConnectionStateCount: { discloses: 'counts of the tenant', fields: 'value count' },
   ProviderCount: { discloses: 'counts of the tenant', fields: 'value count' },
+  LabelCount: { discloses: 'counts of the tenant', fields: 'value count' },
+  Viewer: { discloses: 'the key', fields: 'tenantName scopes numberId' },
   WabaCount: { discloses: 'counts of the tenant', fields: 'id name count' },
   PortfolioCount: { discloses: 'counts of the tenant', fields: 'id name count messagingLimitTier' },
 };
@@ -257,10 +271,23 @@ let firstCursor: string;
 let keys: Readonly<Record<string, string | null>>;
 
 const refused = ['no key', 'empty', 'malformed', 'bad checksum', 'unknown', 'revoked', 'expired'];
-const accepted = ['tenant key', 'number key', 'key of another number', 'key of all scopes'];
+const accepted = [
+  'tenant key',
+  'number key',
+  'key of another number',
+  'key of all scopes',
+  'operating key',
+  'operating key of the number',
+  'operating key of another number',
+];
 /** Valid keys of the tenant that may not read. */
 const forbidden = ['webhooks key'];
-const foreignKeys = ['other tenant’s key', 'other tenant’s number key'];
+const foreignKeys = [
+  'other tenant’s key',
+  'other tenant’s number key',
+  'other tenant’s operating key',
+];
+const operating = ['operating key', 'operating key of the number', 'key of all scopes'];
 
 beforeAll(async () => {
   // A fleet shows the time at which it was judged.
@@ -294,11 +321,24 @@ beforeAll(async () => {
     'number key': (await tenant.addKey({ numberId: own.id })).key,
     'key of another number': (await tenant.addKey({ numberId: sibling.id })).key,
     'tenant key': tenant.key,
-    'key of all scopes': (await tenant.addKey({ scopes: ['read', 'webhooks'] })).key,
+    'key of all scopes': (await tenant.addKey({ scopes: ['read', 'operate', 'webhooks'] })).key,
+    'operating key': (await tenant.addKey({ scopes: ['operate'] })).key,
+    'operating key of the number': (await tenant.addKey({ numberId: own.id, scopes: ['operate'] }))
+      .key,
+    'operating key of another number': (
+      await tenant.addKey({ numberId: sibling.id, scopes: ['operate'] })
+    ).key,
+    'other tenant’s operating key': (await other.addKey({ scopes: ['operate'] })).key,
     'webhooks key': (await tenant.addKey({ scopes: ['webhooks'] })).key,
   };
   const get = toRoute('GET', '/graphql', '', '?query={numbers{id,name}}');
-  const listed = [...listQueries(), ...listSubscriptions(), get, ...(await listRoutes())];
+  const listed = [
+    ...listQueries(),
+    ...listMutations(),
+    ...listSubscriptions(),
+    get,
+    ...(await listRoutes()),
+  ];
   operations = new Map(listed.map((operation) => [operation.name, operation]));
 });
 
@@ -316,6 +356,10 @@ function listQueries(): readonly Operation[] {
   ]);
 }
 
+function listMutations(): readonly Operation[] {
+  return listOperations('mutation', Object.values(schema.getMutationType()?.getFields() ?? {}));
+}
+
 function listSubscriptions(): readonly Operation[] {
   const fields = Object.values(schema.getSubscriptionType()?.getFields() ?? {});
   return listOperations('subscription', fields);
@@ -323,7 +367,7 @@ function listSubscriptions(): readonly Operation[] {
 
 /** Each field with its required arguments only, and again with each optional one. */
 function listOperations(
-  type: 'query' | 'subscription',
+  type: 'query' | 'mutation' | 'subscription',
   fields: readonly GraphQLField<unknown, unknown>[],
 ): readonly Operation[] {
   return fields.flatMap((field) => {
@@ -367,12 +411,19 @@ const changesValues: Readonly<Record<string, () => string>> = {
   filter: () => '{kinds: [ADDED]}',
 };
 
+/** The inputs of mutations. */
+const inputs: Readonly<Record<string, string>> = {
+  muteNumber: '{id: $id, until: null}',
+  labelNumber: '{id: $id, labels: ["team=a"]}',
+};
+
 /** Values for query parameters that have no fixed ones. */
 const parameterValues: Readonly<Record<string, string>> = {
   search: 'number',
   id: 'wa_1',
   wabaId: '1',
   portfolioId: '1',
+  label: 'team=a',
   changedSince: '2026-01-01T00:00:00Z',
   limit: '10',
   number: 'wa_1',
@@ -387,19 +438,20 @@ function toCursor(...sortKeys: readonly string[]): string {
 }
 
 function toOperation(
-  type: 'query' | 'subscription',
+  type: 'query' | 'mutation' | 'subscription',
   field: GraphQLField<unknown, unknown>,
   names: readonly string[],
 ): Operation {
   const valueOf = (name: string) =>
-    (field.name === 'changes' ? changesValues[name]?.() : undefined) ?? values[name];
+    (field.name === 'changes' ? changesValues[name]?.() : undefined) ??
+    (name === 'input' ? inputs[field.name] : values[name]);
   const args = names.map((name) => `${name}: ${valueOf(name)}`).join(', ');
-  const variables = names.includes('id') || names.includes('ids') ? '($id: ID!)' : '';
+  const variables = ['id', 'ids', 'input'].some((name) => names.includes(name)) ? '($id: ID!)' : '';
   // The types of introspection refer to each other, and nested lists of them are rejected.
   const depth = field.name.startsWith('__') ? 2 : 3;
   const call = `${field.name}${args && `(${args})`}${toSelection(field.type, depth)}`;
   const query = `${type}${variables} { ${call} }`;
-  const send = type === 'query' ? gateway.graphql : readFirstEvent;
+  const send = type === 'subscription' ? readFirstEvent : gateway.graphql;
   return {
     name: `${type} ${field.name}${names.length > 0 ? `(${names.join(', ')})` : ''}`,
     send: (key, id) =>
@@ -504,12 +556,17 @@ function toCursorOf(path: string, query: string): string {
 }
 
 function toRoute(method: string, path: string, query: string, unnamed = ''): Operation {
+  const body = changing[`${method} ${path}`] ?? null;
   return {
     name: `${method} ${path}${query.replace(/^\?(cursor|after)=.*/, '?$1=…')}`,
     send: (key, id) =>
       gateway.rest(`${path.replace('{id}', encodeURIComponent(id))}${query}${unnamed}`, {
         method,
-        headers: key === null ? {} : { 'x-api-key': key },
+        headers: {
+          ...(key !== null && { 'x-api-key': key }),
+          ...(body !== null && { 'content-type': 'application/json' }),
+        },
+        ...(body !== null && { body: JSON.stringify(body) }),
       }),
   };
 }
@@ -536,17 +593,74 @@ const codes: Partial<Record<Expectation, string>> = {
 };
 
 test('every operation has an expectation, and every expected operation exists', () => {
-  expect([...operations.keys()].toSorted()).toEqual(Object.keys(expectations).toSorted());
+  const expected = [...Object.keys(expectations), ...Object.keys(changing)];
+  expect([...operations.keys()].toSorted()).toEqual(expected.toSorted());
+});
+
+async function sendAs(name: string, keyName: string, id: string): Promise<Reply<unknown>> {
+  const operation = operations.get(name);
+  if (operation === undefined) throw new Error(`there is no operation ${name}`);
+  // A misspelt name would otherwise send no key.
+  if (!(keyName in keys)) throw new Error(`there is no key named ${keyName}`);
+  return await operation.send(keys[keyName] ?? null, id);
+}
+
+const isNothingButTheKey = (statement: string) => statement.includes('_scoped_key');
+
+describe.each(Object.keys(changing))('%s', (name) => {
+  const isOverRest = !name.startsWith('mutation');
+  const send = async (keyName: string, id = own.id) => {
+    gateway.clearStatements();
+    const reply = await sendAs(name, keyName, id);
+    return { reply, statements: gateway.statements.filter((sql) => !isNothingButTheKey(sql)) };
+  };
+
+  test.each(refused)('%s: refused like no key, and nothing is read', async (keyName) => {
+    const { reply: without } = await send('no key');
+    const { reply, statements } = await send(keyName);
+    expect([reply.status, toCode(reply), statements]).toEqual([401, 'UNAUTHENTICATED', []]);
+    expect(toComparable(reply)).toEqual(toComparable(without));
+  });
+
+  test.each(['webhooks key', 'tenant key', 'number key', 'other tenant’s key'])(
+    '%s: forbidden, whatever the id, and nothing is read',
+    async (keyName) => {
+      const ofRandom = await send(keyName, 'wa_none');
+      const { reply, statements } = await send(keyName);
+      expect([reply.status, toCode(reply), statements]).toEqual([403, 'FORBIDDEN', []]);
+      expect(toComparable(reply)).toEqual(toComparable(ofRandom.reply));
+    },
+  );
+
+  test.each(operating)('%s: changes the number, and returns it alone', async (keyName) => {
+    const { reply } = await send(keyName);
+    expect([reply.status, toCode(reply)]).toEqual([200, undefined]);
+    expect(reply.text).toContain(own.id);
+    for (const { id } of [sibling, foreign]) expect(reply.text).not.toContain(id);
+  });
+
+  test('operating key of another number: forbidden, and nothing is read', async () => {
+    const { reply, statements } = await send('operating key of another number');
+    expect([reply.status, toCode(reply)]).toEqual([isOverRest ? 403 : 200, 'FORBIDDEN']);
+    expect(statements).toEqual([]);
+  });
+
+  test('a number of another tenant is answered like one that does not exist, at the same cost', async () => {
+    const [ofForeign, ofRandom] = [
+      await send('operating key', foreign.id),
+      await send('operating key', 'wa_none'),
+    ];
+    expect(toCode(ofForeign.reply)).toBe('NUMBER_NOT_FOUND');
+    expect(toComparable(ofForeign.reply)).toEqual(toComparable(ofRandom.reply));
+    expect(ofForeign.statements).toEqual(ofRandom.statements);
+    const { reply } = await send('other tenant’s operating key');
+    expect(toCode(reply)).toBe('NUMBER_NOT_FOUND');
+    expect(reply.text).not.toContain('Own number');
+  });
 });
 
 describe.each(Object.entries(expectations))('%s', (name, expectation) => {
-  const send = async (keyName: string, id: string): Promise<Reply<unknown>> => {
-    const operation = operations.get(name);
-    if (operation === undefined) throw new Error(`there is no operation ${name}`);
-    // A misspelt name would otherwise send no key.
-    if (!(keyName in keys)) throw new Error(`there is no key named ${keyName}`);
-    return await operation.send(keys[keyName] ?? null, id);
-  };
+  const send = (keyName: string, id: string) => sendAs(name, keyName, id);
 
   /** A client of a stream tries again after any status but 200. */
   const toStatus = (status: number) => (name.startsWith('subscription') ? 200 : status);
@@ -581,7 +695,8 @@ describe.each(Object.entries(expectations))('%s', (name, expectation) => {
     expect([reply.status, toCode(reply)]).toEqual([200, undefined]);
     expect(reply.text).not.toContain(foreign.id);
     expect(reply.text).not.toContain('Foreign number');
-    if (expectation === 'some numbers of the tenant') return;
+    expect(reply.text.includes('"Own"')).toBe(expectation === 'the key');
+    if (['some numbers of the tenant', 'the key'].includes(expectation)) return;
     const isOfAll = ['all numbers of the tenant', 'changes of the tenant'].includes(expectation);
     expect(reply.text.includes(own.id)).toBe(expectation !== 'a document');
     expect(reply.text.includes(sibling.id)).toBe(isOfAll);
@@ -592,7 +707,7 @@ describe.each(Object.entries(expectations))('%s', (name, expectation) => {
     expect(reply.text).not.toContain(own.id);
     expect(reply.text).not.toContain('Own number');
     expect(toCode(reply)).toBe(codes[expectation]);
-    if (expectation === 'some numbers of the tenant') return;
+    if (['some numbers of the tenant', 'the key'].includes(expectation)) return;
     expect(reply.text.includes(foreign.id)).toBe(expectation === 'all numbers of the tenant');
   });
 
@@ -641,8 +756,9 @@ function listTypes(): readonly GraphQLObjectType[] {
     Object.values(schema.getTypeMap())
       .filter(isObjectType)
       .filter(({ name }) => !name.startsWith('__'))
-      // Its fields are tested as operations.
+      // Their fields, and the results of mutations, are tested as operations.
       .filter((type) => type !== schema.getSubscriptionType())
+      .filter((type) => type !== schema.getMutationType() && !type.name.endsWith('Payload'))
   );
 }
 
@@ -705,12 +821,14 @@ describe.each(Object.entries(types))('the fields of %s', (typeName, { discloses,
     const selection =
       type === schema.getQueryType()
         ? `numbers { id name } number(id: $id) { id name }
-           node(id: $id) { id } nodes(ids: [$id]) { id } fleet { asOf } changes(after: ${after}) { time }`
+           node(id: $id) { id } nodes(ids: [$id]) { id } fleet { asOf } changes(after: ${after}) { time }
+           viewer { tenantName }`
         : [
+            typeName === 'Viewer' && `number(id: $id) { id } viewer${toPaths(type, type)}`,
             toPaths(root, type) && `number(id: $id)${toPaths(root, type)}`,
             toPaths(fleet, type) && `number(id: $id) { id } fleet${toPaths(fleet, type)}`,
             `number(id: $id) { id } changes(after: ${after})${toPaths(changes, type)}`,
-          ].find((text) => text !== '')!;
+          ].find((text) => text !== '' && text !== false)!;
     return await gateway.graphql(`query($id: ID!) { __typename ${selection} }`, {
       variables: { id },
       headers: key === null ? {} : { 'x-api-key': key },
@@ -753,7 +871,10 @@ describe.each(Object.entries(types))('the fields of %s', (typeName, { discloses,
       expect(objects.length).toBeGreaterThan(0);
       for (const object of objects)
         expect(Object.keys(object)).toEqual(expect.arrayContaining(expected));
-      expect(reply.text.includes(sibling.id)).toBe(discloses === 'all numbers of the tenant');
+      const isOfAll =
+        discloses === 'all numbers of the tenant' ||
+        (discloses === 'the key' && keyName.includes('another number'));
+      expect(reply.text.includes(sibling.id)).toBe(isOfAll);
       expect(reply.text).not.toContain(foreign.id);
     }
   });

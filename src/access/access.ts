@@ -52,7 +52,10 @@ export interface KeyRequest {
   readonly name: string;
   /** Null for a tenant-scoped key. */
   readonly numberId: string | null;
-  /** `read` by default. A key of a number cannot have `webhooks`, because webhooks are about accounts. */
+  /**
+   * `read` by default, which `operate` includes. A key of a number cannot have `webhooks`, because webhooks are about
+   * accounts.
+   */
   readonly scopes?: readonly KeyScope[];
   readonly expiresAt: Date | null;
   /** Random by default. The demo sets it, so that its keys stay the same. */
@@ -234,7 +237,7 @@ function toAccess(
 /** Throws FORBIDDEN unless the key has the scope. */
 export function assertScope({ scopes }: Pick<Access, 'scopes'>, scope: KeyScope): void {
   if (scopes.includes(scope)) return;
-  const message = `The API key lacks the scope ${scope}, which this route needs. Send another key; the gateway's operator creates it with: key create --scope ${scope}.`;
+  const message = `The API key lacks the scope ${scope}, which this request needs. Send another key; the gateway's operator creates it with: key create --scope ${scope}.`;
   throw new GatewayError('FORBIDDEN', message);
 }
 
@@ -267,7 +270,8 @@ function toGivenColumns({ name, numberId, scopes = ['read'], expiresAt }: KeyReq
       'A key of a number cannot have the scope webhooks; omit --number, or omit the scope.';
     throw new GatewayError('INVALID_REQUEST', message);
   }
-  const distinct = [...new Set(scopes)].toSorted();
+  const included: readonly KeyScope[] = scopes.includes('operate') ? ['read'] : [];
+  const distinct = [...new Set([...scopes, ...included])].toSorted();
   return { name, number_id: numberId, scopes: distinct, expires_at: expiresAt };
 }
 

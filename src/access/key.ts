@@ -21,6 +21,8 @@ export interface KeyHint {
 /** What a key allows, and what each scope means. */
 export const keyScopes = {
   read: 'Reads numbers, stored and live.',
+  operate:
+    'Also mutes and labels numbers, and requests reads. A key of a number does so for this number alone.',
   webhooks: "Delivers Meta's webhooks for the tenant, and reads nothing.",
 } as const satisfies Record<string, string>;
 

@@ -18,6 +18,8 @@ export const prices = {
   history: 1,
   timeline: 5,
   availability: 5,
+  /** A mutation of one number. */
+  operation: 5,
   /** One upstream read. A request that refreshes three blocks of a number makes three. */
   read: 10,
   introspection: 200,

@@ -118,7 +118,7 @@ function addCreateKey(key: CommandUnknownOpts, session: Session): void {
     .addOption(createScopeOption())
     .addHelpText(
       'after',
-      '\nExamples:\n  $ numbers-gateway key create --tenant ten_… --name dashboard\n  $ numbers-gateway key create --tenant ten_… --number wa_… --expires 2030-12-31\n  $ numbers-gateway key create --tenant ten_… --name relay --scope webhooks',
+      '\nExamples:\n  $ numbers-gateway key create --tenant ten_… --name dashboard\n  $ numbers-gateway key create --tenant ten_… --number wa_… --expires 2030-12-31\n  $ numbers-gateway key create --tenant ten_… --name relay --scope webhooks\n  $ numbers-gateway key create --tenant ten_… --name board --scope operate',
     )
     .action(({ tenant, number, name, expires, scope }) =>
       withGateway(session, async ({ access }) => {
@@ -138,12 +138,13 @@ function createScopeOption() {
   const scopes = Object.keys(keyScopes) as KeyScope[];
   return new Option(
     '--scope <scope>',
-    "what the key allows, may be repeated: read, to read numbers, or webhooks, to deliver Meta's webhooks (default: read)",
+    "what the key allows, may be repeated: read, to read numbers; operate, to mute and label them and to request reads too; webhooks, to deliver Meta's webhooks (default: read)",
   )
     .choices(scopes)
     .argParser((text: string, former: readonly KeyScope[] | undefined) => {
       const scope = scopes.find((it) => it === text);
-      if (scope === undefined) throw new InvalidArgumentError(`Use ${scopes.join(' or ')}.`);
+      if (scope === undefined)
+        throw new InvalidArgumentError(`Use ${scopes.join(', ').replace(/, (\w+)$/, ' or $1')}.`);
       return [...(former ?? []), scope];
     });
 }

@@ -16,9 +16,10 @@ import { openEmbedded, openPglite } from './pglite.ts';
 import { type Driver, openPostgres, type PostgresOptions } from './postgres.ts';
 import { createSingleFlight, type Read, type Statement, type TextRow } from './statement.ts';
 import { applyMigrations, listPendingMigrations, type Tables } from './tables.ts';
-import { prependTenant, runAsTenant, type TransactionSource } from './tenant-transaction.ts';
+import { prependTenant, runAsTenant, type TransactionCause } from './tenant-transaction.ts';
 
 export type { DatabaseInspection } from './inspection.ts';
+export type { TransactionCause } from './tenant-transaction.ts';
 
 export type TenantTransaction = Transaction<Tables>;
 
@@ -33,7 +34,7 @@ export interface Database extends AsyncDisposable {
     tenantId: string,
     work: (transaction: TenantTransaction) => Promise<T>,
     changing?: 'keys and numbers' | 'numbers' | 'nothing',
-    cause?: TransactionSource,
+    cause?: TransactionCause,
   ): Promise<T>;
   /**
    * Executes one statement that only reads, as this tenant: one round trip on PostgreSQL. Callers that request the same

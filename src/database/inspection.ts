@@ -77,6 +77,7 @@ const announcingTables = [
 const definers = [
   'add_forgotten_read_to_history()',
   'add_number_to_history()',
+  'add_operations_to_history()',
   'add_read_to_history()',
   'add_security_to_history()',
   'add_status_to_history()',

@@ -24,7 +24,7 @@ export interface ApiKeyTable {
   hash: ColumnType<never, Buffer, never>;
   /** Null for a tenant-scoped key. */
   number_id: string | null;
-  scopes: ColumnType<('read' | 'webhooks')[], string[] | undefined, never>;
+  scopes: ColumnType<('read' | 'operate' | 'webhooks')[], string[] | undefined, never>;
   created_at: Timestamp;
   expires_at: ColumnType<Date | null, Date | string | null | undefined, Date | string | null>;
   revoked_at: ColumnType<Date | null, Date | string | null | undefined, Date | string | null>;
@@ -61,6 +61,11 @@ export interface WhatsAppNumberTable {
   waba_id: string | null;
   /** Of the shared credential; null for a number with its own, or with none. */
   credential_id: string | null;
+  /** `key=value`, sorted. */
+  labels: Generated<string[]>;
+  /** Until when alerts are silent; null, or a time in the past, when they are not. */
+  muted_until: ColumnType<Date | null, Date | null | undefined, Date | null>;
+  mute_note: ColumnType<string | null, string | null | undefined, string | null>;
   created_at: Timestamp;
   updated_at: Timestamp;
 }

@@ -24,21 +24,35 @@ const readSettings = {
 /** The stores write number_status themselves; see migrations/0021_keep_status_of_numbers.ts. */
 const writeSettings = { ...limits, 'app.derives_status': 'on' };
 
-/** What the history names as the source of the changes of a transaction; see migrations/0023_record_changes.ts. */
-export type TransactionSource = 'READ' | 'COMMAND_LINE' | 'CLOCK' | 'UPKEEP' | 'WEBHOOK';
+/**
+ * What the history names as the source of the changes of a transaction, see migrations/0023_record_changes.ts; with the id
+ * of an API key as their actor.
+ */
+export type TransactionCause =
+  | 'READ'
+  | 'COMMAND_LINE'
+  | 'CLOCK'
+  | 'UPKEEP'
+  | 'WEBHOOK'
+  | { readonly source: 'API'; readonly keyId: string };
 
 /** Runs `work` in a transaction of this tenant that may write. */
 export async function runAsTenant<T>(
   kysely: Kysely<Tables>,
   tenantId: string,
   work: (transaction: Transaction<Tables>) => Promise<T>,
-  source: TransactionSource,
+  cause: TransactionCause,
 ): Promise<T> {
   return await kysely.transaction().execute(async (transaction) => {
-    const settings = { ...writeSettings, 'app.change_source': source };
+    const settings = { ...writeSettings, ...toCauseSettings(cause) };
     await selectSettings(tenantId, settings).execute(transaction);
     return await work(transaction);
   });
+}
+
+function toCauseSettings(cause: TransactionCause): Readonly<Record<string, string>> {
+  if (typeof cause === 'string') return { 'app.change_source': cause };
+  return { 'app.change_source': cause.source, 'app.change_actor': cause.keyId };
 }
 
 /** Returns the statements of a read-only transaction of this tenant. */

@@ -178,7 +178,14 @@ export async function seedLargeFleet(gateway: Gateway, key: string): Promise<voi
     shared?.id ?? (await onboarding.credentials.add(tenantId, 'Atlas', secret, null));
   if ((await access.listKeys(tenantId)).length === 0) {
     const name = 'Demo fleet key';
-    await access.createKey({ tenantId, name, numberId: null, expiresAt: null, key });
+    await access.createKey({
+      tenantId,
+      name,
+      numberId: null,
+      scopes: ['operate'],
+      expiresAt: null,
+      key,
+    });
   }
   const known = await gateway.numbers.listPhoneNumberIds(tenantId);
   const missing = await listMissing(gateway, known);

@@ -2,10 +2,10 @@
 
 import type { FeedCursor } from '../history/cursor.ts';
 import {
-  type AccountMember,
-  accountMembers,
   flagMembers,
   type FlagMember,
+  type GroupMember,
+  groupMembers,
   type NormalFilter,
   type WordFacet,
   type WordMember,
@@ -13,8 +13,8 @@ import {
 } from './filter.ts';
 
 /**
- * How many numbers have these words and flags. `wabaIds` and `portfolioIds`: whether they match that member of the filter;
- * true when it is not set. `isLeftOut`: whether they match the members of `not` that are neither words nor flags; true when
+ * How many numbers have these words and flags. `wabaIds`, `portfolioIds` and `labels`: whether they match that member of the
+ * filter; true when it is not set. `isLeftOut`: whether they match the members of `not` that are neither words nor flags; true when
  * there are none.
  */
 export interface Bucket {
@@ -30,6 +30,7 @@ export interface Bucket {
   readonly restricted: boolean;
   readonly wabaIds: boolean;
   readonly portfolioIds: boolean;
+  readonly labels: boolean;
   readonly isLeftOut: boolean;
   readonly count: number;
 }
@@ -51,6 +52,7 @@ export interface Summary {
   readonly buckets?: readonly Bucket[] | null;
   readonly wabas?: readonly AccountCount[] | null;
   readonly portfolios?: readonly PortfolioCount[] | null;
+  readonly labels?: readonly WordCount[] | null;
   /** The last change that the page shows. */
   readonly feedPosition?: FeedCursor;
 }
@@ -64,10 +66,10 @@ export interface WordCount {
 export type FleetFacets = Readonly<Record<WordFacet, readonly WordCount[]>> &
   Readonly<Record<FlagMember, number>>;
 
-type CountedMember = WordMember | FlagMember | AccountMember;
+type CountedMember = WordMember | FlagMember | GroupMember;
 
 const bucketMembers = [...(Object.keys(wordMembers) as WordMember[]), ...flagMembers] as const;
-const countedMembers: readonly CountedMember[] = [...bucketMembers, ...accountMembers];
+const countedMembers: readonly CountedMember[] = [...bucketMembers, ...groupMembers];
 
 /** How many numbers match the filter. */
 export function countTotal(buckets: readonly Bucket[], filter: NormalFilter): number {
@@ -125,10 +127,14 @@ function matchesMember(
   member: CountedMember,
   conditions: NormalFilter['is'],
 ): boolean {
-  if (member === 'wabaIds' || member === 'portfolioIds') return bucket[member];
+  if (isGroupMember(member)) return bucket[member];
   if (member === 'stale' || member === 'failing' || member === 'restricted') {
     return bucket[member] === conditions[member];
   }
   const value = bucket[wordMembers[member]];
   return value !== null && conditions[member]?.includes(value) === true;
+}
+
+function isGroupMember(member: CountedMember): member is GroupMember {
+  return (groupMembers as readonly CountedMember[]).includes(member);
 }

@@ -57,6 +57,7 @@ export function toObservedAt(expiresAt: string): string {
 type ToCondition = (
   columns: StatusColumns,
   value: (type: ParameterType, name?: string) => RawBuilder<unknown>,
+  tenantId: string,
 ) => RawBuilder<unknown>;
 
 const toConditionOf: Readonly<Record<Member, ToCondition>> = {
@@ -68,6 +69,9 @@ const toConditionOf: Readonly<Record<Member, ToCondition>> = {
   wabaIds: isAnyOf('waba_id'),
   portfolioIds: isAnyOf('portfolio_id'),
   ids: isAnyOf('number_id'),
+  // Not of rows of words, which have no numbers.
+  labels: ({ row }, value, tenantId) => sql`${sql.ref(`${row}.number_id`)} in (
+    select l.id from whatsapp_number l where l.tenant_id = ${tenantId} and l.labels <> '{}' and l.labels && ${value('text[]')})`,
   verdicts: (columns, value) => sql`${verdictOf('verdict', columns)} = any(${value('text[]')})`,
   replyVerdicts: (columns, value) =>
     sql`${verdictOf('reply_verdict', columns)} = any(${value('text[]')})`,
@@ -109,8 +113,10 @@ export function toConditions(
 ): readonly RawBuilder<unknown>[] {
   return members.map((member) =>
     // The names of the parameters are those of `toFilterParameters`.
-    toConditionOf[member](columns, (type, name = member) =>
-      toValue(parameters[`${part} ${name}`], type),
+    toConditionOf[member](
+      columns,
+      (type, name = member) => toValue(parameters[`${part} ${name}`], type),
+      tenantOf(parameters),
     ),
   );
 }

@@ -20,6 +20,8 @@ export interface FleetConditions {
   readonly messagingLimitTiers?: Words;
   readonly wabaIds?: Words;
   readonly portfolioIds?: Words;
+  /** `key=value`. */
+  readonly labels?: Words;
   readonly stale?: boolean | null | undefined;
   readonly failing?: boolean | null | undefined;
   readonly restricted?: boolean | null | undefined;
@@ -49,18 +51,19 @@ export type WordFacet = (typeof wordMembers)[WordMember];
 export const flagMembers = ['stale', 'failing', 'restricted'] as const;
 export type FlagMember = (typeof flagMembers)[number];
 
-export const accountMembers = ['wabaIds', 'portfolioIds'] as const;
-export type AccountMember = (typeof accountMembers)[number];
+/** Members whose facets have as many values as the caller asks for. */
+export const groupMembers = ['wabaIds', 'portfolioIds', 'labels'] as const;
+export type GroupMember = (typeof groupMembers)[number];
 
 /** Members that are not counted by: each has too many values. */
 export const rowMembers = ['search', 'ids', 'changedSince'] as const;
 export type RowMember = (typeof rowMembers)[number];
 
-export type Member = WordMember | FlagMember | AccountMember | RowMember;
+export type Member = WordMember | FlagMember | GroupMember | RowMember;
 
 /** The members that are set, in their final form. Lists are sorted. `search` has one or two texts, any of which is found. */
 export type NormalConditions = Readonly<
-  Partial<Record<WordMember | AccountMember | 'ids' | 'search', readonly string[]>>
+  Partial<Record<WordMember | GroupMember | 'ids' | 'search', readonly string[]>>
 > &
   Readonly<Partial<Record<FlagMember, boolean>>> &
   Readonly<Partial<Record<'changedSince', string>>>;

@@ -89,6 +89,7 @@ function toValues(read: FleetRead): Parameters {
     ...Object.fromEntries((page?.keys ?? []).map((key, at) => [`key ${at}`, key])),
     ...(counted.wabas !== null && { wabas: String(counted.wabas) }),
     ...(counted.portfolios !== null && { portfolios: String(counted.portfolios) }),
+    ...((counted.labels ?? null) !== null && { labels: String(counted.labels) }),
   };
 }
 

@@ -16,6 +16,7 @@ import {
   type FleetFacets,
   type PortfolioCount,
   type Summary,
+  type WordCount,
 } from './facets.ts';
 import { createInvalid, type FleetFilter, hashFilter, normalizeFilter } from './filter.ts';
 import { type FleetRows, readFleet } from './fleet-queries.ts';
@@ -64,6 +65,7 @@ export interface FleetCounts {
   /** Empty unless they were selected. */
   readonly wabas: readonly AccountCount[];
   readonly portfolios: readonly PortfolioCount[];
+  readonly labels: readonly WordCount[];
 }
 
 export interface Fleet {
@@ -80,7 +82,7 @@ export type FleetOptions = Pick<NumbersOptions, 'providers' | 'now'> & {
 
 export const defaultPageSize = 50;
 export const maxPageSize = 200;
-/** Accounts and portfolios of a facet, unless the caller asks for another number of them. */
+/** Accounts, portfolios and labels of a facet, unless the caller asks for another number of them. */
 export const defaultAccounts = 20;
 export const maxAccounts = 100;
 
@@ -168,6 +170,7 @@ function toCounts(summary: Summary, filter: ReturnType<typeof normalizeFilter>):
     facets: countFacets(buckets, filter),
     wabas: summary.wabas ?? [],
     portfolios: summary.portfolios ?? [],
+    labels: summary.labels ?? [],
   };
 }
 

@@ -12,6 +12,8 @@ export interface Counted {
   /** How many accounts; null when they are not counted. */
   readonly wabas: number | null;
   readonly portfolios: number | null;
+  /** How many labels; null or absent when they are not counted. */
+  readonly labels?: number | null;
   /** Whether the place in the feed of changes is read; false if absent. */
   readonly feedPosition?: boolean;
 }
@@ -64,6 +66,7 @@ export function toShape({ filter, order, page, counted, connectionsAreRead }: Fl
       facets: counted.facets,
       wabas: counted.wabas !== null,
       portfolios: counted.portfolios !== null,
+      labels: (counted.labels ?? null) !== null,
       feedPosition: counted.feedPosition === true,
     },
     connectionsAreRead,

@@ -1,5 +1,5 @@
 // What is counted over a fleet, in SQL: the numbers by the combinations of their words, from which totals and facets
-// follow; their accounts and portfolios; and when the next evidence expires.
+// follow; their accounts, portfolios and labels; and when the next evidence expires.
 
 import { type RawBuilder, sql } from 'kysely';
 import { selectTime } from '../database/statement.ts';
@@ -11,7 +11,7 @@ import {
   toStatusColumns,
   verdictOf,
 } from '../numbers/status-queries.ts';
-import { type AccountMember, accountMembers, type Member, rowMembers } from './filter.ts';
+import { type GroupMember, groupMembers, type Member, rowMembers } from './filter.ts';
 import {
   allOf,
   isRestricted,
@@ -28,7 +28,7 @@ export function selectCounted(
   shape: Shape,
   parameters: Parameters,
 ): { readonly expressions: readonly RawBuilder<unknown>[]; readonly summary: RawBuilder<unknown> } {
-  const { facets, wabas, portfolios, feedPosition } = shape.counted;
+  const { facets, wabas, portfolios, labels, feedPosition } = shape.counted;
   const tenantId = tenantOf(parameters);
   const next = sql`(select ${selectTime(sql`min(s.observed_at)`)}
     from number_status s
@@ -38,17 +38,19 @@ export function selectCounted(
     ...(facets ? [sql`'buckets', ${selectBuckets(shape)}`] : []),
     ...(wabas ? [sql`'wabas', ${selectWabas(parameters)}`] : []),
     ...(portfolios ? [sql`'portfolios', ${selectPortfolios(shape, parameters)}`] : []),
+    ...(labels ? [sql`'labels', ${selectLabels(parameters)}`] : []),
     ...(feedPosition ? [sql`'feedPosition', ${selectFeedPosition(parameters)}`] : []),
   ];
-  const isCounted = facets || wabas || portfolios;
+  const isCounted = facets || wabas || portfolios || labels;
   return {
     expressions: isCounted
       ? [
-          sql`combination as materialized (${selectCombinations(shape, parameters)})`,
+          sql`combination as materialized (${selectCombinations(shape, parameters, byAccounts(shape))})`,
           sql`word as materialized (${words})`,
           ...(countsAccounts(shape)
             ? [sql`account as materialized (${selectAccounts(shape, parameters)})`]
             : []),
+          ...(labels ? [sql`label as materialized (${countLabels(shape, parameters)})`] : []),
           ...(portfolios && leavesOutRows(shape)
             ? [sql`portfolio_limit as materialized (${selectLimits(parameters)})`]
             : []),
@@ -76,7 +78,11 @@ function selectFeedPosition(parameters: Parameters): RawBuilder<unknown> {
 }
 
 /** The groups in the order of an index, so that PostgreSQL need not sort or hash 50,000 numbers. */
-function selectCombinations(shape: Shape, parameters: Parameters): RawBuilder<unknown> {
+function selectCombinations(
+  shape: Shape,
+  parameters: Parameters,
+  { columns: others, join = sql`` }: Grouping,
+): RawBuilder<unknown> {
   const { is, not, connectionsAreRead } = shape;
   const tenantId = tenantOf(parameters);
   const staleBefore = toValue(parameters['staleBefore'], 'timestamptz');
@@ -88,20 +94,42 @@ function selectCombinations(shape: Shape, parameters: Parameters): RawBuilder<un
   const isMatched = (part: Part, members: readonly Member[]) =>
     sql`coalesce(${allOf(toConditions(part, members, columns, parameters))}, false)`;
   const flags = [
-    ...accountMembers
+    ...groupMembers
       .filter((member) => is.includes(member))
       .map((member) => sql`${isMatched('is', [member])} as ${sql.id(member)}`),
-    ...(not.some(isOfRowOrAccount)
-      ? [sql`${isMatched('not', not.filter(isOfRowOrAccount))} as is_left_out`]
+    ...(not.some(isOfRowOrGroup)
+      ? [sql`${isMatched('not', not.filter(isOfRowOrGroup))} as is_left_out`]
       : []),
   ];
-  const accounts = countsAccounts(shape) ? [sql`s.waba_id`, sql`s.portfolio_id`] : [];
-  const groups = [sql`s.words`, ...accounts, ...flags];
+  const groups = [sql`s.words`, ...others, ...flags];
   return sql`
     select ${sql.join(groups)}, count(*) as numbers, count(*) filter (where ${columns.isExpired}) as expired,
       max(s.observed_at) as newest
-    from number_status s where ${allOf(conditions)}
+    from number_status s ${join} where ${allOf(conditions)}
     group by ${sql.join(groups.map((_, at) => sql.lit(at + 1)))}`;
+}
+
+/** What the numbers are grouped by, besides their words. */
+interface Grouping {
+  readonly columns: readonly RawBuilder<unknown>[];
+  /** Of another table that the columns come from. */
+  readonly join?: RawBuilder<unknown>;
+}
+
+function byAccounts(shape: Shape): Grouping {
+  return { columns: countsAccounts(shape) ? [sql`s.waba_id`, sql`s.portfolio_id`] : [] };
+}
+
+/** A number with several labels is in the group of each. */
+function byLabels(parameters: Parameters): Grouping {
+  const tenantId = tenantOf(parameters);
+  return {
+    columns: [sql`l.label`],
+    join: sql`join (
+      select n.id, unnest(n.labels) as label from whatsapp_number n
+      where n.tenant_id = ${tenantId} and n.labels <> '{}'
+    ) l on l.id = s.number_id`,
+  };
 }
 
 function countsAccounts({ counted }: Shape): boolean {
@@ -112,8 +140,8 @@ function isOfRow(member: Member): boolean {
   return (rowMembers as readonly Member[]).includes(member);
 }
 
-function isOfRowOrAccount(member: Member): boolean {
-  return isOfRow(member) || (accountMembers as readonly Member[]).includes(member);
+function isOfRowOrGroup(member: Member): boolean {
+  return isOfRow(member) || (groupMembers as readonly Member[]).includes(member);
 }
 
 // The parts of the generated column `words`, in the order of migrations/0021_keep_status_of_numbers.ts.
@@ -150,7 +178,7 @@ const places = 2 ** 20;
  * limit, with the place of its words. One pass over the combinations serves both facets.
  */
 function selectAccounts(shape: Shape, parameters: Parameters): RawBuilder<unknown> {
-  const countOf = (ignored: AccountMember) => toCount(shape, parameters, ignored);
+  const countOf = (ignored: GroupMember) => toCount(shape, parameters, ignored);
   return sql`
     select p.waba_id, p.portfolio_id, sum(${countOf('wabaIds')}) as of_waba,
       sum(${countOf('portfolioIds')}) as of_portfolio,
@@ -160,7 +188,7 @@ function selectAccounts(shape: Shape, parameters: Parameters): RawBuilder<unknow
 }
 
 /** The numbers of a combination that match all members but one. */
-function toCount(shape: Shape, parameters: Parameters, ignored: AccountMember) {
+function toCount(shape: Shape, parameters: Parameters, ignored: GroupMember) {
   const [ofFresh, ofExpired] = [sql`false`, sql`true`].map((isExpired) =>
     toCombinationConditions(shape, parameters, ignored, isExpired),
   );
@@ -173,15 +201,15 @@ function toCount(shape: Shape, parameters: Parameters, ignored: AccountMember) {
 function toCombinationConditions(
   shape: Shape,
   parameters: Parameters,
-  ignored: AccountMember,
+  ignored: GroupMember,
   isExpired: RawBuilder<unknown>,
 ): RawBuilder<unknown> | null {
   const columns = toWordColumns(shape, isExpired);
-  const isCounted = (member: Member) => !isOfRowOrAccount(member);
-  const others = accountMembers.filter((member) => member !== ignored && shape.is.includes(member));
+  const isCounted = (member: Member) => !isOfRowOrGroup(member);
+  const others = groupMembers.filter((member) => member !== ignored && shape.is.includes(member));
   const leftOut = [
     ...toConditions('not', shape.not.filter(isCounted), columns, parameters),
-    ...(shape.not.some(isOfRowOrAccount) ? [sql`p.is_left_out`] : []),
+    ...(shape.not.some(isOfRowOrGroup) ? [sql`p.is_left_out`] : []),
   ];
   const conditions = [
     ...toConditions('is', shape.is.filter(isCounted), columns, parameters),
@@ -204,7 +232,8 @@ function selectBuckets(shape: Shape): RawBuilder<unknown> {
   const flags = {
     wabaIds: toFlag('wabaIds', shape.is.includes('wabaIds')),
     portfolioIds: toFlag('portfolioIds', shape.is.includes('portfolioIds')),
-    isLeftOut: toFlag('is_left_out', shape.not.some(isOfRowOrAccount)),
+    labels: toFlag('labels', shape.is.includes('labels')),
+    isLeftOut: toFlag('is_left_out', shape.not.some(isOfRowOrGroup)),
   };
   const known = Object.values(flags).filter((column) => column !== null);
   const grouped = sql.join([sql`words`, ...known]);
@@ -221,6 +250,7 @@ function selectBuckets(shape: Shape): RawBuilder<unknown> {
     restricted: isRestricted(columns),
     wabaIds: flags.wabaIds ?? sql`true`,
     portfolioIds: flags.portfolioIds ?? sql`true`,
+    labels: flags.labels ?? sql`true`,
     isLeftOut: flags.isLeftOut ?? sql`true`,
     count: sql`p.pieces`,
   };
@@ -246,6 +276,22 @@ function selectWabas(parameters: Parameters): RawBuilder<unknown> {
       select waba_id, sum(of_waba) as numbers from account where waba_id is not null
       group by waba_id having sum(of_waba) > 0
       order by numbers desc, waba_id limit ${parameters['wabas']}::text::integer
+    ) a)`;
+}
+
+/** How many numbers have each label. */
+function countLabels(shape: Shape, parameters: Parameters): RawBuilder<unknown> {
+  return sql`
+    select p.label, sum(${toCount(shape, parameters, 'labels')}) as numbers
+    from (${selectCombinations(shape, parameters, byLabels(parameters))}) p join word w using (words)
+    group by p.label`;
+}
+
+function selectLabels(parameters: Parameters): RawBuilder<unknown> {
+  return sql`(select json_agg(json_build_object('value', a.label, 'count', a.numbers)
+      order by a.numbers desc, a.label collate "C") from (
+      select label, numbers from label where numbers > 0
+      order by numbers desc, label collate "C" limit ${parameters['labels']}::text::integer
     ) a)`;
 }
 

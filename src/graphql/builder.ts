@@ -3,8 +3,9 @@
 import SchemaBuilder from '@pothos/core';
 import DataloaderPlugin from '@pothos/plugin-dataloader';
 import { GraphQLError } from 'graphql';
-import type { Access } from '../access/access.ts';
+import type { Access, AccessControl } from '../access/access.ts';
 import type { Fleet } from '../fleet/fleet.ts';
+import type { Operations } from '../fleet/operations.ts';
 import type { History } from '../history/history.ts';
 import type { OpenStream } from '../http/event-stream.ts';
 import type { HttpRequest } from '../http/message.ts';
@@ -16,6 +17,8 @@ export interface GraphQLContext {
   readonly numbers: Numbers;
   readonly fleet: Fleet;
   readonly history: History;
+  readonly operations: Operations;
+  readonly tenants: Pick<AccessControl, 'getTenant'>;
   /** Of a subscription: its source must end when one of the two signals is aborted. Null otherwise. */
   readonly stream: OpenStream | null;
   /** Its signal is aborted when the caller has disconnected. */

@@ -84,6 +84,9 @@ function toPart(field: FieldNode, priced: PricedOperation, listSize: number | nu
       return toFixedPart('fleet', toFleetPrice(field, priced));
     case 'changes':
       return toFixedPart('changes', toChangesPrice(field, priced));
+    case 'muteNumber':
+    case 'labelNumber':
+      return toFixedPart('operation', toOperationPrice(field, priced));
     case '__schema':
     case '__type':
       return toFixedPart('introspection', prices.introspection);
@@ -107,6 +110,12 @@ function toFleetPrice(field: FieldNode, priced: PricedOperation): number {
       : 0) +
     (selects(countFields) ? prices.fleetCounts : 0)
   );
+}
+
+/** With the number that the payload has. */
+function toOperationPrice(field: FieldNode, priced: PricedOperation): number {
+  const numbers = listBelow([field], ['number'], priced);
+  return prices.operation + prices.number + toPastPrice(numbers, priced);
 }
 
 /** Of a subscription, this is the price of its start: of a page with as many changes as any page has at most. */

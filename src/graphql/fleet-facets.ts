@@ -43,6 +43,14 @@ const StateCountType = createCountType(
 );
 const ProviderCountType = createCountType(ProviderEnum, 'ProviderCount', 'provider');
 
+const LabelCountType = builder.objectRef<WordCount>('LabelCount').implement({
+  description: 'How many numbers have one label.',
+  fields: (t) => ({
+    value: t.exposeString('value', { description: 'The label, `key=value`.' }),
+    count: t.exposeInt('count', { description: 'How many numbers have it.' }),
+  }),
+});
+
 const WabaCountType = builder.objectRef<AccountCount>('WabaCount').implement({
   description: 'How many numbers belong to one WhatsApp Business account.',
   fields: (t) => ({
@@ -104,23 +112,8 @@ function toWordFacets(t: FacetFields) {
   };
 }
 
-export const FleetFacetsType = builder.objectRef<FleetCounts>('FleetFacets').implement({
-  description:
-    'How many numbers there are of each kind among those that match the filter. A facet ignores the member of the filter that has its name, except in `not`: it shows how many numbers each of its values would select.',
-  fields: (t) => ({
-    ...toWordFacets(t),
-    stale: t.int({
-      description: 'How many numbers match the filter `stale: true`.',
-      resolve: (counts) => counts.facets.stale,
-    }),
-    failing: t.int({
-      description: 'How many numbers match the filter `failing: true`.',
-      resolve: (counts) => counts.facets.failing,
-    }),
-    restricted: t.int({
-      description: 'How many numbers match the filter `restricted: true`.',
-      resolve: (counts) => counts.facets.restricted,
-    }),
+function toGroupFacets(t: FacetFields) {
+  return {
     waba: t.field({
       type: [WabaCountType],
       description: 'The accounts with the most numbers, in this order.',
@@ -146,5 +139,38 @@ export const FleetFacetsType = builder.objectRef<FleetCounts>('FleetFacets').imp
       },
       resolve: (counts, { first }) => counts.portfolios.slice(0, first),
     }),
+    label: t.field({
+      type: [LabelCountType],
+      description: 'The labels with the most numbers, in this order.',
+      args: {
+        first: t.arg.int({
+          required: true,
+          defaultValue: defaultAccounts,
+          description: `How many labels to return; at most ${maxAccounts}.`,
+        }),
+      },
+      resolve: (counts, { first }) => counts.labels.slice(0, first),
+    }),
+  };
+}
+
+export const FleetFacetsType = builder.objectRef<FleetCounts>('FleetFacets').implement({
+  description:
+    'How many numbers there are of each kind among those that match the filter. A facet ignores the member of the filter that has its name, such as `labels` for `label`, except in `not`: it shows how many numbers each of its values would select.',
+  fields: (t) => ({
+    ...toWordFacets(t),
+    stale: t.int({
+      description: 'How many numbers match the filter `stale: true`.',
+      resolve: (counts) => counts.facets.stale,
+    }),
+    failing: t.int({
+      description: 'How many numbers match the filter `failing: true`.',
+      resolve: (counts) => counts.facets.failing,
+    }),
+    restricted: t.int({
+      description: 'How many numbers match the filter `restricted: true`.',
+      resolve: (counts) => counts.facets.restricted,
+    }),
+    ...toGroupFacets(t),
   }),
 });

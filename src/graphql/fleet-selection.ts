@@ -25,6 +25,7 @@ export function fleetSelectionOf(info: GraphQLResolveInfo): FleetSelection {
     facets: below(fieldNodes, ...countFields).length > 0,
     wabas: findLargestFirst(below(facets, 'waba'), info),
     portfolios: findLargestFirst(below(facets, 'portfolio'), info),
+    labels: findLargestFirst(below(facets, 'label'), info),
     feedPosition: below(fieldNodes, 'feedCursor').length > 0,
     page: below(fieldNodes, ...pageFields).length > 0,
     projection: nodes.length === 0 ? null : projectionOfFields(nodes, info),
@@ -44,7 +45,7 @@ function findLargestFirst(
     return Number(getArgumentValues(definition, field, variableValues)['first']);
   });
   if (sizes.some((size) => size < 0 || size > maxAccounts)) {
-    throw createInvalid(`A facet has from 0 to ${maxAccounts} accounts.`);
+    throw createInvalid(`A facet has from 0 to ${maxAccounts} accounts, portfolios or labels.`);
   }
   return Math.max(...sizes);
 }

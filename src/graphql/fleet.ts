@@ -83,6 +83,9 @@ function toConditionFields(t: InputFields) {
     messagingLimitTiers: wordsOf('MessagingLimitTier', 'The messaging limit in `health`.'),
     wabaIds: t.idList({ description: "Meta's ids of WhatsApp Business accounts." }),
     portfolioIds: t.idList({ description: "Meta's ids of business portfolios; see `portfolio`." }),
+    labels: t.stringList({
+      description: 'Labels of numbers, each as `key=value`; see `labels` of a number.',
+    }),
     stale: t.boolean({
       description:
         'Whether the values that the verdict depends on are more than an hour old, or were never read.',

@@ -251,6 +251,25 @@ type NumberFields = PothosSchemaTypes.ObjectFieldBuilder<
   WhatsAppNumber
 >;
 
+function toOperationFields(t: NumberFields) {
+  return {
+    labels: t.exposeStringList('labels', {
+      description:
+        'What the people who operate the fleet have noted about the number: `key=value`, each key once, in order. See the mutation `labelNumber`.',
+    }),
+    mutedUntil: t.expose('mutedUntil', {
+      type: 'DateTime',
+      nullable: true,
+      description:
+        'Until when alerts of the number are silent; null if they are not. See the mutation `muteNumber`.',
+    }),
+    muteNote: t.exposeString('muteNote', {
+      nullable: true,
+      description: 'Why they are silent; null if nothing was noted, or if they are not.',
+    }),
+  };
+}
+
 function toTimeFields(t: NumberFields) {
   return {
     createdAt: t.expose('createdAt', {
@@ -313,6 +332,7 @@ builder.objectType(WhatsAppNumberType, {
       description:
         'The business that owns the account of the number; null if `provider` is not META, or if it is not known yet.',
     }),
+    ...toOperationFields(t),
     ...toTimeFields(t),
   }),
 });

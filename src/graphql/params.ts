@@ -59,6 +59,11 @@ export function mayHavePersistedQuery(body: string): boolean {
   return /persistedQuery|\\u/.test(body);
 }
 
+/** Whether a body may have a mutation, whose keyword can be written with escapes of ASCII. */
+export function mayHaveMutation(body: string): boolean {
+  return /mutation|\\u00[67]/i.test(body);
+}
+
 /** Whether a body may have a subscription. As for the member, escapes are possible. */
 export function mayHaveSubscription(body: string): boolean {
   return /subscription|\\u/.test(body);

@@ -5,7 +5,9 @@ import { builder } from './builder.ts';
 import { toChangeQueries, toChangeSubscriptions } from './change.ts';
 import { toFleetQueries } from './fleet.ts';
 import { addHistoryFields } from './history.ts';
+import { toOperationMutations } from './operations.ts';
 import { toNodeQueries, toNumberQueries } from './queries.ts';
+import { toViewerQueries } from './viewer.ts';
 
 addHistoryFields();
 
@@ -16,7 +18,14 @@ builder.queryType({
     ...toFleetQueries(t),
     ...toChangeQueries(t),
     ...toNodeQueries(t),
+    ...toViewerQueries(t),
   }),
+});
+
+builder.mutationType({
+  description:
+    'Changes what operators note about the numbers of the tenant; nothing changes at Meta. Needs an API key with the scope `operate`; a key that is bound to a number changes this number alone. Every mutation may be repeated: what is so already is not changed again. What it changes is in `changes`, with the key as its actor. Mutations are sent with POST.',
+  fields: toOperationMutations,
 });
 
 builder.subscriptionType({

@@ -9,13 +9,15 @@ import {
   OperationTypeNode,
   validate,
 } from 'graphql';
+import { type AccessControl, assertScope } from '../access/access.ts';
 import type { GraphQLLimits } from '../config.ts';
 import { GatewayError } from '../errors.ts';
 import type { Fleet } from '../fleet/fleet.ts';
+import type { Operations } from '../fleet/operations.ts';
 import type { History } from '../history/history.ts';
 import type { Call, Endpoint, KeyedRoute, PreparedCall } from '../http/endpoint.ts';
 import { EventStream, type OpenStream } from '../http/event-stream.ts';
-import type { HttpRequest } from '../http/message.ts';
+import { assertJson, type HttpRequest } from '../http/message.ts';
 import { negotiate } from '../http/negotiation.ts';
 import type { ComputedResponse } from '../http/response-cache.ts';
 import type { Numbers } from '../numbers/numbers.ts';
@@ -33,6 +35,7 @@ import { createDocumentCache, createParse } from './limits.ts';
 import {
   createInvalid,
   type GraphQLParams,
+  mayHaveMutation,
   mayHavePersistedQuery,
   mayHaveSubscription,
   parseBody,
@@ -57,6 +60,8 @@ export interface GraphQLEndpointOptions {
   readonly numbers: Numbers;
   readonly fleet: Fleet;
   readonly history: History;
+  readonly operations: Operations;
+  readonly tenants: Pick<AccessControl, 'getTenant'>;
   readonly telemetry: Telemetry;
   /** Null: no page. The keys are filled into its header editor; null in production. */
   readonly graphiql: { readonly keys: GraphiqlKeys | null } | null;
@@ -124,36 +129,18 @@ function prefersPage(request: HttpRequest): boolean {
   return isSafe(request) && negotiate(request.headers.get('accept'), offered) === 'text/html';
 }
 
-function assertExecutable({ method, headers }: HttpRequest): void {
-  if (method !== 'POST') {
+function assertExecutable(request: HttpRequest): void {
+  if (request.method !== 'POST') {
     const allow = ['GET', 'HEAD', 'POST'];
     const message = 'Send the operation with POST, or a query with GET.';
     throw new GatewayError('METHOD_NOT_ALLOWED', message, { allow });
   }
-  const [contentType = '', ...parameters] = (headers.get('content-type') ?? '').split(';');
-  if (contentType.trim().toLowerCase() !== 'application/json') {
-    throw createInvalid(
-      'Send the operation as JSON, with the header content-type: application/json.',
-    );
-  }
-  if (parameters.some(isOtherCharset)) {
-    throw createInvalid(
-      'Send the operation in UTF-8: content-type: application/json; charset=utf-8.',
-    );
-  }
-  if (!/^(?:identity)?$/i.test(headers.get('content-encoding') ?? '')) {
-    throw createInvalid('Send the operation uncompressed, without the header content-encoding.');
-  }
-}
-
-function isOtherCharset(parameter: string): boolean {
-  const [name = '', value = ''] = parameter.split('=');
-  return name.trim().toLowerCase() === 'charset' && !/^(?:utf-?8|"utf-?8")$/i.test(value.trim());
+  assertJson(request, 'operation');
 }
 
 /** Null for a request whose response is never cached. */
 function toCacheKey(request: HttpRequest, body: string): string | null {
-  if (isCostRequested(request)) return null;
+  if (isCostRequested(request) || mayHaveMutation(body)) return null;
   const accept = request.headers.get('accept');
   if (acceptsEvents(accept) && mayHaveSubscription(body)) return null;
   return `${toMediaType(accept)} ${body}`;
@@ -161,7 +148,7 @@ function toCacheKey(request: HttpRequest, body: string): string | null {
 
 /** Returns a function that runs an operation. A response with errors is not cacheable: they name the request. */
 function createCompute(options: GraphQLEndpointOptions, documents: Documents) {
-  const { numbers, fleet, history, telemetry } = options;
+  const { numbers, fleet, history, operations, tenants, telemetry } = options;
   const run = createRun(options, documents);
   return async (call: Call, params: GraphQLParams): Promise<ComputedResponse> => {
     const { request, context: requestContext, access, admission, openStream } = call;
@@ -170,6 +157,8 @@ function createCompute(options: GraphQLEndpointOptions, documents: Documents) {
       numbers,
       fleet,
       history,
+      operations,
+      tenants,
       request,
       admission,
       requestContext,
@@ -219,7 +208,7 @@ function createRun(options: GraphQLEndpointOptions, documents: Documents): Run {
     if (!operation) throw new GraphQLError('Could not determine what operation to execute.');
     if (operation.name) contextValue.requestContext.operationName = boundText(operation.name.value);
     const { operation: type } = operation;
-    assertSuitable(type, contextValue.request);
+    assertSuitable(type, contextValue);
     return await traceOperation(type, operation.name?.value, async () => {
       const errors = validateDocument(document);
       if (errors.length > 0) return { errors };
@@ -231,11 +220,15 @@ function createRun(options: GraphQLEndpointOptions, documents: Documents): Run {
 }
 
 /** Throws if an operation of this type cannot be sent with such a request. */
-function assertSuitable(type: OperationTypeNode, request: ExecutionContext['request']): void {
+function assertSuitable(
+  type: OperationTypeNode,
+  { request, access }: Pick<ExecutionContext, 'request' | 'access'>,
+): void {
   if (type === OperationTypeNode.MUTATION && isSafe(request)) {
     const message = 'Mutations cannot be sent with GET; send this operation with POST.';
     throw new GatewayError('METHOD_NOT_ALLOWED', message, { allow: ['POST'] });
   }
+  if (type === OperationTypeNode.MUTATION) assertScope(access, 'operate');
   if (type === OperationTypeNode.SUBSCRIPTION && !acceptsEvents(request.headers.get('accept'))) {
     throw createInvalid(
       'A subscription is answered with a stream of events; send it with the header accept: text/event-stream.',

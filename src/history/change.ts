@@ -17,6 +17,8 @@ export const changeKinds = {
   READ_RECOVERED:
     'Reads fail no more: one has succeeded, or the cause was removed, for example by a new access token. `field` says of what, `previousValue` is the code of the last error.',
   GAP: 'Nothing was known of the number from `previousValue` to `newValue`, both times: the last read had become too old, and this is the next one.',
+  LABELS: 'The labels of the number changed. The values are JSON lists of labels; null for none.',
+  MUTE: 'Alerts of the number were silenced, or are silent no longer. The values are JSON objects with `until` and `note`; null when they were not silenced. The end of the time is no change.',
   SECURITY:
     "Somebody changed, or asked to reset, the PIN of the number's two-step verification in WhatsApp Manager: `newValue` is Meta's word, such as PIN_CHANGED, PIN_RESET_REQUEST or PIN_REQUEST_SUCCESS. It is a change of the account if the account has no such number here.",
 } as const satisfies Record<string, string>;
@@ -27,6 +29,7 @@ export type ChangeKind = keyof typeof changeKinds;
 export const changeSources = {
   READ: 'A read from Meta or from the session engine, for which a caller or an operator asked.',
   COMMAND_LINE: "A command of the gateway's operator.",
+  API: 'A mutation, or the same request over REST; `actor` says with which API key.',
   EXTERNAL: 'Other software that writes to the database, such as the session engine.',
   CLOCK: 'Time: the last read became too old.',
   UPKEEP:

@@ -212,3 +212,33 @@ export function decodeBody(bytes: ArrayBuffer | Uint8Array): string {
     throw new GatewayError('INVALID_REQUEST', 'The body must be UTF-8.', { cause });
   }
 }
+
+/**
+ * Throws INVALID_REQUEST for a body that is not sent as JSON in UTF-8. Forms of other web pages are refused with it: browsers
+ * let them send no other site a body of this type. `subject` is what the body is called in the message.
+ */
+export function assertJson({ headers }: Pick<HttpRequest, 'headers'>, subject: string): void {
+  const [contentType = '', ...parameters] = (headers.get('content-type') ?? '').split(';');
+  if (contentType.trim().toLowerCase() !== 'application/json') {
+    throw createInvalid(
+      `Send the ${subject} as JSON, with the header content-type: application/json.`,
+    );
+  }
+  if (parameters.some(isOtherCharset)) {
+    throw createInvalid(
+      `Send the ${subject} in UTF-8: content-type: application/json; charset=utf-8.`,
+    );
+  }
+  if (!/^(?:identity)?$/i.test(headers.get('content-encoding') ?? '')) {
+    throw createInvalid(`Send the ${subject} uncompressed, without the header content-encoding.`);
+  }
+}
+
+function isOtherCharset(parameter: string): boolean {
+  const [name = '', value = ''] = parameter.split('=');
+  return name.trim().toLowerCase() === 'charset' && !/^(?:utf-?8|"utf-?8")$/i.test(value.trim());
+}
+
+function createInvalid(message: string): GatewayError {
+  return new GatewayError('INVALID_REQUEST', message);
+}

@@ -191,14 +191,14 @@ function lookUpOrCompute(
   coding: ContentCoding,
 ): MaybePromise<HttpResponse> {
   const { cacheKey, compute } = route.prepare(call);
-  let hasEtag = call.request.method !== 'POST';
+  let hasEtag = ['GET', 'HEAD'].includes(call.request.method);
   const computeEncoded = async (): Promise<ComputedResponse> => {
     const { response, isCacheable } = await compute();
     if (!isCacheable) hasEtag = false;
     return { response: await compress(response, coding), isCacheable };
   };
-  const { tenantId, numberId } = call.access;
-  const key = { tenantId, numberId, request: `${coding} ${cacheKey}` };
+  const { tenantId, numberId, scopes } = call.access;
+  const key = { tenantId, numberId, request: `${coding} ${scopes.join()} ${cacheKey}` };
   const responded =
     cacheKey === null
       ? computeEncoded().then(({ response }) => response)

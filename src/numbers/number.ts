@@ -1,6 +1,7 @@
 // The domain types of a number, and how what is stored of it is converted to them.
 
 import type { KeyHint } from '../access/key.ts';
+import { assignDetails, type NumberDetails, type Timestamp } from './details.ts';
 import {
   type MetaBlock,
   type MetaBlocks,
@@ -15,7 +16,6 @@ import {
   findHealthPrototype,
   findMetaPrototype,
   findNumberPrototype,
-  type Partially,
   type Projection,
 } from './projection.ts';
 import type { StoredIdentity } from './mismatch.ts';
@@ -25,8 +25,7 @@ import type { Restriction } from './restriction.ts';
 import { type Evidence, isSendable, toSendability } from './sendable.ts';
 import { findNextTokenChange, type TokenEnds } from './token-expiry.ts';
 
-/** ISO 8601 in UTC with milliseconds, as the database formats it and responses contain it. */
-export type Timestamp = string;
+export type { Timestamp } from './details.ts';
 
 /** The age of a block, and the result of the last attempt to refresh it. */
 export interface Freshness {
@@ -74,18 +73,12 @@ export interface MetaDetails {
 
 export type BlockFreshness = { readonly [B in Block]?: Freshness | null };
 
-export interface WhatsAppNumber {
+export interface WhatsAppNumber extends NumberDetails {
   readonly id: string;
-  readonly instanceName: string | null;
-  /** Digits only, with the country code. */
-  readonly number: string;
-  readonly name: string;
   readonly provider: ProviderName;
   readonly state: ConnectionState;
   /** Connected, and no action is needed. */
   readonly isFullyConnected: boolean;
-  readonly createdAt: Timestamp;
-  readonly updatedAt: Timestamp;
   /** The usable keys that are bound to this number, oldest first. */
   readonly apiKeys: readonly KeyHint[];
   readonly health: Health;
@@ -125,10 +118,7 @@ export interface StoredNumber {
   readonly state: ConnectionState;
   /** When the state was last read or changed, by the gateway or by other software; null since the number was added. */
   readonly stateObservedAt: Timestamp | null;
-  readonly details: Pick<
-    WhatsAppNumber,
-    'instanceName' | 'number' | 'name' | 'createdAt' | 'updatedAt'
-  > | null;
+  readonly details: NumberDetails | null;
   readonly apiKeys: readonly StoredKeyHint[];
   readonly blocks: { readonly [B in Block]?: StoredBlock | undefined };
   /** Of the account, ended ones too. */
@@ -176,7 +166,9 @@ export function toWhatsAppNumber(
   number.provider = stored.provider;
   number.state = state;
   number.isFullyConnected = state === 'OPEN';
-  if (details !== null) assignDetails(number, details);
+  if (details !== null) {
+    validUntil = earlierOf(validUntil, assignDetails(number, details, nowMs), nowMs);
+  }
   if (projection.apiKeys) {
     const keys = stored.apiKeys.filter((key) => isUsable(key, nowMs));
     number.apiKeys = keys.map(toHint);
@@ -209,17 +201,6 @@ export function toWhatsAppNumber(
   if (projection.portfolio === true) number.portfolio = toPortfolio(stored, context);
   number.validUntil = validUntil === Infinity ? null : new Date(validUntil);
   return number;
-}
-
-function assignDetails(
-  number: Partially<WhatsAppNumber>,
-  details: NonNullable<StoredNumber['details']>,
-): void {
-  number.instanceName = details.instanceName;
-  number.number = details.number;
-  number.name = details.name;
-  number.createdAt = details.createdAt;
-  number.updatedAt = details.updatedAt;
 }
 
 /** The earlier one of two times in the future. Null and a time in the past do not count. */

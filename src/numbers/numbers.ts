@@ -2,7 +2,7 @@
 
 import type { Access } from '../access/access.ts';
 import { createMeter, limitValidity, type RequestMeter } from '../http/request-context.ts';
-import type { Database } from '../database/database.ts';
+import type { Database, TransactionCause } from '../database/database.ts';
 import { GatewayError } from '../errors.ts';
 import type { Vault } from '../secrets.ts';
 import type { Telemetry } from '../telemetry.ts';
@@ -90,16 +90,23 @@ export interface NumbersOptions {
   readonly deadlineMs?: number;
 }
 
+const operatorKeyId = 'operator';
+
 /** The access of an operator's command: to the whole tenant, without a key. */
 export function toOperatorAccess(tenantId: string): Access {
   return {
     tenantId,
-    keyId: 'operator',
+    keyId: operatorKeyId,
     numberId: null,
-    scopes: ['read'],
+    scopes: ['read', 'operate'],
     receivedAt: performance.now(),
     meter: createMeter(),
   };
+}
+
+/** What the history names as the cause of what somebody with this access changes. */
+export function toCause({ keyId }: Access): TransactionCause {
+  return keyId === operatorKeyId ? 'COMMAND_LINE' : { source: 'API', keyId };
 }
 
 export function createNumbers(options: NumbersOptions): Numbers {

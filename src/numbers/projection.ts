@@ -68,7 +68,7 @@ function throwNotSelected(name: string): never {
 }
 
 const numberPrototypes = createPrototypes(
-  ['instanceName', 'number', 'name', 'createdAt', 'updatedAt'],
+  ['instanceName', 'number', 'name', 'createdAt', 'updatedAt', 'labels', 'mutedUntil', 'muteNote'],
   ['apiKeys'],
   ['health'],
   ['meta'],

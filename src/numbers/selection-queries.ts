@@ -120,6 +120,10 @@ function listColumns({ details, apiKeys, blocks }: Shape): Columns {
       name: sql`n.name`,
       createdAt: selectTime(sql`n.created_at`),
       updatedAt: selectTime(sql`n.updated_at`),
+      // Null for nearly all numbers, so that there is nothing to parse.
+      labels: sql`(case when n.labels <> '{}' then to_json(n.labels) end)::text`,
+      mutedUntil: selectTime(sql`n.muted_until`),
+      muteNote: sql`n.mute_note`,
     }),
     ...(apiKeys && { apiKeys: sql`keys.hints::text` }),
     ...columnsOfBlocks[blocks],
@@ -270,6 +274,8 @@ function createDetailsParser(find: FindColumn): (row: TextRow) => StoredNumber['
   const [readInstanceName, readNumber] = [find('instanceName'), find('number')];
   const readName = find('name');
   const [readCreatedAt, readUpdatedAt] = [find('createdAt'), find('updatedAt')];
+  const [readLabels, readMutedUntil] = [find('labels'), find('mutedUntil')];
+  const readMuteNote = find('muteNote');
   return (row) => ({
     instanceName: readInstanceName(row),
     // None of these is ever null.
@@ -277,8 +283,17 @@ function createDetailsParser(find: FindColumn): (row: TextRow) => StoredNumber['
     name: readName(row)!,
     createdAt: readCreatedAt(row)!,
     updatedAt: readUpdatedAt(row)!,
+    labels: parseLabels(readLabels(row)),
+    mutedUntil: readMutedUntil(row),
+    muteNote: readMuteNote(row),
   });
 }
+
+function parseLabels(text: string | null): readonly string[] {
+  return text === null ? noLabels : (JSON.parse(text) as readonly string[]);
+}
+
+const noLabels: readonly string[] = Object.freeze([]);
 
 function parseKeyHints(text: string | null, nowMs: number): readonly StoredKeyHint[] {
   // What joinKeys selects.

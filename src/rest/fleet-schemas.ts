@@ -38,6 +38,14 @@ export function toFleetSchemas(): Json {
       qualityRating: counts(wordsOf('QualityRating'), 'By quality rating.'),
       metaStatus: counts(wordsOf('MetaStatus'), 'By status at Meta.'),
       messagingLimitTier: counts(wordsOf('MessagingLimitTier'), 'By messaging limit.'),
+      label: {
+        type: 'array',
+        description: `The ${defaultAccounts} labels with the most numbers.`,
+        items: toObject('A label and how many numbers have it.', {
+          value: toText('The label, `key=value`.'),
+          count: countSchema,
+        }),
+      },
       stale: countSchema,
       failing: countSchema,
       restricted: countSchema,

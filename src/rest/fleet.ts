@@ -24,6 +24,7 @@ import { includable, toIncluded, withIncluded } from './included.ts';
 import { type HandlerInput, listProjection, readInclude, toListItem } from './numbers.ts';
 import type { QueryParameter } from './openapi.ts';
 import { createParameterError, type DataRoute } from './route.ts';
+import { isTime } from './time.ts';
 
 const path = '/v1/fleet';
 
@@ -61,6 +62,7 @@ async function listPage(fleet: Fleet, { access, query }: HandlerInput) {
       facets: true,
       wabas: hasFacets ? defaultAccounts : null,
       portfolios: hasFacets ? defaultAccounts : null,
+      labels: hasFacets ? defaultAccounts : null,
       page: true,
       projection: withIncluded(listProjection, include),
     },
@@ -79,8 +81,8 @@ function toItems(edges: FleetPage['edges'], include: ReturnType<typeof readInclu
   return edges.map(({ node }) => Object.assign(toListItem(node!), toIncluded(node!, include)));
 }
 
-function toFacets({ facets, wabas, portfolios }: FleetCounts) {
-  return { ...facets, waba: wabas, portfolio: portfolios };
+function toFacets({ facets, wabas, portfolios, labels }: FleetCounts) {
+  return { ...facets, waba: wabas, portfolio: portfolios, label: labels };
 }
 
 /** https://www.rfc-editor.org/rfc/rfc8288 */
@@ -102,6 +104,7 @@ const lists = {
   messagingLimitTier: 'messagingLimitTiers',
   wabaId: 'wabaIds',
   portfolioId: 'portfolioIds',
+  label: 'labels',
 } as const satisfies Record<string, keyof FleetConditions>;
 
 function readFilter(query: HandlerInput['query']): FleetFilter {
@@ -130,11 +133,9 @@ function readList(text: string | undefined): readonly string[] | undefined {
   return text?.split(',');
 }
 
-const timeFormat = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/;
-
 function readTime(text: string | undefined): string | undefined {
   if (text === undefined) return undefined;
-  if (timeFormat.test(text) && !Number.isNaN(Date.parse(text))) return text;
+  if (isTime(text)) return text;
   throw createParameterError('changedSince', 'once, as a time such as 2026-06-30T09:18:33Z');
 }
 
@@ -195,6 +196,7 @@ const conditions: readonly QueryParameter[] = [
   },
   { name: 'wabaId', ...listsOfText, description: "Meta's ids of WhatsApp Business accounts." },
   { name: 'portfolioId', ...listsOfText, description: "Meta's ids of business portfolios." },
+  { name: 'label', ...listsOfText, description: 'Labels, each `key=value`.' },
   {
     name: 'stale',
     values: ['true', 'false'],
@@ -255,6 +257,6 @@ const parameters: readonly QueryParameter[] = [
     values: [...includable, 'facets'],
     isList: true,
     description:
-      'sendability and freshness: members of each number, as in the list. facets: how many numbers there are of each kind. A facet ignores the parameter that has its name.',
+      'sendability, freshness and operations: members of each number, as in the list. facets: how many numbers there are of each kind. A facet ignores the parameter that has its name.',
   },
 ];

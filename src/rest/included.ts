@@ -11,6 +11,7 @@ import {
   type Sendability,
   verdicts,
 } from '../numbers/reason.ts';
+import { operationProperties } from './operation-schemas.ts';
 import {
   type Json,
   toNullable,
@@ -21,7 +22,7 @@ import {
 } from './json-schema.ts';
 
 /** In the order in which they follow the documented members. */
-export const includable = ['sendability', 'freshness'] as const;
+export const includable = ['sendability', 'freshness', 'operations'] as const;
 export type Includable = (typeof includable)[number];
 
 /** The projection that also selects the included members. */
@@ -39,7 +40,13 @@ export function toIncluded(number: WhatsAppNumber, include: readonly Includable[
       sendability: toSendabilityJson(number.health.sendability),
     }),
     ...(include.includes('freshness') && { freshness: toFreshnessOfNumber(number) }),
+    ...(include.includes('operations') && toOperationsJson(number)),
   };
+}
+
+/** What operators have noted about the number. */
+export function toOperationsJson({ labels, mutedUntil, muteNote }: WhatsAppNumber) {
+  return { labels, mutedUntil, muteNote };
 }
 
 export function toSendabilityJson({ verdict, replyVerdict, reasons }: Sendability) {
@@ -144,6 +151,7 @@ export const failureDetails: Json = {
 export const includedProperties: Json = {
   sendability: { $ref: '#/components/schemas/Sendability' },
   freshness: { $ref: '#/components/schemas/NumberFreshness' },
+  ...operationProperties,
 };
 
 function toReasonSchema(): Json {

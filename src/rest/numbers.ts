@@ -3,6 +3,7 @@
 
 import type { Access } from '../access/access.ts';
 import type { Call } from '../http/endpoint.ts';
+import type { JsonObject } from '../json.ts';
 import { type Field, type MetaBlock, metaBlocks } from '../numbers/meta.ts';
 import type { Health, MetaDetails, Snapshot, WhatsAppNumber } from '../numbers/number.ts';
 import type { Projection } from '../numbers/projection.ts';
@@ -21,6 +22,8 @@ export interface HandlerInput {
   readonly id: string;
   /** The query parameters that were sent, of those that the route has. A list has its values in the order of the route. */
   readonly query: Readonly<Record<string, string>>;
+  /** What was sent as the body; empty for a route without one. */
+  readonly body: JsonObject;
   /** Headers of the response to this request, which are never cached. */
   readonly headers: Record<string, string>;
   /** Aborted when the client disconnects. */
@@ -28,7 +31,7 @@ export interface HandlerInput {
   readonly openStream: Call['openStream'];
 }
 
-/** Returns the JSON value of a 200; throws a GatewayError for any other status. */
+/** Returns the JSON value of a success; throws a GatewayError for any other status. */
 export type Handler = (input: HandlerInput) => Promise<unknown>;
 
 export function createNumberHandlers(numbers: Numbers): {
@@ -85,7 +88,7 @@ export const listProjection: Projection = {
 };
 
 /** The members that `toDetail` reads. */
-const detailProjection: Projection = {
+export const detailProjection: Projection = {
   details: true,
   apiKeys: false,
   health: 'summary',

@@ -1,11 +1,13 @@
 // The OpenAPI document, generated from the route table and the error catalogue so that it cannot differ from them.
 
+import type { KeyScope } from '../access/key.ts';
 import { type ErrorCode, errorCatalogue } from '../errors.ts';
 import { toChangeSchemas } from './change.ts';
 import { toFleetSchemas } from './fleet-schemas.ts';
 import { commonHeaders, headers, parameters, publicHeaders } from './headers.ts';
 import { failureDetails } from './included.ts';
 import { type Json, toObject, toText } from './json-schema.ts';
+import { type BodyName, toOperationSchemas } from './operation-schemas.ts';
 import { examples, type ReplyName, toNumberSchemas } from './schemas.ts';
 
 /** A query parameter; another value than those that it may have is INVALID_REQUEST. */
@@ -21,7 +23,7 @@ export interface QueryParameter {
 }
 
 export interface RouteDescription {
-  readonly method: 'GET';
+  readonly method: 'GET' | 'PATCH' | 'POST';
   /** `{id}` stands for the id of a number. */
   readonly path: string;
   readonly operationId: string;
@@ -32,7 +34,13 @@ export interface RouteDescription {
   readonly query?: readonly QueryParameter[];
   /** Whether other query parameters are INVALID_REQUEST instead. */
   readonly refusesOthers?: true;
-  /** The schema of a 200. */
+  /** The name of the schema of the body in JSON; the route has no body if absent. */
+  readonly body?: BodyName;
+  /** What the API key has to allow; `read` if absent. */
+  readonly scope?: KeyScope;
+  /** The status of a success; 200 if absent. */
+  readonly status?: 200 | 202;
+  /** The schema of a success. */
   readonly reply: ReplyName;
   /** An example of the stream of events that a client may ask for instead; it cannot if absent. */
   readonly events?: string;
@@ -44,6 +52,7 @@ export interface RouteDescription {
 
 const tags = {
   Numbers: 'The numbers of the tenant: stored values, and live reads.',
+  Operations: 'What operators note about numbers. Needs a key with the scope `operate`.',
   Changes: 'What changed, and when: pages of changes, and a stream of them.',
   Description: 'What this API is.',
 } as const satisfies Record<string, string>;
@@ -84,7 +93,7 @@ export function toOpenApi(routes: readonly RouteDescription[], publicUrl: string
           in: 'header',
           name: 'x-api-key',
           description:
-            'An API key (`ps_…`) of the tenant or of one of its numbers, with the scope `read`. Both see all numbers of the tenant.',
+            'An API key (`ps_…`) of the tenant or of one of its numbers, with the scope `read`, or `operate` for the routes that say so. Both see all numbers of the tenant; a key of a number changes this number alone.',
         },
         bearer: {
           type: 'http',
@@ -98,6 +107,7 @@ export function toOpenApi(routes: readonly RouteDescription[], publicUrl: string
         ...toNumberSchemas(),
         ...toFleetSchemas(),
         ...toChangeSchemas(),
+        ...toOperationSchemas(),
         Error: toErrorSchema(routes),
       },
     },
@@ -116,7 +126,7 @@ function toKeyedHeaders({ query = [], refusesOthers }: RouteDescription): Json {
   };
 }
 
-function toOkHeaders({ query = [], events }: RouteDescription, headersOfAll: Json): Json {
+function toOkHeaders({ method, query = [], events }: RouteDescription, headersOfAll: Json): Json {
   const ofEvents = {
     'Cache-Control': { $ref: '#/components/headers/CacheControlOfEvents' },
     'X-Accel-Buffering': { $ref: '#/components/headers/AccelBuffering' },
@@ -127,7 +137,9 @@ function toOkHeaders({ query = [], events }: RouteDescription, headersOfAll: Jso
     ...(query.some(({ name }) => name === 'cursor') && {
       Link: { $ref: '#/components/headers/Link' },
     }),
-    ETag: { $ref: `#/components/headers/${events === undefined ? 'ETag' : 'ETagIfAny'}` },
+    ...(method === 'GET' && {
+      ETag: { $ref: `#/components/headers/${events === undefined ? 'ETag' : 'ETagIfAny'}` },
+    }),
     'Content-Encoding': { $ref: '#/components/headers/ContentEncoding' },
   };
 }
@@ -146,33 +158,12 @@ function toOperation(route: RouteDescription): Json {
     parameters: [
       ...(route.path.includes('{id}') ? [{ $ref: '#/components/parameters/Id' }] : []),
       ...query.map(toQueryParameter),
-      { $ref: '#/components/parameters/IfNoneMatch' },
+      ...(route.method === 'GET' ? [{ $ref: '#/components/parameters/IfNoneMatch' }] : []),
       ...(route.events === undefined ? [] : [{ $ref: '#/components/parameters/LastEventId' }]),
     ],
+    ...(route.body !== undefined && { requestBody: toRequestBody(route.body) }),
     responses: {
-      200: {
-        description: summary,
-        headers: okHeaders,
-        content: {
-          'application/json': {
-            schema: { $ref: `#/components/schemas/${route.reply}` },
-            ...(route.reply in examples && { examples: examples[route.reply] }),
-          },
-          ...(route.events !== undefined && {
-            'text/event-stream': {
-              schema: {
-                type: 'string',
-                description: 'https://html.spec.whatwg.org/multipage/server-sent-events.html',
-              },
-              examples: { EVENTS: { value: route.events } },
-            },
-          }),
-        },
-      },
-      304: {
-        description: 'The content is that of the ETag in `If-None-Match`.',
-        headers: okHeaders,
-      },
+      ...toSuccess(route, okHeaders),
       ...Object.fromEntries(
         [...failures].map(([status, codes]) => [
           status,
@@ -181,6 +172,43 @@ function toOperation(route: RouteDescription): Json {
       ),
     },
   };
+}
+
+/** Also when the client already has the content. */
+function toSuccess(route: RouteDescription, okHeaders: Json): Json {
+  const { method, status = 200, summary, reply, events } = route;
+  return {
+    [status]: {
+      description: summary,
+      headers: okHeaders,
+      content: {
+        'application/json': {
+          schema: { $ref: `#/components/schemas/${reply}` },
+          ...(reply in examples && { examples: examples[reply] }),
+        },
+        ...(events !== undefined && {
+          'text/event-stream': {
+            schema: {
+              type: 'string',
+              description: 'https://html.spec.whatwg.org/multipage/server-sent-events.html',
+            },
+            examples: { EVENTS: { value: events } },
+          },
+        }),
+      },
+    },
+    ...(method === 'GET' && {
+      304: {
+        description: 'The content is that of the ETag in `If-None-Match`.',
+        headers: okHeaders,
+      },
+    }),
+  };
+}
+
+function toRequestBody(name: BodyName): Json {
+  const schema = { $ref: `#/components/schemas/${name}` };
+  return { required: true, content: { 'application/json': { schema } } };
 }
 
 function toQueryParameter(parameter: QueryParameter): Json {
@@ -193,9 +221,10 @@ function toQueryParameter(parameter: QueryParameter): Json {
   return { ...described, style: 'form', explode: false, schema: list };
 }
 
-function toErrorCodes({ query, errors, isPublic }: RouteDescription): readonly ErrorCode[] {
+function toErrorCodes({ query, body, errors, isPublic }: RouteDescription): readonly ErrorCode[] {
   if (isPublic) return [...errors, 'UNAVAILABLE'];
-  const malformed: readonly ErrorCode[] = query === undefined ? [] : ['INVALID_REQUEST'];
+  const isParsed = query !== undefined || body !== undefined;
+  const malformed: readonly ErrorCode[] = isParsed ? ['INVALID_REQUEST'] : [];
   return [
     ...malformed,
     'URI_TOO_LONG',

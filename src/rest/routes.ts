@@ -5,13 +5,15 @@ import { prices, toListPrice } from '../access/prices.ts';
 import { limitToWindow } from '../access/rate-limit.ts';
 import { type ErrorCode, GatewayError } from '../errors.ts';
 import type { Fleet } from '../fleet/fleet.ts';
+import type { Operations } from '../fleet/operations.ts';
 import type { Call, Endpoint, KeyedRoute } from '../http/endpoint.ts';
 import type { History } from '../history/history.ts';
 import { eventStreamHeaders } from '../http/event-stream.ts';
-import type { HttpRequest, HttpResponse } from '../http/message.ts';
+import { assertJson, type HttpRequest, type HttpResponse } from '../http/message.ts';
 import { negotiate } from '../http/negotiation.ts';
 import type { RequestMeter } from '../http/request-context.ts';
 import type { ComputedResponse } from '../http/response-cache.ts';
+import { type JsonObject, parseJson, toObject } from '../json.ts';
 import type { Numbers } from '../numbers/numbers.ts';
 import { boundText } from '../telemetry.ts';
 import { createChangesRoute } from './changes.ts';
@@ -19,6 +21,7 @@ import { includable } from './included.ts';
 import { createFleetRoute } from './fleet.ts';
 import { createNumberHandlers, type HandlerInput } from './numbers.ts';
 import { type QueryParameter, toOpenApi } from './openapi.ts';
+import { createOperationRoutes } from './operations.ts';
 import {
   createParameterError,
   type DataRoute,
@@ -31,6 +34,7 @@ export interface RestEndpointOptions {
   readonly numbers: Numbers;
   readonly fleet: Fleet;
   readonly history: History;
+  readonly operations: Operations;
   /** See `Config.publicUrl`. */
   readonly publicUrl: string | null;
 }
@@ -40,6 +44,7 @@ export function createRestEndpoint(options: RestEndpointOptions): Endpoint {
   return {
     match(request) {
       const { route, id } = findRoute(paths, request);
+      if (route.body !== undefined) assertJson(request, 'body');
       if (!route.isPublic) return toKeyedRoute(route, id);
       const { path, operationId: operation, response: respond } = route;
       return { needsKey: false, path, operation, respond };
@@ -52,32 +57,39 @@ function toKeyedRoute(route: DataRoute, id: string): KeyedRoute {
   const { operationId, path } = route;
   return {
     needsKey: true,
-    scope: 'read',
+    scope: route.scope ?? 'read',
     path,
     operation: operationId,
-    readsBody: false,
+    readsBody: route.body !== undefined,
     prepare(call) {
       const { responseHeaders: headers } = call.context;
       const query = parseQuery(route, call.request.search, headers);
       const isStored = route.isStored?.(query) === true;
+      const body = route.body === undefined ? {} : parseBody(call.body);
       return {
         // The id is the caller's text, so it comes last.
         cacheKey: isStored ? `${operationId} ${JSON.stringify(query)} ${id}` : null,
         async compute() {
           const { access, request, openStream } = call;
-          const input = { access, id, query, headers, signal: request.signal, openStream };
+          const input = { access, id, query, body, headers, signal: request.signal, openStream };
           if (route.eventHandler !== undefined && prefersEvents(request)) {
             return await respondWithEvents(route.eventHandler, route, input, call);
           }
           const value = await charge(route, input, call, () => route.handler(input));
           return {
-            response: toJsonResponse(value, route.toHeaders?.(value, query)),
+            response: toJsonResponse(value, route, route.toHeaders?.(value, query)),
             isCacheable: true,
           };
         },
       };
     },
   };
+}
+
+function parseBody(text: string): JsonObject {
+  const body = toObject(parseJson(text));
+  if (body !== null) return body;
+  throw new GatewayError('INVALID_REQUEST', 'The body must be a JSON object.');
 }
 
 function prefersEvents({ headers }: HttpRequest): boolean {
@@ -136,10 +148,12 @@ function createRoutes({
   numbers,
   fleet,
   history,
+  operations,
   publicUrl,
 }: RestEndpointOptions): readonly RestRoute[] {
   const routes: readonly RestRoute[] = [
     ...createNumberRoutes(numbers),
+    ...createOperationRoutes(operations, numbers),
     createFleetRoute(fleet),
     createChangesRoute(history),
     {
@@ -155,7 +169,7 @@ function createRoutes({
       response: () => response,
     },
   ];
-  const { headers, ...document } = toJsonResponse(toOpenApi(routes, publicUrl));
+  const { headers, ...document } = toJsonResponse(toOpenApi(routes, publicUrl), { method: 'GET' });
   const response = { ...document, headers: { ...headers, ...publicHeaders } };
   return routes;
 }
@@ -225,7 +239,7 @@ const include: QueryParameter = {
   values: includable,
   isList: true,
   description:
-    'Adds members to each number, after the others. sendability: whether it can send now, and why. freshness: how old each part of it is, and why the last attempt to read it failed.',
+    'Adds members to each number, after the others. sendability: whether it can send now, and why. freshness: how old each part of it is, and why the last attempt to read it failed. operations: its labels, and until when its alerts are silent.',
 };
 
 const liveReadErrors: readonly ErrorCode[] = [
@@ -351,11 +365,12 @@ const jsonHeaders = {
 
 function toJsonResponse(
   value: unknown,
+  { method, status = 200 }: Pick<RestRoute, 'method' | 'status'>,
   headers: Readonly<Record<string, string>> = {},
 ): HttpResponse {
   const body = JSON.stringify(value);
-  const etag = `"${hash('sha256', body, 'base64url')}"`;
-  return { status: 200, headers: { ...jsonHeaders, ...headers, etag }, body };
+  const etag = method === 'GET' ? { etag: `"${hash('sha256', body, 'base64url')}"` } : {};
+  return { status, headers: { ...jsonHeaders, ...headers, ...etag }, body };
 }
 
 /** The form of all errors of REST. */

@@ -7,10 +7,17 @@ import { changePageExamples } from './change.ts';
 import { includedProperties, toIncludedSchemas } from './included.ts';
 import { type Json, toNullable, toObject, toText, toTime } from './json-schema.ts';
 import { listRestFields } from './numbers.ts';
+import { operationProperties } from './operation-schemas.ts';
 
-/** The schema of a 200. */
+/** The schema of a success. */
 export type ReplyName =
-  'NumberList' | 'NumberDetail' | 'NumberStatus' | 'FleetPage' | 'ChangePage' | 'OpenApiDocument';
+  | 'NumberList'
+  | 'NumberDetail'
+  | 'NumberStatus'
+  | 'OperatedNumber'
+  | 'FleetPage'
+  | 'ChangePage'
+  | 'OpenApiDocument';
 
 /** By name, for `components.schemas`. */
 export function toNumberSchemas(): Json {
@@ -51,23 +58,28 @@ function toListSchemas(): Json {
 function toDetailSchemas(): Json {
   const { id, number, name, provider, state, isFullyConnected, createdAt, updatedAt } =
     toNumberMembers();
+  const detail = {
+    id,
+    number,
+    name,
+    provider,
+    state,
+    isFullyConnected,
+    createdAt,
+    updatedAt,
+    health: { $ref: '#/components/schemas/NumberHealth' },
+    meta: toNullable('MetaDetails'),
+  };
   return {
     NumberDetail: toObject(
       'A number with its health and its Meta snapshot.',
-      {
-        id,
-        number,
-        name,
-        provider,
-        state,
-        isFullyConnected,
-        createdAt,
-        updatedAt,
-        health: { $ref: '#/components/schemas/NumberHealth' },
-        meta: toNullable('MetaDetails'),
-      },
+      detail,
       includedProperties,
     ),
+    OperatedNumber: toObject('A number with what operators have noted about it.', {
+      ...detail,
+      ...operationProperties,
+    }),
     NumberStatus: toObject(
       'The connection state of a number.',
       { id, state, isFullyConnected },

@@ -30,7 +30,7 @@ function isInstalled(command: string): boolean {
 const cases: readonly (readonly [string, readonly string[]])[] = [
   ['numbers-gateway te', ['tenant']],
   ['numbers-gateway number s', ['set-credentials', 'set-state', 'show']],
-  ['numbers-gateway --json number l', ['list']],
+  ['numbers-gateway --json number l', ['label', 'list']],
   ['numbers-gateway number add --name add --prov', ['--provider']],
   ['numbers-gateway number add --provider ', ['META', 'PILOT_STATUS']],
   ['numbers-gateway number set-state wa_x ', ['CLOSE', 'CONNECTING', 'OPEN']],
@@ -41,7 +41,7 @@ const cases: readonly (readonly [string, readonly string[]])[] = [
   ['numbers-gateway number add --credentials my', ['my credentials.json']],
   ['numbers-gateway tenant create --name ', []],
   ['numbers-gateway number im', ['import']],
-  ['numbers-gateway key create --scope ', ['read', 'webhooks']],
+  ['numbers-gateway key create --scope ', ['operate', 'read', 'webhooks']],
   ['numbers-gateway account watch 102290129340398 --mode ', ['import', 'off', 'report']],
   ['numbers-gateway number discover --credentials my', ['my credentials.json']],
 ];

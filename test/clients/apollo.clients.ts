@@ -39,11 +39,47 @@ const listQuery = gql`
   }
 `;
 
+const labelMutation = gql`
+  mutation Label($input: LabelNumberInput!) {
+    labelNumber(input: $input) {
+      number {
+        id
+        labels
+      }
+    }
+  }
+`;
+const labelsQuery = gql`
+  query Labels {
+    numbers {
+      id
+      labels
+    }
+  }
+`;
+
+async function label(by: typeof client, labels: readonly string[]) {
+  const variables = { input: { id: 'wa_acme_sales', labels } };
+  return await by.mutate<any>({ mutation: labelMutation, variables });
+}
+
 describe('Apollo Client with its defaults', () => {
   test('reads with POST', async () => {
     const { data } = await client.query<any>({ query: listQuery });
     expect(data.numbers.length).toBeGreaterThan(20);
     expect(requests).toMatchObject([{ method: 'POST', status: 200 }]);
+  });
+
+  test('shows the labels of a mutation in a list that was loaded before', async () => {
+    await client.query<any>({ query: labelsQuery });
+    const labels = ['client=apollo', 'team=sales'];
+    const { data } = await label(client, labels);
+    expect(data.labelNumber.number).toMatchObject({ id: 'wa_acme_sales', labels });
+    const { length } = requests;
+    const after = await client.query<any>({ query: labelsQuery });
+    const number = after.data.numbers.find((it: { id: string }) => it.id === 'wa_acme_sales');
+    expect(number).toMatchObject({ labels });
+    expect(requests).toHaveLength(length);
   });
 
   test('gets the code of an error beside the data', async () => {
@@ -83,6 +119,15 @@ describe('useGETForQueries', () => {
     expect(data.number.name).toBe('Acme Vendas');
     expect(requests).toMatchObject([{ method: 'GET', status: 200 }]);
   });
+});
+
+test.each([
+  ['useGETForQueries', gettingClient],
+  ['PersistedQueryLink', persistingClient],
+])('a mutation is sent with POST with %s', async (_, by) => {
+  const { data } = await label(by, ['client=apollo']);
+  expect(data.labelNumber.number.labels).toEqual(['client=apollo']);
+  expect(new Set(requests.map(({ method }) => method))).toEqual(new Set(['POST']));
 });
 
 describe('PersistedQueryLink', () => {

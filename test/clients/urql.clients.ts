@@ -49,6 +49,25 @@ const verdictsQuery = gql`
   }
 `;
 
+const labelMutation = gql`
+  mutation Label($input: LabelNumberInput!) {
+    labelNumber(input: $input) {
+      number {
+        id
+        labels
+      }
+    }
+  }
+`;
+const labelsQuery = gql`
+  query Labels {
+    numbers {
+      id
+      labels
+    }
+  }
+`;
+
 describe('urql with its defaults', () => {
   test('reads with GET', async () => {
     const { data, error } = await loadNumbers();
@@ -135,6 +154,22 @@ describe('graphcache', () => {
     expect(findVerdict(after.data)).not.toBe(findVerdict(before.data));
   });
 
+  test('shows the labels of a mutation, which is sent with POST, in a list that was loaded before', async () => {
+    const id = 'wa_acme_sales';
+    const labels = ['client=urql', 'team=sales'];
+    await cachingClient.query(labelsQuery, {}).toPromise();
+    const { data, error } = await cachingClient
+      .mutation(labelMutation, { input: { id, labels } })
+      .toPromise();
+    expect(error).toBeUndefined();
+    expect(data).toMatchObject({ labelNumber: { number: { id, labels } } });
+    expect(requests.at(-1)).toMatchObject({ method: 'POST', status: 200 });
+    const { length } = requests;
+    const after = await cachingClient.query(labelsQuery, {}).toPromise();
+    expect(after.data.numbers.find((it: { id: string }) => it.id === id)).toMatchObject({ labels });
+    expect(requests).toHaveLength(length);
+  });
+
   test('keeps the counts of two filters apart', async () => {
     const query = gql`
       query Counts($filter: FleetFilter) {
@@ -161,6 +196,14 @@ describe('graphcache', () => {
 });
 
 describe('persistedExchange', () => {
+  test('sends a mutation with POST', async () => {
+    const input = { id: 'wa_acme_sales', labels: ['client=persisted'] };
+    const { data, error } = await persistingClient.mutation(labelMutation, { input }).toPromise();
+    expect(error).toBeUndefined();
+    expect(data).toMatchObject({ labelNumber: { number: { labels: input.labels } } });
+    expect(new Set(requests.map(({ method }) => method))).toEqual(new Set(['POST']));
+  });
+
   test('sends a hash with GET, the query once after the gateway did not know it, and then hashes only', async () => {
     const query = gql`
       query PersistedByUrql {

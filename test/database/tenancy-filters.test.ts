@@ -11,7 +11,9 @@ import { type RawBuilder, sql } from 'kysely';
 import type { Database } from '../../src/database/database.ts';
 import { prepare } from '../../src/database/statement.ts';
 import type { Summary } from '../../src/fleet/facets.ts';
+import type * as filterQueries from '../../src/fleet/filter-queries.ts';
 import type * as fleetQueries from '../../src/fleet/fleet-queries.ts';
+import type * as operationStore from '../../src/fleet/operation-store.ts';
 import { type FleetRead, toShape } from '../../src/fleet/read-shape.ts';
 import type * as summaryQueries from '../../src/fleet/summary-queries.ts';
 import type * as onboardingStore from '../../src/fleet/store.ts';
@@ -24,6 +26,7 @@ import { fullProjection } from '../../src/numbers/projection.ts';
 import type * as numberQueries from '../../src/numbers/number-queries.ts';
 import type * as numberStore from '../../src/numbers/number-store.ts';
 import type * as selectionQueries from '../../src/numbers/selection-queries.ts';
+import { toStatusColumns } from '../../src/numbers/status-queries.ts';
 import type * as statusStore from '../../src/numbers/status-store.ts';
 import type * as numbersStore from '../../src/numbers/store.ts';
 import { openTestDatabase, type TestDatabase } from '../harness.ts';
@@ -42,7 +45,9 @@ type NumberQueries = typeof numberQueries;
 type NumberStore = typeof numberStore;
 type SelectionQueries = typeof selectionQueries;
 type StatusStore = typeof statusStore;
+type FilterQueries = typeof filterQueries;
 type FleetQueries = typeof fleetQueries;
+type OperationStore = typeof operationStore;
 type SummaryQueries = typeof summaryQueries;
 type TimelineQueries = typeof timelineQueries;
 
@@ -279,7 +284,7 @@ const fleetRead: Omit<FleetRead, 'tenantId'> = {
   order: { field: 'NAME', direction: 'ASC' },
   asOf: new Date(),
   page: { limit: 10, isBackward: false, keys: null, projection: fullProjection },
-  counted: { facets: true, wabas: 10, portfolios: 10 },
+  counted: { facets: true, wabas: 10, portfolios: 10, labels: 10 },
   connectionsAreRead: true,
   now: new Date(),
 };
@@ -290,12 +295,35 @@ const fleetScenario: Scenario<FleetQueries> = async (store, database, { me: tena
   return read;
 };
 
+const filterScenario: Scenario<FilterQueries> = async (store, database, { me, other }) => {
+  const filter = { is: { labels: [`of=${other}`] }, not: {} };
+  const values = { tenantId: me, ...store.toFilterParameters(filter) };
+  const statement = prepare('labelled', Object.keys(values), (parameters) => {
+    const columns = toStatusColumns('s', sql`now()`, true);
+    const labelled = store.toConditions('is', ['labels'], columns, parameters);
+    return sql`select s.number_id from number_status s
+      where s.tenant_id = ${parameters['tenantId']} and ${store.allOf(labelled)}`;
+  });
+  const found = await database.readTenant(me, statement(values));
+  if (found.length > 0) throw new Error('a label of the other tenant');
+  return found;
+};
+
+const operationScenario: Scenario<OperationStore> = async (store, database, { me }) => {
+  const change = async (id: string) =>
+    store.updateOperated(database, me, id, { labels: ['a=b'] }, 'COMMAND_LINE');
+  const isFound = await change('wa_2');
+  if (isFound) throw new Error('a number of the other tenant');
+  return [await change('wa_1')];
+};
+
 const summaryScenario: Scenario<SummaryQueries> = async (store, database, { me: tenantId }) => {
   const values = {
     tenantId,
     staleBefore: new Date(fleetRead.asOf.getTime() - 3_601_000).toISOString(),
     wabas: '10',
     portfolios: '10',
+    labels: '10',
   };
   // A verdict of the other tenant that has expired must not hold its place in the feed back.
   await database.withTenant(tenantId, (transaction) =>
@@ -481,6 +509,8 @@ const historyScenario: Scenario<HistoryStore> = async (store, database, { me: te
 
 const stores = [
   { path: 'src/fleet/fleet-queries.ts', scenario: fleetScenario as Scenario<never> },
+  { path: 'src/fleet/filter-queries.ts', scenario: filterScenario as Scenario<never> },
+  { path: 'src/fleet/operation-store.ts', scenario: operationScenario as Scenario<never> },
   { path: 'src/fleet/summary-queries.ts', scenario: summaryScenario as Scenario<never> },
   { path: 'src/history/timeline-queries.ts', scenario: timelineScenario as Scenario<never> },
   { path: 'src/numbers/selection-queries.ts', scenario: selectionScenario as Scenario<never> },

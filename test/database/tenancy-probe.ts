@@ -19,8 +19,8 @@ export type Query = <Row = Record<string, unknown>>(
 export const rowOf: Readonly<Record<string, string>> = {
   tenant: `insert into tenant (id, name) values ('$t', 'Tenant $t')`,
   whatsapp_number: `insert into whatsapp_number
-    (tenant_id, id, number, name, provider, state, phone_number_id, waba_id)
-    values ('$t', 'wa_$t', '5511999999999', 'Shop of $t', 'META', 'OPEN', '10001', '20001')`,
+    (tenant_id, id, number, name, provider, state, phone_number_id, waba_id, labels)
+    values ('$t', 'wa_$t', '5511999999999', 'Shop of $t', 'META', 'OPEN', '10001', '20001', '{of=$t}')`,
   api_key: `insert into api_key (tenant_id, id, name, key_prefix, key_last4, hash, number_id)
     values ('$t', 'key_$t', 'Key of $t', 'ps_abcd', 'wxyz', 'hash of $t', 'wa_$t')`,
   number_credential: `insert into number_credential (tenant_id, number_id, sealed)

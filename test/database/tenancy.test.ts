@@ -44,6 +44,7 @@ const directory: Readonly<Record<string, readonly string[]>> = {
 const definers = [
   'add_forgotten_read_to_history()',
   'add_number_to_history()',
+  'add_operations_to_history()',
   'add_read_to_history()',
   'add_security_to_history()',
   'add_status_to_history()',

@@ -21,6 +21,7 @@ const document = `query ($filter: FleetFilter, $orderBy: FleetOrder, $first: Int
       verdict { value count } replyVerdict { value count } qualityRating { value count } metaStatus { value count }
       state { value count } provider { value count } messagingLimitTier { value count }
       stale failing restricted waba { id name count } portfolio { id count messagingLimitTier }
+      label { value count }
     }
   }
 }`;
@@ -42,6 +43,7 @@ const facetOfMember = {
   states: 'state',
   providers: 'provider',
   messagingLimitTiers: 'messagingLimitTier',
+  labels: 'label',
 } as const;
 
 export interface BruteForceOptions {
@@ -163,7 +165,9 @@ function listLimits(all: readonly random.Facts[], portfolioId: string): readonly
     .map(({ at }) => at)
     .toSorted()
     .at(-1);
-  const limits = known.filter(({ at }) => at === last).map(({ limit }) => limit ?? null);
+  const limits = known
+    .filter(({ at }) => at === last)
+    .map(({ limit }) => (limit ?? null) as string | null);
   return limits.length === 0 ? [null] : limits;
 }
 

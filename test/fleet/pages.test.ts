@@ -198,7 +198,7 @@ describe('a cursor', () => {
     'waba(first: 1) { id } more: waba(first: -1)',
   ])('and limits: the facet %s is an error, not a guess', async (facet) => {
     const { body } = await stage.tenant.graphql(`{ fleet { facets { ${facet} { id } } } }`);
-    const message = 'A facet has from 0 to 100 accounts.';
+    const message = 'A facet has from 0 to 100 accounts, portfolios or labels.';
     expect(body.errors).toMatchObject([{ message, extensions: { code: 'INVALID_REQUEST' } }]);
   });
 });

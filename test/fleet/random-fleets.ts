@@ -114,6 +114,8 @@ function blockOf<T>(data: fc.Arbitrary<T>) {
 
 const aFailure = toPlainFailure('META_TIMEOUT', true, 'No.');
 
+const labels = ['team=a', 'team=b', 'Z=1', 'região=são paulo', 'a="\\{}'];
+
 const number = fc.record({
   provider: fc.constantFrom('META', 'META', 'META', 'PILOT_STATUS'),
   state: fc.constantFrom('OPEN', 'OPEN', 'OPEN', 'CONNECTING', 'CLOSE'),
@@ -129,6 +131,7 @@ const number = fc.record({
     '😀 a',
     'x'.repeat(900),
   ),
+  labels: fc.uniqueArray(fc.constantFrom(...labels), { maxLength: 3 }),
   digits: fc.constantFrom('5511999', '5511888', '4930123', '24000', '247000'),
   waba: fc.constantFrom('10001', '10002', '10003', '10004'),
   createdAt: ago,
@@ -181,11 +184,11 @@ export async function storeFleet(
     database.query(text, [tenantId, JSON.stringify(values)]);
   await insert(
     `insert into whatsapp_number (tenant_id, id, number, name, provider, state, state_observed_at, created_at,
-       updated_at, phone_number_id, waba_id, instance_name)
+       updated_at, labels, phone_number_id, waba_id, instance_name)
      select $1, id, digits, name, provider, state, "stateObservedAt", "createdAt", "createdAt",
-       case provider when 'META' then place end, case provider when 'META' then waba end,
+       array(select jsonb_array_elements_text(labels)), case provider when 'META' then place end, case provider when 'META' then waba end,
        case provider when 'META' then null else id end
-     from jsonb_to_recordset($2::jsonb) as r(id text, digits text, name text, provider text, state text,
+     from jsonb_to_recordset($2::jsonb) as r(id text, digits text, labels jsonb, name text, provider text, state text,
        "stateObservedAt" timestamptz, "createdAt" timestamptz, place text, waba text)`,
     rows,
   );
@@ -225,6 +228,7 @@ export interface ShownNumber {
   readonly provider: string;
   readonly state: string;
   readonly createdAt: string;
+  readonly labels: readonly string[];
   readonly health: {
     readonly qualityRating: string | null;
     readonly metaStatus: string | null;
@@ -250,7 +254,7 @@ interface ShownFreshness {
 }
 
 const freshness = 'freshness { observedAt stale error { code metaCode } }';
-export const shownFields = `id number name provider state createdAt
+export const shownFields = `id number name provider state createdAt labels
   health { qualityRating metaStatus messagingLimitTier sendability { verdict replyVerdict } ${freshness} }
   meta { phone { verifiedName ${freshness} } profile { ${freshness} } waba { name ${freshness} } }
   portfolio { id name }`;
@@ -260,7 +264,7 @@ export interface Facts {
   readonly id: string;
   readonly shown: ShownNumber;
   readonly searched: readonly string[];
-  readonly values: Readonly<Record<string, string | null>>;
+  readonly values: Readonly<Record<string, string | readonly string[] | null>>;
   readonly flags: Readonly<Record<'stale' | 'failing' | 'restricted', boolean>>;
   readonly changedAt: readonly string[];
   readonly keys: Readonly<Record<string, readonly (number | string)[]>>;
@@ -342,6 +346,7 @@ export function toFacts(
       messagingLimitTiers: health.messagingLimitTier,
       wabaIds: isMeta ? stored.waba : null,
       portfolioIds: shown.portfolio?.id ?? null,
+      labels: shown.labels,
     },
     flags: { stale, failing, restricted: metaStatus === 'RESTRICTED' },
     changedAt: [verdictChangedAt, ...(hasExpired ? [expiredAt] : [])],
@@ -399,6 +404,7 @@ const conditions: fc.Arbitrary<Conditions> = fc.record(
     messagingLimitTiers: listOf('TIER_250', 'TIER_2K', 'UNRECOGNIZED'),
     wabaIds: listOf('10001', '10002', '10003', '5'),
     portfolioIds: listOf('31', '32', '33', '5'),
+    labels: listOf(...labels, 'none=x'),
     stale: fc.boolean(),
     failing: fc.boolean(),
     restricted: fc.boolean(),
@@ -408,7 +414,7 @@ const conditions: fc.Arbitrary<Conditions> = fc.record(
 );
 /** Few members, or hardly any number would match. */
 const fewConditions = fc
-  .tuple(conditions, fc.uniqueArray(fc.nat(14), { maxLength: 3 }))
+  .tuple(conditions, fc.uniqueArray(fc.nat(15), { maxLength: 3 }))
   .map(
     ([all, kept]) =>
       Object.fromEntries(Object.entries(all).filter((_, at) => kept.includes(at))) as Conditions,
@@ -459,8 +465,13 @@ function matchesMember(facts: Facts, member: string, value: unknown): boolean {
   }
   if (member === 'changedSince') return facts.changedAt.some((at) => at >= String(value));
   if (typeof value === 'boolean') return facts.flags[member as 'stale'] === value;
-  const own = facts.values[member] ?? null;
-  return own !== null && (value as readonly string[]).includes(own);
+  return valuesOf(facts, member).some((own) => (value as readonly string[]).includes(own));
+}
+
+/** A number has several labels, and at most one of every other value. */
+function valuesOf({ values }: Facts, member: string): readonly string[] {
+  const value = values[member] ?? [];
+  return typeof value === 'string' ? [value] : value;
 }
 
 /** In the order of a query. */
@@ -485,9 +496,11 @@ export interface Count {
 }
 
 export function countBy(all: readonly Facts[], member: string): readonly Count[] {
-  const groups = Map.groupBy(all, ({ values }) => values[member] ?? null);
-  groups.delete(null);
+  const groups = Map.groupBy(
+    all.flatMap((it) => valuesOf(it, member)),
+    (value) => value,
+  );
   return [...groups]
-    .map(([value, { length: count }]) => ({ value: value!, count }))
+    .map(([value, { length: count }]) => ({ value, count }))
     .toSorted((a, b) => b.count - a.count || (a.value < b.value ? -1 : 1));
 }

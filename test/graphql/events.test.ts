@@ -72,13 +72,15 @@ interface Stage {
 function openStage(options: TicksOptions = {}): Stage {
   const sources: TestSource[] = [];
   const contexts: unknown[] = [];
-  const { numbers, fleet, history, telemetry } = gateway.gateway;
+  const { numbers, fleet, history, operations, access, telemetry } = gateway.gateway;
   const graphql = createGraphQLEndpoint({
     schema: createSchema(sources, contexts),
     limits: parseConfig(readEnvironment({})).graphqlLimits,
     numbers,
     fleet,
     history,
+    operations,
+    tenants: access,
     telemetry,
     graphiql: { keys: null },
     persistedQueries: true,

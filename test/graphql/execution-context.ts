@@ -36,6 +36,8 @@ export function createExecutionContext(
     numbers: numbers as unknown as ExecutionContext['numbers'],
     fleet: {} as ExecutionContext['fleet'],
     history: {} as ExecutionContext['history'],
+    operations: {} as ExecutionContext['operations'],
+    tenants: {} as ExecutionContext['tenants'],
     request: { method: 'POST', headers: new Headers(), signal },
     stream: null,
     sharedList: null,

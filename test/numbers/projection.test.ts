@@ -62,6 +62,7 @@ function pick(number: WhatsAppNumber, projection: Projection): unknown {
   const { details, apiKeys, health, meta, freshness } = projection;
   const { id, provider, state, isFullyConnected } = number;
   const { instanceName, number: digits, name, createdAt, updatedAt } = number;
+  const { labels, mutedUntil, muteNote } = number;
   const { qualityRating, messagingLimitTier, metaStatus, sendable } = number.health;
   return {
     id,
@@ -69,6 +70,7 @@ function pick(number: WhatsAppNumber, projection: Projection): unknown {
     state,
     isFullyConnected,
     ...(details && { instanceName, number: digits, name, createdAt, updatedAt }),
+    ...(details && { labels, mutedUntil, muteNote }),
     ...(apiKeys && { apiKeys: number.apiKeys }),
     ...(health === 'summary' && {
       health: { qualityRating, messagingLimitTier, metaStatus, sendable },

@@ -220,6 +220,7 @@ test('a heartbeat has the newest cursor, also when the filter leaves out every c
       access,
       id: '',
       query: {},
+      body: {},
       headers: {},
       signal: open.signal,
       openStream: () => open,

@@ -137,7 +137,7 @@ test('GraphQL returns the same numbers, totals and facets', async () => {
       facets {
         provider ${counts} state ${counts} verdict ${counts} replyVerdict ${counts} qualityRating ${counts}
         metaStatus ${counts} messagingLimitTier ${counts} stale failing restricted
-        waba { id name count } portfolio { id name count messagingLimitTier }
+        waba { id name count } portfolio { id name count messagingLimitTier } label ${counts}
       }
     }
   }`);

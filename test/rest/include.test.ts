@@ -115,7 +115,7 @@ describe('include', () => {
           body: {
             code: 'INVALID_REQUEST',
             error:
-              'Send the query parameter include as a list of sendability and freshness, separated by commas, or omit it.',
+              'Send the query parameter include as a list of sendability and freshness and operations, separated by commas, or omit it.',
           },
         });
       }

@@ -38,10 +38,29 @@ function toClosed(value: unknown): Json {
   return { ...Object.fromEntries(members), ...closed };
 }
 
-function listOperations(): readonly { readonly path: string; readonly operation: Json }[] {
+interface DocumentedOperation {
+  readonly path: string;
+  readonly method: string;
+  readonly operation: Json;
+}
+
+function listOperations(): readonly DocumentedOperation[] {
   return Object.entries<Json>(document['paths']).flatMap(([path, item]) =>
-    Object.values<Json>(item).map((operation) => ({ path, operation })),
+    Object.entries<Json>(item).map(([method, operation]) => ({ path, method, operation })),
   );
+}
+
+/** Of each operation with a body, one that is accepted. */
+const bodies: Readonly<Record<string, object>> = {
+  updateNumber: { labels: ['team=a'], mutedUntil: null },
+};
+
+/** How to send an operation. */
+function toOptions({ method, operation }: DocumentedOperation) {
+  const body = bodies[operation['operationId']];
+  if (body === undefined) return { method: method.toUpperCase() };
+  const headers = { 'content-type': 'application/json' };
+  return { method: method.toUpperCase(), headers, body: JSON.stringify(body) };
 }
 
 /** Every object and array of the document with the pointer to it. */
@@ -196,15 +215,19 @@ test('the comparison detects undocumented, missing and wrong members', async () 
 /** The responses that were compared, as `operationId status code`. */
 const compared = new Set<string>();
 
-async function listDifferencesOf(path: string, response: Response): Promise<readonly string[]> {
+async function listDifferencesOf(
+  path: string,
+  response: Response,
+  method?: string,
+): Promise<readonly string[]> {
   const { status, headers } = response;
   const text = await response.text();
-  return listDifferences(path, { status, headers, text, body: JSON.parse(text) });
+  return listDifferences(path, { status, headers, text, body: JSON.parse(text) }, method);
 }
 
-/** How a response differs from what is documented for the GET of a path. */
-function listDifferences(path: string, reply: Reply<unknown>): readonly string[] {
-  const { operationId, responses } = document['paths'][path].get;
+/** How a response differs from what is documented of an operation. */
+function listDifferences(path: string, reply: Reply<unknown>, method = 'get'): readonly string[] {
+  const { operationId, responses } = document['paths'][path][method];
   const { status, text, headers, body } = reply;
   const code = status < 400 ? '' : ` ${(body as Json)['code']}`;
   compared.add(`${operationId} ${status}${code}`);
@@ -220,7 +243,7 @@ function listDifferences(path: string, reply: Reply<unknown>): readonly string[]
   if (status === 304) return text === '' ? differences : [...differences, `304 has ${text}`];
   const [type = ''] = Object.keys(responses[status].content);
   if (headers.get('content-type') !== `${type}; charset=utf-8`) differences.push('content-type');
-  const pointer = `#/paths/${path.replaceAll('/', '~1')}/get/responses/${status}`;
+  const pointer = `#/paths/${path.replaceAll('/', '~1')}/${method}/responses/${status}`;
   return [...differences, ...listProblems(`${pointer}/content/application~1json/schema`, body)];
 }
 
@@ -264,7 +287,8 @@ test('successful responses of every route are as documented', async () => {
     [statusPath, `/v1/numbers/${id}/status?include=sendability,freshness&unknown`],
     [detailPath, `/v1/numbers/${id}?refresh=1&include=freshness`],
   ]);
-  requests.push(...listOperations().map(({ path }) => [path, path.replace('{id}', official.id)]));
+  const reads = listOperations().filter(({ method }) => method === 'get');
+  requests.push(...reads.map(({ path }) => [path, path.replace('{id}', official.id)]));
   for (const [path = '', url = ''] of requests) {
     // oxlint-disable-next-line no-await-in-loop -- one after the other
     expect(listDifferences(path, await tenant.rest(url))).toEqual([]);
@@ -276,9 +300,11 @@ test('successful responses of every route are as documented', async () => {
 
 test('rejections of wrong keys, ids and parameters are as documented', async () => {
   const tenant = await gateway.addTenant();
-  for (const { path } of listOperations()) {
+  for (const each of listOperations()) {
+    const { path, method } = each;
     // oxlint-disable-next-line no-await-in-loop -- one after the other
-    expect(listDifferences(path, await gateway.rest(path.replace('{id}', 'x')))).toEqual([]);
+    const reply = await gateway.rest(path.replace('{id}', 'x'), toOptions(each));
+    expect(listDifferences(path, reply, method)).toEqual([]);
   }
   const differences = [
     ...listDifferences(detailPath, await tenant.rest('/v1/numbers/x')),
@@ -293,6 +319,30 @@ test('rejections of wrong keys, ids and parameters are as documented', async () 
     await tenant.rest('/v1/numbers', { method: 'POST' }),
   ]) {
     expect(listProblems('#/components/schemas/Error', reply.body)).toEqual([]);
+  }
+});
+
+test('what operations that write answer is as documented', async () => {
+  const tenant = await gateway.addTenant();
+  const { id } = await tenant.addNumber();
+  const { key } = await tenant.addKey({ scopes: ['operate'] });
+  for (const each of listOperations().filter(({ method }) => method !== 'get')) {
+    const { path, method } = each;
+    const options = { key, ...toOptions(each) };
+    const urls = [path.replace('{id}', id), path.replace('{id}', 'x')];
+    for (const url of urls) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      expect(listDifferences(path, await gateway.rest(url, options), method)).toEqual([]);
+    }
+    // oxlint-disable-next-line no-await-in-loop -- as above
+    const refused = await gateway.rest(urls[0]!, { ...options, body: '[]' });
+    expect(listDifferences(path, refused, method)).toEqual([]);
+    // oxlint-disable-next-line no-await-in-loop -- as above
+    const forbidden = await tenant.rest(urls[0]!, toOptions(each));
+    expect(listDifferences(path, forbidden, method)).toEqual([]);
+    const body = bodies[each.operation['operationId']];
+    const pointer = `#/paths/${path.replaceAll('/', '~1')}/${method}/requestBody`;
+    expect(listProblems(`${pointer}/content/application~1json/schema`, body)).toEqual([]);
   }
 });
 
@@ -411,14 +461,18 @@ test('an unreachable database and a defect are as documented on every route', as
   );
   const broken = await createGateway(config, { telemetry: createTelemetry({ level: 'silent' }) });
   const headers = { 'x-api-key': createKey() };
-  const compare = async (path: string): Promise<readonly string[]> => {
-    const request = new Request(`http://gateway.test${path}`, { headers });
-    return await listDifferencesOf(path, await broken.fetch(request));
+  const compare = async (each: DocumentedOperation): Promise<readonly string[]> => {
+    const options = toOptions(each);
+    const request = new Request(`http://gateway.test${each.path}`, {
+      ...options,
+      headers: { ...headers, ...options.headers },
+    });
+    return await listDifferencesOf(each.path, await broken.fetch(request), each.method);
   };
-  const paths = listOperations().map(({ path }) => path);
-  expect((await Promise.all(paths.map(compare))).flat()).toEqual([]);
+  const all = listOperations();
+  expect((await Promise.all(all.map(compare))).flat()).toEqual([]);
   await broken[Symbol.asyncDispose]();
-  expect((await Promise.all(paths.map(compare))).flat()).toEqual([]);
+  expect((await Promise.all(all.map(compare))).flat()).toEqual([]);
 });
 
 test('the refusal of a tenant over its rate limit is as documented on every route', async () => {
@@ -426,10 +480,15 @@ test('the refusal of a tenant over its rate limit is as documented on every rout
   const environment = { RATE_LIMIT: '1/3600' };
   await using spent = await openTestGateway({ database, environment });
   const tenant = await spent.addTenant();
+  const { key } = await tenant.addKey({ scopes: ['operate'] });
   await tenant.rest('/v1/numbers');
-  const paths = listOperations().map(({ path }) => path);
-  const compare = async (path: string) => listDifferences(path, await tenant.rest(path));
-  expect((await Promise.all(paths.map(compare))).flat()).toEqual([]);
+  const compare = async (each: DocumentedOperation) =>
+    listDifferences(
+      each.path,
+      await spent.rest(each.path, { key, ...toOptions(each) }),
+      each.method,
+    );
+  expect((await Promise.all(listOperations().map(compare))).flat()).toEqual([]);
 });
 
 test('the refusal of a key that may not read is as documented on every route with a key', async () => {
@@ -437,7 +496,10 @@ test('the refusal of a key that may not read is as documented on every route wit
   const { key } = await addKey({ scopes: ['webhooks'] });
   const differences = listOperations()
     .filter(({ operation }) => operation['security'] === undefined)
-    .map(async ({ path }) => listDifferences(path, await gateway.rest(path, { key })));
+    .map(async (each) => {
+      const reply = await gateway.rest(each.path, { key, ...toOptions(each) });
+      return listDifferences(each.path, reply, each.method);
+    });
   expect((await Promise.all(differences)).flat()).toEqual([]);
 });
 
@@ -446,11 +508,12 @@ test('the refusal of an overloaded process is as documented on every route', asy
   await using narrow = await openTestGateway({ database, environment: { MAX_REQUESTS: '1' } });
   const tenant = await narrow.addTenant();
   const waiting = tenant.rest('/v1/numbers');
-  const differencesByRoute = listOperations().map(async ({ path }) => {
-    const request = fromFetchRequest(new Request(`http://gateway.test${path}`));
+  const differencesByRoute = listOperations().map(async (each) => {
+    const { path, method } = each;
+    const request = fromFetchRequest(new Request(`http://gateway.test${path}`, toOptions(each)));
     const refusal = narrow.gateway.shed(request);
     if (refusal === null) return [`${path} was not refused`];
-    return await listDifferencesOf(path, toFetchResponse(refusal));
+    return await listDifferencesOf(path, toFetchResponse(refusal), method);
   });
   expect((await Promise.all(differencesByRoute)).flat()).toEqual([]);
   await waiting;
@@ -460,9 +523,10 @@ test('the refusal of a URL that is too long is as documented on every route with
   const tenant = await gateway.addTenant();
   const differences = listOperations()
     .filter(({ operation }) => operation['security'] === undefined)
-    .map(async ({ path }) =>
-      listDifferences(path, await tenant.rest(`${path}?x=${'a'.repeat(8_000)}`)),
-    );
+    .map(async (each) => {
+      const url = `${each.path}?x=${'a'.repeat(8_000)}`;
+      return listDifferences(each.path, await tenant.rest(url, toOptions(each)), each.method);
+    });
   expect((await Promise.all(differences)).flat()).toEqual([]);
 });
 

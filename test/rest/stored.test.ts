@@ -281,10 +281,12 @@ describe('over REST', () => {
     async (method) => {
       const paths = ['/v1/numbers', '/v1/numbers/x', '/v1/numbers/x/status', '/v1/openapi.json'];
       for (const path of paths) {
+        const isOfNumber = path === '/v1/numbers/x';
+        if (isOfNumber && method === 'PATCH') continue;
         // oxlint-disable-next-line no-await-in-loop -- PGlite has one connection
         const { status, headers, body } = await gateway.rest(path, { method });
         expect(status).toBe(405);
-        expect(headers.get('allow')).toBe('GET, HEAD');
+        expect(headers.get('allow')).toBe(isOfNumber ? 'GET, PATCH, HEAD' : 'GET, HEAD');
         expect(body['code']).toBe('METHOD_NOT_ALLOWED');
       }
     },

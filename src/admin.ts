@@ -1,8 +1,9 @@
 // The command line: its commands, and the exit code of a run.
 
-import { Command, CommanderError } from '@commander-js/extra-typings';
+import { Command, CommanderError, type CommandUnknownOpts } from '@commander-js/extra-typings';
 import manifest from '../package.json' with { type: 'json' };
 import { addAccountCommands } from './admin/account.ts';
+import { addAlertCommands } from './admin/alert.ts';
 import { addAuditCommands, addKeyCommands, addTenantCommands } from './admin/access.ts';
 import { UsageError } from './admin/arguments.ts';
 import { addChangeCommands } from './admin/change-number.ts';
@@ -67,18 +68,11 @@ export async function run(
   addMigrateCommand(program, session);
   addTenantCommands(program, session);
   addKeyCommands(program, session);
-  const number = addNumberCommands(program, session);
-  const fleet = addFleetCommands(program, number, session);
-  addWatchCommand(fleet, session);
-  addDiffCommand(fleet, session);
-  addHistoryCommand(number, session);
-  addChangeCommands(number, session);
-  addShowCommand(number, session);
-  addRefreshCommand(number, session);
-  addDiscoverCommands(number, session);
+  addNumberGroups(program, session);
   addCredentialCommands(program, session);
   addAccountCommands(program, session);
   addWebhookCommands(program, session);
+  addAlertCommands(program, session);
   addFeedCommands(program, session);
   addAuditCommands(program, session);
   addEncryptionCommands(program, session);
@@ -92,6 +86,18 @@ export async function run(
   } catch (error) {
     return reportFailure(error, terminal);
   }
+}
+
+function addNumberGroups(program: CommandUnknownOpts, session: Session): void {
+  const number = addNumberCommands(program, session);
+  const fleet = addFleetCommands(program, number, session);
+  addWatchCommand(fleet, session);
+  addDiffCommand(fleet, session);
+  addHistoryCommand(number, session);
+  addChangeCommands(number, session);
+  addShowCommand(number, session);
+  addRefreshCommand(number, session);
+  addDiscoverCommands(number, session);
 }
 
 const seeHelp = 'Add --help to see the usage.';

@@ -145,6 +145,11 @@ export const errorCatalogue = {
     meaning: 'Command line only: the tenant has no webhook endpoint with this id.',
     retryable: false,
   },
+  ENDPOINT_NOT_FOUND: {
+    status: 404,
+    meaning: 'Command line only: the tenant has no endpoint for alerts with this id.',
+    retryable: false,
+  },
   CONFLICT: {
     status: 409,
     meaning:

@@ -5,6 +5,10 @@ import { createKeyWatch } from './access/key-watch.ts';
 import { createKeyCache, disabledKeyCache } from './access/key.ts';
 import { createLocalCounters, createSharedCounters } from './access/counters.ts';
 import { createRateLimiter } from './access/rate-limit.ts';
+import { createAttempt } from './alerts/attempt.ts';
+import { createTargets } from './alerts/endpoint-url.ts';
+import { type AlertEndpoints, createAlertEndpoints } from './alerts/endpoints.ts';
+import { createSender, type SenderOptions } from './alerts/sender.ts';
 import { type Clock, systemClock } from './clock.ts';
 import type { Config } from './config.ts';
 import { type Database, openDatabase } from './database/database.ts';
@@ -29,7 +33,7 @@ import type { LimitedFetchOptions } from './providers/limited-fetch.ts';
 import { createMetaProvider } from './providers/meta/meta.ts';
 import { createPilotStatusProvider } from './providers/pilot-status.ts';
 import { createRestEndpoint } from './rest/routes.ts';
-import { createVault } from './secrets.ts';
+import { createVault, type Vault } from './secrets.ts';
 import { createTelemetry, type Telemetry } from './telemetry.ts';
 import { createAccountRead, createDueReads } from './webhooks/due-reads.ts';
 import { createWebhookEndpoint } from './webhooks/endpoint.ts';
@@ -52,6 +56,8 @@ export interface Gateway extends Pipeline, AsyncDisposable {
   /** For operators. */
   readonly onboarding: Onboarding;
   readonly webhooks: Webhooks;
+  /** For operators. */
+  readonly alertEndpoints: AlertEndpoints;
   readonly telemetry: Telemetry;
   /**
    * Starts the jobs of the process that serves, until the gateway is disposed of: the status of numbers is kept up, what
@@ -71,8 +77,15 @@ export interface GatewayOverrides extends Partial<Clock> {
   readonly deadlineMs?: number;
   /** Timeouts of requests to Meta. */
   readonly graph?: Pick<LimitedFetchOptions, 'attemptTimeoutMs' | 'circuitPauseMs'>;
+  /** How alerts are sent. */
+  readonly alerts?: AlertOverrides;
   /** Put into the header editor of GraphiQL. */
   readonly graphiqlKeys?: GraphiqlKeys;
+}
+
+export interface AlertOverrides extends Partial<Omit<SenderOptions, 'targets'>> {
+  /** As in the demo, where http to this machine is allowed. */
+  readonly allowsLocalHttp?: boolean;
 }
 
 /** Opens the database without migrating it. `config` must hold both secrets. */
@@ -111,9 +124,10 @@ export async function createGateway(
     operations: core.operations,
     onboarding: core.onboarding,
     webhooks: core.webhooks,
+    alertEndpoints: core.alertEndpoints,
     telemetry,
     startJobs() {
-      running.use(startJobs(foundation));
+      running.use(startJobs({ ...foundation, attempt: core.attempt }));
     },
     async [Symbol.asyncDispose]() {
       load[Symbol.dispose]();
@@ -171,6 +185,7 @@ function createCore(foundation: Foundation) {
     now,
     ...(overrides.deadlineMs !== undefined && { deadlineMs: overrides.deadlineMs }),
   });
+  const alerts = createConfiguredAlerts(foundation, vault);
   const dueReads = createDueReads({
     read: createAccountRead({ database, numbers }),
     onFailure: (error) =>
@@ -178,6 +193,7 @@ function createCore(foundation: Foundation) {
   });
   return {
     access,
+    ...alerts,
     dueReads,
     rateLimiter,
     numbers,
@@ -192,6 +208,21 @@ function createCore(foundation: Foundation) {
       onReceived: metrics.metaEventReceived,
       onStored: dueReads.begin,
     }),
+  };
+}
+
+function createConfiguredAlerts({ config, overrides, database, now }: Foundation, vault: Vault) {
+  const { allowsLocalHttp = config.mode === 'demo', ...sender } = overrides.alerts ?? {};
+  const targets = createTargets({ ...config.alertTargets, allowsLocalHttp });
+  const attempt = createAttempt({
+    vault,
+    targets,
+    send: createSender({ targets, ...sender }),
+    now,
+  });
+  return {
+    attempt,
+    alertEndpoints: createAlertEndpoints({ database, vault, targets, attempt, now }),
   };
 }
 

@@ -1,5 +1,7 @@
 // The jobs of a process that serves: the composition starts them, and ends them when it is disposed of.
 
+import type { Attempt } from './alerts/attempt.ts';
+import { startDeliveries } from './alerts/delivery.ts';
 import type { Clock } from './clock.ts';
 import type { Config } from './config.ts';
 import type { Database } from './database/database.ts';
@@ -15,9 +17,10 @@ export interface JobsOptions extends Clock {
   readonly database: Database;
   readonly telemetry: Telemetry;
   readonly metrics: Metrics;
+  readonly attempt: Attempt;
 }
 
-/** Each job is run by one process at a time. */
+/** Each job is run by one process at a time, except for the deliveries of alerts. */
 export function startJobs(options: JobsOptions): AsyncDisposable {
   const { config, database, now, startTimer, telemetry, metrics } = options;
   const common = { database, now, startTimer };
@@ -55,6 +58,7 @@ export function startJobs(options: JobsOptions): AsyncDisposable {
       ...warn('old events of webhooks are not deleted'),
     }),
   );
+  jobs.use(startConfiguredDeliveries(options));
   if (config.metrics) {
     jobs.use(
       startVerdictCounting({
@@ -66,4 +70,26 @@ export function startJobs(options: JobsOptions): AsyncDisposable {
     );
   }
   return jobs;
+}
+
+/** All processes take part. */
+function startConfiguredDeliveries(options: JobsOptions): AsyncDisposable {
+  const { database, now, startTimer, telemetry, metrics, attempt } = options;
+  return startDeliveries({
+    database,
+    now,
+    startTimer,
+    attempt,
+    // Nothing is queued without its content.
+    write: async () => null,
+    onAttempted: metrics.deliveryAttempted,
+    onSwitchedOff(tenantId, endpointId, reason) {
+      metrics.endpointSwitchedOff(reason);
+      telemetry.warn('an endpoint for alerts was switched off', { tenantId, endpointId, reason });
+    },
+    onFailure: (error) =>
+      telemetry.warn('alerts are not delivered until the database answers', {
+        cause: String(error),
+      }),
+  });
 }

@@ -124,6 +124,18 @@ export const metricTable = {
     help: "Contents of Meta's webhooks, by kind, and by outcome: stored, repeated (known from before), foreign (of an account without a number of the tenant), or dropped (a message, a status, or something unknown).",
     labels: ['kind', 'outcome'],
   },
+  alertDeliveries: {
+    type: 'counter',
+    name: 'gateway_alert_deliveries_total',
+    help: 'Attempts to deliver a message to an endpoint for alerts, by outcome: delivered, failed (another attempt follows), or dropped (no attempt follows).',
+    labels: ['outcome'],
+  },
+  alertEndpointsOff: {
+    type: 'counter',
+    name: 'gateway_alert_endpoints_off_total',
+    help: 'Times that an endpoint for alerts was switched off, by reason: GONE (it answered 410) or FAILING (nothing was delivered for five days).',
+    labels: ['reason'],
+  },
   metaUsage: {
     type: 'gauge',
     name: 'gateway_meta_usage_percent',
@@ -178,6 +190,8 @@ export interface Metrics {
   /** To be called at most once per response. */
   snapshotReturned(ageSeconds: number): void;
   metaEventReceived(kind: EventKind, outcome: EventOutcome | 'dropped'): void;
+  deliveryAttempted(outcome: 'delivered' | 'failed' | 'dropped'): void;
+  endpointSwitchedOff(reason: 'GONE' | 'FAILING'): void;
   requestShed(reason: Overload['reason']): void;
   requestLimited(reason: 'points' | 'under way' | 'streams'): void;
   /** Null when this process does not know them: another one counts, or the database does not answer. */
@@ -223,6 +237,8 @@ export function createMetrics(): Metrics {
     responseServed: (source) => metrics.responses.inc({ source }),
     snapshotReturned: (ageSeconds) => metrics.snapshotAge.observe(ageSeconds),
     metaEventReceived: (kind, outcome) => metrics.metaEvents.inc({ kind, outcome }),
+    deliveryAttempted: (outcome) => metrics.alertDeliveries.inc({ outcome }),
+    endpointSwitchedOff: (reason) => metrics.alertEndpointsOff.inc({ reason }),
     requestShed: (reason) => metrics.requestsShed.inc({ reason }),
     requestLimited: (reason) => metrics.requestsLimited.inc({ reason }),
     numbersCounted(counts) {
@@ -264,6 +280,9 @@ function registerMetrics(registry: Registry): RegisteredMetrics {
   // Series that exist before their first event, so that a rate can be computed over it.
   for (const upstream of ['graph', 'session engine']) metrics.circuitOpen.set({ upstream }, 0);
   for (const source of ['memory', 'shared', 'read']) metrics.responses.inc({ source }, 0);
+  for (const outcome of ['delivered', 'failed', 'dropped'] as const) {
+    metrics.alertDeliveries.inc({ outcome }, 0);
+  }
   return metrics;
 }
 

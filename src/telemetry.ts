@@ -141,6 +141,9 @@ const secretPatterns: readonly (readonly [marker: string, pattern: RegExp, redac
   ['v1.', /\bv1\.[A-Za-z0-9_-]{1,32}\.[A-Za-z0-9_-]{40,}\.[A-Za-z0-9_-]{30,}/g, '[redacted]'],
   // The part of a URL that names an endpoint of webhooks.
   ['webhooks/meta/', /(webhooks\/meta\/)[^\s"'?/\\{]+/g, '$1{endpoint}'],
+  // The secret that signs alerts, and the URLs of Slack, whose paths are secrets.
+  ['whsec_', /whsec_[A-Za-z0-9+/=]{16,}/g, 'whsec_[redacted]'],
+  ['hooks.slack', /(hooks\.slack(?:-gov)?\.com\/)[^\s"'\\]{1,2000}/g, '$1[redacted]'],
   // An encryption key: 32 bytes in base64.
   ['=', /(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{43}=/g, '[redacted]'],
 ];

@@ -164,7 +164,7 @@ async function runAsAdmin(statement: string): Promise<void> {
 
 export interface TestGatewayOptions extends Pick<
   GatewayOverrides,
-  'now' | 'startTimer' | 'deadlineMs' | 'graphiqlKeys' | 'fetch'
+  'now' | 'startTimer' | 'deadlineMs' | 'graphiqlKeys' | 'fetch' | 'alerts'
 > {
   /** A kind, for a new database, or an existing database, which is not disposed of. PostgreSQL by default. */
   readonly database?: DatabaseKind | TestDatabase;
@@ -187,6 +187,8 @@ export interface TestGateway extends Pick<Gateway, 'access' | 'numbers' | 'ready
   clearLogLines(): void;
   /** Keys, tokens, pepper and encryption keys, which must never appear in a response, a log line or a dump. */
   readonly secrets: readonly string[];
+  /** Other texts that must never appear there. */
+  addSecrets(...secrets: readonly string[]): void;
   /** `target`: a path with its query string, or a request. */
   fetch(target: string | Request, init?: RequestInit): Promise<Response>;
   /** Sends a GET request by default. */
@@ -321,6 +323,7 @@ export async function openTestGateway(options: TestGatewayOptions = {}): Promise
     logLines,
     clearLogLines: () => void logLines.splice(0),
     secrets,
+    addSecrets: (...more) => void secrets.push(...more),
     addTenant: (name) => addTenant({ gateway, simulator, senders, secrets }, name),
     async [Symbol.asyncDispose]() {
       // Disposal may write to the log, so that is searched afterwards; the metrics must be read before.

@@ -1,6 +1,7 @@
 // The command `keys rotate-encryption`, which re-encrypts stored credentials while the gateway is serving.
 
 import type { CommandUnknownOpts } from '@commander-js/extra-typings';
+import { toAlertEndpointPlace } from '../alerts/attempt.ts';
 import type { Database } from '../database/database.ts';
 import { toCredentialPlace, toSharedCredentialPlace } from '../numbers/credentials.ts';
 import { createVault, type Vault } from '../secrets.ts';
@@ -170,5 +171,7 @@ export function toPlace(tenantId: string, { table, id }: CredentialName) {
       return toSharedCredentialPlace(tenantId, id);
     case 'webhook_endpoint':
       return toEndpointPlace(tenantId, id);
+    case 'alert_endpoint':
+      return toAlertEndpointPlace(tenantId, id);
   }
 }

@@ -4,8 +4,13 @@ import { sql } from 'kysely';
 import type { Database } from '../database/database.ts';
 import { prepare, queries } from '../database/statement.ts';
 
-/** The own credentials of numbers, those that several numbers share, and the secrets of webhook endpoints. */
-export const credentialTables = ['number_credential', 'credential', 'webhook_endpoint'] as const;
+/** The own credentials of numbers, those that several numbers share, and the secrets of endpoints. */
+export const credentialTables = [
+  'number_credential',
+  'credential',
+  'webhook_endpoint',
+  'alert_endpoint',
+] as const;
 export type CredentialTable = (typeof credentialTables)[number];
 
 export interface CredentialName {
@@ -75,7 +80,8 @@ export async function countSealedCredentials(
     sql<{ count: number }>`
       select ((select count(*) from number_credential own where own.tenant_id = ${tenantId})
         + (select count(*) from credential shared where shared.tenant_id = ${tenantId})
-        + (select count(*) from webhook_endpoint e where e.tenant_id = ${tenantId}))::int as count`.execute(
+        + (select count(*) from webhook_endpoint e where e.tenant_id = ${tenantId})
+        + (select count(*) from alert_endpoint a where a.tenant_id = ${tenantId}))::int as count`.execute(
       transaction,
     ),
   );

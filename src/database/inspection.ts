@@ -75,12 +75,14 @@ const announcingTables = [
 
 /** The functions of the migrations that run with the rights of their owner. */
 const definers = [
+  'add_endpoint_to_history()',
   'add_forgotten_read_to_history()',
   'add_number_to_history()',
   'add_operations_to_history()',
   'add_read_to_history()',
   'add_security_to_history()',
   'add_status_to_history()',
+  'claim_alert_deliveries(timestamp with time zone,timestamp with time zone,integer,integer)',
   'count_numbers_by_verdict(text[],integer,boolean)',
   'count_numbers_by_verdicts(text[],integer,boolean,integer)',
   'create_feed_position()',

@@ -34,6 +34,7 @@ export type TransactionCause =
   | 'CLOCK'
   | 'UPKEEP'
   | 'WEBHOOK'
+  | 'ALERTS'
   | { readonly source: 'API'; readonly keyId: string };
 
 /** Runs `work` in a transaction of this tenant that may write. */

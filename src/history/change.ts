@@ -21,6 +21,8 @@ export const changeKinds = {
   MUTE: 'Alerts of the number were silenced, or are silent no longer. The values are JSON objects with `until` and `note`; null when they were not silenced. The end of the time is no change.',
   SECURITY:
     "Somebody changed, or asked to reset, the PIN of the number's two-step verification in WhatsApp Manager: `newValue` is Meta's word, such as PIN_CHANGED, PIN_RESET_REQUEST or PIN_REQUEST_SUCCESS. It is a change of the account if the account has no such number here.",
+  ENDPOINT:
+    'An endpoint for alerts was added or removed, or switched on or off. The values are JSON objects with its `id`, `host`, `format` and `state`, and `reason` if it is off: GONE or FAILING. It is a change of neither a number nor an account.',
 } as const satisfies Record<string, string>;
 
 export type ChangeKind = keyof typeof changeKinds;
@@ -35,6 +37,7 @@ export const changeSources = {
   UPKEEP:
     'The gateway, which applied new rules about sending, or followed what other software has written.',
   WEBHOOK: 'An event that Meta sent to a webhook of the tenant.',
+  ALERTS: 'The gateway, which evaluated the rules of alerts, or delivered them.',
 } as const satisfies Record<string, string>;
 
 export type ChangeSource = keyof typeof changeSources;
@@ -53,9 +56,9 @@ export interface NumberChange {
   readonly sequence: number;
   /** Of this change: the next page begins after it. */
   readonly cursor: string;
-  /** Null for a change of an account. The number may have been removed since. */
+  /** Null for a change that is not of a number. The number may have been removed since. */
   readonly numberId: string | null;
-  /** Meta's id of the account; null for a change of a number. */
+  /** Meta's id of the account; null for a change that is not of an account. */
   readonly wabaId: string | null;
   readonly kind: string;
   /** Null for a change of no single field. */
@@ -80,7 +83,7 @@ export interface NumberChange {
 export function toActorType({ actorKeyId, source }: NumberChange): ChangeActor | null {
   if (actorKeyId !== null) return 'KEY';
   if (source === 'COMMAND_LINE') return 'COMMAND_LINE';
-  return source === 'CLOCK' || source === 'UPKEEP' ? 'SYSTEM' : null;
+  return source === 'CLOCK' || source === 'UPKEEP' || source === 'ALERTS' ? 'SYSTEM' : null;
 }
 
 /** A change must match every member that is given, and any of the values of a member. */

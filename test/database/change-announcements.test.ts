@@ -24,6 +24,8 @@ const unannounced: ReadonlySet<string> = new Set([
   // No response of the APIs has them.
   'meta_event',
   'webhook_endpoint',
+  'alert_delivery',
+  'alert_endpoint',
 ]);
 
 const data = (tenantId: string | null): Change => ({ tenantId, keys: false });

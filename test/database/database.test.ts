@@ -34,6 +34,8 @@ const tables = [
   'graph_budget',
   'webhook_endpoint',
   'meta_event',
+  'alert_endpoint',
+  'alert_delivery',
   'audit',
 ] as const;
 type Table = (typeof tables)[number];
@@ -69,6 +71,10 @@ const rows: Readonly<Record<Table, string>> = {
     values ('$t', 'whe_$t', 'path of $t', 'SIGNED', 'endpoint of $t')`,
   meta_event: `insert into meta_event (tenant_id, digest, waba_id, field, happened_at, outcome)
     values ('$t', 'digest of $t', '20001', 'account_update', now(), 'RECEIVED')`,
+  alert_endpoint: `insert into alert_endpoint (tenant_id, id, host, format, sealed)
+    values ('$t', 'ale_$t', 'host', 'STANDARD', 'sealed')`,
+  alert_delivery: `insert into alert_delivery (tenant_id, endpoint_id, id, type, created_at, due_at)
+    values ('$t', 'ale_$t', 'msg_$t', 'test', now(), now())`,
   audit: `insert into audit (tenant_id, action, subject) values ('$t', 'test', 'subject')`,
 };
 
@@ -88,6 +94,8 @@ const updates: Partial<Record<Table, string>> = {
   refresh_lease: 'holder = holder',
   graph_budget: 'spent_until = spent_until',
   webhook_endpoint: 'sealed = sealed',
+  alert_endpoint: 'sealed = sealed',
+  alert_delivery: 'attempts = attempts',
 };
 const updatable = tables.filter((table) => updates[table] !== undefined);
 const deletable: readonly Table[] = [
@@ -252,6 +260,7 @@ describe.each(databases)('on %s', (kind) => {
     `select * from find_scoped_key('hash of b')`,
     `select * from use_scoped_key('hash of b')`,
     `select * from find_webhook_endpoint('hash of b')`,
+    `select * from claim_alert_deliveries(now(), now(), 1, 1)`,
     `select find_tenant_of_key('key_b')`,
     `select find_tenant_of_number('wa_b')`,
     'select * from list_tenants()',

@@ -21,6 +21,8 @@ import type * as timelineQueries from '../../src/history/timeline-queries.ts';
 import type * as historyStore from '../../src/history/store.ts';
 import type * as budgetStore from '../../src/numbers/budget-store.ts';
 import type * as leaseStore from '../../src/numbers/lease-store.ts';
+import type * as endpointStore from '../../src/alerts/endpoint-store.ts';
+import type * as deliveryStore from '../../src/alerts/delivery-store.ts';
 import type * as webhookStore from '../../src/webhooks/store.ts';
 import { fullProjection } from '../../src/numbers/projection.ts';
 import type * as numberQueries from '../../src/numbers/number-queries.ts';
@@ -37,6 +39,8 @@ type AccessStore = typeof accessStore;
 type AdminStore = typeof adminStore;
 type NumbersStore = typeof numbersStore;
 type WebhookStore = typeof webhookStore;
+type EndpointStore = typeof endpointStore;
+type DeliveryStore = typeof deliveryStore;
 type OnboardingStore = typeof onboardingStore;
 type HistoryStore = typeof historyStore;
 type BudgetStore = typeof budgetStore;
@@ -75,6 +79,8 @@ const rows = Object.entries(rowOf).map(([table, insert]) => ({
       .replaceAll('key_$t', 'key_1')
       .replaceAll('cred_$t', 'cred_1')
       .replaceAll('whe_$t', 'whe_1')
+      .replaceAll('ale_$t', 'ale_1')
+      .replaceAll('msg_$t', 'msg_1')
       .replaceAll('$t', tenantId),
 }));
 
@@ -246,15 +252,17 @@ const budgetScenario: Scenario<BudgetStore> = async (store, database, { me: tena
 
 const adminScenario: Scenario<AdminStore> = async (store, database, { me: tenantId, other }) => {
   const count = await store.countSealedCredentials(database, tenantId);
-  if (count !== 3) throw new Error('credentials of the other tenant are counted');
+  if (count !== 4) throw new Error('credentials of the other tenant are counted');
   const own = { table: 'number_credential', id: 'wa_1' } as const;
   const shared = { table: 'credential', id: 'cred_1' } as const;
   const endpoint = { table: 'webhook_endpoint', id: 'whe_1' } as const;
+  const alertEndpoint = { table: 'alert_endpoint', id: 'ale_1' } as const;
   return [
     await store.listSealedCredentials(database, tenantId, own.table, { after: '', limit: 10 }),
     await store.findSealedCredential(database, tenantId, own),
     await store.findSealedCredential(database, tenantId, shared),
     await store.findSealedCredential(database, tenantId, endpoint),
+    await store.findSealedCredential(database, tenantId, alertEndpoint),
     await store.replaceSealedCredentials(database, tenantId, [
       { ...own, sealed: `sealed of ${other}`, resealed: 'sealed anew' },
       { ...shared, sealed: `shared by ${other}`, resealed: 'sealed anew' },
@@ -461,6 +469,46 @@ const webhookScenario: Scenario<WebhookStore> = async (store, database, { me: te
   return seen;
 };
 
+const endpointScenario: Scenario<EndpointStore> = async (store, database, { me: tenantId }) => {
+  const seen: unknown[] = [
+    await store.listEndpoints(database, tenantId),
+    await store.findEndpoint(database, tenantId, 'ale_1'),
+  ];
+  await store.updateSealed(database, tenantId, 'ale_1', (endpoint) => {
+    seen.push(endpoint);
+    return 'sealed anew';
+  });
+  await store.switchOn(database, tenantId, 'ale_1');
+  await database.withTenant(tenantId, (transaction) =>
+    store.setState(transaction, tenantId, 'ale_1', 'GONE'),
+  );
+  await store.deleteEndpoint(database, tenantId, 'ale_1');
+  const added = { id: 'ale_3', host: 'host', format: 'SLACK', rules: [], sealed: 'x' } as const;
+  if ((await store.insertEndpoint(database, tenantId, added, 1)) === null) {
+    throw new Error('endpoints of the other tenant count');
+  }
+  return seen;
+};
+
+const deliveryScenario: Scenario<DeliveryStore> = async (store, database, { me: tenantId }) => {
+  const name = { tenantId, endpointId: 'ale_1', id: 'msg_1' };
+  const at = new Date();
+  const failure = { outcome: '500', at, nextAt: at, failingSinceLimit: new Date(0), isGone: false };
+  const read = await store.readDelivery(database, name);
+  if ((await store.readDelivery(database, { ...name, id: 'msg_2' })) !== undefined) {
+    throw new Error('a delivery of the other tenant');
+  }
+  await store.storeContent(database, name, 'written');
+  await store.recordFailed(database, name, failure);
+  await store.releaseClaims(database, tenantId, [name]);
+  await store.recordFailed(database, name, { ...failure, nextAt: null });
+  await database.withTenant(tenantId, (transaction) =>
+    store.insertDeliveries(transaction, tenantId, [{ ...name, type: 'test', content: null }], at),
+  );
+  await store.recordDelivered(database, name, { outcome: '200', at });
+  return [read];
+};
+
 const historyScenario: Scenario<HistoryStore> = async (store, database, { me: tenantId }) => {
   const run = (statement: string) =>
     database.withTenant(tenantId, (transaction) =>
@@ -517,6 +565,14 @@ const stores = [
   { path: 'src/numbers/status-store.ts', scenario: statusScenario as Scenario<never> },
   { path: 'src/access/store.ts', scenario: accessScenario as Scenario<never> },
   { path: 'src/fleet/store.ts', scenario: onboardingScenario as Scenario<never> },
+  {
+    path: 'src/alerts/endpoint-store.ts',
+    scenario: endpointScenario as Scenario<never>,
+  },
+  {
+    path: 'src/alerts/delivery-store.ts',
+    scenario: deliveryScenario as Scenario<never>,
+  },
   { path: 'src/webhooks/store.ts', scenario: webhookScenario as Scenario<never> },
   { path: 'src/history/store.ts', scenario: historyScenario as Scenario<never> },
   { path: 'src/admin/store.ts', scenario: adminScenario as Scenario<never> },
@@ -625,6 +681,9 @@ describe.each(stores)('the filters of $path', ({ path, scenario, mutants }) => {
        insert into whatsapp_number (tenant_id, id, number, name, provider, state, phone_number_id, waba_id)
        values ('${other}', 'wa_4', '5511999999999', 'Shop', 'META', 'OPEN', '10004', '60001');
        update number_status set observed_at = now() - interval '1 minute' where tenant_id = '${other}';
+       insert into alert_delivery (tenant_id, endpoint_id, id, type, content, created_at, due_at)
+       values ('${other}', 'ale_1', 'msg_2', 'test', 'content', now(), now());
+       update alert_delivery set claimed_until = now() where tenant_id = '${other}';
        -- Only the other tenant has a number that shares a credential, and this credential.
        update whatsapp_number set credential_id = 'cred_1' where tenant_id = '${other}';
        insert into number_credential (tenant_id, number_id, sealed) values ('${other}', 'wa_2', '${other}');

@@ -51,6 +51,10 @@ export const rowOf: Readonly<Record<string, string>> = {
     values ('$t', '20001', now() + interval '1 hour')`,
   webhook_endpoint: `insert into webhook_endpoint (tenant_id, id, path_hash, proof, sealed)
     values ('$t', 'whe_$t', 'path of $t', 'SIGNED', 'endpoint of $t')`,
+  alert_endpoint: `insert into alert_endpoint (tenant_id, id, host, format, sealed)
+    values ('$t', 'ale_$t', 'host of $t', 'STANDARD', 'sealed alert of $t')`,
+  alert_delivery: `insert into alert_delivery (tenant_id, endpoint_id, id, type, content, created_at, due_at)
+    values ('$t', 'ale_$t', 'msg_$t', 'test', 'content of $t', now(), now())`,
   meta_event: `insert into meta_event (tenant_id, digest, waba_id, field, happened_at, outcome)
     values ('$t', 'digest of $t', '20001', 'account_update', now(), 'RECEIVED')`,
   audit: `insert into audit (tenant_id, action, subject) values ('$t', 'probed', '$t')`,

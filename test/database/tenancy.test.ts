@@ -29,6 +29,8 @@ const withoutTenant: Readonly<Record<string, readonly string[]>> = {
 
 /** The rights of the functions below, which look across tenants. */
 const directory: Readonly<Record<string, readonly string[]>> = {
+  alert_delivery: ['SELECT', 'UPDATE (claimed_until)'],
+  alert_endpoint: ['SELECT', 'UPDATE (updated_at)'],
   api_key: ['SELECT', 'UPDATE (last_used_at)'],
   feed_position: ['SELECT', 'INSERT', 'UPDATE'],
   meta_event: ['SELECT'],
@@ -42,12 +44,14 @@ const directory: Readonly<Record<string, readonly string[]>> = {
 
 /** The only functions that run with the rights of their owner. */
 const definers = [
+  'add_endpoint_to_history()',
   'add_forgotten_read_to_history()',
   'add_number_to_history()',
   'add_operations_to_history()',
   'add_read_to_history()',
   'add_security_to_history()',
   'add_status_to_history()',
+  'claim_alert_deliveries(timestamp with time zone,timestamp with time zone,integer,integer)',
   'count_numbers_by_verdict(text[],integer,boolean)',
   'count_numbers_by_verdicts(text[],integer,boolean,integer)',
   'create_feed_position()',
@@ -78,6 +82,7 @@ const written: ReadonlySet<string> = new Set(['feed_position', 'number_change'])
 
 /** Unique across tenants, since the values are random. */
 const uniqueEverywhere: ReadonlySet<string> = new Set([
+  'alert_endpoint (id)',
   'api_key (hash)',
   'api_key (id)',
   'audit (id)',

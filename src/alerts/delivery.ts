@@ -1,0 +1,218 @@
+// Delivers what is due, again and again until it is accepted or too old. Every process takes part.
+
+import type { StartTimer } from '../clock.ts';
+import type { Database } from '../database/database.ts';
+import { type Attempt, isAccepted, toOutcome } from './attempt.ts';
+import type { SendResult } from './sender.ts';
+import * as store from './delivery-store.ts';
+import type { DeliveryName, DeliveryRow } from './delivery-store.ts';
+import type { OffReason } from './endpoint-store.ts';
+
+export interface DeliveryOptions {
+  readonly database: Database;
+  readonly attempt: Attempt;
+  /** The content of a message that has none yet; null when what it reports does not exist any more. */
+  readonly write: (tenantId: string, delivery: DeliveryRow) => Promise<string | null>;
+  readonly now: () => Date;
+  readonly startTimer: StartTimer;
+  /** From 0 to below 1. */
+  readonly random?: () => number;
+  /** `dropped`: no further attempt follows. */
+  readonly onAttempted: (outcome: 'delivered' | 'failed' | 'dropped') => void;
+  readonly onSwitchedOff: (tenantId: string, endpointId: string, reason: OffReason) => void;
+  /** Called when the database begins to fail, and again only after it has answered in between. */
+  readonly onFailure: (error: unknown) => void;
+  readonly intervalMs?: number;
+}
+
+export interface Deliveries extends AsyncDisposable {
+  /** Sends what is due, and resolves when nothing is due or being sent by this process. */
+  deliverDue(): Promise<void>;
+}
+
+const defaultIntervalMs = 1_000;
+const maxInFlight = 32;
+const maxInFlightPerEndpoint = 4;
+/** Twice as long as an attempt takes at most. */
+const claimMs = 30_000;
+
+const second = 1_000;
+const minute = 60 * second;
+const hour = 60 * minute;
+const day = 24 * hour;
+/** From each attempt to the next; after the last one there is none. */
+const steps = [
+  5 * second,
+  5 * minute,
+  30 * minute,
+  2 * hour,
+  5 * hour,
+  10 * hour,
+  10 * hour,
+] as const;
+/** An old alert is noise. */
+const maxAgeMs = 3 * day;
+const maxFailingMs = 5 * day;
+
+/** Milliseconds until the next attempt; null when there is none. `random` is from 0 to below 1. */
+export function toDelay(
+  failedAttempts: number,
+  retryAfterSeconds: number | null,
+  random: number,
+): number | null {
+  const step = steps[failedAttempts];
+  if (step === undefined) return null;
+  if (retryAfterSeconds === null) return step * (0.8 + 0.4 * random);
+  return Math.min(Math.max(retryAfterSeconds * second, step), 2 * step);
+}
+
+/** Begins at once. Disposal ends what is being sent, and never rejects. */
+export function startDeliveries(options: DeliveryOptions): Deliveries {
+  const { database, startTimer, intervalMs = defaultIntervalMs } = options;
+  const stop = new AbortController();
+  const { inFlight, wake, settle } = createPool(options, stop.signal);
+  const tick = async (): Promise<void> => {
+    await wake();
+    if (!stop.signal.aborted) timer = startTimer(intervalMs, tick);
+  };
+  let timer = startTimer(0, tick);
+  return {
+    async deliverDue() {
+      await wake();
+      await settle();
+    },
+    async [Symbol.asyncDispose]() {
+      stop.abort(new Error('The process is stopping.'));
+      timer[Symbol.dispose]();
+      await wake();
+      const left = [...inFlight.keys()];
+      await settle();
+      const byTenant = Map.groupBy(left, ({ tenantId }) => tenantId);
+      await Promise.allSettled(
+        [...byTenant].map(([tenantId, names]) => store.releaseClaims(database, tenantId, names)),
+      );
+    },
+  };
+}
+
+/** What is being sent. `wake` claims what is due while there is room, and so does the end of each delivery. */
+function createPool(options: DeliveryOptions, signal: AbortSignal) {
+  const inFlight = new Map<DeliveryName, Promise<void>>();
+  const note = createFailureNote(options.onFailure, signal);
+  const begin = (name: DeliveryName): void => {
+    const end = (): void => {
+      inFlight.delete(name);
+      void wake();
+    };
+    inFlight.set(name, deliver(options, name, signal).catch(note.failure).then(end));
+  };
+  const wake = createCoalesced(async () => {
+    const maxDeliveries = maxInFlight - inFlight.size;
+    if (maxDeliveries <= 0 || signal.aborted) return;
+    const now = options.now();
+    const until = new Date(now.getTime() + claimMs);
+    const request = { now, until, maxDeliveries, maxPerEndpoint: maxInFlightPerEndpoint };
+    try {
+      const claimed = await store.claimDeliveriesAcrossTenants(options.database, request);
+      for (const name of claimed) begin(name);
+      note.success();
+    } catch (error) {
+      note.failure(error);
+    }
+  });
+  const settle = async (): Promise<void> => {
+    while (inFlight.size > 0) {
+      // oxlint-disable-next-line no-await-in-loop -- each end may begin others
+      await Promise.all(inFlight.values());
+      // oxlint-disable-next-line no-await-in-loop -- as above
+      await wake();
+    }
+  };
+  return { inFlight, wake, settle };
+}
+
+/** One call at a time. A call that comes during another one is made when that has ended, together with all others. */
+function createCoalesced(work: () => Promise<void>): () => Promise<void> {
+  let running: Promise<void> | null = null;
+  let isWanted = false;
+  const run = async (): Promise<void> => {
+    while (isWanted) {
+      isWanted = false;
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await work();
+    }
+    running = null;
+  };
+  return () => {
+    isWanted = true;
+    running ??= run();
+    return running;
+  };
+}
+
+function createFailureNote(onFailure: (error: unknown) => void, signal: AbortSignal) {
+  let isFailing = false;
+  return {
+    success: () => void (isFailing = false),
+    failure(error: unknown) {
+      if (!isFailing && !signal.aborted) onFailure(error);
+      isFailing = true;
+    },
+  };
+}
+
+async function deliver(
+  options: DeliveryOptions,
+  name: DeliveryName,
+  signal: AbortSignal,
+): Promise<void> {
+  const { database, now, onAttempted } = options;
+  const delivery = await store.readDelivery(database, name);
+  if (delivery === undefined) return;
+  const content = await readContent(options, name, delivery);
+  const isTooOld = now().getTime() - delivery.createdAt.getTime() > maxAgeMs;
+  if (content === null || isTooOld) {
+    await store.dropDelivery(database, name);
+    onAttempted('dropped');
+    return;
+  }
+  const result = await options.attempt({ ...name, ...delivery }, { id: name.id, content }, signal);
+  const tried = { outcome: toOutcome(result), at: now() };
+  if (isAccepted(result)) {
+    await store.recordDelivered(database, name, tried);
+    onAttempted('delivered');
+    return;
+  }
+  await recordFailure(options, name, { delivery, result, ...tried });
+}
+
+async function readContent(
+  { database, write }: DeliveryOptions,
+  name: DeliveryName,
+  delivery: DeliveryRow,
+): Promise<string | null> {
+  if (delivery.content !== null) return delivery.content;
+  const content = await write(name.tenantId, delivery);
+  if (content !== null) await store.storeContent(database, name, content);
+  return content;
+}
+
+async function recordFailure(
+  { database, random = Math.random, onAttempted, onSwitchedOff }: DeliveryOptions,
+  name: DeliveryName,
+  failed: store.AttemptResult & { readonly delivery: DeliveryRow; readonly result: SendResult },
+): Promise<void> {
+  const { delivery, result, outcome, at } = failed;
+  const retryAfter = result.outcome === 'ANSWERED' ? result.retryAfterSeconds : null;
+  const delay = toDelay(delivery.attempts, retryAfter, random());
+  const nextAt = delay === null ? null : new Date(at.getTime() + delay);
+  const reason = await store.recordFailed(database, name, {
+    outcome,
+    at,
+    nextAt,
+    failingSinceLimit: new Date(at.getTime() - maxFailingMs),
+    isGone: result.outcome === 'ANSWERED' && result.status === 410,
+  });
+  onAttempted(nextAt === null || reason !== null ? 'dropped' : 'failed');
+  if (reason !== null) onSwitchedOff(name.tenantId, name.endpointId, reason);
+}

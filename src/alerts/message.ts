@@ -1,0 +1,107 @@
+// The content of messages to endpoints: JSON of at most 20 kB, and the text of it that Slack shows.
+
+import type { NumberChange } from '../history/change.ts';
+import { alertRules, type RuleName, type Severity } from './rules.ts';
+
+/** The body of a message in the formats STANDARD and CHANGES. */
+export interface Message<Data = MessageData> {
+  readonly type: string;
+  /** ISO 8601: when it happened. */
+  readonly timestamp: string;
+  readonly data: Data;
+}
+
+export type MessageData = IncidentData | ChangesData | TestData;
+
+export interface TestData {
+  readonly endpointId: string;
+  readonly text: string;
+}
+
+/** Changes as REST shows them, oldest first. */
+export interface ChangesData {
+  readonly changes: readonly NumberChange[];
+  /** Of the last one. */
+  readonly cursor: string;
+}
+
+export interface MessageNumber {
+  readonly id: string;
+  /** Null for a number that was removed. */
+  readonly name: string | null;
+  readonly number: string | null;
+}
+
+export interface IncidentData {
+  readonly incident: {
+    readonly id: string;
+    readonly state: 'OPEN' | 'CLOSED';
+    readonly scope: string;
+    readonly subject: string;
+    readonly openedAt: string;
+    readonly closedAt: string | null;
+    readonly numberCount: number;
+  };
+  readonly rule: string;
+  readonly severity: Severity;
+  readonly text: string;
+  readonly previousValue: string | null;
+  readonly newValue: string | null;
+  /** Of the change of kind INCIDENT; null when it is too old to be known. */
+  readonly sequence: number | null;
+  readonly cursor: string | null;
+  /** The only one, or null. */
+  readonly number: MessageNumber | null;
+  /** The first ones, if there are several. */
+  readonly numbers: readonly MessageNumber[];
+  /** Why it cannot send, of the only number or the first one. */
+  readonly reasons: readonly { readonly text: string; readonly solution: string | null }[];
+  readonly link: string | null;
+}
+
+/** UTF-8. */
+export const maxContentBytes = 20_000;
+
+export function toContent<Data extends MessageData>(message: Message<Data>): string {
+  return JSON.stringify(message);
+}
+
+/** The body of an incoming webhook: https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks */
+export function toSlackBody(content: string): string {
+  const { data } = JSON.parse(content) as Message<IncidentData | TestData>;
+  const text = 'incident' in data ? toIncidentText(data) : escapeSlack(data.text);
+  return JSON.stringify({ text, unfurl_links: false, unfurl_media: false });
+}
+
+function toIncidentText(data: IncidentData): string {
+  const { incident, severity, text, reasons, link, previousValue, newValue } = data;
+  const isOver = incident.state === 'CLOSED';
+  const lines = [
+    `*${escapeSlack(`${isOver ? 'Over' : severity}: ${toSubjectText(data)}`)}*`,
+    escapeSlack(text),
+  ];
+  if (newValue !== null) lines.push(escapeSlack(`${previousValue ?? 'nothing'} → ${newValue}`));
+  for (const { text: reason, solution } of isOver ? [] : reasons) {
+    lines.push(escapeSlack(`• ${reason}${solution === null ? '' : ` ${solution}`}`));
+  }
+  if (link !== null) lines.push(`<${escapeSlack(link.replaceAll('|', '%7C'))}|Open the board>`);
+  return lines.join('\n');
+}
+
+function toSubjectText({ incident, number }: IncidentData): string {
+  if (number !== null) {
+    return number.name === null ? number.id : `${number.name} (${number.number})`;
+  }
+  const { scope, subject, numberCount } = incident;
+  return `${numberCount} numbers of the ${scope.toLowerCase()} ${subject}`;
+}
+
+/** Slack gives a meaning to these three characters: https://docs.slack.dev/messaging/formatting-message-text */
+export function escapeSlack(text: string): string {
+  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
+}
+
+/** What a rule means, in a sentence. A later release may know others. */
+export function toRuleText(rule: string): string {
+  return Object.hasOwn(alertRules, rule) ? alertRules[rule as RuleName].meaning : rule;
+}

@@ -1,0 +1,98 @@
+// The rules of alerts: a fixed set with names, so that nobody has to write or learn an expression language.
+
+export const severities = ['CRITICAL', 'WARNING', 'INFO'] as const;
+export type Severity = (typeof severities)[number];
+
+export interface Rule {
+  readonly severity: Severity;
+  /** A cause must last so long before an incident is opened. */
+  readonly holdSeconds: number;
+  readonly meaning: string;
+}
+
+/** A later release may add rules. */
+export const alertRules = {
+  SENDABLE_LOST: {
+    severity: 'CRITICAL',
+    holdSeconds: 60,
+    meaning: 'The number cannot start conversations any more.',
+  },
+  SENDABLE_REGAINED: {
+    severity: 'INFO',
+    holdSeconds: 60,
+    meaning: 'The number can start conversations again.',
+  },
+  QUALITY_DROPPED: {
+    severity: 'WARNING',
+    holdSeconds: 60,
+    meaning: 'Meta rates the quality of the number as medium or low.',
+  },
+  LIMIT_CHANGED: {
+    severity: 'INFO',
+    holdSeconds: 60,
+    meaning: 'The messaging limit of the number or its account has changed.',
+  },
+  STATUS_CHANGED: {
+    severity: 'WARNING',
+    holdSeconds: 60,
+    meaning: "Meta's status of the number is not CONNECTED any more.",
+  },
+  RESTRICTED: {
+    severity: 'CRITICAL',
+    holdSeconds: 0,
+    meaning: 'Meta has restricted the account.',
+  },
+  RESTRICTION_LIFTED: {
+    severity: 'INFO',
+    holdSeconds: 0,
+    meaning: 'A restriction of the account has ended.',
+  },
+  ACCOUNT_BANNED: {
+    severity: 'CRITICAL',
+    holdSeconds: 0,
+    meaning: 'Meta has disabled or banned the account or the number.',
+  },
+  NAME_DECIDED: {
+    severity: 'INFO',
+    holdSeconds: 0,
+    meaning: 'Meta has approved or declined the display name of the number.',
+  },
+  TOKEN_REJECTED: {
+    severity: 'CRITICAL',
+    holdSeconds: 60,
+    meaning: 'Meta refuses the access token.',
+  },
+  TOKEN_EXPIRING: {
+    severity: 'WARNING',
+    holdSeconds: 0,
+    meaning: 'The access token expires within seven days.',
+  },
+  READS_FAILING: {
+    severity: 'WARNING',
+    holdSeconds: 60,
+    meaning: 'Reads of the number fail for another reason than the access token.',
+  },
+  DISCONNECTED: {
+    severity: 'CRITICAL',
+    holdSeconds: 60,
+    meaning: 'The number has lost its connection.',
+  },
+  PIN_RESET_REQUESTED: {
+    severity: 'WARNING',
+    holdSeconds: 0,
+    meaning: "Somebody asked to reset the PIN of the number's two-step verification.",
+  },
+  WEBHOOK_SILENT: {
+    severity: 'WARNING',
+    holdSeconds: 0,
+    meaning: "No webhook of Meta's has arrived for the account for a long time.",
+  },
+  SYNC_LATE: {
+    severity: 'WARNING',
+    holdSeconds: 0,
+    meaning: 'The numbers of the account are read much later than planned.',
+  },
+} as const satisfies Record<string, Rule>;
+
+export type RuleName = keyof typeof alertRules;
+export const ruleNames = Object.keys(alertRules) as readonly RuleName[];

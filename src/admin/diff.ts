@@ -7,7 +7,7 @@ import { maxPageSize } from '../history/history.ts';
 import { toOperatorAccess } from '../numbers/numbers.ts';
 import { parseDate, parseDuration, parseId } from './arguments.ts';
 import { createNumberNames, type NumberNames, toShort } from './change-text.ts';
-import { compareChanges, type Difference, type FieldDifference } from './differences.ts';
+import { createComparison, type Difference, type FieldDifference } from './differences.ts';
 import { type Session, withGateway } from './session.ts';
 import { type Column, formatTable, formatTime, toLayout } from './table.ts';
 
@@ -55,10 +55,13 @@ async function diff({ tenant, since }: DiffOptions, session: Session): Promise<v
   await withGateway(session, async (gateway) => {
     await gateway.access.getTenant(tenant);
     const start = await findStart(gateway, tenant, since, session);
-    const { changes, cursor } = await readAll(gateway, tenant, start);
     const names = createNumberNames(gateway, tenant);
-    await names.learn(changes);
-    const differences = compareChanges(changes).map((difference) => toRow(difference, names));
+    const comparison = createComparison();
+    const cursor = await readAll(gateway, tenant, start, async (changes) => {
+      comparison.add(changes);
+      await names.learn(changes);
+    });
+    const differences = comparison.list().map((difference) => toRow(difference, names));
     session.print({ since: start, cursor, differences }, () => {
       if (differences.length === 0) return 'Nothing is different.';
       return formatTable(differences, columns, toLayout(session.terminal.stdout));
@@ -87,16 +90,21 @@ async function findStart(
   return cursor;
 }
 
-async function readAll({ history }: Gateway, tenant: string, start: string) {
-  const changes: NumberChange[] = [];
-  let cursor = start;
-  for (;;) {
+/** Reads page by page, since there may be millions of changes. Returns the cursor after the last one. */
+async function readAll(
+  { history }: Gateway,
+  tenant: string,
+  start: string,
+  onPage: (changes: readonly NumberChange[]) => Promise<void>,
+): Promise<string> {
+  for (let cursor = start; ;) {
     const request = { after: cursor, first: maxPageSize, filter: {} };
-    // oxlint-disable-next-line no-await-in-loop -- a page has the cursor of the next one
+    // oxlint-disable no-await-in-loop -- a page has the cursor of the next one
     const page = await history.readChanges(toOperatorAccess(tenant), request);
-    changes.push(...page.changes);
+    await onPage(page.changes);
+    // oxlint-enable no-await-in-loop
     ({ cursor } = page);
-    if (page.caughtUp) return { changes, cursor };
+    if (page.caughtUp) return cursor;
   }
 }
 

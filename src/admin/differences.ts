@@ -29,23 +29,44 @@ interface Subject {
   readonly fields: Map<string, FieldDifference>;
 }
 
-/** Nothing of what has changed back, and of a number that was added and removed again. In the order of the first changes. */
-export function compareChanges(changes: readonly NumberChange[]): readonly Difference[] {
+export interface Comparison {
+  /** Changes that follow those before. */
+  add(changes: readonly NumberChange[]): void;
+  /** How many numbers and accounts are different. No more than these is kept of all changes. */
+  readonly size: number;
+  /** Nothing of what has changed back, and of a number that was added and removed again. In the order of the first changes. */
+  list(): readonly Difference[];
+}
+
+export function createComparison(): Comparison {
   const subjects = new Map<string, Subject>();
-  for (const change of changes) {
-    const { numberId, wabaId } = change;
-    const key = `${numberId} ${wabaId}`;
-    const subject = subjects.get(key) ?? {
-      numberId,
-      wabaId,
-      wasAdded: false,
-      isRemoved: false,
-      fields: new Map<string, FieldDifference>(),
-    };
-    subjects.set(key, subject);
-    apply(subject, change);
-  }
-  return [...subjects.values()].flatMap(toDifference);
+  return {
+    add(changes) {
+      for (const change of changes) {
+        const { numberId, wabaId } = change;
+        const key = `${numberId} ${wabaId}`;
+        const fields = new Map<string, FieldDifference>();
+        const subject = subjects.get(key) ?? {
+          numberId,
+          wabaId,
+          wasAdded: false,
+          isRemoved: false,
+          fields,
+        };
+        apply(subject, change);
+        if (isDifferent(subject)) subjects.set(key, subject);
+        else subjects.delete(key);
+      }
+    },
+    get size() {
+      return subjects.size;
+    },
+    list: () => [...subjects.values()].map(toDifference),
+  };
+}
+
+function isDifferent({ wasAdded, isRemoved, fields }: Subject): boolean {
+  return wasAdded || isRemoved ? wasAdded !== isRemoved : fields.size > 0;
 }
 
 function apply(subject: Subject, change: NumberChange): void {
@@ -81,26 +102,16 @@ function apply(subject: Subject, change: NumberChange): void {
   }
 }
 
-/** Keeps the value that the field had first. */
+/** Keeps the value that the field had first, and nothing of a field that has it again. */
 function set({ fields }: Subject, difference: FieldDifference): void {
-  const key = `${difference.kind} ${difference.field}`;
-  const first = fields.get(key);
-  fields.set(key, first === undefined ? difference : { ...first, newValue: difference.newValue });
+  const { kind, field, newValue } = difference;
+  const key = `${kind} ${field}`;
+  const first = fields.get(key) ?? difference;
+  if (first.previousValue === newValue) fields.delete(key);
+  else fields.set(key, { ...first, newValue });
 }
 
-function toDifference({
-  numberId,
-  wabaId,
-  wasAdded,
-  isRemoved,
-  fields,
-}: Subject): readonly Difference[] {
-  const subject = { numberId, wabaId };
-  if (isRemoved) return wasAdded ? [] : [{ ...subject, change: 'REMOVED', fields: [] }];
-  const different = [...fields.values()].filter(
-    ({ previousValue, newValue }) => previousValue !== newValue,
-  );
-  if (!wasAdded && different.length === 0) return [];
-  const change = wasAdded ? 'ADDED' : 'CHANGED';
-  return [{ ...subject, change, fields: different }];
+function toDifference({ numberId, wabaId, wasAdded, isRemoved, fields }: Subject): Difference {
+  if (isRemoved) return { numberId, wabaId, change: 'REMOVED', fields: [] };
+  return { numberId, wabaId, change: wasAdded ? 'ADDED' : 'CHANGED', fields: [...fields.values()] };
 }

@@ -1,5 +1,9 @@
 // Tests of the commands that follow, compare and list changes, and of the one that begins a new epoch.
 
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { text } from 'node:stream/consumers';
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { type CommandLine, openCommandLine, type RunOptions } from './command-line.ts';
 
@@ -12,6 +16,8 @@ interface Change {
   readonly newValue: string | null;
   readonly source: string;
 }
+
+const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 
 let line: CommandLine;
 const onTerminal = { tty: ['stdout'] } as const;
@@ -45,8 +51,8 @@ function startWatch(tenant: string, words = '', options: RunOptions = {}) {
   const ended = line.run(`fleet watch --tenant ${tenant} ${words}`, {
     ...options,
     signal: ending.signal,
-    onStdout: (text) => void (seen.stdout += text),
-    onStderr: (text) => void (seen.stderr += text),
+    onStdout: (part) => void (seen.stdout += part),
+    onStderr: (part) => void (seen.stderr += part),
   });
   return {
     seen,
@@ -54,7 +60,7 @@ function startWatch(tenant: string, words = '', options: RunOptions = {}) {
       seen.stdout
         .split('\n')
         .filter(Boolean)
-        .map((text) => JSON.parse(text) as Change),
+        .map((json) => JSON.parse(json) as Change),
     /** As Ctrl+C does. */
     async end() {
       ending.abort(new Error('Stopped by SIGINT.'));
@@ -103,14 +109,14 @@ describe('fleet watch', () => {
     expect(code).toBe(0);
     const lines = stdout.trimEnd().split('\n');
     const [head = ''] = lines;
-    const rename = lines.find((text) => text.includes('NAME')) ?? '';
-    const close = lines.find((text) => /STATE.*CLOSE/.test(text)) ?? '';
-    for (const text of [rename, close]) {
-      expect(text.indexOf('Longer name')).toBe(head.indexOf('NUMBER'));
-      expect(text.length).toBeLessThanOrEqual(100);
+    const rename = lines.find((it) => it.includes('NAME')) ?? '';
+    const close = lines.find((it) => /STATE.*CLOSE/.test(it)) ?? '';
+    for (const row of [rename, close]) {
+      expect(row.indexOf('Longer name')).toBe(head.indexOf('NUMBER'));
+      expect(row.length).toBeLessThanOrEqual(100);
     }
     expect(close.indexOf('CLOSE')).toBe(head.indexOf('TO'));
-    expect(lines.filter((text) => text.startsWith('TIME'))).toHaveLength(1);
+    expect(lines.filter((it) => it.startsWith('TIME'))).toHaveLength(1);
     expect(stdout).not.toContain('…');
   });
 
@@ -128,6 +134,22 @@ describe('fleet watch', () => {
     const isSeen = () => watch.changes().some(({ newValue }) => newValue === 'CONNECTING');
     await vi.waitUntil(isSeen, 15_000);
     expect((await watch.end()).code).toBe(0);
+  });
+
+  test('ends with 0 when its reader has ended, as head does', async () => {
+    const tenant = await line.addTenant();
+    const after = await cursorOf(tenant);
+    const id = await addNumber(tenant, 'Alpha');
+    const args = [main, 'fleet', 'watch', '--tenant', tenant, '--after', after];
+    const watch = spawn(process.execPath, args, { env: { ...line.environment } });
+    onTestFinished(() => void watch.kill());
+    const errors = text(watch.stderr);
+    const [first] = (await once(watch.stdout, 'data')) as [Buffer];
+    expect(String(first)).toContain('"kind":"ADDED"');
+    watch.stdout.destroy();
+    await setState(id, 'CLOSE');
+    expect(await once(watch, 'exit')).toEqual([0, null]);
+    expect(await errors).toBe('');
   });
 
   test.each([
@@ -188,7 +210,7 @@ describe('fleet diff', () => {
     const lines = table.stdout.trimEnd().split('\n');
     expect(lines[0]).toMatch(/^NUMBER +ID +DIFFERENT$/);
     expect(lines[1]).toContain('STATE OPEN → CLOSE');
-    expect(lines.slice(2).map((text) => text.split(/ {2,}/))).toEqual([
+    expect(lines.slice(2).map((it) => it.split(/ {2,}/))).toEqual([
       ['-', removed, 'removed'],
       ['Delta', added, 'added'],
     ]);

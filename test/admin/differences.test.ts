@@ -1,7 +1,7 @@
 // Tests what a sequence of changes makes different.
 
 import { expect, test } from 'vitest';
-import { compareChanges } from '../../src/admin/differences.ts';
+import { createComparison } from '../../src/admin/differences.ts';
 import type { NumberChange } from '../../src/history/change.ts';
 
 type Values = readonly [
@@ -28,6 +28,12 @@ const toChanges = (sequence: readonly Values[], wabaId: string | null = null) =>
     occurredAt: '2026-01-01T00:00:00.000Z',
     recordedAt: '2026-01-01T00:00:00.000Z',
   }));
+
+function compareChanges(changes: readonly NumberChange[]) {
+  const comparison = createComparison();
+  comparison.add(changes);
+  return comparison.list();
+}
 
 const compare = (sequence: readonly Values[]) =>
   compareChanges(toChanges(sequence)).map(({ change, fields }) => {
@@ -107,4 +113,15 @@ test('numbers and accounts are apart', () => {
     [null, '2'],
     ['wa_1', null],
   ]);
+});
+
+test('keeps nothing of what is not different, and continues with the next page', () => {
+  const comparison = createComparison();
+  comparison.add(toChanges([['FIELD', 'STATE', 'OPEN', 'CLOSE']]));
+  expect(comparison.size).toBe(1);
+  comparison.add(toChanges([['FIELD', 'STATE', 'CLOSE', 'OPEN']]));
+  comparison.add(toChanges([['GAP', null, 'a', 'b']]));
+  comparison.add(toChanges([['ADDED', null, null, '{"STATE":"OPEN"}']], '1'));
+  comparison.add(toChanges([['REMOVED', null, null, null]], '1'));
+  expect([comparison.size, comparison.list()]).toEqual([0, []]);
 });

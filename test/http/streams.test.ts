@@ -192,6 +192,30 @@ describe.each(databases)('on %s', (kind) => {
     expect(lateMs).toBeLessThan(1_000);
   });
 
+  test('a key that expires in 60 days ends its streams then, although no timer is that long', async () => {
+    const ticks = openStage({ pollMs: 60_000 }, own);
+    const { key } = await owner.addKey({ expiresAt: new Date(Date.now() + 60 * 86_400_000) });
+    // No change is announced while the stream is open.
+    await database.changes.catchUp();
+    const timers = vi.spyOn(globalThis, 'setTimeout');
+    onTestFinished(() => timers.mockRestore());
+    const listLongTimers = () => timers.mock.calls.filter(([, ms = 0]) => ms > 86_400_000);
+    const waitForEnd = await openStream(ticks, key);
+    // The longest delay of a timer is 24.8 days.
+    const delays = [2 ** 31 - 1, 2 ** 31 - 1, 60 * 86_400_000 - 2 * (2 ** 31 - 1)];
+    for (const [index, delayMs] of delays.entries()) {
+      // oxlint-disable-next-line no-await-in-loop -- one timer after the other
+      await vi.waitUntil(() => listLongTimers().length === index + 1, 10_000);
+      const [onTime, ms = 0] = listLongTimers()[index]!;
+      expect(delayMs - ms).toBeLessThan(10_000);
+      expect(ms - delayMs).toBeLessThanOrEqual(0);
+      expect(ticks.streams.count).toBe(1);
+      onTime();
+    }
+    await waitForEnd();
+    expect(listEnds(own).at(-1)).toBe('key invalid');
+  });
+
   test('a rotated key ends its streams at the end of the overlap', async () => {
     const ticks = openStage({ pollMs: 60_000 }, own);
     const { id, key } = await owner.addKey();

@@ -9,7 +9,7 @@ import { assertPageSize, normalizeFilter } from './page.ts';
 import { findPlace } from './store.ts';
 
 export type { HistoryPage, HistoryRequest } from './number-history.ts';
-export { defaultPageSize, maxPageSize } from './page.ts';
+export { defaultPageSize, maxFilterValues, maxPageSize } from './page.ts';
 
 export interface ChangesRequest {
   /** Null: only what changes from now on, so no changes and the current cursor. */

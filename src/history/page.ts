@@ -5,7 +5,8 @@ import type { ChangeFilter } from './change.ts';
 
 export const defaultPageSize = 100;
 export const maxPageSize = 200;
-const maxFilterValues = 200;
+/** Of one member of a filter. */
+export const maxFilterValues = 200;
 
 /** Throws INVALID_REQUEST. */
 export function assertPageSize(first: number): void {

@@ -8,6 +8,7 @@ import {
   type ChangesRequest,
   defaultPageSize,
   type History,
+  maxFilterValues,
   maxPageSize,
 } from '../history/history.ts';
 import type { OpenStream } from '../http/event-stream.ts';
@@ -60,9 +61,9 @@ function readRequest({ query }: HandlerInput): ChangesRequest & { readonly waitM
     after: query['after'] ?? null,
     first: readLimit(query['limit']),
     filter: {
-      numberIds: query['number']?.split(','),
-      kinds: query['kind']?.split(','),
-      fields: query['field']?.split(','),
+      numberIds: readList('number', query['number']),
+      kinds: readList('kind', query['kind']),
+      fields: readList('field', query['field']),
     },
     waitMs: readWait(query['wait']) * 1_000,
   };
@@ -89,6 +90,14 @@ async function toEndError({ ended }: OpenStream): Promise<GatewayError> {
   }
   const message = 'The gateway has ended the request; send it again.';
   return new GatewayError('UNAVAILABLE', message, { retryAfterSeconds: 1 });
+}
+
+function readList(name: string, text: string | undefined): readonly string[] | undefined {
+  const values = text?.split(',');
+  if (values !== undefined && values.length > maxFilterValues) {
+    throw createParameterError(name, `with at most ${maxFilterValues} values`);
+  }
+  return values;
 }
 
 function readLimit(text: string | undefined): number {
@@ -130,7 +139,11 @@ const parameters: readonly QueryParameter[] = [
     description:
       'How many seconds to wait for a change, if there is none. Then the page is empty. A stream always waits.',
   },
-  { name: 'number', ...listOfText, description: 'Ids of numbers: only their changes.' },
+  {
+    name: 'number',
+    ...listOfText,
+    description: `Ids of numbers, at most ${maxFilterValues}: only their changes.`,
+  },
   {
     name: 'kind',
     values: Object.keys(changeKinds),

@@ -153,6 +153,14 @@ describe('a page of changes', () => {
     }
   });
 
+  test('is refused for too many ids with the name of the parameter', async () => {
+    const { get } = await openFeed();
+    const { text } = await get(`?number=${'a,'.repeat(200)}b`);
+    expect(JSON.parse(text)).toMatchObject({
+      error: 'Send the query parameter number with at most 200 values, or omit it.',
+    });
+  });
+
   test('is refused for a cursor of an earlier epoch, or one whose changes were deleted', async () => {
     const { tenant, id, get, cursor } = await openFeed();
     await rename(id, 'a');

@@ -74,6 +74,10 @@ export const environmentVariables = {
       'Reverse proxies whose `x-forwarded-for` header is trusted: their number, or their addresses and networks, `10.0.0.0/8,…`. If unset, the client address is that of the socket.',
   },
   GRAPHIQL: { default: 'on', meaning: 'Serve the GraphiQL page at GET /graphql: `on` or `off`.' },
+  BOARD: {
+    default: 'on',
+    meaning: 'Serve the board, a page that shows the fleet, at GET /board: `on` or `off`.',
+  },
   PERSISTED_QUERIES: {
     default: 'on',
     meaning:
@@ -197,6 +201,7 @@ export interface Config {
   /** The number of reverse proxies in front of the gateway, or their addresses and networks. */
   readonly trustedProxies: number | readonly string[];
   readonly graphiql: boolean;
+  readonly board: boolean;
   readonly persistedQueries: boolean;
   readonly corsOrigins: readonly string[];
   readonly logLevel: LogLevel;
@@ -278,7 +283,7 @@ export function parseConfig(environment: Environment): Config {
     apiKeyPepper: check('API_KEY_PEPPER', (text) => parsePepper(text, production)),
     keyFailuresPerMinute: check('KEY_FAILURES_PER_MINUTE', parseFailures),
     trustedProxies: check('TRUSTED_PROXIES', parseProxies),
-    graphiql: check('GRAPHIQL', (text) => oneOf(['on', 'off'], text) === 'on'),
+    ...parsePages(check),
     persistedQueries: check('PERSISTED_QUERIES', (text) => oneOf(['on', 'off'], text) === 'on'),
     corsOrigins: check('CORS_ORIGINS', parseOrigins),
     logLevel: check('LOG_LEVEL', (text) => oneOf(logLevels, text)),
@@ -319,6 +324,13 @@ function createCheck(environment: Environment, problems: string[]): Check {
       return undefined as T;
     }
   };
+}
+
+const isOn = (text: string): boolean => oneOf(['on', 'off'], text) === 'on';
+
+/** Which pages are served. */
+function parsePages(check: Check): Pick<Config, 'graphiql' | 'board'> {
+  return { graphiql: check('GRAPHIQL', isOn), board: check('BOARD', isOn) };
 }
 
 function parseStreamLimits(check: Check): StreamLimits {

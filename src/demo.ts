@@ -86,6 +86,13 @@ export async function openDemo(config: Config): Promise<Demo> {
       tenant: deriveDemoKey(complete.apiKeyPepper, 'acme', 'Demo tenant key'),
       fleet: deriveFleetKey(complete.apiKeyPepper),
     },
+    boardKeys: [
+      {
+        tenantName: demoTenants.acme.name,
+        key: deriveDemoKey(complete.apiKeyPepper, 'acme', 'Demo tenant key'),
+      },
+      { tenantName: largeTenant.name, key: deriveFleetKey(complete.apiKeyPepper) },
+    ],
   };
   return {
     config: complete,

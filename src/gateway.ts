@@ -9,6 +9,7 @@ import { createAttempt } from './alerts/attempt.ts';
 import { createTargets } from './alerts/endpoint-url.ts';
 import { type AlertEndpoints, createAlertEndpoints } from './alerts/endpoints.ts';
 import { createSender, type SenderOptions } from './alerts/sender.ts';
+import { type BoardKey, createBoard } from './board/board.ts';
 import { type Clock, systemClock } from './clock.ts';
 import type { Config } from './config.ts';
 import { type Database, openDatabase } from './database/database.ts';
@@ -81,6 +82,8 @@ export interface GatewayOverrides extends Partial<Clock> {
   readonly alerts?: AlertOverrides;
   /** Put into the header editor of GraphiQL. */
   readonly graphiqlKeys?: GraphiqlKeys;
+  /** Put into the board, for callers on this machine. */
+  readonly boardKeys?: readonly BoardKey[];
 }
 
 export interface AlertOverrides extends Partial<Omit<SenderOptions, 'targets'>> {
@@ -257,6 +260,9 @@ function createEndpoints(
     graphql,
     rest,
     webhooks: createWebhookEndpoint({ webhooks, access, toErrorResponse }),
+    board: config.board
+      ? { ...createBoard({ keys: overrides.boardKeys ?? [] }), toErrorResponse }
+      : null,
   };
 }
 

@@ -117,9 +117,20 @@ const layers: readonly Layer[] = [
     imports: [foundation, requestContext, storage, endpoint, coreWithoutStores],
   },
   {
+    name: 'board',
+    files: /^src\/board\/(?!client\/)/,
+    imports: [foundation],
+  },
+  {
+    // Runs in the browser, so it shares nothing with the rest, and nothing else imports it.
+    name: "board's client",
+    files: /^src\/board\/client\//,
+    imports: [],
+  },
+  {
     name: 'composition',
     files: composition,
-    imports: [/^src\/(?!(main|http\/server|http\/write-batching)\.ts$)/],
+    imports: [/^src\/(?!((main|http\/server|http\/write-batching)\.ts$|board\/client\/))/],
   },
   { name: 'process', files: process, imports: [foundation, composition] },
 ];
@@ -133,7 +144,8 @@ const store =
 
 /** Which files may import a package. A package that is not listed may not be imported. */
 const packages: readonly (readonly [name: RegExp, files: RegExp])[] = [
-  [/^node:/, /^(src|migrations)\//],
+  [/^node:/, /^(src\/(?!board\/client\/)|migrations\/)/],
+  [/^(preact(\/hooks)?|@preact\/signals|eventsource-parser)$/, /^src\/board\/client\//],
   [/^pino$/, /^src\/telemetry\.ts$/],
   [/^@opentelemetry\/api$/, /^src\/tracing\.ts$/],
   [/^kysely(\/|$)/, /^(src\/database\/|migrations\/)/],
@@ -225,6 +237,11 @@ const rules = {
     /\bconsole\s*(\.|\[|\?\.)/,
     (path) =>
       /^(src|migrations)\//.test(path) && path !== 'src/telemetry.ts' && !commandLine.test(path),
+  ),
+
+  'the board writes text, never HTML': forbid(
+    /\b(inner|outer|dangerouslySetInner)HTML\b|\binsertAdjacentHTML\b|\bdocument\s*\.\s*write|\beval\s*\(|\bnew\s+Function\b/,
+    (path) => path.startsWith('src/board/client/'),
   ),
 
   'a store function takes the tenant or says that it looks across tenants': (files) =>
@@ -530,6 +547,20 @@ const planted: readonly Planted[] = [
     `import { x } from '../numbers/numbers.ts'`,
   ],
   ['imports follow the package table', 'src/gateway.ts', `import p from '../package.json'`],
+  [
+    'imports follow the layer table',
+    'src/board/board.ts',
+    `import { x } from '../http/request-context.ts'`,
+  ],
+  ['imports follow the layer table', 'src/board/page.ts', `import './client/main.ts'`],
+  ['imports follow the layer table', 'src/gateway.ts', `import './board/client/main.ts'`],
+  [
+    'imports follow the layer table',
+    'src/board/client/api.ts',
+    `import { x } from '../../errors.ts'`,
+  ],
+  ['imports follow the package table', 'src/board/client/api.ts', `import 'node:fs'`],
+  ['imports follow the package table', 'src/board/board.ts', `import { h } from 'preact'`],
   ['imports follow the layer table', 'src/attic/thing.ts', `import '../errors.ts'`],
   ['imports follow the layer table', 'src/gateway.ts', `import { x } from '../test/harness.ts'`],
   ['imports follow the package table', 'src/access/access.ts', `import { sql } from 'kysely'`],
@@ -569,6 +600,12 @@ const planted: readonly Planted[] = [
     'only telemetry.ts and the command line write to the console',
     'src/gateway.ts',
     `console.log('x')`,
+  ],
+  ['the board writes text, never HTML', 'src/board/client/main.ts', `a.innerHTML = name`],
+  [
+    'the board writes text, never HTML',
+    'src/board/client/main.ts',
+    `h('p', { dangerouslySetInnerHTML: { __html: name } })`,
   ],
   [
     'a store function takes the tenant or says that it looks across tenants',

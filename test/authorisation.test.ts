@@ -245,6 +245,8 @@ const openRoutes: Readonly<
   'GET /metrics': { production: 200, graphiql: 200 },
   // The page of GraphiQL. Without it, the route needs a key.
   'GET /graphql': { graphiql: 200 },
+  'GET /board': { production: 200, graphiql: 200 },
+  'GET /board/nothing': { production: 404, graphiql: 404 },
   'GET /': { production: 404, graphiql: 404 },
   'GET /v1/openapi.json': { production: 200, graphiql: 200 },
   'GET /openapi.json': { production: 404, graphiql: 404 },

@@ -45,6 +45,7 @@ test('an empty environment configures the demo on a loopback address', () => {
     encryptionKeys: [],
     apiKeyPepper: '',
     graphiql: true,
+    board: true,
     corsOrigins: [],
     logLevel: 'info',
   });
@@ -92,6 +93,7 @@ const wrong: Variables = {
   ENCRYPTION_KEYS: 'k1:canary-encryption',
   API_KEY_PEPPER: 'canary-pepper',
   GRAPHIQL: 'yes',
+  BOARD: '1',
   CORS_ORIGINS: 'https://app.example.com/path',
   LOG_LEVEL: 'loud',
 };

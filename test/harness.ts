@@ -164,7 +164,7 @@ async function runAsAdmin(statement: string): Promise<void> {
 
 export interface TestGatewayOptions extends Pick<
   GatewayOverrides,
-  'now' | 'startTimer' | 'deadlineMs' | 'graphiqlKeys' | 'fetch' | 'alerts'
+  'now' | 'startTimer' | 'deadlineMs' | 'graphiqlKeys' | 'boardKeys' | 'fetch' | 'alerts'
 > {
   /** A kind, for a new database, or an existing database, which is not disposed of. PostgreSQL by default. */
   readonly database?: DatabaseKind | TestDatabase;

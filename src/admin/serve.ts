@@ -110,18 +110,25 @@ function announce(
     session.print({ url }, () => `Listening on ${url}`);
     return;
   }
+  const board = config.board ? `${url}/board` : null;
   const graphiql = config.graphiql ? `${url}/graphql` : null;
   if (session.wantsJson()) {
-    session.print({ url, graphiql, ...demo }, () => '');
+    session.print({ url, board, graphiql, ...demo }, () => '');
     return;
   }
   // Text in a pipe too: the keys and commands are for a person to copy.
-  session.terminal.stdout.write(formatDemo(url, graphiql, config.dataDirectory, demo));
+  session.terminal.stdout.write(formatDemo({ url, board, graphiql }, config.dataDirectory, demo));
+}
+
+interface Addresses {
+  readonly url: string;
+  /** Null if there is no such page. */
+  readonly board: string | null;
+  readonly graphiql: string | null;
 }
 
 function formatDemo(
-  url: string,
-  graphiql: string | null,
+  { url, board, graphiql }: Addresses,
   directory: string,
   demo: DemoAnnouncement,
 ): string {
@@ -129,7 +136,12 @@ function formatDemo(
   const query = `query($id: ID!) { number(id: $id, refresh: true) { name state health { qualityRating sendability { verdict } } meta { waba { name } } } }`;
   const body = JSON.stringify({ query, variables: { id: numberId } });
   return `
-Numbers gateway demo: ${url}
+${
+  board === null
+    ? ''
+    : `Board: ${board}   open in a browser; the key is filled in
+`
+}Numbers gateway demo: ${url}
 Data is stored in ${directory}. Upstreams that are not configured are simulated.
 
   tenant key  ${tenantKey}   all numbers of ${tenantName}

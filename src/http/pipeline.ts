@@ -4,6 +4,7 @@ import { hash, randomUUID } from 'node:crypto';
 import { type AccessControl, assertScope } from '../access/access.ts';
 import { createClientAddressResolver } from '../access/auth-throttle.ts';
 import type { RateLimiter } from '../access/rate-limit.ts';
+import { isBoardPath } from '../board/board.ts';
 import type { Config } from '../config.ts';
 import { GatewayError, toGatewayError } from '../errors.ts';
 import { chain, type MaybePromise, recover } from '../maybe-promise.ts';
@@ -38,6 +39,8 @@ export interface PipelineOptions {
   readonly rest: Endpoint;
   /** Meta's webhooks. */
   readonly webhooks: Endpoint;
+  /** The page for people; null if there is none. */
+  readonly board: Endpoint | null;
   readonly access: Pick<AccessControl, 'authenticate'>;
   readonly rateLimiter: RateLimiter;
   readonly responseCache: ResponseCache;
@@ -114,9 +117,10 @@ export function createPipeline(options: PipelineOptions): Pipeline {
   };
 }
 
-function createFindEndpoint({ graphql, rest, webhooks }: PipelineOptions) {
+function createFindEndpoint({ graphql, rest, webhooks, board }: PipelineOptions) {
   return (path: string): Endpoint => {
     if (path === '/graphql') return graphql;
+    if (board !== null && isBoardPath(path)) return board;
     return path.startsWith('/v1/webhooks/meta/') ? webhooks : rest;
   };
 }

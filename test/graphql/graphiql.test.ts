@@ -1,6 +1,5 @@
 // Tests the GraphiQL page, in a headless Chromium if this machine has one.
 
-import { existsSync } from 'node:fs';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createKey } from '../../src/access/key.ts';
@@ -8,24 +7,15 @@ import { demoNumbers } from '../../src/demo/fleet.ts';
 import type { Gateway } from '../../src/gateway.ts';
 import { exampleId } from '../../src/graphql/graphiql.ts';
 import { listen } from '../../src/http/server.ts';
+import {
+  isChromiumMissing,
+  launchChromium,
+  openWatchedPage,
+  type WatchedPage,
+} from '../chromium.ts';
 import { openTestGateway } from '../harness.ts';
 
-const executablePath = [
-  '/usr/bin/chromium',
-  '/usr/bin/chromium-browser',
-  '/usr/bin/google-chrome',
-  '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome',
-].find((path) => existsSync(path));
-if (executablePath === undefined) {
-  console.warn('SKIPPED: no Chromium was found on this machine, so GraphiQL was not tested.');
-}
-
-interface OpenPage extends AsyncDisposable {
-  readonly page: Page;
-  /** What the page requested, in order. */
-  readonly urls: readonly string[];
-  /** Errors in the console of the browser. */
-  readonly consoleErrors: readonly string[];
+interface OpenPage extends WatchedPage {
   readonly origin: string;
   /** Of a tenant with one number. */
   readonly key: string;
@@ -101,22 +91,10 @@ async function findUnreachable(page: Page, selector: string): Promise<string[]> 
 const wide = { viewport: { width: 1_400, height: 900 } };
 const phone = { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true };
 
-describe.skipIf(executablePath === undefined)('GraphiQL', { timeout: 60_000 }, () => {
+describe.skipIf(isChromiumMissing('GraphiQL'))('GraphiQL', { timeout: 60_000 }, () => {
   let browser: Browser;
   beforeAll(async () => {
-    const { chromium } = await import('playwright-core');
-    browser = await chromium.launch({
-      executablePath: executablePath ?? '',
-      args: [
-        '--no-sandbox',
-        '--disable-gpu',
-        '--disable-quic',
-        '--no-first-run',
-        '--disable-background-networking',
-        '--disable-component-update',
-        '--disable-sync',
-      ],
-    });
+    browser = await launchChromium();
   });
   afterAll(() => browser.close());
 
@@ -144,17 +122,7 @@ describe.skipIf(executablePath === undefined)('GraphiQL', { timeout: 60_000 }, (
     });
     const server = await listen(gateway.gateway, { host: '127.0.0.1', port: 0, noticeMs: 0 });
     made.defer(() => server.drain());
-    const context = made.adopt(await browser.newContext(window), (it) => it.close());
-    const page = await context.newPage();
-    // Less than the timeout of the test, so that the error names the step.
-    page.setDefaultTimeout(20_000);
-    const urls: string[] = [];
-    const consoleErrors: string[] = [];
-    page.on('request', (request) => urls.push(request.url()));
-    page.on('console', (message) => {
-      if (message.type() === 'error') consoleErrors.push(message.text());
-    });
-    page.on('pageerror', (error) => consoleErrors.push(error.message));
+    const { page, urls, consoleErrors } = made.use(await openWatchedPage(browser, window));
     await page.goto(`${server.url}/graphql`);
     await page.waitForSelector(run);
     return {

@@ -103,6 +103,7 @@ export function openTicksGateway(
     graphql: options.graphql ?? endpoint,
     rest: endpoint,
     webhooks: endpoint,
+    board: null,
     access,
     rateLimiter: createRateLimiter({ rateLimit, tenantMaxRequests: maxRequests }),
     responseCache: disabledResponseCache,

@@ -1,0 +1,54 @@
+// The keys of the board: / j k Enter r ? Esc. The number that the keyboard is at is the one whose link has the focus.
+
+import { reloadFleet } from './fleet-loading.ts';
+import { refreshOpenNumber } from './number-loading.ts';
+import { isHelpOpen, navigate, openNumber, view } from './state.ts';
+
+export function startKeyboard(): void {
+  document.addEventListener('keydown', (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+    if (isHelpOpen.peek()) return;
+    const target = event.target instanceof HTMLElement ? event.target : null;
+    const isField = target?.matches('input, select, textarea') === true;
+    if (event.key === 'Escape') return leave(target, isField);
+    const act = isField ? undefined : actions[event.key];
+    if (act === undefined) return;
+    event.preventDefault();
+    act();
+  });
+}
+
+const actions: Readonly<Record<string, () => void>> = {
+  '/': () => document.querySelector<HTMLInputElement>('#search')?.select(),
+  j: () => move(1),
+  k: () => move(-1),
+  r: () => (openNumber.peek() === null ? reloadFleet() : void refreshOpenNumber()),
+  '?': () => (isHelpOpen.value = true),
+};
+
+function leave(target: HTMLElement | null, isField: boolean): void {
+  if (isField) return target?.blur();
+  const { numberId } = view.peek();
+  if (numberId === null) return;
+  navigate({ numberId: null });
+  findLink(numberId)?.focus();
+}
+
+function findLink(id: string): HTMLElement | null {
+  return document.querySelector(`[data-id="${CSS.escape(id)}"] .name`);
+}
+
+/** Enter then follows the link that has the focus. */
+function move(step: 1 | -1): void {
+  const links = [...document.querySelectorAll<HTMLElement>('.rows .body .name')];
+  const { numberId } = view.peek();
+  const focused = links.findIndex((link) => link === document.activeElement);
+  const open =
+    numberId === null
+      ? -1
+      : links.findIndex((link) => link.closest<HTMLElement>('.row')?.dataset['id'] === numberId);
+  const from = focused === -1 ? open : focused;
+  const next = from === -1 ? 0 : Math.min(links.length - 1, Math.max(0, from + step));
+  links[next]?.focus();
+  links[next]?.closest('.row')?.scrollIntoView({ block: 'nearest' });
+}

@@ -1,0 +1,61 @@
+// Starts the board: what loads, what listens, and the page itself.
+
+import { h, render, type ComponentChild } from 'preact';
+import { parseAddress } from './address.ts';
+import { startFeed } from './feed.ts';
+import { startFleetLoading } from './fleet-loading.ts';
+import { startKeyboard } from './keyboard.ts';
+import { startNumberLoading } from './number-loading.ts';
+import { fleet, isLoading, key, now, view } from './state.ts';
+import { Detail } from './view/detail.ts';
+import { Filters } from './view/filters.ts';
+import { Help, Notices, NoRows, SignIn, TopBar } from './view/frame.ts';
+import { Pager } from './view/pager.ts';
+import { hasRows, Rows } from './view/rows.ts';
+import { Summary } from './view/summary.ts';
+
+function Board(): ComponentChild {
+  if (key.value === null || key.value === '') return h(SignIn, null);
+  const { isWall, numberId } = view.value;
+  return h(
+    'div',
+    { class: `board ${isWall ? 'wall' : ''} ${numberId === null ? '' : 'has-detail'}` },
+    h(TopBar, null),
+    h(Notices, null),
+    h('main', null, h(List, null), isWall ? null : h(Detail, null)),
+    h(Help, null),
+  );
+}
+
+function List(): ComponentChild {
+  const loaded = fleet.value;
+  const isEmpty = loaded?.data.whole.totalCount === 0;
+  return h(
+    'section',
+    { class: 'list', 'aria-busy': isLoading.value },
+    h(Summary, null),
+    isEmpty || view.value.isWall ? null : h(Filters, null),
+    hasRows() && loaded !== null ? h(Rows, { page: loaded.data.page }) : h(NoRows, null),
+    loaded === null ? null : h(Pager, { page: loaded.data.page }),
+  );
+}
+
+function startClock(): void {
+  setInterval(() => {
+    if (document.visibilityState === 'visible') now.value = Date.now();
+  }, 1_000);
+  document.addEventListener('visibilitychange', () => (now.value = Date.now()));
+}
+
+addEventListener('popstate', () => (view.value = parseAddress(location)));
+startClock();
+startKeyboard();
+startFleetLoading();
+startNumberLoading();
+startFeed();
+
+const root = document.querySelector('#board');
+if (root !== null) {
+  root.replaceChildren();
+  render(h(Board, null), root);
+}

@@ -1,0 +1,312 @@
+// The GraphQL operations of the board, and the types of what they return.
+
+import { run } from './api.ts';
+
+export type Verdict = 'YES' | 'NO' | 'UNKNOWN';
+
+export interface Reason {
+  readonly entity: string;
+  readonly field: string;
+  readonly value: string | null;
+  readonly code: number | null;
+  readonly effect: 'BLOCKS' | 'INCONCLUSIVE' | 'INFORMS';
+  readonly scope: 'ALL' | 'BUSINESS_INITIATED' | 'REPLIES';
+  readonly text: string;
+  readonly solution: string | null;
+}
+
+export interface Failure {
+  readonly code: string;
+  readonly message: string;
+  readonly metaCode: number | null;
+  readonly retryAt: string | null;
+}
+
+export interface Freshness {
+  readonly observedAt: string | null;
+  readonly attemptedAt: string | null;
+  readonly stale: boolean;
+  readonly error: Failure | null;
+}
+
+export interface Named {
+  readonly id: string;
+  readonly name: string | null;
+}
+
+/** A number as a row shows it. */
+export interface FleetNumber {
+  readonly id: string;
+  readonly name: string;
+  readonly number: string;
+  readonly provider: 'META' | 'PILOT_STATUS';
+  readonly state: string;
+  readonly health: {
+    readonly qualityRating: string | null;
+    readonly qualityRatingRaw: string | null;
+    readonly messagingLimitTier: string | null;
+    readonly messagingLimitTierRaw: string | null;
+    readonly metaStatus: string | null;
+    readonly metaStatusRaw: string | null;
+    readonly sendability: {
+      readonly verdict: Verdict;
+      readonly replyVerdict: Verdict;
+      readonly reasons: readonly Reason[];
+    };
+    readonly freshness: Freshness | null;
+  };
+  readonly meta: {
+    readonly phone: {
+      readonly displayPhoneNumber: string | null;
+      readonly verifiedName: string | null;
+    } | null;
+    readonly waba: Named | null;
+  } | null;
+  readonly portfolio: Named | null;
+}
+
+export interface Counted<Value extends string = string> {
+  readonly value: Value;
+  readonly count: number;
+}
+
+export interface CountedPlace extends Named {
+  readonly count: number;
+}
+
+export interface Facets {
+  readonly verdict: readonly Counted<Verdict>[];
+  readonly qualityRating: readonly Counted[];
+  readonly stale: number;
+  readonly failing: number;
+  readonly restricted: number;
+  readonly waba: readonly CountedPlace[];
+  readonly portfolio: readonly CountedPlace[];
+}
+
+export interface PageInfo {
+  readonly hasNextPage: boolean;
+  readonly hasPreviousPage: boolean;
+  readonly startCursor: string | null;
+  readonly endCursor: string | null;
+}
+
+export interface FleetPage {
+  /** Without a filter. */
+  readonly whole: {
+    readonly totalCount: number;
+    readonly feedCursor: string;
+    readonly facets: { readonly verdict: readonly Counted<Verdict>[] };
+  };
+  readonly page: {
+    readonly totalCount: number;
+    readonly asOf: string;
+    readonly facets: Facets;
+    readonly nodes: readonly FleetNumber[];
+    readonly pageInfo: PageInfo;
+  };
+}
+
+export type FleetFilter = Readonly<Record<string, unknown>>;
+
+/** How many rows a page has. */
+export const pageSize = 100;
+
+const freshness = `freshness { observedAt attemptedAt stale error { code message metaCode retryAt } }`;
+
+const rowFields = `fragment Row on WhatsAppNumber {
+  id name number provider state
+  health {
+    qualityRating qualityRatingRaw messagingLimitTier messagingLimitTierRaw metaStatus metaStatusRaw
+    sendability { verdict replyVerdict reasons { entity field value code effect scope text solution } }
+    ${freshness}
+  }
+  meta { phone { displayPhoneNumber verifiedName } waba { id name } }
+  portfolio { id name }
+}`;
+
+const fleetQuery = `query BoardFleet($filter: FleetFilter, $orderBy: FleetOrder, $first: Int, $after: String, $last: Int, $before: String) {
+  whole: fleet { totalCount feedCursor facets { verdict { value count } } }
+  page: fleet(filter: $filter, orderBy: $orderBy, first: $first, after: $after, last: $last, before: $before) {
+    totalCount asOf
+    facets {
+      verdict { value count } qualityRating { value count } stale failing restricted
+      waba(first: 100) { id name count } portfolio(first: 100) { id name count }
+    }
+    nodes { ...Row }
+    pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
+  }
+}
+${rowFields}`;
+
+export interface FleetRequest {
+  readonly filter: FleetFilter;
+  readonly orderBy: { readonly field: string; readonly direction: string };
+  readonly after: string | null;
+  readonly before: string | null;
+}
+
+export async function readFleet(
+  key: string,
+  { filter, orderBy, after, before }: FleetRequest,
+  signal: AbortSignal,
+): Promise<FleetPage> {
+  const window = before === null ? { first: pageSize, after } : { last: pageSize, before };
+  const variables = { filter, orderBy, ...window };
+  return (await run<FleetPage>(key, { query: fleetQuery, variables, signal })).data;
+}
+
+/** What a cause is made of, of one number that cannot send, or of which it is unknown whether it can. */
+export type Troubled = Pick<FleetNumber, 'id' | 'name'> & {
+  readonly health: Pick<FleetNumber['health'], 'sendability' | 'freshness'>;
+  readonly meta: { readonly waba: Named | null } | null;
+};
+
+export interface TroubledPage {
+  readonly fleet: {
+    readonly nodes: readonly Troubled[];
+    readonly pageInfo: Pick<PageInfo, 'hasNextPage' | 'endCursor'>;
+  };
+}
+
+const troubledQuery = `query BoardCauses($after: String) {
+  fleet(filter: { verdicts: [NO, UNKNOWN] }, first: 200, after: $after) {
+    nodes {
+      id name
+      health {
+        sendability { verdict replyVerdict reasons { entity field value code effect scope text solution } }
+        ${freshness}
+      }
+      meta { waba { id name } }
+    }
+    pageInfo { hasNextPage endCursor }
+  }
+}`;
+
+export async function readTroubled(
+  key: string,
+  after: string | null,
+  signal: AbortSignal,
+): Promise<TroubledPage['fleet']> {
+  const { data } = await run<TroubledPage>(key, {
+    query: troubledQuery,
+    variables: { after },
+    signal,
+  });
+  return data.fleet;
+}
+
+export interface Span {
+  readonly value: string | null;
+  readonly from: string;
+  readonly to: string;
+  readonly certainty: 'OBSERVED' | 'UNOBSERVED';
+}
+
+const stripsQuery = `query BoardStrips($ids: [ID!]!, $from: DateTime!) {
+  numbers(ids: $ids) { id timeline(field: VERDICT, from: $from) { value from to certainty } }
+}`;
+
+export async function readStrips(
+  key: string,
+  ids: readonly string[],
+  from: Date,
+): Promise<ReadonlyMap<string, readonly Span[]>> {
+  const { data } = await run<{
+    readonly numbers: readonly { readonly id: string; readonly timeline: readonly Span[] }[];
+  }>(key, { query: stripsQuery, variables: { ids, from: from.toISOString() } });
+  return new Map(data.numbers.map(({ id, timeline }) => [id, timeline]));
+}
+
+export interface Change {
+  readonly cursor: string;
+  readonly numberId: string | null;
+  readonly wabaId: string | null;
+  readonly kind: string;
+  readonly field: string | null;
+  readonly previousValue: string | null;
+  readonly newValue: string | null;
+  readonly source: string;
+  readonly occurredAt: string;
+}
+
+/** Everything about one number. */
+export interface NumberDetail extends Omit<FleetNumber, 'meta'> {
+  readonly instanceName: string | null;
+  readonly meta: {
+    readonly phone: {
+      readonly displayPhoneNumber: string | null;
+      readonly verifiedName: string | null;
+      readonly nameStatusRaw: string | null;
+      readonly throughputLevelRaw: string | null;
+      readonly isPinEnabled: boolean | null;
+      readonly freshness: Freshness;
+    } | null;
+    readonly profile: { readonly freshness: Freshness } | null;
+    readonly waba: (Named & { readonly freshness: Freshness }) | null;
+  } | null;
+  readonly timeline: readonly Span[];
+  readonly availability: { readonly sendableShare: number | null; readonly observedShare: number };
+  readonly history: {
+    readonly nodes: readonly Change[];
+    readonly pageInfo: { readonly hasNextPage: boolean };
+  };
+}
+
+const changeFields = `cursor numberId wabaId kind field previousValue newValue source occurredAt`;
+
+const detailFields = `fragment Detail on WhatsAppNumber {
+  ...Row
+  instanceName
+  meta {
+    phone { nameStatusRaw throughputLevelRaw isPinEnabled ${freshness} }
+    profile { ${freshness} }
+    waba { ${freshness} }
+  }
+}`;
+
+const detailQuery = `query BoardNumber($id: ID!, $from: DateTime!, $changes: Int!) {
+  number(id: $id) {
+    ...Detail
+    timeline(field: VERDICT, from: $from) { value from to certainty }
+    availability(days: 30) { sendableShare observedShare }
+    history(first: $changes) { nodes { ${changeFields} } pageInfo { hasNextPage } }
+  }
+}
+${detailFields}
+${rowFields}`;
+
+export async function readNumber(
+  key: string,
+  { id, from, changes }: { readonly id: string; readonly from: Date; readonly changes: number },
+  signal: AbortSignal,
+): Promise<NumberDetail> {
+  const variables = { id, from: from.toISOString(), changes };
+  const { data } = await run<{ readonly number: NumberDetail }>(key, {
+    query: detailQuery,
+    variables,
+    signal,
+  });
+  return data.number;
+}
+
+const refreshQuery = `query BoardRefresh($id: ID!) {
+  number(id: $id, refresh: true) { ...Detail }
+}
+${detailFields}
+${rowFields}`;
+
+/** Reads every block from WhatsApp. */
+export async function refreshNumber(key: string, id: string) {
+  return await run<unknown>(key, { query: refreshQuery, variables: { id }, isCostWanted: true });
+}
+
+/** The live feed. `after` is null for one that begins now. */
+export const changesSubscription = `subscription BoardChanges($after: String) {
+  changes(after: $after) { cursor changes { ${changeFields} } }
+}`;
+
+export interface ChangePage {
+  readonly cursor: string;
+  readonly changes: readonly Change[];
+}

@@ -1,0 +1,118 @@
+// What the page knows: the signals that the views read, and that the other modules write.
+
+import { computed, signal } from '@preact/signals';
+import { formatAddress, parseAddress, type View } from './address.ts';
+import type { ApiError, Cost } from './api.ts';
+import type { Cause } from './causes.ts';
+import type { FleetPage, NumberDetail, Span } from './queries.ts';
+
+export interface BoardKey {
+  readonly tenantName: string;
+  readonly key: string;
+}
+
+const storedKey = 'board.key';
+
+/** Those that the page contains, in the demo. */
+export const demoKeys = readDemoKeys();
+
+function readDemoKeys(): readonly BoardKey[] {
+  const text = document.querySelector<HTMLMetaElement>('meta[name="board-keys"]')?.content;
+  return text === undefined ? [] : (JSON.parse(text) as readonly BoardKey[]);
+}
+
+export const view = signal<View>(parseAddress(location));
+
+/** In this order: what was entered, then what the demo has. Null asks for one. */
+export const enteredKey = signal<string | null>(sessionStorage.getItem(storedKey));
+export const demoKey = computed(() => demoKeys[view.value.demo - 1] ?? demoKeys[0] ?? null);
+export const key = computed(() => enteredKey.value ?? demoKey.value?.key ?? null);
+/** Why the last key was refused. */
+export const keyProblem = signal<string | null>(null);
+
+export const tenantName = computed(() =>
+  enteredKey.value === null ? (demoKey.value?.tenantName ?? null) : null,
+);
+
+export function enterKey(entered: string): void {
+  sessionStorage.setItem(storedKey, entered);
+  keyProblem.value = null;
+  enteredKey.value = entered;
+}
+
+/** Asks for another key. */
+export function forgetKey(problem: string | null): void {
+  sessionStorage.removeItem(storedKey);
+  keyProblem.value = problem;
+  enteredKey.value = demoKeys.length > 0 && problem !== null ? '' : null;
+}
+
+/** Milliseconds, a second at a time, while the page is visible. */
+export const now = signal(Date.now());
+
+export interface Loaded {
+  readonly data: FleetPage;
+  /** The address of the view that it belongs to, without the open number. */
+  readonly address: string;
+}
+
+export const fleet = signal<Loaded | null>(null);
+export const fleetError = signal<ApiError | null>(null);
+/** Whether a fleet for another view than the one that is shown is on its way. */
+export const isLoading = signal(false);
+
+export const causes = signal<readonly Cause[]>([]);
+
+export interface Strip {
+  readonly spans: readonly Span[];
+  /** When it was read, in milliseconds. */
+  readonly readAt: number;
+}
+
+export const strips = signal<ReadonlyMap<string, Strip>>(new Map());
+
+export interface Live {
+  readonly status: 'connecting' | 'live' | 'lost' | 'paused';
+  /** When the last event came, in milliseconds; null before the first. */
+  readonly lastEventAt: number | null;
+}
+
+export const live = signal<Live>({ status: 'connecting', lastEventAt: null });
+
+/** Silence after which the board says that it is not live. A sign of life comes every 15 seconds. */
+export const maxSilenceMs = 35_000;
+
+/** Since when the board is not live, in milliseconds; null while it is. */
+export const notLiveSince = computed(() => {
+  const { lastEventAt, status } = live.value;
+  if (lastEventAt === null || status === 'paused') return null;
+  return now.value - lastEventAt > maxSilenceMs ? lastEventAt : null;
+});
+
+export interface OpenNumber {
+  readonly id: string;
+  readonly data: NumberDetail | null;
+  readonly error: ApiError | null;
+  /** How far a read that the user asked for has come. */
+  readonly refresh:
+    'none' | 'running' | { readonly cost: Cost | null; readonly error: ApiError | null };
+}
+
+export const openNumber = signal<OpenNumber | null>(null);
+
+/** The number that the keyboard is at. */
+export const cursorId = signal<string | null>(null);
+export const isHelpOpen = signal(false);
+
+/** Of what the list shows: the address without the open number. */
+export const listAddress = computed(() => formatAddress({ ...view.value, numberId: null }));
+
+/** Changes the view and the address of the page. A new filter or order begins at the first page. */
+export function navigate(change: Partial<View>, { isReplaced = false } = {}): void {
+  const isOtherPage = 'numberId' in change || 'after' in change || 'before' in change;
+  const next = { ...view.value, ...(isOtherPage ? {} : { after: null, before: null }), ...change };
+  const address = formatAddress(next);
+  if (address === location.pathname + location.search) return;
+  history[isReplaced ? 'replaceState' : 'pushState'](null, '', address);
+  view.value = next;
+}

@@ -1,0 +1,259 @@
+// What stands around the list: the bar at the top, the notices, the request for a key, the help, and what is shown without rows.
+
+import { h, type ComponentChild } from 'preact';
+import { useEffect, useRef } from 'preact/hooks';
+import { formatAddress, isFiltered, noFilters } from '../address.ts';
+import { reloadFleet } from '../fleet-loading.ts';
+import {
+  demoKeys,
+  enterKey,
+  fleet,
+  fleetError,
+  isHelpOpen,
+  keyProblem,
+  live,
+  navigate,
+  notLiveSince,
+  now,
+  tenantName,
+  view,
+} from '../state.ts';
+import { formatClock } from '../words.ts';
+import { Shape } from './shapes.ts';
+
+export function TopBar(): ComponentChild {
+  const { isWall } = view.value;
+  return h(
+    'header',
+    { class: 'top' },
+    h('b', null, 'Numbers'),
+    h(Tenant, null),
+    h('span', { class: 'grow' }),
+    isWall
+      ? h('span', { class: 'clock' }, formatClock(now.value).slice(0, 5))
+      : h(
+          'button',
+          {
+            type: 'button',
+            class: 'keys',
+            'aria-label': '/ j k ?, keyboard shortcuts',
+            title: 'Keyboard shortcuts',
+            onClick: () => (isHelpOpen.value = true),
+          },
+          ['/', 'j', 'k', '?'].map((key) => h('kbd', { key, 'aria-hidden': 'true' }, key)),
+        ),
+    h(LiveState, null),
+  );
+}
+
+/** In the demo there are two tenants to choose from. */
+function Tenant(): ComponentChild {
+  const name = tenantName.value;
+  if (name === null) return null;
+  if (demoKeys.length < 2 || view.value.isWall) return h('span', { class: 'tenant' }, name);
+  return h(
+    'select',
+    {
+      class: 'tenant',
+      'aria-label': 'Tenant',
+      value: String(view.value.demo),
+      onChange: (event: Event) => {
+        const demo = Number((event.currentTarget as HTMLSelectElement).value);
+        // Another tenant has other numbers.
+        location.assign(formatAddress({ ...view.peek(), ...noFilters, numberId: null, demo }));
+      },
+    },
+    demoKeys.map(({ tenantName: text }, index) =>
+      h('option', { key: text, value: String(index + 1) }, text),
+    ),
+  );
+}
+
+const liveWords = {
+  connecting: 'Connecting',
+  live: 'Live',
+  lost: 'Reconnecting',
+  paused: 'Paused',
+} as const;
+
+function LiveState(): ComponentChild {
+  const status = notLiveSince.value === null ? live.value.status : 'lost';
+  return h(
+    'span',
+    { class: `live ${status}`, role: 'status' },
+    h('i', { 'aria-hidden': 'true' }),
+    liveWords[status],
+  );
+}
+
+/** Says that what is shown may be old. Values and ages stay. */
+export function Notices(): ComponentChild {
+  const since = notLiveSince.value;
+  const error = fleetError.value;
+  if (since !== null) {
+    return h(
+      'p',
+      { class: 'notice', role: 'alert' },
+      h('b', null, `Not live since ${formatClock(since)}.`),
+      ' The values below are the last ones received; their ages are right. Reconnecting.',
+    );
+  }
+  if (error === null || fleet.value === null) return null;
+  return h(
+    'p',
+    { class: 'notice', role: 'alert' },
+    h('b', null, error.message),
+    ' The values below are the last ones received. Trying again.',
+  );
+}
+
+/** In the place of the rows. */
+export function NoRows(): ComponentChild {
+  const error = fleetError.value;
+  if (fleet.value === null) return error === null ? h(Waiting, null) : h(Failed, null);
+  if (fleet.value.data.whole.totalCount === 0) return h(NoNumbers, null);
+  if (!isFiltered(view.value)) return null;
+  return h(
+    'div',
+    { class: 'empty' },
+    h('h2', null, 'No number matches'),
+    h('p', null, 'No number has all of the filters that are set.'),
+    h(
+      'button',
+      { type: 'button', class: 'do', onClick: () => navigate(noFilters) },
+      'Clear filters',
+    ),
+  );
+}
+
+function Waiting(): ComponentChild {
+  return h(
+    'div',
+    { class: 'waiting rows', 'aria-hidden': 'true' },
+    Array.from({ length: 8 }, (_, index) =>
+      h('div', { key: index, class: 'row body' }, h('i', null), h('i', null), h('i', null)),
+    ),
+  );
+}
+
+function Failed(): ComponentChild {
+  const error = fleetError.value;
+  return h(
+    'div',
+    { class: 'empty' },
+    h(Shape, { verdict: 'UNKNOWN' }),
+    h('h2', null, 'The fleet cannot be read'),
+    h('p', null, error?.message, ' The board tries again by itself.'),
+    h('button', { type: 'button', class: 'do', onClick: reloadFleet }, 'Try now'),
+  );
+}
+
+function NoNumbers(): ComponentChild {
+  return h(
+    'div',
+    { class: 'empty' },
+    h('h1', null, 'No numbers yet'),
+    h(
+      'p',
+      null,
+      'Import all numbers that an access token can see, or add one. They appear here at once.',
+    ),
+    h(
+      'pre',
+      null,
+      'npm run -s gateway -- number import --help\nnpm run -s gateway -- number add --help',
+    ),
+  );
+}
+
+export function SignIn(): ComponentChild {
+  const input = useRef<HTMLInputElement>(null);
+  useEffect(() => input.current?.focus(), []);
+  const problem = keyProblem.value;
+  return h(
+    'main',
+    { class: 'sign-in' },
+    h(
+      'form',
+      {
+        onSubmit: (event: Event) => {
+          event.preventDefault();
+          const entered = input.current?.value.trim() ?? '';
+          if (entered !== '') enterKey(entered);
+        },
+      },
+      h('h1', null, 'Numbers'),
+      h(
+        'p',
+        { id: 'key-help' },
+        'Enter an API key of the tenant. It stays in this tab, and is forgotten when the tab is closed.',
+      ),
+      problem === null
+        ? null
+        : h(
+            'p',
+            { class: 'problem', role: 'alert', id: 'key-problem' },
+            `The last key was refused. ${problem}`,
+          ),
+      h('label', { for: 'key' }, 'API key'),
+      h('input', {
+        ref: input,
+        id: 'key',
+        type: 'password',
+        autocomplete: 'off',
+        spellcheck: false,
+        placeholder: 'ps_…',
+        required: true,
+        'aria-describedby': problem === null ? 'key-help' : 'key-help key-problem',
+      }),
+      h('button', { type: 'submit', class: 'do first' }, 'Show the fleet'),
+    ),
+  );
+}
+
+const shortcuts = [
+  ['/', 'Search'],
+  ['j', 'Next number'],
+  ['k', 'Previous number'],
+  ['Enter', 'Open the number'],
+  ['r', 'Read the open number now, or load the list again'],
+  ['Esc', 'Close'],
+  ['?', 'This help'],
+] as const;
+
+export function Help(): ComponentChild {
+  const dialog = useRef<HTMLDialogElement>(null);
+  const isOpen = isHelpOpen.value;
+  useEffect(() => {
+    if (isOpen) dialog.current?.showModal();
+    else dialog.current?.close();
+  }, [isOpen]);
+  return h(
+    'dialog',
+    {
+      ref: dialog,
+      class: 'help',
+      'aria-labelledby': 'help-title',
+      onClose: () => (isHelpOpen.value = false),
+    },
+    h('h2', { id: 'help-title' }, 'Keyboard'),
+    h(
+      'dl',
+      null,
+      shortcuts.flatMap(([name, text]) => [
+        h('dt', { key: name }, h('kbd', null, name)),
+        h('dd', { key: text }, text),
+      ]),
+    ),
+    h(
+      'p',
+      { class: 'quiet' },
+      'The address holds filters, order, groups and the open number: copy it to share what you see. Add wall=1 for a screen on the wall.',
+    ),
+    h(
+      'button',
+      { type: 'button', class: 'do', onClick: () => (isHelpOpen.value = false) },
+      'Close',
+    ),
+  );
+}

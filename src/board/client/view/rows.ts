@@ -1,0 +1,253 @@
+// The rows of the list, in groups if the user wants them, and the pages.
+
+import { Fragment, h, type ComponentChild } from 'preact';
+import { useEffect, useRef } from 'preact/hooks';
+import { formatAddress, type View } from '../address.ts';
+import type { FleetNumber, FleetPage, Named } from '../queries.ts';
+import { fleet, navigate, now, strips, view } from '../state.ts';
+import { setVisible, stripDays } from '../strip-loading.ts';
+import { findSince } from '../timeline.ts';
+import {
+  explain,
+  formatCount,
+  formatDuration,
+  formatFull,
+  formatLimit,
+  formatNumber,
+  formatQuality,
+  formatStatus,
+  verdictWords,
+} from '../words.ts';
+import { Shape } from './shapes.ts';
+import { Age, Past } from './times.ts';
+
+const columns = [
+  ['verdict', 'Can it send?'],
+  ['who', 'Number'],
+  ['why', 'Why, and what to do'],
+  ['status', 'Quality · status'],
+  ['limit', 'Limit'],
+  ['trend', 'Seven days'],
+  ['since', 'Since · read'],
+] as const;
+
+export function Rows({ page }: { readonly page: FleetPage['page'] }): ComponentChild {
+  return h(
+    'div',
+    { class: 'rows', role: 'table', 'aria-label': 'Numbers', 'aria-rowcount': page.totalCount },
+    h(
+      'div',
+      { class: 'head', role: 'rowgroup' },
+      h(
+        'div',
+        { class: 'row', role: 'row' },
+        columns.map(([name, text]) =>
+          h('div', { key: name, class: name, role: 'columnheader' }, text),
+        ),
+      ),
+    ),
+    toGroups(page, view.value.group).map(({ place, numbers }) =>
+      h(
+        'div',
+        { key: place?.id ?? 'all', role: 'rowgroup', class: 'group' },
+        place === null ? null : h(GroupHead, { place, page, shown: numbers.length }),
+        numbers.map((number) => h(Row, { key: number.id, number })),
+      ),
+    ),
+  );
+}
+
+interface Group {
+  /** Null for the whole list. */
+  readonly place: Named | null;
+  readonly numbers: readonly FleetNumber[];
+}
+
+const nowhere: Named = { id: '', name: null };
+
+/** In the order in which they appear, so that the group with the worst number comes first. */
+function toGroups({ nodes }: FleetPage['page'], group: View['group']): readonly Group[] {
+  if (group === 'none') return [{ place: null, numbers: nodes }];
+  const placeOf = ({ meta, portfolio }: FleetNumber) =>
+    (group === 'account' ? meta?.waba : portfolio) ?? nowhere;
+  return [...Map.groupBy(nodes, (number) => placeOf(number).id).values()].map((numbers) => ({
+    place: placeOf(numbers[0]!),
+    numbers,
+  }));
+}
+
+interface GroupHeadProps {
+  readonly place: Named;
+  readonly page: FleetPage['page'];
+  readonly shown: number;
+}
+
+function GroupHead({ place, page, shown }: GroupHeadProps): ComponentChild {
+  const { group } = view.value;
+  const isAccount = group === 'account';
+  const places = isAccount ? page.facets.waba : page.facets.portfolio;
+  const total = places.find(({ id }) => id === place.id)?.count ?? shown;
+  const unknown = isAccount ? 'No account known' : 'No portfolio known';
+  const name = place === nowhere ? unknown : (place.name ?? place.id);
+  const count =
+    total > shown
+      ? `${formatCount(shown)} of ${formatCount(total)} on this page`
+      : formatCount(shown);
+  return h(
+    'div',
+    { class: 'group-head', role: 'row' },
+    h(
+      'div',
+      { role: 'cell', 'aria-colspan': columns.length },
+      h('b', null, name),
+      ' ',
+      h('span', null, count),
+    ),
+  );
+}
+
+/** Strips are loaded for the rows that are visible. */
+const observer = new IntersectionObserver(
+  (entries) => {
+    for (const { target, isIntersecting } of entries) {
+      setVisible((target as HTMLElement).dataset['id'] ?? '', isIntersecting);
+    }
+  },
+  { rootMargin: '200px' },
+);
+
+function Row({ number }: { readonly number: FleetNumber }): ComponentChild {
+  const element = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    const observed = element.current;
+    if (observed === null) return undefined;
+    observer.observe(observed);
+    return () => {
+      observer.unobserve(observed);
+      setVisible(number.id, false);
+    };
+  }, [number.id]);
+  const { verdict } = number.health.sendability;
+  const isOpen = view.value.numberId === number.id;
+  return h(
+    'div',
+    {
+      ref: element,
+      class: `row body ${verdict} ${isOpen ? 'selected' : ''}`,
+      role: 'row',
+      'data-id': number.id,
+      onClick: (event: MouseEvent) => openOnClick(event, number.id),
+    },
+    h(VerdictCell, { number }),
+    h(WhoCell, { number, isOpen }),
+    h(WhyCell, { number }),
+    h(
+      'div',
+      { class: 'status', role: 'cell' },
+      h(
+        'span',
+        { class: `quality ${number.health.qualityRating ?? ''}` },
+        formatQuality(number.health),
+      ),
+      h('div', { class: 'second' }, formatStatus(number)),
+    ),
+    h('div', { class: 'limit', role: 'cell' }, formatLimit(number.health)),
+    h(PastCells, { number }),
+  );
+}
+
+/** A click anywhere in the row opens it, but not one that ends a selection of text. */
+function openOnClick(event: MouseEvent, numberId: string): void {
+  const isPlain = event.button === 0 && !event.metaKey && !event.ctrlKey && !event.shiftKey;
+  if (!isPlain || event.defaultPrevented || String(getSelection()) !== '') return;
+  event.preventDefault();
+  navigate({ numberId });
+}
+
+function VerdictCell({ number }: { readonly number: FleetNumber }): ComponentChild {
+  const { verdict, replyVerdict } = number.health.sendability;
+  const canOnlyReply = verdict === 'NO' && replyVerdict === 'YES';
+  return h(
+    'div',
+    { class: 'verdict', role: 'cell' },
+    h(Shape, { verdict }),
+    h(
+      'span',
+      null,
+      verdictWords[verdict],
+      canOnlyReply ? h('div', { class: 'second' }, 'can reply') : null,
+    ),
+  );
+}
+
+function WhoCell({
+  number,
+  isOpen,
+}: {
+  readonly number: FleetNumber;
+  readonly isOpen: boolean;
+}): ComponentChild {
+  const href = formatAddress({ ...view.value, numberId: number.id });
+  return h(
+    'div',
+    { class: 'who', role: 'cell' },
+    h(
+      'a',
+      { class: 'name', href, 'aria-current': isOpen ? 'true' : undefined, title: number.name },
+      number.name,
+    ),
+    h('div', { class: 'second' }, formatNumber(number)),
+  );
+}
+
+function WhyCell({ number }: { readonly number: FleetNumber }): ComponentChild {
+  const explanation = explain(number.health);
+  if (explanation === null) return h('div', { class: 'why', role: 'cell' });
+  const { text, solution } = explanation;
+  return h(
+    'div',
+    { class: 'why', role: 'cell' },
+    h('div', { class: 'text', title: text }, text),
+    solution === null ? null : h('div', { class: 'second text', title: solution }, solution),
+  );
+}
+
+function PastCells({ number }: { readonly number: FleetNumber }): ComponentChild {
+  const strip = strips.value.get(number.id);
+  const { verdict } = number.health.sendability;
+  const since = strip === undefined ? null : findSince(strip.spans, verdict);
+  const observedAt = number.health.freshness?.observedAt ?? null;
+  return h(
+    Fragment,
+    null,
+    h(
+      'div',
+      { class: 'trend', role: 'cell' },
+      strip === undefined
+        ? h('span', { class: 'past pending' })
+        : h(Past, { spans: strip.spans, days: stripDays, columns: 84, label: 'Last seven days' }),
+    ),
+    h(
+      'div',
+      { class: 'since', role: 'cell' },
+      since === null
+        ? h('span', { class: 'second' }, '\u00a0')
+        : h(
+            'span',
+            { title: `Since ${formatFull(since.at)}` },
+            formatSince(since.at, since.isAtLeast),
+          ),
+      h('div', { class: 'second' }, h(Age, { at: observedAt })),
+    ),
+  );
+}
+
+function formatSince(at: string, isAtLeast: boolean): string {
+  const duration = formatDuration(now.peek() - Date.parse(at));
+  return isAtLeast ? `over ${duration}` : duration;
+}
+
+/** The list, or what to do if there is none. */
+export function hasRows(): boolean {
+  return (fleet.value?.data.page.nodes.length ?? 0) > 0;
+}

@@ -263,6 +263,13 @@ export function readEnvironment(
   ) as Environment;
 }
 
+/** An API key, for a command that asks a gateway which is running. It configures no gateway. */
+export function readGatewayKey(
+  source: Readonly<Record<string, string | undefined>> = process.env,
+): string {
+  return source['GATEWAY_KEY'] ?? '';
+}
+
 /** Second step: checks and types. Throws one ConfigurationError with every problem. */
 export function parseConfig(environment: Environment): Config {
   const problems: string[] = [];

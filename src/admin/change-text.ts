@@ -1,7 +1,6 @@
 // What commands print of changes: the columns of their tables, and the names of their numbers.
 
 import type { Gateway } from '../gateway.ts';
-import type { NumberChange } from '../history/change.ts';
 import { GatewayError } from '../errors.ts';
 import { toOperatorAccess } from '../numbers/numbers.ts';
 import type { toChange } from '../rest/change.ts';
@@ -55,30 +54,26 @@ export function toShort(value: string | null): string | null {
   return `${value.slice(0, maxValueLength - 1)}…`;
 }
 
+type Named = Pick<ChangeJson, 'numberId' | 'kind' | 'field' | 'newValue'>;
+
 export interface NumberNames {
   /** Learns names from changes. Those of numbers that were removed before are not known. */
-  learn(changes: readonly NumberChange[]): Promise<void>;
+  learn(changes: readonly Named[]): Promise<void>;
   /** Null when unknown. */
   get(numberId: string | null): string | null;
 }
 
-export function createNumberNames({ numbers }: Gateway, tenantId: string): NumberNames {
+/** Returns a name for each id; null when it is unknown. */
+export type FindNames = (ids: readonly string[]) => Promise<readonly (string | null)[]>;
+
+export function createNumberNames(findNames: FindNames): NumberNames {
   const names = new Map<string, string | null>();
   return {
     async learn(changes) {
-      const ids = new Set(changes.flatMap(({ numberId }) => numberId ?? []));
-      const requests = [...ids]
-        .filter((id) => !names.has(id))
-        .map((id) => ({ id, refresh: null, projection }));
-      const found =
-        requests.length === 0
-          ? []
-          : await numbers.getMany(toOperatorAccess(tenantId), requests, AbortSignal.any([]));
-      for (const [index, { id }] of requests.entries()) {
-        const number = found[index];
-        const isKnown = number !== undefined && !(number instanceof GatewayError);
-        names.set(id, isKnown ? number.name : null);
-      }
+      const all = new Set(changes.flatMap(({ numberId }) => numberId ?? []));
+      const ids = [...all].filter((id) => !names.has(id));
+      const found = ids.length === 0 ? [] : await findNames(ids);
+      for (const [index, id] of ids.entries()) names.set(id, found[index] ?? null);
       for (const { numberId, kind, field, newValue } of changes) {
         if (numberId === null || newValue === null) continue;
         if (kind === 'FIELD' && field === 'NAME') names.set(numberId, newValue);
@@ -88,6 +83,15 @@ export function createNumberNames({ numbers }: Gateway, tenantId: string): Numbe
       }
     },
     get: (numberId) => (numberId === null ? null : (names.get(numberId) ?? null)),
+  };
+}
+
+export function createFindNames({ numbers }: Gateway, tenantId: string): FindNames {
+  return async (ids) => {
+    const requests = ids.map((id) => ({ id, refresh: null, projection }));
+    const access = toOperatorAccess(tenantId);
+    const found = await numbers.getMany(access, requests, AbortSignal.any([]));
+    return found.map((number) => (number instanceof GatewayError ? null : number.name));
   };
 }
 

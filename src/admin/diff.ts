@@ -6,7 +6,7 @@ import type { NumberChange } from '../history/change.ts';
 import { maxPageSize } from '../history/history.ts';
 import { toOperatorAccess } from '../numbers/numbers.ts';
 import { parseDate, parseDuration, parseId } from './arguments.ts';
-import { createNumberNames, type NumberNames, toShort } from './change-text.ts';
+import { createFindNames, createNumberNames, type NumberNames, toShort } from './change-text.ts';
 import { createComparison, type Difference, type FieldDifference } from './differences.ts';
 import { type Session, withGateway } from './session.ts';
 import { type Column, formatTable, formatTime, toLayout } from './table.ts';
@@ -55,7 +55,7 @@ async function diff({ tenant, since }: DiffOptions, session: Session): Promise<v
   await withGateway(session, async (gateway) => {
     await gateway.access.getTenant(tenant);
     const start = await findStart(gateway, tenant, since, session);
-    const names = createNumberNames(gateway, tenant);
+    const names = createNumberNames(createFindNames(gateway, tenant));
     const comparison = createComparison();
     const cursor = await readAll(gateway, tenant, start, async (changes) => {
       comparison.add(changes);

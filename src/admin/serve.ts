@@ -148,6 +148,9 @@ Data is stored in ${directory}. Upstreams that are not configured are simulated.
   number key  ${numberKey}   bound to one number
   fleet key   ${fleetKey}   1,000 numbers of ${fleetName}
 ${graphiql === null ? '' : `  GraphiQL    ${graphiql}   open in a browser; the key is filled in\n`}
+Watch what happens; something does about once a minute:
+  GATEWAY_KEY=${tenantKey} npm run -s gateway -- fleet watch --url ${url}
+
 REST: list the numbers, then refresh one:
   curl -s ${url}/v1/numbers -H 'x-api-key: ${tenantKey}'
   curl -s '${url}/v1/numbers/${numberId}?refresh=1' -H 'x-api-key: ${tenantKey}'

@@ -44,11 +44,11 @@ async function setState(id: string, state: string): Promise<void> {
 }
 
 /** Runs `fleet watch` until the test ends it. */
-function startWatch(tenant: string, words = '', options: RunOptions = {}) {
+function startWatch(tenant: string | null, words = '', options: RunOptions = {}) {
   const ending = new AbortController();
   onTestFinished(() => ending.abort());
   const seen = { stdout: '', stderr: '' };
-  const ended = line.run(`fleet watch --tenant ${tenant} ${words}`, {
+  const ended = line.run(`fleet watch ${tenant === null ? '' : `--tenant ${tenant}`} ${words}`, {
     ...options,
     signal: ending.signal,
     onStdout: (part) => void (seen.stdout += part),
@@ -65,6 +65,28 @@ function startWatch(tenant: string, words = '', options: RunOptions = {}) {
     async end() {
       ending.abort(new Error('Stopped by SIGINT.'));
       return await ended;
+    },
+  };
+}
+
+/** Runs `serve` until the test ends it. */
+async function startServing(environment: Readonly<Record<string, string>> = {}) {
+  const ending = new AbortController();
+  onTestFinished(() => ending.abort());
+  const listening = Promise.withResolvers<string>();
+  const ended = line.run('serve', {
+    environment: { ANSWER_CACHE_MB: '1', ...environment },
+    signal: ending.signal,
+    onStdout: (part) => {
+      const [url] = /http:[^"]+/.exec(part) ?? [];
+      if (url !== undefined) listening.resolve(url);
+    },
+  });
+  return {
+    url: await listening.promise,
+    async end() {
+      ending.abort();
+      await ended;
     },
   };
 }
@@ -150,6 +172,48 @@ describe('fleet watch', () => {
     await setState(id, 'CLOSE');
     expect(await once(watch, 'exit')).toEqual([0, null]);
     expect(await errors).toBe('');
+  });
+
+  test('follows a gateway that runs, over HTTP: through a restart, with names, and from a cursor', async () => {
+    const tenant = await line.addTenant();
+    const id = await addNumber(tenant, 'Alpha');
+    const { json } = await line.run<{ key: string }>(`key create --tenant ${tenant} --name Watch`);
+    const environment = { GATEWAY_KEY: json.key };
+    let serving = await startServing();
+    const after = await cursorOf(tenant);
+    const table = { ...onTerminal, environment };
+    const watch = startWatch(null, `--url ${serving.url} --after ${after}`, { environment });
+    const seen = startWatch(null, `--url ${serving.url}`, table).seen;
+    await vi.waitUntil(() => seen.stdout.startsWith('TIME'), 10_000);
+    await setState(id, 'CLOSE');
+    await vi.waitUntil(() => watch.changes().some(({ newValue }) => newValue === 'CLOSE'), 10_000);
+    const { port } = new URL(serving.url);
+    await serving.end();
+    await setState(id, 'CONNECTING');
+    serving = await startServing({ PORT: port });
+    const isSeen = () => watch.changes().some(({ newValue }) => newValue === 'CONNECTING');
+    await vi.waitUntil(isSeen, 20_000);
+    await vi.waitUntil(() => /Alpha .*CONNECTING/.test(seen.stdout), 10_000);
+    expect(seen.stdout).toMatch(/Alpha .*CLOSE/);
+    expect(await watch.end()).toMatchObject({ code: 0, stderr: '' });
+    await serving.end();
+  });
+
+  test('says what is wrong with a URL, a key, and no choice', async () => {
+    const serving = await startServing();
+    for (const [words, code, message] of [
+      ['', 1, /^INVALID_REQUEST: Give either --tenant ID, or --url/],
+      [`--url ${serving.url} --tenant ten_a`, 1, /^INVALID_REQUEST: Give either --tenant/],
+      ['--url http://example.com', 2, /an https URL, or an http URL on a loopback address/],
+      [`--url ${serving.url}`, 1, /^UNAUTHENTICATED: /],
+    ] as const) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      const result = await line.run(`fleet watch ${words}`, {
+        environment: { GATEWAY_KEY: 'ps_wrong' },
+      });
+      expect([result.code, result.stderr]).toEqual([code, expect.stringMatching(message)]);
+    }
+    await serving.end();
   });
 
   test.each([

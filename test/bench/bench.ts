@@ -9,7 +9,8 @@ const help = `Usage: npm run bench -- [options]
 
   --quick      short rounds and no database of 1,000,000 numbers; takes under two minutes
   --only NAME  run one section; may be repeated:
-               changing, unchanged, feed, growth, statements, fleet, economy, latency, footprint
+               changing, unchanged, feed, stream, growth, statements, fleet, economy, latency,
+               footprint
   --json       print one JSON value on standard output
   --help       print this text
 
@@ -28,6 +29,7 @@ const sectionNames = [
   'changing',
   'unchanged',
   'feed',
+  'stream',
   'growth',
   'statements',
   'fleet',
@@ -112,13 +114,25 @@ async function loadSections(): Promise<Readonly<Record<SectionName, Section>>> {
   const { changing } = await import('./sections/changing.ts');
   const { unchanged } = await import('./sections/unchanged.ts');
   const { feed } = await import('./sections/feed.ts');
+  const { stream } = await import('./sections/stream.ts');
   const { growth } = await import('./sections/growth.ts');
   const { statements } = await import('./sections/statements.ts');
   const { fleet } = await import('./sections/fleet.ts');
   const { economy } = await import('./sections/economy.ts');
   const { latency } = await import('./sections/latency.ts');
   const { footprint } = await import('./sections/footprint.ts');
-  return { changing, unchanged, feed, growth, statements, fleet, economy, latency, footprint };
+  return {
+    changing,
+    unchanged,
+    feed,
+    stream,
+    growth,
+    statements,
+    fleet,
+    economy,
+    latency,
+    footprint,
+  };
 }
 
 async function openWorkbench(quick: boolean, made: AsyncDisposableStack): Promise<Workbench> {

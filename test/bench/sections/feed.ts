@@ -4,7 +4,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Client } from 'pg';
 import { createTestSimulator, type TestSimulator } from '../../simulator/simulator.ts';
-import { withoutNotifyTriggers } from '../notify-triggers.ts';
+import { withoutNotifyTriggers } from '../triggers.ts';
 import { startGateway } from '../contestants.ts';
 import { type BenchDatabase, withOwner } from '../databases.ts';
 import { cutListeners, prepareChange, prepareRevocation } from '../feed-changes.ts';

@@ -2,7 +2,7 @@
 // commits, so the duration of a commit matters.
 
 import { Client } from 'pg';
-import { withoutNotifyTriggers } from '../notify-triggers.ts';
+import { withoutNotifyTriggers } from '../triggers.ts';
 import { startGateway } from '../contestants.ts';
 import { type BenchDatabase, givenServer, openBenchServer, withOwner } from '../databases.ts';
 import { toNumberId } from '../fleet.ts';

@@ -93,7 +93,7 @@ async function measureKind(
     const startedAt = performance.now();
     await streams.receive(name);
     const took = performance.now() - startedAt;
-    // The last of all streams has it soon after the first.
+    // The last of all streams has it shortly after the first.
     await delay(pauseMs);
     return took;
   };

@@ -19,6 +19,7 @@ import {
   parseRateLimit,
   parseUpstreamUrl,
 } from './config/values.ts';
+import { parseSyncSettings, type SyncSettings, syncVariables } from './config/sync-settings.ts';
 
 /** One row for each variable; README.md has the same table. */
 export const environmentVariables = {
@@ -166,11 +167,14 @@ export const environmentVariables = {
     default: '443,8443',
     meaning: 'Ports that alerts may be sent to, separated by commas.',
   },
+  ...syncVariables,
   MAX_EVENT_LOOP_DELAY_MS: {
     default: '250',
     meaning: 'Event loop delay above which a busy process sheds load with 503.',
   },
 } as const satisfies Record<string, { default: string; meaning: string }>;
+
+export type { SyncSettings } from './config/sync-settings.ts';
 
 export type EnvironmentVariable = keyof typeof environmentVariables;
 
@@ -223,6 +227,7 @@ export interface Config {
     readonly allowedPorts: readonly number[];
   };
   readonly maxEventLoopDelayMs: number;
+  readonly sync: SyncSettings;
 }
 
 /** How many streams may be open in the process. */
@@ -303,13 +308,13 @@ export function parseConfig(environment: Environment): Config {
     tenantMaxRequests: check('TENANT_MAX_REQUESTS', parseCount),
     maxRequests: check('MAX_REQUESTS', parseCount),
     streamLimits: parseStreamLimits(check),
-    historyRetentionDays: check('HISTORY_RETENTION_DAYS', parseCount),
-    metaEventRetentionDays: check('META_EVENT_RETENTION_DAYS', parseCount),
+    ...parseRetention(check),
     alertTargets: {
       allowedNetworks: check('ALERT_ALLOW_CIDR', parseNetworks),
       allowedPorts: check('ALERT_ALLOW_PORTS', parsePorts),
     },
     maxEventLoopDelayMs: check('MAX_EVENT_LOOP_DELAY_MS', parseCount),
+    sync: parseSyncSettings(check),
   };
   if (engineUrl && environment.SESSION_ENGINE_KEY === '') {
     problems.push('SESSION_ENGINE_KEY is missing; it is required with SESSION_ENGINE_URL');
@@ -338,6 +343,15 @@ const isOn = (text: string): boolean => oneOf(['on', 'off'], text) === 'on';
 /** Which pages are served. */
 function parsePages(check: Check): Pick<Config, 'graphiql' | 'board'> {
   return { graphiql: check('GRAPHIQL', isOn), board: check('BOARD', isOn) };
+}
+
+function parseRetention(
+  check: Check,
+): Pick<Config, 'historyRetentionDays' | 'metaEventRetentionDays'> {
+  return {
+    historyRetentionDays: check('HISTORY_RETENTION_DAYS', parseCount),
+    metaEventRetentionDays: check('META_EVENT_RETENTION_DAYS', parseCount),
+  };
 }
 
 function parseStreamLimits(check: Check): StreamLimits {

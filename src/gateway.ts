@@ -27,7 +27,7 @@ import { createResponseCache, disabledResponseCache } from './http/response-cach
 import { createStreams, type Streams } from './http/streams.ts';
 import { startJobs } from './jobs.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
-import { createNumbers, type Numbers } from './numbers/numbers.ts';
+import { createNumbers, type Numbers, type NumbersOptions } from './numbers/numbers.ts';
 import { createAccountReader } from './providers/meta/account-reader.ts';
 import { createGraphClient } from './providers/meta/graph.ts';
 import type { LimitedFetchOptions } from './providers/limited-fetch.ts';
@@ -36,7 +36,7 @@ import { createPilotStatusProvider } from './providers/pilot-status.ts';
 import { createRestEndpoint } from './rest/routes.ts';
 import { createVault, type Vault } from './secrets.ts';
 import { createTelemetry, type Telemetry } from './telemetry.ts';
-import { createAccountRead, createDueReads } from './webhooks/due-reads.ts';
+import { createSync, type Sync, type SyncOptions } from './sync/sync.ts';
 import { createWebhookEndpoint } from './webhooks/endpoint.ts';
 import { createWebhooks, type Webhooks } from './webhooks/webhooks.ts';
 
@@ -59,6 +59,7 @@ export interface Gateway extends Pipeline, AsyncDisposable {
   readonly webhooks: Webhooks;
   /** For operators. */
   readonly alertEndpoints: AlertEndpoints;
+  readonly sync: Sync;
   readonly telemetry: Telemetry;
   /**
    * Starts the jobs of the process that serves, until the gateway is disposed of: the status of numbers is kept up, what
@@ -76,6 +77,8 @@ export interface GatewayOverrides extends Partial<Clock> {
   readonly telemetry?: Telemetry;
   /** Milliseconds that a live read may take. */
   readonly deadlineMs?: number;
+  /** Milliseconds from one look at what sync has to read to the next. */
+  readonly syncPollMs?: number;
   /** Timeouts of requests to Meta. */
   readonly graph?: Pick<LimitedFetchOptions, 'attemptTimeoutMs' | 'circuitPauseMs'>;
   /** How alerts are sent. */
@@ -102,7 +105,7 @@ export async function createGateway(
   const running = new AsyncDisposableStack();
   const load = createLoadShedder(config);
   metrics.observeLoad(load);
-  running.use(core.dueReads);
+  running.use(core.sync);
   const streams = running.use(createConfiguredStreams(foundation));
   const pipeline = createPipeline({
     ...foundation,
@@ -128,9 +131,11 @@ export async function createGateway(
     onboarding: core.onboarding,
     webhooks: core.webhooks,
     alertEndpoints: core.alertEndpoints,
+    sync: core.sync,
     telemetry,
     startJobs() {
       running.use(startJobs({ ...foundation, attempt: core.attempt }));
+      core.sync.start();
     },
     async [Symbol.asyncDispose]() {
       load[Symbol.dispose]();
@@ -164,7 +169,7 @@ async function createFoundation(config: Config, overrides: GatewayOverrides): Pr
 }
 
 function createCore(foundation: Foundation) {
-  const { config, overrides, now, metrics, telemetry, database } = foundation;
+  const { config, now, metrics, database } = foundation;
   const counters = createCounters(foundation);
   const access = createAccessControl({
     database,
@@ -180,24 +185,12 @@ function createCore(foundation: Foundation) {
   });
   const { reader, ...providers } = createProviders(foundation);
   const vault = createVault(config.encryptionKeys);
-  const numbers = createNumbers({
-    database,
-    vault,
-    providers,
-    telemetry,
-    now,
-    ...(overrides.deadlineMs !== undefined && { deadlineMs: overrides.deadlineMs }),
-  });
+  const { numbers, sync } = createNumbersAndSync(foundation, { vault, reader, providers });
   const alerts = createConfiguredAlerts(foundation, vault);
-  const dueReads = createDueReads({
-    read: createAccountRead({ database, numbers }),
-    onFailure: (error) =>
-      telemetry.warn('numbers were not read after an event of a webhook', { cause: String(error) }),
-  });
   return {
     access,
     ...alerts,
-    dueReads,
+    sync,
     rateLimiter,
     numbers,
     fleet: createFleet({ database, providers, now }),
@@ -209,7 +202,7 @@ function createCore(foundation: Foundation) {
       vault,
       pepper: config.apiKeyPepper,
       onReceived: metrics.metaEventReceived,
-      onStored: dueReads.begin,
+      sync,
     }),
   };
 }
@@ -227,6 +220,37 @@ function createConfiguredAlerts({ config, overrides, database, now }: Foundation
     attempt,
     alertEndpoints: createAlertEndpoints({ database, vault, targets, attempt, now }),
   };
+}
+
+function createNumbersAndSync(
+  { config, overrides, now, startTimer, telemetry, database }: Foundation,
+  {
+    vault,
+    reader,
+    providers,
+  }: Pick<SyncOptions, 'vault' | 'reader'> & Pick<NumbersOptions, 'providers'>,
+) {
+  const options = {
+    database,
+    vault,
+    providers,
+    telemetry,
+    now,
+    ...(overrides.deadlineMs !== undefined && { deadlineMs: overrides.deadlineMs }),
+  };
+  const sync = createSync({
+    database,
+    vault,
+    reader,
+    numbers: createNumbers({ ...options, isBackground: true }),
+    settings: config.sync,
+    startTimer,
+    pollMs: overrides.syncPollMs,
+    onRead: () => undefined,
+    onFailure: (error) =>
+      telemetry.warn('numbers are not read in the background', { cause: String(error) }),
+  });
+  return { numbers: createNumbers(options), sync };
 }
 
 function createEndpoints(

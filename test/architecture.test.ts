@@ -32,14 +32,14 @@ interface Layer {
 }
 
 const foundation =
-  /^src\/(errors|clock|config|config\/values|telemetry|tracing|secrets|json|maybe-promise|http\/(event-stream|message|negotiation))\.ts$/;
+  /^src\/(errors|clock|config|config\/values|config\/sync-settings|telemetry|tracing|secrets|json|maybe-promise|http\/(event-stream|message|negotiation))\.ts$/;
 const requestContext = /^src\/http\/request-context\.ts$/;
 const errors = /^src\/errors\.ts$/;
-const configValues = /^src\/config\/values\.ts$/;
+const configValues = /^src\/config\/(values|sync-settings)\.ts$/;
 const eventStream = /^src\/http\/event-stream\.ts$/;
 const storage = /^src\/database\//;
 const coreWithoutStores =
-  /^src\/(access|numbers|fleet|history|alerts)\/(?!([a-z]+-)?(store|queries)\.ts$)/;
+  /^src\/(access|numbers|fleet|history|sync|alerts)\/(?!([a-z]+-)?(store|queries)\.ts$)/;
 const endpoint = /^src\/http\/(response-cache|endpoint)\.ts$/;
 const port =
   /^src\/(numbers\/(provider|meta|vocabulary|number|phone-digits)|fleet\/account-reader)\.ts$/;
@@ -87,6 +87,11 @@ const layers: readonly Layer[] = [
       /^src\/numbers\/number\.ts$/,
     ],
     types: { 'src/access/access.ts': 'Access', 'src/access/key.ts': 'KeyHint' },
+  },
+  {
+    name: 'sync',
+    files: /^src\/sync\//,
+    imports: [foundation, requestContext, storage, coreWithoutStores],
   },
   {
     name: 'endpoint',
@@ -140,7 +145,7 @@ const independent: ReadonlySet<string> = new Set(['foundation']);
 
 const commandLine = /^src\/(admin\.ts|admin\/|main\.ts)/;
 const store =
-  /^src\/(access|numbers|fleet|history|alerts|webhooks|admin)\/([a-z]+-)?(store|queries)\.ts$/;
+  /^src\/(access|numbers|fleet|history|sync|alerts|webhooks|admin)\/([a-z]+-)?(store|queries)\.ts$/;
 
 /** Which files may import a package. A package that is not listed may not be imported. */
 const packages: readonly (readonly [name: RegExp, files: RegExp])[] = [

@@ -164,7 +164,14 @@ async function runAsAdmin(statement: string): Promise<void> {
 
 export interface TestGatewayOptions extends Pick<
   GatewayOverrides,
-  'now' | 'startTimer' | 'deadlineMs' | 'graphiqlKeys' | 'boardKeys' | 'fetch' | 'alerts'
+  | 'now'
+  | 'startTimer'
+  | 'syncPollMs'
+  | 'deadlineMs'
+  | 'graphiqlKeys'
+  | 'boardKeys'
+  | 'fetch'
+  | 'alerts'
 > {
   /** A kind, for a new database, or an existing database, which is not disposed of. PostgreSQL by default. */
   readonly database?: DatabaseKind | TestDatabase;
@@ -189,6 +196,8 @@ export interface TestGateway extends Pick<Gateway, 'access' | 'numbers' | 'ready
   readonly secrets: readonly string[];
   /** Other texts that must never appear there. */
   addSecrets(...secrets: readonly string[]): void;
+  /** The environment variables, for another process of the same deployment. */
+  readonly environment: Readonly<Record<string, string | undefined>>;
   /** `target`: a path with its query string, or a request. */
   fetch(target: string | Request, init?: RequestInit): Promise<Response>;
   /** Sends a GET request by default. */
@@ -292,6 +301,8 @@ export async function openTestGateway(options: TestGatewayOptions = {}): Promise
     SESSION_ENGINE_KEY: sessionEngineKey,
     // Set by `npm run test:uncached`.
     ANSWER_CACHE_MB: process.env['ANSWER_CACHE_MB'],
+    // Reads in the background are for tests that ask for them.
+    SYNC: 'off',
     ...options.environment,
   };
   const config = parseConfig(readEnvironment(environment));
@@ -324,6 +335,7 @@ export async function openTestGateway(options: TestGatewayOptions = {}): Promise
     clearLogLines: () => void logLines.splice(0),
     secrets,
     addSecrets: (...more) => void secrets.push(...more),
+    environment,
     addTenant: (name) => addTenant({ gateway, simulator, senders, secrets }, name),
     async [Symbol.asyncDispose]() {
       // Disposal may write to the log, so that is searched afterwards; the metrics must be read before.

@@ -16,6 +16,25 @@ export function parseCount(text: string): number {
   return Number(text);
 }
 
+/** Evidence expires after an hour, and so is valid while every second read succeeds. */
+const maxReadSeconds = 1_800;
+
+export function parseReadSeconds(text: string): number {
+  const seconds = Number(text);
+  if (!/^[1-9]\d{0,3}$/.test(text) || seconds > maxReadSeconds) {
+    throw new Error(`must be an integer from 1 to ${maxReadSeconds}`);
+  }
+  return seconds;
+}
+
+export function parseShare(text: string): number {
+  const share = Number(text);
+  if (!/^(0\.\d{1,4}|1(\.0)?)$/.test(text) || share === 0) {
+    throw new Error('must be a number above 0 and at most 1, for example 0.5');
+  }
+  return share;
+}
+
 export function parseRateLimit(
   text: string,
 ): { readonly points: number; readonly seconds: number } | null {

@@ -272,6 +272,12 @@ export interface RefreshLeaseTable {
   expires_at: Timestamp;
 }
 
+/** What sync knows of an account, or of the numbers of a session engine; see sync/store.ts. */
+export interface SyncSubjectTable {
+  tenant_id: string;
+  subject_id: string;
+}
+
 export interface Tables {
   tenant: TenantTable;
   api_key: ApiKeyTable;
@@ -289,6 +295,7 @@ export interface Tables {
   meta_event: MetaEventTable;
   alert_endpoint: AlertEndpointTable;
   alert_delivery: AlertDeliveryTable;
+  sync_subject: SyncSubjectTable;
   audit: AuditTable;
 }
 

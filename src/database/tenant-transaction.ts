@@ -30,6 +30,7 @@ const writeSettings = { ...limits, 'app.derives_status': 'on' };
  */
 export type TransactionCause =
   | 'READ'
+  | 'SYNC'
   | 'COMMAND_LINE'
   | 'CLOCK'
   | 'UPKEEP'

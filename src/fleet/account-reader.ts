@@ -1,5 +1,6 @@
 // The port to Meta for discovery: what a token can see, from the token itself down to the numbers of an account.
 
+import type { MetaPhone } from '../numbers/meta.ts';
 import type { Credentials, ReadOptions, UpstreamFailure } from '../numbers/provider.ts';
 
 /** What Meta says about an access token. */
@@ -40,6 +41,17 @@ export interface FoundNumber {
   readonly accountMode: string | null;
 }
 
+/** A number as an account lists it, with what its node holds. */
+export interface ListedPhone extends Pick<FoundNumber, 'phoneNumberId' | 'number'> {
+  readonly phone: MetaPhone;
+}
+
+export interface ListedPage {
+  readonly phones: readonly ListedPhone[];
+  /** The fields that Meta refuses in a list. They are null in all phones, which says nothing. */
+  readonly omitted: readonly (keyof MetaPhone)[];
+}
+
 export type Found<T> =
   | { readonly ok: true; readonly value: T }
   | { readonly ok: false; readonly failure: UpstreamFailure };
@@ -70,6 +82,16 @@ export interface AccountReader {
     credentials: Credentials,
     options: ReadOptions,
   ): Promise<Found<FoundAccount>>;
+  /**
+   * Page by page, for the background: not once three quarters of the rate limit are used. `PLAIN` leaves out the fields that
+   * are known to be denied to some, such as the health.
+   */
+  listPhones(
+    wabaId: string,
+    extent: 'PLAIN' | 'ALL',
+    credentials: Credentials,
+    options: ReadOptions,
+  ): AsyncIterable<Found<ListedPage>>;
   /** Page by page. */
   listNumbers(
     wabaId: string,

@@ -30,6 +30,7 @@ export type ChangeKind = keyof typeof changeKinds;
 /** What caused a change. */
 export const changeSources = {
   READ: 'A read from Meta or from the session engine, for which a caller or an operator asked.',
+  SYNC: 'A read from Meta or from the session engine in the background, for which nobody or a webhook asked.',
   COMMAND_LINE: "A command of the gateway's operator.",
   API: 'A mutation, or the same request over REST; `actor` says with which API key.',
   EXTERNAL: 'Other software that writes to the database, such as the session engine.',

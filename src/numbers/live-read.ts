@@ -37,6 +37,8 @@ export interface RefreshOptions {
   readonly telemetry: Telemetry;
   /** Milliseconds that a whole refresh may take. */
   readonly deadlineMs?: number;
+  /** Whether nobody waits for the results; false by default. */
+  readonly isBackground?: boolean;
 }
 
 /**
@@ -70,6 +72,7 @@ export async function readLeased(
   { lease, holder, signal, deadlineAt }: LeasedRead,
 ): Promise<SubjectOutcomes> {
   const { tenantId, meter } = group;
+  const { isBackground = false } = options;
   const granted = new Set(lease.granted.map(toSubjectKey));
   const targets = group.requests
     .map((request) => openTarget(options, tenantId, request, lease, granted))
@@ -84,6 +87,7 @@ export async function readLeased(
       leased: lease.granted,
       credentials: lease.credentials,
       pauses: withoutKnown(pauses, lease.pauses),
+      isBackground,
     });
   try {
     const results = listResults(
@@ -93,6 +97,7 @@ export async function readLeased(
         signal,
         deadlineAt,
         pauses,
+        isBackground,
         links: group.links,
         // A request that joins later is not charged for the call.
         onUpstreamCall: (operations) => void (meter.upstreamCalls += operations),
@@ -138,18 +143,30 @@ function toReadings(results: readonly TargetResult[]): readonly Reading[] {
         const { attempted, failure } = result;
         return { block, id: numberId, address, data: null, failure, attempted, state: null };
       }
-      const { value } = result;
-      return {
-        block,
+      return toGoodReading(
+        { block, id: subjectIdOf(block, numberId, target.wabaId) },
         address,
-        id: subjectIdOf(block, numberId, target.wabaId),
-        data: value,
-        failure: null,
-        state: toState(block, value),
-        verdicts: block === 'phone' ? judgePhone(value as MetaPhone) : null,
-      };
+        result.value,
+      );
     });
   return [...new Map(readings.map((reading) => [toSubjectKey(reading), reading])).values()];
+}
+
+/** `address`: the id that was read upstream. */
+export function toGoodReading(
+  { block, id }: Subject,
+  address: string | null,
+  value: Blocks[Block],
+): Reading {
+  return {
+    block,
+    address,
+    id,
+    data: value,
+    failure: null,
+    state: toState(block, value),
+    verdicts: block === 'phone' ? judgePhone(value as MetaPhone) : null,
+  };
 }
 
 function toSubjectOutcomes(

@@ -88,6 +88,8 @@ export interface NumbersOptions {
   readonly now: () => Date;
   /** Milliseconds that a refresh may take. */
   readonly deadlineMs?: number;
+  /** Whether nobody waits for what is read live: it ends earlier than other reads when a rate limit is nearly used up. */
+  readonly isBackground?: boolean;
 }
 
 const operatorKeyId = 'operator';

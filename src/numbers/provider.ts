@@ -121,6 +121,8 @@ export interface ReadOptions {
   readonly deadlineAt: number;
   /** By budget, under keys of the provider. It observes them, and adds those that it learns of. */
   readonly pauses: Map<string, Pause>;
+  /** Whether nobody waits for the result: nothing is sent once three quarters of the rate limit are used. False if absent. */
+  readonly isBackground?: boolean;
   /** Of the requests that wait. Absent or null without tracing. */
   readonly links?: RequestLinks | null;
 }

@@ -39,6 +39,8 @@ export interface ReadingsToRecord {
   readonly leased: readonly Subject[];
   /** Of the numbers that have any, as they were stored when the reads began. */
   readonly credentials?: ReadonlyMap<string, StoredCredentials>;
+  /** Whether nobody waits for the result; false if absent. */
+  readonly isBackground?: boolean;
   /** Accounts whose budget is spent, and until when. */
   readonly pauses?: ReadonlyMap<string, Pause>;
 }
@@ -53,7 +55,7 @@ export async function recordReadings(
   database: Database,
   request: ReadingsToRecord,
 ): Promise<ReadonlySet<string>> {
-  const { tenantId, readings } = request;
+  const { tenantId, readings, isBackground = false } = request;
   const record = async (transaction: TenantTransaction): Promise<readonly Subject[]> => {
     const ofWabas = readings.filter(isOfWaba);
     const ofNumbers = readings.filter((reading) => !isOfWaba(reading));
@@ -70,7 +72,12 @@ export async function recordReadings(
     return [...stored, ...ofWabas];
   };
   try {
-    const stored = await database.withTenant(tenantId, record, 'numbers', 'READ');
+    const stored = await database.withTenant(
+      tenantId,
+      record,
+      'numbers',
+      isBackground ? 'SYNC' : 'READ',
+    );
     return new Set(stored.map(toSubjectKey));
   } catch (error) {
     if (!isTenantDeleted(error)) throw error;

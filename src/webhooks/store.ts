@@ -1,7 +1,7 @@
 // The SQL of webhooks: endpoints, and the events that they received.
 
 import { sql } from 'kysely';
-import type { Database } from '../database/database.ts';
+import type { Database, TenantTransaction } from '../database/database.ts';
 import { prepare } from '../database/statement.ts';
 import type { MetaEvent } from './event.ts';
 
@@ -135,11 +135,12 @@ export async function deleteEndpoint(
 /** What became of an event: stored, known from before, or about an account that the tenant does not have. */
 export type EventOutcome = 'stored' | 'repeated' | 'foreign';
 
-/** Stores the events in one transaction, each once. Returns what became of each. */
+/** Stores the events in one transaction, each once, with what follows from the new ones. Returns what became of each. */
 export async function insertEvents(
   database: Database,
   tenantId: string,
   events: readonly MetaEvent[],
+  follow: (transaction: TenantTransaction, stored: readonly MetaEvent[]) => Promise<void>,
 ): Promise<readonly EventOutcome[]> {
   const placed = events.map((event, place) => ({ ...event, place }));
   return await database.withTenant(
@@ -168,44 +169,17 @@ export async function insertEvents(
         from given g left join own on own.waba_id = g."wabaId"
           left join inserted i on i.digest = decode(g.digest, 'hex')
         order by g.place`.execute(transaction);
-      return rows.map(({ outcome }) => outcome);
+      const outcomes = rows.map(({ outcome }) => outcome);
+      await follow(
+        transaction,
+        events.filter((_, index) => outcomes[index] === 'stored'),
+      );
+      return outcomes;
     },
     'numbers',
     'WEBHOOK',
   );
 }
-
-/** A number of an account, with the names that an event may give it. */
-export interface ReadableNumber {
-  readonly id: string;
-  readonly number: string;
-  readonly phoneNumberId: string | null;
-}
-
-/** The numbers of an account, those first whose last read is oldest. */
-export async function listReadableNumbers(
-  database: Database,
-  tenantId: string,
-  wabaId: string,
-): Promise<readonly ReadableNumber[]> {
-  const rows = await database.readTenant(tenantId, selectReadable({ tenantId, wabaId }));
-  // Neither of the first two is ever null.
-  return rows.map(([id, number, phoneNumberId = null]) => ({
-    id: id!,
-    number: number!,
-    phoneNumberId,
-  }));
-}
-
-const selectReadable = prepare(
-  'readable_numbers',
-  ['tenantId', 'wabaId'],
-  ({ tenantId, wabaId }) => sql`
-    select n.id, n.number, n.phone_number_id from whatsapp_number n
-      left join number_status s on s.tenant_id = n.tenant_id and s.number_id = n.id
-    where n.tenant_id = ${tenantId} and n.provider = 'META' and n.waba_id = ${wabaId}
-    order by s.observed_at nulls first, n.id`,
-);
 
 /** Tenants with events that were received before. */
 export async function findOldAcrossTenants(

@@ -5,7 +5,9 @@ import { toKeyHash } from '../access/key.ts';
 import type { Database } from '../database/database.ts';
 import { GatewayError } from '../errors.ts';
 import type { SealedLocation, Vault } from '../secrets.ts';
-import { type Delivery, type EventKind, type MetaEvent, toKind } from './event.ts';
+import type { Sync } from '../sync/sync.ts';
+import { toReadRequest } from './due-reads.ts';
+import { type Delivery, type EventKind, toKind } from './event.ts';
 import * as store from './store.ts';
 import type { EventOutcome, Proof } from './store.ts';
 
@@ -72,8 +74,7 @@ export interface WebhooksOptions {
   readonly pepper: string;
   /** Called once for each content of a delivery. */
   readonly onReceived: (kind: EventKind, outcome: EventOutcome | 'dropped') => void;
-  /** Called with the events that a delivery has added, once they are committed. */
-  readonly onStored: (tenantId: string, events: readonly MetaEvent[]) => void;
+  readonly sync: Pick<Sync, 'request' | 'wake'>;
 }
 
 /** What is sealed of an endpoint. */
@@ -133,19 +134,21 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
   };
 }
 
-function createReceive({ database, onReceived, onStored }: WebhooksOptions): Webhooks['receive'] {
+function createReceive({ database, onReceived, sync }: WebhooksOptions): Webhooks['receive'] {
   return async (tenantId, { events, dropped }) => {
     // Most bodies of a messaging app hold nothing to store.
     const outcomes =
-      events.length === 0 ? [] : await store.insertEvents(database, tenantId, events);
+      events.length === 0
+        ? []
+        : await store.insertEvents(database, tenantId, events, (transaction, stored) => {
+            const requests = stored.map(toReadRequest).filter((request) => request !== null);
+            return sync.request(transaction, tenantId, requests);
+          });
+    if (outcomes.includes('stored')) sync.wake();
     for (const kind of dropped) onReceived(kind, 'dropped');
     for (const [index, outcome] of outcomes.entries()) {
       onReceived(toKind(events[index]!), outcome);
     }
-    onStored(
-      tenantId,
-      events.filter((_, index) => outcomes[index] === 'stored'),
-    );
   };
 }
 

@@ -26,6 +26,9 @@ const unannounced: ReadonlySet<string> = new Set([
   'webhook_endpoint',
   'alert_delivery',
   'alert_endpoint',
+  'sync_call',
+  'sync_plan',
+  'sync_subject',
 ]);
 
 const data = (tenantId: string | null): Change => ({ tenantId, keys: false });

@@ -36,6 +36,9 @@ const tables = [
   'meta_event',
   'alert_endpoint',
   'alert_delivery',
+  'sync_subject',
+  'sync_plan',
+  'sync_call',
   'audit',
 ] as const;
 type Table = (typeof tables)[number];
@@ -75,6 +78,13 @@ const rows: Readonly<Record<Table, string>> = {
     values ('$t', 'ale_$t', 'host', 'STANDARD', 'sealed')`,
   alert_delivery: `insert into alert_delivery (tenant_id, endpoint_id, id, type, created_at, due_at)
     values ('$t', 'ale_$t', 'msg_$t', 'test', now(), now())`,
+  // A trigger has written the first rows of both with the number.
+  sync_subject: `insert into sync_subject (tenant_id, subject_id) values ('$t', '20001')
+    on conflict do nothing`,
+  sync_plan: `insert into sync_plan (tenant_id, subject_id, kind, due_at)
+    values ('$t', '20001', 'REQUEST', clock_timestamp())`,
+  sync_call: `insert into sync_call (tenant_id, subject_id, minute, calls)
+    values ('$t', '20001', clock_timestamp(), 1)`,
   audit: `insert into audit (tenant_id, action, subject) values ('$t', 'test', 'subject')`,
 };
 
@@ -96,6 +106,9 @@ const updates: Partial<Record<Table, string>> = {
   webhook_endpoint: 'sealed = sealed',
   alert_endpoint: 'sealed = sealed',
   alert_delivery: 'attempts = attempts',
+  sync_subject: 'quota = quota',
+  sync_plan: 'due_at = due_at',
+  sync_call: 'calls = calls',
 };
 const updatable = tables.filter((table) => updates[table] !== undefined);
 const deletable: readonly Table[] = [

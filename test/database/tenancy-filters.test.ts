@@ -23,6 +23,7 @@ import type * as budgetStore from '../../src/numbers/budget-store.ts';
 import type * as leaseStore from '../../src/numbers/lease-store.ts';
 import type * as endpointStore from '../../src/alerts/endpoint-store.ts';
 import type * as deliveryStore from '../../src/alerts/delivery-store.ts';
+import type * as syncStore from '../../src/sync/store.ts';
 import type * as webhookStore from '../../src/webhooks/store.ts';
 import { fullProjection } from '../../src/numbers/projection.ts';
 import type * as numberQueries from '../../src/numbers/number-queries.ts';
@@ -38,6 +39,7 @@ import { rowOf, toTenantColumn } from './tenancy-probe.ts';
 type AccessStore = typeof accessStore;
 type AdminStore = typeof adminStore;
 type NumbersStore = typeof numbersStore;
+type SyncStore = typeof syncStore;
 type WebhookStore = typeof webhookStore;
 type EndpointStore = typeof endpointStore;
 type DeliveryStore = typeof deliveryStore;
@@ -69,6 +71,8 @@ const casts = [
   { me: 'tenant-a', other: 'tenant-b' },
 ] as const;
 type Cast = (typeof casts)[number];
+
+const syncTables = ['sync_subject', 'sync_plan', 'sync_call'];
 
 // Both tenants have the same ids, so only the tenant distinguishes their rows.
 const rows = Object.entries(rowOf).map(([table, insert]) => ({
@@ -448,10 +452,15 @@ const webhookScenario: Scenario<WebhookStore> = async (store, database, { me: te
     happenedAt: null,
     outcome: 'RECEIVED',
   } as const;
-  const outcomes = await store.insertEvents(database, tenantId, [
-    { ...event, wabaId: '20001' },
-    { ...event, wabaId: '60001', digest: 'ef01' },
-  ]);
+  const outcomes = await store.insertEvents(
+    database,
+    tenantId,
+    [
+      { ...event, wabaId: '20001' },
+      { ...event, wabaId: '60001', digest: 'ef01' },
+    ],
+    async () => undefined,
+  );
   if (outcomes.join(' ') !== 'stored foreign') throw new Error('an account of the other tenant');
   await store.updateEndpoint(database, tenantId, 'whe_1', ({ sealed }) => {
     seen.push(sealed);
@@ -464,8 +473,6 @@ const webhookScenario: Scenario<WebhookStore> = async (store, database, { me: te
   ];
   if (deleted.join(' ') !== '1 2') throw new Error('events of the other tenant');
   await store.deleteEndpoint(database, tenantId, 'whe_1');
-  const readable = await store.listReadableNumbers(database, tenantId, '20001');
-  if (readable.length !== 1) throw new Error('a number of the other tenant');
   return seen;
 };
 
@@ -507,6 +514,64 @@ const deliveryScenario: Scenario<DeliveryStore> = async (store, database, { me: 
   );
   await store.recordDelivered(database, name, { outcome: '200', at });
   return [read];
+};
+
+const syncScenario: Scenario<SyncStore> = async (store, database, { me: tenantId }) => {
+  const subject = { tenantId, subjectId: '20001' };
+  const run = (statement: string) =>
+    database.withTenant(tenantId, (transaction) =>
+      sql.raw(statement.replaceAll('$t', `'${tenantId}'`)).execute(transaction),
+    );
+  if (
+    (await store.beginTurn(database, subject, { holder: 'theirs', onlyRequests: false })) !== null
+  ) {
+    throw new Error('a subject of the other tenant');
+  }
+  await run('delete from number_credential where tenant_id = $t');
+  await run("update whatsapp_number set credential_id = 'cred_1' where tenant_id = $t");
+  await run('update sync_plan set due_at = now() where tenant_id = $t');
+  const turn = await store.beginTurn(database, subject, { holder: 'mine', onlyRequests: false });
+  if (turn?.numbers.length !== 1) throw new Error('a number of the other tenant');
+  if (turn.calls.length !== 1) throw new Error('a call of the other tenant');
+  await store.addCalls(database, subject, 1);
+  await database.withTenant(tenantId, (transaction) =>
+    store.requestReads(transaction, tenantId, [
+      { wabaId: '20001', phones: null },
+      { wabaId: '60001', phones: null },
+    ]),
+  );
+  const { quota, pages, readsHealth, missing } = turn.state;
+  let isAnyRisky = false;
+  await store.endTurn(database, subject, 'mine', {
+    state: { quota, pages, readsHealth, missing },
+    unknownNumbers: 0,
+    hasChanged: false,
+    pause: null,
+    calls: 1,
+    toResults(isRisky) {
+      isAnyRisky = isRisky;
+      return [{ kind: 'SWEEP', dueAt: new Date(), error: null, requestedAt: null }];
+    },
+  });
+  await store.endTurn(database, subject, 'theirs', {
+    state: { quota, pages, readsHealth, missing },
+    unknownNumbers: 0,
+    hasChanged: false,
+    pause: null,
+    calls: 0,
+    toResults: () => [],
+  });
+  if (isAnyRisky) throw new Error('the risk of the other tenant');
+  await store.abandonTurn(database, subject, 'theirs');
+  await run("update sync_subject set lease_holder = 'mine' where tenant_id = $t");
+  await run("update sync_plan set due_at = 'infinity' where tenant_id = $t");
+  if (
+    (await store.beginTurn(database, subject, { holder: 'mine', onlyRequests: false })) !== null
+  ) {
+    throw new Error('the plan of the other tenant is due');
+  }
+  await store.deleteSubject(database, subject);
+  return [turn];
 };
 
 const historyScenario: Scenario<HistoryStore> = async (store, database, { me: tenantId }) => {
@@ -575,6 +640,7 @@ const stores = [
   },
   { path: 'src/webhooks/store.ts', scenario: webhookScenario as Scenario<never> },
   { path: 'src/history/store.ts', scenario: historyScenario as Scenario<never> },
+  { path: 'src/sync/store.ts', scenario: syncScenario as Scenario<never> },
   { path: 'src/admin/store.ts', scenario: adminScenario as Scenario<never> },
   { path: 'src/numbers/store.ts', scenario: numbersScenario as Scenario<never> },
   { path: 'src/numbers/number-store.ts', scenario: numberScenario as Scenario<never> },
@@ -689,11 +755,18 @@ describe.each(stores)('the filters of $path', ({ path, scenario, mutants }) => {
        insert into number_credential (tenant_id, number_id, sealed) values ('${other}', 'wa_2', '${other}');
        insert into credential (tenant_id, id, name, sealed, expires_at)
        values ('${other}', 'cred_2', 'Foreign', '${other}', now());
+       -- Each tenant reads its account in the background; a call of the other one is old.
+       update sync_subject set lease_holder = case tenant_id when '${me}' then 'mine' else 'theirs' end;
+       insert into sync_call (tenant_id, subject_id, minute, calls)
+       values ('${other}', '20001', now() - interval '3 hours', 1);
+       update sync_plan set due_at = now() where tenant_id = '${other}';
+       update number_status set quality_rating = 'RED' where tenant_id = '${other}';
+       update number_status set meta_status = 'CONNECTED' where tenant_id = '${me}';
        -- An expired lease, which can be acquired.
        update refresh_lease set expires_at = now() where tenant_id = '${me}';
        delete from graph_budget where tenant_id = '${me}'`,
     );
-    const locked = ['whatsapp_number', 'api_key', 'number_status'];
+    const locked = ['whatsapp_number', 'api_key', 'number_status', ...syncTables];
     const locks = locked.map(
       (table) => `select 1 from ${table} where tenant_id = '${other}' for update`,
     );

@@ -22,7 +22,10 @@ const isolation = (column: string) =>
 const withoutTenant: Readonly<Record<string, readonly string[]>> = {
   kysely_migration: ['gateway_login SELECT'],
   kysely_migration_lock: [],
-  lease_holder: ['SELECT', 'INSERT', 'UPDATE', 'DELETE'].map((it) => `gateway_login ${it}`),
+  lease_holder: [
+    'gateway_directory SELECT',
+    ...['SELECT', 'INSERT', 'UPDATE', 'DELETE'].map((it) => `gateway_login ${it}`),
+  ],
   process_lease: ['SELECT', 'INSERT', 'UPDATE', 'DELETE'].map((it) => `gateway_login ${it}`),
   rate_count: ['SELECT', 'INSERT', 'UPDATE', 'DELETE'].map((it) => `gateway_login ${it}`),
 };
@@ -37,6 +40,8 @@ const directory: Readonly<Record<string, readonly string[]>> = {
   number_change: ['SELECT', 'INSERT', 'UPDATE'],
   number_snapshot: ['SELECT'],
   number_status: ['SELECT', 'INSERT', 'UPDATE'],
+  sync_plan: ['SELECT', 'INSERT'],
+  sync_subject: ['SELECT', 'INSERT', 'UPDATE'],
   tenant: ['SELECT'],
   webhook_endpoint: ['SELECT'],
   whatsapp_number: ['SELECT'],
@@ -52,6 +57,7 @@ const definers = [
   'add_security_to_history()',
   'add_status_to_history()',
   'claim_alert_deliveries(timestamp with time zone,timestamp with time zone,integer,integer)',
+  'claim_sync(text,double precision,integer,integer,text[],boolean)',
   'count_numbers_by_verdict(text[],integer,boolean)',
   'count_numbers_by_verdicts(text[],integer,boolean,integer)',
   'create_feed_position()',
@@ -72,6 +78,8 @@ const definers = [
   'number_changes()',
   'number_changes_left()',
   'number_changes_of(text,bigint)',
+  'plan_sync_of_number()',
+  'plan_sync_of_rows()',
   'remove_account_from_history()',
   'use_api_key(bytea)',
   'use_scoped_key(bytea)',

@@ -6,19 +6,23 @@ import type {
   Found,
   FoundAccount,
   FoundNumber,
+  ListedPage,
   Portfolio,
   TokenFacts,
 } from '../../fleet/account-reader.ts';
 import { type JsonObject, toObject } from '../../json.ts';
-import type { UpstreamFailure } from '../../numbers/provider.ts';
+import { type Field, metaBlocks, type MetaPhone, toMetaBlock } from '../../numbers/meta.ts';
+import type { Credentials, ReadOptions, UpstreamFailure } from '../../numbers/provider.ts';
 import { type BlockReaderOptions, createRetryingClient, readOne } from './batching.ts';
 import type { FailedResult } from './graph.ts';
 import { kindNames } from './graph-refusals.ts';
 import { type Edge, type EdgeRequest, toDigits, toId, walkPages } from './page-walk.ts';
+import { createRefusedFields, type RefusedFields } from './refused-fields.ts';
 import { maxSpentPercent } from './usage-budget.ts';
 
 export function createAccountReader(readerOptions: BlockReaderOptions): AccountReader {
   const client = createRetryingClient(readerOptions);
+  const refusedFields = createRefusedFields();
   return {
     async inspectToken(credentials, options) {
       const { results } = await readerOptions.graph.inspectToken(credentials, options);
@@ -36,6 +40,8 @@ export function createAccountReader(readerOptions: BlockReaderOptions): AccountR
       if (!result.ok) return toRefused(result);
       return { ok: true, value: toAccount(result.json) ?? { id: wabaId, ...unnamed } };
     },
+    listPhones: (wabaId, extent, credentials, options) =>
+      listPhones({ client, refusedFields, wabaId, extent, credentials, options }),
     listNumbers: (wabaId, credentials, options) =>
       listNodes(numbersOf(wabaId), { client, credentials, options }, toNumber),
   };
@@ -88,6 +94,64 @@ async function* listNodes<T>(
       ? { ok: true, value: page.nodes.map(toValue).filter((value) => value !== null) }
       : toRefused(page);
   }
+}
+
+interface PhonesRequest {
+  readonly client: EdgeRequest['client'];
+  /** Of lists, in which Graph may refuse what it gives for one number. */
+  readonly refusedFields: RefusedFields;
+  readonly wabaId: string;
+  readonly extent: 'PLAIN' | 'ALL';
+  readonly credentials: Credentials;
+  readonly options: ReadOptions;
+}
+
+/** A field that Graph refuses fails the whole page, so the list begins again without it. */
+async function* listPhones(request: PhonesRequest): AsyncGenerator<Found<ListedPage>> {
+  const { client, refusedFields, wabaId, credentials, options } = request;
+  const reader = { block: 'phone', id: wabaId, wabaId, credentials } as const;
+  const all = listPhoneFields(request.extent);
+  let fields = refusedFields.listAllowed(reader, toGraphNames(all));
+  for (let refused: FailedResult | null = null; ; refused = null) {
+    const edge = { ...numbersOf(wabaId), fields };
+    const omitted = all.filter(({ graph }) => !fields.includes(graph)).map(({ name }) => name);
+    const walk = { client, credentials, options, maxSpent: maxSpentPercent.background };
+    // oxlint-disable-next-line no-await-in-loop -- page by page
+    for await (const page of walkPages(edge, walk)) {
+      if (!page.ok && page.refusedField !== null && fields.includes(page.refusedField)) {
+        refused = page;
+        break;
+      }
+      // The members of the table are those of a phone.
+      const names = omitted as readonly (keyof MetaPhone)[];
+      yield page.ok ? { ok: true, value: toListedPage(page.nodes, names) } : toRefused(page);
+    }
+    const field = refused?.refusedField ?? null;
+    if (refused === null || field === null || fields.length === 1) return;
+    refusedFields.refuse(reader, field, refused.lacksPermission ? 'DENIED' : 'NONEXISTENT');
+    fields = fields.filter((name) => name !== field);
+  }
+}
+
+function listPhoneFields(extent: PhonesRequest['extent']): readonly Field[] {
+  const fields: readonly Field[] = metaBlocks.phone;
+  return extent === 'ALL' ? fields : fields.filter(({ risky }) => risky !== true);
+}
+
+function toGraphNames(fields: readonly Field[]): readonly string[] {
+  return [...new Set(fields.map(({ graph }) => graph))];
+}
+
+function toListedPage(
+  nodes: readonly JsonObject[],
+  omitted: readonly (keyof MetaPhone)[],
+): ListedPage {
+  const phones = nodes.flatMap((node) => {
+    const phoneNumberId = toId(node['id']);
+    if (phoneNumberId === null) return [];
+    return [{ phoneNumberId, number: toDigits(node), phone: toMetaBlock('phone', node) }];
+  });
+  return { phones, omitted };
 }
 
 function toRefused(result: FailedResult): Extract<Found<never>, { ok: false }> {

@@ -125,7 +125,7 @@ export function createRetryingClient({
 }: BlockReaderOptions): RetryingClient {
   const maxDelayMs = retryDelayMs * 2 ** (maxRetries - 1);
   return async (operations, credentials, options) => {
-    const { signal, deadlineAt, pauses } = options;
+    const { signal, deadlineAt, pauses, isBackground = false } = options;
     const isWithinBudget = (index: number) =>
       findPauseFailure(pauses, { ...operations[index]!, credentials }, maxSpentPercent.retry) ===
       null;
@@ -143,8 +143,11 @@ export function createRetryingClient({
       const failed = chunk.filter((_, position) => isRetryable(reply.results[position]!));
       return toRetryChunks(failed.filter(isWithinBudget), reply.broken, attempt);
     };
+    // The background makes no more calls than it has counted, and reads again what failed.
     const canRetry = () =>
-      chunks.length > 0 && deadlineAt - performance.now() > maxDelayMs + minRetryMs;
+      !isBackground &&
+      chunks.length > 0 &&
+      deadlineAt - performance.now() > maxDelayMs + minRetryMs;
     const policy = retry(handleWhenResult(canRetry), {
       maxAttempts: maxRetries,
       backoff: new ExponentialBackoff({

@@ -46,7 +46,7 @@ async function readTargets(
   const queries = new Map(
     listQueries(targets, credentials).map((query) => [toQueryKey(query), query]),
   );
-  const limit = targets.length > 1 ? maxSpentPercent.manyNumbers : maxSpentPercent.oneNumber;
+  const limit = toLimit(targets, options);
   const results = await readWithinBudget(readBlocks, queries, options, limit);
   const retries = listQueriesWithOtherCredentials(queries, results, credentials);
   for (const [key, result] of await readWithinBudget(readBlocks, retries, options, limit)) {
@@ -56,6 +56,14 @@ async function readTargets(
     results.entries().map(([key, result]) => [key, toMetaRead(queries.get(key)!, result)]),
   );
   return targets.map((target) => toObservation(target, credentials, reads));
+}
+
+function toLimit(
+  targets: readonly Target[],
+  { isBackground = false }: ReadOptions,
+): Pause['spentPercent'] {
+  if (isBackground) return maxSpentPercent.background;
+  return targets.length > 1 ? maxSpentPercent.manyNumbers : maxSpentPercent.oneNumber;
 }
 
 type Results = Map<string, BlockResult<readonly JsonObject[]>>;

@@ -59,10 +59,15 @@ export function toRegainMinutes({ businesses }: GraphUsage): number {
 }
 
 /**
- * Percent of a budget that may be spent before a kind of read is not sent: retries end first, then reads of several
- * numbers together, last those of one number.
+ * Percent of a budget that may be spent before a kind of read is not sent: retries and reads in the background end first,
+ * then reads of several numbers together, last those of one number.
  */
-export const maxSpentPercent = { retry: 75, manyNumbers: 90, oneNumber: 100 } as const;
+export const maxSpentPercent = {
+  retry: 75,
+  background: 75,
+  manyNumbers: 90,
+  oneNumber: 100,
+} as const;
 
 type Pauses = ReadOptions['pauses'];
 

@@ -1,0 +1,331 @@
+// One turn of an account: reads what is due of it, stores what changed, and says when it is due again.
+
+import type { Database } from '../database/database.ts';
+import type { SyncSettings } from '../config.ts';
+import type { AccountReader } from '../fleet/account-reader.ts';
+import { withPauses } from '../numbers/budgets.ts';
+import { recordPhones } from '../numbers/listed-phones.ts';
+import type { MetaBlock } from '../numbers/meta.ts';
+import { type Numbers, toOperatorAccess } from '../numbers/numbers.ts';
+import type { UpstreamFailure } from '../numbers/provider.ts';
+import type { Vault } from '../secrets.ts';
+import { type AccountList, differs, type ListResult, readList } from './account-list.ts';
+import { type AccountPlan, maxProfiles, maxSingleReads, planAccount } from './plan.ts';
+import { selectRequested } from './requested-numbers.ts';
+import {
+  deleteSubject,
+  type DueRead,
+  endTurn,
+  type Subject,
+  type SyncNumber,
+  type Turn,
+} from './store.ts';
+import { type AccountToken, listTokens } from './tokens.ts';
+import { createTurnBudget, type TurnBudget } from './turn-budget.ts';
+import { deadToken, noToken, overBudget, type ReadFailure, toTurnResult } from './turn-result.ts';
+
+export interface TurnOptions {
+  readonly database: Database;
+  readonly vault: Vault;
+  readonly reader: Pick<AccountReader, 'listPhones'>;
+  /** Whose reads are in the background. */
+  readonly numbers: Pick<Numbers, 'getMany'>;
+  readonly settings: SyncSettings;
+  /** Called once for each kind of read, with the code of its failure. */
+  readonly onRead: (outcome: string) => void;
+}
+
+export interface AccountTurn {
+  readonly options: TurnOptions;
+  readonly subject: Subject;
+  readonly turn: Turn;
+  readonly tokens: readonly AccountToken[];
+  readonly plan: AccountPlan;
+  readonly budget: TurnBudget;
+  readonly signal: AbortSignal;
+  /** What the turn finds. */
+  readonly found: {
+    readsHealth: boolean;
+    list: AccountList | null;
+    hasChanged: boolean;
+    readonly failures: Map<DueRead['kind'], ReadFailure>;
+  };
+}
+
+export async function runAccountTurn(
+  options: TurnOptions,
+  subject: Subject,
+  holder: string,
+  turn: Turn,
+  signal: AbortSignal,
+): Promise<void> {
+  const { database, vault, settings } = options;
+  if (turn.numbers.length === 0) return await deleteSubject(database, subject);
+  // What Meta refused once may be granted later.
+  const readsHealth = turn.state.readsHealth || turn.due.some(({ kind }) => kind === 'ACCOUNT');
+  const plan = planAccount(settings, { ...turn.state, numbers: turn.numbers.length, readsHealth });
+  const account: AccountTurn = {
+    options,
+    subject,
+    turn,
+    plan,
+    signal,
+    tokens: listTokens(vault, subject.tenantId, turn.numbers),
+    budget: createTurnBudget(database, subject, { ...turn, budget: plan.budget }),
+    found: { readsHealth, list: null, hasChanged: false, failures: new Map() },
+  };
+  await readDue(account);
+  for (const { kind } of turn.due) options.onRead(account.found.failures.get(kind)?.code ?? 'ok');
+  await endTurn(database, subject, holder, toTurnResult(account));
+}
+
+async function readDue(account: AccountTurn): Promise<void> {
+  const { turn, tokens, found } = account;
+  const kinds = turn.due.map(({ kind }) => kind);
+  if (tokens.length === 0) return fail(account, kinds, noToken);
+  await readRequest(account);
+  if (isListDue(account)) await readNumbers(account);
+  // Nothing else can be read with a dead token.
+  const dead = found.failures.values().find(({ metaCode }) => metaCode === deadToken);
+  if (dead !== undefined) return fail(account, kinds, dead);
+  if (kinds.includes('ACCOUNT') || isWhole(account)) {
+    await readSingly(account, 'ACCOUNT', ['waba'], 1);
+  }
+  if (kinds.includes('PROFILE')) await readProfiles(account);
+}
+
+function findRequest({ turn }: AccountTurn): DueRead | undefined {
+  return turn.due.find(({ kind }) => kind === 'REQUEST');
+}
+
+/** Whether a request is for the account and all its numbers. */
+function isWhole(account: AccountTurn): boolean {
+  const request = findRequest(account);
+  return request !== undefined && selectRequested(account.turn.numbers, request.phones) === null;
+}
+
+function isListDue(account: AccountTurn): boolean {
+  return (
+    isWhole(account) || account.turn.due.some(({ kind }) => kind === 'SWEEP' || kind === 'HEALTH')
+  );
+}
+
+/** The numbers that a request names. */
+async function readRequest(account: AccountTurn): Promise<void> {
+  const request = findRequest(account);
+  if (request === undefined) return;
+  const named = selectRequested(account.turn.numbers, request.phones);
+  if (named !== null) await readPhones(account, 'REQUEST', named);
+}
+
+type ListKind = 'REQUEST' | 'SWEEP' | 'HEALTH';
+
+async function readNumbers(account: AccountTurn): Promise<void> {
+  const { turn, found } = account;
+  const isHealthDue = isWhole(account) || turn.due.some(({ kind }) => kind === 'HEALTH');
+  const kinds = listKindsOf(account);
+  let result = await readFirstList(account, isHealthDue && found.readsHealth ? 'ALL' : 'PLAIN');
+  if (result === null) return fail(account, kinds, overBudget);
+  if (!result.ok) return await recordRefusal(account, kinds, result.failure);
+  let changed = listChanged(account, result.list);
+  // The list without the health shows that something changed; the one with it is stored.
+  if (changed.length > 0 && found.readsHealth && !isComplete(result.list)) {
+    result = await readFirstList(account, 'ALL');
+    if (result === null) return fail(account, kinds, overBudget);
+    if (!result.ok) return await recordRefusal(account, kinds, result.failure);
+    changed = listChanged(account, result.list);
+  }
+  found.list = result.list;
+  if (isComplete(result.list)) return await recordList(account, result.list);
+  const single = isHealthDue
+    ? [...changed, ...listOldest(account)]
+    : changed.filter(({ failure }) => failure !== 'META_ACCESS_DENIED');
+  await readPhones(account, 'HEALTH', [...new Set(single)].slice(0, maxSingleReads));
+}
+
+function listKindsOf({ turn }: AccountTurn): readonly ListKind[] {
+  return (['REQUEST', 'SWEEP', 'HEALTH'] as const).filter((kind) =>
+    turn.due.some((read) => read.kind === kind),
+  );
+}
+
+/** Whether the list has everything that is stored of a phone. */
+function isComplete({ unknown }: AccountList): boolean {
+  return unknown.size === 0;
+}
+
+/** With the first token that Meta accepts. Null when the budget does not allow it. */
+async function readFirstList(
+  account: AccountTurn,
+  extent: 'PLAIN' | 'ALL',
+): Promise<ListResult | null> {
+  const { found, tokens, turn, budget } = account;
+  let result: ListResult | null = null;
+  for (const token of tokens.slice(0, maxTokens)) {
+    // oxlint-disable no-await-in-loop -- one token after the other
+    if (!(await budget.reserve(turn.state.pages))) return null;
+    result = await readListWith(account, token, extent);
+    if (result.ok || result.failure.code !== 'META_ACCESS_DENIED') break;
+    // oxlint-enable no-await-in-loop
+  }
+  if (result === null || extent === 'PLAIN') return result;
+  const isRefused = !result.ok && result.failure.code === 'META_ACCESS_DENIED';
+  if (result.ok ? !isComplete(result.list) : isRefused) found.readsHealth = false;
+  // What is refused may be the health alone.
+  const isOfFields = isRefused && !result.ok && result.failure.metaCode !== deadToken;
+  return isOfFields ? await readFirstList(account, 'PLAIN') : result;
+}
+
+/** Further ones are tried in no turn, because each costs calls. */
+const maxTokens = 3;
+const readMs = 60_000;
+
+async function readListWith(
+  { options, subject, budget, signal }: AccountTurn,
+  { credentials }: AccountToken,
+  extent: 'PLAIN' | 'ALL',
+): Promise<ListResult> {
+  const { tenantId, subjectId: wabaId } = subject;
+  return await withPauses(options.database, tenantId, (pauses) =>
+    readList({
+      reader: options.reader,
+      wabaId,
+      extent,
+      credentials,
+      options: {
+        tenantId,
+        signal,
+        pauses,
+        deadlineAt: performance.now() + readMs,
+        onUpstreamCall: budget.onCalls,
+        isBackground: true,
+      },
+    }),
+  );
+}
+
+/** Numbers that have a token, except those whose own token is refused while another one reads the account. */
+function listReadable({ tokens }: AccountTurn): readonly SyncNumber[] {
+  return tokens.flatMap(({ numbers }, place) =>
+    place === 0 ? numbers : numbers.filter(({ failure }) => failure !== 'META_ACCESS_DENIED'),
+  );
+}
+
+function listChanged(account: AccountTurn, list: AccountList): readonly SyncNumber[] {
+  return listReadable(account).filter((number) => {
+    const listed = list.phones.get(number.phoneNumberId ?? '');
+    return listed !== undefined && differs(number, listed, list.unknown);
+  });
+}
+
+async function recordList(account: AccountTurn, list: AccountList): Promise<void> {
+  const { options, subject, turn, found } = account;
+  const changed = listChanged(account, list);
+  found.hasChanged = changed.some(({ phone }) => phone !== null);
+  const phones = listReadable(account).flatMap(({ id, phoneNumberId }) => {
+    const phone = list.phones.get(phoneNumberId ?? '')?.phone;
+    return phone === undefined || phoneNumberId === null
+      ? []
+      : [{ id, phoneNumberId, result: { phone } }];
+  });
+  await recordPhones(options.database, {
+    tenantId: subject.tenantId,
+    observedAt: turn.at,
+    phones,
+  });
+}
+
+/** A token that is dead cannot read its numbers either. */
+async function recordRefusal(
+  account: AccountTurn,
+  kinds: readonly ListKind[],
+  failure: UpstreamFailure,
+): Promise<void> {
+  const { options, subject, turn, tokens, found } = account;
+  fail(account, kinds, failure);
+  if (failure.code !== 'META_ACCESS_DENIED') return;
+  if (failure.metaCode !== deadToken) {
+    found.readsHealth = false;
+    return await readPhones(account, 'HEALTH', listOldest(account));
+  }
+  const phones = (tokens[0]?.numbers ?? []).flatMap(({ id, phoneNumberId }) =>
+    phoneNumberId === null ? [] : [{ id, phoneNumberId, result: { failure } }],
+  );
+  await recordPhones(options.database, { tenantId: subject.tenantId, observedAt: turn.at, phones });
+}
+
+/** What was never read is the oldest. */
+function timeOf(observedAt: Date | null): number {
+  return observedAt?.getTime() ?? 0;
+}
+
+function listOldest(account: AccountTurn): readonly SyncNumber[] {
+  return listReadable(account)
+    .toSorted((one, other) => timeOf(one.observedAt) - timeOf(other.observedAt))
+    .slice(0, maxSingleReads);
+}
+
+async function readPhones(
+  account: AccountTurn,
+  kind: 'REQUEST' | 'HEALTH',
+  numbers: readonly SyncNumber[],
+): Promise<void> {
+  const ids = numbers.slice(0, maxRequested);
+  if (ids.length > 0) await readSingly(account, kind, ['phone'], ids.length, ids);
+}
+
+/** Further numbers that a request names are read by the next sweep. */
+const maxRequested = 100;
+
+async function readProfiles(account: AccountTurn): Promise<void> {
+  const { options, turn } = account;
+  const readBefore = turn.at.getTime() - options.settings.seconds.PROFILE * 1_000;
+  const oldest = listReadable(account)
+    .filter(({ profileObservedAt }) => timeOf(profileObservedAt) <= readBefore)
+    .toSorted((one, other) => timeOf(one.profileObservedAt) - timeOf(other.profileObservedAt))
+    .slice(0, maxProfiles);
+  if (oldest.length > 0) await readSingly(account, 'PROFILE', ['profile'], oldest.length, oldest);
+}
+
+/** Reads blocks of numbers one by one, as callers do. */
+async function readSingly(
+  account: AccountTurn,
+  kind: DueRead['kind'],
+  blocks: readonly MetaBlock[],
+  calls: number,
+  numbers: readonly SyncNumber[] = listReadable(account).slice(0, maxTokens),
+): Promise<void> {
+  const { options, subject, budget, signal } = account;
+  if (!(await budget.reserve(calls))) return fail(account, [kind], overBudget);
+  const access = toOperatorAccess(subject.tenantId);
+  const requests = numbers.map(({ id }) => ({ id, refresh: blocks, projection: freshnessAlone }));
+  const read = await options.numbers.getMany(access, requests, signal);
+  budget.onCalls(access.meter.upstreamCalls);
+  const failures = read.flatMap((number) =>
+    'freshness' in number ? blocks.map((block) => number.freshness[block]?.error ?? null) : [],
+  );
+  const reason = failures.find((failure) => failure !== null && concernsAll(failure));
+  // One that is read shows that the rest fail for reasons of their own.
+  if (reason && !failures.includes(null)) fail(account, [kind], reason);
+}
+
+/** Whether the failure of one number says something about the others: other refusals concern its ids or its permissions. */
+function concernsAll({ code, metaCode }: UpstreamFailure): boolean {
+  return code !== 'META_ACCESS_DENIED' || metaCode === deadToken;
+}
+
+const freshnessAlone = {
+  details: false,
+  apiKeys: false,
+  health: 'nothing',
+  meta: null,
+  freshness: true,
+} as const;
+
+function fail(
+  { found }: AccountTurn,
+  kinds: readonly DueRead['kind'][],
+  failure: ReadFailure,
+): void {
+  for (const kind of kinds) found.failures.set(kind, failure);
+}

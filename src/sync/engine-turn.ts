@@ -1,0 +1,46 @@
+// One turn of the numbers of the session engine: reads their states.
+
+import { toOperatorAccess } from '../numbers/numbers.ts';
+import type { TurnOptions } from './account-turn.ts';
+import { findNextDue } from './plan.ts';
+import { deleteSubject, endTurn, type Subject, type Turn } from './store.ts';
+
+/** One refresh has a deadline. */
+const maxNumbers = 50;
+
+export async function runEngineTurn(
+  options: Pick<TurnOptions, 'database' | 'numbers' | 'settings' | 'onRead'>,
+  subject: Subject,
+  holder: string,
+  turn: Turn,
+  signal: AbortSignal,
+): Promise<void> {
+  const { database, numbers, settings } = options;
+  if (turn.numbers.length === 0) return await deleteSubject(database, subject);
+  for (let from = 0; from < turn.numbers.length; from += maxNumbers) {
+    const requests = turn.numbers
+      .slice(from, from + maxNumbers)
+      .map(({ id }) => ({ id, refresh: ['phone'] as const, projection: nothing }));
+    // oxlint-disable-next-line no-await-in-loop -- the engine is asked for a few at a time
+    await numbers.getMany(toOperatorAccess(subject.tenantId), requests, signal);
+  }
+  options.onRead('ok');
+  const { tenantId, subjectId } = subject;
+  const seconds = settings.seconds;
+  await endTurn(database, subject, holder, {
+    state: turn.state,
+    unknownNumbers: 0,
+    hasChanged: false,
+    pause: null,
+    calls: 0,
+    toResults: () =>
+      turn.due.map(({ kind, requestedAt }) => ({
+        kind,
+        requestedAt,
+        error: null,
+        dueAt: findNextDue(turn.at, `${tenantId} ${subjectId}`, 'ENGINE', seconds),
+      })),
+  });
+}
+
+const nothing = { details: false, apiKeys: false, health: 'nothing', meta: null } as const;

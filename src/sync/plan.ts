@@ -1,0 +1,118 @@
+// The arithmetic of sync: how often each kind of read is due, when, and how many calls an hour that takes.
+
+import { createHash } from 'node:crypto';
+import type { SyncSettings } from '../config.ts';
+
+/**
+ * What is read of a subject. SWEEP: the list of the account's numbers, without their health. HEALTH: the numbers with their
+ * health. PROFILE: their business profiles. ACCOUNT: the account itself. ENGINE: the states at the session engine. REQUEST:
+ * what a webhook has asked for.
+ */
+export type SyncKind = 'REQUEST' | CadenceKind;
+export type CadenceKind = keyof SyncSettings['seconds'];
+
+/** What the number of calls for an account depends on. */
+export interface AccountSize {
+  readonly numbers: number;
+  /** Of its list of numbers. */
+  readonly pages: number;
+  /** Calls an hour that Meta allows. */
+  readonly quota: number;
+  /** Whether Meta lists the numbers, and their health with them. Otherwise they are read one by one. */
+  readonly readsHealth: boolean;
+  readonly isRisky: boolean;
+}
+
+export interface AccountPlan {
+  /** From one read to the next, with the budget that there is. */
+  readonly seconds: Readonly<Record<CadenceKind, number>>;
+  /** What the configured cadence takes. */
+  readonly callsPerHour: number;
+  /** Calls an hour that the background may make. */
+  readonly budget: number;
+}
+
+/** Meta's limits for one app and account: with a registered number, and without one. */
+export const quotas = { registered: 5_000, unregistered: 200 } as const;
+
+/** A risky account is read so many times as often. */
+const riskFactor = 5;
+/** Read in one turn, so that no turn takes a large part of the budget. */
+export const maxProfiles = 10;
+export const maxSingleReads = 20;
+const hour = 3_600;
+
+export function planAccount(settings: SyncSettings, size: AccountSize): AccountPlan {
+  const { numbers, pages, quota, readsHealth, isRisky } = size;
+  const { seconds: configured, budgetShare } = settings;
+  const factor = isRisky ? riskFactor : 1;
+  const sweep = configured.SWEEP / factor;
+  const health = configured.HEALTH / factor;
+  const callsPerHour =
+    (pages * hour) / sweep +
+    ((readsHealth ? pages : numbers) * hour) / health +
+    (numbers * hour) / configured.PROFILE +
+    hour / configured.ACCOUNT;
+  const budget = Math.floor(budgetShare * quota);
+  // A cadence that takes more than there is becomes slower as a whole, instead of pausing for a part of each hour.
+  const stretch = Math.max(1, callsPerHour / Math.max(1, budget));
+  const turns = (perTurn: number) => Math.max(1, numbers / perTurn);
+  return {
+    callsPerHour,
+    budget,
+    seconds: {
+      SWEEP: sweep * stretch,
+      HEALTH: (health * stretch) / (readsHealth ? 1 : turns(maxSingleReads)),
+      PROFILE: (configured.PROFILE * stretch) / turns(maxProfiles),
+      ACCOUNT: configured.ACCOUNT * stretch,
+      ENGINE: configured.ENGINE,
+    },
+  };
+}
+
+/**
+ * The first time after `at` at which a read of this kind is due. The times depend on the subject alone, so that neither
+ * restarts nor several processes cause bursts. Those of HEALTH coincide with some of SWEEP, which it includes.
+ */
+export function findNextDue(
+  at: Date,
+  subject: string,
+  kind: CadenceKind,
+  seconds: AccountPlan['seconds'],
+): Date {
+  const intervalMs = seconds[kind] * 1_000;
+  const phaseMs = toPhaseMs(subject, kind, seconds) % intervalMs;
+  const turn = Math.floor((at.getTime() - phaseMs) / intervalMs) + 1;
+  return new Date(Math.max(at.getTime() + 1, Math.ceil(phaseMs + turn * intervalMs)));
+}
+
+function toPhaseMs(subject: string, kind: CadenceKind, seconds: AccountPlan['seconds']): number {
+  if (kind !== 'HEALTH') return toFraction(`${subject} ${kind}`) * seconds[kind] * 1_000;
+  const sweepMs = seconds.SWEEP * 1_000;
+  const turns = Math.floor((toFraction(`${subject} HEALTH`) * seconds.HEALTH) / seconds.SWEEP);
+  return toPhaseMs(subject, 'SWEEP', seconds) + turns * sweepMs;
+}
+
+/** From 0 to 1, and the same for the same text. */
+function toFraction(text: string): number {
+  return createHash('sha256').update(text).digest().readUInt32BE() / 2 ** 32;
+}
+
+/** Calls of the last hour, by the minute in which they were made. */
+export type MinuteCalls = readonly { readonly minute: Date; readonly calls: number }[];
+
+/** A call counts for an hour, and the minute that it was made in is counted as a whole. */
+const countedMs = 61 * 60_000;
+
+/** When so many calls may be made without exceeding the budget: `at` itself or later. */
+export function findAffordable(at: Date, made: MinuteCalls, calls: number, budget: number): Date {
+  let left = made.reduce((sum, it) => sum + it.calls, 0);
+  const oldestFirst = made.toSorted((a, b) => a.minute.getTime() - b.minute.getTime());
+  let time = at.getTime();
+  for (const { minute, calls: passed } of oldestFirst) {
+    if (left + calls <= budget) break;
+    left -= passed;
+    time = Math.max(time, minute.getTime() + countedMs);
+  }
+  return new Date(time);
+}

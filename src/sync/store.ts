@@ -1,0 +1,390 @@
+// The SQL of sync: what is due, the turns in which it is read, and what they found.
+
+import { sql } from 'kysely';
+import type { Database, TenantTransaction } from '../database/database.ts';
+import { prepare, toTextArray } from '../database/statement.ts';
+import type { StoredCredentials } from '../numbers/credentials.ts';
+import type { MinuteCalls, SyncKind } from './plan.ts';
+import { mergeRequests, type ReadRequest } from './requested-numbers.ts';
+
+/** An account of a tenant, by Meta's id, or the tenant's numbers of the session engine. */
+export interface Subject {
+  readonly tenantId: string;
+  readonly subjectId: string;
+}
+
+/** The subject of a tenant's numbers of the session engine. */
+export const engineSubject = 'engine';
+
+export interface Claim {
+  /** The process; see numbers/lease.ts. */
+  readonly holder: string;
+  /** How long a lease lasts while the process is alive. */
+  readonly leaseMs: number;
+  readonly maxReads: number;
+  readonly maxOfTenant: number;
+  /** The tenant of each subject that this process is reading. */
+  readonly readingTenants: readonly string[];
+  /** Only what was asked for. */
+  readonly onlyRequests: boolean;
+}
+
+/** Takes subjects that are due, and that no other process is reading. */
+export async function claimSubjectsAcrossTenants(
+  database: Database,
+  claim: Claim,
+): Promise<readonly Subject[]> {
+  const rows = await database.callAcrossTenants(
+    claimSubjects({
+      holder: claim.holder,
+      leaseMs: String(claim.leaseMs),
+      maxReads: String(claim.maxReads),
+      maxOfTenant: String(claim.maxOfTenant),
+      readingTenants: toTextArray(claim.readingTenants),
+      onlyRequests: String(claim.onlyRequests),
+    }),
+  );
+  // Neither of the two is ever null.
+  return rows.map(([tenantId, subjectId]) => ({ tenantId: tenantId!, subjectId: subjectId! }));
+}
+
+const claimSubjects = prepare(
+  'claim_sync',
+  ['holder', 'leaseMs', 'maxReads', 'maxOfTenant', 'readingTenants', 'onlyRequests'],
+  ({ holder, leaseMs, maxReads, maxOfTenant, readingTenants, onlyRequests }) => sql`
+    select tenant_id, subject_id from claim_sync(${holder}, ${leaseMs}::text::float8, ${maxReads}::text::integer,
+      ${maxOfTenant}::text::integer, ${readingTenants}::text::text[], ${onlyRequests}::text::boolean)`,
+);
+
+export interface DueRead {
+  readonly kind: SyncKind;
+  /** Of a REQUEST: digits and ids of the numbers; null for the account and all its numbers. */
+  readonly phones: readonly string[] | null;
+  /** Of a REQUEST: when it was last asked for. */
+  readonly requestedAt: Date | null;
+  /** How many times in a row it has failed. */
+  readonly failures: number;
+}
+
+/** What is known of an account from its last turn. */
+export interface SubjectState {
+  readonly quota: number;
+  readonly pages: number;
+  readonly numbers: number;
+  readonly isRisky: boolean;
+  readonly readsHealth: boolean;
+  /** Numbers that the last complete lists did not have, and in how many of them in a row. */
+  readonly missing: Readonly<Record<string, number>>;
+}
+
+/** A number of the subject. */
+export interface SyncNumber {
+  readonly id: string;
+  readonly number: string;
+  readonly phoneNumberId: string | null;
+  /** Null without any. */
+  readonly credentials: StoredCredentials | null;
+  /** What is stored of the phone; null when nothing was read. */
+  readonly phone: Readonly<Record<string, unknown>> | null;
+  /** The code of the failure or the obstacle of the last read of the phone. */
+  readonly failure: string | null;
+  readonly observedAt: Date | null;
+  readonly profileObservedAt: Date | null;
+}
+
+export interface Turn {
+  /** The database's time, at which the reads of the turn count as sent. */
+  readonly at: Date;
+  readonly due: readonly DueRead[];
+  readonly state: SubjectState;
+  readonly numbers: readonly SyncNumber[];
+  /** Of the background in the last hour. */
+  readonly calls: MinuteCalls;
+}
+
+/** What is to be read of a subject that this process has claimed. Null when the lease was lost, or nothing is due any more. */
+export async function beginTurn(
+  database: Database,
+  { tenantId, subjectId }: Subject,
+  { holder, onlyRequests }: Pick<Claim, 'holder' | 'onlyRequests'>,
+): Promise<Turn | null> {
+  return await database.withTenant(
+    tenantId,
+    async (transaction) => {
+      const state = await findState(transaction, tenantId, subjectId, holder);
+      if (state === undefined) return null;
+      const due = await startDueReads(transaction, tenantId, subjectId, onlyRequests);
+      if (due.length === 0) {
+        await releaseSubject(transaction, tenantId, subjectId, holder);
+        return null;
+      }
+      const { at, ...rest } = state;
+      return {
+        at,
+        due,
+        state: rest,
+        numbers: await listNumbers(transaction, tenantId, subjectId),
+        calls: await listCalls(transaction, tenantId, subjectId),
+      };
+    },
+    'nothing',
+    'SYNC',
+  );
+}
+
+async function findState(
+  transaction: TenantTransaction,
+  tenantId: string,
+  subjectId: string,
+  holder: string,
+): Promise<(SubjectState & { readonly at: Date }) | undefined> {
+  const { rows } = await sql<SubjectState & { at: Date }>`
+    select clock_timestamp()::timestamptz(3) as at, s.quota, s.pages, s.numbers, s.is_risky as "isRisky",
+      s.reads_health as "readsHealth", s.missing
+    from sync_subject s
+    where s.tenant_id = ${tenantId} and s.subject_id = ${subjectId} and s.lease_holder = ${holder}`.execute(
+    transaction,
+  );
+  return rows[0];
+}
+
+/** A further request is read so many milliseconds after the last one began, together with those that come before. */
+const mergedMs = 2_000;
+
+async function startDueReads(
+  transaction: TenantTransaction,
+  tenantId: string,
+  subjectId: string,
+  onlyRequests: boolean,
+): Promise<readonly DueRead[]> {
+  const { rows } = await sql<DueRead>`
+    update sync_plan p set started_at = clock_timestamp(),
+      -- What is asked for from here on is not part of this turn.
+      due_at = case p.kind when 'REQUEST' then clock_timestamp() + ${mergedMs} * interval '1 millisecond' else p.due_at end
+    where p.tenant_id = ${tenantId} and p.subject_id = ${subjectId} and p.due_at <= clock_timestamp()
+      and (p.kind = 'REQUEST' or not ${onlyRequests})
+    returning p.kind, p.phones, p.requested_at as "requestedAt", p.failures`.execute(transaction);
+  return rows;
+}
+
+async function listNumbers(
+  transaction: TenantTransaction,
+  tenantId: string,
+  subjectId: string,
+): Promise<readonly SyncNumber[]> {
+  const isOfSubject =
+    subjectId === engineSubject
+      ? sql`n.provider <> 'META'`
+      : sql`n.waba_id = ${subjectId} and n.provider = 'META'`;
+  const { rows } = await sql<
+    Omit<SyncNumber, 'credentials'> & { sealed: string | null; credentialId: string | null }
+  >`
+    select n.id, n.number, n.phone_number_id as "phoneNumberId",
+      coalesce(own.sealed, shared.sealed) as sealed,
+      case when own.sealed is null then shared.id end as "credentialId", phone.data as phone,
+      coalesce(case when phone.obstacle_at >= phone.attempted_at then phone.obstacle end, phone.failure) ->> 'code' as failure,
+      phone.observed_at as "observedAt", profile.observed_at as "profileObservedAt"
+    from whatsapp_number n
+    left join number_credential own on own.tenant_id = n.tenant_id and own.number_id = n.id
+    left join credential shared on shared.tenant_id = n.tenant_id and shared.id = n.credential_id
+    left join number_snapshot phone on phone.tenant_id = n.tenant_id and phone.number_id = n.id and phone.block = 'phone'
+    left join number_snapshot profile on profile.tenant_id = n.tenant_id and profile.number_id = n.id
+      and profile.block = 'profile'
+    where n.tenant_id = ${tenantId} and ${isOfSubject}
+    order by n.id`.execute(transaction);
+  return rows.map((row) => {
+    const { sealed, credentialId } = row;
+    return Object.assign(row, { credentials: sealed === null ? null : { sealed, credentialId } });
+  });
+}
+
+async function listCalls(
+  transaction: TenantTransaction,
+  tenantId: string,
+  subjectId: string,
+): Promise<MinuteCalls> {
+  const { rows } = await sql<MinuteCalls[number]>`
+    select c.minute, c.calls from sync_call c
+    where c.tenant_id = ${tenantId} and c.subject_id = ${subjectId}
+      and c.minute > clock_timestamp() - interval '61 minutes'`.execute(transaction);
+  return rows;
+}
+
+/** Counts calls before they are made, so that those of a process that dies are counted too. */
+export async function addCalls(
+  database: Database,
+  { tenantId, subjectId }: Subject,
+  calls: number,
+): Promise<void> {
+  await database.withTenant(
+    tenantId,
+    (transaction) => upsertCalls(transaction, tenantId, subjectId, calls),
+    'nothing',
+  );
+}
+
+async function upsertCalls(
+  transaction: TenantTransaction,
+  tenantId: string,
+  subjectId: string,
+  calls: number,
+): Promise<void> {
+  if (calls === 0) return;
+  await sql`
+    with forgotten as (
+      delete from sync_call c where c.tenant_id = ${tenantId} and c.subject_id = ${subjectId}
+        and c.minute < clock_timestamp() - interval '2 hours'
+    )
+    insert into sync_call as old (tenant_id, subject_id, minute, calls)
+    values (${tenantId}, ${subjectId}, date_trunc('minute', clock_timestamp()), ${calls})
+    on conflict (tenant_id, subject_id, minute) do update
+      set calls = greatest(0, old.calls + excluded.calls)`.execute(transaction);
+}
+
+/** What became of one kind of read. */
+export interface ReadResult {
+  readonly kind: SyncKind;
+  /** When it is due next; null for a REQUEST that was served. */
+  readonly dueAt: Date | null;
+  /** The code of its failure; null when it succeeded. */
+  readonly error: string | null;
+  /** Of a REQUEST, as it was at the beginning of the turn. */
+  readonly requestedAt: Date | null;
+}
+
+export interface TurnResult {
+  readonly state: Pick<SubjectState, 'quota' | 'pages' | 'readsHealth' | 'missing'>;
+  readonly unknownNumbers: number;
+  readonly hasChanged: boolean;
+  /** Why nothing is read until a time although it is due; null when it is. */
+  readonly pause: { readonly reason: 'BUDGET' | 'TOKEN'; readonly until: Date } | null;
+  /** Those that were made beyond those that were counted before; negative when they were fewer. */
+  readonly calls: number;
+  /** How often the subject is to be read depends on what was stored in the turn. */
+  readonly toResults: (isRisky: boolean) => readonly ReadResult[];
+}
+
+/** Stores what a turn found and ends its lease. A turn whose lease was lost changes nothing. */
+export async function endTurn(
+  database: Database,
+  { tenantId, subjectId }: Subject,
+  holder: string,
+  turn: TurnResult,
+): Promise<void> {
+  const { state, pause } = turn;
+  await database.withTenant(
+    tenantId,
+    async (transaction) => {
+      await upsertCalls(transaction, tenantId, subjectId, turn.calls);
+      const { rows } = await sql<{ isRisky: boolean }>`
+        update sync_subject s set lease_holder = null, lease_until = null, quota = ${state.quota}, pages = ${state.pages},
+          reads_health = ${state.readsHealth}, missing = ${JSON.stringify(state.missing)}::jsonb,
+          unknown_numbers = ${turn.unknownNumbers}, pause = ${pause?.reason ?? null}::text,
+          paused_until = ${pause?.until ?? null}::timestamptz,
+          changed_at = case when ${turn.hasChanged} then clock_timestamp() else s.changed_at end,
+          numbers = status.numbers, is_risky = status.is_risky or ${turn.hasChanged}
+            or coalesce(s.changed_at > clock_timestamp() - interval '1 hour', false)
+        from (${selectRisk(tenantId, subjectId)}) status
+        where s.tenant_id = ${tenantId} and s.subject_id = ${subjectId} and s.lease_holder = ${holder}
+        returning s.is_risky as "isRisky"`.execute(transaction);
+      const [row] = rows;
+      if (row === undefined) return;
+      await updatePlan(transaction, tenantId, subjectId, turn.toResults(row.isRisky));
+    },
+    'nothing',
+    'SYNC',
+  );
+}
+
+function selectRisk(tenantId: string, subjectId: string) {
+  return sql`
+    select count(*)::integer as numbers,
+      coalesce(bool_or(n.quality_rating in ('YELLOW', 'RED') or n.meta_status <> 'CONNECTED' or n.failing or n.account_failing),
+        false) as is_risky
+    from number_status n where n.tenant_id = ${tenantId} and n.waba_id = ${subjectId}`;
+}
+
+/** A request that was made again during the turn stays due. */
+async function updatePlan(
+  transaction: TenantTransaction,
+  tenantId: string,
+  subjectId: string,
+  results: readonly ReadResult[],
+): Promise<void> {
+  await sql`
+    update sync_plan p set due_at = coalesce(r."dueAt", 'infinity'),
+      phones = case when r."dueAt" is null then '{}' else p.phones end,
+      last_ok_at = case when r.error is null then p.started_at else p.last_ok_at end,
+      last_error = r.error, failures = case when r.error is null then 0 else p.failures + 1 end
+    from jsonb_to_recordset(${JSON.stringify(results)}::jsonb)
+      as r(kind text, "dueAt" timestamptz, error text, "requestedAt" timestamptz)
+    where p.tenant_id = ${tenantId} and p.subject_id = ${subjectId} and p.kind = r.kind
+      and p.requested_at is not distinct from r."requestedAt"`.execute(transaction);
+}
+
+async function releaseSubject(
+  transaction: TenantTransaction,
+  tenantId: string,
+  subjectId: string,
+  holder: string,
+): Promise<void> {
+  await sql`
+    update sync_subject s set lease_holder = null, lease_until = null
+    where s.tenant_id = ${tenantId} and s.subject_id = ${subjectId} and s.lease_holder = ${holder}`.execute(
+    transaction,
+  );
+}
+
+/** Ends a turn that was interrupted: what was due stays due. */
+export async function abandonTurn(
+  database: Database,
+  { tenantId, subjectId }: Subject,
+  holder: string,
+): Promise<void> {
+  await database.withTenant(
+    tenantId,
+    (transaction) => releaseSubject(transaction, tenantId, subjectId, holder),
+    'nothing',
+  );
+}
+
+/** Of an account that has no number any more. */
+export async function deleteSubject(
+  database: Database,
+  { tenantId, subjectId }: Subject,
+): Promise<void> {
+  await database.withTenant(
+    tenantId,
+    (transaction) =>
+      transaction
+        .deleteFrom('sync_subject')
+        .where('tenant_id', '=', tenantId)
+        .where('subject_id', '=', subjectId)
+        .execute(),
+    'nothing',
+  );
+}
+
+/** Makes reads due, in the transaction that knows of the need. Those of accounts that nothing is planned for are ignored. */
+export async function requestReads(
+  transaction: TenantTransaction,
+  tenantId: string,
+  requests: readonly ReadRequest[],
+): Promise<void> {
+  const merged = mergeRequests(requests);
+  if (merged.length === 0) return;
+  // In the order of the key, so that two transactions cannot deadlock.
+  await sql`
+    insert into sync_plan as old (tenant_id, subject_id, kind, due_at, phones, requested_at)
+    select s.tenant_id, s.subject_id, 'REQUEST', clock_timestamp(), r.phones, clock_timestamp()
+    from jsonb_to_recordset(${JSON.stringify(merged)}::jsonb) as r("wabaId" text, phones text[])
+    join sync_subject s on s.tenant_id = ${tenantId} and s.subject_id = r."wabaId"
+    order by s.subject_id
+    on conflict (tenant_id, subject_id, kind) do update set
+      due_at = least(old.due_at, greatest(clock_timestamp(), old.started_at + ${mergedMs} * interval '1 millisecond')),
+      phones = case when old.phones is null and isfinite(old.due_at) or excluded.phones is null then null
+        else array(select distinct unnest(coalesce(old.phones, '{}') || excluded.phones) order by 1) end,
+      requested_at = greatest(excluded.requested_at, old.requested_at + interval '1 millisecond')`.execute(
+    transaction,
+  );
+}

@@ -1,0 +1,52 @@
+// The calls that one turn of an account may make, and those that it makes.
+
+import type { Database } from '../database/database.ts';
+import { findAffordable, type MinuteCalls } from './plan.ts';
+import { addCalls, type Subject } from './store.ts';
+
+export interface TurnBudget {
+  /** Counts so many calls, and returns whether they may be made. */
+  reserve(calls: number): Promise<boolean>;
+  /** When the calls that were refused may be made; null when none were. */
+  readonly affordableAt: Date | null;
+  /** To be called for each call that is made. */
+  readonly onCalls: (calls: number) => void;
+  /** Those that were made beyond those that were counted. */
+  readonly uncounted: number;
+}
+
+/** Fields that Meta refuses, and accounts that another token can read, cost a few calls more than planned. */
+const reservedShare = 0.05;
+
+export function createTurnBudget(
+  database: Database,
+  subject: Subject,
+  { at, calls: before, budget }: { at: Date; calls: MinuteCalls; budget: number },
+): TurnBudget {
+  const counted = [...before];
+  const usable = Math.max(1, Math.floor(budget * (1 - reservedShare)));
+  let affordableAt: Date | null = null;
+  let uncounted = 0;
+  return {
+    async reserve(calls) {
+      const from = findAffordable(at, counted, calls, usable);
+      // More than the budget of an hour is never affordable.
+      if (from > at || calls > usable) {
+        const until = from > at ? from : new Date(at.getTime() + 3_600_000);
+        if (affordableAt === null || until > affordableAt) affordableAt = until;
+        return false;
+      }
+      await addCalls(database, subject, calls);
+      counted.push({ minute: at, calls });
+      uncounted -= calls;
+      return true;
+    },
+    get affordableAt() {
+      return affordableAt;
+    },
+    onCalls: (calls) => void (uncounted += calls),
+    get uncounted() {
+      return uncounted;
+    },
+  };
+}

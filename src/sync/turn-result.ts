@@ -1,0 +1,117 @@
+// What a turn of an account comes to: when each kind of read is due again, and why none is made until then.
+
+import type { SyncSettings } from '../config.ts';
+import type { UpstreamFailure } from '../numbers/provider.ts';
+import type { AccountList } from './account-list.ts';
+import { findNextDue, planAccount, quotas } from './plan.ts';
+import type { DueRead, ReadResult, Subject, Turn, TurnResult } from './store.ts';
+import type { TurnBudget } from './turn-budget.ts';
+
+export type ReadFailure = Pick<UpstreamFailure, 'code' | 'metaCode' | 'retryAt'>;
+
+/** Meta's code for an access token that has expired or was revoked. */
+export const deadToken = 190;
+
+export const noToken: ReadFailure = { code: 'META_ACCESS_DENIED', metaCode: null, retryAt: null };
+export const overBudget: ReadFailure = { code: 'META_RATE_LIMITED', metaCode: null, retryAt: null };
+
+/** What a turn has found. */
+export interface EndedTurn {
+  readonly subject: Subject;
+  readonly turn: Turn;
+  readonly options: { readonly settings: SyncSettings };
+  readonly budget: Pick<TurnBudget, 'affordableAt' | 'uncounted'>;
+  readonly found: {
+    readonly readsHealth: boolean;
+    readonly list: AccountList | null;
+    readonly hasChanged: boolean;
+    readonly failures: ReadonlyMap<DueRead['kind'], ReadFailure>;
+  };
+}
+
+/** Operators replace tokens without telling the gateway. */
+const refusedMs = 6 * 3_600_000;
+/** After Meta has said that most of the limit is used. */
+const pausedMs = 300_000;
+const firstRetryMs = 30_000;
+/** Somebody waits for what a webhook announced. */
+const firstRetryOfRequestMs = 2_000;
+const maxRetriesOfRequest = 5;
+
+export function toTurnResult(ended: EndedTurn): TurnResult {
+  const { turn, found, budget } = ended;
+  const { list, readsHealth, hasChanged } = found;
+  const state = {
+    quota: list === null ? turn.state.quota : toQuota(list),
+    pages: list?.pages ?? turn.state.pages,
+    readsHealth,
+    missing: turn.state.missing,
+  };
+  return {
+    state,
+    unknownNumbers: 0,
+    hasChanged,
+    pause: findPause(ended),
+    calls: budget.uncounted,
+    toResults(isRisky) {
+      const size = { ...state, numbers: turn.numbers.length, isRisky };
+      const { seconds } = planAccount(ended.options.settings, size);
+      return turn.due.map((read) => toReadResult(ended, read, seconds));
+    },
+  };
+}
+
+/** Meta allows more calls for an account with a registered number. */
+function toQuota({ phones }: AccountList): number {
+  const isRegistered = phones.values().some(({ phone }) => phone.platformType === 'CLOUD_API');
+  return isRegistered ? quotas.registered : quotas.unregistered;
+}
+
+function findPause({ turn, found, budget }: EndedTurn): TurnResult['pause'] {
+  const failures = [...found.failures.values()];
+  if (failures.some(isRefused)) {
+    return { reason: 'TOKEN', until: addMs(turn.at, refusedMs) };
+  }
+  const limited = failures.find(({ code }) => code === 'META_RATE_LIMITED');
+  if (limited === undefined) return null;
+  const retryAt = limited.retryAt === null ? null : new Date(limited.retryAt);
+  const times = [budget.affordableAt, retryAt].filter((time) => time !== null && time > turn.at);
+  // When the gateway counts the calls itself, it knows the time; Meta's own figure is read again after a while.
+  const until = budget.affordableAt === null ? addMs(turn.at, pausedMs) : turn.at;
+  return { reason: 'BUDGET', until: new Date(Math.max(...[until, ...times].map(Number))) };
+}
+
+function isRefused({ code }: ReadFailure): boolean {
+  return code === 'META_ACCESS_DENIED';
+}
+
+function toReadResult(
+  ended: EndedTurn,
+  { kind, requestedAt, failures }: DueRead,
+  seconds: ReturnType<typeof planAccount>['seconds'],
+): ReadResult {
+  const { subject, turn, found } = ended;
+  const failure = found.failures.get(kind);
+  const result = { kind, requestedAt, error: failure?.code ?? null };
+  const isRequest = kind === 'REQUEST';
+  const nextDue = isRequest
+    ? null
+    : findNextDue(turn.at, `${subject.tenantId} ${subject.subjectId}`, kind, seconds);
+  if (failure === undefined || (isRequest && isRefused(failure))) {
+    return { ...result, dueAt: nextDue };
+  }
+  if (isRefused(failure)) return { ...result, dueAt: addMs(turn.at, refusedMs) };
+  if (failure.code === 'META_RATE_LIMITED') {
+    return { ...result, dueAt: findPause(ended)?.until ?? nextDue };
+  }
+  if (isRequest && failures >= maxRetriesOfRequest) return { ...result, dueAt: null };
+  const retryAt = addMs(
+    turn.at,
+    (isRequest ? firstRetryOfRequestMs : firstRetryMs) * 2 ** Math.min(failures, 10),
+  );
+  return { ...result, dueAt: nextDue !== null && nextDue < retryAt ? nextDue : retryAt };
+}
+
+function addMs(time: Date, ms: number): Date {
+  return new Date(time.getTime() + ms);
+}

@@ -70,6 +70,8 @@ export async function openCommandLine(options: CommandLineOptions = {}): Promise
     DATABASE_URL: migrated ? database.url : database.ownerUrl,
     ENCRYPTION_KEYS: `test:${randomBytes(32).toString('base64')}`,
     API_KEY_PEPPER: randomBytes(32).toString('base64'),
+    // Reads in the background are for tests that ask for them.
+    SYNC: 'off',
     META_GRAPH_URL: url,
     SESSION_ENGINE_URL: url,
     SESSION_ENGINE_KEY: 'engine-key',

@@ -61,6 +61,8 @@ export async function startGateway(
       LOG_LEVEL: 'error',
       GRAPHIQL: 'off',
       RATE_LIMIT: '999999999/10',
+      // What a section measures must not run beside reads in the background.
+      SYNC: 'off',
       ...(name === uncachedName && { ANSWER_CACHE_MB: '0' }),
       ...environment,
     },

@@ -72,6 +72,8 @@ export async function openStage(options: StageOptions): Promise<Stage> {
     DATABASE_URL: url,
     ENCRYPTION_KEYS: `test:${randomBytes(32).toString('base64')}`,
     API_KEY_PEPPER: randomBytes(32).toString('base64'),
+    // Reads in the background are for tests that ask for them.
+    SYNC: 'off',
     META_GRAPH_URL: upstream.url,
     HOST: '127.0.0.1',
     PORT: '0',

@@ -65,6 +65,8 @@ export async function openModelStage(kind: DatabaseKind): Promise<ModelStage> {
     DATABASE_URL: 'postgres://localhost/unused',
     ENCRYPTION_KEYS: `test:${randomBytes(32).toString('base64')}`,
     API_KEY_PEPPER: randomBytes(32).toString('base64'),
+    // Reads in the background are for tests that ask for them.
+    SYNC: 'off',
     SESSION_ENGINE_URL: 'http://127.0.0.1:1',
     SESSION_ENGINE_KEY: randomBytes(32).toString('base64'),
   };

@@ -32,6 +32,7 @@ describe('a network with faults', () => {
         DATABASE_URL: 'postgres://localhost/unused',
         ENCRYPTION_KEYS: `test:${randomBytes(32).toString('base64')}`,
         API_KEY_PEPPER: randomBytes(32).toString('hex'),
+        SYNC: 'off',
         META_GRAPH_URL: proxy.url,
       }),
     );

@@ -18,6 +18,8 @@ import { openRestartablePostgres, type RestartablePostgres } from './restartable
 export interface StagedTenant {
   readonly id: string;
   readonly key: string;
+  /** Of its endpoint for webhooks, which `stagedAppSecret` signs. */
+  readonly webhookPath: string;
   readonly numbers: readonly { readonly id: string; readonly phoneNumberId: string }[];
 }
 
@@ -56,6 +58,8 @@ export interface StageOptions {
   /** Meta's hourly limit of calls per account; by default the real one. */
   readonly hourlyCalls?: number;
 }
+
+export const stagedAppSecret = 'a-secret-of-the-staged-app-0123456789';
 
 const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 const observer = new URL('observer.ts', import.meta.url).href;
@@ -115,6 +119,8 @@ async function addTenants(
     const { id } = await gateway.access.createTenant(`Tenant ${index}`);
     const newKey = { tenantId: id, name: 'Key', numberId: null, expiresAt: null };
     const { key } = await gateway.access.createKey(newKey);
+    const appSecrets = [stagedAppSecret];
+    const { path } = await gateway.webhooks.add({ tenantId: id, proof: 'SIGNED', appSecrets });
     const wabaId = String(700_000 + index);
     simulator.setWaba({
       id: wabaId,
@@ -124,11 +130,13 @@ async function addTenants(
     const added: StagedTenant['numbers'][number][] = [];
     for (let place = 0; place < count; place++) {
       const phoneNumberId = String(10_000_000 + index * 100_000 + place);
-      simulator.setPhone(toHealthyPhone(phoneNumberId, wabaId));
+      const digits = `5511${phoneNumberId}`;
+      const fields = { display_phone_number: `+${digits}` };
+      simulator.setPhone(toHealthyPhone(phoneNumberId, wabaId, fields));
       const number = await gateway.numbers.create({
         tenantId: id,
         name: `Number ${place}`,
-        number: `5511${phoneNumberId}`,
+        number: digits,
         provider: 'META',
         state: 'OPEN',
         instanceName: null,
@@ -138,7 +146,7 @@ async function addTenants(
       });
       added.push({ id: number.id, phoneNumberId });
     }
-    tenants.push({ id, key, numbers: added });
+    tenants.push({ id, key, webhookPath: path, numbers: added });
     // oxlint-enable no-await-in-loop
   }
   return tenants;

@@ -47,9 +47,10 @@ describe('the address', () => {
     flags: fc.subarray([...flags]),
     accounts: list,
     portfolios: list,
+    labels: list.map((values) => values.map((value) => `key=${value}`)),
     search: fc.string({ unit: 'grapheme', maxLength: 30 }),
     order: fc.constantFrom(...(Object.keys(orders) as View['order'][])),
-    group: fc.constantFrom(...(Object.keys(groupings) as View['group'][])),
+    group: fc.constantFrom('label:team', ...(Object.keys(groupings) as View['group'][])),
     after: fc.option(fc.base64String({ minLength: 4 })),
     before: fc.constant(null),
     numberId: fc.option(fc.string({ minLength: 1, maxLength: 20 })),
@@ -180,9 +181,16 @@ describe('words', () => {
 
   test('the main reason is the one that makes the verdict, and a precise one before a general one', () => {
     const blocks = reason({ effect: 'BLOCKS', text: 'Banned.', solution: 'Appeal.' });
-    const token = reason({ text: 'The token has expired.' });
+    const token = reason({
+      entity: 'SNAPSHOT',
+      field: 'error.code',
+      text: 'The token has expired.',
+    });
     expect(explain(health(verdict('NO', stale, blocks)))).toMatchObject({ text: 'Banned.' });
     expect(explain(health(verdict('UNKNOWN', stale, token)))).toMatchObject(token);
+    // An old reading says little.
+    const old = explain(health(verdict('UNKNOWN', reason({ text: 'No payment.' }), stale)));
+    expect(old).toMatchObject({ text: 'The number has never been read.' });
     expect(explain(health(verdict('YES')))).toBeNull();
   });
 
@@ -207,6 +215,9 @@ describe('words', () => {
     ],
     [{ kind: 'SECURITY', newValue: 'PIN_CHANGED' }, 'Two-step PIN: Pin changed'],
     [{ kind: 'A_NEW_KIND', field: null }, 'A new kind'],
+    [{ kind: 'LABELS', newValue: '["team=ops","city=x"]' }, 'Labels team=ops, city=x'],
+    [{ kind: 'LABELS', newValue: null }, 'Labels removed'],
+    [{ kind: 'MUTE', newValue: null }, 'Alerts are on again'],
   ])('a change %o is: %s', (change, text) => {
     const blank = { field: null, previousValue: null, newValue: null };
     expect(describeChange({ ...blank, ...change } as Change)).toBe(text);
@@ -280,7 +291,10 @@ const troubled = (id: string, waba: string, more: Partial<Health>): Troubled => 
   meta: { waba: { id: waba, name: `Account ${waba}` } },
 });
 describe('causes', () => {
-  const token = reason({ text: 'The access token has expired. Store a new one.' });
+  const token = reason({
+    entity: 'SNAPSHOT',
+    text: 'The access token has expired. Store a new one.',
+  });
   const banned = reason({ text: 'Meta has banned the number.', effect: 'BLOCKS' });
 
   test('are shared by two or more, the largest first, with their accounts', () => {
@@ -355,6 +369,8 @@ describe('a change of the feed', () => {
     [{ field: 'HEALTH_WABA', numberId: 'shown' }, '/board', true],
     [{ field: 'PROFILE_ABOUT', numberId: 'shown' }, '/board', false],
     [{ field: 'PIN_ENABLED', numberId: 'shown' }, '/board', false],
+    [{ kind: 'LABELS' }, '/board', true],
+    [{ kind: 'ENDPOINT', numberId: null }, '/board', false],
     [{ field: 'NAME' }, '/board', false],
     [{ field: 'NAME' }, '/board?q=acme', true],
     [{ field: 'NAME' }, '/board?order=name', true],

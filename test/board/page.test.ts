@@ -4,6 +4,7 @@ import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { isChromiumMissing, launchChromium } from '../chromium.ts';
 import { openTestDatabase, type TestNumber, type TestTenant, toHealthyPhone } from '../harness.ts';
+import { addLargeFleet } from '../fleet/large-fleet.ts';
 import { openBoard, phone, serveGateway, type ServedGateway } from './page.ts';
 
 /** Longer than expect.poll waits by itself, for a busy machine. */
@@ -17,7 +18,7 @@ async function read(tenant: TestTenant, id: string): Promise<void> {
   expect(await tenant.rest(`/v1/numbers/${id}?refresh=1`)).toMatchObject({ status: 200 });
 }
 
-describe.skipIf(isChromiumMissing('the board'))('the board', { timeout: 60_000 }, () => {
+describe.skipIf(isChromiumMissing('the board'))('the board', { timeout: 120_000 }, () => {
   let browser: Browser;
   let gateway: ServedGateway;
   beforeAll(async () => {
@@ -62,7 +63,7 @@ describe.skipIf(isChromiumMissing('the board'))('the board', { timeout: 60_000 }
     await page.waitForSelector(firstName);
 
     expect(await page.locator(sentence).innerText()).toBe('1 of 3 can send · 1 cannot, 1 unknown');
-    expect(await page.title()).toBe('1 cannot send · Numbers');
+    expect(await page.title()).toBe('1 cannot send · Acme');
     expect(await page.getAttribute('link[rel="icon"]', 'href')).toContain('%23b3261e');
     expect(await board.listNames()).toEqual(['Outlet', 'New', 'Healthy']);
     const row = page.locator(`[data-id="${banned.id}"]`);
@@ -148,6 +149,33 @@ describe.skipIf(isChromiumMissing('the board'))('the board', { timeout: 60_000 }
     expect(await detail.count()).toBe(0);
   });
 
+  test('labels and mutes numbers with a key that may, and filters and groups by labels', async () => {
+    const { tenant, healthy } = await addFleet();
+    const path = `/board/numbers/${healthy.id}`;
+    await using reading = await openBoard(browser, { ...gateway, ...tenant, path });
+    await reading.page.getByRole('button', { name: 'Read now' }).waitFor();
+    expect(await reading.page.getByText('Alerts and labels').count()).toBe(0);
+
+    const { key } = await tenant.addKey({ scopes: ['operate'] });
+    await using board = await openBoard(browser, { ...gateway, key, path });
+    const { page, consoleErrors } = board;
+    await page.fill('#labels', 'team=ops, city=recife');
+    await page.getByRole('button', { name: 'Save' }).click();
+    await page.locator(`[data-id="${healthy.id}"]`).getByText('city=recife').waitFor();
+    await page.getByRole('button', { name: '8 hours' }).click();
+    await page.getByRole('button', { name: 'Unmute' }).waitFor();
+    await page.locator(`[data-id="${healthy.id}"]`).getByText('muted').waitFor();
+    await page.getByLabel('Groups').selectOption('label:team');
+    await page.getByText('No label team').waitFor();
+    await page.getByLabel('Labels', { exact: true }).first().selectOption('team=ops');
+    await expect.poll(() => board.listNames(), patience).toEqual(['Healthy']);
+    await page.fill('#labels', 'team=');
+    await page.getByRole('button', { name: 'Save' }).click();
+    await page.locator('.problem').waitFor();
+    expect(new URL(page.url()).search).toBe('?label=team=ops&group=label:team');
+    expect(consoleErrors).toEqual([]);
+  });
+
   test('says so at the address of a number that does not exist', async () => {
     const { tenant } = await addFleet();
     const path = '/board/numbers/wa_nobody';
@@ -221,7 +249,7 @@ describe.skipIf(isChromiumMissing('the board'))('the board', { timeout: 60_000 }
       await page.keyboard.press('Enter');
     };
     await enter('ps_wrong');
-    await page.getByText('The last key was refused.').waitFor();
+    await page.getByText('The last key was refused:').waitFor();
     expect(await page.inputValue('#key')).toBe('');
     await enter(tenant.key);
     await page.waitForSelector(firstName);
@@ -233,7 +261,7 @@ describe.skipIf(isChromiumMissing('the board'))('the board', { timeout: 60_000 }
     );
 
     await gateway.access.revokeKey(tenant.keyId);
-    await page.getByText('The last key was refused.').waitFor();
+    await page.getByText('The last key was refused:').waitFor();
     expect(await page.locator('.rows').count()).toBe(0);
     const { key } = await tenant.addKey();
     await enter(key);
@@ -341,6 +369,30 @@ describe.skipIf(isChromiumMissing('the board'))('the board', { timeout: 60_000 }
     } finally {
       await stop[Symbol.asyncDispose]();
     }
+  });
+
+  test('shows the first row of a fleet of 5,000 numbers, a page at a time', async () => {
+    const tenant = await gateway.addTenant();
+    await addLargeFleet(gateway.database, { tenantId: tenant.id, numbers: 5_000 });
+    await using board = await openBoard(browser, { ...gateway, ...tenant });
+    const { page } = board;
+    await page.waitForSelector(firstName);
+    const times: number[] = [];
+    for (let round = 0; round < 5; round += 1) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await page.reload();
+      // oxlint-disable-next-line no-await-in-loop -- see above
+      await page.waitForSelector(firstName);
+      // oxlint-disable-next-line no-await-in-loop -- see above
+      times.push(Math.round((await page.evaluate('performance.now()')) as number));
+    }
+    console.info(`first row of 5,000 numbers, in ms: ${times.join(', ')}`);
+    expect(await page.locator(sentence).innerText()).toContain('of 5,000 can send');
+    expect(await page.locator(firstName).count()).toBe(100);
+    await page.getByRole('button', { name: 'Next' }).click();
+    await page.getByText(/^100 of 5,000, as of/).waitFor();
+    await page.getByRole('button', { name: 'Previous' }).click();
+    await page.getByText(/^100 of 5,000$/).waitFor();
   });
 
   test('says what is wrong when the first query fails, and tries again', async () => {

@@ -23,7 +23,8 @@ export const groupings = {
 
 export type Flag = (typeof flags)[number];
 export type Order = keyof typeof orders;
-export type Grouping = keyof typeof groupings;
+/** `label:` is followed by the key of a label. */
+export type Grouping = keyof typeof groupings | `label:${string}`;
 
 export interface View {
   readonly verdicts: readonly string[];
@@ -31,6 +32,8 @@ export interface View {
   readonly flags: readonly Flag[];
   readonly accounts: readonly string[];
   readonly portfolios: readonly string[];
+  /** Each as `key=value`. */
+  readonly labels: readonly string[];
   readonly search: string;
   readonly order: Order;
   readonly group: Grouping;
@@ -60,15 +63,22 @@ export function parseAddress({ pathname, search }: Pick<URL, 'pathname' | 'searc
     flags: known('only', flags),
     accounts: list('account'),
     portfolios: list('portfolio'),
+    labels: list('label'),
     search: (query.get('q') ?? '').slice(0, maxSearchLength),
     order: oneOf(orders, query.get('order'), 'attention'),
-    group: oneOf(groupings, query.get('group'), 'none'),
+    group: parseGroup(query.get('group')),
     after: before === null ? query.get('after') : null,
     before,
     numberId: numberId === undefined ? null : decode(numberId),
     isWall: query.get('wall') === '1',
     demo: Math.max(1, Math.trunc(Number(query.get('demo')) || 1)),
   };
+}
+
+function parseGroup(text: string | null): Grouping {
+  return text?.startsWith('label:') === true && text.length > 'label:'.length
+    ? (text as Grouping)
+    : oneOf(groupings, text, 'none');
 }
 
 /** That of FleetFilter. */
@@ -98,6 +108,7 @@ export function formatAddress(view: View): string {
     ['only', view.flags.join(',')],
     ['account', view.accounts.join(',')],
     ['portfolio', view.portfolios.join(',')],
+    ['label', view.labels.join(',')],
     ['q', view.search],
     ['order', order === 'attention' ? '' : order],
     ['group', group === 'none' ? '' : group],
@@ -108,8 +119,11 @@ export function formatAddress(view: View): string {
   ];
   const query = parts
     .filter(([, value]) => value !== '')
-    // A comma needs no escape, and lists read better without.
-    .map(([name, value]) => `${name}=${encodeURIComponent(value).replaceAll('%2C', ',')}`)
+    // These need no escape, and read better without.
+    .map(
+      ([name, value]) =>
+        `${name}=${encodeURIComponent(value).replaceAll(/%(2C|3A|3D)/g, decodeURIComponent)}`,
+    )
     .join('&');
   const path = numberId === null ? '/board' : `/board/numbers/${encodeURIComponent(numberId)}`;
   return query === '' ? path : `${path}?${query}`;
@@ -128,6 +142,7 @@ function toFilter(view: View): FleetFilter {
     qualityRatings: view.qualities,
     wabaIds: view.accounts,
     portfolioIds: view.portfolios,
+    labels: view.labels,
   };
   const search = view.search.trim();
   return {
@@ -148,6 +163,7 @@ export const noFilters = {
   flags: [],
   accounts: [],
   portfolios: [],
+  labels: [],
   search: '',
   after: null,
   before: null,

@@ -24,7 +24,9 @@ const hiddenFields =
 /** Whether a change can alter the rows, the counts or the sentence of a view. */
 export function touches(change: Change, shownView: View, shown: ReadonlySet<string>): boolean {
   const { kind, field, numberId } = change;
-  if (kind === 'ADDED' || kind === 'REMOVED' || kind.startsWith('READ_')) return true;
+  if (kind === 'ENDPOINT') return false;
+  if (kind === 'LABELS' || kind === 'ADDED' || kind === 'REMOVED' || kind.startsWith('READ_'))
+    return true;
   if (field !== null && (countedFields.has(field) || placeFields.has(field))) return true;
   if (field !== null && hiddenFields.test(field)) return false;
   if (numberId === null || shown.has(numberId)) return true;

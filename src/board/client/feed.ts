@@ -88,7 +88,7 @@ async function follow(): Promise<void> {
 
 function handleEnd(error: unknown): void {
   const code = error instanceof ApiError ? error.code : 'NETWORK';
-  if (error instanceof ApiError && error.isAboutKey) return forgetKey(error.message);
+  if (error instanceof ApiError && error.isAboutKey) return forgetKey(error);
   live.value = { ...live.peek(), status: 'lost' };
   if (code.includes('CURSOR')) {
     // Changes are missing, so everything is read again.

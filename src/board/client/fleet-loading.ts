@@ -75,7 +75,7 @@ async function load(): Promise<void> {
 function handleFailure(error: unknown): void {
   const failure = error instanceof ApiError ? error : new ApiError('INTERNAL', String(error));
   isLoading.value = false;
-  if (failure.isAboutKey) return forgetKey(failure.message);
+  if (failure.isAboutKey) return forgetKey(failure);
   // A walk over the pages of a fleet may take an hour.
   if (failure.code.includes('CURSOR'))
     return navigate({ after: null, before: null }, { isReplaced: true });

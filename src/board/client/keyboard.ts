@@ -7,7 +7,8 @@ import { isHelpOpen, navigate, openNumber, view } from './state.ts';
 export function startKeyboard(): void {
   document.addEventListener('keydown', (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-    if (isHelpOpen.peek()) return;
+    // Not isHelpOpen, which follows when the dialog has closed.
+    if (document.querySelector('dialog[open]') !== null) return;
     const target = event.target instanceof HTMLElement ? event.target : null;
     const isField = target?.matches('input, select, textarea') === true;
     if (event.key === 'Escape') return leave(target, isField);

@@ -56,7 +56,7 @@ async function load(id: string): Promise<void> {
     if (controller.signal.aborted) return;
     const open = openNumber.peek();
     const failure = toApiError(error);
-    if (failure.isAboutKey) forgetKey(failure.message);
+    if (failure.isAboutKey) forgetKey(failure);
     else if (open?.id === id) openNumber.value = { ...open, error: failure };
   }
 }
@@ -70,13 +70,13 @@ export async function refreshOpenNumber(): Promise<void> {
     ({ cost }) => ({ cost, error: null }),
     (error: unknown) => ({ cost: null, error: toApiError(error) }),
   );
-  if (outcome.error?.isAboutKey === true) return forgetKey(outcome.error.message);
+  if (outcome.error?.isAboutKey === true) return forgetKey(outcome.error);
   const current = openNumber.peek();
   if (current?.id !== open.id) return;
   openNumber.value = { ...current, refresh: outcome };
   reloadNumber();
 }
 
-function toApiError(error: unknown): ApiError {
+export function toApiError(error: unknown): ApiError {
   return error instanceof ApiError ? error : new ApiError('INTERNAL', String(error));
 }

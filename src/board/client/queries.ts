@@ -63,6 +63,9 @@ export interface FleetNumber {
     readonly waba: Named | null;
   } | null;
   readonly portfolio: Named | null;
+  readonly labels: readonly string[];
+  readonly mutedUntil: string | null;
+  readonly muteNote: string | null;
 }
 
 export interface Counted<Value extends string = string> {
@@ -82,6 +85,7 @@ export interface Facets {
   readonly restricted: number;
   readonly waba: readonly CountedPlace[];
   readonly portfolio: readonly CountedPlace[];
+  readonly label: readonly Counted[];
 }
 
 export interface PageInfo {
@@ -91,7 +95,16 @@ export interface PageInfo {
   readonly endCursor: string | null;
 }
 
+/** Whose data the key reads, and what it allows. */
+export interface Viewer {
+  readonly tenantName: string;
+  readonly scopes: readonly string[];
+  /** Null for a key of the whole tenant; otherwise the only number that it can change. */
+  readonly numberId: string | null;
+}
+
 export interface FleetPage {
+  readonly viewer: Viewer;
   /** Without a filter. */
   readonly whole: {
     readonly totalCount: number;
@@ -123,15 +136,18 @@ const rowFields = `fragment Row on WhatsAppNumber {
   }
   meta { phone { displayPhoneNumber verifiedName } waba { id name } }
   portfolio { id name }
+  labels mutedUntil muteNote
 }`;
 
 const fleetQuery = `query BoardFleet($filter: FleetFilter, $orderBy: FleetOrder, $first: Int, $after: String, $last: Int, $before: String) {
+  viewer { tenantName scopes numberId }
   whole: fleet { totalCount feedCursor facets { verdict { value count } } }
   page: fleet(filter: $filter, orderBy: $orderBy, first: $first, after: $after, last: $last, before: $before) {
     totalCount asOf
     facets {
       verdict { value count } qualityRating { value count } stale failing restricted
       waba(first: 100) { id name count } portfolio(first: 100) { id name count }
+      label(first: 100) { value count }
     }
     nodes { ...Row }
     pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
@@ -309,4 +325,27 @@ export const changesSubscription = `subscription BoardChanges($after: String) {
 export interface ChangePage {
   readonly cursor: string;
   readonly changes: readonly Change[];
+}
+
+const muteMutation = `mutation BoardMute($input: MuteNumberInput!) {
+  muteNumber(input: $input) { number { id } }
+}`;
+
+/** Silences the alerts of a number; null ends that. Needs the scope `operate`, as `labelNumber`. */
+export async function muteNumber(key: string, id: string, until: Date | null): Promise<void> {
+  const input = { id, until: until?.toISOString() ?? null };
+  await run(key, { query: muteMutation, variables: { input } });
+}
+
+const labelMutation = `mutation BoardLabel($input: LabelNumberInput!) {
+  labelNumber(input: $input) { number { id } }
+}`;
+
+/** Replaces the labels of a number. */
+export async function labelNumber(
+  key: string,
+  id: string,
+  labels: readonly string[],
+): Promise<void> {
+  await run(key, { query: labelMutation, variables: { input: { id, labels } } });
 }

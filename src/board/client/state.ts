@@ -30,10 +30,6 @@ export const key = computed(() => enteredKey.value ?? demoKey.value?.key ?? null
 /** Why the last key was refused. */
 export const keyProblem = signal<string | null>(null);
 
-export const tenantName = computed(() =>
-  enteredKey.value === null ? (demoKey.value?.tenantName ?? null) : null,
-);
-
 export function enterKey(entered: string): void {
   sessionStorage.setItem(storedKey, entered);
   keyProblem.value = null;
@@ -41,10 +37,16 @@ export function enterKey(entered: string): void {
 }
 
 /** Asks for another key. */
-export function forgetKey(problem: string | null): void {
+export function forgetKey({ code }: Pick<ApiError, 'code'>): void {
   sessionStorage.removeItem(storedKey);
-  keyProblem.value = problem;
-  enteredKey.value = demoKeys.length > 0 && problem !== null ? '' : null;
+  keyProblem.value =
+    code === 'FORBIDDEN'
+      ? 'The last key was refused: it does not allow reading. Enter one with the scope read.'
+      : 'The last key was refused: it is unknown, expired or revoked.';
+  enteredKey.value = demoKeys.length > 0 ? '' : null;
+  // Nothing of one key's tenant is shown to the next.
+  fleet.value = null;
+  openNumber.value = null;
 }
 
 /** Milliseconds, a second at a time, while the page is visible. */
@@ -57,6 +59,22 @@ export interface Loaded {
 }
 
 export const fleet = signal<Loaded | null>(null);
+const demoName = computed(() =>
+  enteredKey.value === null ? (demoKey.value?.tenantName ?? null) : null,
+);
+
+/** The tenant of the key; null before it is known. */
+export const tenantName = computed(() => fleet.value?.data.viewer.tenantName ?? demoName.value);
+
+/** Whether the key can mute and label a number. */
+export function canOperate(numberId: string): boolean {
+  const viewer = fleet.value?.data.viewer;
+  return (
+    viewer?.scopes.includes('OPERATE') === true &&
+    (viewer.numberId === null || viewer.numberId === numberId)
+  );
+}
+
 export const fleetError = signal<ApiError | null>(null);
 /** Whether a fleet for another view than the one that is shown is on its way. */
 export const isLoading = signal(false);

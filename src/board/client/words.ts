@@ -107,7 +107,9 @@ export function findMainReason(health: Pick<FleetNumber['health'], 'sendability'
   const { verdict, reasons } = health.sendability;
   const effect = { NO: 'BLOCKS', UNKNOWN: 'INCONCLUSIVE', YES: 'INFORMS' }[verdict];
   const candidates = reasons.filter((reason) => reason.effect === effect);
-  return candidates.find((reason) => !isGeneral(reason)) ?? candidates[0] ?? reasons[0] ?? null;
+  // Why nothing can be read comes first, and what an old reading says comes last.
+  const refusal = candidates.find((reason) => reason.entity === 'SNAPSHOT' && !isGeneral(reason));
+  return refusal ?? candidates.find(isGeneral) ?? candidates[0] ?? reasons[0] ?? null;
 }
 
 export interface Explanation {
@@ -161,9 +163,20 @@ export function describeChange({ kind, field, previousValue, newValue }: Change)
     const ms = Date.parse(newValue ?? '') - Date.parse(previousValue ?? '');
     return Number.isNaN(ms) ? 'Not observed for a while' : `Not observed for ${formatDuration(ms)}`;
   }
+  if (kind === 'MUTE') return formatMute(newValue);
+  if (kind === 'LABELS') {
+    const labels = JSON.parse(newValue ?? '[]') as readonly string[];
+    return labels.length === 0 ? 'Labels removed' : `Labels ${labels.join(', ')}`;
+  }
   if (kind === 'SECURITY') return `Two-step PIN: ${toWords(newValue ?? 'changed')}`;
   const words = kindWords[kind] ?? toWords(kind);
   return subject === null ? words : `${words}: ${subject.toLowerCase()}`;
+}
+
+/** The end of a mute, from the value of a change. */
+function formatMute(value: string | null): string {
+  const { until } = JSON.parse(value ?? '{}') as { readonly until?: string };
+  return until === undefined ? 'Alerts are on again' : `Alerts muted until ${formatFull(until)}`;
 }
 
 /** A value of a change, as the board shows it elsewhere. */
@@ -177,4 +190,9 @@ export function formatValue(value: string | null): string {
     false: 'off',
   };
   return shorten(words[value] ?? value.replace(/^TIER_/, ''), 80);
+}
+
+/** `team=ops` as team. */
+export function toLabelKey(label: string): string {
+  return label.slice(0, Math.max(0, label.indexOf('=')));
 }

@@ -22,6 +22,7 @@ import {
 } from '../words.ts';
 import { Freshness } from './freshness.ts';
 import { Shape } from './shapes.ts';
+import { Notes } from './tags.ts';
 import { Past } from './times.ts';
 
 export function Detail(): ComponentChild {
@@ -95,6 +96,7 @@ function Facts({
     h(Why, { number }),
     h(Actions, { open, number }),
     h(AtMeta, { number }),
+    h(Notes, { number }),
     h(Freshness, { number }),
     h(Month, { number }),
     h(Changes, { number }),

@@ -16,7 +16,7 @@ import {
 } from '../address.ts';
 import type { CountedPlace, Facets } from '../queries.ts';
 import { fleet, navigate, view } from '../state.ts';
-import { formatCount, toWords, verdictWords } from '../words.ts';
+import { formatCount, toLabelKey, toWords, verdictWords } from '../words.ts';
 
 export function Filters(): ComponentChild {
   const facets = fleet.value?.data.page.facets ?? null;
@@ -40,6 +40,7 @@ export function Filters(): ComponentChild {
           member: 'portfolios',
           places: facets?.portfolio ?? [],
         }),
+        h(LabelSelect, { labels: facets?.label ?? [] }),
         h(Select, {
           label: 'Order',
           value: order,
@@ -49,7 +50,7 @@ export function Filters(): ComponentChild {
         h(Select, {
           label: 'Groups',
           value: group,
-          options: Object.entries(groupings).map(([value, label]) => ({ value, label })),
+          options: toGroupings(facets?.label ?? [], group),
           onSelect: (value) => navigate({ group: value as View['group'] }),
         }),
         isFiltered(view.value)
@@ -236,6 +237,41 @@ function PlaceSelect({ label, member, places }: PlaceSelectProps): ComponentChil
     ],
     onSelect: (value) => navigate({ [member]: value === '' || value === several ? [] : [value] }),
   });
+}
+
+function LabelSelect({ labels }: { readonly labels: Facets['label'] }): ComponentChild {
+  const selected = view.value.labels;
+  if (labels.length === 0 && selected.length === 0) return null;
+  const several = `${selected.length} labels`;
+  const known = labels.map(({ value, count }) => ({
+    value,
+    label: `${value} · ${formatCount(count)}`,
+  }));
+  const missing = selected
+    .filter((value) => !labels.some((it) => it.value === value))
+    .map((value) => ({ value, label: `${value} · 0` }));
+  return h(Select, {
+    label: 'Labels',
+    isOn: selected.length > 0,
+    value: selected.length > 1 ? several : (selected[0] ?? ''),
+    options: [
+      { value: '', label: 'All labels' },
+      ...(selected.length > 1 ? [{ value: several, label: several }] : []),
+      ...known,
+      ...missing,
+    ],
+    onSelect: (value) => navigate({ labels: value === '' || value === several ? [] : [value] }),
+  });
+}
+
+/** Also by each key that labels have. */
+function toGroupings(labels: Facets['label'], group: View['group']) {
+  const values = [...labels.map(({ value }) => `label:${toLabelKey(value)}`), group];
+  const byLabel = [...new Set(values)].filter((value) => value.startsWith('label:'));
+  return [
+    ...Object.entries(groupings).map(([value, label]) => ({ value, label })),
+    ...byLabel.map((value) => ({ value, label: `By label ${value.slice('label:'.length)}` })),
+  ];
 }
 
 interface SelectProps {

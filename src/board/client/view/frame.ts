@@ -6,6 +6,7 @@ import { formatAddress, isFiltered, noFilters } from '../address.ts';
 import { reloadFleet } from '../fleet-loading.ts';
 import {
   demoKeys,
+  enteredKey,
   enterKey,
   fleet,
   fleetError,
@@ -36,11 +37,11 @@ export function TopBar(): ComponentChild {
           {
             type: 'button',
             class: 'keys',
-            'aria-label': '/ j k ?, keyboard shortcuts',
             title: 'Keyboard shortcuts',
             onClick: () => (isHelpOpen.value = true),
           },
-          ['/', 'j', 'k', '?'].map((key) => h('kbd', { key, 'aria-hidden': 'true' }, key)),
+          ['/', 'j', 'k', '?'].map((key) => h('kbd', { key }, key)),
+          h('span', { class: 'unseen' }, ' Keyboard shortcuts'),
         ),
     h(LiveState, null),
   );
@@ -50,7 +51,8 @@ export function TopBar(): ComponentChild {
 function Tenant(): ComponentChild {
   const name = tenantName.value;
   if (name === null) return null;
-  if (demoKeys.length < 2 || view.value.isWall) return h('span', { class: 'tenant' }, name);
+  if (demoKeys.length < 2 || enteredKey.value !== null || view.value.isWall)
+    return h('span', { class: 'tenant' }, name);
   return h(
     'select',
     {
@@ -190,11 +192,7 @@ export function SignIn(): ComponentChild {
       ),
       problem === null
         ? null
-        : h(
-            'p',
-            { class: 'problem', role: 'alert', id: 'key-problem' },
-            `The last key was refused. ${problem}`,
-          ),
+        : h('p', { class: 'problem', role: 'alert', id: 'key-problem' }, problem),
       h('label', { for: 'key' }, 'API key'),
       h('input', {
         ref: input,

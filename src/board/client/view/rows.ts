@@ -16,9 +16,11 @@ import {
   formatNumber,
   formatQuality,
   formatStatus,
+  toLabelKey,
   verdictWords,
 } from '../words.ts';
 import { Shape } from './shapes.ts';
+import { Tags } from './tags.ts';
 import { Age, Past } from './times.ts';
 
 const columns = [
@@ -68,12 +70,29 @@ const nowhere: Named = { id: '', name: null };
 /** In the order in which they appear, so that the group with the worst number comes first. */
 function toGroups({ nodes }: FleetPage['page'], group: View['group']): readonly Group[] {
   if (group === 'none') return [{ place: null, numbers: nodes }];
-  const placeOf = ({ meta, portfolio }: FleetNumber) =>
-    (group === 'account' ? meta?.waba : portfolio) ?? nowhere;
+  const placeOf = (number: FleetNumber) => findPlace(number, group) ?? nowhere;
   return [...Map.groupBy(nodes, (number) => placeOf(number).id).values()].map((numbers) => ({
     place: placeOf(numbers[0]!),
     numbers,
   }));
+}
+
+function findPlace({ meta, portfolio, labels }: FleetNumber, group: View['group']): Named | null {
+  if (group === 'account') return meta?.waba ?? null;
+  if (group === 'portfolio') return portfolio;
+  const label = labels.find((it) => `label:${toLabelKey(it)}` === group);
+  return label === undefined ? null : { id: label, name: label };
+}
+
+/** How many numbers match in the place, on all pages; null if that is not known. */
+function countPlace(
+  { facets }: FleetPage['page'],
+  group: View['group'],
+  id: string,
+): number | null {
+  if (group === 'account') return facets.waba.find((it) => it.id === id)?.count ?? null;
+  if (group === 'portfolio') return facets.portfolio.find((it) => it.id === id)?.count ?? null;
+  return facets.label.find((it) => it.value === id)?.count ?? null;
 }
 
 interface GroupHeadProps {
@@ -84,11 +103,8 @@ interface GroupHeadProps {
 
 function GroupHead({ place, page, shown }: GroupHeadProps): ComponentChild {
   const { group } = view.value;
-  const isAccount = group === 'account';
-  const places = isAccount ? page.facets.waba : page.facets.portfolio;
-  const total = places.find(({ id }) => id === place.id)?.count ?? shown;
-  const unknown = isAccount ? 'No account known' : 'No portfolio known';
-  const name = place === nowhere ? unknown : (place.name ?? place.id);
+  const total = countPlace(page, group, place.id) ?? shown;
+  const name = place === nowhere ? nowhereWords(group) : (place.name ?? place.id);
   const count =
     total > shown
       ? `${formatCount(shown)} of ${formatCount(total)} on this page`
@@ -104,6 +120,11 @@ function GroupHead({ place, page, shown }: GroupHeadProps): ComponentChild {
       h('span', null, count),
     ),
   );
+}
+
+function nowhereWords(group: View['group']): string {
+  if (group === 'account') return 'No account known';
+  return group === 'portfolio' ? 'No portfolio known' : `No label ${group.slice('label:'.length)}`;
 }
 
 /** Strips are loaded for the rows that are visible. */
@@ -197,6 +218,7 @@ function WhoCell({
       number.name,
     ),
     h('div', { class: 'second' }, formatNumber(number)),
+    h(Tags, { number }),
   );
 }
 

@@ -31,7 +31,7 @@ export function Detail(): ComponentChild {
   const id = open?.id ?? null;
   // Where it covers the list, the keyboard goes with it.
   useEffect(() => {
-    if (id !== null && matchMedia('(max-width: 1180px)').matches) heading.current?.focus();
+    if (id !== null && matchMedia('(max-width: 1250px)').matches) heading.current?.focus();
   }, [id]);
   if (open === null) return null;
   const { data, error } = open;

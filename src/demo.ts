@@ -32,7 +32,7 @@ import { largeTenant, seedLargeFleet } from './demo/large-fleet.ts';
 import { startPlay } from './demo/play.ts';
 import { createGateway, type Gateway, type GatewayOverrides } from './gateway.ts';
 import { toMetaBlock } from './numbers/meta.ts';
-import type { StoredNumber } from './numbers/number.ts';
+import type { StoredNumber } from './numbers/stored-number.ts';
 import { judgePhone, toConnectionState } from './numbers/phone-reasons.ts';
 import { fullProjection } from './numbers/projection.ts';
 import { type NewNumber, toOperatorAccess } from './numbers/numbers.ts';

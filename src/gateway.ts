@@ -63,7 +63,8 @@ export interface Gateway extends Pipeline, AsyncDisposable {
   readonly telemetry: Telemetry;
   /**
    * Starts the jobs of the process that serves, until the gateway is disposed of: the status of numbers is kept up, what
-   * time changes is recorded, old changes and events are deleted, and numbers are counted by verdict for the metrics.
+   * time changes is recorded, ended restrictions are closed, old changes and events are deleted, and numbers are counted by
+   * verdict for the metrics.
    */
   startJobs(): void;
 }
@@ -134,8 +135,9 @@ export async function createGateway(
     sync: core.sync,
     telemetry,
     startJobs() {
-      running.use(startJobs({ ...foundation, attempt: core.attempt }));
-      core.sync.start();
+      const { attempt, sync } = core;
+      running.use(startJobs({ ...foundation, attempt, sync }));
+      sync.start();
     },
     async [Symbol.asyncDispose]() {
       load[Symbol.dispose]();
@@ -201,6 +203,7 @@ function createCore(foundation: Foundation) {
       database,
       vault,
       pepper: config.apiKeyPepper,
+      now,
       onReceived: metrics.metaEventReceived,
       sync,
     }),

@@ -9,7 +9,9 @@ import { startExpiry, startRetention } from './history/upkeep.ts';
 import type { Metrics } from './metrics.ts';
 import { startStatusUpkeep } from './numbers/status-upkeep.ts';
 import { startVerdictCounting } from './numbers/verdict-counts.ts';
+import type { Sync } from './sync/sync.ts';
 import type { Telemetry } from './telemetry.ts';
+import { startNoticeUpkeep } from './webhooks/notice-upkeep.ts';
 import { startEventRetention } from './webhooks/retention.ts';
 
 export interface JobsOptions extends Clock {
@@ -18,58 +20,85 @@ export interface JobsOptions extends Clock {
   readonly telemetry: Telemetry;
   readonly metrics: Metrics;
   readonly attempt: Attempt;
+  readonly sync: Pick<Sync, 'request' | 'wake'>;
 }
 
 /** Each job is run by one process at a time, except for the deliveries of alerts. */
 export function startJobs(options: JobsOptions): AsyncDisposable {
-  const { config, database, now, startTimer, telemetry, metrics } = options;
-  const common = { database, now, startTimer };
-  const connectionsAreRead = config.sessionEngine !== null;
-  const warn = (message: string) => ({
-    onFailure: (error: unknown) => telemetry.warn(message, { cause: String(error) }),
-  });
   const jobs = new AsyncDisposableStack();
+  startUpkeep(jobs, options);
+  startRetentions(jobs, options);
+  jobs.use(startConfiguredDeliveries(options));
+  const { config, metrics } = options;
+  if (config.metrics) {
+    jobs.use(
+      startVerdictCounting({
+        ...toCommon(options),
+        connectionsAreRead: config.sessionEngine !== null,
+        onCounted: metrics.numbersCounted,
+        ...toWarning(options, 'numbers are not counted, so the metric gateway_numbers is missing'),
+      }),
+    );
+  }
+  return jobs;
+}
+
+function toCommon({ database, now, startTimer }: JobsOptions) {
+  return { database, now, startTimer };
+}
+
+function toWarning({ telemetry }: JobsOptions, message: string) {
+  return { onFailure: (error: unknown) => telemetry.warn(message, { cause: String(error) }) };
+}
+
+/** What follows from evidence and its age. */
+function startUpkeep(jobs: AsyncDisposableStack, options: JobsOptions): void {
+  const { config, telemetry } = options;
+  const common = toCommon(options);
   jobs.use(
     startStatusUpkeep({
       ...common,
       onWritten: (numbers) =>
         telemetry.info('wrote the status of numbers, which filters of a fleet need', { numbers }),
-      ...warn('the status of numbers is not kept up, so a fleet may lack numbers'),
+      ...toWarning(options, 'the status of numbers is not kept up, so a fleet may lack numbers'),
     }),
   );
   jobs.use(
     startExpiry({
       ...common,
-      connectionsAreRead,
-      ...warn('verdicts that expire are not recorded, so the history lacks them'),
+      connectionsAreRead: config.sessionEngine !== null,
+      ...toWarning(options, 'verdicts that expire are not recorded, so the history lacks them'),
     }),
   );
+  jobs.use(
+    startNoticeUpkeep({
+      ...common,
+      sync: options.sync,
+      ...toWarning(
+        options,
+        'restrictions that end are not recorded, so a fleet and the history lack their end',
+      ),
+    }),
+  );
+}
+
+function startRetentions(jobs: AsyncDisposableStack, options: JobsOptions): void {
+  const { config } = options;
+  const common = toCommon(options);
   jobs.use(
     startRetention({
       ...common,
       retentionDays: config.historyRetentionDays,
-      ...warn('old changes are not deleted from the history'),
+      ...toWarning(options, 'old changes are not deleted from the history'),
     }),
   );
   jobs.use(
     startEventRetention({
       ...common,
       retentionDays: config.metaEventRetentionDays,
-      ...warn('old events of webhooks are not deleted'),
+      ...toWarning(options, 'old events of webhooks are not deleted'),
     }),
   );
-  jobs.use(startConfiguredDeliveries(options));
-  if (config.metrics) {
-    jobs.use(
-      startVerdictCounting({
-        ...common,
-        connectionsAreRead,
-        onCounted: metrics.numbersCounted,
-        ...warn('numbers are not counted, so the metric gateway_numbers is missing'),
-      }),
-    );
-  }
-  return jobs;
 }
 
 /** All processes take part. */

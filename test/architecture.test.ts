@@ -116,10 +116,18 @@ const layers: readonly Layer[] = [
     imports: [foundation, requestContext, endpoint, coreWithoutStores],
   },
   {
-    // Both the URL and what is behind it: nothing else uses that.
+    // Both the URL and what is behind it: nothing else uses that. What an event announces of an account is stored in the
+    // transaction of the event.
     name: 'webhooks',
     files: /^src\/webhooks\//,
-    imports: [foundation, requestContext, storage, endpoint, coreWithoutStores],
+    imports: [
+      foundation,
+      requestContext,
+      storage,
+      endpoint,
+      coreWithoutStores,
+      /^src\/numbers\/notice-store\.ts$/,
+    ],
   },
   {
     name: 'board',

@@ -65,6 +65,7 @@ const isolation: RawBuilder<string> = sql`format('(%s = ( SELECT NULLIF(current_
 
 /** The tables that responses are built from; see `migrations/0009_announce_changes.ts`. */
 const announcingTables = [
+  'account_notice',
   'api_key',
   'credential',
   'number_snapshot',
@@ -80,6 +81,7 @@ const definers = [
   'add_number_to_history()',
   'add_operations_to_history()',
   'add_read_to_history()',
+  'add_restrictions_to_history()',
   'add_security_to_history()',
   'add_status_to_history()',
   'claim_alert_deliveries(timestamp with time zone,timestamp with time zone,integer,integer)',
@@ -93,6 +95,7 @@ const definers = [
   'find_tenant_of_key(text)',
   'find_tenant_of_number(text)',
   'find_tenants_with_changes_before(timestamp with time zone)',
+  'find_tenants_with_due_notices(timestamp with time zone)',
   'find_tenants_with_events_before(timestamp with time zone)',
   'find_tenants_with_expired_status(timestamp with time zone,boolean)',
   'find_webhook_endpoint(bytea)',

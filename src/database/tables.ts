@@ -133,6 +133,23 @@ export interface WabaSnapshotTable extends SnapshotColumns {
   waba_id: string;
 }
 
+/** What Meta announces of an account to webhooks alone; see `numbers/account-notices.ts`. */
+export interface AccountNoticeTable {
+  tenant_id: string;
+  waba_id: string;
+  notices: Json;
+  /** The restrictions that are in force, of which the history knows. */
+  open: Json;
+  /** What these do together. */
+  effect: 'INFORMS' | 'START' | 'REPLIES' | 'BOTH' | null;
+  /** When the first of them ends. */
+  next_end: Timestamp;
+  /** Whether reads may end one of them. */
+  ends_by_reads: boolean;
+  available_from: Timestamp;
+  available_to: Timestamp;
+}
+
 /** What a fleet is filtered, ordered and counted by; see `numbers/status.ts`. */
 export interface NumberStatusTable {
   tenant_id: string;
@@ -145,6 +162,8 @@ export interface NumberStatusTable {
   quality_rating: string | null;
   meta_status: string | null;
   messaging_limit_tier: string | null;
+  /** What the restrictions of the account do together; null when none is in force. */
+  restriction: 'INFORMS' | 'START' | 'REPLIES' | 'BOTH' | null;
   blocked: boolean;
   verdict: 'YES' | 'NO' | null;
   reply_verdict: 'YES' | 'NO' | null;
@@ -222,6 +241,8 @@ export interface MetaEventTable {
   happened_at: Timestamp;
   received_at: Timestamp;
   outcome: string;
+  /** Whether what it announces is in account_notice. */
+  applied: boolean;
 }
 
 /** Where alerts are sent to. */
@@ -287,6 +308,7 @@ export interface Tables {
   account_watch: AccountWatchTable;
   number_snapshot: NumberSnapshotTable;
   waba_snapshot: WabaSnapshotTable;
+  account_notice: AccountNoticeTable;
   number_status: NumberStatusTable;
   number_change: NumberChangeTable;
   feed_position: FeedPositionTable;

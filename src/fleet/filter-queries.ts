@@ -3,7 +3,13 @@
 import { type RawBuilder, sql } from 'kysely';
 import { toTextArray, toTimeText } from '../database/statement.ts';
 import { staleAfterSeconds } from '../numbers/number.ts';
-import { isFailing, isStale, type StatusColumns, verdictOf } from '../numbers/status-queries.ts';
+import {
+  isFailing,
+  isRestrictedFrom,
+  isStale,
+  type StatusColumns,
+  verdictOf,
+} from '../numbers/status-queries.ts';
 import type { Member, NormalConditions, NormalFilter } from './filter.ts';
 
 /** The parameters of a statement by their names; see `prepare`. */
@@ -89,10 +95,12 @@ const toConditionOf: Readonly<Record<Member, ToCondition>> = {
   // A verdict also changes when its evidence expires, which writes nothing.
   changedSince: (columns, value) => {
     const of = (name: string) => sql.ref(`${columns.row}.${name}`);
+    const expires = (column: 'verdict' | 'reply_verdict') =>
+      sql`${of(column)} is not null and not ${isRestrictedFrom(column, columns.row)}`;
     return sql`(${of('verdict_changed_at')} >= ${value('timestamptz')}
       or ${isStale(columns)} and ${of('observed_at')} >= ${value('timestamptz', 'expiredSince')}
         and ${of('state')} = 'OPEN' and not ${of('blocked')}
-        and (${of('verdict')} is not null or ${of('reply_verdict')} is not null))`;
+        and (${expires('verdict')} or ${expires('reply_verdict')}))`;
   },
 };
 
@@ -100,8 +108,10 @@ function isAnyOf(column: string): ToCondition {
   return ({ row }, value) => sql`${sql.ref(`${row}.${column}`)} = any(${value('text[]')})`;
 }
 
+/** Whether Meta says so of the number, or has announced it of the account. */
 export function isRestricted({ row }: Pick<StatusColumns, 'row'>): RawBuilder<boolean> {
-  return sql`(coalesce(${sql.ref(`${row}.meta_status`)}, '') = 'RESTRICTED')`;
+  return sql`(coalesce(${sql.ref(`${row}.meta_status`)}, '') = 'RESTRICTED'
+    or ${sql.ref(`${row}.restriction`)} is not null)`;
 }
 
 /** One condition for each of the members, of rows with these columns. */

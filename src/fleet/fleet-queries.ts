@@ -4,7 +4,7 @@ import { LRUCache } from 'lru-cache';
 import { type RawBuilder, sql } from 'kysely';
 import type { Database } from '../database/database.ts';
 import { prepare, selectTime, type Statement } from '../database/statement.ts';
-import type { StoredNumber } from '../numbers/number.ts';
+import type { StoredNumber } from '../numbers/stored-number.ts';
 import { toStatusColumns } from '../numbers/status-queries.ts';
 import type { Summary } from './facets.ts';
 import {

@@ -144,7 +144,7 @@ function isOfRowOrGroup(member: Member): boolean {
   return isOfRow(member) || (groupMembers as readonly Member[]).includes(member);
 }
 
-// The parts of the generated column `words`, in the order of migrations/0021_keep_status_of_numbers.ts.
+// The parts of the generated column `words`, in the order of migrations/0028_keep_notices_of_accounts.ts.
 const parts = [
   'provider',
   'state',
@@ -157,6 +157,7 @@ const parts = [
   'failing',
   'account_failing',
   'is_observed',
+  'restriction',
 ];
 const flagParts = new Set(['blocked', 'failing', 'account_failing', 'is_observed']);
 

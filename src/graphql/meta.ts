@@ -169,7 +169,7 @@ const MetaProfileType = createBlockType(
   'MetaProfile',
   'The business profile, which people see when they open the business in WhatsApp.',
 );
-const MetaWabaType = createBlockType(
+export const MetaWabaType = createBlockType(
   'waba',
   'MetaWaba',
   'The WhatsApp Business account (WABA) that the number belongs to. Several numbers can belong to one account.',

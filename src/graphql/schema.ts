@@ -1,6 +1,7 @@
 // Builds the executable schema.
 
 import { GraphQLSchema } from 'graphql';
+import { addAnnouncedFields } from './account-notices.ts';
 import { builder } from './builder.ts';
 import { toChangeQueries, toChangeSubscriptions } from './change.ts';
 import { toFleetQueries } from './fleet.ts';
@@ -9,6 +10,7 @@ import { toOperationMutations } from './operations.ts';
 import { toNodeQueries, toNumberQueries } from './queries.ts';
 import { toViewerQueries } from './viewer.ts';
 
+addAnnouncedFields();
 addHistoryFields();
 
 builder.queryType({

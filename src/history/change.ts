@@ -19,6 +19,8 @@ export const changeKinds = {
   GAP: 'Nothing was known of the number from `previousValue` to `newValue`, both times: the last read had become too old, and this is the next one.',
   LABELS: 'The labels of the number changed. The values are JSON lists of labels; null for none.',
   MUTE: 'Alerts of the number were silenced, or are silent no longer. The values are JSON objects with `until` and `note`; null when they were not silenced. The end of the time is no change.',
+  RESTRICTION:
+    'Meta has restricted an account, or a restriction has another end, or it has ended. The values are JSON objects with `type` and `expiresAt`; `previousValue` is null for a new restriction, `newValue` for one that has ended.',
   SECURITY:
     "Somebody changed, or asked to reset, the PIN of the number's two-step verification in WhatsApp Manager: `newValue` is Meta's word, such as PIN_CHANGED, PIN_RESET_REQUEST or PIN_REQUEST_SUCCESS. It is a change of the account if the account has no such number here.",
   ENDPOINT:
@@ -34,7 +36,7 @@ export const changeSources = {
   COMMAND_LINE: "A command of the gateway's operator.",
   API: 'A mutation, or the same request over REST; `actor` says with which API key.',
   EXTERNAL: 'Other software that writes to the database, such as the session engine.',
-  CLOCK: 'Time: the last read became too old.',
+  CLOCK: 'Time: the last read became too old, or a restriction of the account has ended.',
   UPKEEP:
     'The gateway, which applied new rules about sending, or followed what other software has written.',
   WEBHOOK: 'An event that Meta sent to a webhook of the tenant.',

@@ -4,7 +4,8 @@ import { CompiledQuery, type RawBuilder, sql } from 'kysely';
 import type { Database, TenantTransaction } from '../database/database.ts';
 import { prepare, type Statement, type TextRow, toTextArray } from '../database/statement.ts';
 import { mapInChunks } from './chunked-map.ts';
-import type { NumberAddress, StoredBlock, StoredNumber } from './number.ts';
+import type { NumberAddress } from './number.ts';
+import type { StoredBlock, StoredNumber } from './stored-number.ts';
 import type { Projection } from './projection.ts';
 import type { ProviderName } from './provider.ts';
 import {

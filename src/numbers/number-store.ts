@@ -3,6 +3,7 @@
 import { sql } from 'kysely';
 import type { Database, TenantTransaction } from '../database/database.ts';
 import type { StoredCredentials } from './credentials.ts';
+import { deleteUnusedNotices, lockNotices } from './notice-store.ts';
 import type { ConnectionState, ProviderName } from './provider.ts';
 import { writeStatuses } from './status-store.ts';
 
@@ -244,6 +245,7 @@ export async function updateNumber(
   columns: NumberColumns,
 ): Promise<boolean> {
   return await database.withTenant(tenantId, async (transaction) => {
+    await lockNotices(transaction, tenantId, numberId);
     const { numUpdatedRows } = await transaction
       .updateTable('whatsapp_number')
       .set({ ...columns, updated_at: sql<Date>`clock_timestamp()` })
@@ -266,6 +268,7 @@ export async function deleteNumber(
   numberId: string,
 ): Promise<readonly string[] | undefined> {
   return await database.withTenant(tenantId, async (transaction) => {
+    await lockNotices(transaction, tenantId, numberId);
     const keys = await transaction
       .selectFrom('api_key')
       .select('id')
@@ -293,4 +296,5 @@ async function deleteUnusedWabas(transaction: TenantTransaction, tenantId: strin
     where w.tenant_id = ${tenantId} and w.waba_id not in (
       select n.waba_id from whatsapp_number n where n.tenant_id = ${tenantId} and n.waba_id is not null
     )`.execute(transaction);
+  await deleteUnusedNotices(transaction, tenantId);
 }

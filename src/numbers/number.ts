@@ -1,6 +1,7 @@
 // The domain types of a number, and how what is stored of it is converted to them.
 
 import type { KeyHint } from '../access/key.ts';
+import type { AccountNotices } from './account-notices.ts';
 import { assignDetails, type NumberDetails, type Timestamp } from './details.ts';
 import {
   type MetaBlock,
@@ -18,12 +19,12 @@ import {
   findNumberPrototype,
   type Projection,
 } from './projection.ts';
-import type { StoredIdentity } from './mismatch.ts';
 import type { Block, ConnectionState, ProviderName, UpstreamFailure } from './provider.ts';
-import type { Sendability, Verdict } from './reason.ts';
-import type { Restriction } from './restriction.ts';
+import type { Sendability } from './reason.ts';
+import { isInForce, type Restriction } from './restriction.ts';
 import { type Evidence, isSendable, toSendability } from './sendable.ts';
-import { findNextTokenChange, type TokenEnds } from './token-expiry.ts';
+import type { StoredBlock, StoredKeyHint, StoredNumber } from './stored-number.ts';
+import { findNextTokenChange } from './token-expiry.ts';
 
 export type { Timestamp } from './details.ts';
 
@@ -49,6 +50,13 @@ export interface Snapshot<T> {
   readonly freshness: Freshness;
 }
 
+/** An account, with what Meta has announced of it to webhooks alone. */
+export interface AccountSnapshot extends Snapshot<MetaWaba> {
+  /** Those in force. */
+  readonly restrictions: readonly Restriction[];
+  readonly notices: AccountNotices;
+}
+
 export interface Health {
   /** In Meta's spelling; null for a number that is not Meta's. */
   readonly qualityRating: string | null;
@@ -68,7 +76,7 @@ export interface MetaDetails {
   readonly fetchedAt: Timestamp;
   readonly phone: Snapshot<MetaPhone> | null;
   readonly profile: Snapshot<MetaProfile> | null;
-  readonly waba: Snapshot<MetaWaba> | null;
+  readonly waba: AccountSnapshot | null;
 }
 
 export type BlockFreshness = { readonly [B in Block]?: Freshness | null };
@@ -89,43 +97,6 @@ export interface WhatsAppNumber extends NumberDetails {
   readonly portfolio: Portfolio | null;
   /** The first time at which a member other than an age changes without a write; null when none does. */
   readonly validUntil: Date | null;
-}
-
-/** A block as it is stored, with at least what the projection needs. */
-export interface StoredBlock {
-  readonly data: Readonly<Record<string, unknown>> | null;
-  readonly observedAt: Timestamp | null;
-  readonly attemptedAt: Timestamp | null;
-  /** Why the last attempt failed. */
-  readonly failure: UpstreamFailure | null;
-  /** Why a newer attempt than the last one could not be made. */
-  readonly obstacle: UpstreamFailure | null;
-  /** Of the phone: the last verdict that a read supported. */
-  readonly verdict: Verdict | null;
-  /** Whether `data` lack the evidence, because `verdict` takes it into account by the rules of this release. */
-  readonly isSummary: boolean;
-}
-
-export interface StoredKeyHint extends KeyHint {
-  /** In milliseconds on the clock of this process. */
-  readonly expiresAt: number | null;
-}
-
-/** A number as it is stored, with its blocks and those of its account, with at least what the projection needs. */
-export interface StoredNumber {
-  readonly id: string;
-  readonly provider: ProviderName;
-  readonly state: ConnectionState;
-  /** When the state was last read or changed, by the gateway or by other software; null since the number was added. */
-  readonly stateObservedAt: Timestamp | null;
-  readonly details: NumberDetails | null;
-  readonly apiKeys: readonly StoredKeyHint[];
-  readonly blocks: { readonly [B in Block]?: StoredBlock | undefined };
-  /** Of the account, ended ones too. */
-  readonly restrictions: readonly Restriction[];
-  readonly identity: StoredIdentity;
-  /** Of the shared credential; null or absent for a number without one. */
-  readonly token?: TokenEnds | null;
 }
 
 /** What identifies a number upstream. */
@@ -161,7 +132,8 @@ export function toWhatsAppNumber(
   const { state, details } = stored;
   const nowMs = context.now.getTime();
   const number = createPartial<WhatsAppNumber>(findNumberPrototype(projection));
-  let validUntil = Infinity;
+  const restrictions = showsRestrictions(projection) ? stored.restrictions : [];
+  let validUntil = earliestExpiryOf(restrictions, nowMs);
   number.id = stored.id;
   number.provider = stored.provider;
   number.state = state;
@@ -177,7 +149,6 @@ export function toWhatsAppNumber(
   if (projection.health !== 'nothing') {
     const health = toHealth(stored, projection.health, context);
     number.health = health;
-    validUntil = earliestExpiryOf(stored.restrictions, validUntil, nowMs);
     if (projection.health === 'everything') {
       validUntil = earlierOf(validUntil, toStaleAt(health.freshness), nowMs);
       const tokenChange = findNextTokenChange(stored.token ?? null, context.now);
@@ -208,14 +179,14 @@ function earlierOf(earliest: number, at: number | null, nowMs: number): number {
   return at !== null && at > nowMs && at < earliest ? at : earliest;
 }
 
-function earliestExpiryOf(
-  restrictions: readonly Restriction[],
-  earliest: number,
-  nowMs: number,
-): number {
+function showsRestrictions({ health, meta }: Projection): boolean {
+  return health !== 'nothing' || meta?.includes('waba') === true;
+}
+
+function earliestExpiryOf(restrictions: readonly Restriction[], nowMs: number): number {
   return restrictions.reduce(
     (at, { expiresAt }) => earlierOf(at, expiresAt === null ? null : Date.parse(expiresAt), nowMs),
-    earliest,
+    Infinity,
   );
 }
 
@@ -267,10 +238,11 @@ function healthBlockOf(provider: ProviderName): 'phone' | 'connection' {
 }
 
 function toEvidence(
-  { provider, state, stateObservedAt, blocks, restrictions, identity, token = null }: StoredNumber,
+  stored: StoredNumber,
   { now, readable }: ConversionContext,
   freshness: Freshness | null,
 ): Evidence {
+  const { provider, state, stateObservedAt, blocks, restrictions, notices } = stored;
   const phone = readable.includes('phone') ? blocks.phone : undefined;
   const data = phone?.data ?? null;
   const block = healthBlockOf(provider);
@@ -285,8 +257,9 @@ function toEvidence(
     failure: found?.failure ?? null,
     obstacle: found?.obstacle ?? null,
     restrictions,
-    identity,
-    token,
+    ...(notices !== undefined && { notices }),
+    identity: stored.identity,
+    token: stored.token ?? null,
     lastVerdict: phone?.verdict ?? null,
     now,
   };
@@ -316,7 +289,7 @@ function toMeta(
   meta.fetchedAt = fetchedAt;
   if (projection.includes('phone')) meta.phone = toSnapshot(stored, 'phone', context);
   if (projection.includes('profile')) meta.profile = toSnapshot(stored, 'profile', context);
-  if (projection.includes('waba')) meta.waba = toSnapshot(stored, 'waba', context);
+  if (projection.includes('waba')) meta.waba = toAccountSnapshot(stored, context);
   return meta;
 }
 
@@ -337,6 +310,20 @@ function toSnapshot<B extends MetaBlock>(
   if (freshness === null) return null;
   const data = stored.blocks[block]?.data ?? null;
   return { value: data === null ? null : toStoredBlock(block, data), freshness };
+}
+
+function toAccountSnapshot(
+  stored: StoredNumber,
+  context: ConversionContext,
+): AccountSnapshot | null {
+  const snapshot = toSnapshot(stored, 'waba', context);
+  if (snapshot === null) return null;
+  const { restrictions, notices = {} } = stored;
+  return {
+    ...snapshot,
+    restrictions: restrictions.filter((it) => isInForce(it, context.now)),
+    notices,
+  };
 }
 
 function toBlockFreshness(stored: StoredNumber, context: ConversionContext): BlockFreshness {

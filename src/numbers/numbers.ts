@@ -13,10 +13,10 @@ import {
   findRefreshFailure,
   type NumberAddress,
   type Outcomes,
-  type StoredNumber,
   toWhatsAppNumber,
   type WhatsAppNumber,
 } from './number.ts';
+import type { StoredNumber } from './stored-number.ts';
 import { fullProjection, type Projection, unionOf } from './projection.ts';
 import {
   type Block,

@@ -1,6 +1,7 @@
 // Restrictions that Meta announces to the webhook of an account: when each of them ends, and what it blocks.
 
 import { type Reason, toReason } from './reason.ts';
+import { toMeaning } from './vocabulary.ts';
 
 /** What an account is restricted from, as its `account_update` webhooks reported it. Times are ISO 8601. */
 export interface Restriction {
@@ -12,6 +13,8 @@ export interface Restriction {
   readonly reportedAt: string;
   /** When it ends; null if Meta gave no time. */
   readonly expiresAt: string | null;
+  /** What Meta says to do about it. */
+  readonly remediation: string | null;
   /** Meta's time of the newest update that leaves the restriction out; null if there is none. */
   readonly omittedAt: string | null;
   /**
@@ -23,7 +26,7 @@ export interface Restriction {
 }
 
 /** One read may have been answered from before the restriction; a later one that agrees with it was not. */
-const minMsBetweenReads = 15 * 60_000;
+export const minMsBetweenReads = 15 * 60_000;
 
 /**
  * A restriction ends at its expiry time, or with a newer update that leaves it out, in Meta's order and not that of
@@ -40,39 +43,47 @@ export function isInForce(restriction: Restriction, now: Date): boolean {
   return fromMs <= reportedMs || Date.parse(availableTo) - fromMs < minMsBetweenReads;
 }
 
-// https://developers.facebook.com/docs/whatsapp/overview/policy-enforcement
-const restrictionRules: Readonly<Record<string, Pick<Reason, 'effect' | 'scope' | 'text'>>> = {
-  RESTRICTED_BIZ_INITIATED_MESSAGING: {
-    effect: 'BLOCKS',
-    scope: 'BUSINESS_INITIATED',
-    text: 'Meta keeps the account from starting conversations.',
-  },
-  RESTRICTED_CUSTOMER_INITIATED_MESSAGING: {
-    effect: 'BLOCKS',
-    scope: 'REPLIES',
-    text: 'Meta keeps the account from replying to people.',
-  },
-  RESTRICTED_ADD_PHONE_NUMBER_ACTION: {
-    effect: 'INFORMS',
-    scope: 'ALL',
-    text: 'Meta keeps the account from adding phone numbers.',
-  },
+/** Any other restriction informs. https://developers.facebook.com/docs/whatsapp/overview/policy-enforcement */
+const blockedScopes: Readonly<Record<string, 'BUSINESS_INITIATED' | 'REPLIES'>> = {
+  RESTRICTED_BIZ_INITIATED_MESSAGING: 'BUSINESS_INITIATED',
+  RESTRICTED_CUSTOMER_INITIATED_MESSAGING: 'REPLIES',
 };
 
-const otherRestriction = {
-  effect: 'INFORMS',
-  scope: 'ALL',
-  text: 'Meta has restricted the account.',
-} as const;
+function blockedScopeOf(kind: string): 'BUSINESS_INITIATED' | 'REPLIES' | null {
+  return (Object.hasOwn(blockedScopes, kind) ? blockedScopes[kind] : undefined) ?? null;
+}
+
+/** What the restrictions that are in force do together, as number_status has it. */
+export type RestrictionEffect = 'INFORMS' | 'START' | 'REPLIES' | 'BOTH';
+
+/** Null when none is in force. */
+export function toRestrictionEffect(kinds: readonly string[]): RestrictionEffect | null {
+  if (kinds.length === 0) return null;
+  const scopes = new Set(kinds.map(blockedScopeOf));
+  if (scopes.has('BUSINESS_INITIATED')) return scopes.has('REPLIES') ? 'BOTH' : 'START';
+  return scopes.has('REPLIES') ? 'REPLIES' : 'INFORMS';
+}
 
 /** Why a restriction that is in force matters for sending. */
-export function toRestrictionReason({ kind, wabaId, expiresAt }: Restriction): Reason {
-  const rule = Object.hasOwn(restrictionRules, kind) ? restrictionRules[kind] : undefined;
-  const { effect, scope, text } = rule ?? otherRestriction;
-  const end = expiresAt === null ? '' : ` The restriction ends at ${expiresAt}.`;
-  return toReason('WABA', 'restriction_type', kind, effect, `${text}${end}`, {
-    scope,
+export function toRestrictionReason(restriction: Restriction): Reason {
+  const { kind, wabaId, reportedAt, expiresAt, remediation } = restriction;
+  const scope = blockedScopeOf(kind);
+  const end =
+    expiresAt === null ? '' : ` until ${toMoment(new Date(expiresAt), new Date(reportedAt))}`;
+  const meaning = toMeaning('RestrictionType', kind);
+  const text = `Meta has restricted the account${end}.${meaning === null ? '' : ` ${meaning}`}`;
+  return toReason('WABA', 'restriction_type', kind, scope === null ? 'INFORMS' : 'BLOCKS', text, {
+    scope: scope ?? 'ALL',
     entityId: wabaId,
-    solution: "Request a review in Meta's Business Support Home.",
+    solution: remediation ?? "Request a review in Meta's Business Support Home.",
   });
+}
+
+/** For example `4 Dec, 14:00 UTC`, with the year if it is not that of the report. */
+function toMoment(time: Date, reportedAt: Date): string {
+  // Sun, 04 Dec 2026 14:00:00 GMT
+  const [, day, month, year, clock] = time.toUTCString().split(' ');
+  const date = `${Number(day)} ${month}`;
+  const isSameYear = time.getUTCFullYear() === reportedAt.getUTCFullYear();
+  return `${isSameYear ? date : `${date} ${year}`}, ${clock?.slice(0, 5)} UTC`;
 }

@@ -1,14 +1,17 @@
-// What a projection selects of numbers: the columns and joins of SQL, and how the rows are parsed.
+// What a projection selects of numbers: the columns and joins of SQL.
 
 import { type RawBuilder, sql } from 'kysely';
-import { selectTime, type TextRow } from '../database/statement.ts';
+import { selectTime } from '../database/statement.ts';
 import type { MetaBlock } from './meta.ts';
-import type { StoredBlock, StoredKeyHint, StoredNumber } from './number.ts';
 import { rulesVersion } from './phone-reasons.ts';
 import type { Projection } from './projection.ts';
-import type { ConnectionState, ProviderName, UpstreamFailure } from './provider.ts';
-import type { Verdict } from './reason.ts';
-import type { TokenEnds } from './token-expiry.ts';
+import {
+  type BlockExtent,
+  createReader,
+  createRowParser,
+  type RowParser,
+  type Shape,
+} from './row-parser.ts';
 
 /** What a statement selects of the numbers of a projection, from rows of whatsapp_number with the name `n`. */
 export interface NumberSelection {
@@ -17,24 +20,10 @@ export interface NumberSelection {
   readonly columns: RawBuilder<unknown>;
   /** `isRequested` is a condition on the id of a number. */
   readonly joins: (tenantId: string, isRequested: IsRequested) => RawBuilder<unknown>;
-  /** Parses a row that begins with the columns. */
-  readonly parseRow: (row: TextRow, nowMs: number) => StoredNumber;
+  readonly parseRow: RowParser;
 }
 
 export type IsRequested = (id: RawBuilder<string>) => RawBuilder<unknown>;
-
-/**
- * How much of the blocks is read. `summary`: a few members of the phone. `evidence`: what health is based on, which is
- * the phone of a Meta number and the connection of any other. `phone`: also the times of the other blocks, on which
- * `meta` depends. `freshness`: everything but the data of the other blocks. `status`: what number_status is derived from.
- */
-type BlockExtent = 'none' | 'summary' | 'evidence' | 'phone' | 'freshness' | 'status' | 'all';
-
-interface Shape {
-  readonly details: boolean;
-  readonly apiKeys: boolean;
-  readonly blocks: BlockExtent;
-}
 
 /**
  * A projection may read more than it shows: callers choose projections, and each connection keeps every statement that it
@@ -78,11 +67,14 @@ function joinBlocks({ blocks }: Shape): RawBuilder<unknown> {
   const evidence = sql`
     left join number_snapshot phone on phone.tenant_id = n.tenant_id and phone.number_id = n.id
       and phone.block = case n.provider when 'META' then 'phone' else 'connection' end`;
-  if (blocks === 'summary') return evidence;
+  const notice = sql`
+    left join account_notice notice on notice.tenant_id = n.tenant_id and notice.waba_id = n.waba_id
+      and n.provider = 'META'`;
+  if (blocks === 'summary') return sql`${evidence} ${notice}`;
   const token =
     blocks === 'status'
       ? sql``
-      : sql`left join credential token on token.tenant_id = n.tenant_id and token.id = n.credential_id`;
+      : sql`${notice} left join credential token on token.tenant_id = n.tenant_id and token.id = n.credential_id`;
   if (blocks === 'evidence') return sql`${evidence} ${token}`;
   const others = sql`
     left join number_snapshot profile on profile.tenant_id = n.tenant_id and profile.number_id = n.id
@@ -134,6 +126,11 @@ function listColumns({ details, apiKeys, blocks }: Shape): Columns {
 const stateObservedAt = selectTime(sql`
   (case when n.state_observed_at > n.created_at or phone.observed_at is not null then n.state_observed_at end)`);
 
+const availableColumns: Columns = {
+  availableFrom: selectTime(sql`notice.available_from`),
+  availableTo: selectTime(sql`notice.available_to`),
+};
+
 /** Whether the stored verdicts are those of the stored data, by the rules of this release. */
 const isJudged = sql`(phone.rules_version = ${sql.lit(rulesVersion)} and phone.judged_at = phone.observed_at)`;
 
@@ -148,6 +145,8 @@ const phoneColumns: Columns = {
 
 const evidenceColumns: Columns = {
   ...phoneColumns,
+  notices: sql`nullif(notice.notices, '{}')::text`,
+  ...availableColumns,
   tokenExpiresAt: selectTime(sql`token.expires_at`),
   dataAccessExpiresAt: selectTime(sql`token.data_access_expires_at`),
 };
@@ -177,6 +176,10 @@ const columnsOfBlocks: Readonly<Record<BlockExtent, Columns>> = {
     'phone verdict': sql`phone.verdict`,
     // See isSendable: without stored verdicts the data are the evidence.
     'phone data': sql`(case when ${isJudged} then null else phone.data end)::text`,
+    // Those that have ended do not begin again.
+    notices: sql`(case when notice.effect is not null
+      then json_build_object('restrictions', notice.notices -> 'restrictions') end)::text`,
+    ...availableColumns,
   },
   evidence: evidenceColumns,
   phone: {
@@ -223,159 +226,4 @@ function isNewest(snapshot: string): RawBuilder<boolean> {
 
 function dataOf(block: MetaBlock): RawBuilder<string> {
   return sql`${sql.table(block)}.data::text`;
-}
-
-/** Reads the text of one column from a row. Null also where the column was not selected. */
-type ColumnReader = (row: TextRow) => string | null;
-
-/** Finds a column once for all rows of a query. */
-type FindColumn = (column: string) => ColumnReader;
-
-function createReader(index: number): ColumnReader {
-  return index === -1 ? () => null : (row) => row[index] ?? null;
-}
-
-function createRowParser(shape: Shape, find: FindColumn): NumberSelection['parseRow'] {
-  const [readId, readProvider, readState] = [find('id'), find('provider'), find('state')];
-  const [readStateObservedAt, readApiKeys] = [find('stateObservedAt'), find('apiKeys')];
-  const parseDetails = shape.details ? createDetailsParser(find) : () => null;
-  const parseBlocks = createBlocksParser(shape.blocks, find);
-  const [readNumber, readWabaId] = [find('number'), find('wabaId')];
-  const parseToken = createTokenParser(find);
-  return (row, nowMs) => {
-    const provider = readProvider(row) as ProviderName;
-    return {
-      // None of these three is ever null, and the database checks the words.
-      id: readId(row)!,
-      provider,
-      state: readState(row) as ConnectionState,
-      stateObservedAt: readStateObservedAt(row),
-      details: parseDetails(row),
-      apiKeys: shape.apiKeys ? parseKeyHints(readApiKeys(row), nowMs) : [],
-      blocks: parseBlocks(row, provider),
-      restrictions: noRestrictions,
-      identity: { number: readNumber(row), wabaId: readWabaId(row) },
-      token: parseToken(row),
-    };
-  };
-}
-
-function createTokenParser(find: FindColumn): (row: TextRow) => TokenEnds | null {
-  const [readExpiresAt, readDataAccess] = [find('tokenExpiresAt'), find('dataAccessExpiresAt')];
-  return (row) => {
-    const [expiresAt, dataAccessExpiresAt] = [readExpiresAt(row), readDataAccess(row)];
-    return expiresAt === null && dataAccessExpiresAt === null
-      ? null
-      : { expiresAt, dataAccessExpiresAt };
-  };
-}
-
-function createDetailsParser(find: FindColumn): (row: TextRow) => StoredNumber['details'] {
-  const [readInstanceName, readNumber] = [find('instanceName'), find('number')];
-  const readName = find('name');
-  const [readCreatedAt, readUpdatedAt] = [find('createdAt'), find('updatedAt')];
-  const [readLabels, readMutedUntil] = [find('labels'), find('mutedUntil')];
-  const readMuteNote = find('muteNote');
-  return (row) => ({
-    instanceName: readInstanceName(row),
-    // None of these is ever null.
-    number: readNumber(row)!,
-    name: readName(row)!,
-    createdAt: readCreatedAt(row)!,
-    updatedAt: readUpdatedAt(row)!,
-    labels: parseLabels(readLabels(row)),
-    mutedUntil: readMutedUntil(row),
-    muteNote: readMuteNote(row),
-  });
-}
-
-function parseLabels(text: string | null): readonly string[] {
-  return text === null ? noLabels : (JSON.parse(text) as readonly string[]);
-}
-
-const noLabels: readonly string[] = Object.freeze([]);
-
-function parseKeyHints(text: string | null, nowMs: number): readonly StoredKeyHint[] {
-  // What joinKeys selects.
-  const hints = (parseJson(text) ?? []) as readonly [string, string, string, string | null][];
-  return hints.map(([name, keyPrefix, keyLast4, leftMs]) => ({
-    name,
-    keyPrefix,
-    keyLast4,
-    expiresAt: leftMs === null ? null : nowMs + Math.floor(Number(leftMs)),
-  }));
-}
-
-function createBlocksParser(
-  extent: BlockExtent,
-  find: FindColumn,
-): (row: TextRow, provider: ProviderName) => StoredNumber['blocks'] {
-  if (extent === 'none') return () => noBlocks;
-  const parsePhone =
-    extent === 'summary' ? createSummaryParser(find) : createBlockParser('phone', find);
-  if (extent === 'summary' || extent === 'evidence') {
-    return (row, provider) =>
-      provider === 'META' ? { phone: parsePhone(row) } : { connection: parsePhone(row) };
-  }
-  const createParser = extent === 'phone' ? createPartParser : createBlockParser;
-  const parseProfile = createParser('profile', find);
-  const parseWaba = createParser('waba', find);
-  return (row, provider) => {
-    const [phone, profile, waba] = [parsePhone(row), parseProfile(row), parseWaba(row)];
-    return provider === 'META' ? { phone, profile, waba } : { connection: phone, profile, waba };
-  };
-}
-
-const noBlocks: StoredNumber['blocks'] = Object.freeze({});
-// Nothing stores restrictions until webhooks of accounts are received.
-const noRestrictions: StoredNumber['restrictions'] = Object.freeze([]);
-
-/** Undefined for a block that nobody has tried to read. */
-type BlockParser = (row: TextRow) => StoredBlock | undefined;
-
-function createBlockParser(block: MetaBlock, find: FindColumn): BlockParser {
-  const [readAttemptedAt, readObstacle] = [find(`${block} attemptedAt`), find(`${block} obstacle`)];
-  const parsePart = createPartParser(block, find);
-  return (row) =>
-    readAttemptedAt(row) === null && readObstacle(row) === null ? undefined : parsePart(row);
-}
-
-/** Parses a block of which not all columns are selected. The block counts as attempted. */
-function createPartParser(
-  block: MetaBlock,
-  find: FindColumn,
-  parseSummary: (row: TextRow) => StoredBlock['data'] = () => null,
-): (row: TextRow) => StoredBlock {
-  const [readData, readFailure] = [find(`${block} data`), find(`${block} failure`)];
-  const [readObservedAt, readVerdict] = [find(`${block} observedAt`), find(`${block} verdict`)];
-  const [readAttemptedAt, readObstacle] = [find(`${block} attemptedAt`), find(`${block} obstacle`)];
-  return (row) => ({
-    data: parseJson(readData(row)) ?? parseSummary(row),
-    isSummary: readData(row) === null,
-    observedAt: readObservedAt(row),
-    attemptedAt: readAttemptedAt(row),
-    failure: parseFailure(readFailure(row)),
-    obstacle: parseFailure(readObstacle(row)),
-    verdict: readVerdict(row) as Verdict | null,
-  });
-}
-
-function createSummaryParser(find: FindColumn): BlockParser {
-  const [readQuality, readTier] = [find('qualityRating'), find('messagingLimitTier')];
-  const readStatus = find('status');
-  return createPartParser('phone', find, (row) => ({
-    qualityRating: readQuality(row),
-    messagingLimitTier: readTier(row),
-    status: readStatus(row),
-  }));
-}
-
-function parseFailure(text: string | null): UpstreamFailure | null {
-  const stored = parseJson(text) as UpstreamFailure | null;
-  // Earlier releases store failures without a solution.
-  return stored === null ? null : { ...stored, solution: stored.solution ?? null };
-}
-
-function parseJson(text: string | null): Readonly<Record<string, unknown>> | null {
-  return text === null ? null : JSON.parse(text);
 }

@@ -16,12 +16,14 @@
 //     read. Rules 3 and 4 do not block on stale evidence; they are inconclusive then. A state other than OPEN blocks until a
 //     newer one is stored, and with it the registration that it follows from.
 //  7. Stored ids and digits that do not belong to the number which Meta returns inform; see mismatch.ts.
-//  8. An access token that has ended, or ends within 30 days, informs; see token-expiry.ts.
+//  8. A ban or a disconnection that Meta has announced informs; see account-notices.ts.
+//  9. An access token that has ended, or ends within 30 days, informs; see token-expiry.ts.
 // https://developers.facebook.com/docs/whatsapp/cloud-api/health-status
 //
 // The verdicts that a read supports are stored with it, see `judgePhone`. A change of rule 3 or 4 increments `rulesVersion`:
 // stored verdicts of another version are computed again from the evidence.
 
+import { type AccountNotices, listNoticeReasons } from './account-notices.ts';
 import type { MetaPhone } from './meta.ts';
 import { listMismatches, type StoredIdentity } from './mismatch.ts';
 import {
@@ -61,6 +63,8 @@ export interface Evidence {
   readonly obstacle?: UpstreamFailure | null;
   /** The restrictions of the account, in force or not. */
   readonly restrictions: readonly Restriction[];
+  /** What else Meta has announced of the account; none if absent. */
+  readonly notices?: AccountNotices;
   readonly identity: StoredIdentity;
   /** When the access token ends; null or absent when nothing is known. */
   readonly token?: TokenEnds | null;
@@ -75,6 +79,7 @@ export function toSendability(evidence: Evidence): Sendability {
     ...listMetaReasons(evidence),
     ...listMismatches(evidence.identity, evidence.phone),
     ...listTokenReasons(evidence.token ?? null, evidence.now),
+    ...listNoticeReasons(evidence.identity.wabaId, evidence.notices ?? {}),
     ...listDoubts(evidence),
   ].toSorted(compareSeverity);
   return { ...toVerdicts(reasons), reasons };

@@ -29,8 +29,8 @@ export function toStatusColumns(
 }
 
 /**
- * The verdict of the rules in sendable.ts. `blocked` and a state other than OPEN hold whatever the age of the evidence; the
- * state of a number that is not Meta's must have been observed.
+ * The verdict of the rules in sendable.ts. `blocked`, a restriction of the account and a state other than OPEN hold whatever
+ * the age of the evidence; the state of a number that is not Meta's must have been observed.
  */
 export function verdictOf(
   column: 'verdict' | 'reply_verdict',
@@ -41,8 +41,17 @@ export function verdictOf(
     ? sql`when ${of('provider')} <> 'META' and not ${isObserved} then case when ${of('blocked')} then 'NO' else 'UNKNOWN' end`
     : sql`when ${of('provider')} <> 'META' then case when ${of('state')} = 'OPEN' then 'YES' else 'NO' end`;
   return sql<string>`(case ${ofOthers}
-    when ${of('blocked')} or ${of('state')} <> 'OPEN' then 'NO'
+    when ${of('blocked')} or ${of('state')} <> 'OPEN' or ${isRestrictedFrom(column, row)} then 'NO'
     when ${isExpired} then 'UNKNOWN' else coalesce(${of(column)}, 'UNKNOWN') end)`;
+}
+
+/** Whether the account is restricted from what the verdict is about. */
+export function isRestrictedFrom(
+  column: 'verdict' | 'reply_verdict',
+  row: string,
+): RawBuilder<boolean> {
+  const effect = sql.lit(column === 'verdict' ? 'START' : 'REPLIES');
+  return sql`(coalesce(${sql.ref(`${row}.restriction`)}, '') in ('BOTH', ${effect}))`;
 }
 
 /** Whether the evidence is too old, or was never read. */

@@ -27,16 +27,17 @@ export async function writeStatuses(
   const statuses = JSON.stringify(stored.map(toNumberStatus));
   await sql`
     insert into number_status as old (tenant_id, number_id, provider, state, created_at, waba_id, portfolio_id,
-      quality_rating, meta_status, messaging_limit_tier, blocked, verdict, reply_verdict, failing, account_failing,
-      observed_at, verdict_changed_at, name_key, search_key, rules_version)
+      quality_rating, meta_status, messaging_limit_tier, restriction, blocked, verdict, reply_verdict, failing,
+      account_failing, observed_at, verdict_changed_at, name_key, search_key, rules_version)
     select n.tenant_id, n.id, n.provider, n.state, n.created_at, n.waba_id, s."portfolioId",
-      s."qualityRating", s."metaStatus", s."messagingLimitTier", s.blocked, s.verdict, s."replyVerdict", s.failing,
-      s."accountFailing", coalesce(s."observedAt", '-infinity'), greatest(n.created_at, n.state_observed_at),
+      s."qualityRating", s."metaStatus", s."messagingLimitTier", ${restrictionOf('n', 'a')}, s.blocked, s.verdict,
+      s."replyVerdict", s.failing, s."accountFailing", coalesce(s."observedAt", '-infinity'), greatest(n.created_at, n.state_observed_at),
       s."nameKey", s."searchKey", ${statusVersion}::smallint
     from jsonb_to_recordset(${statuses}::jsonb) as s(id text, "portfolioId" text, "qualityRating" text,
       "metaStatus" text, "messagingLimitTier" text, blocked boolean, verdict text, "replyVerdict" text,
       failing boolean, "accountFailing" boolean, "observedAt" timestamptz(3), "nameKey" text, "searchKey" text)
     join whatsapp_number n on n.tenant_id = ${tenantId} and n.id = s.id
+    left join account_notice a on a.tenant_id = ${tenantId} and a.waba_id = n.waba_id
     -- In the order of the key, so that two processes cannot deadlock.
     order by n.id
     on conflict (tenant_id, number_id) do update set ${assignments},
@@ -70,6 +71,7 @@ const derived = [
   'quality_rating',
   'meta_status',
   'messaging_limit_tier',
+  'restriction',
   'blocked',
   'verdict',
   'reply_verdict',
@@ -90,12 +92,45 @@ function columnsOf(row: 'old' | 'excluded') {
 
 /** Whether the state or a verdict differs from the one of the stored row at this moment. A new row has no verdict yet. */
 function isOtherVerdict(at: Date) {
+  return sql`old.rules_version > 0 and (${verdictsAt(at, 'old')}) is distinct from (${verdictsAt(at, 'excluded')})`;
+}
+
+function verdictsAt(at: Date, row: string) {
   const staleBefore = sql`${new Date(at.getTime() - (staleAfterSeconds + 1) * 1_000)}::timestamptz(3)`;
-  const verdictsOf = (row: string) => {
-    const columns = toStatusColumns(row, staleBefore, true);
-    return sql`${sql.ref(`${row}.state`)}, ${verdictOf('verdict', columns)}, ${verdictOf('reply_verdict', columns)}`;
-  };
-  return sql`old.rules_version > 0 and (${verdictsOf('old')}) is distinct from (${verdictsOf('excluded')})`;
+  const columns = toStatusColumns(row, staleBefore, true);
+  return sql`${sql.ref(`${row}.state`)}, ${verdictOf('verdict', columns)}, ${verdictOf('reply_verdict', columns)}`;
+}
+
+/** Restrictions of an account are those of Meta's numbers alone. */
+function restrictionOf(number: string, notice: string) {
+  return sql`case ${sql.ref(`${number}.provider`)} when 'META' then ${sql.ref(`${notice}.effect`)} end`;
+}
+
+/** After what was announced of accounts has changed: stores the effect of their restrictions for their numbers. */
+export async function updateRestrictionsOfStatuses(
+  transaction: TenantTransaction,
+  {
+    tenantId,
+    wabaIds,
+    at,
+  }: { readonly tenantId: string; readonly wabaIds: readonly string[]; readonly at: Date },
+): Promise<void> {
+  await sql`
+    with changed as materialized (
+      select s.number_id, s.provider, s.state, s.blocked, s.verdict, s.reply_verdict, s.observed_at,
+        ${restrictionOf('s', 'a')} as restriction
+      from account_notice a join number_status s on s.tenant_id = ${tenantId} and s.waba_id = a.waba_id
+      where a.tenant_id = ${tenantId} and a.waba_id = any(${wabaIds}::text[])
+        and s.restriction is distinct from ${restrictionOf('s', 'a')}
+      -- In the order of the key, so that two processes cannot deadlock.
+      order by s.number_id for no key update of s
+    )
+    update number_status s set restriction = changed.restriction,
+      verdict_changed_at = case when (${verdictsAt(at, 's')}) is distinct from (${verdictsAt(at, 'changed')})
+        then greatest(s.verdict_changed_at, ${at}::timestamptz(3)) else s.verdict_changed_at end
+    from changed where s.tenant_id = ${tenantId} and s.number_id = changed.number_id`.execute(
+    transaction,
+  );
 }
 
 /**

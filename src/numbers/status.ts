@@ -1,7 +1,8 @@
 // Derives the status of a number from what is stored of it: what a fleet is filtered, ordered and counted by.
 
+import type { Timestamp } from './details.ts';
 import { toStoredBlock } from './meta.ts';
-import type { StoredBlock, StoredNumber, Timestamp } from './number.ts';
+import type { StoredBlock, StoredNumber } from './stored-number.ts';
 import { rulesVersion } from './phone-reasons.ts';
 import { findPortfolio } from './portfolio.ts';
 import type { Verdict, Verdicts } from './reason.ts';
@@ -13,7 +14,7 @@ import { toWord } from './vocabulary.ts';
  * increments it, also when it comes from sendable.ts or the words in vocabulary.ts: rows of an older version are derived
  * again.
  */
-export const statusVersion = 100 * rulesVersion + 2;
+export const statusVersion = 100 * rulesVersion + 3;
 
 export interface NumberStatus {
   readonly id: string;
@@ -23,7 +24,7 @@ export interface NumberStatus {
   readonly messagingLimitTier: string | null;
   /** Whether the last attempt to read the number found that it is blocked; that holds whatever its age. */
   readonly blocked: boolean;
-  /** The verdicts while the evidence is fresh and the state is OPEN; null for UNKNOWN. */
+  /** The verdicts while the evidence is fresh, the state is OPEN and the account is not restricted; null for UNKNOWN. */
   readonly verdict: Exclude<Verdict, 'UNKNOWN'> | null;
   readonly replyVerdict: Exclude<Verdict, 'UNKNOWN'> | null;
   /** Whether the last attempt to read a block of the number failed, or could not be made. */
@@ -92,6 +93,7 @@ function judge(stored: StoredNumber, isFresh: boolean): Verdicts {
     stale: !isFresh,
     failure: block?.failure ?? null,
     obstacle: block?.obstacle ?? null,
+    // SQL adds what follows from them; see status-queries.ts.
     restrictions: [],
     identity: stored.identity,
     lastVerdict: null,

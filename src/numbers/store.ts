@@ -4,6 +4,7 @@ import { type RawBuilder, sql } from 'kysely';
 import type { Database, TenantTransaction } from '../database/database.ts';
 import { recordBudgets } from './budget-store.ts';
 import type { StoredCredentials } from './credentials.ts';
+import { followEndsByReads, listAccountHealth } from './notice-store.ts';
 import { deleteLeases, type Subject, toSubjectKey } from './lease-store.ts';
 import { readCredentials } from './number-store.ts';
 import { rulesVersion } from './phone-reasons.ts';
@@ -206,18 +207,20 @@ async function lockNumbers(
     state,
     good: data !== null,
     attempted,
+    accounts: block === 'phone' ? listAccountHealth(data) : [],
   }));
   const { rows } = await sql<Subject>`
     with read as materialized (
       select * from jsonb_to_recordset(${JSON.stringify(read)}::jsonb)
-        as read(block text, id text, address text, state text, good boolean, attempted boolean)
+        as read(block text, id text, address text, state text, good boolean, attempted boolean,
+        accounts jsonb)
     ), locked as materialized (
       -- In the order of the key, so that two processes cannot deadlock.
       select n.id, n.phone_number_id, n.waba_id, n.instance_name from whatsapp_number n
       where n.tenant_id = ${tenantId} and n.id in (select id from read)
       order by n.id for no key update
     ), current as materialized (
-      select read.id, read.block, read.state, read.good
+      select read.id, read.block, read.state, read.good, read.accounts, locked.waba_id
       from read join locked on locked.id = read.id
       -- An obstacle may be that there is no address.
       where read.address is null and read.attempted or read.address is not distinct from case read.block
@@ -233,7 +236,7 @@ async function lockNumbers(
           then greatest(n.state_observed_at, ${observedAt}::timestamptz(3)) else n.state_observed_at end
       from changed
       where n.tenant_id = ${tenantId} and n.id = changed.id
-    )
+    ), ${followEndsByReads(tenantId, observedAt)}
     select id, block from current`.execute(transaction);
   return new Set(rows.map(toSubjectKey));
 }

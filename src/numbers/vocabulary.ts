@@ -156,6 +156,45 @@ export const vocabularies = {
       ON_BEHALF_OF: 'The business, on behalf of another one.',
     },
   },
+  RestrictionType: {
+    meaning: 'What Meta restricts an account from.',
+    words: {
+      RESTRICTED_ADD_PHONE_NUMBER_ACTION: 'Phone numbers cannot be added to the account.',
+      RESTRICTION_ON_ADD_PHONE_NUMBER_ACTION:
+        'Phone numbers cannot be added to the account; another spelling that Meta sometimes uses.',
+      RESTRICTED_BIZ_INITIATED_MESSAGING: 'The account cannot start conversations.',
+      RESTRICTED_CUSTOMER_INITIATED_MESSAGING: 'The account cannot reply to customers.',
+      RESTRICTED_BIZ_INITIATED_AND_USER_INITIATED_CALLING:
+        'The account can neither call customers nor be called by them.',
+      RESTRICTED_BUSINESS_INITIATED_CALLING: 'The account cannot call customers.',
+      RESTRICTED_USER_INITIATED_CALLING: 'Customers cannot call the account.',
+      RESTRICTED_USER_INITIATED_CALLING_CALL_BUTTON_HIDDEN:
+        'Customers do not see the button with which they call.',
+      RESTRICTED_DIRECT_SEND_UTILITY_TEMPLATES:
+        'Utility messages cannot be sent directly, without an approved template.',
+      RESTRICTED_UTILITY_TEMPLATES: 'Utility templates cannot be sent.',
+      ACCOUNT_DISABLE: 'The account is disabled.',
+    },
+  },
+  BanState: {
+    meaning: 'What Meta announced about a ban of an account.',
+    words: {
+      DISABLE: 'Meta has disabled the account.',
+      SCHEDULE_FOR_DISABLE: 'Meta is going to disable the account.',
+      REINSTATE: 'Meta has lifted the ban.',
+    },
+  },
+  DisconnectionReason: {
+    meaning: 'Why an account was disconnected from the app that sends for it.',
+    words: {
+      ACCOUNT_DISCONNECTED: 'Somebody has disconnected it.',
+      BUSINESS_DOWNGRADE: 'It was changed to a personal account.',
+      CHANGE_NUMBER: 'The number of the WhatsApp Business app was changed.',
+      COMPANION_INACTIVITY: 'The app that sends for it was not used for too long.',
+      PRIMARY_INACTIVITY: 'The WhatsApp Business app was not used for too long.',
+      USER_RE_REGISTERED: 'The number was registered in the WhatsApp Business app again.',
+    },
+  },
 } as const satisfies Record<string, { meaning: string; words: Record<string, string> }>;
 
 export type VocabularyName = keyof typeof vocabularies;
@@ -165,4 +204,11 @@ export function toWord(vocabulary: VocabularyName, raw: string | null): string |
   if (raw === null) return null;
   const word = raw.toUpperCase();
   return Object.hasOwn(vocabularies[vocabulary].words, word) ? word : 'UNRECOGNIZED';
+}
+
+/** What a value means; null for one that is not in the table. */
+export function toMeaning(vocabulary: VocabularyName, raw: string): string | null {
+  const words: Readonly<Record<string, string>> = vocabularies[vocabulary].words;
+  const word = raw.toUpperCase();
+  return Object.hasOwn(words, word) ? (words[word] ?? null) : null;
 }

@@ -3,7 +3,10 @@
 import { sql } from 'kysely';
 import type { Database, TenantTransaction } from '../database/database.ts';
 import { prepare } from '../database/statement.ts';
+import { type AccountNotices, mergeNotices } from '../numbers/account-notices.ts';
+import { closeEnded, storeNotices } from '../numbers/notice-store.ts';
 import type { MetaEvent } from './event.ts';
+import { noticeFields, readNotices, type StoredEvent } from './notices.ts';
 
 /** How the sender of a webhook proves who it is: by Meta's signature, or by an API key of the tenant. */
 export type Proof = 'SIGNED' | 'KEY';
@@ -135,18 +138,22 @@ export async function deleteEndpoint(
 /** What became of an event: stored, known from before, or about an account that the tenant does not have. */
 export type EventOutcome = 'stored' | 'repeated' | 'foreign';
 
-/** Stores the events in one transaction, each once, with what follows from the new ones. Returns what became of each. */
+/**
+ * Stores the events in one transaction, each once, what the new ones announce, and what else follows from them. Returns what
+ * became of each.
+ */
 export async function insertEvents(
   database: Database,
   tenantId: string,
   events: readonly MetaEvent[],
+  now: Date,
   follow: (transaction: TenantTransaction, stored: readonly MetaEvent[]) => Promise<void>,
 ): Promise<readonly EventOutcome[]> {
   const placed = events.map((event, place) => ({ ...event, place }));
   return await database.withTenant(
     tenantId,
     async (transaction) => {
-      const { rows } = await sql<{ outcome: EventOutcome }>`
+      const { rows } = await sql<{ outcome: EventOutcome; happenedAt: Date | null }>`
         with given as materialized (
           select * from jsonb_to_recordset(${JSON.stringify(placed)}::jsonb) as g(place integer, digest text, "wabaId" text,
             field text, event text, phone text, payload text, "happenedAt" timestamptz, outcome text)
@@ -154,30 +161,106 @@ export async function insertEvents(
           select distinct n.waba_id from whatsapp_number n
           where n.tenant_id = ${tenantId} and n.waba_id in (select "wabaId" from given)
         ), inserted as (
-          insert into meta_event (tenant_id, digest, waba_id, field, event, phone, payload, happened_at, outcome)
+          insert into meta_event (tenant_id, digest, waba_id, field, event, phone, payload, happened_at, outcome, applied)
           select ${tenantId}, decode(g.digest, 'hex'), g."wabaId", g.field, g.event, g.phone, g.payload::json,
-            coalesce(g."happenedAt", clock_timestamp()), g.outcome
+            coalesce(g."happenedAt", ${now}::timestamptz), g.outcome, true
           from given g join own on own.waba_id = g."wabaId"
           -- In the order of the key, so that two processes cannot deadlock.
           order by g.digest, g.place
           on conflict (tenant_id, digest) do nothing
-          returning digest
+          returning digest, happened_at
         )
         select case when own.waba_id is null then 'foreign'
           when i.digest is null or g.place > min(g.place) over (partition by g.digest) then 'repeated'
-          else 'stored' end as outcome
+          else 'stored' end as outcome, i.happened_at as "happenedAt"
         from given g left join own on own.waba_id = g."wabaId"
           left join inserted i on i.digest = decode(g.digest, 'hex')
         order by g.place`.execute(transaction);
-      const outcomes = rows.map(({ outcome }) => outcome);
-      await follow(
-        transaction,
-        events.filter((_, index) => outcomes[index] === 'stored'),
-      );
-      return outcomes;
+      const stored = events.flatMap((event, at) => {
+        const { outcome, happenedAt } = rows[at]!;
+        return outcome === 'stored' ? [{ ...event, happenedAt: happenedAt ?? now }] : [];
+      });
+      await applyEvents(transaction, tenantId, stored, now);
+      await follow(transaction, stored);
+      return rows.map(({ outcome }) => outcome);
     },
     'numbers',
     'WEBHOOK',
+  );
+}
+
+/** Stores what the events announce of their accounts. */
+async function applyEvents(
+  transaction: TenantTransaction,
+  tenantId: string,
+  events: readonly (StoredEvent & Pick<MetaEvent, 'wabaId'>)[],
+  now: Date,
+): Promise<void> {
+  const accounts = new Map<string, AccountNotices>();
+  for (const event of events) {
+    const notices = readNotices(event);
+    if (notices === null) continue;
+    accounts.set(event.wabaId, mergeNotices(accounts.get(event.wabaId) ?? {}, notices));
+  }
+  await storeNotices(transaction, { tenantId, accounts, now });
+}
+
+/** Tenants with restrictions that have ended, or with events that another release has stored and not applied. */
+export async function findDueNoticesAcrossTenants(
+  database: Database,
+  now: Date,
+): Promise<readonly string[]> {
+  const find = sql<{ id: string }>`
+    select tenant_id as id from find_tenants_with_due_notices(${now}::timestamptz)`;
+  const { rows } = await database.acrossTenants((functions) => find.execute(functions));
+  return rows.map(({ id }) => id);
+}
+
+/** Applies at most so many events that are not applied yet. Returns how many there were. */
+export async function applyMissed(
+  database: Database,
+  tenantId: string,
+  now: Date,
+  maxEvents: number,
+): Promise<number> {
+  return await database.withTenant(
+    tenantId,
+    async (transaction) => {
+      const { rows } = await sql<StoredEvent & Pick<MetaEvent, 'wabaId'>>`
+        with missed as materialized (
+          select digest from meta_event
+          where tenant_id = ${tenantId} and not applied and field = any(${[...noticeFields]}::text[])
+          order by received_at limit ${maxEvents}::integer for no key update skip locked
+        )
+        update meta_event e set applied = true from missed
+        where e.tenant_id = ${tenantId} and e.digest = missed.digest
+        returning encode(e.digest, 'hex') as digest, e.waba_id as "wabaId", e.field, e.event, e.payload::text as payload,
+          e.happened_at as "happenedAt"`.execute(transaction);
+      await applyEvents(transaction, tenantId, rows, now);
+      return rows.length;
+    },
+    'numbers',
+    'WEBHOOK',
+  );
+}
+
+/** Closes restrictions that have ended, of at most so many accounts, with what follows. Returns how many there were. */
+export async function closeRestrictions(
+  database: Database,
+  tenantId: string,
+  now: Date,
+  maxAccounts: number,
+  follow: (transaction: TenantTransaction, wabaIds: readonly string[]) => Promise<void>,
+): Promise<number> {
+  return await database.withTenant(
+    tenantId,
+    async (transaction) => {
+      const wabaIds = await closeEnded(transaction, tenantId, now, maxAccounts);
+      await follow(transaction, wabaIds);
+      return wabaIds.length;
+    },
+    'numbers',
+    'CLOCK',
   );
 }
 

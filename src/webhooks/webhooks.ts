@@ -72,6 +72,7 @@ export interface WebhooksOptions {
   readonly database: Database;
   readonly vault: Vault;
   readonly pepper: string;
+  readonly now: () => Date;
   /** Called once for each content of a delivery. */
   readonly onReceived: (kind: EventKind, outcome: EventOutcome | 'dropped') => void;
   readonly sync: Pick<Sync, 'request' | 'wake'>;
@@ -134,13 +135,13 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
   };
 }
 
-function createReceive({ database, onReceived, sync }: WebhooksOptions): Webhooks['receive'] {
+function createReceive({ database, now, onReceived, sync }: WebhooksOptions): Webhooks['receive'] {
   return async (tenantId, { events, dropped }) => {
     // Most bodies of a messaging app hold nothing to store.
     const outcomes =
       events.length === 0
         ? []
-        : await store.insertEvents(database, tenantId, events, (transaction, stored) => {
+        : await store.insertEvents(database, tenantId, events, now(), (transaction, stored) => {
             const requests = stored.map(toReadRequest).filter((request) => request !== null);
             return sync.request(transaction, tenantId, requests);
           });

@@ -91,6 +91,7 @@ describe.each(databases)('on %s', (kind) => {
     );
     const announcing = rows.filter(({ name }) => !unannounced.has(name));
     expect(announcing.map(({ name }) => name).toSorted()).toEqual([
+      'account_notice',
       'api_key',
       'credential',
       'number_snapshot',

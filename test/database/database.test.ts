@@ -27,6 +27,7 @@ const tables = [
   'number_credential',
   'number_snapshot',
   'waba_snapshot',
+  'account_notice',
   'number_status',
   'feed_position',
   'number_change',
@@ -60,6 +61,7 @@ const rows: Readonly<Record<Table, string>> = {
     values ('$t', 'wa_$t', 'phone', clock_timestamp())`,
   waba_snapshot: `insert into waba_snapshot (tenant_id, waba_id, attempted_at)
     values ('$t', '20001', clock_timestamp())`,
+  account_notice: `insert into account_notice (tenant_id, waba_id) values ('$t', '20001')`,
   number_status: `insert into number_status (tenant_id, number_id, provider, state, created_at)
     values ('$t', 'wa_$t', 'META', 'OPEN', clock_timestamp())`,
   // A trigger has written it with the tenant.
@@ -99,6 +101,7 @@ const updates: Partial<Record<Table, string>> = {
   number_credential: 'sealed = sealed',
   number_snapshot: 'failure = null',
   waba_snapshot: 'failure = null',
+  account_notice: 'effect = effect',
   number_status: 'failing = failing',
   feed_position: 'epoch = epoch',
   refresh_lease: 'holder = holder',
@@ -109,12 +112,12 @@ const updates: Partial<Record<Table, string>> = {
   sync_subject: 'quota = quota',
   sync_plan: 'due_at = due_at',
   sync_call: 'calls = calls',
+  meta_event: 'applied = true',
 };
 const updatable = tables.filter((table) => updates[table] !== undefined);
 const deletable: readonly Table[] = [
   ...updatable.filter((table) => !['api_key', 'feed_position'].includes(table)),
   'number_change',
-  'meta_event',
 ];
 
 async function addTenant(database: TestDatabase, tenantId: string): Promise<void> {

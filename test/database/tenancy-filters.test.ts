@@ -27,6 +27,7 @@ import type * as syncStore from '../../src/sync/store.ts';
 import type * as webhookStore from '../../src/webhooks/store.ts';
 import { fullProjection } from '../../src/numbers/projection.ts';
 import type * as numberQueries from '../../src/numbers/number-queries.ts';
+import type * as noticeStore from '../../src/numbers/notice-store.ts';
 import type * as numberStore from '../../src/numbers/number-store.ts';
 import type * as selectionQueries from '../../src/numbers/selection-queries.ts';
 import { toStatusColumns } from '../../src/numbers/status-queries.ts';
@@ -48,6 +49,7 @@ type HistoryStore = typeof historyStore;
 type BudgetStore = typeof budgetStore;
 type LeaseStore = typeof leaseStore;
 type NumberQueries = typeof numberQueries;
+type NoticeStore = typeof noticeStore;
 type NumberStore = typeof numberStore;
 type SelectionQueries = typeof selectionQueries;
 type StatusStore = typeof statusStore;
@@ -420,11 +422,48 @@ const statusScenario: Scenario<StatusStore> = async (store, database, { me: tena
       transaction,
     );
     if (own.some(({ failing }) => failing)) throw new Error('a failure of the other tenant');
+    await sql`update number_status set restriction = 'INFORMS' where tenant_id = ${tenantId}`.execute(
+      transaction,
+    );
+    const request = { tenantId, wabaIds: ['20001'], at: new Date() };
+    await store.updateRestrictionsOfStatuses(transaction, request);
+    await store.updateRestrictionsOfStatuses(transaction, request);
+    const { rows: restricted } = await sql`
+      select from number_status where tenant_id = ${tenantId} and restriction is not null`.execute(
+      transaction,
+    );
+    if (restricted.length > 0) throw new Error('a restriction of the other tenant');
   });
   const outdated = await store.writeOutdatedStatuses(database, tenantId, 10);
   if (outdated > 0) throw new Error('a status of the other tenant is outdated');
   return [outdated];
 };
+
+const noticeScenario: Scenario<NoticeStore> = async (store, database, { me: tenantId }) =>
+  await database.withTenant(tenantId, async (transaction) => {
+    const now = new Date();
+    const ban = { reportedAt: now.toISOString(), digest: 'x', value: { state: 'A', date: null } };
+    const accounts = new Map([['20001', { ban }]]);
+    await store.storeNotices(transaction, { tenantId, accounts, now });
+    await sql`update account_notice set next_end = now(), ends_by_reads = true where tenant_id = ${tenantId}`.execute(
+      transaction,
+    );
+    const health = JSON.stringify([{ id: '20001', word: 'AVAILABLE' }]);
+    await sql`
+      with current as (select '20001' as waba_id, ${health}::jsonb as accounts), ${store.followEndsByReads(tenantId, now)}
+      select`.execute(transaction);
+    const later = new Date(now.getTime() + 1_000);
+    const closed = await store.closeEnded(transaction, tenantId, later, 10);
+    if (closed.length !== 2) throw new Error('accounts of the other tenant');
+    await store.lockNotices(transaction, tenantId, 'wa_1');
+    await store.deleteUnusedNotices(transaction, tenantId);
+    const { rows: kept } = await sql`
+      select waba_id, notices from account_notice where tenant_id = ${tenantId}`.execute(
+      transaction,
+    );
+    if (kept.length !== 1) throw new Error('a number of the other tenant in the account');
+    return kept;
+  });
 
 const onboardingScenario: Scenario<OnboardingStore> = async (store, database, { me: tenantId }) => {
   const facts = { appId: '12345', expiresAt: null, dataAccessExpiresAt: null };
@@ -452,16 +491,21 @@ const webhookScenario: Scenario<WebhookStore> = async (store, database, { me: te
     happenedAt: null,
     outcome: 'RECEIVED',
   } as const;
+  const given = [
+    { ...event, wabaId: '20001' },
+    { ...event, wabaId: '60001', digest: 'ef01' },
+  ];
   const outcomes = await store.insertEvents(
     database,
     tenantId,
-    [
-      { ...event, wabaId: '20001' },
-      { ...event, wabaId: '60001', digest: 'ef01' },
-    ],
+    given,
+    new Date(),
     async () => undefined,
   );
   if (outcomes.join(' ') !== 'stored foreign') throw new Error('an account of the other tenant');
+  const applied = await store.applyMissed(database, tenantId, new Date(), 10);
+  if (applied !== 2) throw new Error('events of the other tenant are applied');
+  await store.closeRestrictions(database, tenantId, new Date(), 10, async () => undefined);
   await store.updateEndpoint(database, tenantId, 'whe_1', ({ sealed }) => {
     seen.push(sealed);
     return 'sealed anew';
@@ -628,6 +672,7 @@ const stores = [
   { path: 'src/history/timeline-queries.ts', scenario: timelineScenario as Scenario<never> },
   { path: 'src/numbers/selection-queries.ts', scenario: selectionScenario as Scenario<never> },
   { path: 'src/numbers/status-store.ts', scenario: statusScenario as Scenario<never> },
+  { path: 'src/numbers/notice-store.ts', scenario: noticeScenario as Scenario<never> },
   { path: 'src/access/store.ts', scenario: accessScenario as Scenario<never> },
   { path: 'src/fleet/store.ts', scenario: onboardingScenario as Scenario<never> },
   {
@@ -750,6 +795,10 @@ describe.each(stores)('the filters of $path', ({ path, scenario, mutants }) => {
        insert into alert_delivery (tenant_id, endpoint_id, id, type, content, created_at, due_at)
        values ('${other}', 'ale_1', 'msg_2', 'test', 'content', now(), now());
        update alert_delivery set claimed_until = now() where tenant_id = '${other}';
+       -- Only the other tenant has restrictions, and a number in this account.
+       update account_notice set effect = 'START', ends_by_reads = true where tenant_id = '${other}';
+       update number_status set restriction = 'BOTH' where tenant_id = '${other}';
+       insert into account_notice (tenant_id, waba_id) values ('${me}', '60001'), ('${other}', '60001');
        -- Only the other tenant has a number that shares a credential, and this credential.
        update whatsapp_number set credential_id = 'cred_1' where tenant_id = '${other}';
        insert into number_credential (tenant_id, number_id, sealed) values ('${other}', 'wa_2', '${other}');
@@ -766,7 +815,7 @@ describe.each(stores)('the filters of $path', ({ path, scenario, mutants }) => {
        update refresh_lease set expires_at = now() where tenant_id = '${me}';
        delete from graph_budget where tenant_id = '${me}'`,
     );
-    const locked = ['whatsapp_number', 'api_key', 'number_status', ...syncTables];
+    const locked = ['whatsapp_number', 'api_key', 'number_status', 'account_notice', ...syncTables];
     const locks = locked.map(
       (table) => `select 1 from ${table} where tenant_id = '${other}' for update`,
     );

@@ -35,6 +35,8 @@ export const rowOf: Readonly<Record<string, string>> = {
   waba_snapshot: `insert into waba_snapshot (tenant_id, waba_id, attempted_at, observed_at, data)
     values ('$t', '20001', now(), now(),
       '{"name": "$t", "ownerBusinessId": "77", "ownerBusinessName": "Owner of $t"}')`,
+  account_notice: `insert into account_notice (tenant_id, waba_id, notices)
+    values ('$t', '20001', '{"restrictions": {"reportedAt": "2026-01-01T00:00:00.000Z", "digest": "$t", "value": []}}')`,
   number_status: `insert into number_status
     (tenant_id, number_id, provider, state, created_at, observed_at, waba_id, portfolio_id, name_key)
     values ('$t', 'wa_$t', 'META', 'OPEN', now(), now(), '20001', '77', 'shop of $t')`,

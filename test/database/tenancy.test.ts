@@ -34,6 +34,7 @@ const withoutTenant: Readonly<Record<string, readonly string[]>> = {
 const directory: Readonly<Record<string, readonly string[]>> = {
   alert_delivery: ['SELECT', 'UPDATE (claimed_until)'],
   alert_endpoint: ['SELECT', 'UPDATE (updated_at)'],
+  account_notice: ['SELECT'],
   api_key: ['SELECT', 'UPDATE (last_used_at)'],
   feed_position: ['SELECT', 'INSERT', 'UPDATE'],
   meta_event: ['SELECT'],
@@ -54,6 +55,7 @@ const definers = [
   'add_number_to_history()',
   'add_operations_to_history()',
   'add_read_to_history()',
+  'add_restrictions_to_history()',
   'add_security_to_history()',
   'add_status_to_history()',
   'claim_alert_deliveries(timestamp with time zone,timestamp with time zone,integer,integer)',
@@ -67,6 +69,7 @@ const definers = [
   'find_tenant_of_key(text)',
   'find_tenant_of_number(text)',
   'find_tenants_with_changes_before(timestamp with time zone)',
+  'find_tenants_with_due_notices(timestamp with time zone)',
   'find_tenants_with_events_before(timestamp with time zone)',
   'find_tenants_with_expired_status(timestamp with time zone,boolean)',
   'find_webhook_endpoint(bytea)',

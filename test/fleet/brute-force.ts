@@ -94,7 +94,7 @@ export async function compareWithBruteForce(options: BruteForceOptions): Promise
 async function readFacts(
   { database }: TestGateway,
   tenant: TestTenant,
-  { numbers, accounts }: random.RandomFleet,
+  { numbers, ...ofAccounts }: random.RandomFleet,
   hasEngine: boolean,
 ): Promise<readonly random.Facts[]> {
   const { body } = await tenant.graphql<{ numbers: readonly random.ShownNumber[] }>(
@@ -109,7 +109,7 @@ async function readFacts(
     random.toFacts(
       shown,
       numbers[Number(shown.id.slice(-2))]!,
-      accounts,
+      ofAccounts,
       changedAt.get(shown.id) ?? 'no status',
       hasEngine,
     ),

@@ -159,20 +159,36 @@ const account = fc.option(
   { freq: 4 },
 );
 
+/** What webhooks have announced of an account: from what it is restricted, and what that means. */
+const restriction = fc.constantFrom(
+  null,
+  null,
+  { effect: 'START', kinds: ['RESTRICTED_BIZ_INITIATED_MESSAGING'] },
+  { effect: 'REPLIES', kinds: ['RESTRICTED_CUSTOMER_INITIATED_MESSAGING'] },
+  {
+    effect: 'BOTH',
+    kinds: ['RESTRICTED_CUSTOMER_INITIATED_MESSAGING', 'RESTRICTED_BIZ_INITIATED_MESSAGING'],
+  },
+  { effect: 'INFORMS', kinds: ['RESTRICTED_UTILITY_TEMPLATES'] },
+);
+
 export const fleet = fc.record({
   numbers: fc.array(number, { maxLength: 20 }),
   accounts: fc.record({ 10001: account, 10002: account, 10003: account, 10004: account }),
+  restrictions: fc.record({ 10001: restriction, 10002: restriction, 10003: restriction }),
 });
 export type RandomFleet = typeof fleet extends fc.Arbitrary<infer T> ? T : never;
 
 export const toId = (tenantId: string, at: number) =>
   `wa_${tenantId}_${String(at).padStart(2, '0')}`;
 
+const toListed = (kind: string) => ({ kind, expiresAt: null, remediation: null });
+
 /** Stores a fleet as other software would: the gateway has to derive its status. */
 export async function storeFleet(
   database: TestDatabase,
   tenantId: string,
-  { numbers, accounts }: RandomFleet,
+  { numbers, accounts, restrictions }: RandomFleet,
 ): Promise<void> {
   const rows = numbers.map((it, at) => ({
     ...it,
@@ -217,6 +233,15 @@ export async function storeFleet(
     Object.entries(accounts).flatMap(([id, it]) =>
       it === null ? [] : [{ id, data: it, observedAt: it.observedAt }],
     ),
+  );
+  await insert(
+    `insert into account_notice (tenant_id, waba_id, notices, effect)
+     select $1, id, jsonb_build_object('restrictions', jsonb_build_object('reportedAt', '2026-11-28T00:00:00.000Z',
+       'digest', '', 'value', listed)), effect
+     from jsonb_to_recordset($2::jsonb) as r(id text, listed jsonb, effect text)`,
+    Object.entries(restrictions).flatMap(([id, it]) => {
+      return it === null ? [] : [{ id, listed: it.kinds.map(toListed), effect: it.effect }];
+    }),
   );
 }
 
@@ -276,7 +301,7 @@ const never = '';
 export function toFacts(
   shown: ShownNumber,
   stored: RandomNumber,
-  accounts: RandomFleet['accounts'],
+  { accounts, restrictions }: Pick<RandomFleet, 'accounts' | 'restrictions'>,
   verdictChangedAt: string,
   hasEngine: boolean,
 ): Facts {
@@ -296,24 +321,27 @@ export function toFacts(
     storedPhone === null ? null : judgePhone(toStoredBlock('phone', { ...storedPhone }));
   const isFound = [33, 368, 131_031].includes(failures[0]?.failure?.metaCode ?? 0);
   const { metaStatus, qualityRating } = health;
+  const restricted = restrictions[stored.waba as keyof typeof restrictions] ?? null;
+  const effect = isMeta ? (restricted?.effect ?? null) : null;
   const isBlockedByRead =
     judged?.verdict === 'NO' && (metaStatus !== 'RESTRICTED' || judged.replyVerdict === 'NO');
   const steps = [
     isFound || metaStatus === 'BANNED',
-    shown.state !== 'OPEN' || isBlockedByRead,
-    metaStatus === 'RESTRICTED',
+    shown.state !== 'OPEN' || effect === 'BOTH' || isBlockedByRead,
+    metaStatus === 'RESTRICTED' || effect !== null,
     qualityRating === 'RED',
     isAccountFailing || hasFailed,
     metaStatus === 'FLAGGED' || qualityRating === 'YELLOW',
     true,
   ];
   // Evidence that has expired changes a verdict that was not UNKNOWN and that nothing else decides.
-  const isSettled = isMeta
-    ? judged !== null &&
-      !isRefused(stored.phone?.failure) &&
-      !isRefused(stored.phone?.obstacle) &&
-      [judged.verdict, judged.replyVerdict].some((it) => it !== 'UNKNOWN')
-    : !isRefused(stored.connection?.failure) && !isRefused(stored.connection?.obstacle);
+  const refused = (isMeta ? [stored.phone] : [stored.connection]).some(
+    (it) => isRefused(it?.failure) || isRefused(it?.obstacle),
+  );
+  const expires = (verdict: string | undefined, decided: string) =>
+    effect !== decided &&
+    effect !== 'BOTH' &&
+    (verdict === 'NO' || (!refused && (isMeta ? (verdict ?? 'UNKNOWN') : 'YES') !== 'UNKNOWN'));
   const expiredAt =
     observedAt === null ? null : new Date(Date.parse(observedAt) + 3_601_000).toISOString();
   const hasExpired =
@@ -321,7 +349,7 @@ export function toFacts(
     expiredAt !== null &&
     shown.state === 'OPEN' &&
     !isFound &&
-    (isSettled || judged?.verdict === 'NO' || judged?.replyVerdict === 'NO');
+    (expires(judged?.verdict, 'START') || expires(judged?.replyVerdict, 'REPLIES'));
   // Without a session engine, the time of a state is stored and not shown.
   const stateObservedAt = stored.stateObservedAt ?? stored.createdAt;
   const isStateObserved =
@@ -348,7 +376,7 @@ export function toFacts(
       portfolioIds: shown.portfolio?.id ?? null,
       labels: shown.labels,
     },
-    flags: { stale, failing, restricted: metaStatus === 'RESTRICTED' },
+    flags: { stale, failing, restricted: metaStatus === 'RESTRICTED' || effect !== null },
     changedAt: [verdictChangedAt, ...(hasExpired ? [expiredAt] : [])],
     keys: {
       ATTENTION: [steps.indexOf(true), observed],

@@ -359,7 +359,7 @@ test('a change of the words that are stored changes the version of the status', 
   const words = [QualityRating, MetaStatus, MessagingLimitTier].map((it) => Object.keys(it.words));
   // When the words differ, increment `statusVersion`: stored rows have UNRECOGNIZED for a word that was not known.
   expect([statusVersion, words.flat().join(' ')]).toEqual([
-    202,
+    203,
     'GREEN YELLOW RED UNKNOWN NA CONNECTED DISCONNECTED PENDING FLAGGED RESTRICTED RATE_LIMITED BANNED DELETED MIGRATED UNVERIFIED UNKNOWN TIER_50 TIER_250 TIER_1K TIER_2K TIER_10K TIER_100K TIER_UNLIMITED UNTIERED TIER_NOT_SET',
   ]);
 });

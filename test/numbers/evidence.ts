@@ -78,6 +78,7 @@ export function toRestriction(kind: string, more: Partial<Restriction> = {}): Re
     wabaId: '102290129340398',
     reportedAt: '2026-11-29T10:00:00.000Z',
     expiresAt: null,
+    remediation: null,
     omittedAt: null,
     availableFrom: null,
     availableTo: null,

@@ -5,16 +5,16 @@ import * as fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
   staleAfterSeconds,
-  type StoredBlock,
-  type StoredNumber,
   toWhatsAppNumber,
   type WhatsAppNumber,
 } from '../../src/numbers/number.ts';
+import type { StoredBlock, StoredNumber } from '../../src/numbers/stored-number.ts';
 import { fullProjection, type Projection, unionOf } from '../../src/numbers/projection.ts';
 import type { MetaBlock } from '../../src/numbers/meta.ts';
 import { type Block, providers } from '../../src/numbers/provider.ts';
 import { toOperatorAccess } from '../../src/numbers/numbers.ts';
 import { listNumbers } from '../../src/numbers/number-queries.ts';
+import { toRestriction } from './evidence.ts';
 import {
   databases,
   openTestDatabase,
@@ -361,11 +361,23 @@ describe('a number', () => {
       connection: fc.option(blocks, { nil: undefined }),
     }),
   }) as fc.Arbitrary<StoredNumber>;
+  const restrictions = fc.array(
+    fc.record({
+      kind: fc.constantFrom('RESTRICTED_BIZ_INITIATED_MESSAGING', 'RESTRICTED_UTILITY_TEMPLATES'),
+      expiresAt: fc.option(moments.map(toTime)),
+    }),
+    { maxLength: 2 },
+  );
+  const restricted = fc.tuple(stored, restrictions).map(([number, listed]) =>
+    Object.assign({}, number, {
+      restrictions: listed.map(({ kind, expiresAt }) => toRestriction(kind, { expiresAt })),
+    }),
+  );
   const projection = fc.constantFrom(...all);
   test('does not change, but for ages, before the time until which it is valid', () => {
     fc.assert(
       fc.property(
-        stored,
+        restricted,
         projection,
         moments,
         fc.double({ min: 0, max: 1, noNaN: true }),
@@ -408,6 +420,20 @@ describe('a number', () => {
     );
     expect(toNumber(number, part, staleAt.getTime()).validUntil).toBeNull();
     expect(toNumber(number, { ...part, health: 'summary', meta: [] }, 0).validUntil).toBeNull();
+  });
+
+  test('is valid until a restriction of its account ends, where it shows what that changes', () => {
+    const number = toStored({ phone: toBlock(0), waba: toBlock(0) });
+    const kind = 'RESTRICTED_UTILITY_TEMPLATES';
+    const listed = [toRestriction(kind), toRestriction(kind, { expiresAt: toTime(5_000) })];
+    const limited = { ...number, restrictions: listed };
+    const nothing = { details: false, apiKeys: false, health: 'nothing', meta: null } as const;
+    const validUntil = (part: Partial<Projection>) =>
+      toNumber(limited, { ...nothing, ...part }, 0).validUntil?.getTime() ?? null;
+    expect(validUntil({ health: 'summary' })).toBe(5_000);
+    expect(validUntil({ meta: ['waba'] })).toBe(5_000);
+    expect(validUntil({})).toBeNull();
+    expect(validUntil({ meta: ['phone'] })).toBe((staleAfterSeconds + 1) * 1_000);
   });
 });
 

@@ -195,10 +195,31 @@ describe('the reasons', () => {
         entityId: restriction.wabaId,
         field: 'restriction_type',
         value: restriction.kind,
-        text: expect.stringContaining(expiresAt),
+        text: 'Meta has restricted the account until 30 Nov, 00:00 UTC. The account cannot start conversations.',
+        solution: "Request a review in Meta's Business Support Home.",
         effect: 'BLOCKS',
         scope: 'BUSINESS_INITIATED',
       },
+    ]);
+  });
+
+  test.each([
+    [
+      'RESTRICTED_CUSTOMER_INITIATED_MESSAGING',
+      '2027-01-04T14:05:00.000Z',
+      'Meta has restricted the account until 4 Jan 2027, 14:05 UTC. The account cannot reply to customers.',
+    ],
+    [
+      'RESTRICTED_UTILITY_TEMPLATES',
+      null,
+      'Meta has restricted the account. Utility templates cannot be sent.',
+    ],
+    ['A_WORD_OF_TOMORROW', null, 'Meta has restricted the account.'],
+    ['toString', null, 'Meta has restricted the account.'],
+  ])('for the restriction %s until %s give Meta’s advice', (kind, expiresAt, text) => {
+    const restriction = toRestriction(kind, { expiresAt, remediation: 'Do this.' });
+    expect(reasonsOf({ ...healthy, restrictions: [restriction] })).toMatchObject([
+      { text, solution: 'Do this.' },
     ]);
   });
 

@@ -416,7 +416,10 @@ describe('what is stored', () => {
     );
 
   test.each([
-    { block: 'phone', tables: ['whatsapp_number', 'number_snapshot', 'number_status'] },
+    {
+      block: 'phone',
+      tables: ['whatsapp_number', 'account_notice', 'number_snapshot', 'number_status'],
+    },
     { block: 'waba', tables: ['waba_snapshot', 'number_status'] },
     { block: null, tables: [] },
   ] as const)('of $block is written to its own tables only', async (expected) => {

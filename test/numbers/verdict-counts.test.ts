@@ -198,6 +198,27 @@ test.each(databases)('one process at a time counts, on %s', async (kind) => {
   await third.until('counts');
 });
 
+test.each([
+  ['INFORMS', 'YES', 'YES'],
+  ['START', 'NO', 'YES'],
+  ['REPLIES', 'YES', 'NO'],
+  ['BOTH', 'NO', 'NO'],
+] as const)(
+  'restrictions of an account that %s count for its numbers of Meta',
+  async (effect, verdict, replyVerdict) => {
+    await using gateway = await openTestGateway();
+    const tenant = await gateway.addTenant();
+    const { id, wabaId } = await tenant.addNumber();
+    await tenant.rest(`/v1/numbers/${id}?refresh=1`);
+    await gateway.database.query(
+      'insert into account_notice (tenant_id, waba_id, effect) values ($1, $2, $3)',
+      [tenant.id, wabaId, effect],
+    );
+    const counts = await countVerdictsAcrossTenants(gateway.database, true);
+    expect([counts.verdict[verdict], counts.replyVerdict[replyVerdict]]).toEqual([1, 1]);
+  },
+);
+
 test('a failure is reported once, and the next attempt that succeeds ends it', async () => {
   await using database = await openTestDatabase('PostgreSQL');
   await using counting = count(database);

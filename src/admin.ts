@@ -21,6 +21,7 @@ import { addRefreshCommand } from './admin/refresh.ts';
 import { addMigrateCommand, addServeCommand, type Listen } from './admin/serve.ts';
 import type { Session } from './admin/session.ts';
 import { addShowCommand } from './admin/show-number.ts';
+import { addSyncCommands } from './admin/sync.ts';
 import { addWebhookCommands } from './admin/webhook.ts';
 import { createStyle, toPrintable } from './admin/table.ts';
 import {
@@ -71,6 +72,7 @@ export async function run(
   addNumberGroups(program, session);
   addCredentialCommands(program, session);
   addAccountCommands(program, session);
+  addSyncCommands(program, session);
   addWebhookCommands(program, session);
   addAlertCommands(program, session);
   addFeedCommands(program, session);

@@ -247,6 +247,7 @@ function createNumbersAndSync(
     reader,
     numbers: createNumbers({ ...options, isBackground: true }),
     settings: config.sync,
+    now,
     startTimer,
     pollMs: overrides.syncPollMs,
     onRead: () => undefined,

@@ -52,7 +52,7 @@ function addWatch(account: CommandUnknownOpts, session: Session): void {
     .command('watch')
     .summary('set what happens with numbers that appear in an account later')
     .description(
-      'Set what happens with numbers that appear in an account later: report them (the default), import them, or ignore them. The setting is stored and listed; it takes effect once accounts are read in the background, which this release does not do. Until then, run: number discover',
+      'Set what happens with numbers that appear in an account later: report them (the default), import them, or ignore them. The setting is stored and listed. This release counts new numbers when it reads an account in the background, see sync plan, and adds none by itself. To add them, run: number import',
     )
     .addArgument(
       new Argument('<waba>', 'Meta’s id of the account').argParser(parseMetaId('WABA id')),

@@ -3,7 +3,7 @@
 import type { Database } from '../database/database.ts';
 import type { SyncSettings } from '../config.ts';
 import type { AccountReader } from '../fleet/account-reader.ts';
-import { withPauses } from '../numbers/budgets.ts';
+import { withoutKnown, withPauses } from '../numbers/budgets.ts';
 import { recordPhones } from '../numbers/listed-phones.ts';
 import type { MetaBlock } from '../numbers/meta.ts';
 import { type Numbers, toOperatorAccess } from '../numbers/numbers.ts';
@@ -29,7 +29,7 @@ export interface TurnOptions {
   readonly vault: Vault;
   readonly reader: Pick<AccountReader, 'listPhones'>;
   /** Whose reads are in the background. */
-  readonly numbers: Pick<Numbers, 'getMany'>;
+  readonly numbers: Pick<Numbers, 'getMany' | 'listPhoneNumberIds'>;
   readonly settings: SyncSettings;
   /** Called once for each kind of read, with the code of its failure. */
   readonly onRead: (outcome: string) => void;
@@ -48,6 +48,10 @@ export interface AccountTurn {
     readsHealth: boolean;
     list: AccountList | null;
     hasChanged: boolean;
+    /** Whether Meta has said that most of a rate limit is used. */
+    isSpent: boolean;
+    /** Numbers of the account that the tenant does not have; null when the list was not read. */
+    unknownNumbers: number | null;
     readonly failures: Map<DueRead['kind'], ReadFailure>;
   };
 }
@@ -72,7 +76,14 @@ export async function runAccountTurn(
     signal,
     tokens: listTokens(vault, subject.tenantId, turn.numbers),
     budget: createTurnBudget(database, subject, { ...turn, budget: plan.budget }),
-    found: { readsHealth, list: null, hasChanged: false, failures: new Map() },
+    found: {
+      readsHealth,
+      list: null,
+      hasChanged: false,
+      isSpent: false,
+      unknownNumbers: null,
+      failures: new Map(),
+    },
   };
   await readDue(account);
   for (const { kind } of turn.due) options.onRead(account.found.failures.get(kind)?.code ?? 'ok');
@@ -136,6 +147,7 @@ async function readNumbers(account: AccountTurn): Promise<void> {
     changed = listChanged(account, result.list);
   }
   found.list = result.list;
+  found.unknownNumbers = await countUnknown(account, result.list);
   if (isComplete(result.list)) return await recordList(account, result.list);
   const single = isHealthDue
     ? [...changed, ...listOldest(account)]
@@ -152,6 +164,18 @@ function listKindsOf({ turn }: AccountTurn): readonly ListKind[] {
 /** Whether the list has everything that is stored of a phone. */
 function isComplete({ unknown }: AccountList): boolean {
   return unknown.size === 0;
+}
+
+async function countUnknown(
+  { options, subject, turn }: AccountTurn,
+  { phones }: AccountList,
+): Promise<number> {
+  const known = new Set(turn.numbers.map(({ phoneNumberId }) => phoneNumberId));
+  const others = [...phones.keys()].filter((id) => !known.has(id));
+  if (others.length === 0) return 0;
+  // They may be stored with another account.
+  const ids = await options.numbers.listPhoneNumberIds(subject.tenantId);
+  return others.filter((id) => !ids.has(id)).length;
 }
 
 /** With the first token that Meta accepts. Null when the budget does not allow it. */
@@ -181,13 +205,14 @@ const maxTokens = 3;
 const readMs = 60_000;
 
 async function readListWith(
-  { options, subject, budget, signal }: AccountTurn,
+  { options, subject, budget, found, signal }: AccountTurn,
   { credentials }: AccountToken,
   extent: 'PLAIN' | 'ALL',
 ): Promise<ListResult> {
   const { tenantId, subjectId: wabaId } = subject;
-  return await withPauses(options.database, tenantId, (pauses) =>
-    readList({
+  return await withPauses(options.database, tenantId, async (pauses) => {
+    const known = new Map(pauses);
+    const result = await readList({
       reader: options.reader,
       wabaId,
       extent,
@@ -200,8 +225,10 @@ async function readListWith(
         onUpstreamCall: budget.onCalls,
         isBackground: true,
       },
-    }),
-  );
+    });
+    if (withoutKnown(pauses, known).size > 0) found.isSpent = true;
+    return result;
+  });
 }
 
 /** Numbers that have a token, except those whose own token is refused while another one reads the account. */

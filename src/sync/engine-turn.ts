@@ -29,7 +29,7 @@ export async function runEngineTurn(
   const seconds = settings.seconds;
   await endTurn(database, subject, holder, {
     state: turn.state,
-    unknownNumbers: 0,
+    unknownNumbers: null,
     hasChanged: false,
     pause: null,
     calls: 0,

@@ -49,8 +49,9 @@ export function planAccount(settings: SyncSettings, size: AccountSize): AccountP
   const sweep = configured.SWEEP / factor;
   const health = configured.HEALTH / factor;
   const callsPerHour =
-    (pages * hour) / sweep +
-    ((readsHealth ? pages : numbers) * hour) / health +
+    // A list with the health takes the place of one without it.
+    (pages * hour) / (readsHealth ? Math.min(sweep, health) : sweep) +
+    (readsHealth ? 0 : (numbers * hour) / health) +
     (numbers * hour) / configured.PROFILE +
     hour / configured.ACCOUNT;
   const budget = Math.floor(budgetShare * quota);

@@ -254,7 +254,8 @@ export interface ReadResult {
 
 export interface TurnResult {
   readonly state: Pick<SubjectState, 'quota' | 'pages' | 'readsHealth' | 'missing'>;
-  readonly unknownNumbers: number;
+  /** Those of the list that the tenant does not have; null when it was not read. */
+  readonly unknownNumbers: number | null;
   readonly hasChanged: boolean;
   /** Why nothing is read until a time although it is due; null when it is. */
   readonly pause: { readonly reason: 'BUDGET' | 'TOKEN'; readonly until: Date } | null;
@@ -279,7 +280,7 @@ export async function endTurn(
       const { rows } = await sql<{ isRisky: boolean }>`
         update sync_subject s set lease_holder = null, lease_until = null, quota = ${state.quota}, pages = ${state.pages},
           reads_health = ${state.readsHealth}, missing = ${JSON.stringify(state.missing)}::jsonb,
-          unknown_numbers = ${turn.unknownNumbers}, pause = ${pause?.reason ?? null}::text,
+          unknown_numbers = coalesce(${turn.unknownNumbers}::integer, s.unknown_numbers), pause = ${pause?.reason ?? null}::text,
           paused_until = ${pause?.until ?? null}::timestamptz,
           changed_at = case when ${turn.hasChanged} then clock_timestamp() else s.changed_at end,
           numbers = status.numbers, is_risky = status.is_risky or ${turn.hasChanged}

@@ -2,20 +2,24 @@
 
 import type { Clock } from '../clock.ts';
 import { createRunner, type RunnerOptions } from './runner.ts';
+import { listPlannedAccounts, type PlannedAccount } from './account-plans.ts';
 import { requestReads } from './store.ts';
 
+export type { PlannedAccount } from './account-plans.ts';
 export type { ReadRequest } from './requested-numbers.ts';
 
 export interface Sync extends AsyncDisposable {
   /** Makes reads of accounts due, in the transaction that knows of the need; `wake` begins them after its commit. */
   request: typeof requestReads;
+  /** The accounts of a tenant, those with the most numbers first. */
+  listAccounts(tenantId: string): Promise<readonly PlannedAccount[]>;
   /** Reads at once what was made due. Never throws. */
   wake(): void;
   /** Looks again and again for what is due, also of processes that have died, until it is disposed of. */
   start(): void;
 }
 
-export interface SyncOptions extends RunnerOptions, Pick<Clock, 'startTimer'> {
+export interface SyncOptions extends RunnerOptions, Clock {
   /** From one look at the plan to the next; a second by default. */
   readonly pollMs?: number | undefined;
 }
@@ -33,6 +37,7 @@ export function createSync(options: SyncOptions): Sync {
   };
   return {
     request: requestReads,
+    listAccounts: (tenantId) => listPlannedAccounts(options, tenantId, options.now()),
     wake: () => void runner.run(),
     start() {
       runner.isPolling = options.settings.isOn;

@@ -25,6 +25,8 @@ export interface EndedTurn {
     readonly readsHealth: boolean;
     readonly list: AccountList | null;
     readonly hasChanged: boolean;
+    readonly isSpent: boolean;
+    readonly unknownNumbers: number | null;
     readonly failures: ReadonlyMap<DueRead['kind'], ReadFailure>;
   };
 }
@@ -49,7 +51,7 @@ export function toTurnResult(ended: EndedTurn): TurnResult {
   };
   return {
     state,
-    unknownNumbers: 0,
+    unknownNumbers: found.unknownNumbers,
     hasChanged,
     pause: findPause(ended),
     calls: budget.uncounted,
@@ -73,7 +75,9 @@ function findPause({ turn, found, budget }: EndedTurn): TurnResult['pause'] {
     return { reason: 'TOKEN', until: addMs(turn.at, refusedMs) };
   }
   const limited = failures.find(({ code }) => code === 'META_RATE_LIMITED');
-  if (limited === undefined) return null;
+  if (limited === undefined) {
+    return found.isSpent ? { reason: 'BUDGET', until: addMs(turn.at, pausedMs) } : null;
+  }
   const retryAt = limited.retryAt === null ? null : new Date(limited.retryAt);
   const times = [budget.affordableAt, retryAt].filter((time) => time !== null && time > turn.at);
   // When the gateway counts the calls itself, it knows the time; Meta's own figure is read again after a while.
@@ -98,7 +102,8 @@ function toReadResult(
     ? null
     : findNextDue(turn.at, `${subject.tenantId} ${subject.subjectId}`, kind, seconds);
   if (failure === undefined || (isRequest && isRefused(failure))) {
-    return { ...result, dueAt: nextDue };
+    const pausedUntil = found.isSpent ? addMs(turn.at, pausedMs) : turn.at;
+    return { ...result, dueAt: nextDue !== null && nextDue < pausedUntil ? pausedUntil : nextDue };
   }
   if (isRefused(failure)) return { ...result, dueAt: addMs(turn.at, refusedMs) };
   if (failure.code === 'META_RATE_LIMITED') {

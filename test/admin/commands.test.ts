@@ -425,7 +425,7 @@ describe('help', () => {
       'number remove',
     ],
     ['fleet', 'fleet summary', 'fleet watch', 'fleet diff', 'number history'],
-    ['feed', 'feed new-epoch'],
+    ['feed', 'feed new-epoch', 'sync', 'sync plan'],
     ['number discover', 'number import', 'tenant remove', 'credential', 'credential list'],
     ['credential set', 'credential check', 'account', 'account list', 'account watch'],
     ['audit', 'audit list', 'keys', 'keys rotate-encryption', 'completion'],
@@ -445,7 +445,7 @@ describe('help', () => {
     const { stdout } = await runCommand('--help');
     const listed = [...stdout.matchAll(/^ {2}(\w+) .*/gm)].map(([, name]) => name);
     expect(listed).toEqual(
-      'serve migrate tenant key number fleet credential account webhook feed audit keys doctor completion help'.split(
+      'serve migrate tenant key number fleet credential account sync webhook alert feed audit keys doctor completion help'.split(
         ' ',
       ),
     );

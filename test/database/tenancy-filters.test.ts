@@ -23,6 +23,7 @@ import type * as budgetStore from '../../src/numbers/budget-store.ts';
 import type * as leaseStore from '../../src/numbers/lease-store.ts';
 import type * as endpointStore from '../../src/alerts/endpoint-store.ts';
 import type * as deliveryStore from '../../src/alerts/delivery-store.ts';
+import type * as accountQueries from '../../src/sync/account-queries.ts';
 import type * as syncStore from '../../src/sync/store.ts';
 import type * as webhookStore from '../../src/webhooks/store.ts';
 import { fullProjection } from '../../src/numbers/projection.ts';
@@ -40,6 +41,7 @@ import { rowOf, toTenantColumn } from './tenancy-probe.ts';
 type AccessStore = typeof accessStore;
 type AdminStore = typeof adminStore;
 type NumbersStore = typeof numbersStore;
+type AccountQueries = typeof accountQueries;
 type SyncStore = typeof syncStore;
 type WebhookStore = typeof webhookStore;
 type EndpointStore = typeof endpointStore;
@@ -560,6 +562,14 @@ const deliveryScenario: Scenario<DeliveryStore> = async (store, database, { me: 
   return [read];
 };
 
+const accountScenario: Scenario<AccountQueries> = async (store, database, { me: tenantId }) => {
+  const accounts = await store.listSubjects(database, tenantId);
+  if (accounts.length !== 1 || accounts[0]?.numbers !== 1) {
+    throw new Error('an account of the other tenant');
+  }
+  return accounts;
+};
+
 const syncScenario: Scenario<SyncStore> = async (store, database, { me: tenantId }) => {
   const subject = { tenantId, subjectId: '20001' };
   const run = (statement: string) =>
@@ -588,7 +598,7 @@ const syncScenario: Scenario<SyncStore> = async (store, database, { me: tenantId
   let isAnyRisky = false;
   await store.endTurn(database, subject, 'mine', {
     state: { quota, pages, readsHealth, missing },
-    unknownNumbers: 0,
+    unknownNumbers: 1,
     hasChanged: false,
     pause: null,
     calls: 1,
@@ -685,6 +695,7 @@ const stores = [
   },
   { path: 'src/webhooks/store.ts', scenario: webhookScenario as Scenario<never> },
   { path: 'src/history/store.ts', scenario: historyScenario as Scenario<never> },
+  { path: 'src/sync/account-queries.ts', scenario: accountScenario as Scenario<never> },
   { path: 'src/sync/store.ts', scenario: syncScenario as Scenario<never> },
   { path: 'src/admin/store.ts', scenario: adminScenario as Scenario<never> },
   { path: 'src/numbers/store.ts', scenario: numbersScenario as Scenario<never> },

@@ -38,7 +38,8 @@ export function createInProcessFetch(handle: RequestHandler): typeof globalThis.
   };
   return async (input, init) => {
     const request = new Request(input, init);
-    const { signal } = request;
+    // That of the caller: the one of a Request follows it only until a garbage collection.
+    const signal = init?.signal ?? request.signal;
     signal.throwIfAborted();
     const sent = await fromFetchRequest(request);
     const response = await send(sent, signal);

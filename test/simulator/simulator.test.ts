@@ -12,6 +12,8 @@ import {
   type TestSimulator,
   type SimulatorOptions,
 } from './simulator.ts';
+import { createSimulator } from '../../src/simulator/simulator.ts';
+import { readMemory } from '../memory.ts';
 
 const phoneId = '106540352242922';
 const otherPhoneId = '106540352242923';
@@ -629,4 +631,15 @@ describe('faults', () => {
     );
     expect(waba.body).toEqual({ business_verification_status: 'verified', id: sentinelWabaId });
   });
+});
+
+test('a timeout ends a request that hangs, also after a garbage collection', async () => {
+  const simulator = createSimulator();
+  simulator.setFault(phoneId, { kind: 'hang' });
+  const pending = simulator.fetch(`http://localhost/v26.0/${phoneId}`, {
+    signal: AbortSignal.timeout(300),
+  });
+  const collecting = setInterval(readMemory, 50);
+  await expect(pending).rejects.toMatchObject({ name: 'TimeoutError' });
+  clearInterval(collecting);
 });

@@ -198,6 +198,11 @@ describe('words', () => {
     const error = { code: 'META_TIMEOUT', message: 'Timed out.', metaCode: null, retryAt: null };
     const old = { observedAt: '2026-01-01T00:00:00Z', attemptedAt: null, stale: true };
     expect(explainWith({ ...old, error })).toBe('Timed out.');
+    const message = 'No name is stored. Store one.';
+    const told = explain(
+      health({ ...verdict('UNKNOWN', stale), freshness: { ...old, error: { ...error, message } } }),
+    );
+    expect(told).toEqual({ text: 'No name is stored.', solution: 'Store one.' });
     expect(explainWith({ ...old, error: null })).toBe('The last reading is too old to rely on.');
     expect(explainWith(null)).toBe('The number has never been read.');
   });

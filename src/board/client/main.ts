@@ -6,7 +6,7 @@ import { startFeed } from './feed.ts';
 import { startFleetLoading } from './fleet-loading.ts';
 import { startKeyboard } from './keyboard.ts';
 import { startNumberLoading } from './number-loading.ts';
-import { fleet, isLoading, key, now, view } from './state.ts';
+import { fleet, fleetError, isLoading, key, now, view } from './state.ts';
 import { Detail } from './view/detail.ts';
 import { Filters } from './view/filters.ts';
 import { Help, Notices, NoRows, SignIn, TopBar } from './view/frame.ts';
@@ -29,12 +29,14 @@ function Board(): ComponentChild {
 
 function List(): ComponentChild {
   const loaded = fleet.value;
+  // There is nothing to filter, or to say of it.
   const isEmpty = loaded?.data.whole.totalCount === 0;
+  const isFailed = loaded === null && fleetError.value !== null;
   return h(
     'section',
     { class: 'list', 'aria-busy': isLoading.value },
-    h(Summary, null),
-    isEmpty || view.value.isWall ? null : h(Filters, null),
+    isFailed ? null : h(Summary, null),
+    isFailed || isEmpty || view.value.isWall ? null : h(Filters, null),
     hasRows() && loaded !== null ? h(Rows, { page: loaded.data.page }) : h(NoRows, null),
     loaded === null ? null : h(Pager, { page: loaded.data.page }),
   );

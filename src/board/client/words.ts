@@ -125,9 +125,11 @@ export function explain(
   const failure = health.freshness?.error ?? null;
   if (reason !== null && !isGeneral(reason)) return reason;
   if (failure !== null) {
-    const solution =
+    // The rest of a message says what to do.
+    const [text = failure.message, ...rest] = failure.message.split(/(?<=[.!?])\s/);
+    const otherwise =
       reason === null ? 'The last good values are kept.' : 'Values are too old to rely on.';
-    return { text: failure.message, solution };
+    return { text, solution: rest.join(' ') || otherwise };
   }
   if (reason === null) return null;
   return health.freshness?.observedAt

@@ -79,7 +79,8 @@ const liveWords = {
 } as const;
 
 function LiveState(): ComponentChild {
-  const status = notLiveSince.value === null ? live.value.status : 'lost';
+  const isDown = notLiveSince.value !== null || (fleet.value === null && fleetError.value !== null);
+  const status = isDown ? 'lost' : live.value.status;
   return h(
     'span',
     { class: `live ${status}`, role: 'status' },

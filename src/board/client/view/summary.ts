@@ -54,12 +54,10 @@ function CauseLine({ totals }: { readonly totals: Totals }): ComponentChild {
   const [cause] = causes.value;
   const trouble = totals.NO + totals.UNKNOWN;
   if (trouble === 0) return h('p', { class: 'cause' }, 'Nothing needs you.');
-  if (cause === undefined || cause.count > totals[cause.verdict]) {
+  if (cause === undefined || !isLarge(cause, totals)) {
     const text =
-      trouble === 1
-        ? 'The one to look at comes first.'
-        : 'Worst first. Each has a cause of its own.';
-    return h('p', { class: 'cause' }, causes.value.length === 0 ? text : '\u00a0');
+      trouble === 1 ? 'It comes first, with what to do.' : 'Worst first, with what to do.';
+    return h('p', { class: 'cause' }, text);
   }
   return h(
     'p',
@@ -68,6 +66,12 @@ function CauseLine({ totals }: { readonly totals: Totals }): ComponentChild {
     ...toPlace(cause),
     '.',
   );
+}
+
+/** One that few numbers share is not worth the line. */
+function isLarge({ count, verdict }: Cause, totals: Totals): boolean {
+  const total = totals[verdict];
+  return count <= total && (count >= 3 || count * 2 >= total);
 }
 
 function formatShare({ count, verdict }: Cause, totals: Totals): string {

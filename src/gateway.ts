@@ -189,6 +189,7 @@ function createCore(foundation: Foundation) {
   const vault = createVault(config.encryptionKeys);
   const { numbers, sync } = createNumbersAndSync(foundation, { vault, reader, providers });
   const alerts = createConfiguredAlerts(foundation, vault);
+  const history = createHistory({ database, now });
   return {
     access,
     ...alerts,
@@ -196,8 +197,14 @@ function createCore(foundation: Foundation) {
     rateLimiter,
     numbers,
     fleet: createFleet({ database, providers, now }),
-    history: createHistory({ database, now }),
-    operations: createOperations({ database, now }),
+    history,
+    operations: createOperations({
+      database,
+      providers,
+      history,
+      now,
+      sync,
+    }),
     onboarding: createOnboarding({ database, vault, reader, numbers }),
     webhooks: createWebhooks({
       database,

@@ -99,10 +99,18 @@ const expectations: Record<string, Expectation> = {
 };
 
 /** Operations that change one number, and the bodies of those over REST. */
-const changing: Readonly<Record<string, object | null>> = {
-  'mutation muteNumber(input)': null,
-  'mutation labelNumber(input)': null,
-  'PATCH /v1/numbers/{id}': { labels: ['team=a'] },
+const changing = [
+  'mutation muteNumber(input)',
+  'mutation labelNumber(input)',
+  'PATCH /v1/numbers/{id}',
+];
+/** Operations that have numbers read, and skip those that they cannot have read. */
+const refreshing = ['mutation refreshNumbers(input)', 'POST /v1/numbers/refresh'];
+
+/** The bodies of those over REST. */
+const toBody: Readonly<Record<string, (id: string) => object>> = {
+  'PATCH /v1/numbers/{id}': () => ({ labels: ['team=a'] }),
+  'POST /v1/numbers/refresh': (id) => ({ ids: [id] }),
 };
 
 /** The filters of a fleet that `listRoutes` sends: all values of each, or the value of `parameterValues`. */
@@ -417,6 +425,7 @@ const changesValues: Readonly<Record<string, () => string>> = {
 const inputs: Readonly<Record<string, string>> = {
   muteNumber: '{id: $id, until: null}',
   labelNumber: '{id: $id, labels: ["team=a"]}',
+  refreshNumbers: '{ids: [$id]}',
 };
 
 /** Values for query parameters that have no fixed ones. */
@@ -558,7 +567,7 @@ function toCursorOf(path: string, query: string): string {
 }
 
 function toRoute(method: string, path: string, query: string, unnamed = ''): Operation {
-  const body = changing[`${method} ${path}`] ?? null;
+  const body = toBody[`${method} ${path}`];
   return {
     name: `${method} ${path}${query.replace(/^\?(cursor|after)=.*/, '?$1=…')}`,
     send: (key, id) =>
@@ -566,9 +575,9 @@ function toRoute(method: string, path: string, query: string, unnamed = ''): Ope
         method,
         headers: {
           ...(key !== null && { 'x-api-key': key }),
-          ...(body !== null && { 'content-type': 'application/json' }),
+          ...(body !== undefined && { 'content-type': 'application/json' }),
         },
-        ...(body !== null && { body: JSON.stringify(body) }),
+        ...(body !== undefined && { body: JSON.stringify(body(id)) }),
       }),
   };
 }
@@ -595,7 +604,7 @@ const codes: Partial<Record<Expectation, string>> = {
 };
 
 test('every operation has an expectation, and every expected operation exists', () => {
-  const expected = [...Object.keys(expectations), ...Object.keys(changing)];
+  const expected = [...Object.keys(expectations), ...changing, ...refreshing];
   expect([...operations.keys()].toSorted()).toEqual(expected.toSorted());
 });
 
@@ -609,13 +618,14 @@ async function sendAs(name: string, keyName: string, id: string): Promise<Reply<
 
 const isNothingButTheKey = (statement: string) => statement.includes('_scoped_key');
 
-describe.each(Object.keys(changing))('%s', (name) => {
-  const isOverRest = !name.startsWith('mutation');
-  const send = async (keyName: string, id = own.id) => {
-    gateway.clearStatements();
-    const reply = await sendAs(name, keyName, id);
-    return { reply, statements: gateway.statements.filter((sql) => !isNothingButTheKey(sql)) };
-  };
+async function sendAndObserve(name: string, keyName: string, id = own.id) {
+  gateway.clearStatements();
+  const reply = await sendAs(name, keyName, id);
+  return { reply, statements: gateway.statements.filter((sql) => !isNothingButTheKey(sql)) };
+}
+
+describe.each([...changing, ...refreshing])('%s', (name) => {
+  const send = (keyName: string, id?: string) => sendAndObserve(name, keyName, id);
 
   test.each(refused)('%s: refused like no key, and nothing is read', async (keyName) => {
     const { reply: without } = await send('no key');
@@ -633,6 +643,11 @@ describe.each(Object.keys(changing))('%s', (name) => {
       expect(toComparable(reply)).toEqual(toComparable(ofRandom.reply));
     },
   );
+});
+
+describe.each(changing)('%s', (name) => {
+  const isOverRest = !name.startsWith('mutation');
+  const send = (keyName: string, id?: string) => sendAndObserve(name, keyName, id);
 
   test.each(operating)('%s: changes the number, and returns it alone', async (keyName) => {
     const { reply } = await send(keyName);
@@ -761,6 +776,7 @@ function listTypes(): readonly GraphQLObjectType[] {
       // Their fields, and the results of mutations, are tested as operations.
       .filter((type) => type !== schema.getSubscriptionType())
       .filter((type) => type !== schema.getMutationType() && !type.name.endsWith('Payload'))
+      .filter(({ name }) => name !== 'SkippedNumber')
   );
 }
 
@@ -996,5 +1012,40 @@ describe('the routes outside of the route table', () => {
     } finally {
       await server.drain();
     }
+  });
+});
+
+// At the end, because the reads go on while further tests run.
+describe.each(refreshing)('%s', (name) => {
+  const send = async (keyName: string, id?: string) => {
+    const { reply } = await sendAndObserve(name, keyName, id);
+    const { data } = reply.body as { readonly data?: { readonly refreshNumbers: object } };
+    return { reply, receipt: data?.refreshNumbers ?? reply.body };
+  };
+
+  test.each(operating)('%s: has the number read', async (keyName) => {
+    const { receipt } = await send(keyName);
+    expect(receipt).toMatchObject({ acceptedCount: 1, skipped: [] });
+  });
+
+  test('operating key of another number: forbidden', async () => {
+    const { receipt } = await send('operating key of another number');
+    const skipped = [{ id: own.id, reason: 'FORBIDDEN' }];
+    expect(receipt).toMatchObject({ acceptedCount: 0, skipped, plannedCalls: 0 });
+  });
+
+  test('a number of another tenant is answered like one that does not exist', async () => {
+    const random = `wa_${'0123456789abcdef'.repeat(2)}`;
+    // The cursor says when it was asked.
+    const toAnswer = ({ reply }: Awaited<ReturnType<typeof send>>, id: string) => [
+      reply.status,
+      reply.text.replaceAll(id, 'ID').replace(/c1\.\w+\.\d+/, 'CURSOR'),
+    ];
+    const ofForeign = await send('operating key', foreign.id);
+    const ofRandom = await send('operating key', random);
+    expect(toAnswer(ofForeign, foreign.id)).toEqual(toAnswer(ofRandom, random));
+    const { receipt } = await send('other tenant’s operating key');
+    const skipped = [{ id: own.id, reason: 'NUMBER_NOT_FOUND' }];
+    expect(receipt).toMatchObject({ acceptedCount: 0, skipped });
   });
 });

@@ -2,6 +2,7 @@
 
 import { sql } from 'kysely';
 import type { Database, TransactionCause } from '../database/database.ts';
+import type { ReadPlan, ReadRequest } from './refresh-requests.ts';
 
 export interface OperatedColumns {
   readonly labels?: string[];
@@ -40,5 +41,19 @@ export async function updateOperated(
     },
     'numbers',
     cause,
+  );
+}
+
+export async function requestReads(
+  database: Database,
+  tenantId: string,
+  plan: Pick<ReadPlan, 'request'>,
+  requests: readonly ReadRequest[],
+): Promise<void> {
+  if (requests.length === 0) return;
+  await database.withTenant(
+    tenantId,
+    (transaction) => plan.request(transaction, tenantId, requests),
+    'nothing',
   );
 }

@@ -1,13 +1,20 @@
-// What people who operate a fleet do with its numbers: they label and mute them.
+// What people who operate a fleet do with its numbers: they label and mute them, and have them read.
 
 import { type Access, assertScope } from '../access/access.ts';
-import type { Database } from '../database/database.ts';
 import { GatewayError } from '../errors.ts';
+import type { History } from '../history/history.ts';
 import { toNotFound } from '../numbers/administration.ts';
 import { toCause } from '../numbers/numbers.ts';
 import { createInvalid } from './filter.ts';
 import { normalizeLabels } from './labels.ts';
-import { type OperatedColumns, updateOperated } from './operation-store.ts';
+import { type OperatedColumns, requestReads, updateOperated } from './operation-store.ts';
+import {
+  planRefresh,
+  type ReadPlan,
+  type RefreshPlanOptions,
+  type RefreshRequest,
+  type SkippedNumber,
+} from './refresh-requests.ts';
 
 export interface NumberOperation {
   readonly id: string;
@@ -28,18 +35,38 @@ export interface Operations {
    * or for a key of another number, INVALID_REQUEST for what is out of bounds, and NUMBER_NOT_FOUND.
    */
   operate(access: Access, operation: NumberOperation): Promise<void>;
+  /**
+   * Has numbers read in the background, and returns at once. Calls `charge` with the calls that this takes before anything is
+   * made due. Throws FORBIDDEN without the scope `operate`, and INVALID_REQUEST for more than 1,000 numbers.
+   */
+  refresh(
+    access: Access,
+    request: RefreshRequest,
+    charge: (plannedCalls: number) => Promise<void>,
+  ): Promise<RefreshReceipt>;
 }
 
-export interface OperationsOptions {
-  readonly database: Database;
-  readonly now: () => Date;
+export interface RefreshReceipt {
+  /** How many numbers will be read. */
+  readonly acceptedCount: number;
+  readonly skipped: readonly SkippedNumber[];
+  /** To the upstreams. Reads that are due already are made once. */
+  readonly plannedCalls: number;
+  /** What the reads change comes after this cursor. */
+  readonly feedCursor: string;
+}
+
+export interface OperationsOptions extends RefreshPlanOptions {
+  readonly history: Pick<History, 'readChanges'>;
+  readonly sync: ReadPlan;
 }
 
 const maxMuteDays = 366;
 const maxNoteLength = 500;
 const dayMs = 86_400_000;
 
-export function createOperations({ database, now }: OperationsOptions): Operations {
+export function createOperations(options: OperationsOptions): Operations {
+  const { database, history, now, sync } = options;
   return {
     async operate(access, { id, labels, mute }) {
       assertMayOperate(access, id);
@@ -54,8 +81,19 @@ export function createOperations({ database, now }: OperationsOptions): Operatio
         (await updateOperated(database, tenantId, id, columns, toCause(access)));
       if (!isFound) throw toNotFound();
     },
+    async refresh(access, request, charge) {
+      assertScope(access, 'operate');
+      const { requests, ...planned } = await planRefresh(options, access, request);
+      await charge(planned.plannedCalls);
+      const { cursor } = await history.readChanges(access, positionOnly);
+      await requestReads(database, access.tenantId, sync, requests);
+      sync.wake();
+      return { ...planned, feedCursor: cursor };
+    },
   };
 }
+
+const positionOnly = { after: null, first: 1, filter: {} } as const;
 
 /** Throws FORBIDDEN. A key of a number reads the whole tenant, so this says nothing that it could not find out. */
 export function assertMayOperate(access: Access, numberId: string): void {

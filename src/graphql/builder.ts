@@ -27,6 +27,10 @@ export interface GraphQLContext {
   sharedList: ReturnType<Numbers['list']> | null;
   /** How many `numbers` fields have been resolved. */
   listFields: number;
+  /** Points that mutations have charged while they ran; see `chargeMore`. */
+  morePoints: number;
+  /** Charges for what a price cannot know in advance. Throws RATE_LIMITED. */
+  readonly chargeMore: (context: GraphQLContext, points: number) => Promise<void>;
 }
 
 interface BuilderTypes {

@@ -86,6 +86,7 @@ function toPart(field: FieldNode, priced: PricedOperation, listSize: number | nu
       return toFixedPart('changes', toChangesPrice(field, priced));
     case 'muteNumber':
     case 'labelNumber':
+    case 'refreshNumbers':
       return toFixedPart('operation', toOperationPrice(field, priced));
     case '__schema':
     case '__type':
@@ -112,8 +113,9 @@ function toFleetPrice(field: FieldNode, priced: PricedOperation): number {
   );
 }
 
-/** With the number that the payload has. */
+/** With the number that the payload has. The planned calls of a refresh are charged when they are known. */
 function toOperationPrice(field: FieldNode, priced: PricedOperation): number {
+  if (field.name.value === 'refreshNumbers') return prices.operation;
   const numbers = listBelow([field], ['number'], priced);
   return prices.operation + prices.number + toPastPrice(numbers, priced);
 }

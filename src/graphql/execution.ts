@@ -61,7 +61,8 @@ export function createExecute(
       const actual = price.toActual(result, requestContext.meter.upstreamCalls);
       admission.settle(requested - actual);
       if (!isCostRequested(context.request)) return result;
-      return addCost(result, { requested, actual }, context);
+      const more = context.morePoints;
+      return addCost(result, { requested: requested + more, actual: actual + more }, context);
     } catch (error) {
       const cause = deadline.isPassed() ? createTimeout(error, deadlineMs) : error;
       if (!(cause instanceof GatewayError)) throw cause;

@@ -110,7 +110,7 @@ const FleetExclusionInput = builder.inputType('FleetExclusion', {
   fields: toConditionFields,
 });
 
-const FleetFilterInput = builder.inputType('FleetFilter', {
+export const FleetFilterInput = builder.inputType('FleetFilter', {
   description:
     'Selects numbers that match all of its members. A list matches any of its values, and an empty list matches no number. Members that are null do not filter.',
   fields: (t) => ({

@@ -1,10 +1,14 @@
 // Defines the mutations of numbers, each with one input and a payload.
 
 import type { GraphQLResolveInfo } from 'graphql';
+import { prices } from '../access/prices.ts';
 import { createInvalid } from '../fleet/filter.ts';
 import { maxLabels } from '../fleet/labels.ts';
+import type { RefreshReceipt } from '../fleet/operations.ts';
+import { maxRefreshed, skipReasons, type SkippedNumber } from '../fleet/refresh-requests.ts';
 import type { WhatsAppNumber } from '../numbers/number.ts';
-import { builder, type GraphQLContext } from './builder.ts';
+import { builder, createEnum, type GraphQLContext } from './builder.ts';
+import { FleetFilterInput } from './fleet.ts';
 import { readNumbers, WhatsAppNumberType } from './number.ts';
 import { projectionOf } from './selection.ts';
 
@@ -68,6 +72,48 @@ const LabelNumberInput = builder.inputType('LabelNumberInput', {
   }),
 });
 
+const RefreshNumbersInput = builder.inputType('RefreshNumbersInput', {
+  description: 'Which numbers to read: either `ids` or `filter`.',
+  fields: (t) => ({
+    ids: t.idList({ description: `The ids of the numbers, at most ${maxRefreshed}.` }),
+    filter: t.field({
+      type: FleetFilterInput,
+      description: `Selects the numbers, as in \`fleet\`; at most ${maxRefreshed} may match.`,
+    }),
+  }),
+});
+
+const SkipReasonEnum = createEnum('SkipReason', 'Why a number is not read.', skipReasons);
+
+const SkippedNumberType = builder.objectRef<SkippedNumber>('SkippedNumber').implement({
+  description: 'A number that is not read.',
+  fields: (t) => ({
+    id: t.exposeID('id', { description: 'The id that was sent, or that the filter has found.' }),
+    reason: t.expose('reason', { type: SkipReasonEnum, description: 'Why not.' }),
+  }),
+});
+
+const RefreshNumbersPayload = builder.objectRef<RefreshReceipt>('RefreshNumbersPayload').implement({
+  description: 'What will be read.',
+  fields: (t) => ({
+    acceptedCount: t.exposeInt('acceptedCount', {
+      description: 'How many numbers will be read.',
+    }),
+    skipped: t.expose('skipped', {
+      type: [SkippedNumberType],
+      description: 'The others, each with the reason.',
+    }),
+    plannedCalls: t.exposeInt('plannedCalls', {
+      description:
+        'How many calls to Meta and to the session engine this takes, each at 10 points. What is due already is read once.',
+    }),
+    feedCursor: t.exposeString('feedCursor', {
+      description:
+        'Continue with `changes` from here: everything that the reads change comes after this cursor.',
+    }),
+  }),
+});
+
 const MuteNumberPayload = createPayloadType('MuteNumberPayload');
 const LabelNumberPayload = createPayloadType('LabelNumberPayload');
 
@@ -101,6 +147,20 @@ export function toOperationMutations(t: MutationFields) {
       resolve: async (_root, { input: { id, labels } }, { operations, access }) => {
         await operations.operate(access, { id, labels });
         return { numberId: id };
+      },
+    }),
+    refreshNumbers: t.field({
+      type: RefreshNumbersPayload,
+      nullable: true,
+      description:
+        'Has the status and the health of numbers read from WhatsApp in the background, and answers at once. Subscribe to `changes` from `feedCursor` to see what the reads change; `freshness` of a number says when it was read. To wait for the values of a few numbers instead, query them with `refresh: true`.',
+      args: {
+        input: t.arg({ type: RefreshNumbersInput, required: true, description: 'What to do.' }),
+      },
+      resolve: async (_root, { input }, context) => {
+        const { operations, access } = context;
+        const charge = (calls: number) => context.chargeMore(context, calls * prices.read);
+        return await operations.refresh(access, input, charge);
       },
     }),
   };

@@ -163,6 +163,10 @@ function createCompute(options: GraphQLEndpointOptions, documents: Documents) {
       admission,
       requestContext,
       stream: null,
+      chargeMore: async (charged, points) => {
+        await admission.charge(points);
+        charged.morePoints += points;
+      },
       ...freshContext,
     };
     const started = await run(params, context, openStream).catch((thrown: unknown) => ({
@@ -181,7 +185,7 @@ function createCompute(options: GraphQLEndpointOptions, documents: Documents) {
 }
 
 /** What the resolvers of one operation, or of one event of a subscription, share. */
-const freshContext = { sharedList: null, listFields: 0 };
+const freshContext = { sharedList: null, listFields: 0, morePoints: 0 };
 
 /** A subscription that has started. */
 interface Subscription {

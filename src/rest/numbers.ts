@@ -29,6 +29,8 @@ export interface HandlerInput {
   /** Aborted when the client disconnects. */
   readonly signal: AbortSignal;
   readonly openStream: Call['openStream'];
+  /** Charges for what `maxPrice` cannot know. Throws RATE_LIMITED. */
+  readonly chargeMore: (points: number) => Promise<void>;
 }
 
 /** Returns the JSON value of a success; throws a GatewayError for any other status. */

@@ -1,10 +1,12 @@
 // The JSON schemas of the routes that change what operators note about numbers.
 
 import { maxLabels } from '../fleet/labels.ts';
-import { type Json, toNullableText, toNullableTime } from './json-schema.ts';
+import { maxRefreshed, skipReasons } from '../fleet/refresh-requests.ts';
+import { toFilterSchema } from './filter-json.ts';
+import { type Json, toNullableText, toNullableTime, toObject, toText } from './json-schema.ts';
 
 /** The schema of the body of a request. */
-export type BodyName = 'NumberUpdate';
+export type BodyName = 'NumberUpdate' | 'RefreshRequest';
 
 const labels: Json = {
   type: 'array',
@@ -38,5 +40,55 @@ export function toOperationSchemas(): Json {
       additionalProperties: false,
       minProperties: 1,
     },
+    ...toRefreshSchemas(),
+    FleetFilter: toFilterSchema(),
   };
+}
+
+function toRefreshSchemas(): Json {
+  return {
+    RefreshRequest: {
+      type: 'object',
+      description: 'Which numbers to read: either `ids` or `filter`.',
+      properties: {
+        ids: {
+          type: ['array', 'null'],
+          maxItems: maxRefreshed,
+          items: { type: 'string' },
+          description: 'The ids of the numbers.',
+        },
+        filter: {
+          anyOf: [{ $ref: '#/components/schemas/FleetFilter' }, { type: 'null' }],
+          description: `Selects the numbers; at most ${maxRefreshed} may match.`,
+        },
+      },
+      additionalProperties: false,
+      minProperties: 1,
+    },
+    RefreshReceipt: toObject('What will be read.', {
+      acceptedCount: toCount('How many numbers will be read.'),
+      skipped: {
+        type: 'array',
+        description: 'The others, each with the reason.',
+        items: toObject('A number that is not read.', {
+          id: toText('The id that was sent, or that the filter has found.'),
+          reason: {
+            type: 'string',
+            enum: Object.keys(skipReasons),
+            description: Object.entries(skipReasons)
+              .map(([reason, meaning]) => `${reason}: ${meaning}`)
+              .join(' '),
+          },
+        }),
+      },
+      plannedCalls: toCount(
+        'How many calls to Meta and to the session engine this takes, each at 10 points. What is due already is read once.',
+      ),
+      feedCursor: toText('What the reads change comes after this cursor of `/v1/changes`.'),
+    }),
+  };
+}
+
+function toCount(description: string): Json {
+  return { type: 'integer', minimum: 0, description };
 }

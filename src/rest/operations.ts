@@ -4,38 +4,71 @@ import { prices } from '../access/prices.ts';
 import { createInvalid } from '../fleet/filter.ts';
 import type { Mute, NumberOperation, Operations } from '../fleet/operations.ts';
 import type { Numbers } from '../numbers/numbers.ts';
+import type { RefreshRequest } from '../fleet/refresh-requests.ts';
+import { isTexts, readFilterJson } from './filter-json.ts';
 import { toOperationsJson } from './included.ts';
 import { detailProjection, type HandlerInput, toDetail } from './numbers.ts';
 import type { DataRoute } from './route.ts';
 import { isTime } from './time.ts';
 
-export function createOperationRoutes(
+export function createUpdateRoute(
   operations: Operations,
   numbers: Pick<Numbers, 'get'>,
-): readonly DataRoute[] {
-  return [
-    {
-      method: 'PATCH',
-      path: '/v1/numbers/{id}',
-      operationId: 'updateNumber',
-      tag: 'Operations',
-      summary: 'Label or mute one number',
-      description:
-        'Changes the members that are sent, and leaves the others as they are. It may be repeated: what is so already is not changed again. What it changes is in the changes, with the API key as the actor. Needs a key with the scope `operate`; a key of a number changes this number alone.',
-      scope: 'operate',
-      body: 'NumberUpdate',
-      reply: 'OperatedNumber',
-      errors: ['NUMBER_NOT_FOUND'],
-      async handler({ access, id, body, signal }) {
-        await operations.operate(access, { id, ...readOperation(body) });
-        const request = { id, refresh: null, projection: detailProjection };
-        const number = await numbers.get(access, request, signal);
-        return { ...toDetail(number), ...toOperationsJson(number) };
-      },
-      maxPrice: () => prices.operation + prices.number,
-      isFixedPrice: true,
+): DataRoute {
+  return {
+    method: 'PATCH',
+    path: '/v1/numbers/{id}',
+    operationId: 'updateNumber',
+    tag: 'Operations',
+    summary: 'Label or mute one number',
+    description:
+      'Changes the members that are sent, and leaves the others as they are. It may be repeated: what is so already is not changed again. What it changes is in the changes, with the API key as the actor. Needs a key with the scope `operate`; a key of a number changes this number alone.',
+    scope: 'operate',
+    body: 'NumberUpdate',
+    reply: 'OperatedNumber',
+    errors: ['NUMBER_NOT_FOUND'],
+    async handler({ access, id, body, signal }) {
+      await operations.operate(access, { id, ...readOperation(body) });
+      const request = { id, refresh: null, projection: detailProjection };
+      const number = await numbers.get(access, request, signal);
+      return { ...toDetail(number), ...toOperationsJson(number) };
     },
-  ];
+    maxPrice: () => prices.operation + prices.number,
+    isFixedPrice: true,
+  };
+}
+
+export function createRefreshRoute(operations: Operations): DataRoute {
+  return {
+    method: 'POST',
+    path: '/v1/numbers/refresh',
+    operationId: 'refreshNumbers',
+    tag: 'Operations',
+    summary: 'Have numbers read in the background',
+    description:
+      'Has the status and the health of numbers read from WhatsApp, and answers at once. Read `/v1/changes` from `feedCursor` to see what the reads change. Each planned call costs 10 points. Needs a key with the scope `operate`; a key of a number has this number read alone.',
+    scope: 'operate',
+    body: 'RefreshRequest',
+    status: 202,
+    reply: 'RefreshReceipt',
+    errors: [],
+    async handler({ access, body, chargeMore }) {
+      const charge = (calls: number) => chargeMore(calls * prices.read);
+      return await operations.refresh(access, readRefresh(body), charge);
+    },
+    maxPrice: () => prices.operation,
+    isFixedPrice: true,
+  };
+}
+
+/** Throws INVALID_REQUEST. */
+function readRefresh(body: HandlerInput['body']): RefreshRequest {
+  const { ids = null, filter = null, ...others } = body;
+  if (Object.keys(others).length > 0) {
+    throw createInvalid('The body may have the member ids or filter, and no others.');
+  }
+  if (ids !== null && !isTexts(ids)) throw createInvalid('ids must be a list of texts.');
+  return { ids, filter: filter === null ? null : readFilterJson(filter) };
 }
 
 /** Throws INVALID_REQUEST. */
@@ -60,7 +93,7 @@ function readOperation(body: HandlerInput['body']): Omit<NumberOperation, 'id'> 
 const members = ['labels', 'mutedUntil', 'muteNote'];
 
 function readLabels(labels: unknown): readonly string[] {
-  if (Array.isArray(labels) && labels.every((label) => typeof label === 'string')) return labels;
+  if (isTexts(labels)) return labels;
   throw createInvalid('labels must be a list of texts, each key=value.');
 }
 

@@ -21,7 +21,7 @@ import { includable } from './included.ts';
 import { createFleetRoute } from './fleet.ts';
 import { createNumberHandlers, type HandlerInput } from './numbers.ts';
 import { type QueryParameter, toOpenApi } from './openapi.ts';
-import { createOperationRoutes } from './operations.ts';
+import { createRefreshRoute, createUpdateRoute } from './operations.ts';
 import {
   createParameterError,
   type DataRoute,
@@ -70,8 +70,10 @@ function toKeyedRoute(route: DataRoute, id: string): KeyedRoute {
         // The id is the caller's text, so it comes last.
         cacheKey: isStored ? `${operationId} ${JSON.stringify(query)} ${id}` : null,
         async compute() {
-          const { access, request, openStream } = call;
-          const input = { access, id, query, body, headers, signal: request.signal, openStream };
+          const { access, admission, request, openStream } = call;
+          const { signal } = request;
+          const chargeMore = (points: number) => admission.charge(points);
+          const input = { access, id, query, body, headers, signal, openStream, chargeMore };
           if (route.eventHandler !== undefined && prefersEvents(request)) {
             return await respondWithEvents(route.eventHandler, route, input, call);
           }
@@ -152,8 +154,10 @@ function createRoutes({
   publicUrl,
 }: RestEndpointOptions): readonly RestRoute[] {
   const routes: readonly RestRoute[] = [
+    // Before the paths with an id, which match its path too.
+    createRefreshRoute(operations),
     ...createNumberRoutes(numbers),
-    ...createOperationRoutes(operations, numbers),
+    createUpdateRoute(operations, numbers),
     createFleetRoute(fleet),
     createChangesRoute(history),
     {

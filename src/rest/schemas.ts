@@ -15,6 +15,7 @@ export type ReplyName =
   | 'NumberDetail'
   | 'NumberStatus'
   | 'OperatedNumber'
+  | 'RefreshReceipt'
   | 'FleetPage'
   | 'ChangePage'
   | 'OpenApiDocument';

@@ -3,6 +3,7 @@
 import { toOperatorAccess } from '../numbers/numbers.ts';
 import type { TurnOptions } from './account-turn.ts';
 import { findNextDue } from './plan.ts';
+import { selectRequested } from './requested-numbers.ts';
 import { deleteSubject, endTurn, type Subject, type Turn } from './store.ts';
 
 /** One refresh has a deadline. */
@@ -17,8 +18,9 @@ export async function runEngineTurn(
 ): Promise<void> {
   const { database, numbers, settings } = options;
   if (turn.numbers.length === 0) return await deleteSubject(database, subject);
-  for (let from = 0; from < turn.numbers.length; from += maxNumbers) {
-    const requests = turn.numbers
+  const due = listDue(turn);
+  for (let from = 0; from < due.length; from += maxNumbers) {
+    const requests = due
       .slice(from, from + maxNumbers)
       .map(({ id }) => ({ id, refresh: ['phone'] as const, projection: nothing }));
     // oxlint-disable-next-line no-await-in-loop -- the engine is asked for a few at a time
@@ -41,6 +43,13 @@ export async function runEngineTurn(
         dueAt: findNextDue(turn.at, `${tenantId} ${subjectId}`, 'ENGINE', seconds),
       })),
   });
+}
+
+/** Only the numbers that a request names, if nothing else is due. */
+function listDue({ due, numbers }: Turn): Turn['numbers'] {
+  const [read, ...others] = due;
+  if (read?.kind !== 'REQUEST' || others.length > 0) return numbers;
+  return selectRequested(numbers, read.phones) ?? numbers;
 }
 
 const nothing = { details: false, apiKeys: false, health: 'nothing', meta: null } as const;

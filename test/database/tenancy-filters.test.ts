@@ -13,6 +13,7 @@ import { prepare } from '../../src/database/statement.ts';
 import type { Summary } from '../../src/fleet/facets.ts';
 import type * as filterQueries from '../../src/fleet/filter-queries.ts';
 import type * as fleetQueries from '../../src/fleet/fleet-queries.ts';
+import type * as refreshQueries from '../../src/fleet/refresh-queries.ts';
 import type * as operationStore from '../../src/fleet/operation-store.ts';
 import { type FleetRead, toShape } from '../../src/fleet/read-shape.ts';
 import type * as summaryQueries from '../../src/fleet/summary-queries.ts';
@@ -58,6 +59,7 @@ type StatusStore = typeof statusStore;
 type FilterQueries = typeof filterQueries;
 type FleetQueries = typeof fleetQueries;
 type OperationStore = typeof operationStore;
+type RefreshQueries = typeof refreshQueries;
 type SummaryQueries = typeof summaryQueries;
 type TimelineQueries = typeof timelineQueries;
 
@@ -331,6 +333,14 @@ const operationScenario: Scenario<OperationStore> = async (store, database, { me
   const isFound = await change('wa_2');
   if (isFound) throw new Error('a number of the other tenant');
   return [await change('wa_1')];
+};
+
+const refreshScenario: Scenario<RefreshQueries> = async (store, database, { me }) => {
+  const addresses = await store.listAddresses(database, me, ['wa_1', 'wa_2']);
+  if (addresses.length !== 1) throw new Error('an address of the other tenant');
+  const sizes = await store.countNumbersOfAccounts(database, me, ['20001']);
+  if (sizes.get('20001') !== 1) throw new Error('a number of the other tenant counts');
+  return addresses;
 };
 
 const summaryScenario: Scenario<SummaryQueries> = async (store, database, { me: tenantId }) => {
@@ -678,6 +688,7 @@ const stores = [
   { path: 'src/fleet/fleet-queries.ts', scenario: fleetScenario as Scenario<never> },
   { path: 'src/fleet/filter-queries.ts', scenario: filterScenario as Scenario<never> },
   { path: 'src/fleet/operation-store.ts', scenario: operationScenario as Scenario<never> },
+  { path: 'src/fleet/refresh-queries.ts', scenario: refreshScenario as Scenario<never> },
   { path: 'src/fleet/summary-queries.ts', scenario: summaryScenario as Scenario<never> },
   { path: 'src/history/timeline-queries.ts', scenario: timelineScenario as Scenario<never> },
   { path: 'src/numbers/selection-queries.ts', scenario: selectionScenario as Scenario<never> },

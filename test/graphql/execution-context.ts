@@ -42,6 +42,8 @@ export function createExecutionContext(
     stream: null,
     sharedList: null,
     listFields: 0,
+    morePoints: 0,
+    chargeMore: async () => undefined,
     admission,
     requestContext: createRequestContext(new Headers()),
   };

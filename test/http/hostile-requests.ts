@@ -79,7 +79,12 @@ const overloads: Readonly<Record<string, (count: number) => string>> = {
   'huge string': (count) => `number(id: "${'x'.repeat(count * 100)}") { id }`,
   'block string': (count) => `number(id: """${'\n  "'.repeat(count)}""") { id }`,
   'field suggestions': () => 'numbes { ids } numbers { nam healt }',
-  mutation: (count) => repeat(count, (index) => `m${index}: deleteNumber(id: ${index})`),
+  'unknown mutations': (count) => repeat(count, (at) => `m${at}: deleteNumber(id: ${at})`),
+  'many mutations': (count) =>
+    repeat(
+      count,
+      (at) => `m${at}: labelNumber(input: {id: "${at}", labels: []}) { number { id } }`,
+    ),
 };
 
 /** Documents that contain the selection where a naive check would miss it. */
@@ -163,6 +168,68 @@ const documents: Readonly<Record<string, CreateText>> = {
   variables: () =>
     'query ($id: ID!, $refresh: Boolean) { number(id: $id, refresh: $refresh) { id name } }',
 };
+
+const texts = [
+  ...odd,
+  'team=a',
+  'a='.repeat(400),
+  '=',
+  'k=v,',
+  'x'.repeat(9_000),
+  '${7*7}',
+  '<b>=1',
+];
+
+/** The members of the inputs of mutations and of the bodies of REST, each right or wrong. */
+function createOperation(chance: Chance, known: Knowledge): Readonly<Record<string, unknown>> {
+  const many = Array.from({ length: chance.below(40) }, () => chance.pick(texts));
+  const wrong = (): unknown => pickVariable(chance, known);
+  const or = (value: unknown): unknown => (chance.percent(75) ? value : wrong());
+  return {
+    id: or(pickId(chance, known)),
+    ids: or(Array.from({ length: chance.below(1_100) }, () => pickId(chance, known).slice(0, 40))),
+    labels: or(many),
+    until: or(chance.pick(['2027-01-01T00:00:00Z', '+275760-09-13T00:00:00Z', '0000-01-01', null])),
+    note: or(chance.pick(texts)),
+    filter: or({ search: chance.pick(texts), labels: many, not: { ids: many } }),
+  };
+}
+
+const pickMembers = (
+  chance: Chance,
+  members: Readonly<Record<string, unknown>>,
+  names: readonly string[],
+): Readonly<Record<string, unknown>> =>
+  Object.fromEntries(
+    names.filter(() => chance.percent(80)).map((name) => [name, members[name] ?? null]),
+  );
+
+const mutations: Readonly<
+  Record<string, readonly [members: readonly string[], selection: string]>
+> = {
+  labelNumber: [['id', 'labels'], '{ number { id name } }'],
+  muteNumber: [['id', 'until', 'note'], '{ number { id name } }'],
+  refreshNumbers: [['ids', 'filter'], '{ acceptedCount skipped { id reason } }'],
+};
+
+/** A mutation with its input as a variable. */
+function createMutation(chance: Chance, known: Knowledge): Buffer {
+  const [name, [members, selection]] = chance.pick(Object.entries(mutations));
+  const type = `${name[0]?.toUpperCase()}${name.slice(1)}Input`;
+  const input = pickMembers(chance, createOperation(chance, known), members);
+  const query = `mutation ($input: ${type}!) { ${name}(input: $input) ${selection} }`;
+  return Buffer.from(JSON.stringify({ query, variables: { input } }));
+}
+
+function createRestBody(chance: Chance, known: Knowledge): Buffer {
+  const { until, note, ...members } = createOperation(chance, known);
+  const all = { ...members, mutedUntil: until, muteNote: note };
+  const names = ['labels', 'mutedUntil', 'muteNote', 'ids', 'filter'];
+  const body = JSON.stringify(
+    pickMembers(chance, all, chance.percent(50) ? names.slice(0, 3) : names.slice(3)),
+  );
+  return Buffer.from(chance.percent(85) ? body : body.slice(0, chance.below(body.length)));
+}
 
 function pickVariable(chance: Chance, known: Knowledge): unknown {
   const deep = '['.repeat(chance.below(500));
@@ -305,6 +372,21 @@ function createRestPath(chance: Chance, known: Knowledge): string {
 
 export function createHostileRequest(chance: Chance, known: Knowledge): HostileRequest {
   const headers = { ...pickKeyHeader(chance, known), ...pickHeaders(chance) };
+  if (chance.percent(15)) {
+    const all = { 'content-type': 'application/json', ...headers };
+    if (chance.percent(50)) {
+      const body = createMutation(chance, known);
+      return { kind: 'mutation', method: 'POST', path: '/graphql', headers: all, body };
+    }
+    const isRefresh = chance.percent(50);
+    return {
+      kind: 'REST with a body',
+      method: isRefresh ? 'POST' : 'PATCH',
+      path: isRefresh ? '/v1/numbers/refresh' : createRestPath(chance, known),
+      headers: all,
+      body: createRestBody(chance, known),
+    };
+  }
   if (chance.percent(60)) {
     const [kind, body] = createGraphQLBody(chance, known);
     const method = chance.percent(95) ? 'POST' : chance.pick(methods);

@@ -43,8 +43,9 @@ export async function runHostile(seed: number, requests: number): Promise<Hostil
     await victim.addNumber({ name: canary }),
     await victim.addNumber({ name: canary }),
   ];
+  const { key } = await attacker.addKey({ scopes: ['operate'] });
   const known = {
-    key: attacker.key,
+    key,
     ownIds: own.map(({ id }) => id),
     foreignIds: foreign.map(({ id }) => id),
   };
@@ -156,7 +157,7 @@ function isWellFormed({ method, path }: HostileRequest, response: ReceivedRespon
   if (typeof body !== 'object' || body === null) return false;
   const isGraphQL = path.split('?')[0] === '/graphql';
   if (isGraphQL) return isGraphQLBody(body as GraphQLBody, status);
-  return status === 200 || isRestError(body as RestError, status);
+  return status === 200 || status === 202 || isRestError(body as RestError, status);
 }
 
 interface GraphQLBody {

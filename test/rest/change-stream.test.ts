@@ -224,6 +224,7 @@ test('a heartbeat has the newest cursor, also when the filter leaves out every c
       headers: {},
       signal: open.signal,
       openStream: () => open,
+      chargeMore: async () => undefined,
       lastEventId: null,
     },
     { after: null, filter: { kinds: ['REMOVED'] } },

@@ -52,6 +52,7 @@ function listOperations(): readonly DocumentedOperation[] {
 
 /** Of each operation with a body, one that is accepted. */
 const bodies: Readonly<Record<string, object>> = {
+  refreshNumbers: { filter: { search: 'no such number' } },
   updateNumber: { labels: ['team=a'], mutedUntil: null },
 };
 

@@ -5,10 +5,9 @@ import { createKeyWatch } from './access/key-watch.ts';
 import { createKeyCache, disabledKeyCache } from './access/key.ts';
 import { createLocalCounters, createSharedCounters } from './access/counters.ts';
 import { createRateLimiter } from './access/rate-limit.ts';
-import { createAttempt } from './alerts/attempt.ts';
-import { createTargets } from './alerts/endpoint-url.ts';
-import { type AlertEndpoints, createAlertEndpoints } from './alerts/endpoints.ts';
-import { createSender, type SenderOptions } from './alerts/sender.ts';
+import { type AlertOverrides, createAlerts } from './alerts/alerts.ts';
+import type { AlertEndpoints } from './alerts/endpoints.ts';
+import type { DescribeNumbers } from './alerts/report.ts';
 import { type BoardKey, createBoard } from './board/board.ts';
 import { type Clock, systemClock } from './clock.ts';
 import type { Config } from './config.ts';
@@ -27,7 +26,12 @@ import { createResponseCache, disabledResponseCache } from './http/response-cach
 import { createStreams, type Streams } from './http/streams.ts';
 import { startJobs } from './jobs.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
-import { createNumbers, type Numbers, type NumbersOptions } from './numbers/numbers.ts';
+import {
+  createNumbers,
+  type Numbers,
+  type NumbersOptions,
+  toOperatorAccess,
+} from './numbers/numbers.ts';
 import { createAccountReader } from './providers/meta/account-reader.ts';
 import { createGraphClient } from './providers/meta/graph.ts';
 import type { LimitedFetchOptions } from './providers/limited-fetch.ts';
@@ -90,11 +94,6 @@ export interface GatewayOverrides extends Partial<Clock> {
   readonly boardKeys?: readonly BoardKey[];
 }
 
-export interface AlertOverrides extends Partial<Omit<SenderOptions, 'targets'>> {
-  /** As in the demo, where http to this machine is allowed. */
-  readonly allowsLocalHttp?: boolean;
-}
-
 /** Opens the database without migrating it. `config` must hold both secrets. */
 export async function createGateway(
   config: Config,
@@ -135,9 +134,8 @@ export async function createGateway(
     sync: core.sync,
     telemetry,
     startJobs() {
-      const { attempt, sync } = core;
-      running.use(startJobs({ ...foundation, attempt, sync }));
-      sync.start();
+      running.use(startJobs({ ...foundation, ...core }));
+      core.sync.start();
     },
     async [Symbol.asyncDispose]() {
       load[Symbol.dispose]();
@@ -188,7 +186,7 @@ function createCore(foundation: Foundation) {
   const { reader, ...providers } = createProviders(foundation);
   const vault = createVault(config.encryptionKeys);
   const { numbers, sync } = createNumbersAndSync(foundation, { vault, reader, providers });
-  const alerts = createConfiguredAlerts(foundation, vault);
+  const alerts = createConfiguredAlerts(foundation, vault, numbers);
   const history = createHistory({ database, now });
   return {
     access,
@@ -217,19 +215,21 @@ function createCore(foundation: Foundation) {
   };
 }
 
-function createConfiguredAlerts({ config, overrides, database, now }: Foundation, vault: Vault) {
+function createConfiguredAlerts(
+  { config, overrides, database, now }: Foundation,
+  vault: Vault,
+  numbers: Pick<Numbers, 'getMany'>,
+) {
   const { allowsLocalHttp = config.mode === 'demo', ...sender } = overrides.alerts ?? {};
-  const targets = createTargets({ ...config.alertTargets, allowsLocalHttp });
-  const attempt = createAttempt({
+  return createAlerts({
+    database,
     vault,
-    targets,
-    send: createSender({ targets, ...sender }),
     now,
+    targets: { ...config.alertTargets, allowsLocalHttp },
+    sender,
+    describeNumbers: createDescribeNumbers(numbers),
+    publicUrl: config.publicUrl,
   });
-  return {
-    attempt,
-    alertEndpoints: createAlertEndpoints({ database, vault, targets, attempt, now }),
-  };
 }
 
 function createNumbersAndSync(
@@ -262,6 +262,21 @@ function createNumbersAndSync(
       telemetry.warn('numbers are not read in the background', { cause: String(error) }),
   });
   return { numbers: createNumbers(options), sync };
+}
+
+function createDescribeNumbers(numbers: Pick<Numbers, 'getMany'>): DescribeNumbers {
+  return async (tenantId, ids) => {
+    const requests = ids.map((id) => ({ id, refresh: null }));
+    const found = await numbers.getMany(toOperatorAccess(tenantId), requests, AbortSignal.any([]));
+    const entries = found.flatMap((it) => {
+      if (it instanceof Error) return [];
+      const reasons = it.health.sendability.reasons
+        .filter(({ effect }) => effect !== 'INFORMS')
+        .map(({ text, solution }) => ({ text, solution }));
+      return [[it.id, { name: it.name, number: it.number, reasons }] as const];
+    });
+    return new Map(entries);
+  };
 }
 
 function createEndpoints(

@@ -1,7 +1,8 @@
 // The jobs of a process that serves: the composition starts them, and ends them when it is disposed of.
 
 import type { Attempt } from './alerts/attempt.ts';
-import { startDeliveries } from './alerts/delivery.ts';
+import { type DeliveryOptions, startDeliveries } from './alerts/delivery.ts';
+import { startEvaluator } from './alerts/evaluator.ts';
 import type { Clock } from './clock.ts';
 import type { Config } from './config.ts';
 import type { Database } from './database/database.ts';
@@ -21,6 +22,7 @@ export interface JobsOptions extends Clock {
   readonly metrics: Metrics;
   readonly attempt: Attempt;
   readonly sync: Pick<Sync, 'request' | 'wake'>;
+  readonly writeReport: DeliveryOptions['write'];
 }
 
 /** Each job is run by one process at a time, except for the deliveries of alerts. */
@@ -28,6 +30,7 @@ export function startJobs(options: JobsOptions): AsyncDisposable {
   const jobs = new AsyncDisposableStack();
   startUpkeep(jobs, options);
   startRetentions(jobs, options);
+  jobs.use(startConfiguredEvaluator(options));
   jobs.use(startConfiguredDeliveries(options));
   const { config, metrics } = options;
   if (config.metrics) {
@@ -109,8 +112,7 @@ function startConfiguredDeliveries(options: JobsOptions): AsyncDisposable {
     now,
     startTimer,
     attempt,
-    // Nothing is queued without its content.
-    write: async () => null,
+    write: options.writeReport,
     onAttempted: metrics.deliveryAttempted,
     onSwitchedOff(tenantId, endpointId, reason) {
       metrics.endpointSwitchedOff(reason);
@@ -118,6 +120,20 @@ function startConfiguredDeliveries(options: JobsOptions): AsyncDisposable {
     },
     onFailure: (error) =>
       telemetry.warn('alerts are not delivered until the database answers', {
+        cause: String(error),
+      }),
+  });
+}
+
+function startConfiguredEvaluator(options: JobsOptions): AsyncDisposable {
+  const { database, now, startTimer, telemetry, metrics } = options;
+  return startEvaluator({
+    database,
+    now,
+    startTimer,
+    onOpened: metrics.incidentOpened,
+    onFailure: (error) =>
+      telemetry.warn('the rules of alerts are not evaluated, so incidents are late', {
         cause: String(error),
       }),
   });

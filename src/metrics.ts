@@ -2,6 +2,9 @@
 
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import manifest from '../package.json' with { type: 'json' };
+import type { DeliveryOutcome } from './alerts/delivery.ts';
+import type { OffReason } from './alerts/endpoint-store.ts';
+import type { RuleName } from './alerts/rules.ts';
 import type { ChangeFeed } from './database/change-feed.ts';
 import type { LoadShedder, Overload } from './http/load-shedding.ts';
 import type { Streams } from './http/streams.ts';
@@ -124,6 +127,12 @@ export const metricTable = {
     help: "Contents of Meta's webhooks, by kind, and by outcome: stored, repeated (known from before), foreign (of an account without a number of the tenant), or dropped (a message, a status, or something unknown).",
     labels: ['kind', 'outcome'],
   },
+  incidents: {
+    type: 'counter',
+    name: 'gateway_incidents_total',
+    help: 'Incidents that were opened, or that were over at once, by the rule of alerts.',
+    labels: ['rule'],
+  },
   alertDeliveries: {
     type: 'counter',
     name: 'gateway_alert_deliveries_total',
@@ -190,8 +199,9 @@ export interface Metrics {
   /** To be called at most once per response. */
   snapshotReturned(ageSeconds: number): void;
   metaEventReceived(kind: EventKind, outcome: EventOutcome | 'dropped'): void;
-  deliveryAttempted(outcome: 'delivered' | 'failed' | 'dropped'): void;
-  endpointSwitchedOff(reason: 'GONE' | 'FAILING'): void;
+  incidentOpened(rule: RuleName): void;
+  deliveryAttempted(outcome: DeliveryOutcome): void;
+  endpointSwitchedOff(reason: OffReason): void;
   requestShed(reason: Overload['reason']): void;
   requestLimited(reason: 'points' | 'under way' | 'streams'): void;
   /** Null when this process does not know them: another one counts, or the database does not answer. */
@@ -237,8 +247,7 @@ export function createMetrics(): Metrics {
     responseServed: (source) => metrics.responses.inc({ source }),
     snapshotReturned: (ageSeconds) => metrics.snapshotAge.observe(ageSeconds),
     metaEventReceived: (kind, outcome) => metrics.metaEvents.inc({ kind, outcome }),
-    deliveryAttempted: (outcome) => metrics.alertDeliveries.inc({ outcome }),
-    endpointSwitchedOff: (reason) => metrics.alertEndpointsOff.inc({ reason }),
+    ...createAlertCounters(metrics),
     requestShed: (reason) => metrics.requestsShed.inc({ reason }),
     requestLimited: (reason) => metrics.requestsLimited.inc({ reason }),
     numbersCounted(counts) {
@@ -255,6 +264,14 @@ export function createMetrics(): Metrics {
       const [ours, process] = await Promise.all([registry.metrics(), renderProcessMetrics()]);
       return { contentType: registry.contentType, text: `${ours}\n${process}` };
     },
+  };
+}
+
+function createAlertCounters({ incidents, alertDeliveries, alertEndpointsOff }: RegisteredMetrics) {
+  return {
+    incidentOpened: (rule: RuleName) => incidents.inc({ rule }),
+    deliveryAttempted: (outcome: DeliveryOutcome) => alertDeliveries.inc({ outcome }),
+    endpointSwitchedOff: (reason: OffReason) => alertEndpointsOff.inc({ reason }),
   };
 }
 

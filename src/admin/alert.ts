@@ -6,7 +6,7 @@ import { type RuleName, ruleNames } from '../alerts/rules.ts';
 import { parseDuration, parseId, UsageError } from './arguments.ts';
 import { readSecretText } from './credentials.ts';
 import { type Session, withGateway } from './session.ts';
-import { type Column, formatTime } from './table.ts';
+import { type Column, formatCount, formatTime } from './table.ts';
 
 export function addAlertCommands(program: CommandUnknownOpts, session: Session): void {
   const alert = program
@@ -18,6 +18,7 @@ export function addAlertCommands(program: CommandUnknownOpts, session: Session):
   addTest(alert, session);
   addRotate(alert, session);
   addRemove(alert, session);
+  addResend(alert, session);
 }
 
 const formats = {
@@ -172,6 +173,25 @@ function addRemove(alert: CommandUnknownOpts, session: Session): void {
         await access.getTenant(tenant);
         await alertEndpoints.remove(tenant, id);
         session.print({ id }, () => `Removed endpoint ${id}.`);
+      }),
+    );
+}
+
+function addResend(alert: CommandUnknownOpts, session: Session): void {
+  alert
+    .command('resend')
+    .summary('send again what an endpoint has missed')
+    .description(
+      'Queue everything after a cursor of the feed for an endpoint once more. Messages about incidents have the same ids as the first time. At most 1,000 messages about incidents, or 2,000 changes.',
+    )
+    .argument('<id>', 'id of the endpoint, from: alert list', parseId)
+    .requiredOption('--tenant <id>', 'tenant of the endpoint', parseId)
+    .requiredOption('--from <cursor>', 'cursor of the last message that arrived', parseId)
+    .action((id, { tenant, from }) =>
+      withGateway(session, async ({ access, alertEndpoints }) => {
+        await access.getTenant(tenant);
+        const queued = await alertEndpoints.resend(tenant, id, from);
+        session.print({ id, queued }, () => `Queued ${formatCount(queued, 'message')}.`);
       }),
     );
 }

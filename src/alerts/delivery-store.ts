@@ -17,8 +17,8 @@ export interface NewDelivery {
   readonly type: string;
   /** JSON. Null for one that is written when it is sent first, from the incident and the change. */
   readonly content: string | null;
-  readonly incidentId?: string;
-  readonly changeId?: string;
+  readonly incidentId: string | null;
+  readonly changeId: string | null;
 }
 
 /** Those that are there already, because they are being sent, stay as they are. */
@@ -38,8 +38,8 @@ export async function insertDeliveries(
         id,
         type,
         content,
-        incident_id: incidentId ?? null,
-        change_id: changeId ?? null,
+        incident_id: incidentId,
+        change_id: changeId,
         created_at: now,
         due_at: now,
       })),

@@ -8,6 +8,9 @@ import * as store from './delivery-store.ts';
 import type { DeliveryName, DeliveryRow } from './delivery-store.ts';
 import type { OffReason } from './endpoint-store.ts';
 
+/** dropped: no further attempt follows. */
+export type DeliveryOutcome = 'delivered' | 'failed' | 'dropped';
+
 export interface DeliveryOptions {
   readonly database: Database;
   readonly attempt: Attempt;
@@ -17,8 +20,7 @@ export interface DeliveryOptions {
   readonly startTimer: StartTimer;
   /** From 0 to below 1. */
   readonly random?: () => number;
-  /** `dropped`: no further attempt follows. */
-  readonly onAttempted: (outcome: 'delivered' | 'failed' | 'dropped') => void;
+  readonly onAttempted: (outcome: DeliveryOutcome) => void;
   readonly onSwitchedOff: (tenantId: string, endpointId: string, reason: OffReason) => void;
   /** Called when the database begins to fail, and again only after it has answered in between. */
   readonly onFailure: (error: unknown) => void;

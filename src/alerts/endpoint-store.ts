@@ -87,6 +87,20 @@ export async function listEndpoints(
   );
 }
 
+/** Those that are on. */
+export async function listTargets(
+  transaction: TenantTransaction,
+  tenantId: string,
+): Promise<readonly Pick<EndpointRow, 'id' | 'format' | 'rules'>[]> {
+  return await transaction
+    .selectFrom('alert_endpoint')
+    .select(['id', 'format', 'rules'])
+    .where('tenant_id', '=', tenantId)
+    .where('state', '=', 'ON')
+    .orderBy('id')
+    .execute();
+}
+
 /** Undefined when the tenant has no such endpoint. */
 export async function findEndpoint(
   database: Database,

@@ -1,7 +1,9 @@
 // The use cases of the endpoints of alerts, which operators manage.
 
-import { hash, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import type { Database } from '../database/database.ts';
+import { decodeCursor } from '../history/cursor.ts';
+import { queueAgain } from './resend.ts';
 import { GatewayError } from '../errors.ts';
 import type { Vault } from '../secrets.ts';
 import {
@@ -65,6 +67,11 @@ export interface AlertEndpoints {
   rotate(tenantId: string, id: string, overlapMs: number): Promise<NewAlertEndpoint>;
   /** Throws ENDPOINT_NOT_FOUND. */
   remove(tenantId: string, id: string): Promise<void>;
+  /**
+   * Queues what is after the cursor once more, messages about incidents with the same ids as the first time. Returns how many.
+   * Throws ENDPOINT_NOT_FOUND, INVALID_REQUEST for an endpoint that is off, and what pages of changes throw for a cursor.
+   */
+  resend(tenantId: string, id: string, after: string): Promise<number>;
 }
 
 export interface AlertEndpointsOptions {
@@ -99,31 +106,40 @@ export function createAlertEndpoints(options: AlertEndpointsOptions): AlertEndpo
       return (await store.listEndpoints(database, tenantId)).map(toEndpoint);
     },
     test: createTest(options),
-    async rotate(tenantId, id, overlapMs) {
-      const secret = createSigningSecret();
-      const row = await store.updateSealed(database, tenantId, id, ({ format, sealed }) => {
-        if (format === 'SLACK') throw createUnsigned();
-        const place = { tenantId, endpointId: id };
-        const { url, secrets } = openSecrets(vault, { ...place, sealed });
-        const until = new Date(now().getTime() + overlapMs).toISOString();
-        const former = toValid(secrets, now()).map((it) => ({ secret: it, until }));
-        // The newest of them alone: whoever rotates twice within the overlap wants to be rid of the oldest.
-        const kept = overlapMs > 0 ? former.slice(0, 1) : [];
-        const signing = [{ secret, until: null }, ...kept];
-        return sealSecrets(vault, place, { url, secrets: signing });
-      });
-      if (row === undefined) throw createNotFound(id);
-      return { ...toEndpoint(row), secret };
-    },
+    rotate: createRotate(options),
     async remove(tenantId, id) {
       if (!(await store.deleteEndpoint(database, tenantId, id))) throw createNotFound(id);
+    },
+    async resend(tenantId, id, after) {
+      const cursor = decodeCursor(after);
+      const endpoint = await store.findEndpoint(database, tenantId, id);
+      if (endpoint === undefined) throw createNotFound(id);
+      if (endpoint.state === 'OFF') {
+        const message = `Endpoint ${id} is off. Switch it on with: alert test ${id} --tenant ID.`;
+        throw new GatewayError('INVALID_REQUEST', message);
+      }
+      return await queueAgain(database, tenantId, { endpoint, cursor, now: now() });
     },
   };
 }
 
-/** The same for the same content, so that a receiver knows a repetition. */
-export function toMessageId(endpointId: string, ...content: readonly string[]): string {
-  return `msg_${hash('sha256', JSON.stringify([endpointId, ...content]), 'hex').slice(0, 32)}`;
+function createRotate({ database, vault, now }: AlertEndpointsOptions): AlertEndpoints['rotate'] {
+  return async (tenantId, id, overlapMs) => {
+    const secret = createSigningSecret();
+    const row = await store.updateSealed(database, tenantId, id, ({ format, sealed }) => {
+      if (format === 'SLACK') throw createUnsigned();
+      const place = { tenantId, endpointId: id };
+      const { url, secrets } = openSecrets(vault, { ...place, sealed });
+      const until = new Date(now().getTime() + overlapMs).toISOString();
+      const former = toValid(secrets, now()).map((it) => ({ secret: it, until }));
+      // The newest of them alone: whoever rotates twice within the overlap wants to be rid of the oldest.
+      const kept = overlapMs > 0 ? former.slice(0, 1) : [];
+      const signing = [{ secret, until: null }, ...kept];
+      return sealSecrets(vault, place, { url, secrets: signing });
+    });
+    if (row === undefined) throw createNotFound(id);
+    return { ...toEndpoint(row), secret };
+  };
 }
 
 function createTest({ database, attempt, now }: AlertEndpointsOptions): AlertEndpoints['test'] {

@@ -1,7 +1,6 @@
 // The content of messages to endpoints: JSON of at most 20 kB, and the text of it that Slack shows.
 
-import type { NumberChange } from '../history/change.ts';
-import { alertRules, type RuleName, type Severity } from './rules.ts';
+import { alertRules, type RuleName } from './rules.ts';
 
 /** The body of a message in the formats STANDARD and CHANGES. */
 export interface Message<Data = MessageData> {
@@ -20,7 +19,7 @@ export interface TestData {
 
 /** Changes as REST shows them, oldest first. */
 export interface ChangesData {
-  readonly changes: readonly NumberChange[];
+  readonly changes: readonly object[];
   /** Of the last one. */
   readonly cursor: string;
 }
@@ -43,7 +42,7 @@ export interface IncidentData {
     readonly numberCount: number;
   };
   readonly rule: string;
-  readonly severity: Severity;
+  readonly severity: string;
   readonly text: string;
   readonly previousValue: string | null;
   readonly newValue: string | null;

@@ -7,6 +7,10 @@ export interface Rule {
   readonly severity: Severity;
   /** A cause must last so long before an incident is opened. */
   readonly holdSeconds: number;
+  /** False for something that happens, which is over at once. */
+  readonly lasts: boolean;
+  /** Whether it is always the account's, whichever of its numbers shows it. */
+  readonly isOfAccount?: boolean;
   readonly meaning: string;
 }
 
@@ -15,81 +19,99 @@ export const alertRules = {
   SENDABLE_LOST: {
     severity: 'CRITICAL',
     holdSeconds: 60,
+    lasts: true,
     meaning: 'The number cannot start conversations any more.',
   },
   SENDABLE_REGAINED: {
     severity: 'INFO',
     holdSeconds: 60,
+    lasts: false,
     meaning: 'The number can start conversations again.',
   },
   QUALITY_DROPPED: {
     severity: 'WARNING',
     holdSeconds: 60,
+    lasts: true,
     meaning: 'Meta rates the quality of the number as medium or low.',
   },
   LIMIT_CHANGED: {
     severity: 'INFO',
     holdSeconds: 60,
+    lasts: false,
     meaning: 'The messaging limit of the number or its account has changed.',
   },
   STATUS_CHANGED: {
     severity: 'WARNING',
     holdSeconds: 60,
+    lasts: true,
     meaning: "Meta's status of the number is not CONNECTED any more.",
   },
   RESTRICTED: {
     severity: 'CRITICAL',
     holdSeconds: 0,
+    lasts: true,
+    isOfAccount: true,
     meaning: 'Meta has restricted the account.',
   },
   RESTRICTION_LIFTED: {
     severity: 'INFO',
     holdSeconds: 0,
+    lasts: false,
     meaning: 'A restriction of the account has ended.',
   },
   ACCOUNT_BANNED: {
     severity: 'CRITICAL',
     holdSeconds: 0,
+    lasts: true,
+    isOfAccount: true,
     meaning: 'Meta has disabled or banned the account or the number.',
   },
   NAME_DECIDED: {
     severity: 'INFO',
     holdSeconds: 0,
+    lasts: false,
     meaning: 'Meta has approved or declined the display name of the number.',
   },
   TOKEN_REJECTED: {
     severity: 'CRITICAL',
     holdSeconds: 60,
+    lasts: true,
     meaning: 'Meta refuses the access token.',
   },
   TOKEN_EXPIRING: {
     severity: 'WARNING',
     holdSeconds: 0,
+    lasts: true,
     meaning: 'The access token expires within seven days.',
   },
   READS_FAILING: {
     severity: 'WARNING',
     holdSeconds: 60,
+    lasts: true,
     meaning: 'Reads of the number fail for another reason than the access token.',
   },
   DISCONNECTED: {
     severity: 'CRITICAL',
     holdSeconds: 60,
+    lasts: true,
     meaning: 'The number has lost its connection.',
   },
   PIN_RESET_REQUESTED: {
     severity: 'WARNING',
     holdSeconds: 0,
+    lasts: false,
     meaning: "Somebody asked to reset the PIN of the number's two-step verification.",
   },
   WEBHOOK_SILENT: {
     severity: 'WARNING',
     holdSeconds: 0,
+    lasts: true,
     meaning: "No webhook of Meta's has arrived for the account for a long time.",
   },
   SYNC_LATE: {
     severity: 'WARNING',
     holdSeconds: 0,
+    lasts: true,
     meaning: 'The numbers of the account are read much later than planned.',
   },
 } as const satisfies Record<string, Rule>;

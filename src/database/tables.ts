@@ -4,6 +4,14 @@ import { readdir } from 'node:fs/promises';
 import { type ColumnType, type Generated, type JSONColumnType, type Kysely, sql } from 'kysely';
 import { type MigrationProvider, Migrator } from 'kysely/migration';
 import { ConfigurationError } from '../config.ts';
+import type {
+  AlertConditionTable,
+  AlertDeliveryTable,
+  AlertEndpointTable,
+  AlertPositionTable,
+  IncidentMemberTable,
+  IncidentTable,
+} from './alert-tables.ts';
 
 type Timestamp = ColumnType<Date, Date | string | undefined, Date | string>;
 type Json = JSONColumnType<Record<string, unknown> | null, string | null, string | null>;
@@ -245,46 +253,6 @@ export interface MetaEventTable {
   applied: boolean;
 }
 
-/** Where alerts are sent to. */
-export interface AlertEndpointTable {
-  tenant_id: string;
-  id: string;
-  /** Of the URL, which is a secret. */
-  host: string;
-  format: 'STANDARD' | 'SLACK' | 'CHANGES';
-  /** Empty for all. */
-  rules: string[];
-  /** See secrets.ts. */
-  sealed: string;
-  state: Generated<'ON' | 'OFF'>;
-  off_reason: ColumnType<
-    'GONE' | 'FAILING' | null,
-    'GONE' | 'FAILING' | null | undefined,
-    'GONE' | 'FAILING' | null
-  >;
-  failing_since: ColumnType<Date | null, Date | null | undefined, Date | null>;
-  last_outcome: ColumnType<string | null, string | null | undefined, string | null>;
-  last_attempt_at: ColumnType<Date | null, Date | null | undefined, Date | null>;
-  created_at: Timestamp;
-  updated_at: Timestamp;
-}
-
-/** A message that an endpoint has not accepted yet. */
-export interface AlertDeliveryTable {
-  tenant_id: string;
-  endpoint_id: string;
-  id: string;
-  type: string;
-  incident_id: string | null;
-  /** The id of a row of number_change. */
-  change_id: string | null;
-  content: string | null;
-  attempts: Generated<number>;
-  created_at: Timestamp;
-  due_at: Timestamp;
-  claimed_until: ColumnType<Date | null, Date | null | undefined, Date | null>;
-}
-
 /** The process that reads a block from the upstream at the moment, so that no other one does. */
 export interface RefreshLeaseTable {
   tenant_id: string;
@@ -318,6 +286,10 @@ export interface Tables {
   alert_endpoint: AlertEndpointTable;
   alert_delivery: AlertDeliveryTable;
   sync_subject: SyncSubjectTable;
+  alert_position: AlertPositionTable;
+  alert_condition: AlertConditionTable;
+  incident: IncidentTable;
+  incident_member: IncidentMemberTable;
   audit: AuditTable;
 }
 

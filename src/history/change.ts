@@ -23,6 +23,8 @@ export const changeKinds = {
     'Meta has restricted an account, or a restriction has another end, or it has ended. The values are JSON objects with `type` and `expiresAt`; `previousValue` is null for a new restriction, `newValue` for one that has ended.',
   SECURITY:
     "Somebody changed, or asked to reset, the PIN of the number's two-step verification in WhatsApp Manager: `newValue` is Meta's word, such as PIN_CHANGED, PIN_RESET_REQUEST or PIN_REQUEST_SUCCESS. It is a change of the account if the account has no such number here.",
+  INCIDENT:
+    'An incident was opened, closed or acknowledged. The values are JSON objects with its `id`, `rule`, `severity`, `state`, `scope` and more; `previousValue` is null for a new one. It is a change of a number or of an account if the incident is about one, otherwise of neither.',
   ENDPOINT:
     'An endpoint for alerts was added or removed, or switched on or off. The values are JSON objects with its `id`, `host`, `format` and `state`, and `reason` if it is off: GONE or FAILING. It is a change of neither a number nor an account.',
 } as const satisfies Record<string, string>;

@@ -117,6 +117,8 @@ describe.each(databases)('on %s', (kind) => {
             id,
             type: 'test',
             content: JSON.stringify({ type: 'test', id }),
+            incidentId: null,
+            changeId: null,
           })),
           now(),
         ),

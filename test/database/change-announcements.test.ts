@@ -24,11 +24,13 @@ const unannounced: ReadonlySet<string> = new Set([
   // No response of the APIs has them.
   'meta_event',
   'webhook_endpoint',
+  'alert_condition',
   'alert_delivery',
   'alert_endpoint',
   'sync_call',
   'sync_plan',
   'sync_subject',
+  'alert_position',
 ]);
 
 const data = (tenantId: string | null): Change => ({ tenantId, keys: false });
@@ -94,6 +96,8 @@ describe.each(databases)('on %s', (kind) => {
       'account_notice',
       'api_key',
       'credential',
+      'incident',
+      'incident_member',
       'number_snapshot',
       'number_status',
       'waba_snapshot',

@@ -40,6 +40,10 @@ const tables = [
   'sync_subject',
   'sync_plan',
   'sync_call',
+  'alert_position',
+  'alert_condition',
+  'incident',
+  'incident_member',
   'audit',
 ] as const;
 type Table = (typeof tables)[number];
@@ -87,6 +91,12 @@ const rows: Readonly<Record<Table, string>> = {
     values ('$t', '20001', 'REQUEST', clock_timestamp())`,
   sync_call: `insert into sync_call (tenant_id, subject_id, minute, calls)
     values ('$t', '20001', clock_timestamp(), 1)`,
+  alert_position: `insert into alert_position (tenant_id) values ('$t')`,
+  alert_condition: `insert into alert_condition (tenant_id, rule, scope, subject, member, since, due_at, new_value)
+    values ('$t', 'SENDABLE_LOST', 'NUMBER', 'wa_$t', 'wa_$t', now(), now(), 'condition of $t')`,
+  incident: `insert into incident (tenant_id, id, rule, severity, scope, subject, member_count, opened_at, new_value)
+    values ('$t', 'inc_$t', 'SENDABLE_LOST', 'CRITICAL', 'NUMBER', 'wa_$t', 1, now(), 'incident of $t')`,
+  incident_member: `insert into incident_member (tenant_id, incident_id, member) values ('$t', 'inc_$t', 'wa_$t')`,
   audit: `insert into audit (tenant_id, action, subject) values ('$t', 'test', 'subject')`,
 };
 
@@ -113,10 +123,16 @@ const updates: Partial<Record<Table, string>> = {
   sync_plan: 'due_at = due_at',
   sync_call: 'calls = calls',
   meta_event: 'applied = true',
+  alert_position: 'clock = clock',
+  alert_condition: 'due_at = due_at',
+  incident: 'note = note',
+  incident_member: 'left_at = left_at',
 };
 const updatable = tables.filter((table) => updates[table] !== undefined);
 const deletable: readonly Table[] = [
-  ...updatable.filter((table) => !['api_key', 'feed_position'].includes(table)),
+  ...updatable.filter(
+    (table) => !['api_key', 'feed_position', 'alert_position', 'incident_member'].includes(table),
+  ),
   'number_change',
 ];
 
@@ -277,6 +293,7 @@ describe.each(databases)('on %s', (kind) => {
     `select * from use_scoped_key('hash of b')`,
     `select * from find_webhook_endpoint('hash of b')`,
     `select * from claim_alert_deliveries(now(), now(), 1, 1)`,
+    `select * from find_tenants_to_evaluate(now())`,
     `select find_tenant_of_key('key_b')`,
     `select find_tenant_of_number('wa_b')`,
     'select * from list_tenants()',

@@ -23,6 +23,8 @@ import type * as historyStore from '../../src/history/store.ts';
 import type * as budgetStore from '../../src/numbers/budget-store.ts';
 import type * as leaseStore from '../../src/numbers/lease-store.ts';
 import type * as endpointStore from '../../src/alerts/endpoint-store.ts';
+import type * as evaluationStore from '../../src/alerts/evaluation-store.ts';
+import type * as incidentStore from '../../src/alerts/incident-store.ts';
 import type * as deliveryStore from '../../src/alerts/delivery-store.ts';
 import type * as accountQueries from '../../src/sync/account-queries.ts';
 import type * as syncStore from '../../src/sync/store.ts';
@@ -47,6 +49,8 @@ type SyncStore = typeof syncStore;
 type WebhookStore = typeof webhookStore;
 type EndpointStore = typeof endpointStore;
 type DeliveryStore = typeof deliveryStore;
+type EvaluationStore = typeof evaluationStore;
+type IncidentStore = typeof incidentStore;
 type OnboardingStore = typeof onboardingStore;
 type HistoryStore = typeof historyStore;
 type BudgetStore = typeof budgetStore;
@@ -91,6 +95,7 @@ const rows = Object.entries(rowOf).map(([table, insert]) => ({
       .replaceAll('whe_$t', 'whe_1')
       .replaceAll('ale_$t', 'ale_1')
       .replaceAll('msg_$t', 'msg_1')
+      .replaceAll('inc_$t', 'inc_1')
       .replaceAll('$t', tenantId),
 }));
 
@@ -553,6 +558,70 @@ const endpointScenario: Scenario<EndpointStore> = async (store, database, { me: 
   return seen;
 };
 
+const evaluationScenario: Scenario<EvaluationStore> = async (store, database, { me: tenantId }) => {
+  return await database.withTenant(tenantId, async (transaction) => {
+    const { rows: own } = await sql<{ last: string }>`
+      select last from feed_position where tenant_id = ${tenantId}`.execute(transaction);
+    await store.movePosition(transaction, tenantId, { sequence: 5, clock: 0 });
+    const { sequence: place, last } = await store.lockPosition(transaction, tenantId);
+    if (place !== 5 || last !== Number(own[0]?.last))
+      throw new Error('a place of the other tenant');
+    const changes = await store.readChangesAfter(transaction, tenantId, 0, 1_000);
+    if (changes.some(({ sequence }, index) => sequence !== index + 1)) {
+      throw new Error('changes of the other tenant');
+    }
+    const loaded = await store.loadState(transaction, tenantId, 0, ['wa_1', 'wa_2']);
+    const { incidents } = loaded.state;
+    if (incidents.size !== 1) throw new Error('incidents of the other tenant');
+    if ([...incidents.values()][0]?.members.size !== 1) throw new Error('members of the other one');
+    if (loaded.belongings.size !== 1) throw new Error('numbers of the other tenant');
+    const all = [...loaded.state.conditions.values()];
+    await store.writeConditions(transaction, tenantId, { deleted: all, stored: [] });
+    const at = Date.now();
+    const member = { id: 'inc_1', member: 'wa_1', at } as const;
+    await store.writeEffect(transaction, tenantId, { kind: 'LEFT', ...member });
+    await store.writeEffect(transaction, tenantId, { kind: 'JOINED', ...member });
+    await store.writeEffect(transaction, tenantId, { kind: 'LEFT', ...member });
+    await store.writeEffect(transaction, tenantId, {
+      kind: 'CLOSED',
+      id: 'inc_1',
+      rule: 'SENDABLE_LOST',
+      at,
+    });
+    await store.movePosition(transaction, tenantId, { sequence: 1, clock: at });
+    return [all, loaded.state.clock];
+  });
+};
+
+const incidentScenario: Scenario<IncidentStore> = async (store, database, { me: tenantId }) => {
+  const { rows: own } = await database.withTenant(tenantId, (transaction) =>
+    sql<{ id: string; epoch: string; sequence: string }>`
+      select c.id, f.epoch, c.sequence from number_change c join feed_position f using (tenant_id)
+      where tenant_id = ${tenantId} and c.kind = 'INCIDENT'`.execute(transaction),
+  );
+  const report = await store.findReport(database, tenantId, own[0]!.id);
+  if (report?.epoch !== own[0]!.epoch) throw new Error('an epoch of the other tenant');
+  const { rows: foreign } = await database.withTenant(tenantId, (transaction) =>
+    sql<{ id: string }>`
+      select id from number_change where tenant_id <> ${tenantId} and kind = 'INCIDENT'`.execute(
+      transaction,
+    ),
+  );
+  if ((await store.findReport(database, tenantId, foreign[0]!.id)) !== undefined) {
+    throw new Error('a change of the other tenant');
+  }
+  const reports = await database.withTenant(tenantId, (transaction) =>
+    store.listReports(transaction, tenantId, 0, 10),
+  );
+  if (reports.length !== 1) throw new Error('changes of the other tenant');
+  const members = await store.listMembers(database, tenantId, 'inc_1', 10);
+  if (members.length !== 1) throw new Error('members of the other tenant');
+  if ((await store.findIncident(database, tenantId, 'inc_2')) !== undefined) {
+    throw new Error('an incident of the other tenant');
+  }
+  return [await store.findIncident(database, tenantId, 'inc_1')];
+};
+
 const deliveryScenario: Scenario<DeliveryStore> = async (store, database, { me: tenantId }) => {
   const name = { tenantId, endpointId: 'ale_1', id: 'msg_1' };
   const at = new Date();
@@ -566,7 +635,12 @@ const deliveryScenario: Scenario<DeliveryStore> = async (store, database, { me: 
   await store.releaseClaims(database, tenantId, [name]);
   await store.recordFailed(database, name, { ...failure, nextAt: null });
   await database.withTenant(tenantId, (transaction) =>
-    store.insertDeliveries(transaction, tenantId, [{ ...name, type: 'test', content: null }], at),
+    store.insertDeliveries(
+      transaction,
+      tenantId,
+      [{ ...name, type: 'test', content: null, incidentId: null, changeId: null }],
+      at,
+    ),
   );
   await store.recordDelivered(database, name, { outcome: '200', at });
   return [read];
@@ -701,6 +775,11 @@ const stores = [
     scenario: endpointScenario as Scenario<never>,
   },
   {
+    path: 'src/alerts/evaluation-store.ts',
+    scenario: evaluationScenario as Scenario<never>,
+  },
+  { path: 'src/alerts/incident-store.ts', scenario: incidentScenario as Scenario<never> },
+  {
     path: 'src/alerts/delivery-store.ts',
     scenario: deliveryScenario as Scenario<never>,
   },
@@ -814,6 +893,10 @@ describe.each(stores)('the filters of $path', ({ path, scenario, mutants }) => {
        insert into whatsapp_number (tenant_id, id, number, name, provider, state, phone_number_id, waba_id)
        values ('${other}', 'wa_4', '5511999999999', 'Shop', 'META', 'OPEN', '10004', '60001');
        update number_status set observed_at = now() - interval '1 minute' where tenant_id = '${other}';
+       -- A member and an incident that only the other tenant has.
+       insert into incident_member (tenant_id, incident_id, member) values ('${other}', 'inc_1', 'wa_2');
+       insert into incident (tenant_id, id, rule, severity, scope, subject, member_count, opened_at, new_value)
+       values ('${other}', 'inc_2', 'DISCONNECTED', 'CRITICAL', 'NUMBER', 'wa_2', 1, now(), '${other}');
        insert into alert_delivery (tenant_id, endpoint_id, id, type, content, created_at, due_at)
        values ('${other}', 'ale_1', 'msg_2', 'test', 'content', now(), now());
        update alert_delivery set claimed_until = now() where tenant_id = '${other}';

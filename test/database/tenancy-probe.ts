@@ -57,6 +57,12 @@ export const rowOf: Readonly<Record<string, string>> = {
     values ('$t', 'ale_$t', 'host of $t', 'STANDARD', 'sealed alert of $t')`,
   alert_delivery: `insert into alert_delivery (tenant_id, endpoint_id, id, type, content, created_at, due_at)
     values ('$t', 'ale_$t', 'msg_$t', 'test', 'content of $t', now(), now())`,
+  alert_position: `insert into alert_position (tenant_id) values ('$t')`,
+  alert_condition: `insert into alert_condition (tenant_id, rule, scope, subject, member, since, due_at, new_value)
+    values ('$t', 'SENDABLE_LOST', 'NUMBER', 'wa_$t', 'wa_$t', now(), now(), 'condition of $t')`,
+  incident: `insert into incident (tenant_id, id, rule, severity, scope, subject, member_count, opened_at, new_value)
+    values ('$t', 'inc_$t', 'SENDABLE_LOST', 'CRITICAL', 'NUMBER', 'wa_$t', 1, now(), 'incident of $t')`,
+  incident_member: `insert into incident_member (tenant_id, incident_id, member) values ('$t', 'inc_$t', 'wa_$t')`,
   meta_event: `insert into meta_event (tenant_id, digest, waba_id, field, happened_at, outcome)
     values ('$t', 'digest of $t', '20001', 'account_update', now(), 'RECEIVED')`,
   // A trigger has written the first rows of both with the number.

@@ -32,9 +32,11 @@ const withoutTenant: Readonly<Record<string, readonly string[]>> = {
 
 /** The rights of the functions below, which look across tenants. */
 const directory: Readonly<Record<string, readonly string[]>> = {
+  alert_condition: ['SELECT'],
   alert_delivery: ['SELECT', 'UPDATE (claimed_until)'],
   alert_endpoint: ['SELECT', 'UPDATE (updated_at)'],
   account_notice: ['SELECT'],
+  alert_position: ['SELECT'],
   api_key: ['SELECT', 'UPDATE (last_used_at)'],
   feed_position: ['SELECT', 'INSERT', 'UPDATE'],
   meta_event: ['SELECT'],
@@ -52,6 +54,7 @@ const directory: Readonly<Record<string, readonly string[]>> = {
 const definers = [
   'add_endpoint_to_history()',
   'add_forgotten_read_to_history()',
+  'add_incident_to_history()',
   'add_number_to_history()',
   'add_operations_to_history()',
   'add_read_to_history()',
@@ -68,6 +71,7 @@ const definers = [
   'find_scoped_key(bytea)',
   'find_tenant_of_key(text)',
   'find_tenant_of_number(text)',
+  'find_tenants_to_evaluate(timestamp with time zone)',
   'find_tenants_with_changes_before(timestamp with time zone)',
   'find_tenants_with_due_notices(timestamp with time zone)',
   'find_tenants_with_events_before(timestamp with time zone)',

@@ -1,0 +1,329 @@
+// The SQL of evaluating the rules of alerts: what it reads, and the incidents that it opens and closes.
+
+import { sql } from 'kysely';
+import type { Database, TenantTransaction } from '../database/database.ts';
+import {
+  type Belonging,
+  type Condition,
+  type Effect,
+  type EvaluationState,
+  type OpenIncident,
+  toConditionKey,
+} from './evaluation.ts';
+import { alertRules, type RuleName } from './rules.ts';
+
+/** Tenants with changes that were not evaluated, or with conditions that are due. */
+export async function findTenantsToEvaluateAcrossTenants(
+  database: Database,
+  now: Date,
+): Promise<readonly string[]> {
+  const find = sql<{ id: string }>`
+    select tenant_id as id from find_tenants_to_evaluate(${now}::timestamptz)`;
+  const { rows } = await database.acrossTenants((functions) => find.execute(functions));
+  return rows.map(({ id }) => id);
+}
+
+export interface Position {
+  readonly sequence: number;
+  /** Milliseconds since 1970; -Infinity before the first evaluation. */
+  readonly clock: number;
+  /** As `FeedPosition`. */
+  readonly first: number;
+  readonly last: number;
+  readonly epoch: string;
+}
+
+/** Waits for an evaluation of another process. */
+export async function lockPosition(
+  transaction: TenantTransaction,
+  tenantId: string,
+): Promise<Position> {
+  await sql`insert into alert_position (tenant_id) values (${tenantId}) on conflict do nothing`.execute(
+    transaction,
+  );
+  const { rows } = await sql<
+    Record<'sequence' | 'first' | 'last' | 'epoch', string> & { clock: number }
+  >`
+    select p.sequence, extract(epoch from p.clock)::float8 * 1000 as clock, f.first, f.last, f.epoch
+    from alert_position p join feed_position f on f.tenant_id = ${tenantId}
+    where p.tenant_id = ${tenantId} for no key update of p`.execute(transaction);
+  const { sequence, clock, first, last, epoch } = rows[0]!;
+  return {
+    sequence: Number(sequence),
+    clock: Math.round(clock),
+    first: Number(first),
+    last: Number(last),
+    epoch,
+  };
+}
+
+export async function movePosition(
+  transaction: TenantTransaction,
+  tenantId: string,
+  { sequence, clock }: Pick<Position, 'sequence' | 'clock'>,
+): Promise<void> {
+  await transaction
+    .updateTable('alert_position')
+    .set({ sequence: String(sequence), clock: new Date(clock) })
+    .where('tenant_id', '=', tenantId)
+    .execute();
+}
+
+export interface StoredChange {
+  readonly sequence: number;
+  readonly numberId: string | null;
+  readonly wabaId: string | null;
+  readonly kind: string;
+  readonly field: string | null;
+  readonly previousValue: string | null;
+  readonly newValue: string | null;
+  readonly source: string;
+  readonly observation: string | null;
+  readonly occurredAt: Date;
+  readonly recordedAt: Date;
+}
+
+/** In their order, at most so many. */
+export async function readChangesAfter(
+  transaction: TenantTransaction,
+  tenantId: string,
+  sequence: number,
+  limit: number,
+): Promise<readonly StoredChange[]> {
+  return await transaction
+    .selectFrom('number_change')
+    .select([
+      sql<number>`sequence::float8`.as('sequence'),
+      'number_id as numberId',
+      'waba_id as wabaId',
+      'kind',
+      'field',
+      'previous_value as previousValue',
+      'new_value as newValue',
+      'source',
+      'observation',
+      'occurred_at as occurredAt',
+      'recorded_at as recordedAt',
+    ])
+    .where('tenant_id', '=', tenantId)
+    .where('sequence', '>', String(sequence))
+    .orderBy('number_change.sequence')
+    .limit(limit)
+    .execute();
+}
+
+export interface LoadedState {
+  readonly state: EvaluationState;
+  readonly belongings: ReadonlyMap<string, Belonging & { readonly mutedUntil: Date | null }>;
+}
+
+/** `subjects`: the ids of the numbers and accounts that the changes are about. */
+export async function loadState(
+  transaction: TenantTransaction,
+  tenantId: string,
+  clock: number,
+  subjects: readonly string[],
+): Promise<LoadedState> {
+  const conditions = await loadConditions(transaction, tenantId);
+  const numbers = [...new Set([...subjects, ...conditions.map(({ subject }) => subject)])];
+  const incidents = await loadOpen(transaction, tenantId, numbers);
+  const { rows } = await sql<Belonging & { readonly id: string; readonly mutedUntil: Date | null }>`
+    select n.id, n.waba_id as "wabaId", n.credential_id as "tokenId", (
+        select s.portfolio_id from number_status s where s.tenant_id = ${tenantId} and s.number_id = n.id
+      ) as "portfolioId",
+      n.muted_until as "mutedUntil"
+    from whatsapp_number n where n.tenant_id = ${tenantId} and n.id = any(${numbers}::text[])`.execute(
+    transaction,
+  );
+  return {
+    state: {
+      clock,
+      conditions: new Map(conditions.map((it) => [toConditionKey(it), it])),
+      incidents: new Map(incidents.map((it) => [it.id, it])),
+    },
+    belongings: new Map(rows.map(({ id, ...belonging }) => [id, belonging])),
+  };
+}
+
+async function loadConditions(
+  transaction: TenantTransaction,
+  tenantId: string,
+): Promise<readonly Condition[]> {
+  const rows = await transaction
+    .selectFrom('alert_condition')
+    .select([
+      'rule',
+      'scope',
+      'subject',
+      'member',
+      'since',
+      'due_at as dueAt',
+      'previous_value as previousValue',
+      'new_value as newValue',
+    ])
+    .where('tenant_id', '=', tenantId)
+    .execute();
+  return rows.flatMap(({ rule, since, dueAt, ...row }) =>
+    // A later release may have had more rules.
+    isRule(rule) ? [{ ...row, rule, since: since.getTime(), dueAt: dueAt.getTime() }] : [],
+  );
+}
+
+/** With the members that are among these, and all that are restrictions of an account. */
+async function loadOpen(
+  transaction: TenantTransaction,
+  tenantId: string,
+  members: readonly string[],
+): Promise<readonly OpenIncident[]> {
+  const { rows } = await sql<
+    Omit<OpenIncident, 'rule' | 'members'> & { readonly rule: string; readonly members: string[] }
+  >`
+    select i.id, i.rule, i.scope, i.subject, i.member_count as "memberCount", array(
+      select m.member from incident_member m
+      where m.tenant_id = ${tenantId} and m.incident_id = i.id and m.left_at is null
+        and (m.member = any(${members}::text[]) or i.rule = 'RESTRICTED')
+    ) as members
+    from incident i where i.tenant_id = ${tenantId} and i.closed_at is null`.execute(transaction);
+  return rows.flatMap(({ rule, members: listed, ...row }) =>
+    isRule(rule) ? [{ ...row, rule, members: new Set(listed) }] : [],
+  );
+}
+
+function isRule(rule: string): rule is RuleName {
+  return Object.hasOwn(alertRules, rule);
+}
+
+export interface ConditionChanges {
+  readonly stored: readonly Condition[];
+  readonly deleted: readonly Condition[];
+}
+
+export async function writeConditions(
+  transaction: TenantTransaction,
+  tenantId: string,
+  { stored, deleted }: ConditionChanges,
+): Promise<void> {
+  if (deleted.length > 0) {
+    await sql`
+      delete from alert_condition c where c.tenant_id = ${tenantId} and (c.rule, c.subject, c.member) in (
+        select rule, subject, member
+        from jsonb_to_recordset(${JSON.stringify(deleted)}::jsonb) d(rule text, subject text, member text)
+      )`.execute(transaction);
+  }
+  if (stored.length === 0) return;
+  await transaction
+    .insertInto('alert_condition')
+    .values(
+      stored.map(({ rule, scope, subject, member, since, dueAt, previousValue, newValue }) => ({
+        tenant_id: tenantId,
+        rule,
+        scope,
+        subject,
+        member,
+        since: new Date(since),
+        due_at: new Date(dueAt),
+        previous_value: previousValue,
+        new_value: newValue,
+      })),
+    )
+    .execute();
+}
+
+/** The id of the change that reports the incident, which a trigger writes; null for what is no change. */
+export async function writeEffect(
+  transaction: TenantTransaction,
+  tenantId: string,
+  effect: Effect,
+): Promise<string | null> {
+  if ('incident' in effect) return await insertIncident(transaction, tenantId, effect);
+  const { id, kind, at } = effect;
+  if (kind === 'CLOSED') return await closeIncident(transaction, tenantId, id, at);
+  const { member } = effect;
+  if (kind === 'JOINED') {
+    await insertMembers(transaction, tenantId, { id, members: [member], leftAt: null });
+    return await count(transaction, tenantId, id, 1);
+  }
+  await transaction
+    .updateTable('incident_member')
+    .set({ left_at: new Date(at) })
+    .where('tenant_id', '=', tenantId)
+    .where('incident_id', '=', id)
+    .where('member', '=', member)
+    .execute();
+  return await count(transaction, tenantId, id, -1);
+}
+
+async function insertIncident(
+  transaction: TenantTransaction,
+  tenantId: string,
+  { kind, incident }: Extract<Effect, { readonly incident: unknown }>,
+): Promise<string | null> {
+  const { id, rule, scope, subject, members, previousValue, newValue, at } = incident;
+  const isOver = kind === 'NOTED';
+  const { lastChange } = await transaction
+    .insertInto('incident')
+    .values({
+      tenant_id: tenantId,
+      id,
+      rule,
+      severity: alertRules[rule].severity,
+      scope,
+      subject,
+      member_count: members.length,
+      previous_value: previousValue,
+      new_value: newValue,
+      opened_at: new Date(at),
+      closed_at: isOver ? new Date(at) : null,
+    })
+    .returning('last_change as lastChange')
+    .executeTakeFirstOrThrow();
+  await insertMembers(transaction, tenantId, { id, members, leftAt: isOver ? at : null });
+  return lastChange;
+}
+
+async function closeIncident(
+  transaction: TenantTransaction,
+  tenantId: string,
+  id: string,
+  at: number,
+): Promise<string | null> {
+  const { lastChange } = await transaction
+    .updateTable('incident')
+    .set({ closed_at: new Date(at) })
+    .where('tenant_id', '=', tenantId)
+    .where('id', '=', id)
+    .returning('last_change as lastChange')
+    .executeTakeFirstOrThrow();
+  return lastChange;
+}
+
+/** One that comes back is a member again. */
+async function insertMembers(
+  transaction: TenantTransaction,
+  tenantId: string,
+  { id, members, leftAt }: { id: string; members: readonly string[]; leftAt: number | null },
+): Promise<void> {
+  const left_at = leftAt === null ? null : new Date(leftAt);
+  await transaction
+    .insertInto('incident_member')
+    .values(members.map((member) => ({ tenant_id: tenantId, incident_id: id, member, left_at })))
+    .onConflict((conflict) =>
+      conflict.columns(['tenant_id', 'incident_id', 'member']).doUpdateSet({ left_at }),
+    )
+    .execute();
+}
+
+async function count(
+  transaction: TenantTransaction,
+  tenantId: string,
+  id: string,
+  difference: number,
+): Promise<null> {
+  await transaction
+    .updateTable('incident')
+    .set({ member_count: sql`member_count + ${difference}` })
+    .where('tenant_id', '=', tenantId)
+    .where('id', '=', id)
+    .execute();
+  return null;
+}

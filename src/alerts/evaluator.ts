@@ -1,0 +1,144 @@
+// Evaluates the rules of alerts for all tenants, in one process at a time: each change once, also when a process dies.
+
+import { randomUUID } from 'node:crypto';
+import type { StartTimer } from '../clock.ts';
+import type { Database, TenantTransaction } from '../database/database.ts';
+import { startProcessJob, workInBatches } from '../database/process-job.ts';
+import { insertDeliveries } from './delivery-store.ts';
+import { listTargets } from './endpoint-store.ts';
+import { type Condition, type Effect, evaluate, type EvaluationState } from './evaluation.ts';
+import * as store from './evaluation-store.ts';
+import type { LoadedState } from './evaluation-store.ts';
+import { type IncidentNews, toChangeDeliveries, toIncidentDeliveries } from './outbox.ts';
+import type { RuleName } from './rules.ts';
+
+export interface EvaluatorOptions {
+  readonly database: Database;
+  readonly now: () => Date;
+  readonly startTimer: StartTimer;
+  /** Called once for each incident that was opened, or that was over at once. */
+  readonly onOpened: (rule: RuleName) => void;
+  /** Called when attempts begin to fail, and again only after one has succeeded in between. */
+  readonly onFailure: (error: unknown) => void;
+  readonly intervalMs?: number;
+}
+
+const defaultIntervalMs = 1_000;
+/** An attempt ends, and the next one begins, long before the lease ends. */
+const maxAttemptMs = 5_000;
+const leaseMs = 15_000;
+/** Of one transaction. */
+const maxChanges = 200;
+
+/** Begins at once. Disposal never rejects. */
+export function startEvaluator(options: EvaluatorOptions): AsyncDisposable {
+  const { database, startTimer, onFailure, intervalMs = defaultIntervalMs } = options;
+  return startProcessJob({
+    database,
+    name: 'evaluate the rules of alerts',
+    intervalMs,
+    leaseMs,
+    startTimer,
+    onFailure,
+    run: async () => !(await evaluateTenants(options, maxAttemptMs)),
+  });
+}
+
+type Evaluating = Pick<EvaluatorOptions, 'database' | 'now' | 'onOpened'>;
+
+/** False when there is more to do after this time. */
+export async function evaluateTenants(options: Evaluating, maxMs = Infinity): Promise<boolean> {
+  const { database, now } = options;
+  const tenantIds = await store.findTenantsToEvaluateAcrossTenants(database, now());
+  return await workInBatches(tenantIds, maxMs, (tenantId) => evaluateBatch(options, tenantId));
+}
+
+/** Whether there is more to do. */
+async function evaluateBatch(
+  { database, now, onOpened }: Evaluating,
+  tenantId: string,
+): Promise<boolean> {
+  const { effects, hasMore } = await database.withTenant(
+    tenantId,
+    async (transaction) => {
+      const position = await store.lockPosition(transaction, tenantId);
+      const { sequence, clock, epoch } = position;
+      const changes = await store.readChangesAfter(transaction, tenantId, sequence, maxChanges);
+      const isLast = changes.length < maxChanges;
+      const subjects = changes.flatMap(({ numberId, wabaId }) => numberId ?? wabaId ?? []);
+      const loaded = await store.loadState(transaction, tenantId, clock, subjects);
+      const { state, belongings } = loaded;
+      const before = new Map(state.conditions);
+      const happened = evaluate(
+        state,
+        changes.map((it) => ({ ...it, recordedAt: it.recordedAt.getTime() })),
+        isLast ? now().getTime() : null,
+        { belongingOf: (id) => belongings.get(id), createId },
+      );
+      await store.writeConditions(transaction, tenantId, compare(before, state.conditions));
+      const news = await writeEffects(transaction, tenantId, happened, loaded);
+      const targets = await listTargets(transaction, tenantId);
+      const deliveries = [
+        ...toIncidentDeliveries(targets, news),
+        ...toChangeDeliveries(targets, changes, epoch),
+      ];
+      await insertDeliveries(transaction, tenantId, deliveries, now());
+      const reached = changes.at(-1)?.sequence ?? sequence;
+      await store.movePosition(transaction, tenantId, { sequence: reached, clock: state.clock });
+      return { effects: happened, hasMore: !isLast };
+    },
+    // Triggers announce what was written.
+    'nothing',
+    'ALERTS',
+  );
+  for (const effect of effects) if ('incident' in effect) onOpened(effect.incident.rule);
+  return hasMore;
+}
+
+function createId(): string {
+  return `inc_${randomUUID().replaceAll('-', '')}`;
+}
+
+/** What has become of the conditions. One that has changed is deleted and stored. */
+function compare(
+  before: EvaluationState['conditions'],
+  after: EvaluationState['conditions'],
+): store.ConditionChanges {
+  return { deleted: listOthers(before, after), stored: listOthers(after, before) };
+}
+
+function listOthers(
+  conditions: EvaluationState['conditions'],
+  others: EvaluationState['conditions'],
+): readonly Condition[] {
+  return [...conditions].filter(([key, it]) => others.get(key) !== it).map(([, it]) => it);
+}
+
+/** Returns what endpoints are told: nothing of incidents whose numbers are all muted. */
+async function writeEffects(
+  transaction: TenantTransaction,
+  tenantId: string,
+  effects: readonly Effect[],
+  { belongings }: LoadedState,
+): Promise<readonly IncidentNews[]> {
+  const news: IncidentNews[] = [];
+  const isMuted = (id: string, at: number) => {
+    const mutedUntil = belongings.get(id)?.mutedUntil ?? null;
+    return mutedUntil !== null && mutedUntil.getTime() > at;
+  };
+  for (const effect of effects) {
+    // oxlint-disable-next-line no-await-in-loop -- in their order
+    const changeId = await store.writeEffect(transaction, tenantId, effect);
+    if ('incident' in effect) {
+      const { id: incidentId, rule, members, at } = effect.incident;
+      if (members.every((member) => isMuted(member, at))) continue;
+      news.push({ incidentId, rule, transition: effect.kind, changeId });
+    } else if (effect.kind === 'CLOSED') {
+      const { id: incidentId, rule, at } = effect;
+      const last = effects.findLast((it) => it.kind === 'LEFT' && it.id === incidentId);
+      if (last?.kind === 'LEFT' && isMuted(last.member, at)) continue;
+      news.push({ incidentId, rule, transition: 'CLOSED', changeId });
+    }
+  }
+  return news;
+}

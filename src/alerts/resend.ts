@@ -1,0 +1,92 @@
+// Queues for one endpoint what it has missed, for example while it was off.
+
+import type { Database, TenantTransaction } from '../database/database.ts';
+import { assertReachable, type FeedCursor } from '../history/cursor.ts';
+import { insertDeliveries, type NewDelivery } from './delivery-store.ts';
+import { lockPosition, readChangesAfter } from './evaluation-store.ts';
+import { listReports, type Report } from './incident-store.ts';
+import {
+  type IncidentNews,
+  type Target,
+  toChangeDeliveries,
+  toIncidentDeliveries,
+  type Transition,
+} from './outbox.ts';
+
+export interface ResendRequest {
+  readonly endpoint: Target;
+  /** After this place. */
+  readonly cursor: FeedCursor;
+  readonly now: Date;
+}
+
+/** In one transaction. */
+const maxReports = 1_000;
+const maxChanges = 2_000;
+
+/**
+ * Returns how many messages. Up to the last change that was evaluated: what follows is queued by the evaluation. So many at
+ * most; from the last of them on, the command can be run again.
+ */
+export async function queueAgain(
+  database: Database,
+  tenantId: string,
+  { endpoint, cursor, now }: ResendRequest,
+): Promise<number> {
+  return await database.withTenant(
+    tenantId,
+    async (transaction) => {
+      const position = await lockPosition(transaction, tenantId);
+      assertReachable(cursor, position);
+      const deliveries = await listDeliveries(transaction, tenantId, endpoint, {
+        epoch: position.epoch,
+        after: cursor.sequence,
+        through: position.sequence,
+      });
+      await insertDeliveries(transaction, tenantId, deliveries, now);
+      return deliveries.length;
+    },
+    'nothing',
+  );
+}
+
+interface Range {
+  readonly epoch: string;
+  readonly after: number;
+  readonly through: number;
+}
+
+async function listDeliveries(
+  transaction: TenantTransaction,
+  tenantId: string,
+  endpoint: Target,
+  { epoch, after, through }: Range,
+): Promise<readonly NewDelivery[]> {
+  if (endpoint.format === 'CHANGES') {
+    const changes = await readChangesAfter(transaction, tenantId, after, maxChanges);
+    const evaluated = changes.filter(({ sequence }) => sequence <= through);
+    return toChangeDeliveries([endpoint], evaluated, epoch);
+  }
+  const reports = await listReports(transaction, tenantId, after, maxReports);
+  return toIncidentDeliveries([endpoint], reports.map(toNews));
+}
+
+interface ReportedIncident {
+  readonly id: string;
+  readonly rule: string;
+  readonly state: 'OPEN' | 'CLOSED';
+}
+
+function toNews({ changeId, previousValue, newValue }: Report): IncidentNews {
+  const before = JSON.parse(previousValue ?? 'null') as ReportedIncident | null;
+  const { id: incidentId, rule, state } = JSON.parse(newValue ?? '{}') as ReportedIncident;
+  return { incidentId, rule, transition: toTransition(before, state), changeId };
+}
+
+function toTransition(
+  before: ReportedIncident | null,
+  state: ReportedIncident['state'],
+): Transition {
+  if (before === null) return state === 'OPEN' ? 'OPENED' : 'NOTED';
+  return before.state === state ? 'ACKNOWLEDGED' : 'CLOSED';
+}

@@ -1,0 +1,430 @@
+// The rules of alerts over changes, in virtual time: hold times, recoveries, one incident per cause, and flapping.
+
+import { array, assert, constantFrom, nat, property, record } from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import {
+  type Belonging,
+  type Effect,
+  evaluate,
+  type EvaluatedChange,
+  type EvaluationState,
+} from '../../src/alerts/evaluation.ts';
+import { alertRules, ruleNames } from '../../src/alerts/rules.ts';
+
+const createState = (): EvaluationState => ({
+  clock: -Infinity,
+  conditions: new Map(),
+  incidents: new Map(),
+});
+
+const toChange = (
+  seconds: number,
+  field: string,
+  values: readonly [previousValue: string | null, newValue: string | null],
+  more: Partial<EvaluatedChange> = {},
+): EvaluatedChange => ({
+  numberId: 'wa_1',
+  wabaId: null,
+  kind: field === 'VERDICT' ? 'VERDICT' : 'FIELD',
+  field,
+  previousValue: values[0],
+  newValue: values[1],
+  recordedAt: seconds * 1_000,
+  ...more,
+});
+
+const lost = (seconds: number, numberId = 'wa_1') =>
+  toChange(seconds, 'VERDICT', ['YES', 'NO'], { numberId });
+const regained = (seconds: number, numberId = 'wa_1') =>
+  toChange(seconds, 'VERDICT', ['NO', 'YES'], { numberId });
+
+/** Each number has what its id says: the account, the portfolio and the token follow each other. */
+const belongingOf = (numberId: string): Belonging => {
+  const [, wabaId = null, portfolioId = null, tokenId = null] = numberId.split('/');
+  return { wabaId: wabaId || null, portfolioId: portfolioId || null, tokenId: tokenId || null };
+};
+
+function createIds() {
+  let count = 0;
+  return () => `inc_${(count += 1)}`;
+}
+
+/** In one step, until this time, as lines. */
+function run(changes: readonly EvaluatedChange[], untilSeconds: number): readonly string[] {
+  const options = { belongingOf, createId: createIds() };
+  return evaluate(createState(), changes, untilSeconds * 1_000, options).map(toLine);
+}
+
+function toLine(effect: Effect): string {
+  if ('incident' in effect) {
+    const { rule, scope, subject, members, at, previousValue, newValue } = effect.incident;
+    const values = `${previousValue} -> ${newValue}`;
+    const of = scope === 'NUMBER' ? '' : ` (${members.toSorted().join(' ')})`;
+    return `${at / 1_000} ${effect.kind} ${rule} ${scope} ${subject}${of} ${values}`;
+  }
+  const of = effect.kind === 'CLOSED' ? '' : ` ${effect.member}`;
+  return `${effect.at / 1_000} ${effect.kind} ${effect.id}${of}`;
+}
+
+describe('a cause', () => {
+  test('becomes an incident when it has lasted for the hold time, and a recovery closes it', () => {
+    expect(run([lost(100)], 159)).toEqual([]);
+    expect(run([lost(100)], 160)).toEqual(['160 OPENED SENDABLE_LOST NUMBER wa_1 YES -> NO']);
+    expect(run([lost(100), regained(300)], 1_000)).toEqual([
+      '160 OPENED SENDABLE_LOST NUMBER wa_1 YES -> NO',
+      '300 LEFT inc_1 wa_1',
+      '300 CLOSED inc_1',
+      '360 NOTED SENDABLE_REGAINED NUMBER wa_1 NO -> YES',
+    ]);
+  });
+
+  test('that does not last is no incident, and its end is nothing that was regained', () => {
+    expect(run([lost(100), regained(159)], 1_000)).toEqual([]);
+  });
+
+  test('that comes back within the hold time of its end was not regained', () => {
+    expect(run([lost(100), regained(300), lost(330)], 1_000)).toEqual([
+      '160 OPENED SENDABLE_LOST NUMBER wa_1 YES -> NO',
+      '300 LEFT inc_1 wa_1',
+      '300 CLOSED inc_1',
+      '390 OPENED SENDABLE_LOST NUMBER wa_1 YES -> NO',
+    ]);
+  });
+
+  test('does not end because nothing is known any more', () => {
+    const unknown = toChange(300, 'VERDICT', ['NO', 'UNKNOWN']);
+    const known = toChange(400, 'VERDICT', ['UNKNOWN', 'NO']);
+    expect(run([lost(100), unknown, known], 1_000)).toEqual([
+      '160 OPENED SENDABLE_LOST NUMBER wa_1 YES -> NO',
+    ]);
+  });
+
+  test('ends with the number', () => {
+    const removed = { kind: 'REMOVED', field: null };
+    expect(run([lost(100), toChange(200, '', [null, null], removed)], 1_000)).toEqual([
+      '160 OPENED SENDABLE_LOST NUMBER wa_1 YES -> NO',
+      '200 LEFT inc_1 wa_1',
+      '200 CLOSED inc_1',
+    ]);
+    expect(run([lost(100), toChange(120, '', [null, null], removed)], 1_000)).toEqual([]);
+  });
+
+  test('without a hold time is an incident at once', () => {
+    const banned = toChange(100, 'META_STATUS', ['CONNECTED', 'BANNED'], { numberId: 'wa_1/waba' });
+    expect(run([banned], 100)).toEqual([
+      '100 OPENED ACCOUNT_BANNED ACCOUNT waba (wa_1/waba) CONNECTED -> BANNED',
+    ]);
+  });
+});
+
+describe.each([
+  ['DISCONNECTED', 'STATE', ['OPEN', 'CLOSE'], ['CLOSE', 'OPEN']],
+  ['QUALITY_DROPPED', 'QUALITY_RATING', ['GREEN', 'YELLOW'], ['RED', 'GREEN']],
+  ['STATUS_CHANGED', 'META_STATUS', ['CONNECTED', 'FLAGGED'], ['FLAGGED', 'CONNECTED']],
+] as const)('%s', (rule, field, cause, recovery) => {
+  test(`follows from ${field}`, () => {
+    const changes = [toChange(100, field, cause), toChange(200, field, recovery)];
+    const lines = run(changes, 1_000);
+    expect(lines[0]).toBe(`160 OPENED ${rule} NUMBER wa_1 ${cause.join(' -> ')}`);
+    expect(lines.at(-1)).toBe('200 CLOSED inc_1');
+  });
+});
+
+const failing = (seconds: number, code: string, field = 'PHONE') =>
+  toChange(seconds, field, [null, code], { kind: 'READ_FAILING' });
+const recovered = (seconds: number) =>
+  toChange(seconds, 'PHONE', ['META_TIMEOUT', null], { kind: 'READ_RECOVERED' });
+
+describe('failing reads', () => {
+  test('are about the token if Meta refuses it, and otherwise not', () => {
+    expect(run([failing(100, 'META_ACCESS_DENIED'), recovered(200)], 300)).toEqual([
+      '160 OPENED TOKEN_REJECTED NUMBER wa_1 null -> META_ACCESS_DENIED',
+      '200 LEFT inc_1 wa_1',
+      '200 CLOSED inc_1',
+    ]);
+    expect(run([failing(100, 'META_TIMEOUT')], 300)).toEqual([
+      '160 OPENED READS_FAILING NUMBER wa_1 null -> META_TIMEOUT',
+    ]);
+  });
+
+  test('of the profile alone are no incident', () => {
+    expect(run([failing(100, 'META_TIMEOUT', 'PROFILE')], 300)).toEqual([]);
+  });
+});
+
+const limit = (seconds: number, previous: string, value: string) =>
+  toChange(seconds, 'MESSAGING_LIMIT_TIER', [previous, value]);
+
+describe('something that happens', () => {
+  test('is an incident that is over at once, after the hold time', () => {
+    expect(run([limit(100, 'TIER_1K', 'TIER_10K')], 200)).toEqual([
+      '160 NOTED LIMIT_CHANGED NUMBER wa_1 TIER_1K -> TIER_10K',
+    ]);
+  });
+
+  test('is nothing if it is taken back within the hold time', () => {
+    const changes = [limit(100, 'TIER_1K', 'TIER_10K'), limit(130, 'TIER_10K', 'TIER_1K')];
+    expect(run(changes, 300)).toEqual([]);
+  });
+
+  test('without a hold time is told at once', () => {
+    const security = { kind: 'SECURITY', field: null };
+    expect(run([toChange(100, '', [null, 'PIN_RESET_REQUEST'], security)], 100)).toEqual([
+      '100 NOTED PIN_RESET_REQUESTED NUMBER wa_1 null -> PIN_RESET_REQUEST',
+    ]);
+    expect(run([toChange(100, 'NAME_STATUS', ['PENDING_REVIEW', 'DECLINED'])], 100)).toEqual([
+      '100 NOTED NAME_DECIDED NUMBER wa_1 PENDING_REVIEW -> DECLINED',
+    ]);
+  });
+});
+
+const restriction = (seconds: number, type: string, isOver = false) => {
+  const value = JSON.stringify({ type, expiresAt: null });
+  const values = isOver ? ([value, null] as const) : ([null, value] as const);
+  const of = { numberId: null, wabaId: 'waba', kind: 'RESTRICTION', field: null };
+  return toChange(seconds, '', values, of);
+};
+
+describe('restrictions of an account', () => {
+  test('are one incident, which ends with the last of them', () => {
+    const changes = [
+      restriction(100, 'A'),
+      restriction(101, 'B'),
+      restriction(200, 'A', true),
+      restriction(300, 'B', true),
+    ];
+    const kinds = run(changes, 400).map((line) => line.split(' ').slice(0, 4).join(' '));
+    expect(kinds).toEqual([
+      '100 OPENED RESTRICTED ACCOUNT',
+      '101 JOINED inc_1 B',
+      '200 LEFT inc_1 A',
+      '200 NOTED RESTRICTION_LIFTED ACCOUNT',
+      '300 LEFT inc_1 B',
+      '300 CLOSED inc_1',
+      '300 NOTED RESTRICTION_LIFTED ACCOUNT',
+    ]);
+  });
+
+  test('end with the account', () => {
+    const removed = { numberId: null, wabaId: 'waba', kind: 'REMOVED', field: null };
+    const changes = [restriction(100, 'A'), toChange(200, '', [null, null], removed)];
+    expect(run(changes, 300).at(-1)).toBe('200 CLOSED inc_1');
+  });
+});
+
+const lose = (...ids: readonly string[]) =>
+  run(
+    ids.map((id) => lost(100, id)),
+    200,
+  );
+
+describe('one cause of several numbers', () => {
+  const three = ['a/waba/pf/tk', 'b/waba/pf/tk', 'c/waba/pf/tk'] as const;
+
+  test('is one incident of the account, if three of its numbers have it within the hold time', () => {
+    const changes = [lost(100, three[0]), lost(130, three[1]), lost(160, three[2])];
+    // At 160 the first one is due, before the third change.
+    expect(run(changes, 1_000)).toHaveLength(3);
+    expect(run([lost(100, three[0]), lost(130, three[1]), lost(159, three[2])], 1_000)).toEqual([
+      `160 OPENED SENDABLE_LOST ACCOUNT waba (${three.join(' ')}) YES -> NO`,
+    ]);
+  });
+
+  test('is the portfolio, or the token, if the numbers are of several accounts', () => {
+    expect(lose('a/w1/pf/', 'b/w2/pf/', 'c/w3/pf/')).toEqual([
+      '160 OPENED SENDABLE_LOST PORTFOLIO pf (a/w1/pf/ b/w2/pf/ c/w3/pf/) YES -> NO',
+    ]);
+    expect(lose('a/w1//tk', 'b/w2//tk', 'c/w3//tk')).toEqual([
+      '160 OPENED SENDABLE_LOST TOKEN tk (a/w1//tk b/w2//tk c/w3//tk) YES -> NO',
+    ]);
+    expect(lose('a/w1//', 'b/w2//', 'c/w3//')).toHaveLength(3);
+    expect(lose('a/w1//', 'b/w1//')).toHaveLength(2);
+  });
+
+  test('is the largest that the numbers have in common', () => {
+    const ids = ['a/w1/pf/', 'b/w1/pf/', 'c/w1/pf/', 'd/w2/pf/'];
+    expect(
+      run(
+        ids.map((id) => lost(100, id)),
+        200,
+      ),
+    ).toEqual([`160 OPENED SENDABLE_LOST PORTFOLIO pf (${ids.join(' ')}) YES -> NO`]);
+  });
+
+  test('is the token, if it is the token that is refused', () => {
+    const changes = three.map((numberId) =>
+      toChange(100, 'PHONE', [null, 'META_ACCESS_DENIED'], { numberId, kind: 'READ_FAILING' }),
+    );
+    expect(run(changes, 200)).toEqual([
+      `160 OPENED TOKEN_REJECTED TOKEN tk (${three.join(' ')}) null -> META_ACCESS_DENIED`,
+    ]);
+  });
+
+  test('takes in further numbers, and ends with the last of them', () => {
+    const fourth = 'd/waba/pf/tk';
+    const changes = [
+      ...three.map((id) => lost(100, id)),
+      lost(200, fourth),
+      ...three.map((id) => regained(300, id)),
+      regained(400, fourth),
+    ];
+    const lines = run(changes, 399 + 1);
+    expect(lines.slice(1, 3)).toEqual([`260 JOINED inc_1 ${fourth}`, `300 LEFT inc_1 ${three[0]}`]);
+    expect(lines.filter((line) => line.includes('OPENED'))).toHaveLength(1);
+    expect(lines.filter((line) => line.includes('CLOSED'))).toEqual(['400 CLOSED inc_1']);
+  });
+});
+
+interface ReplayedIncident {
+  readonly key: string;
+  readonly rule: string;
+  readonly members: Set<string>;
+}
+
+/** What the effects leave open, and what is wrong with them. */
+function replay(effects: readonly Effect[]) {
+  const complaints: string[] = [];
+  const open = new Map<string, ReplayedIncident>();
+  const isMember = (rule: string, member: string) =>
+    open.values().some((it) => it.rule === rule && it.members.has(member));
+  const join = ({ rule, members }: ReplayedIncident, member: string) => {
+    if (isMember(rule, member)) complaints.push(`${member} is in two incidents of ${rule}`);
+    members.add(member);
+  };
+  let clock = -Infinity;
+  for (const effect of effects) {
+    const at = 'incident' in effect ? effect.incident.at : effect.at;
+    if (at < clock) complaints.push(`${toLine(effect)} is in the past`);
+    clock = at;
+    if ('incident' in effect) {
+      const { id, rule, scope, subject, members } = effect.incident;
+      if (members.length === 0) complaints.push(`${id} is empty`);
+      if (effect.kind === 'NOTED') continue;
+      const incident = { key: `${rule} ${scope} ${subject}`, rule, members: new Set<string>() };
+      if (open.values().some(({ key }) => key === incident.key))
+        complaints.push(`two ${incident.key}`);
+      for (const member of members) join(incident, member);
+      open.set(id, incident);
+      continue;
+    }
+    const incident = open.get(effect.id);
+    if (incident === undefined) complaints.push(`${toLine(effect)} is not open`);
+    else if (effect.kind === 'JOINED') join(incident, effect.member);
+    else if (effect.kind === 'LEFT' && !incident.members.delete(effect.member)) {
+      complaints.push(`${toLine(effect)} was no member`);
+    } else if (effect.kind === 'CLOSED') {
+      if (incident.members.size > 0) complaints.push(`${effect.id} closed with members`);
+      open.delete(effect.id);
+    }
+  }
+  for (const { members, key } of open.values()) {
+    if (members.size === 0) complaints.push(`${key} is open without members`);
+  }
+  return { complaints, open: [...open.values()] };
+}
+
+/** Long after all changes. */
+const theEnd = 1_000_000_000;
+
+describe('whatever flaps', () => {
+  const numbers = ['a/w/p/t', 'b/w/p/t', 'c/w/p/t', 'd/w/p/', 'e/v/p/', 'f///'];
+  const words = {
+    VERDICT: ['YES', 'NO', 'UNKNOWN'],
+    STATE: ['OPEN', 'CONNECTING', 'CLOSE'],
+    QUALITY_RATING: ['GREEN', 'YELLOW', 'RED'],
+    META_STATUS: ['CONNECTED', 'FLAGGED', 'BANNED'],
+    MESSAGING_LIMIT_TIER: ['TIER_1K', 'TIER_10K', 'TIER_100K'],
+  } as const;
+  type Step = Readonly<Record<'number', string>> & {
+    readonly field: keyof typeof words;
+    readonly word: number;
+    readonly seconds: number;
+  };
+  const step = record({
+    number: constantFrom(...numbers),
+    field: constantFrom(...(Object.keys(words) as (keyof typeof words)[])),
+    word: nat({ max: 2 }),
+    // Often shorter than a hold time, and sometimes back in time.
+    seconds: constantFrom(-1, 0, 1, 7, 20, 59, 60, 61, 130),
+  });
+
+  /** Each change is of a value that differs from the last one. */
+  function toChanges(steps: readonly Step[]) {
+    const values = new Map<string, string>();
+    let seconds = 1_000;
+    return steps.flatMap(({ number, field, word, seconds: passed }) => {
+      seconds += passed;
+      const key = `${number} ${field}`;
+      const former = values.get(key) ?? words[field][0];
+      const value = words[field][word]!;
+      if (value === former) return [];
+      values.set(key, value);
+      return [toChange(seconds, field, [former, value], { numberId: number })];
+    });
+  }
+
+  test('at most one incident of a rule is open for a subject, no number is in two, and each ends once', () => {
+    assert(
+      property(array(step, { maxLength: 80 }), (steps) => {
+        const changes = toChanges(steps);
+        const options = { belongingOf, createId: createIds() };
+        const effects = evaluate(createState(), changes, theEnd, options);
+        const { complaints, open } = replay(effects);
+        expect(complaints).toEqual([]);
+        // After the hold time, an incident is open for each cause that there is at the end, and for no other one.
+        const last = new Map(changes.map((it) => [`${it.numberId} ${it.field}`, it.newValue]));
+        for (const number of numbers) {
+          const of = (field: keyof typeof words) =>
+            last.get(`${number} ${field}`) ?? words[field][0];
+          const isOpen = (rule: string) =>
+            open.some((it) => it.rule === rule && it.members.has(number));
+          expect(isOpen('DISCONNECTED')).toBe(of('STATE') !== 'OPEN');
+          expect(isOpen('STATUS_CHANGED')).toBe(of('META_STATUS') !== 'CONNECTED');
+          expect(isOpen('ACCOUNT_BANNED')).toBe(of('META_STATUS') === 'BANNED');
+          expect(isOpen('QUALITY_DROPPED')).toBe(of('QUALITY_RATING') !== 'GREEN');
+          // UNKNOWN says nothing, so what was so before stays.
+          const isKnown = of('VERDICT') !== 'UNKNOWN';
+          expect(isKnown && isOpen('SENDABLE_LOST')).toBe(of('VERDICT') === 'NO');
+        }
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  test('it makes no difference in how many steps the changes are evaluated', () => {
+    assert(
+      property(
+        array(step, { maxLength: 60 }),
+        array(nat({ max: 6 }), { maxLength: 30 }),
+        (steps, sizes) => {
+          const changes = toChanges(steps);
+          const atOnce = { belongingOf, createId: createIds() };
+          const expected = evaluate(createState(), changes, theEnd, atOnce);
+          const inSteps = { belongingOf, createId: createIds() };
+          const effects: Effect[] = [];
+          let state = createState();
+          let done = 0;
+          for (const size of [...sizes, changes.length]) {
+            const batch = changes.slice(done, done + size);
+            done += batch.length;
+            effects.push(...evaluate(state, batch, null, inSteps));
+            // As a process does that begins with what is stored.
+            state = structuredClone(state);
+          }
+          effects.push(...evaluate(state, [], theEnd, inSteps));
+          expect(effects.map(toLine)).toEqual(expected.map(toLine));
+        },
+      ),
+      { numRuns: 300 },
+    );
+  });
+
+  test('nothing that lasts for less than the hold time opens an incident of a rule that has one', () => {
+    const held = ruleNames.filter((rule) => alertRules[rule].holdSeconds > 0);
+    const changes = Array.from({ length: 200 }, (_, at) =>
+      at % 2 === 0 ? lost(1_000 + at * 59) : regained(1_000 + at * 59),
+    );
+    expect(held).toContain('SENDABLE_LOST');
+    expect(run(changes, 1_000 + 199 * 59)).toEqual([]);
+  });
+});

@@ -1,0 +1,315 @@
+// Incidents from the changes of real databases: each once, told to endpoints in the same transaction, and recorded in the feed.
+
+import { Webhook } from 'standardwebhooks';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { evaluateTenants } from '../../src/alerts/evaluator.ts';
+import type { EndpointFormat } from '../../src/alerts/endpoints.ts';
+import type { IncidentData, Message } from '../../src/alerts/message.ts';
+import { databases, openTestGateway, type TestGateway, type TestTenant } from '../harness.ts';
+import { openReceiver, type Receiver } from './receiver.ts';
+
+describe.each(databases)('on %s', (kind) => {
+  let gateway: TestGateway;
+  let receiver: Receiver;
+  beforeAll(async () => {
+    receiver = await openReceiver();
+    gateway = await openTestGateway({
+      database: kind,
+      alerts: { allowsLocalHttp: true },
+      environment: { PUBLIC_URL: 'https://numbers.example.com' },
+    });
+  });
+  afterAll(async () => {
+    await gateway[Symbol.asyncDispose]();
+    await receiver[Symbol.asyncDispose]();
+  });
+  // What a test leaves is not evaluated by the next one.
+  beforeEach(async () => {
+    for (const statement of [
+      'delete from alert_delivery',
+      'delete from alert_condition',
+      'update alert_position p set sequence = f.last from feed_position f where f.tenant_id = p.tenant_id',
+      `insert into alert_position (tenant_id, sequence) select tenant_id, last from feed_position
+       on conflict do nothing`,
+    ]) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await gateway.database.query(statement);
+    }
+  });
+
+  /** Evaluates everything, as if so many seconds had passed since. */
+  async function evaluateAfter(seconds: number): Promise<void> {
+    await evaluateTenants({
+      database: gateway.database,
+      now: () => new Date(Date.now() + seconds * 1_000),
+      onOpened: () => undefined,
+    });
+  }
+  const setState = (state: string, ...ids: readonly string[]) =>
+    gateway.database.query('update whatsapp_number set state = $1 where id = any($2)', [
+      state,
+      ids,
+    ]);
+  const listIncidents = (tenantId: string) =>
+    gateway.database.query<Record<string, unknown>>(
+      `select rule, scope, subject, member_count as members, closed_at is null as open
+       from incident where tenant_id = $1 and rule = 'DISCONNECTED' order by opened_at, id`,
+      [tenantId],
+    );
+  const listReports = async (tenantId: string) => {
+    const rows = await gateway.database.query<Record<string, string | null>>(
+      `select number_id, waba_id, previous_value, new_value, source from number_change
+       where tenant_id = $1 and kind = 'INCIDENT' and new_value like '%"DISCONNECTED"%' order by sequence`,
+      [tenantId],
+    );
+    return rows.map(({ number_id, waba_id, previous_value, new_value, source }) => ({
+      of: number_id ?? waba_id,
+      source,
+      before: (JSON.parse(previous_value ?? 'null') as { state: string } | null)?.state ?? null,
+      after: (JSON.parse(new_value!) as { state: string }).state,
+    }));
+  };
+  const addEndpoint = async (
+    tenant: TestTenant,
+    format: EndpointFormat = 'STANDARD',
+    rules: readonly string[] = ['DISCONNECTED'],
+  ) => {
+    const url = `${receiver.url}/${tenant.id}/${format}`;
+    const request = { tenantId: tenant.id, url, format, rules };
+    const added = await gateway.gateway.alertEndpoints.add(request);
+    if (added.secret !== null) gateway.addSecrets(added.secret);
+    return added;
+  };
+  const listDeliveries = (tenantId: string) =>
+    gateway.database.query<{ type: string; id: string; content: string | null }>(
+      'select type, id, content from alert_delivery where tenant_id = $1 order by type, id',
+      [tenantId],
+    );
+
+  test('a cause that lasts opens an incident, which is a change of the number, and its end closes it', async () => {
+    const tenant = await gateway.addTenant();
+    const { id } = await tenant.addNumber();
+    await setState('CLOSE', id);
+    await evaluateAfter(0);
+    expect(await listIncidents(tenant.id)).toEqual([]);
+    await evaluateAfter(61);
+    const disconnected = { rule: 'DISCONNECTED', scope: 'NUMBER', subject: id };
+    expect(await listIncidents(tenant.id)).toContainEqual({
+      ...disconnected,
+      members: 1,
+      open: true,
+    });
+    await evaluateAfter(62);
+    await setState('OPEN', id);
+    await evaluateAfter(63);
+    expect(await listIncidents(tenant.id)).toContainEqual({
+      ...disconnected,
+      members: 0,
+      open: false,
+    });
+    expect(await listReports(tenant.id)).toEqual([
+      { of: id, source: 'ALERTS', before: null, after: 'OPEN' },
+      { of: id, source: 'ALERTS', before: 'OPEN', after: 'CLOSED' },
+    ]);
+  });
+
+  test('each change is evaluated once, by several processes at the same time and after a failure in the middle', async () => {
+    const tenant = await gateway.addTenant();
+    const { id } = await tenant.addNumber();
+    await addEndpoint(tenant);
+    await setState('CLOSE', id);
+    await gateway.database.query(
+      `create function refuse() returns trigger language plpgsql as $$ begin raise 'refused'; end $$`,
+    );
+    await gateway.database.query(
+      'create trigger refuse before insert on alert_delivery for each row execute function refuse()',
+    );
+    await expect(evaluateAfter(61)).rejects.toThrow('refused');
+    expect(await listIncidents(tenant.id)).toEqual([]);
+    await gateway.database.query('drop trigger refuse on alert_delivery');
+    await gateway.database.query('drop function refuse()');
+    await Promise.all([evaluateAfter(61), evaluateAfter(61), evaluateAfter(61)]);
+    await evaluateAfter(120);
+    expect(await listIncidents(tenant.id)).toHaveLength(1);
+    expect(await listReports(tenant.id)).toHaveLength(1);
+    expect(await listDeliveries(tenant.id)).toHaveLength(1);
+  });
+
+  test('three numbers of an account are one incident, which takes in a fourth one', async () => {
+    const tenant = await gateway.addTenant();
+    const wabaId = '7777777777';
+    const numbers = await Promise.all(
+      Array.from({ length: 4 }, () => tenant.addNumber({ wabaId, waba: {} })),
+    );
+    const [fourth, ...three] = numbers.map(({ id }) => id);
+    await setState('CLOSE', ...three);
+    await evaluateAfter(61);
+    await setState('CLOSE', fourth!);
+    await evaluateAfter(200);
+    expect(await listIncidents(tenant.id)).toEqual([
+      { rule: 'DISCONNECTED', scope: 'ACCOUNT', subject: wabaId, members: 4, open: true },
+    ]);
+    expect(await listReports(tenant.id)).toEqual([
+      { of: wabaId, source: 'ALERTS', before: null, after: 'OPEN' },
+    ]);
+    await gateway.database.query('delete from whatsapp_number where id = $1', [fourth]);
+    await setState('OPEN', ...three);
+    await evaluateAfter(300);
+    expect(await listIncidents(tenant.id)).toMatchObject([{ members: 0, open: false }]);
+  });
+
+  test('an endpoint of the format changes gets every change once, in order', async () => {
+    const tenant = await gateway.addTenant();
+    await addEndpoint(tenant, 'CHANGES');
+    await tenant.addNumber();
+    const { id } = await tenant.addNumber();
+    await setState('CLOSE', id);
+    await evaluateAfter(0);
+    await evaluateAfter(61);
+    await evaluateAfter(62);
+    const deliveries = await listDeliveries(tenant.id);
+    const sent = deliveries
+      .map(({ content }) => JSON.parse(content!) as Message<{ changes: { cursor: string }[] }>)
+      .flatMap(({ data }) => data.changes)
+      .map(({ cursor }) => Number(cursor.split('.')[2]))
+      .toSorted((a, b) => a - b);
+    const stored = await gateway.database.query<{ sequence: number }>(
+      'select sequence::integer from number_change where tenant_id = $1 order by 1',
+      [tenant.id],
+    );
+    expect(sent).toEqual(stored.map(({ sequence }) => sequence));
+    expect(new Set(deliveries.map(({ type }) => type))).toEqual(new Set(['changes']));
+    for (const { content } of deliveries) {
+      expect(Buffer.byteLength(content!)).toBeLessThanOrEqual(20_000);
+    }
+  });
+
+  test('many changes are several messages of at most 20 kB', async () => {
+    const tenant = await gateway.addTenant();
+    const { id } = await tenant.addNumber();
+    await addEndpoint(tenant, 'CHANGES');
+    await gateway.database.query(
+      `insert into number_change (tenant_id, number_id, kind, field, new_value, source, occurred_at)
+       select $1, $2, 'FIELD', 'NAME', repeat('é', 1000), 'EXTERNAL', now() from generate_series(1, 450)`,
+      [tenant.id, id],
+    );
+    await evaluateAfter(0);
+    const contents = (await listDeliveries(tenant.id)).map(({ content }) => content!);
+    const sizes = contents.map((content) => Buffer.byteLength(content));
+    expect(Math.max(...sizes)).toBeLessThanOrEqual(20_000);
+    expect(sizes.length).toBeGreaterThan(50);
+    const count = contents.flatMap(
+      (it) => (JSON.parse(it) as Message<{ changes: [] }>).data.changes,
+    );
+    expect(count.length).toBeGreaterThan(450);
+  });
+
+  test('what an endpoint has missed is queued again, with the same ids', async () => {
+    const tenant = await gateway.addTenant();
+    const { id } = await tenant.addNumber();
+    const endpoint = await addEndpoint(tenant);
+    const start = await tenant.rest<{ cursor: string }>('/v1/changes');
+    await setState('CLOSE', id);
+    await evaluateAfter(61);
+    await evaluateAfter(62);
+    await setState('OPEN', id);
+    await evaluateAfter(63);
+    const queued = await listDeliveries(tenant.id);
+    expect(queued.map(({ type }) => type)).toEqual(['incident.closed', 'incident.opened']);
+    await gateway.database.query('delete from alert_delivery');
+    const { alertEndpoints } = gateway.gateway;
+    expect(await alertEndpoints.resend(tenant.id, endpoint.id, start.body.cursor)).toBe(2);
+    expect(await listDeliveries(tenant.id)).toEqual(queued);
+    const { body: end } = await tenant.rest<{ cursor: string }>('/v1/changes');
+    expect(await alertEndpoints.resend(tenant.id, endpoint.id, end.cursor)).toBe(0);
+    const foreign = end.cursor.replace(/\.[0-9a-f]{32}\./, `.${'0'.repeat(32)}.`);
+    await expect(alertEndpoints.resend(tenant.id, endpoint.id, foreign)).rejects.toMatchObject({
+      code: 'CURSOR_UNKNOWN',
+    });
+  });
+
+  test('a number that is muted opens incidents, of which no endpoint is told', async () => {
+    const tenant = await gateway.addTenant();
+    const { id } = await tenant.addNumber();
+    await addEndpoint(tenant);
+    await gateway.database.query(
+      `update whatsapp_number set muted_until = now() + interval '1 hour' where id = $1`,
+      [id],
+    );
+    await setState('CLOSE', id);
+    await evaluateAfter(61);
+    expect(await listIncidents(tenant.id)).toHaveLength(1);
+    expect(await listDeliveries(tenant.id)).toEqual([]);
+  });
+
+  test('nothing of another tenant is evaluated with the changes of a tenant', async () => {
+    const [one, other] = [await gateway.addTenant(), await gateway.addTenant()];
+    const { id } = await one.addNumber();
+    await addEndpoint(other);
+    await addEndpoint(other, 'CHANGES');
+    await evaluateAfter(0);
+    await gateway.database.query('delete from alert_delivery');
+    await setState('CLOSE', id);
+    await evaluateAfter(61);
+    expect(await listIncidents(other.id)).toEqual([]);
+    expect(await listDeliveries(other.id)).toEqual([]);
+  });
+
+  // The last one, because the jobs go on.
+  test('an endpoint is told of an incident and of its end, by messages that verify', async () => {
+    const tenant = await gateway.addTenant();
+    const { id, number } = await tenant.addNumber({ name: 'Shop' });
+    const endpoint = await addEndpoint(tenant, 'STANDARD', ['DISCONNECTED']);
+    await addEndpoint(tenant, 'STANDARD', ['TOKEN_REJECTED']);
+    const from = receiver.requests.length;
+    await setState('CLOSE', id);
+    await evaluateAfter(61);
+    await gateway.database.query('update alert_delivery set due_at = now()');
+    gateway.gateway.startJobs();
+    await receiver.received(from + 1);
+    await setState('OPEN', id);
+    const requests = (await receiver.received(from + 2)).slice(from);
+    const messages = requests.map(
+      ({ body, headers }) =>
+        new Webhook(endpoint.secret!).verify(body, headers) as Message<IncidentData>,
+    );
+    const [opened, closed] = messages;
+    expect(opened).toEqual({
+      type: 'incident.opened',
+      timestamp: expect.stringMatching(/^20\d\d-.*Z$/),
+      data: {
+        incident: {
+          id: expect.stringMatching(/^inc_[0-9a-f]{32}$/),
+          scope: 'NUMBER',
+          subject: id,
+          state: 'OPEN',
+          openedAt: opened!.timestamp,
+          closedAt: null,
+          numberCount: 1,
+        },
+        rule: 'DISCONNECTED',
+        severity: 'CRITICAL',
+        text: 'The number has lost its connection.',
+        previousValue: 'OPEN',
+        newValue: 'CLOSE',
+        sequence: expect.any(Number),
+        cursor: expect.stringMatching(/^c1\.[0-9a-f]{32}\.\d+$/),
+        number: { id, name: 'Shop', number },
+        numbers: [],
+        reasons: expect.arrayContaining([
+          { text: expect.any(String), solution: expect.any(String) },
+        ]),
+        link: `https://numbers.example.com/board/numbers/${id}`,
+      },
+    });
+    expect(closed).toMatchObject({
+      type: 'incident.closed',
+      data: { incident: { id: opened!.data.incident.id, state: 'CLOSED', numberCount: 0 } },
+    });
+    // The cursor is that of the change which reports the incident.
+    const page = await tenant.rest<{ changes: { kind: string; cursor: string }[] }>(
+      `/v1/changes?after=${opened!.data.cursor}&kind=INCIDENT`,
+    );
+    expect(page.body.changes.map(({ cursor }) => cursor)).toContain(closed!.data.cursor);
+  });
+});

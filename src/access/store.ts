@@ -98,12 +98,15 @@ export async function findTenant(
   database: Database,
   tenantId: string,
 ): Promise<Tenant | undefined> {
-  return await database.withTenant(tenantId, (transaction) =>
-    transaction
-      .selectFrom('tenant')
-      .select(tenantColumns)
-      .where('id', '=', tenantId)
-      .executeTakeFirst(),
+  return await database.withTenant(
+    tenantId,
+    (transaction) =>
+      transaction
+        .selectFrom('tenant')
+        .select(tenantColumns)
+        .where('id', '=', tenantId)
+        .executeTakeFirst(),
+    'nothing',
   );
 }
 

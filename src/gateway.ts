@@ -7,7 +7,6 @@ import { createLocalCounters, createSharedCounters } from './access/counters.ts'
 import { createRateLimiter } from './access/rate-limit.ts';
 import { type AlertOverrides, createAlerts } from './alerts/alerts.ts';
 import type { AlertEndpoints } from './alerts/endpoints.ts';
-import type { DescribeNumbers } from './alerts/report.ts';
 import { type BoardKey, createBoard } from './board/board.ts';
 import { type Clock, systemClock } from './clock.ts';
 import type { Config } from './config.ts';
@@ -26,12 +25,8 @@ import { createResponseCache, disabledResponseCache } from './http/response-cach
 import { createStreams, type Streams } from './http/streams.ts';
 import { startJobs } from './jobs.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
-import {
-  createNumbers,
-  type Numbers,
-  type NumbersOptions,
-  toOperatorAccess,
-} from './numbers/numbers.ts';
+import { createDescribeNumbers } from './numbers/description.ts';
+import { createNumbers, type Numbers, type NumbersOptions } from './numbers/numbers.ts';
 import { createAccountReader } from './providers/meta/account-reader.ts';
 import { createGraphClient } from './providers/meta/graph.ts';
 import type { LimitedFetchOptions } from './providers/limited-fetch.ts';
@@ -262,21 +257,6 @@ function createNumbersAndSync(
       telemetry.warn('numbers are not read in the background', { cause: String(error) }),
   });
   return { numbers: createNumbers(options), sync };
-}
-
-function createDescribeNumbers(numbers: Pick<Numbers, 'getMany'>): DescribeNumbers {
-  return async (tenantId, ids) => {
-    const requests = ids.map((id) => ({ id, refresh: null }));
-    const found = await numbers.getMany(toOperatorAccess(tenantId), requests, AbortSignal.any([]));
-    const entries = found.flatMap((it) => {
-      if (it instanceof Error) return [];
-      const reasons = it.health.sendability.reasons
-        .filter(({ effect }) => effect !== 'INFORMS')
-        .map(({ text, solution }) => ({ text, solution }));
-      return [[it.id, { name: it.name, number: it.number, reasons }] as const];
-    });
-    return new Map(entries);
-  };
 }
 
 function createEndpoints(

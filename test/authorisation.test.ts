@@ -20,6 +20,8 @@ import { encodeCursor } from '../src/fleet/cursor.ts';
 import { hashFilter, normalizeFilter } from '../src/fleet/filter.ts';
 import { defaultOrder } from '../src/fleet/order.ts';
 import { schema } from '../src/graphql/schema.ts';
+import type { AccountNotices } from '../src/numbers/account-notices.ts';
+import { storeNotices } from '../src/numbers/notice-store.ts';
 import { vocabularies } from '../src/numbers/vocabulary.ts';
 import { changeFields } from '../src/history/change-fields.ts';
 import { changeKinds } from '../src/history/change.ts';
@@ -197,7 +199,24 @@ const types: Readonly<
     fields: `id name currency businessVerificationStatus businessVerificationStatusRaw country
       accountReviewStatus accountReviewStatusRaw messagingLimitTier messagingLimitTierRaw
       ownershipType ownershipTypeRaw ownerBusinessId ownerBusinessName timezoneId
-      freshness`,
+      freshness restrictions ban violation disconnection announcedLimits`,
+  },
+  AccountRestriction: {
+    discloses: 'one number of the tenant',
+    fields: 'type typeRaw expiresAt remediation reportedAt',
+  },
+  AccountBan: { discloses: 'one number of the tenant', fields: 'state stateRaw date reportedAt' },
+  AccountViolation: {
+    discloses: 'one number of the tenant',
+    fields: 'type remediation reportedAt',
+  },
+  AccountDisconnection: {
+    discloses: 'one number of the tenant',
+    fields: 'reason reasonRaw initiatedBy reportedAt',
+  },
+  AccountLimits: {
+    discloses: 'one number of the tenant',
+    fields: 'messagingLimitTier messagingLimitTierRaw maxPhoneNumbers',
   },
   Portfolio: { discloses: 'one number of the tenant', fields: 'id name' },
   // Their numbers are tested with their own type.
@@ -304,12 +323,13 @@ beforeAll(async () => {
   const now = new Date();
   gateway = await openTestGateway({ database: 'PostgreSQL', environment, now: () => now });
   const [tenant, other] = [await gateway.addTenant('Own'), await gateway.addTenant('Foreign')];
-  // Has an unreadable account and a flagged phone, so that its detail has an object of every type.
+  // Has an unreadable account of which Meta has announced something, and a flagged phone, so that its detail has an object of every type.
   own = await tenant.addNumber({
     name: 'Own number',
     wabaId: createDigits(),
     phone: { status: 'FLAGGED' },
   });
+  await announceAccount(tenant.id, own.wabaId);
   sibling = await tenant.addNumber({ name: 'Sibling number' });
   foreign = await other.addNumber({ name: 'Foreign number' });
   const { body } = await tenant.graphql<{ changes: { cursor: string } }>('{ changes { cursor } }');
@@ -767,6 +787,31 @@ test('a stream of changes is refused like a page', async () => {
     expect([keyName, reply.status, toCode(reply)]).toEqual([keyName, 401, 'UNAUTHENTICATED']);
   }
 });
+
+/** Stores something of every kind that Meta announces of an account. */
+async function announceAccount(tenantId: string, wabaId: string): Promise<void> {
+  const notice = <T>(value: T) => ({ reportedAt: '2026-01-01T00:00:00.000Z', digest: 'a', value });
+  const notices: AccountNotices = {
+    restrictions: notice([
+      { kind: 'RESTRICTED_ADD_PHONE_NUMBER_ACTION', expiresAt: null, remediation: 'Appeal.' },
+    ]),
+    ban: notice({ state: 'SCHEDULE_FOR_DISABLE', date: 'January 9, 2026' }),
+    violation: notice({ type: 'ADULT', remediation: 'Remove it.' }),
+    disconnection: notice({ reason: 'CHANGE_NUMBER', initiatedBy: 'USER' }),
+    messagingLimitTier: notice('TIER_10K'),
+    maxPhoneNumbers: notice(20),
+  };
+  await gateway.gateway.database.withTenant(
+    tenantId,
+    (transaction) =>
+      storeNotices(transaction, {
+        tenantId,
+        accounts: new Map([[wabaId, notices]]),
+        now: new Date(),
+      }),
+    'numbers',
+  );
+}
 
 function listTypes(): readonly GraphQLObjectType[] {
   return (

@@ -90,6 +90,8 @@ describe('a demo that is played', () => {
     const database = await openTestDatabase('PostgreSQL', { migrated: false });
     gateway = await createGateway(demo.config, { ...demo.overrides, database });
     await demo.seed(gateway);
+    // A second event of an account within two seconds is read later, by the job.
+    gateway.startJobs();
   }, 120_000);
 
   afterAll(async () => {

@@ -39,6 +39,8 @@ const appSecret = 'a-secret-of-the-app-0123456789';
 let gateway: TestGateway;
 beforeAll(async () => {
   gateway = await openTestGateway();
+  // A second event of an account within two seconds is read later, by the job.
+  gateway.gateway.startJobs();
 });
 afterAll(() => gateway[Symbol.asyncDispose]());
 

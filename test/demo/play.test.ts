@@ -85,7 +85,7 @@ describe('a demo that is played', () => {
   beforeAll(async () => {
     directory = await mkdtemp(join(tmpdir(), 'numbers-gateway-play-'));
     demo = await openDemo(
-      parseConfig(readEnvironment({ LOG_LEVEL: 'silent', DATA_DIR: directory })),
+      parseConfig(readEnvironment({ LOG_LEVEL: 'silent', DATA_DIR: directory, SYNC: 'off' })),
     );
     const database = await openTestDatabase('PostgreSQL', { migrated: false });
     gateway = await createGateway(demo.config, { ...demo.overrides, database });
@@ -120,6 +120,8 @@ describe('a demo that is played', () => {
     }
   });
 
+  const studios = toWabaId(demoWabas.studio);
+
   test('has what it had after one cycle, and what Meta announces of it is read on the way', async () => {
     const { play, happen } = open();
     const tenantIds = [...Object.values(demoTenants), largeTenant].map(({ id }) => id);
@@ -136,8 +138,10 @@ describe('a demo that is played', () => {
         if (number instanceof Error) throw number;
         const { id, state, health, meta } = number;
         const { metaStatus, qualityRating, messagingLimitTier, sendability, freshness } = health;
-        const words = [state, metaStatus, qualityRating, messagingLimitTier, sendability.verdict];
         const stored = { phone: meta?.phone?.value, waba: meta?.waba?.value };
+        // The restriction of this account ends some minutes after the test.
+        const verdict = stored.waba?.id === studios ? null : sendability.verdict;
+        const words = [state, metaStatus, qualityRating, messagingLimitTier, verdict];
         return [id, ...words, freshness?.error?.code, JSON.stringify(stored)].join(' ');
       });
     };

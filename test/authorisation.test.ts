@@ -788,18 +788,19 @@ test('a stream of changes is refused like a page', async () => {
   }
 });
 
+const toNotice = <T>(value: T) => ({ reportedAt: '2026-01-01T00:00:00.000Z', digest: 'a', value });
+
 /** Stores something of every kind that Meta announces of an account. */
 async function announceAccount(tenantId: string, wabaId: string): Promise<void> {
-  const notice = <T>(value: T) => ({ reportedAt: '2026-01-01T00:00:00.000Z', digest: 'a', value });
   const notices: AccountNotices = {
-    restrictions: notice([
+    restrictions: toNotice([
       { kind: 'RESTRICTED_ADD_PHONE_NUMBER_ACTION', expiresAt: null, remediation: 'Appeal.' },
     ]),
-    ban: notice({ state: 'SCHEDULE_FOR_DISABLE', date: 'January 9, 2026' }),
-    violation: notice({ type: 'ADULT', remediation: 'Remove it.' }),
-    disconnection: notice({ reason: 'CHANGE_NUMBER', initiatedBy: 'USER' }),
-    messagingLimitTier: notice('TIER_10K'),
-    maxPhoneNumbers: notice(20),
+    ban: toNotice({ state: 'SCHEDULE_FOR_DISABLE', date: 'January 9, 2026' }),
+    violation: toNotice({ type: 'ADULT', remediation: 'Remove it.' }),
+    disconnection: toNotice({ reason: 'CHANGE_NUMBER', initiatedBy: 'USER' }),
+    messagingLimitTier: toNotice('TIER_10K'),
+    maxPhoneNumbers: toNotice(20),
   };
   await gateway.gateway.database.withTenant(
     tenantId,

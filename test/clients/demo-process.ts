@@ -23,7 +23,13 @@ export async function startDemo(
   made.defer(() => rm(directory, { recursive: true, force: true }));
   const child = spawn(process.execPath, [...startArgs, 'src/main.ts', 'serve'], {
     cwd: root,
-    env: { PATH: process.env['PATH'] ?? '', DATA_DIR: directory, PORT: '0', SYNC: 'off', ...environment },
+    env: {
+      PATH: process.env['PATH'] ?? '',
+      DATA_DIR: directory,
+      PORT: '0',
+      SYNC: 'off',
+      ...environment,
+    },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const closed = once(child, 'close');

@@ -372,6 +372,7 @@ describe('the fleet', () => {
       'KEY_NOT_FOUND',
       'CREDENTIAL_NOT_FOUND',
       'WEBHOOK_NOT_FOUND',
+      'ENDPOINT_NOT_FOUND',
       'CONFLICT',
       'INTERNAL',
     ];

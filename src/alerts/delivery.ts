@@ -32,7 +32,7 @@ export interface Deliveries extends AsyncDisposable {
   deliverDue(): Promise<void>;
 }
 
-const defaultIntervalMs = 1_000;
+const defaultIntervalMs = 5_000;
 const maxInFlight = 32;
 const maxInFlightPerEndpoint = 4;
 /** Twice as long as an attempt takes at most. */

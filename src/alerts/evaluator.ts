@@ -23,7 +23,7 @@ export interface EvaluatorOptions {
   readonly intervalMs?: number;
 }
 
-const defaultIntervalMs = 1_000;
+const defaultIntervalMs = 5_000;
 /** An attempt ends, and the next one begins, long before the lease ends. */
 const maxAttemptMs = 5_000;
 const leaseMs = 15_000;

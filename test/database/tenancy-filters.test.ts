@@ -547,6 +547,10 @@ const endpointScenario: Scenario<EndpointStore> = async (store, database, { me: 
     return 'sealed anew';
   });
   await store.switchOn(database, tenantId, 'ale_1');
+  const targets = await database.withTenant(tenantId, (transaction) =>
+    store.listTargets(transaction, tenantId),
+  );
+  if (targets.length !== 1) throw new Error('an endpoint of the other tenant');
   await database.withTenant(tenantId, (transaction) =>
     store.setState(transaction, tenantId, 'ale_1', 'GONE'),
   );

@@ -78,12 +78,6 @@ export const alertRules = {
     lasts: true,
     meaning: 'Meta refuses the access token.',
   },
-  TOKEN_EXPIRING: {
-    severity: 'WARNING',
-    holdSeconds: 0,
-    lasts: true,
-    meaning: 'The access token expires within seven days.',
-  },
   READS_FAILING: {
     severity: 'WARNING',
     holdSeconds: 60,
@@ -101,18 +95,6 @@ export const alertRules = {
     holdSeconds: 0,
     lasts: false,
     meaning: "Somebody asked to reset the PIN of the number's two-step verification.",
-  },
-  WEBHOOK_SILENT: {
-    severity: 'WARNING',
-    holdSeconds: 0,
-    lasts: true,
-    meaning: "No webhook of Meta's has arrived for the account for a long time.",
-  },
-  SYNC_LATE: {
-    severity: 'WARNING',
-    holdSeconds: 0,
-    lasts: true,
-    meaning: 'The numbers of the account are read much later than planned.',
   },
 } as const satisfies Record<string, Rule>;
 

@@ -33,7 +33,7 @@ export const syncVariables = {
   SYNC_BUDGET_SHARE: {
     default: '0.5',
     meaning:
-      "Share of Meta's calls an hour for an account that reads in the background may make, above 0 and at most 1. None is made above 75 % used.",
+      "Share of Meta's calls an hour for an account that reads in the background may make, above 0 and at most 1. Above 75 % used, one is made every five minutes.",
   },
 } as const;
 

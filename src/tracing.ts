@@ -209,7 +209,7 @@ function toSummary(sql: string): string {
 
 /** A command or a clause and the word after it, but neither `do update` nor `for update`. */
 const summaryParts =
-  /(?<!\b(?:do|for|key|distinct)\s)\b(select|insert\s+into|update|delete\s+from|from|join|begin|commit|rollback)\b(?:\s+"?(\w+))?/gi;
+  /(?<!\b(?:do|for|key|distinct)\s)\b(select|insert\s+into|update|delete\s+from|from|join|begin|commit|rollback)\b(?:\s+"?((?!lateral\b)\w+))?/gi;
 
 /** The requests that wait for the same calls to an upstream. */
 export interface RequestLinks {

@@ -265,13 +265,13 @@ describe('with the SDK of OpenTelemetry', () => {
         'BEGIN',
         'INSERT refresh_lease SELECT',
         'SELECT whatsapp_number number_credential credential',
-        'SELECT whatsapp_number UPDATE',
+        'SELECT whatsapp_number UPDATE account_notice',
         'INSERT number_snapshot SELECT',
-        'INSERT number_status SELECT whatsapp_number',
+        'INSERT number_status SELECT whatsapp_number account_notice',
         'SELECT number_status UPDATE',
         'DELETE refresh_lease',
         'COMMIT',
-        'SELECT whatsapp_number number_snapshot credential waba_snapshot',
+        'SELECT whatsapp_number number_snapshot account_notice credential waba_snapshot',
       ]),
     );
     for (const { name, kind, parent, attributes, status, durationMs } of statements) {

@@ -273,9 +273,9 @@ describe('account', () => {
     expect(table.stdout).toMatch(/^WABA ID +NAME +NUMBERS +LATER NUMBERS\n/);
   });
 
-  test('watch says that the setting has no effect yet', async () => {
+  test('watch says that new numbers are counted and not added', async () => {
     const { stdout } = await line.run('account watch --help');
-    expect(stdout.replaceAll(/\s+/g, ' ')).toContain('which this release does not do');
+    expect(stdout.replaceAll(/\s+/g, ' ')).toContain('adds none by itself');
   });
 });
 

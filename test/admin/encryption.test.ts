@@ -7,6 +7,7 @@ import { readEnvironment, parseConfig } from '../../src/config.ts';
 import { createGateway } from '../../src/gateway.ts';
 import { toOperatorAccess } from '../../src/numbers/numbers.ts';
 import { toCredentialPlace } from '../../src/numbers/credentials.ts';
+import { credentialTables } from '../../src/admin/store.ts';
 import { createVault } from '../../src/secrets.ts';
 import { sentinelWabaId } from '../simulator/simulator.ts';
 import { createTelemetry } from '../../src/telemetry.ts';
@@ -120,11 +121,12 @@ describe('keys rotate-encryption', () => {
 
   test('continues after an interruption; in between, everything can be decrypted', async () => {
     await addCredentials(120);
-    // Each tenant of an earlier test has no batch, and is checked once for each of the three tables.
+    // Each tenant of an earlier test has no batch, and is checked once for each table.
     const { rows } = await owner.query<{ others: number }>(
       'select count(*)::int - 1 as others from tenant',
     );
-    const stopped = await rotate({ signal: abortAfter(3 * (rows[0]?.others ?? 0) + 2) });
+    const others = rows[0]?.others ?? 0;
+    const stopped = await rotate({ signal: abortAfter(credentialTables.length * others + 2) });
     expect(stopped).toMatchObject({ code: 1, stdout: '', stderr: 'STOPPED: SIGINT\n' });
     expect(await countDecryptable('after')).toBe(100);
     expect(await countDecryptable(...both)).toBe(120);

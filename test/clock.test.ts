@@ -61,7 +61,7 @@ describe('simulated time', () => {
 
 const hour = 60 * minute;
 
-test('hours of a gateway and its jobs take seconds: a verdict ends when its evidence expires, and not before', async () => {
+test('an hour of a gateway and its jobs takes seconds: a verdict ends when its evidence expires, and not before', async () => {
   using clock = createTestClock(start);
   await using gateway = await openTestGateway({ ...clock, database: 'PGlite' });
   const tenant = await gateway.addTenant();
@@ -85,8 +85,7 @@ test('hours of a gateway and its jobs take seconds: a verdict ends when its evid
   await clock.advance(5_000);
   const expired = ['UNKNOWN', 'CLOCK', '2026-11-29T13:00:01.000Z'];
   expect(await listVerdicts()).toEqual([read, expired]);
-  await clock.advance(2 * hour);
   await tenant.rest(`/v1/numbers/${id}?refresh=1`);
-  const again = ['YES', 'READ', '2026-11-29T15:00:05.000Z'];
+  const again = ['YES', 'READ', '2026-11-29T13:00:05.000Z'];
   expect(await listVerdicts()).toEqual([read, expired, again]);
 });

@@ -172,8 +172,8 @@ describe.skipIf(isChromiumMissing('GraphiQL'))('GraphiQL', { timeout: 60_000 }, 
 
     await page.keyboard.type('upd');
 
-    const suggestion = await page.waitForSelector('.suggest-widget >> text=updatedAt');
-    expect(await suggestion.isVisible()).toBe(true);
+    // It is visible then. It may be replaced by another element with the same text at once.
+    expect(await page.waitForSelector('.suggest-widget >> text=updatedAt')).not.toBeNull();
   });
 
   test('runs a subscription, shows the events as they come, and stops it', async () => {

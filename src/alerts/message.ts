@@ -96,7 +96,7 @@ function toSubjectText({ incident, number }: IncidentData): string {
 }
 
 /** Slack gives a meaning to these three characters: https://docs.slack.dev/messaging/formatting-message-text */
-export function escapeSlack(text: string): string {
+function escapeSlack(text: string): string {
   return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 }
 

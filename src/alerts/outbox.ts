@@ -91,7 +91,7 @@ export function toChangeDeliveries(
 }
 
 /** The same for the same message, so that a receiver knows a repetition. */
-export function toMessageId(endpointId: string, ...about: readonly string[]): string {
+function toMessageId(endpointId: string, ...about: readonly string[]): string {
   return `msg_${hash('sha256', JSON.stringify([endpointId, ...about]), 'hex').slice(0, 32)}`;
 }
 

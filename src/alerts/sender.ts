@@ -13,7 +13,7 @@ export interface OutgoingMessage {
 }
 
 /** Why there is no response. */
-export const sendFailures = [
+const sendFailures = [
   'ADDRESS_REFUSED',
   'NAME_UNKNOWN',
   'CERTIFICATE_INVALID',

@@ -8,7 +8,7 @@ import { deriveAppSecret, seedEndpoint } from './endpoints.ts';
 import { type DemoEvent, demoScript } from './script.ts';
 
 /** From one event to the next. */
-export const eventIntervalMs = 60_000;
+const eventIntervalMs = 60_000;
 
 export interface PlayOptions extends Clock {
   readonly gateway: Pick<Gateway, 'fetch' | 'telemetry' | 'webhooks'>;

@@ -96,7 +96,7 @@ export function createOperations(options: OperationsOptions): Operations {
 const positionOnly = { after: null, first: 1, filter: {} } as const;
 
 /** Throws FORBIDDEN. A key of a number reads the whole tenant, so this says nothing that it could not find out. */
-export function assertMayOperate(access: Access, numberId: string): void {
+function assertMayOperate(access: Access, numberId: string): void {
   assertScope(access, 'operate');
   if (access.numberId === null || access.numberId === numberId) return;
   const message = `The API key is bound to the number ${access.numberId} and operates this number alone. Send another key.`;
@@ -116,7 +116,7 @@ function toMuteColumns(mute: Mute | null, now: Date): OperatedColumns {
 }
 
 /** Null for a note without text. Throws INVALID_REQUEST. */
-export function normalizeNote(note: string | null): string | null {
+function normalizeNote(note: string | null): string | null {
   const text = note?.trim() ?? '';
   if (text === '') return null;
   if ([...text].length > maxNoteLength || /[^\P{C}\n\t]/u.test(text)) {

@@ -25,7 +25,7 @@ export const view = signal<View>(parseAddress(location));
 
 /** In this order: what was entered, then what the demo has. Null asks for one. */
 export const enteredKey = signal<string | null>(sessionStorage.getItem(storedKey));
-export const demoKey = computed(() => demoKeys[view.value.demo - 1] ?? demoKeys[0] ?? null);
+const demoKey = computed(() => demoKeys[view.value.demo - 1] ?? demoKeys[0] ?? null);
 export const key = computed(() => enteredKey.value ?? demoKey.value?.key ?? null);
 /** Why the last key was refused. */
 export const keyProblem = signal<string | null>(null);
@@ -118,8 +118,6 @@ export interface OpenNumber {
 
 export const openNumber = signal<OpenNumber | null>(null);
 
-/** The number that the keyboard is at. */
-export const cursorId = signal<string | null>(null);
 export const isHelpOpen = signal(false);
 
 /** Of what the list shows: the address without the open number. */

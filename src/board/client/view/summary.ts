@@ -16,7 +16,7 @@ export interface Totals {
   readonly UNKNOWN: number;
 }
 
-export function toTotals({ whole }: FleetPage): Totals {
+function toTotals({ whole }: FleetPage): Totals {
   const of = (verdict: Verdict) =>
     whole.facets.verdict.find(({ value }) => value === verdict)?.count ?? 0;
   return { all: whole.totalCount, YES: of('YES'), NO: of('NO'), UNKNOWN: of('UNKNOWN') };

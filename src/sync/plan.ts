@@ -37,7 +37,7 @@ export const quotas = { registered: 5_000, unregistered: 200 } as const;
 
 /** A risky account is read so many times as often. */
 const riskFactor = 5;
-/** Read in one turn, so that no turn takes a large part of the budget. */
+/** Read in one run, so that no run takes a large part of the budget. */
 export const maxProfiles = 10;
 export const maxSingleReads = 20;
 const hour = 3_600;
@@ -57,14 +57,14 @@ export function planAccount(settings: SyncSettings, size: AccountSize): AccountP
   const budget = Math.floor(budgetShare * quota);
   // A cadence that takes more than there is becomes slower as a whole, instead of pausing for a part of each hour.
   const stretch = Math.max(1, callsPerHour / Math.max(1, budget));
-  const turns = (perTurn: number) => Math.max(1, numbers / perTurn);
+  const runs = (perRun: number) => Math.max(1, numbers / perRun);
   return {
     callsPerHour,
     budget,
     seconds: {
       SWEEP: sweep * stretch,
-      HEALTH: (health * stretch) / (readsHealth ? 1 : turns(maxSingleReads)),
-      PROFILE: (configured.PROFILE * stretch) / turns(maxProfiles),
+      HEALTH: (health * stretch) / (readsHealth ? 1 : runs(maxSingleReads)),
+      PROFILE: (configured.PROFILE * stretch) / runs(maxProfiles),
       ACCOUNT: configured.ACCOUNT * stretch,
       ENGINE: configured.ENGINE,
     },
@@ -83,15 +83,15 @@ export function findNextDue(
 ): Date {
   const intervalMs = seconds[kind] * 1_000;
   const phaseMs = toPhaseMs(subject, kind, seconds) % intervalMs;
-  const turn = Math.floor((at.getTime() - phaseMs) / intervalMs) + 1;
-  return new Date(Math.max(at.getTime() + 1, Math.ceil(phaseMs + turn * intervalMs)));
+  const intervals = Math.floor((at.getTime() - phaseMs) / intervalMs) + 1;
+  return new Date(Math.max(at.getTime() + 1, Math.ceil(phaseMs + intervals * intervalMs)));
 }
 
 function toPhaseMs(subject: string, kind: CadenceKind, seconds: AccountPlan['seconds']): number {
   if (kind !== 'HEALTH') return toFraction(`${subject} ${kind}`) * seconds[kind] * 1_000;
   const sweepMs = seconds.SWEEP * 1_000;
-  const turns = Math.floor((toFraction(`${subject} HEALTH`) * seconds.HEALTH) / seconds.SWEEP);
-  return toPhaseMs(subject, 'SWEEP', seconds) + turns * sweepMs;
+  const sweeps = Math.floor((toFraction(`${subject} HEALTH`) * seconds.HEALTH) / seconds.SWEEP);
+  return toPhaseMs(subject, 'SWEEP', seconds) + sweeps * sweepMs;
 }
 
 /** From 0 to 1, and the same for the same text. */

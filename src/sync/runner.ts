@@ -1,18 +1,18 @@
 // Claims what is due by the plan, and reads it, a few subjects at a time.
 
 import { createLeaseHolder, type LeaseHolder } from '../numbers/lease.ts';
-import { runAccountTurn, type TurnOptions } from './account-turn.ts';
-import { runEngineTurn } from './engine-turn.ts';
+import { readAccount, type RunOptions } from './account-run.ts';
+import { readEngine } from './engine-run.ts';
 import {
-  abandonTurn,
-  beginTurn,
+  abandonRun,
+  beginRun,
   type Claim,
   claimSubjectsAcrossTenants,
   engineSubject,
   type Subject,
 } from './store.ts';
 
-export interface RunnerOptions extends TurnOptions {
+export interface RunnerOptions extends RunOptions {
   /** Called when reads begin to fail here, and again only after one has succeeded in between. */
   readonly onFailure: (error: unknown) => void;
 }
@@ -30,7 +30,7 @@ export interface Runner {
 const maxReads = 8;
 /** A tenant has four requests to Meta at a time, and one of them is left to its callers. */
 const maxOfTenant = 3;
-/** Longer than any turn: a lease ends earlier when its process dies, or when the turn has ended. */
+/** Longer than any run: a lease ends earlier when its process dies, or when the run has ended. */
 const leaseMs = 300_000;
 
 export function createRunner(options: RunnerOptions): Runner {
@@ -52,12 +52,12 @@ export function createRunner(options: RunnerOptions): Runner {
     };
     const claimed = await reader.holder.hold(() => claimSubjectsAcrossTenants(database, claim));
     for (const subject of claimed) {
-      const turn = reader.read(subject, claim).finally(() => {
-        reading.delete(turn);
+      const read = reader.read(subject, claim).finally(() => {
+        reading.delete(read);
         // What had to wait for this one.
         void claims.run();
       });
-      reading.set(turn, subject);
+      reading.set(read, subject);
     }
   }, reader.report);
   const runner: Runner = {
@@ -76,12 +76,12 @@ export function createRunner(options: RunnerOptions): Runner {
   return runner;
 }
 
-type TurnClaim = Pick<Claim, 'holder' | 'onlyRequests'>;
+type RunClaim = Pick<Claim, 'holder' | 'onlyRequests'>;
 
 interface SubjectReader {
   readonly holder: LeaseHolder;
   /** Never rejects. */
-  read(subject: Subject, claim: TurnClaim): Promise<void>;
+  read(subject: Subject, claim: RunClaim): Promise<void>;
   report(error: unknown): void;
 }
 
@@ -103,7 +103,7 @@ function createSubjectReader(options: RunnerOptions, signal: AbortSignal): Subje
       } catch (error) {
         report(error);
         // What was due stays due.
-        await abandonTurn(database, subject, holder.id).catch(() => undefined);
+        await abandonRun(database, subject, holder.id).catch(() => undefined);
       }
     },
   };
@@ -155,13 +155,13 @@ function createRepeatable(
 }
 
 async function readSubject(
-  options: TurnOptions,
+  options: RunOptions,
   subject: Subject,
-  claim: TurnClaim,
+  claim: RunClaim,
   signal: AbortSignal,
 ): Promise<void> {
-  const turn = await beginTurn(options.database, subject, claim);
-  if (turn === null) return;
-  const run = subject.subjectId === engineSubject ? runEngineTurn : runAccountTurn;
-  await run(options, subject, claim.holder, turn, signal);
+  const run = await beginRun(options.database, subject, claim);
+  if (run === null) return;
+  const read = subject.subjectId === engineSubject ? readEngine : readAccount;
+  await read(options, subject, claim.holder, run, signal);
 }

@@ -1,4 +1,4 @@
-// The SQL of sync: what is due, the turns in which it is read, and what they found.
+// The SQL of sync: what is due, the runs in which it is read, and what they found.
 
 import { sql } from 'kysely';
 import type { Database, TenantTransaction } from '../database/database.ts';
@@ -66,7 +66,7 @@ export interface DueRead {
   readonly failures: number;
 }
 
-/** What is known of an account from its last turn. */
+/** What is known of an account from its last run. */
 export interface SubjectState {
   readonly quota: number;
   readonly pages: number;
@@ -92,8 +92,8 @@ export interface SyncNumber {
   readonly profileObservedAt: Date | null;
 }
 
-export interface Turn {
-  /** The database's time, at which the reads of the turn count as sent. */
+export interface Run {
+  /** The database's time, at which the reads of the run count as sent. */
   readonly at: Date;
   readonly due: readonly DueRead[];
   readonly state: SubjectState;
@@ -103,11 +103,11 @@ export interface Turn {
 }
 
 /** What is to be read of a subject that this process has claimed. Null when the lease was lost, or nothing is due any more. */
-export async function beginTurn(
+export async function beginRun(
   database: Database,
   { tenantId, subjectId }: Subject,
   { holder, onlyRequests }: Pick<Claim, 'holder' | 'onlyRequests'>,
-): Promise<Turn | null> {
+): Promise<Run | null> {
   return await database.withTenant(
     tenantId,
     async (transaction) => {
@@ -159,7 +159,7 @@ async function startDueReads(
 ): Promise<readonly DueRead[]> {
   const { rows } = await sql<DueRead>`
     update sync_plan p set started_at = clock_timestamp(),
-      -- What is asked for from here on is not part of this turn.
+      -- What is asked for from here on is not part of this run.
       due_at = case p.kind when 'REQUEST' then clock_timestamp() + ${mergedMs} * interval '1 millisecond' else p.due_at end
     where p.tenant_id = ${tenantId} and p.subject_id = ${subjectId} and p.due_at <= clock_timestamp()
       and (p.kind = 'REQUEST' or not ${onlyRequests})
@@ -248,11 +248,11 @@ export interface ReadResult {
   readonly dueAt: Date | null;
   /** The code of its failure; null when it succeeded. */
   readonly error: string | null;
-  /** Of a REQUEST, as it was at the beginning of the turn. */
+  /** Of a REQUEST, as it was at the beginning of the run. */
   readonly requestedAt: Date | null;
 }
 
-export interface TurnResult {
+export interface RunResult {
   readonly state: Pick<SubjectState, 'quota' | 'pages' | 'readsHealth' | 'missing'>;
   /** Those of the list that the tenant does not have; null when it was not read. */
   readonly unknownNumbers: number | null;
@@ -261,36 +261,36 @@ export interface TurnResult {
   readonly pause: { readonly reason: 'BUDGET' | 'TOKEN'; readonly until: Date } | null;
   /** Those that were made beyond those that were counted before; negative when they were fewer. */
   readonly calls: number;
-  /** How often the subject is to be read depends on what was stored in the turn. */
+  /** How often the subject is to be read depends on what was stored in the run. */
   readonly toResults: (isRisky: boolean) => readonly ReadResult[];
 }
 
-/** Stores what a turn found and ends its lease. A turn whose lease was lost changes nothing. */
-export async function endTurn(
+/** Stores what a run found and ends its lease. A run whose lease was lost changes nothing. */
+export async function endRun(
   database: Database,
   { tenantId, subjectId }: Subject,
   holder: string,
-  turn: TurnResult,
+  result: RunResult,
 ): Promise<void> {
-  const { state, pause } = turn;
+  const { state, pause } = result;
   await database.withTenant(
     tenantId,
     async (transaction) => {
-      await upsertCalls(transaction, tenantId, subjectId, turn.calls);
+      await upsertCalls(transaction, tenantId, subjectId, result.calls);
       const { rows } = await sql<{ isRisky: boolean }>`
         update sync_subject s set lease_holder = null, lease_until = null, quota = ${state.quota}, pages = ${state.pages},
           reads_health = ${state.readsHealth}, missing = ${JSON.stringify(state.missing)}::jsonb,
-          unknown_numbers = coalesce(${turn.unknownNumbers}::integer, s.unknown_numbers), pause = ${pause?.reason ?? null}::text,
+          unknown_numbers = coalesce(${result.unknownNumbers}::integer, s.unknown_numbers), pause = ${pause?.reason ?? null}::text,
           paused_until = ${pause?.until ?? null}::timestamptz,
-          changed_at = case when ${turn.hasChanged} then clock_timestamp() else s.changed_at end,
-          numbers = status.numbers, is_risky = status.is_risky or ${turn.hasChanged}
+          changed_at = case when ${result.hasChanged} then clock_timestamp() else s.changed_at end,
+          numbers = status.numbers, is_risky = status.is_risky or ${result.hasChanged}
             or coalesce(s.changed_at > clock_timestamp() - interval '1 hour', false)
         from (${selectRisk(tenantId, subjectId)}) status
         where s.tenant_id = ${tenantId} and s.subject_id = ${subjectId} and s.lease_holder = ${holder}
         returning s.is_risky as "isRisky"`.execute(transaction);
       const [row] = rows;
       if (row === undefined) return;
-      await updatePlan(transaction, tenantId, subjectId, turn.toResults(row.isRisky));
+      await updatePlan(transaction, tenantId, subjectId, result.toResults(row.isRisky));
     },
     'nothing',
     'SYNC',
@@ -305,7 +305,7 @@ function selectRisk(tenantId: string, subjectId: string) {
     from number_status n where n.tenant_id = ${tenantId} and n.waba_id = ${subjectId}`;
 }
 
-/** A request that was made again during the turn stays due. */
+/** A request that was made again during the run stays due. */
 async function updatePlan(
   transaction: TenantTransaction,
   tenantId: string,
@@ -336,8 +336,8 @@ async function releaseSubject(
   );
 }
 
-/** Ends a turn that was interrupted: what was due stays due. */
-export async function abandonTurn(
+/** Ends a run that was interrupted: what was due stays due. */
+export async function abandonRun(
   database: Database,
   { tenantId, subjectId }: Subject,
   holder: string,

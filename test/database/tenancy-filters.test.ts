@@ -665,16 +665,16 @@ const syncScenario: Scenario<SyncStore> = async (store, database, { me: tenantId
       sql.raw(statement.replaceAll('$t', `'${tenantId}'`)).execute(transaction),
     );
   if (
-    (await store.beginTurn(database, subject, { holder: 'theirs', onlyRequests: false })) !== null
+    (await store.beginRun(database, subject, { holder: 'theirs', onlyRequests: false })) !== null
   ) {
     throw new Error('a subject of the other tenant');
   }
   await run('delete from number_credential where tenant_id = $t');
   await run("update whatsapp_number set credential_id = 'cred_1' where tenant_id = $t");
   await run('update sync_plan set due_at = now() where tenant_id = $t');
-  const turn = await store.beginTurn(database, subject, { holder: 'mine', onlyRequests: false });
-  if (turn?.numbers.length !== 1) throw new Error('a number of the other tenant');
-  if (turn.calls.length !== 1) throw new Error('a call of the other tenant');
+  const mine = await store.beginRun(database, subject, { holder: 'mine', onlyRequests: false });
+  if (mine?.numbers.length !== 1) throw new Error('a number of the other tenant');
+  if (mine.calls.length !== 1) throw new Error('a call of the other tenant');
   await store.addCalls(database, subject, 1);
   await database.withTenant(tenantId, (transaction) =>
     store.requestReads(transaction, tenantId, [
@@ -682,9 +682,9 @@ const syncScenario: Scenario<SyncStore> = async (store, database, { me: tenantId
       { wabaId: '60001', phones: null },
     ]),
   );
-  const { quota, pages, readsHealth, missing } = turn.state;
+  const { quota, pages, readsHealth, missing } = mine.state;
   let isAnyRisky = false;
-  await store.endTurn(database, subject, 'mine', {
+  await store.endRun(database, subject, 'mine', {
     state: { quota, pages, readsHealth, missing },
     unknownNumbers: 1,
     hasChanged: false,
@@ -695,7 +695,7 @@ const syncScenario: Scenario<SyncStore> = async (store, database, { me: tenantId
       return [{ kind: 'SWEEP', dueAt: new Date(), error: null, requestedAt: null }];
     },
   });
-  await store.endTurn(database, subject, 'theirs', {
+  await store.endRun(database, subject, 'theirs', {
     state: { quota, pages, readsHealth, missing },
     unknownNumbers: 0,
     hasChanged: false,
@@ -704,16 +704,14 @@ const syncScenario: Scenario<SyncStore> = async (store, database, { me: tenantId
     toResults: () => [],
   });
   if (isAnyRisky) throw new Error('the risk of the other tenant');
-  await store.abandonTurn(database, subject, 'theirs');
+  await store.abandonRun(database, subject, 'theirs');
   await run("update sync_subject set lease_holder = 'mine' where tenant_id = $t");
   await run("update sync_plan set due_at = 'infinity' where tenant_id = $t");
-  if (
-    (await store.beginTurn(database, subject, { holder: 'mine', onlyRequests: false })) !== null
-  ) {
+  if ((await store.beginRun(database, subject, { holder: 'mine', onlyRequests: false })) !== null) {
     throw new Error('the plan of the other tenant is due');
   }
   await store.deleteSubject(database, subject);
-  return [turn];
+  return [mine];
 };
 
 const historyScenario: Scenario<HistoryStore> = async (store, database, { me: tenantId }) => {

@@ -1,11 +1,11 @@
-// What a turn of an account comes to: when each kind of read is due again, and why none is made until then.
+// What a run of an account comes to: when each kind of read is due again, and why none is made until then.
 
 import type { SyncSettings } from '../config.ts';
 import type { UpstreamFailure } from '../numbers/provider.ts';
 import type { AccountList } from './account-list.ts';
 import { findNextDue, planAccount, quotas } from './plan.ts';
-import type { DueRead, ReadResult, Subject, Turn, TurnResult } from './store.ts';
-import type { TurnBudget } from './turn-budget.ts';
+import type { DueRead, ReadResult, Subject, Run, RunResult } from './store.ts';
+import type { RunBudget } from './run-budget.ts';
 
 export type ReadFailure = Pick<UpstreamFailure, 'code' | 'metaCode' | 'retryAt'>;
 
@@ -15,12 +15,12 @@ export const deadToken = 190;
 export const noToken: ReadFailure = { code: 'META_ACCESS_DENIED', metaCode: null, retryAt: null };
 export const overBudget: ReadFailure = { code: 'META_RATE_LIMITED', metaCode: null, retryAt: null };
 
-/** What a turn has found. */
-export interface EndedTurn {
+/** What a run has found. */
+export interface EndedRun {
   readonly subject: Subject;
-  readonly turn: Turn;
+  readonly run: Run;
   readonly options: { readonly settings: SyncSettings };
-  readonly budget: Pick<TurnBudget, 'affordableAt' | 'uncounted'>;
+  readonly budget: Pick<RunBudget, 'affordableAt' | 'uncounted'>;
   readonly found: {
     readonly readsHealth: boolean;
     readonly list: AccountList | null;
@@ -40,14 +40,14 @@ const firstRetryMs = 30_000;
 const firstRetryOfRequestMs = 2_000;
 const maxRetriesOfRequest = 5;
 
-export function toTurnResult(ended: EndedTurn): TurnResult {
-  const { turn, found, budget } = ended;
+export function toRunResult(ended: EndedRun): RunResult {
+  const { run, found, budget } = ended;
   const { list, readsHealth, hasChanged } = found;
   const state = {
-    quota: list === null ? turn.state.quota : toQuota(list),
-    pages: list?.pages ?? turn.state.pages,
+    quota: list === null ? run.state.quota : toQuota(list),
+    pages: list?.pages ?? run.state.pages,
     readsHealth,
-    missing: turn.state.missing,
+    missing: run.state.missing,
   };
   return {
     state,
@@ -56,9 +56,9 @@ export function toTurnResult(ended: EndedTurn): TurnResult {
     pause: findPause(ended),
     calls: budget.uncounted,
     toResults(isRisky) {
-      const size = { ...state, numbers: turn.numbers.length, isRisky };
+      const size = { ...state, numbers: run.numbers.length, isRisky };
       const { seconds } = planAccount(ended.options.settings, size);
-      return turn.due.map((read) => toReadResult(ended, read, seconds));
+      return run.due.map((read) => toReadResult(ended, read, seconds));
     },
   };
 }
@@ -69,19 +69,19 @@ function toQuota({ phones }: AccountList): number {
   return isRegistered ? quotas.registered : quotas.unregistered;
 }
 
-function findPause({ turn, found, budget }: EndedTurn): TurnResult['pause'] {
+function findPause({ run, found, budget }: EndedRun): RunResult['pause'] {
   const failures = [...found.failures.values()];
   if (failures.some(isRefused)) {
-    return { reason: 'TOKEN', until: addMs(turn.at, refusedMs) };
+    return { reason: 'TOKEN', until: addMs(run.at, refusedMs) };
   }
   const limited = failures.find(({ code }) => code === 'META_RATE_LIMITED');
   if (limited === undefined) {
-    return found.isSpent ? { reason: 'BUDGET', until: addMs(turn.at, pausedMs) } : null;
+    return found.isSpent ? { reason: 'BUDGET', until: addMs(run.at, pausedMs) } : null;
   }
   const retryAt = limited.retryAt === null ? null : new Date(limited.retryAt);
-  const times = [budget.affordableAt, retryAt].filter((time) => time !== null && time > turn.at);
+  const times = [budget.affordableAt, retryAt].filter((time) => time !== null && time > run.at);
   // When the gateway counts the calls itself, it knows the time; Meta's own figure is read again after a while.
-  const until = budget.affordableAt === null ? addMs(turn.at, pausedMs) : turn.at;
+  const until = budget.affordableAt === null ? addMs(run.at, pausedMs) : run.at;
   return { reason: 'BUDGET', until: new Date(Math.max(...[until, ...times].map(Number))) };
 }
 
@@ -90,28 +90,28 @@ function isRefused({ code }: ReadFailure): boolean {
 }
 
 function toReadResult(
-  ended: EndedTurn,
+  ended: EndedRun,
   { kind, requestedAt, failures }: DueRead,
   seconds: ReturnType<typeof planAccount>['seconds'],
 ): ReadResult {
-  const { subject, turn, found } = ended;
+  const { subject, run, found } = ended;
   const failure = found.failures.get(kind);
   const result = { kind, requestedAt, error: failure?.code ?? null };
   const isRequest = kind === 'REQUEST';
   const nextDue = isRequest
     ? null
-    : findNextDue(turn.at, `${subject.tenantId} ${subject.subjectId}`, kind, seconds);
+    : findNextDue(run.at, `${subject.tenantId} ${subject.subjectId}`, kind, seconds);
   if (failure === undefined || (isRequest && isRefused(failure))) {
-    const pausedUntil = found.isSpent ? addMs(turn.at, pausedMs) : turn.at;
+    const pausedUntil = found.isSpent ? addMs(run.at, pausedMs) : run.at;
     return { ...result, dueAt: nextDue !== null && nextDue < pausedUntil ? pausedUntil : nextDue };
   }
-  if (isRefused(failure)) return { ...result, dueAt: addMs(turn.at, refusedMs) };
+  if (isRefused(failure)) return { ...result, dueAt: addMs(run.at, refusedMs) };
   if (failure.code === 'META_RATE_LIMITED') {
     return { ...result, dueAt: findPause(ended)?.until ?? nextDue };
   }
   if (isRequest && failures >= maxRetriesOfRequest) return { ...result, dueAt: null };
   const retryAt = addMs(
-    turn.at,
+    run.at,
     (isRequest ? firstRetryOfRequestMs : firstRetryMs) * 2 ** Math.min(failures, 10),
   );
   return { ...result, dueAt: nextDue !== null && nextDue < retryAt ? nextDue : retryAt };

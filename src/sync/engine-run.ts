@@ -1,24 +1,24 @@
-// One turn of the numbers of the session engine: reads their states.
+// One run of the numbers of the session engine: reads their states.
 
 import { toOperatorAccess } from '../numbers/numbers.ts';
-import type { TurnOptions } from './account-turn.ts';
+import type { RunOptions } from './account-run.ts';
 import { findNextDue } from './plan.ts';
 import { selectRequested } from './requested-numbers.ts';
-import { deleteSubject, endTurn, type Subject, type Turn } from './store.ts';
+import { deleteSubject, endRun, type Subject, type Run } from './store.ts';
 
 /** One refresh has a deadline. */
 const maxNumbers = 50;
 
-export async function runEngineTurn(
-  options: Pick<TurnOptions, 'database' | 'numbers' | 'settings' | 'onRead'>,
+export async function readEngine(
+  options: Pick<RunOptions, 'database' | 'numbers' | 'settings' | 'onRead'>,
   subject: Subject,
   holder: string,
-  turn: Turn,
+  run: Run,
   signal: AbortSignal,
 ): Promise<void> {
   const { database, numbers, settings } = options;
-  if (turn.numbers.length === 0) return await deleteSubject(database, subject);
-  const due = listDue(turn);
+  if (run.numbers.length === 0) return await deleteSubject(database, subject);
+  const due = listDue(run);
   for (let from = 0; from < due.length; from += maxNumbers) {
     const requests = due
       .slice(from, from + maxNumbers)
@@ -29,24 +29,24 @@ export async function runEngineTurn(
   options.onRead('ok');
   const { tenantId, subjectId } = subject;
   const seconds = settings.seconds;
-  await endTurn(database, subject, holder, {
-    state: turn.state,
+  await endRun(database, subject, holder, {
+    state: run.state,
     unknownNumbers: null,
     hasChanged: false,
     pause: null,
     calls: 0,
     toResults: () =>
-      turn.due.map(({ kind, requestedAt }) => ({
+      run.due.map(({ kind, requestedAt }) => ({
         kind,
         requestedAt,
         error: null,
-        dueAt: findNextDue(turn.at, `${tenantId} ${subjectId}`, 'ENGINE', seconds),
+        dueAt: findNextDue(run.at, `${tenantId} ${subjectId}`, 'ENGINE', seconds),
       })),
   });
 }
 
 /** Only the numbers that a request names, if nothing else is due. */
-function listDue({ due, numbers }: Turn): Turn['numbers'] {
+function listDue({ due, numbers }: Run): Run['numbers'] {
   const [read, ...others] = due;
   if (read?.kind !== 'REQUEST' || others.length > 0) return numbers;
   return selectRequested(numbers, read.phones) ?? numbers;

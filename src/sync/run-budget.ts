@@ -1,10 +1,10 @@
-// The calls that one turn of an account may make, and those that it makes.
+// The calls that one run of an account may make, and those that it makes.
 
 import type { Database } from '../database/database.ts';
 import { findAffordable, type MinuteCalls } from './plan.ts';
 import { addCalls, type Subject } from './store.ts';
 
-export interface TurnBudget {
+export interface RunBudget {
   /** Counts so many calls, and returns whether they may be made. */
   reserve(calls: number): Promise<boolean>;
   /** When the calls that were refused may be made; null when none were. */
@@ -18,11 +18,11 @@ export interface TurnBudget {
 /** Fields that Meta refuses, and accounts that another token can read, cost a few calls more than planned. */
 const reservedShare = 0.05;
 
-export function createTurnBudget(
+export function createRunBudget(
   database: Database,
   subject: Subject,
   { at, calls: before, budget }: { at: Date; calls: MinuteCalls; budget: number },
-): TurnBudget {
+): RunBudget {
   const counted = [...before];
   const usable = Math.max(1, Math.floor(budget * (1 - reservedShare)));
   let affordableAt: Date | null = null;

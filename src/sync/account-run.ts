@@ -1,4 +1,4 @@
-// One turn of an account: reads what is due of it, stores what changed, and says when it is due again.
+// One run of an account: reads what is due of it, stores what changed, and says when it is due again.
 
 import type { Database } from '../database/database.ts';
 import type { SyncSettings } from '../config.ts';
@@ -15,16 +15,16 @@ import { selectRequested } from './requested-numbers.ts';
 import {
   deleteSubject,
   type DueRead,
-  endTurn,
+  endRun,
   type Subject,
   type SyncNumber,
-  type Turn,
+  type Run,
 } from './store.ts';
 import { type AccountToken, listTokens } from './tokens.ts';
-import { createTurnBudget, type TurnBudget } from './turn-budget.ts';
-import { deadToken, noToken, overBudget, type ReadFailure, toTurnResult } from './turn-result.ts';
+import { createRunBudget, type RunBudget } from './run-budget.ts';
+import { deadToken, noToken, overBudget, type ReadFailure, toRunResult } from './run-result.ts';
 
-export interface TurnOptions {
+export interface RunOptions {
   readonly database: Database;
   readonly vault: Vault;
   readonly reader: Pick<AccountReader, 'listPhones'>;
@@ -35,15 +35,15 @@ export interface TurnOptions {
   readonly onRead: (outcome: string) => void;
 }
 
-export interface AccountTurn {
-  readonly options: TurnOptions;
+export interface AccountRun {
+  readonly options: RunOptions;
   readonly subject: Subject;
-  readonly turn: Turn;
+  readonly run: Run;
   readonly tokens: readonly AccountToken[];
   readonly plan: AccountPlan;
-  readonly budget: TurnBudget;
+  readonly budget: RunBudget;
   readonly signal: AbortSignal;
-  /** What the turn finds. */
+  /** What the run finds. */
   readonly found: {
     readsHealth: boolean;
     list: AccountList | null;
@@ -56,26 +56,26 @@ export interface AccountTurn {
   };
 }
 
-export async function runAccountTurn(
-  options: TurnOptions,
+export async function readAccount(
+  options: RunOptions,
   subject: Subject,
   holder: string,
-  turn: Turn,
+  run: Run,
   signal: AbortSignal,
 ): Promise<void> {
   const { database, vault, settings } = options;
-  if (turn.numbers.length === 0) return await deleteSubject(database, subject);
+  if (run.numbers.length === 0) return await deleteSubject(database, subject);
   // What Meta refused once may be granted later.
-  const readsHealth = turn.state.readsHealth || turn.due.some(({ kind }) => kind === 'ACCOUNT');
-  const plan = planAccount(settings, { ...turn.state, numbers: turn.numbers.length, readsHealth });
-  const account: AccountTurn = {
+  const readsHealth = run.state.readsHealth || run.due.some(({ kind }) => kind === 'ACCOUNT');
+  const plan = planAccount(settings, { ...run.state, numbers: run.numbers.length, readsHealth });
+  const account: AccountRun = {
     options,
     subject,
-    turn,
+    run,
     plan,
     signal,
-    tokens: listTokens(vault, subject.tenantId, turn.numbers),
-    budget: createTurnBudget(database, subject, { ...turn, budget: plan.budget }),
+    tokens: listTokens(vault, subject.tenantId, run.numbers),
+    budget: createRunBudget(database, subject, { ...run, budget: plan.budget }),
     found: {
       readsHealth,
       list: null,
@@ -86,13 +86,13 @@ export async function runAccountTurn(
     },
   };
   await readDue(account);
-  for (const { kind } of turn.due) options.onRead(account.found.failures.get(kind)?.code ?? 'ok');
-  await endTurn(database, subject, holder, toTurnResult(account));
+  for (const { kind } of run.due) options.onRead(account.found.failures.get(kind)?.code ?? 'ok');
+  await endRun(database, subject, holder, toRunResult(account));
 }
 
-async function readDue(account: AccountTurn): Promise<void> {
-  const { turn, tokens, found } = account;
-  const kinds = turn.due.map(({ kind }) => kind);
+async function readDue(account: AccountRun): Promise<void> {
+  const { run, tokens, found } = account;
+  const kinds = run.due.map(({ kind }) => kind);
   if (tokens.length === 0) return fail(account, kinds, noToken);
   await readRequest(account);
   if (isListDue(account)) await readNumbers(account);
@@ -105,35 +105,35 @@ async function readDue(account: AccountTurn): Promise<void> {
   if (kinds.includes('PROFILE')) await readProfiles(account);
 }
 
-function findRequest({ turn }: AccountTurn): DueRead | undefined {
-  return turn.due.find(({ kind }) => kind === 'REQUEST');
+function findRequest({ run }: AccountRun): DueRead | undefined {
+  return run.due.find(({ kind }) => kind === 'REQUEST');
 }
 
 /** Whether a request is for the account and all its numbers. */
-function isWhole(account: AccountTurn): boolean {
+function isWhole(account: AccountRun): boolean {
   const request = findRequest(account);
-  return request !== undefined && selectRequested(account.turn.numbers, request.phones) === null;
+  return request !== undefined && selectRequested(account.run.numbers, request.phones) === null;
 }
 
-function isListDue(account: AccountTurn): boolean {
+function isListDue(account: AccountRun): boolean {
   return (
-    isWhole(account) || account.turn.due.some(({ kind }) => kind === 'SWEEP' || kind === 'HEALTH')
+    isWhole(account) || account.run.due.some(({ kind }) => kind === 'SWEEP' || kind === 'HEALTH')
   );
 }
 
 /** The numbers that a request names. */
-async function readRequest(account: AccountTurn): Promise<void> {
+async function readRequest(account: AccountRun): Promise<void> {
   const request = findRequest(account);
   if (request === undefined) return;
-  const named = selectRequested(account.turn.numbers, request.phones);
+  const named = selectRequested(account.run.numbers, request.phones);
   if (named !== null) await readPhones(account, 'REQUEST', named);
 }
 
 type ListKind = 'REQUEST' | 'SWEEP' | 'HEALTH';
 
-async function readNumbers(account: AccountTurn): Promise<void> {
-  const { turn, found } = account;
-  const isHealthDue = isWhole(account) || turn.due.some(({ kind }) => kind === 'HEALTH');
+async function readNumbers(account: AccountRun): Promise<void> {
+  const { run, found } = account;
+  const isHealthDue = isWhole(account) || run.due.some(({ kind }) => kind === 'HEALTH');
   const kinds = listKindsOf(account);
   let result = await readFirstList(account, isHealthDue && found.readsHealth ? 'ALL' : 'PLAIN');
   if (result === null) return fail(account, kinds, overBudget);
@@ -155,9 +155,9 @@ async function readNumbers(account: AccountTurn): Promise<void> {
   await readPhones(account, 'HEALTH', [...new Set(single)].slice(0, maxSingleReads));
 }
 
-function listKindsOf({ turn }: AccountTurn): readonly ListKind[] {
+function listKindsOf({ run }: AccountRun): readonly ListKind[] {
   return (['REQUEST', 'SWEEP', 'HEALTH'] as const).filter((kind) =>
-    turn.due.some((read) => read.kind === kind),
+    run.due.some((read) => read.kind === kind),
   );
 }
 
@@ -167,10 +167,10 @@ function isComplete({ unknown }: AccountList): boolean {
 }
 
 async function countUnknown(
-  { options, subject, turn }: AccountTurn,
+  { options, subject, run }: AccountRun,
   { phones }: AccountList,
 ): Promise<number> {
-  const known = new Set(turn.numbers.map(({ phoneNumberId }) => phoneNumberId));
+  const known = new Set(run.numbers.map(({ phoneNumberId }) => phoneNumberId));
   const others = [...phones.keys()].filter((id) => !known.has(id));
   if (others.length === 0) return 0;
   // They may be stored with another account.
@@ -180,14 +180,14 @@ async function countUnknown(
 
 /** With the first token that Meta accepts. Null when the budget does not allow it. */
 async function readFirstList(
-  account: AccountTurn,
+  account: AccountRun,
   extent: 'PLAIN' | 'ALL',
 ): Promise<ListResult | null> {
-  const { found, tokens, turn, budget } = account;
+  const { found, tokens, run, budget } = account;
   let result: ListResult | null = null;
   for (const token of tokens.slice(0, maxTokens)) {
     // oxlint-disable no-await-in-loop -- one token after the other
-    if (!(await budget.reserve(turn.state.pages))) return null;
+    if (!(await budget.reserve(run.state.pages))) return null;
     result = await readListWith(account, token, extent);
     if (result.ok || result.failure.code !== 'META_ACCESS_DENIED') break;
     // oxlint-enable no-await-in-loop
@@ -200,12 +200,12 @@ async function readFirstList(
   return isOfFields ? await readFirstList(account, 'PLAIN') : result;
 }
 
-/** Further ones are tried in no turn, because each costs calls. */
+/** Further ones are tried in no run, because each costs calls. */
 const maxTokens = 3;
 const readMs = 60_000;
 
 async function readListWith(
-  { options, subject, budget, found, signal }: AccountTurn,
+  { options, subject, budget, found, signal }: AccountRun,
   { credentials }: AccountToken,
   extent: 'PLAIN' | 'ALL',
 ): Promise<ListResult> {
@@ -232,21 +232,21 @@ async function readListWith(
 }
 
 /** Numbers that have a token, except those whose own token is refused while another one reads the account. */
-function listReadable({ tokens }: AccountTurn): readonly SyncNumber[] {
+function listReadable({ tokens }: AccountRun): readonly SyncNumber[] {
   return tokens.flatMap(({ numbers }, place) =>
     place === 0 ? numbers : numbers.filter(({ failure }) => failure !== 'META_ACCESS_DENIED'),
   );
 }
 
-function listChanged(account: AccountTurn, list: AccountList): readonly SyncNumber[] {
+function listChanged(account: AccountRun, list: AccountList): readonly SyncNumber[] {
   return listReadable(account).filter((number) => {
     const listed = list.phones.get(number.phoneNumberId ?? '');
     return listed !== undefined && differs(number, listed, list.unknown);
   });
 }
 
-async function recordList(account: AccountTurn, list: AccountList): Promise<void> {
-  const { options, subject, turn, found } = account;
+async function recordList(account: AccountRun, list: AccountList): Promise<void> {
+  const { options, subject, run, found } = account;
   const changed = listChanged(account, list);
   found.hasChanged = changed.some(({ phone }) => phone !== null);
   const phones = listReadable(account).flatMap(({ id, phoneNumberId }) => {
@@ -257,18 +257,18 @@ async function recordList(account: AccountTurn, list: AccountList): Promise<void
   });
   await recordPhones(options.database, {
     tenantId: subject.tenantId,
-    observedAt: turn.at,
+    observedAt: run.at,
     phones,
   });
 }
 
 /** A token that is dead cannot read its numbers either. */
 async function recordRefusal(
-  account: AccountTurn,
+  account: AccountRun,
   kinds: readonly ListKind[],
   failure: UpstreamFailure,
 ): Promise<void> {
-  const { options, subject, turn, tokens, found } = account;
+  const { options, subject, run, tokens, found } = account;
   fail(account, kinds, failure);
   if (failure.code !== 'META_ACCESS_DENIED') return;
   if (failure.metaCode !== deadToken) {
@@ -278,7 +278,7 @@ async function recordRefusal(
   const phones = (tokens[0]?.numbers ?? []).flatMap(({ id, phoneNumberId }) =>
     phoneNumberId === null ? [] : [{ id, phoneNumberId, result: { failure } }],
   );
-  await recordPhones(options.database, { tenantId: subject.tenantId, observedAt: turn.at, phones });
+  await recordPhones(options.database, { tenantId: subject.tenantId, observedAt: run.at, phones });
 }
 
 /** What was never read is the oldest. */
@@ -286,14 +286,14 @@ function timeOf(observedAt: Date | null): number {
   return observedAt?.getTime() ?? 0;
 }
 
-function listOldest(account: AccountTurn): readonly SyncNumber[] {
+function listOldest(account: AccountRun): readonly SyncNumber[] {
   return listReadable(account)
     .toSorted((one, other) => timeOf(one.observedAt) - timeOf(other.observedAt))
     .slice(0, maxSingleReads);
 }
 
 async function readPhones(
-  account: AccountTurn,
+  account: AccountRun,
   kind: 'REQUEST' | 'HEALTH',
   numbers: readonly SyncNumber[],
 ): Promise<void> {
@@ -304,9 +304,9 @@ async function readPhones(
 /** Further numbers that a request names are read by the next sweep. */
 const maxRequested = 100;
 
-async function readProfiles(account: AccountTurn): Promise<void> {
-  const { options, turn } = account;
-  const readBefore = turn.at.getTime() - options.settings.seconds.PROFILE * 1_000;
+async function readProfiles(account: AccountRun): Promise<void> {
+  const { options, run } = account;
+  const readBefore = run.at.getTime() - options.settings.seconds.PROFILE * 1_000;
   const oldest = listReadable(account)
     .filter(({ profileObservedAt }) => timeOf(profileObservedAt) <= readBefore)
     .toSorted((one, other) => timeOf(one.profileObservedAt) - timeOf(other.profileObservedAt))
@@ -316,7 +316,7 @@ async function readProfiles(account: AccountTurn): Promise<void> {
 
 /** Reads blocks of numbers one by one, as callers do. */
 async function readSingly(
-  account: AccountTurn,
+  account: AccountRun,
   kind: DueRead['kind'],
   blocks: readonly MetaBlock[],
   calls: number,
@@ -350,7 +350,7 @@ const freshnessAlone = {
 } as const;
 
 function fail(
-  { found }: AccountTurn,
+  { found }: AccountRun,
   kinds: readonly DueRead['kind'][],
   failure: ReadFailure,
 ): void {

@@ -18,7 +18,12 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 60_000,
     retry: 0,
+    tagsFilter: ['!mutant'],
     tags: [
+      {
+        name: 'mutant',
+        description: 'Must fail with a changed source file. Run by `npm run test:mutants`.',
+      },
       { name: 'source', description: 'Reads a source file in order to change it.' },
       {
         name: 'clock',

@@ -848,7 +848,7 @@ describe.each(stores)('the filters of $path', ({ path, scenario, mutants }) => {
     expect(await probe(await readFile(join(root, path), 'utf8'))).toBeNull();
   });
 
-  test.each(mutants)('are each needed: $title', { tags: ['source'] }, async ({ text }) => {
+  test.each(mutants)('are each needed: $title', { tags: ['mutant'] }, async ({ text }) => {
     expect(await probe(text)).not.toBeNull();
   });
 

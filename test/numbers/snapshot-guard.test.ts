@@ -280,7 +280,7 @@ describe('readings that are stored in any order, among changes by other software
 
   test.each(changed)(
     'would be stored wrongly after $title',
-    { tags: ['source'] },
+    { tags: ['mutant'] },
     async ({ text }) => {
       expect(await tryOut(text)).not.toEqual(lists.map(toExpected));
     },

@@ -267,7 +267,7 @@ describe.each([{ emitNulls: false }, { emitNulls: true }])(
           const { rest, graphql } = await readBoth(tenant, ids);
           expect(graphql).toEqual(rest);
         }),
-        { numRuns: 50 },
+        { numRuns: 20 },
       );
     }, 60_000);
   },

@@ -18,8 +18,8 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 60_000,
     retry: 0,
-    tagsFilter: ['!mutant'],
     tags: [
+      { name: 'page', description: 'Opens a page in Chromium. Run by `npm run test:pages`.' },
       {
         name: 'mutant',
         description: 'Must fail with a changed source file. Run by `npm run test:mutants`.',

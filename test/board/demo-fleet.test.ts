@@ -71,7 +71,7 @@ interface State {
   readonly size?: typeof phone;
 }
 
-describe.skipIf(isChromiumMissing('the board'))('the board of the demo', () => {
+describe.skipIf(isChromiumMissing('the board'))('the board of the demo', { tags: ['page'] }, () => {
   const made = new AsyncDisposableStack();
   let browser: Browser;
   let origin: string;
@@ -107,7 +107,8 @@ describe.skipIf(isChromiumMissing('the board'))('the board of the demo', () => {
   test.each(states)(
     'has nothing that axe finds, in light and dark: $path',
     async ({ path, ready, size = wide }) => {
-      const context = { ...size, colorScheme: 'light' } as const;
+      // Without motion the colours change at once.
+      const context = { ...size, colorScheme: 'light', reducedMotion: 'reduce' } as const;
       await using board = await openBoard(browser, { origin, key: null, path, context });
       const { page, consoleErrors } = board;
       await page.waitForSelector(ready, { state: 'attached' });

@@ -32,6 +32,14 @@ export interface AccountPlan {
   readonly budget: number;
 }
 
+/** Why and until when an account is not read although a read of it is due. */
+export interface SyncPause {
+  readonly reason: 'BUDGET' | 'TOKEN';
+  readonly until: Date;
+  /** Whether nothing is read until then except what is asked for, and not only what was due at the last run. */
+  readonly isOfAll: boolean;
+}
+
 /** Meta's limits for one app and account: with a registered number, and without one. */
 export const quotas = { registered: 5_000, unregistered: 200 } as const;
 

@@ -72,17 +72,23 @@ function toQuota({ phones }: AccountList): number {
 function findPause({ run, found, budget }: EndedRun): RunResult['pause'] {
   const failures = [...found.failures.values()];
   if (failures.some(isRefused)) {
-    return { reason: 'TOKEN', until: addMs(run.at, refusedMs) };
+    const isOfAll = failures.some(({ metaCode }) => metaCode === deadToken);
+    return { reason: 'TOKEN', until: addMs(run.at, refusedMs), isOfAll };
   }
   const limited = failures.find(({ code }) => code === 'META_RATE_LIMITED');
   if (limited === undefined) {
-    return found.isSpent ? { reason: 'BUDGET', until: addMs(run.at, pausedMs) } : null;
+    const until = addMs(run.at, pausedMs);
+    return found.isSpent ? { reason: 'BUDGET', until, isOfAll: true } : null;
   }
   const retryAt = limited.retryAt === null ? null : new Date(limited.retryAt);
   const times = [budget.affordableAt, retryAt].filter((time) => time !== null && time > run.at);
   // When the gateway counts the calls itself, it knows the time; Meta's own figure is read again after a while.
   const until = budget.affordableAt === null ? addMs(run.at, pausedMs) : run.at;
-  return { reason: 'BUDGET', until: new Date(Math.max(...[until, ...times].map(Number))) };
+  return {
+    reason: 'BUDGET',
+    until: new Date(Math.max(...[until, ...times].map(Number))),
+    isOfAll: found.isSpent,
+  };
 }
 
 function isRefused({ code }: ReadFailure): boolean {

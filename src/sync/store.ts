@@ -4,7 +4,7 @@ import { sql } from 'kysely';
 import type { Database, TenantTransaction } from '../database/database.ts';
 import { prepare, toTextArray } from '../database/statement.ts';
 import type { StoredCredentials } from '../numbers/credentials.ts';
-import type { MinuteCalls, SyncKind } from './plan.ts';
+import type { MinuteCalls, SyncKind, SyncPause } from './plan.ts';
 import { mergeRequests, type ReadRequest } from './requested-numbers.ts';
 
 /** An account of a tenant, by Meta's id, or the tenant's numbers of the session engine. */
@@ -258,7 +258,7 @@ export interface RunResult {
   readonly unknownNumbers: number | null;
   readonly hasChanged: boolean;
   /** Why nothing is read until a time although it is due; null when it is. */
-  readonly pause: { readonly reason: 'BUDGET' | 'TOKEN'; readonly until: Date } | null;
+  readonly pause: SyncPause | null;
   /** Those that were made beyond those that were counted before; negative when they were fewer. */
   readonly calls: number;
   /** How often the subject is to be read depends on what was stored in the run. */
@@ -290,7 +290,7 @@ export async function endRun(
         returning s.is_risky as "isRisky"`.execute(transaction);
       const [row] = rows;
       if (row === undefined) return;
-      await updatePlan(transaction, tenantId, subjectId, result.toResults(row.isRisky));
+      await updatePlan(transaction, tenantId, subjectId, result.toResults(row.isRisky), pause);
     },
     'nothing',
     'SYNC',
@@ -311,6 +311,7 @@ async function updatePlan(
   tenantId: string,
   subjectId: string,
   results: readonly ReadResult[],
+  pause: SyncPause | null,
 ): Promise<void> {
   await sql`
     update sync_plan p set due_at = coalesce(r."dueAt", 'infinity'),
@@ -321,6 +322,11 @@ async function updatePlan(
       as r(kind text, "dueAt" timestamptz, error text, "requestedAt" timestamptz)
     where p.tenant_id = ${tenantId} and p.subject_id = ${subjectId} and p.kind = r.kind
       and p.requested_at is not distinct from r."requestedAt"`.execute(transaction);
+  if (pause?.isOfAll !== true) return;
+  await sql`
+    update sync_plan p set due_at = ${pause.until}
+    where p.tenant_id = ${tenantId} and p.subject_id = ${subjectId} and p.due_at < ${pause.until}
+      and p.kind <> 'REQUEST'`.execute(transaction);
 }
 
 async function releaseSubject(

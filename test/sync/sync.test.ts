@@ -89,18 +89,22 @@ describe('an account', () => {
     expect(lists.map(({ query: sent }) => sent['limit'])).toEqual(Array(12).fill('100'));
   });
 
-  test('with a refused token is tried every six hours', async () => {
+  test('with a refused token is tried every six hours, and read as before once it is accepted', async () => {
     const { id, wabaId } = await tenant.addNumber();
-    gateway.simulator.setFault(wabaId, { kind: 'error', code: 190, subcode: 463 });
     gateway.gateway.sync.start();
-    await clock.advance(minute);
+    await clock.advance(hour);
+    gateway.simulator.setFault(wabaId, { kind: 'error', code: 190, subcode: 463 });
+    gateway.simulator.clearCalls();
+    await clock.advance(13 * hour);
+    // At the next sweep, and six and twelve hours later.
+    expect(countCalls()).toBe(3);
     expect((await read(id)).freshness?.error).toMatchObject({ code: 'META_ACCESS_DENIED' });
-    expect(countCalls()).toBe(1);
-    await clock.advance(5 * hour);
-    expect(countCalls()).toBe(1);
     gateway.simulator.setFault(wabaId, null);
-    await clock.advance(hour + minute);
-    expect((await read(id)).freshness?.error).toBeNull();
+    await clock.advance(8 * hour);
+    expect((await read(id)).freshness).toMatchObject({ error: null });
+    gateway.simulator.clearCalls();
+    await clock.advance(hour);
+    expect(countCalls()).toBe(12);
   });
 });
 

@@ -2,7 +2,7 @@
 // The process: arguments, signals and the exit code. Everything that needs a recent Node is imported after the version check.
 
 import { flushCompileCache } from 'node:module';
-import type { Terminal } from './admin.ts';
+import type { Terminal } from './admin/commands.ts';
 
 const minNodeVersion = 24;
 
@@ -17,7 +17,10 @@ if (Number.parseInt(process.versions.node, 10) < minNodeVersion) {
 
 async function main(): Promise<void> {
   await import('./operations/compile-cache.js');
-  const [{ run }, { redact }] = await Promise.all([import('./admin.ts'), import('./telemetry.ts')]);
+  const [{ run }, { redact }] = await Promise.all([
+    import('./admin/commands.ts'),
+    import('./telemetry.ts'),
+  ]);
   for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
     process.on(event, (thrown: unknown) => {
       const text = thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown);

@@ -2,7 +2,7 @@
 
 import type { CommandUnknownOpts } from '@commander-js/extra-typings';
 import { type Config, ConfigurationError } from '../config.ts';
-import type { DemoAnnouncement } from '../demo.ts';
+import type { DemoAnnouncement } from '../demo/demo.ts';
 import type { Gateway } from '../gateway.ts';
 import {
   openGateway,

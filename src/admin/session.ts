@@ -1,7 +1,7 @@
 // What commands run on: their terminal, the configuration, and a gateway that is open for as long as the command runs.
 
 import { type Config, readEnvironment, parseConfig } from '../config.ts';
-import type { Demo, DemoAnnouncement } from '../demo.ts';
+import type { Demo, DemoAnnouncement } from '../demo/demo.ts';
 import { GatewayError } from '../errors.ts';
 import type { Gateway, GatewayOverrides } from '../gateway.ts';
 import { createTelemetry } from '../telemetry.ts';
@@ -82,7 +82,7 @@ interface CompleteConfig {
 
 async function completeConfig(config: Config): Promise<CompleteConfig> {
   if (config.mode === 'production') return { config, overrides: {}, demo: null };
-  const { openDemo } = await import('../demo.ts');
+  const { openDemo } = await import('../demo/demo.ts');
   const demo = await openDemo(config);
   return { config: demo.config, overrides: demo.overrides, demo };
 }

@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { Readable, Writable } from 'node:stream';
 import { WriteStream } from 'node:tty';
 import { Client } from 'pg';
-import { run as runAdmin, type Terminal } from '../../src/admin.ts';
+import { run as runAdmin, type Terminal } from '../../src/admin/commands.ts';
 import { listen } from '../../src/http/server.ts';
 import {
   createTestSimulator,

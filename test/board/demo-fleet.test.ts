@@ -9,7 +9,7 @@ import axe from 'axe-core';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseConfig, readEnvironment } from '../../src/config.ts';
-import { openDemo } from '../../src/demo.ts';
+import { openDemo } from '../../src/demo/demo.ts';
 import { createGateway } from '../../src/gateway.ts';
 import { listen } from '../../src/http/server.ts';
 import { isChromiumMissing, launchChromium } from '../chromium.ts';

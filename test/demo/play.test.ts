@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { parseConfig, readEnvironment } from '../../src/config.ts';
-import { type Demo, openDemo } from '../../src/demo.ts';
+import { type Demo, openDemo } from '../../src/demo/demo.ts';
 import { demoNumbers, demoTenants, demoWabas } from '../../src/demo/fleet.ts';
 import { createLargeFleet, largeTenant, toPlacePhoneId } from '../../src/demo/large-fleet.ts';
 import { demoScript } from '../../src/demo/script.ts';

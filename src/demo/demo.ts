@@ -1,9 +1,9 @@
 // The demo mode: completes the configuration with generated secrets and simulated upstreams, and seeds the database.
 
 import { hkdfSync } from 'node:crypto';
-import { createKey, toKeyHint } from './access/key.ts';
-import { type Clock, systemClock } from './clock.ts';
-import { type Config, environmentVariables } from './config.ts';
+import { createKey, toKeyHint } from '../access/key.ts';
+import { type Clock, systemClock } from '../clock.ts';
+import { type Config, environmentVariables } from '../config.ts';
 import {
   type DemoMetaNumber,
   type DemoNumber,
@@ -12,10 +12,10 @@ import {
   demoNumbers,
   demoTenants,
   demoWabas,
-} from './demo/fleet.ts';
-import { deriveAppSecret, seedEndpoint } from './demo/endpoints.ts';
-import { demoKeys } from './demo/keys.ts';
-import { completeSecrets } from './demo/secrets.ts';
+} from './fleet.ts';
+import { deriveAppSecret, seedEndpoint } from './endpoints.ts';
+import { demoKeys } from './keys.ts';
+import { completeSecrets } from './secrets.ts';
 import {
   createDemoSimulator,
   findFault,
@@ -27,19 +27,19 @@ import {
   toSimulatedWaba,
   toToken,
   toWabaId,
-} from './demo/upstreams.ts';
-import { largeTenant, seedLargeFleet } from './demo/large-fleet.ts';
-import { startPlay } from './demo/play.ts';
-import { createGateway, type Gateway, type GatewayOverrides } from './gateway.ts';
-import { toMetaBlock } from './numbers/meta.ts';
-import type { StoredNumber } from './numbers/stored-number.ts';
-import { judgePhone, toConnectionState } from './numbers/phone-reasons.ts';
-import { fullProjection } from './numbers/projection.ts';
-import { type NewNumber, toOperatorAccess } from './numbers/numbers.ts';
-import { type Block, type ProviderName, toPlainFailure } from './numbers/provider.ts';
-import { listAddresses, listNumbers } from './numbers/number-queries.ts';
-import { type Reading, recordReadings } from './numbers/store.ts';
-import { createTelemetry } from './telemetry.ts';
+} from './upstreams.ts';
+import { largeTenant, seedLargeFleet } from './large-fleet.ts';
+import { startPlay } from './play.ts';
+import { createGateway, type Gateway, type GatewayOverrides } from '../gateway.ts';
+import { toMetaBlock } from '../numbers/meta.ts';
+import type { StoredNumber } from '../numbers/stored-number.ts';
+import { judgePhone, toConnectionState } from '../numbers/phone-reasons.ts';
+import { fullProjection } from '../numbers/projection.ts';
+import { type NewNumber, toOperatorAccess } from '../numbers/numbers.ts';
+import { type Block, type ProviderName, toPlainFailure } from '../numbers/provider.ts';
+import { listAddresses, listNumbers } from '../numbers/number-queries.ts';
+import { type Reading, recordReadings } from '../numbers/store.ts';
+import { createTelemetry } from '../telemetry.ts';
 
 /** What a user needs for a first query. */
 export interface DemoAnnouncement {

@@ -1,29 +1,29 @@
 // The command line: its commands, and the exit code of a run.
 
 import { Command, CommanderError, type CommandUnknownOpts } from '@commander-js/extra-typings';
-import manifest from '../package.json' with { type: 'json' };
-import { addAccountCommands } from './admin/account.ts';
-import { addAlertCommands } from './admin/alert.ts';
-import { addAuditCommands, addKeyCommands, addTenantCommands } from './admin/access.ts';
-import { UsageError } from './admin/arguments.ts';
-import { addChangeCommands } from './admin/change-number.ts';
-import { addCompletionCommand } from './admin/completion.ts';
-import { addCredentialCommands } from './admin/credential.ts';
-import { addDiffCommand } from './admin/diff.ts';
-import { addDiscoverCommands } from './admin/discover.ts';
-import { addDoctorCommand } from './admin/doctor.ts';
-import { addEncryptionCommands } from './admin/encryption.ts';
-import { addFeedCommands } from './admin/feed.ts';
-import { addFleetCommands } from './admin/fleet.ts';
-import { addHistoryCommand } from './admin/history.ts';
-import { addNumberCommands } from './admin/numbers.ts';
-import { addRefreshCommand } from './admin/refresh.ts';
-import { addMigrateCommand, addServeCommand, type Listen } from './admin/serve.ts';
-import type { Session } from './admin/session.ts';
-import { addShowCommand } from './admin/show-number.ts';
-import { addSyncCommands } from './admin/sync.ts';
-import { addWebhookCommands } from './admin/webhook.ts';
-import { createStyle, toPrintable } from './admin/table.ts';
+import manifest from '../../package.json' with { type: 'json' };
+import { addAccountCommands } from './account.ts';
+import { addAlertCommands } from './alert.ts';
+import { addAuditCommands, addKeyCommands, addTenantCommands } from './access.ts';
+import { UsageError } from './arguments.ts';
+import { addChangeCommands } from './change-number.ts';
+import { addCompletionCommand } from './completion.ts';
+import { addCredentialCommands } from './credential.ts';
+import { addDiffCommand } from './diff.ts';
+import { addDiscoverCommands } from './discover.ts';
+import { addDoctorCommand } from './doctor.ts';
+import { addEncryptionCommands } from './encryption.ts';
+import { addFeedCommands } from './feed.ts';
+import { addFleetCommands } from './fleet.ts';
+import { addHistoryCommand } from './history.ts';
+import { addNumberCommands } from './numbers.ts';
+import { addRefreshCommand } from './refresh.ts';
+import { addMigrateCommand, addServeCommand, type Listen } from './serve.ts';
+import type { Session } from './session.ts';
+import { addShowCommand } from './show-number.ts';
+import { addSyncCommands } from './sync.ts';
+import { addWebhookCommands } from './webhook.ts';
+import { createStyle, toPrintable } from './table.ts';
 import {
   createPrinter,
   createTablePrinter,
@@ -31,11 +31,11 @@ import {
   reportError,
   reportProblem,
   type Terminal,
-} from './admin/terminal.ts';
-import { addWatchCommand } from './admin/watch.ts';
-import { redact } from './telemetry.ts';
+} from './terminal.ts';
+import { addWatchCommand } from './watch.ts';
+import { redact } from '../telemetry.ts';
 
-export type { Terminal } from './admin/terminal.ts';
+export type { Terminal } from './terminal.ts';
 
 export interface RunOptions {
   readonly listen: Listen;

@@ -2,26 +2,26 @@ import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
-import { createMeter } from '../src/http/request-context.ts';
-import { readEnvironment, parseConfig } from '../src/config.ts';
-import { type DemoAnnouncement, openDemo } from '../src/demo.ts';
-import { type DemoMetaNumber, demoNumbers, demoTenants, demoWabas } from '../src/demo/fleet.ts';
-import { type ErrorCode, errorCatalogue } from '../src/errors.ts';
-import { largeTenant } from '../src/demo/large-fleet.ts';
-import { createGateway, type Gateway, type GatewayOverrides } from '../src/gateway.ts';
-import { type WhatsAppNumber } from '../src/numbers/number.ts';
-import { connectionStates, providers } from '../src/numbers/provider.ts';
-import { toOperatorAccess } from '../src/numbers/numbers.ts';
-import { verdicts } from '../src/numbers/reason.ts';
-import { toWord, type VocabularyName, vocabularies } from '../src/numbers/vocabulary.ts';
-import { createTestSimulator } from './simulator/simulator.ts';
+import { createMeter } from '../../src/http/request-context.ts';
+import { readEnvironment, parseConfig } from '../../src/config.ts';
+import { type DemoAnnouncement, openDemo } from '../../src/demo/demo.ts';
+import { type DemoMetaNumber, demoNumbers, demoTenants, demoWabas } from '../../src/demo/fleet.ts';
+import { type ErrorCode, errorCatalogue } from '../../src/errors.ts';
+import { largeTenant } from '../../src/demo/large-fleet.ts';
+import { createGateway, type Gateway, type GatewayOverrides } from '../../src/gateway.ts';
+import { type WhatsAppNumber } from '../../src/numbers/number.ts';
+import { connectionStates, providers } from '../../src/numbers/provider.ts';
+import { toOperatorAccess } from '../../src/numbers/numbers.ts';
+import { verdicts } from '../../src/numbers/reason.ts';
+import { toWord, type VocabularyName, vocabularies } from '../../src/numbers/vocabulary.ts';
+import { createTestSimulator } from '../simulator/simulator.ts';
 import {
   openTestDatabase,
   openTestPostgresUrl,
   prepareDataDirectory,
   type TestDatabase,
   type TestPostgresUrl,
-} from './harness.ts';
+} from '../harness.ts';
 
 interface Started extends AsyncDisposable {
   readonly gateway: Gateway;

@@ -189,7 +189,7 @@ function createCore(foundation: Foundation) {
     sync,
     rateLimiter,
     numbers,
-    fleet: createFleet({ database, providers, now }),
+    fleet: createFleet({ database, providers, now, sync: config.sync }),
     history,
     operations: createOperations({
       database,
@@ -241,6 +241,7 @@ function createNumbersAndSync(
     providers,
     telemetry,
     now,
+    sync: config.sync,
     ...(overrides.deadlineMs !== undefined && { deadlineMs: overrides.deadlineMs }),
   };
   const sync = createSync({
@@ -249,6 +250,7 @@ function createNumbersAndSync(
     reader,
     numbers: createNumbers({ ...options, isBackground: true }),
     settings: config.sync,
+    readsEngine: config.sessionEngine !== null,
     now,
     startTimer,
     pollMs: overrides.syncPollMs,
@@ -266,9 +268,10 @@ function createEndpoints(
     fleet,
     history,
     operations,
+    sync,
     access,
     webhooks,
-  }: Pick<Gateway, 'numbers' | 'fleet' | 'history' | 'operations' | 'access' | 'webhooks'>,
+  }: Pick<Gateway, 'numbers' | 'fleet' | 'history' | 'operations' | 'sync' | 'access' | 'webhooks'>,
 ) {
   const graphql = createGraphQLEndpoint({
     schema,
@@ -276,6 +279,7 @@ function createEndpoints(
     fleet,
     history,
     operations,
+    sync,
     tenants: access,
     telemetry,
     limits: config.graphqlLimits,
@@ -284,7 +288,7 @@ function createEndpoints(
     suggestions: config.mode === 'demo',
   });
   const { publicUrl } = config;
-  const rest = createRestEndpoint({ numbers, fleet, history, operations, publicUrl });
+  const rest = createRestEndpoint({ numbers, fleet, history, operations, sync, publicUrl });
   const { toErrorResponse } = rest;
   return {
     graphql,

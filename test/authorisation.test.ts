@@ -46,6 +46,8 @@ type Expectation =
   | 'changes of the tenant'
   /** How many numbers the tenant has, and of which kinds. */
   | 'counts of the tenant'
+  /** The accounts of the tenant, without their numbers. */
+  | 'accounts of the tenant'
   /** What is known of the key itself. */
   | 'the key'
   | 'a document';
@@ -72,6 +74,7 @@ const expectations: Record<string, Expectation> = {
   'subscription changes': 'some numbers of the tenant',
   'subscription changes(after)': 'changes of the tenant',
   'subscription changes(filter, after)': 'changes of the tenant',
+  'query sync': 'accounts of the tenant',
   'query viewer': 'the key',
   'query __schema': 'a document',
   'query __type(name)': 'a document',
@@ -92,6 +95,10 @@ const expectations: Record<string, Expectation> = {
   'GET /v1/changes?limit=10': 'changes of the tenant',
   'GET /v1/changes?wait=0': 'changes of the tenant',
   [`GET /v1/changes?kind=${Object.keys(changeKinds).join(',')}`]: 'changes of the tenant',
+  'GET /v1/sync': 'accounts of the tenant',
+  'GET /v1/sync?state=ON_TIME,LATE,PAUSED_BUDGET,PAUSED_TOKEN,OFF': 'accounts of the tenant',
+  'GET /v1/sync?limit=10': 'accounts of the tenant',
+  'GET /v1/sync?after=…': 'accounts of the tenant',
   'GET /v1/numbers/{id}': 'one number of the tenant',
   'GET /v1/numbers/{id}?refresh=1': 'one number of the tenant',
   'GET /v1/numbers/{id}?include=sendability,freshness,operations': 'one number of the tenant',
@@ -145,7 +152,7 @@ const types: Readonly<
 > = {
   Query: {
     discloses: 'all numbers of the tenant',
-    fields: 'numbers number fleet changes node nodes viewer',
+    fields: 'numbers number fleet changes node nodes sync viewer',
   },
   WhatsAppNumber: {
     discloses: 'one number of the tenant',
@@ -171,7 +178,7 @@ const types: Readonly<
   },
   Freshness: {
     discloses: 'one number of the tenant',
-    fields: 'observedAt attemptedAt ageSeconds source stale error',
+    fields: 'observedAt attemptedAt ageSeconds source stale error nextSyncAt',
   },
   UpstreamFailure: {
     discloses: 'one number of the tenant',
@@ -258,6 +265,16 @@ const types: Readonly<
   ConnectionStateCount: { discloses: 'counts of the tenant', fields: 'value count' },
   ProviderCount: { discloses: 'counts of the tenant', fields: 'value count' },
   LabelCount: { discloses: 'counts of the tenant', fields: 'value count' },
+  Sync: { discloses: 'counts of the tenant', fields: 'accounts accountCount engine' },
+  SyncAccount: {
+    discloses: 'counts of the tenant',
+    fields: `wabaId numberCount newNumberCount cadenceSeconds attainable plannedCallsPerHour budgetCallsPerHour
+      usedPercent lastSweepAt nextSweepAt pausedUntil state lastError`,
+  },
+  SyncEngine: {
+    discloses: 'counts of the tenant',
+    fields: 'numberCount cadenceSeconds lastReadAt nextReadAt state',
+  },
   Viewer: { discloses: 'the key', fields: 'tenantName scopes numberId' },
   WabaCount: { discloses: 'counts of the tenant', fields: 'id name count' },
   PortfolioCount: { discloses: 'counts of the tenant', fields: 'id name count messagingLimitTier' },
@@ -335,6 +352,7 @@ beforeAll(async () => {
   });
   await announceAccount(tenant.id, own.wabaId);
   sibling = await tenant.addNumber({ name: 'Sibling number' });
+  await tenant.addNumber({ name: 'Number of an engine', provider: 'PILOT_STATUS' });
   foreign = await other.addNumber({ name: 'Foreign number' });
   const { body } = await tenant.graphql<{ changes: { cursor: string } }>('{ changes { cursor } }');
   firstCursor = body.data!.changes.cursor.replace(/\d+$/, '0');
@@ -575,13 +593,17 @@ async function listRoutes(): Promise<readonly Operation[]> {
           const queries = inQuery.map(({ name, schema: { enum: [value] = [], items } }) => {
             const all =
               items?.enum?.join(',') ?? value ?? parameterValues[name.replace('not.', '')];
-            return `?${name}=${name === 'after' ? firstCursor : all}`;
+            return `?${name}=${name === 'after' ? toAfter(path) : all}`;
           });
           return ['', ...queries].map((query) =>
             toRoute(method.toUpperCase(), path, query, toCursorOf(path, query)),
           );
         }),
     );
+}
+
+function toAfter(path: string): string {
+  return path === '/v1/changes' ? firstCursor : '0';
 }
 
 /** Without a cursor there are no changes. */
@@ -620,6 +642,13 @@ function toCode({ body }: Reply<unknown>): unknown {
   };
   return code ?? errors?.[0]?.extensions?.code;
 }
+
+/** Those whose responses need not contain the number. */
+const withoutNumbers: ReadonlySet<Expectation> = new Set([
+  'some numbers of the tenant',
+  'accounts of the tenant',
+  'the key',
+]);
 
 /** What keys of other tenants get. */
 const codes: Partial<Record<Expectation, string>> = {
@@ -737,7 +766,9 @@ describe.each(Object.entries(expectations))('%s', (name, expectation) => {
     expect(reply.text).not.toContain(foreign.id);
     expect(reply.text).not.toContain('Foreign number');
     expect(reply.text.includes('"Own"')).toBe(expectation === 'the key');
-    if (['some numbers of the tenant', 'the key'].includes(expectation)) return;
+    expect(reply.text).not.toContain(foreign.wabaId);
+    expect(reply.text.includes(own.wabaId) || expectation !== 'accounts of the tenant').toBe(true);
+    if (withoutNumbers.has(expectation)) return;
     const isOfAll = ['all numbers of the tenant', 'changes of the tenant'].includes(expectation);
     expect(reply.text.includes(own.id)).toBe(expectation !== 'a document');
     expect(reply.text.includes(sibling.id)).toBe(isOfAll);
@@ -748,7 +779,8 @@ describe.each(Object.entries(expectations))('%s', (name, expectation) => {
     expect(reply.text).not.toContain(own.id);
     expect(reply.text).not.toContain('Own number');
     expect(toCode(reply)).toBe(codes[expectation]);
-    if (['some numbers of the tenant', 'the key'].includes(expectation)) return;
+    expect(reply.text).not.toContain(own.wabaId);
+    if (withoutNumbers.has(expectation)) return;
     expect(reply.text.includes(foreign.id)).toBe(expectation === 'all numbers of the tenant');
   });
 
@@ -874,11 +906,13 @@ describe.each(Object.entries(types))('the fields of %s', (typeName, { discloses,
     const root = schema.getType('WhatsAppNumber');
     const fleet = schema.getType('FleetConnection');
     const changes = schema.getType('ChangePage');
+    const sync = schema.getType('Sync');
     if (
       type === undefined ||
       !isObjectType(root) ||
       !isObjectType(fleet) ||
-      !isObjectType(changes)
+      !isObjectType(changes) ||
+      !isObjectType(sync)
     ) {
       throw new Error(`there is no type ${typeName}`);
     }
@@ -890,8 +924,9 @@ describe.each(Object.entries(types))('the fields of %s', (typeName, { discloses,
       type === schema.getQueryType()
         ? `numbers { id name } number(id: $id) { id name }
            node(id: $id) { id } nodes(ids: [$id]) { id } fleet { asOf } changes(after: ${after}) { time }
-           viewer { tenantName }`
+           sync { accountCount } viewer { tenantName }`
         : [
+            typeName.startsWith('Sync') && `number(id: $id) { id } sync${toPaths(sync, type)}`,
             typeName === 'Viewer' && `number(id: $id) { id } viewer${toPaths(type, type)}`,
             toPaths(root, type) && `number(id: $id)${toPaths(root, type)}`,
             toPaths(fleet, type) && `number(id: $id) { id } fleet${toPaths(fleet, type)}`,

@@ -32,6 +32,7 @@ const detail = `id number name provider state isFullyConnected createdAt updated
 const freshness = `freshness {
   observedAt attemptedAt ageSeconds source stale
   error { code message transient retryAt metaCode metaSubcode fbtraceId }
+  nextSyncAt
 }`;
 // The members that REST has with `include`.
 const included = `provider

@@ -18,6 +18,10 @@ export const prices = {
   history: 1,
   timeline: 5,
   availability: 5,
+  /** What is read in the background, without its accounts. */
+  sync: 5,
+  /** Each account of it that is asked for. */
+  syncAccount: 0.1,
   /** A mutation of one number. */
   operation: 5,
   /** One upstream read. A request that refreshes three blocks of a number makes three. */

@@ -22,7 +22,7 @@ export function addSyncCommands(program: CommandUnknownOpts, session: Session): 
       withGateway(session, async ({ access, sync }) => {
         await access.getTenant(tenant);
         session.printTable(
-          await sync.listAccounts(tenant),
+          (await sync.report(tenant)).accounts,
           columns,
           'The tenant has no accounts. Add numbers with: number import',
         );

@@ -77,7 +77,7 @@ export interface Fleet {
   list(access: Access, request: FleetRequest): Promise<FleetPage>;
 }
 
-export type FleetOptions = Pick<NumbersOptions, 'providers' | 'now'> & {
+export type FleetOptions = Pick<NumbersOptions, 'providers' | 'now' | 'sync'> & {
   readonly database: Database;
 };
 

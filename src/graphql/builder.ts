@@ -10,6 +10,7 @@ import type { History } from '../history/history.ts';
 import type { OpenStream } from '../http/event-stream.ts';
 import type { HttpRequest } from '../http/message.ts';
 import type { Numbers } from '../numbers/numbers.ts';
+import type { Sync } from '../sync/sync.ts';
 
 /** A new object for each operation, by which the plugin keeps its DataLoaders. */
 export interface GraphQLContext {
@@ -18,6 +19,7 @@ export interface GraphQLContext {
   readonly fleet: Fleet;
   readonly history: History;
   readonly operations: Operations;
+  readonly sync: Pick<Sync, 'report'>;
   readonly tenants: Pick<AccessControl, 'getTenant'>;
   /** Of a subscription: its source must end when one of the two signals is aborted. Null otherwise. */
   readonly stream: OpenStream | null;

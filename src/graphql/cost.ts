@@ -11,6 +11,7 @@ import { prices, toListPrice } from '../access/prices.ts';
 import { defaultPageSize, maxPageSize } from '../fleet/fleet.ts';
 import { maxPageSize as maxChanges } from '../history/history.ts';
 import { metaBlocks } from '../numbers/meta.ts';
+import { defaultAccountCount, maxAccountCount } from '../sync/account-page.ts';
 import { countFields, pageFields } from './fleet-selection.ts';
 import { collectFields, listSelectedBlocks, selectionSetsOf } from './selection.ts';
 
@@ -84,6 +85,8 @@ function toPart(field: FieldNode, priced: PricedOperation, listSize: number | nu
       return toFixedPart('fleet', toFleetPrice(field, priced));
     case 'changes':
       return toFixedPart('changes', toChangesPrice(field, priced));
+    case 'sync':
+      return toFixedPart('sync', toSyncPrice(field, priced));
     case 'muteNumber':
     case 'labelNumber':
     case 'refreshNumbers':
@@ -111,6 +114,16 @@ function toFleetPrice(field: FieldNode, priced: PricedOperation): number {
       : 0) +
     (selects(countFields) ? prices.fleetCounts : 0)
   );
+}
+
+/** Of the accounts that are asked for, whether or not there are as many. */
+function toSyncPrice(field: FieldNode, priced: PricedOperation): number {
+  const sync = priced.schema.getType('Sync') as GraphQLObjectType;
+  const counts = listBelow([field], ['accounts'], priced).map((accounts) => {
+    const first = readArguments(accounts, priced, sync).first ?? defaultAccountCount;
+    return Math.min(Math.max(0, first), maxAccountCount);
+  });
+  return counts.reduce((points, count) => points + round(count * prices.syncAccount), prices.sync);
 }
 
 /** With the number that the payload has. The planned calls of a refresh are charged when they are known. */

@@ -81,6 +81,12 @@ export const FreshnessType = builder.objectRef<Freshness>('Freshness').implement
       nullable: true,
       description: 'Why the last attempt failed; null if it succeeded.',
     }),
+    nextSyncAt: t.expose('nextSyncAt', {
+      type: 'DateTime',
+      nullable: true,
+      description:
+        'When the values are read next without being asked for; in the past while they are due, and null if nothing is planned. They are also read when something shows that they changed; `sync` says how often that is looked for.',
+    }),
   }),
 });
 

@@ -8,6 +8,7 @@ import { toFleetQueries } from './fleet.ts';
 import { addHistoryFields } from './history.ts';
 import { toOperationMutations } from './operations.ts';
 import { toNodeQueries, toNumberQueries } from './queries.ts';
+import { toSyncQueries } from './sync.ts';
 import { toViewerQueries } from './viewer.ts';
 
 addAnnouncedFields();
@@ -20,6 +21,7 @@ builder.queryType({
     ...toFleetQueries(t),
     ...toChangeQueries(t),
     ...toNodeQueries(t),
+    ...toSyncQueries(t),
     ...toViewerQueries(t),
   }),
 });

@@ -144,6 +144,7 @@ function toProjection(tree: SelectionTree): Projection {
     meta: meta === undefined ? null : blocks.filter((block) => meta.has(block)),
     portfolio: tree.has('portfolio'),
     ages: selectsAnywhere(tree, 'ageSeconds'),
+    nextReads: selectsAnywhere(tree, 'nextSyncAt'),
   };
 }
 

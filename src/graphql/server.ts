@@ -14,6 +14,7 @@ import type { GraphQLLimits } from '../config.ts';
 import { GatewayError } from '../errors.ts';
 import type { Fleet } from '../fleet/fleet.ts';
 import type { Operations } from '../fleet/operations.ts';
+import type { Sync } from '../sync/sync.ts';
 import type { History } from '../history/history.ts';
 import type { Call, Endpoint, KeyedRoute, PreparedCall } from '../http/endpoint.ts';
 import { EventStream, type OpenStream } from '../http/event-stream.ts';
@@ -61,6 +62,7 @@ export interface GraphQLEndpointOptions {
   readonly fleet: Fleet;
   readonly history: History;
   readonly operations: Operations;
+  readonly sync: Pick<Sync, 'report'>;
   readonly tenants: Pick<AccessControl, 'getTenant'>;
   readonly telemetry: Telemetry;
   /** Null: no page. The keys are filled into its header editor; null in production. */
@@ -148,7 +150,7 @@ function toCacheKey(request: HttpRequest, body: string): string | null {
 
 /** Returns a function that runs an operation. A response with errors is not cacheable: they name the request. */
 function createCompute(options: GraphQLEndpointOptions, documents: Documents) {
-  const { numbers, fleet, history, operations, tenants, telemetry } = options;
+  const { numbers, fleet, history, operations, sync, tenants, telemetry } = options;
   const run = createRun(options, documents);
   return async (call: Call, params: GraphQLParams): Promise<ComputedResponse> => {
     const { request, context: requestContext, access, admission, openStream } = call;
@@ -158,6 +160,7 @@ function createCompute(options: GraphQLEndpointOptions, documents: Documents) {
       fleet,
       history,
       operations,
+      sync,
       tenants,
       request,
       admission,

@@ -1,6 +1,7 @@
 // The domain types of a number, and how what is stored of it is converted to them.
 
 import type { KeyHint } from '../access/key.ts';
+import type { SyncSettings } from '../config.ts';
 import type { AccountNotices } from './account-notices.ts';
 import { assignDetails, type NumberDetails, type Timestamp } from './details.ts';
 import {
@@ -42,6 +43,11 @@ export interface Freshness {
   readonly stale: boolean;
   /** Why the last attempt failed, or could not be made; null when it succeeded. */
   readonly error: UpstreamFailure | null;
+  /**
+   * When it is read next without being asked for; in the past while that is due. Null when nothing is planned, and where the
+   * projection does not select it.
+   */
+  readonly nextSyncAt: Timestamp | null;
 }
 
 /** A block with its age. `value` is null when no read succeeded. */
@@ -122,6 +128,8 @@ export interface ConversionContext {
   readonly readable: readonly Block[];
   /** Of the blocks that were refreshed for this request. */
   readonly outcomes: Outcomes;
+  /** What is read in the background. */
+  readonly sync: SyncSettings;
 }
 
 export function toWhatsAppNumber(
@@ -339,7 +347,7 @@ function toBlockFreshness(stored: StoredNumber, context: ConversionContext): Blo
 function toFreshness(
   stored: StoredNumber,
   block: Block,
-  { now, readable, outcomes }: ConversionContext,
+  { now, readable, outcomes, sync }: ConversionContext,
 ): Freshness | null {
   const found = readable.includes(block) ? stored.blocks[block] : undefined;
   const outcome = outcomes.get(block);
@@ -360,5 +368,23 @@ function toFreshness(
     source: outcome === 'ATTEMPTED' && error === null ? 'LIVE' : 'SNAPSHOT',
     stale: ageSeconds === null || ageSeconds > staleAfterSeconds,
     error,
+    nextSyncAt: findNextSync(stored, block, observedAt, sync),
   };
+}
+
+function findNextSync(
+  { nextReads = null }: StoredNumber,
+  block: Block,
+  observedAt: Timestamp | null,
+  { isOn, seconds }: SyncSettings,
+): Timestamp | null {
+  if (nextReads === null) return null;
+  if (block === 'phone' || block === 'connection') {
+    return olderOf(isOn ? nextReads.phone : null, nextReads.request);
+  }
+  const planned = isOn ? nextReads[block] : null;
+  if (block === 'waba' || planned === null || observedAt === null) return planned;
+  // Of the profiles of an account, those that are old enough are read.
+  const isOldAt = new Date(Date.parse(observedAt) + seconds.PROFILE * 1_000).toISOString();
+  return planned < isOldAt ? isOldAt : planned;
 }

@@ -3,6 +3,7 @@
 import type { Access } from '../access/access.ts';
 import { createMeter, limitValidity, type RequestMeter } from '../http/request-context.ts';
 import type { Database, TransactionCause } from '../database/database.ts';
+import type { SyncSettings } from '../config.ts';
 import { GatewayError } from '../errors.ts';
 import type { Vault } from '../secrets.ts';
 import type { Telemetry } from '../telemetry.ts';
@@ -86,6 +87,8 @@ export interface NumbersOptions {
   readonly providers: Readonly<Record<ProviderName, Provider>>;
   readonly telemetry: Telemetry;
   readonly now: () => Date;
+  /** What is read in the background, whoever reads it. */
+  readonly sync: SyncSettings;
   /** Milliseconds that a refresh may take. */
   readonly deadlineMs?: number;
   /** Whether nobody waits for what is read live: it ends earlier than other reads when a rate limit is nearly used up. */
@@ -203,16 +206,16 @@ function createReads(options: NumbersOptions): Reads {
 
 /** Converts what is stored, and notes in the meter how long the numbers are valid and how old they are. */
 export function createConversion(
-  { providers, now }: Pick<NumbersOptions, 'providers' | 'now'>,
+  { providers, now, sync }: Pick<NumbersOptions, 'providers' | 'now' | 'sync'>,
   projection: Projection,
   meter: RequestMeter,
 ): (stored: StoredNumber, outcomes?: Outcomes) => WhatsAppNumber {
   const at = now();
-  if (projection.ages === true) limitValidity(meter, at);
+  if (projection.ages === true || projection.nextReads === true) limitValidity(meter, at);
   return (stored, outcomes = noOutcomes) => {
     // Once no session engine is configured, what it said is out of date.
     const readable = providers[stored.provider].blocks;
-    const number = toWhatsAppNumber(stored, projection, { now: at, readable, outcomes });
+    const number = toWhatsAppNumber(stored, projection, { now: at, readable, outcomes, sync });
     if (number.validUntil !== null) limitValidity(meter, number.validUntil);
     if (projection.health === 'everything') {
       noteAge(meter, number.health.freshness?.ageSeconds ?? null);

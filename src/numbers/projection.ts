@@ -17,6 +17,11 @@ export interface Projection {
   readonly portfolio?: boolean;
   /** Whether `ageSeconds` is selected anywhere: the result then changes every second, so it is never cached. */
   readonly ages?: boolean;
+  /**
+   * Whether `freshness` has the time of the next read in the background; it is null if absent. Like ages, it is never
+   * cached: reads that find nothing new change it, and announce nothing.
+   */
+  readonly nextReads?: boolean;
 }
 
 export const fullProjection: Projection = {
@@ -41,6 +46,7 @@ export function unionOf(projections: readonly Projection[]): Projection {
     freshness: projections.some(({ freshness }) => freshness === true),
     portfolio: projections.some(({ portfolio }) => portfolio === true),
     ages: projections.some(({ ages }) => ages === true),
+    nextReads: projections.some(({ nextReads }) => nextReads === true),
   };
 }
 

@@ -5,7 +5,7 @@ import { type AccountNotices, toRestrictions } from './account-notices.ts';
 import type { MetaBlock } from './meta.ts';
 import type { ConnectionState, ProviderName, UpstreamFailure } from './provider.ts';
 import type { Verdict } from './reason.ts';
-import type { StoredBlock, StoredKeyHint, StoredNumber } from './stored-number.ts';
+import type { NextReads, StoredBlock, StoredKeyHint, StoredNumber } from './stored-number.ts';
 import type { TokenEnds } from './token-expiry.ts';
 
 /**
@@ -20,6 +20,7 @@ export interface Shape {
   readonly details: boolean;
   readonly apiKeys: boolean;
   readonly blocks: BlockExtent;
+  readonly nextReads: boolean;
 }
 
 /** Parses a row that begins with the columns of the shape. */
@@ -43,6 +44,7 @@ export function createRowParser(shape: Shape, find: FindColumn): RowParser {
   const [readNumber, readWabaId] = [find('number'), find('wabaId')];
   const parseToken = createTokenParser(find);
   const parseNotices = createNoticesParser(find);
+  const parseNextReads = shape.nextReads ? createNextReadsParser(find) : () => null;
   return (row, nowMs) => {
     const provider = readProvider(row) as ProviderName;
     return {
@@ -57,8 +59,20 @@ export function createRowParser(shape: Shape, find: FindColumn): RowParser {
       ...parseNotices(row),
       identity: { number: readNumber(row), wabaId: readWabaId(row) },
       token: parseToken(row),
+      nextReads: parseNextReads(row),
     };
   };
+}
+
+function createNextReadsParser(find: FindColumn): (row: TextRow) => NextReads {
+  const [readPhone, readRequest] = [find('next phone'), find('next request')];
+  const [readProfile, readAccount] = [find('next profile'), find('next account')];
+  return (row) => ({
+    phone: readPhone(row),
+    request: readRequest(row),
+    profile: readProfile(row),
+    waba: readAccount(row),
+  });
 }
 
 type StoredNotices = Pick<StoredNumber, 'notices' | 'restrictions'>;

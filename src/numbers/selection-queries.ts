@@ -27,15 +27,18 @@ export type IsRequested = (id: RawBuilder<string>) => RawBuilder<unknown>;
 
 /**
  * A projection may read more than it shows: callers choose projections, and each connection keeps every statement that it
- * has prepared. There are 24 selections of projections: 2 for the details, 2 for the keys and 6 for the blocks.
+ * has prepared. There are 36 selections of projections: 2 for the details, 2 for the keys, 6 for the blocks,
+ * and 3 for the blocks with the times of the next reads.
  */
 const numberSelections = new Map<string, NumberSelection>();
 
 export function selectNumbers(projection: Projection): NumberSelection {
   const { details, apiKeys } = projection;
-  const blocks = blockExtentOf(projection);
-  const key = `${details} ${apiKeys} ${blocks}`;
-  const selection = numberSelections.get(key) ?? createSelection(key, { details, apiKeys, blocks });
+  const nextReads = projection.nextReads === true;
+  const blocks = nextReads ? widenExtent(blockExtentOf(projection)) : blockExtentOf(projection);
+  const key = `${details} ${apiKeys} ${blocks} ${nextReads}`;
+  const shape = { details, apiKeys, blocks, nextReads };
+  const selection = numberSelections.get(key) ?? createSelection(key, shape);
   numberSelections.set(key, selection);
   return selection;
 }
@@ -49,6 +52,12 @@ function blockExtentOf({ health, meta, freshness, portfolio }: Projection): Bloc
   return health === 'summary' ? 'summary' : 'evidence';
 }
 
+/** With the times of the next reads there are fewer extents, so that there are fewer statements. */
+function widenExtent(extent: BlockExtent): BlockExtent {
+  if (extent === 'none' || extent === 'summary') return 'evidence';
+  return extent === 'phone' ? 'all' : extent;
+}
+
 function createSelection(key: string, shape: Shape): NumberSelection {
   const columns = listColumns(shape);
   const names = Object.keys(columns);
@@ -57,7 +66,7 @@ function createSelection(key: string, shape: Shape): NumberSelection {
     key,
     columns: sql.join(selected),
     joins: (tenantId, isRequested) =>
-      sql`${joinBlocks(shape)} ${shape.apiKeys ? joinKeys(tenantId, isRequested) : sql``}`,
+      sql`${joinBlocks(shape)} ${shape.nextReads ? joinNextReads() : sql``} ${shape.apiKeys ? joinKeys(tenantId, isRequested) : sql``}`,
     parseRow: createRowParser(shape, (name) => createReader(names.indexOf(name))),
   };
 }
@@ -86,6 +95,22 @@ function joinBlocks({ blocks }: Shape): RawBuilder<unknown> {
       and waba_failure.number_id = n.id and waba_failure.block = 'waba'`;
 }
 
+// The subject of the numbers of the session engine is 'engine'; see migrations/0029_plan_sync.ts.
+function joinNextReads(): RawBuilder<unknown> {
+  return sql`
+    left join sync_plan next_phone on next_phone.tenant_id = n.tenant_id
+      and next_phone.subject_id = case n.provider when 'META' then n.waba_id else 'engine' end
+      and next_phone.kind = case n.provider when 'META' then 'HEALTH' else 'ENGINE' end
+    left join sync_plan next_request on next_request.tenant_id = n.tenant_id
+      and next_request.subject_id = case n.provider when 'META' then n.waba_id else 'engine' end
+      and next_request.kind = 'REQUEST'
+      and (next_request.phones is null or next_request.phones && array[n.phone_number_id, n.number])
+    left join sync_plan next_profile on next_profile.tenant_id = n.tenant_id
+      and next_profile.subject_id = n.waba_id and next_profile.kind = 'PROFILE'
+    left join sync_plan next_account on next_account.tenant_id = n.tenant_id
+      and next_account.subject_id = n.waba_id and next_account.kind = 'ACCOUNT'`;
+}
+
 // One array of arrays for each number: name, prefix, last four, and the milliseconds that are left.
 function joinKeys(tenantId: string, isRequested: IsRequested): RawBuilder<unknown> {
   return sql`
@@ -101,7 +126,7 @@ function joinKeys(tenantId: string, isRequested: IsRequested): RawBuilder<unknow
 
 type Columns = Readonly<Record<string, RawBuilder<unknown>>>;
 
-function listColumns({ details, apiKeys, blocks }: Shape): Columns {
+function listColumns({ details, apiKeys, blocks, nextReads }: Shape): Columns {
   return {
     id: sql`n.id`,
     provider: sql`n.provider`,
@@ -119,12 +144,21 @@ function listColumns({ details, apiKeys, blocks }: Shape): Columns {
     }),
     ...(apiKeys && { apiKeys: sql`keys.hints::text` }),
     ...columnsOfBlocks[blocks],
+    ...(nextReads && nextReadColumns),
   };
 }
 
 // A state that nobody has read or changed since the number was added is not an observation.
 const stateObservedAt = selectTime(sql`
   (case when n.state_observed_at > n.created_at or phone.observed_at is not null then n.state_observed_at end)`);
+
+// A request that is served is due at infinity.
+const nextReadColumns: Columns = Object.fromEntries(
+  ['phone', 'request', 'profile', 'account'].map((kind) => [
+    `next ${kind}`,
+    selectTime(sql`nullif(${sql.table(`next_${kind}`)}.due_at, 'infinity')`),
+  ]),
+);
 
 const availableColumns: Columns = {
   availableFrom: selectTime(sql`notice.available_from`),
@@ -202,6 +236,7 @@ export const statusSelection = createSelection('status', {
   details: true,
   apiKeys: false,
   blocks: 'status',
+  nextReads: false,
 });
 
 function freshnessColumnsOf(block: MetaBlock): Columns {

@@ -9,6 +9,10 @@ import type { Verdict } from './reason.ts';
 import type { Restriction } from './restriction.ts';
 import type { TokenEnds } from './token-expiry.ts';
 
+export type NextReads = Readonly<
+  Record<'phone' | 'request' | 'profile' | 'waba', Timestamp | null>
+>;
+
 /** A block as it is stored, with at least what the projection needs. */
 export interface StoredBlock {
   readonly data: Readonly<Record<string, unknown>> | null;
@@ -44,6 +48,11 @@ export interface StoredNumber {
   /** Of the account; nothing if absent. */
   readonly notices?: AccountNotices;
   readonly identity: StoredIdentity;
+  /**
+   * When each block is read next in the background: the connection with the phone, and `request` is for these two. Null or
+   * absent where the projection does not select it.
+   */
+  readonly nextReads?: NextReads | null;
   /** Of the shared credential; null or absent for a number without one. */
   readonly token?: TokenEnds | null;
 }

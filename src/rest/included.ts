@@ -30,7 +30,7 @@ export function withIncluded(projection: Projection, include: readonly Includabl
   return {
     ...projection,
     ...(include.includes('sendability') && { health: 'everything' }),
-    ...(include.includes('freshness') && { freshness: true, ages: true }),
+    ...(include.includes('freshness') && { freshness: true, ages: true, nextReads: true }),
   };
 }
 
@@ -74,8 +74,16 @@ function toFreshnessOfNumber({ freshness }: WhatsAppNumber) {
 
 function toFreshnessJson(freshness: Freshness | null) {
   if (freshness === null) return null;
-  const { observedAt, attemptedAt, ageSeconds, source, stale, error } = freshness;
-  return { observedAt, attemptedAt, ageSeconds, source, stale, error: error && toErrorJson(error) };
+  const { observedAt, attemptedAt, ageSeconds, source, stale, error, nextSyncAt } = freshness;
+  return {
+    observedAt,
+    attemptedAt,
+    ageSeconds,
+    source,
+    stale,
+    error: error && toErrorJson(error),
+    nextSyncAt,
+  };
 }
 
 function toErrorJson(failure: UpstreamFailure) {
@@ -197,5 +205,8 @@ function toFreshnessSchema(): Json {
     },
     stale: { type: 'boolean', description: 'Whether they are more than an hour old, or missing.' },
     error: toNullable('UpstreamFailure'),
+    nextSyncAt: toNullableTime(
+      'When they are read next without being asked for; in the past while they are due, null if nothing is planned.',
+    ),
   });
 }

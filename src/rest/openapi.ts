@@ -8,6 +8,7 @@ import { commonHeaders, headers, parameters, publicHeaders } from './headers.ts'
 import { failureDetails } from './included.ts';
 import { type Json, toObject, toText } from './json-schema.ts';
 import { type BodyName, toOperationSchemas } from './operation-schemas.ts';
+import { toSyncSchemas } from './sync-schemas.ts';
 import { examples, type ReplyName, toNumberSchemas } from './schemas.ts';
 
 /** A query parameter; another value than those that it may have is INVALID_REQUEST. */
@@ -103,14 +104,19 @@ export function toOpenApi(routes: readonly RouteDescription[], publicUrl: string
       },
       parameters,
       headers,
-      schemas: {
-        ...toNumberSchemas(),
-        ...toFleetSchemas(),
-        ...toChangeSchemas(),
-        ...toOperationSchemas(),
-        Error: toErrorSchema(routes),
-      },
+      schemas: toSchemas(routes),
     },
+  };
+}
+
+function toSchemas(routes: readonly RouteDescription[]): Json {
+  return {
+    ...toNumberSchemas(),
+    ...toFleetSchemas(),
+    ...toChangeSchemas(),
+    ...toOperationSchemas(),
+    ...toSyncSchemas(),
+    Error: toErrorSchema(routes),
   };
 }
 

@@ -15,6 +15,7 @@ import type { RequestMeter } from '../http/request-context.ts';
 import type { ComputedResponse } from '../http/response-cache.ts';
 import { type JsonObject, parseJson, toObject } from '../json.ts';
 import type { Numbers } from '../numbers/numbers.ts';
+import type { Sync } from '../sync/sync.ts';
 import { boundText } from '../telemetry.ts';
 import { createChangesRoute } from './changes.ts';
 import { includable } from './included.ts';
@@ -29,12 +30,14 @@ import {
   type RestRoute,
   variesByMediaType,
 } from './route.ts';
+import { createSyncRoute } from './sync.ts';
 
 export interface RestEndpointOptions {
   readonly numbers: Numbers;
   readonly fleet: Fleet;
   readonly history: History;
   readonly operations: Operations;
+  readonly sync: Pick<Sync, 'report'>;
   /** See `Config.publicUrl`. */
   readonly publicUrl: string | null;
 }
@@ -151,6 +154,7 @@ function createRoutes({
   fleet,
   history,
   operations,
+  sync,
   publicUrl,
 }: RestEndpointOptions): readonly RestRoute[] {
   const routes: readonly RestRoute[] = [
@@ -160,6 +164,7 @@ function createRoutes({
     createUpdateRoute(operations, numbers),
     createFleetRoute(fleet),
     createChangesRoute(history),
+    createSyncRoute(sync),
     {
       isPublic: true,
       method: 'GET',

@@ -18,6 +18,7 @@ export type ReplyName =
   | 'RefreshReceipt'
   | 'FleetPage'
   | 'ChangePage'
+  | 'SyncReport'
   | 'OpenApiDocument';
 
 /** By name, for `components.schemas`. */

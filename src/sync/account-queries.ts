@@ -1,22 +1,29 @@
-// The SQL that says how sync reads the accounts of a tenant.
+// The SQL that says how sync reads the accounts of a tenant, and its numbers of the session engine.
 
 import { sql } from 'kysely';
 import type { Database } from '../database/database.ts';
-import type { SubjectState } from './store.ts';
+import { engineSubject, type SubjectState } from './store.ts';
 
-/** What is known of an account, whether or not it is being read in the background. */
+/** What is known of a subject, whether or not it is being read in the background. */
 export interface SubjectRow extends Pick<SubjectState, 'quota' | 'isRisky' | 'readsHealth'> {
-  readonly wabaId: string;
+  readonly subjectId: string;
   readonly numbers: number;
-  /** Those that its last list had and the tenant does not. */
+  /** Those that the last list of the account had and the tenant does not. */
   readonly unknownNumbers: number;
-  readonly lastSweepAt: Date | null;
-  readonly nextSweepAt: Date | null;
+  /** When the list of the account, or the states at the session engine, were last read. */
+  readonly lastReadAt: Date | null;
+  readonly nextReadAt: Date;
+  /** When the oldest of what is stored was read; numbers that were never read or fail are left out. Null without any. */
+  readonly oldestReadAt: Date | null;
+  /** Of the background, in the last hour. */
+  readonly calls: number;
   readonly pause: 'BUDGET' | 'TOKEN' | null;
   readonly pausedUntil: Date | null;
+  /** The code of the newest failure among the kinds of read that fail. */
+  readonly lastError: string | null;
 }
 
-/** The accounts of a tenant, those with the most numbers first. */
+/** Those with the most numbers first; without those that have none any more. */
 export async function listSubjects(
   database: Database,
   tenantId: string,
@@ -25,18 +32,32 @@ export async function listSubjects(
     tenantId,
     (transaction) =>
       sql<SubjectRow>`
-        select s.subject_id as "wabaId", counted.numbers,
+        with counted as (
+          select case n.provider when 'META' then n.waba_id else ${engineSubject} end as subject_id,
+            count(*)::integer as numbers, coalesce(bool_or(n.meta_status = 'CONNECTED'), false) as is_registered,
+            min(n.observed_at) filter (where isfinite(n.observed_at) and not n.failing) as oldest
+          from number_status n where n.tenant_id = ${tenantId} group by 1
+        ), made as (
+          select c.subject_id, sum(c.calls)::integer as calls from sync_call c
+          where c.tenant_id = ${tenantId} and c.minute > clock_timestamp() - interval '61 minutes' group by 1
+        ), failed as (
+          select distinct on (f.subject_id) f.subject_id, f.last_error from sync_plan f
+          where f.tenant_id = ${tenantId} and f.last_error is not null
+          order by f.subject_id, f.started_at desc nulls last
+        )
+        select s.subject_id as "subjectId", counted.numbers,
           case when counted.is_registered then greatest(s.quota, 5000) else s.quota end as quota,
           s.is_risky as "isRisky", s.reads_health as "readsHealth", s.unknown_numbers as "unknownNumbers",
-          p.last_ok_at as "lastSweepAt", p.due_at as "nextSweepAt",
-          case when s.paused_until > clock_timestamp() then s.pause end as pause, s.paused_until as "pausedUntil"
-        from sync_subject s
-        join sync_plan p on p.tenant_id = s.tenant_id and p.subject_id = s.subject_id and p.kind = 'SWEEP'
-        cross join lateral (
-          select count(*)::integer as numbers, coalesce(bool_or(n.meta_status = 'CONNECTED'), false) as is_registered
-          from number_status n where n.tenant_id = ${tenantId} and n.waba_id = s.subject_id
-        ) counted
-        where s.tenant_id = ${tenantId} and counted.numbers > 0
+          p.last_ok_at as "lastReadAt", p.due_at as "nextReadAt", counted.oldest as "oldestReadAt",
+          coalesce(made.calls, 0) as calls, paused.pause,
+          case when paused.pause is not null then s.paused_until end as "pausedUntil", failed.last_error as "lastError"
+        from counted
+        join sync_subject s on s.tenant_id = ${tenantId} and s.subject_id = counted.subject_id
+        join sync_plan p on p.tenant_id = ${tenantId} and p.subject_id = s.subject_id
+          and p.kind = case s.subject_id when ${engineSubject} then 'ENGINE' else 'SWEEP' end
+        cross join lateral (select case when s.paused_until > clock_timestamp() then s.pause end as pause) paused
+        left join made on made.subject_id = s.subject_id
+        left join failed on failed.subject_id = s.subject_id
         order by counted.numbers desc, s.subject_id`.execute(transaction),
     'nothing',
   );

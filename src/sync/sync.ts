@@ -1,25 +1,25 @@
 // Sync: what is read from the upstreams without a caller, by a plan in the database that all processes share.
 
 import type { Clock } from '../clock.ts';
+import { readReport, type ReportOptions, type SyncReport } from './report.ts';
 import { createRunner, type RunnerOptions } from './runner.ts';
-import { listPlannedAccounts, type PlannedAccount } from './account-plans.ts';
 import { requestReads } from './store.ts';
 
-export type { PlannedAccount } from './account-plans.ts';
+export type { PlannedAccount, PlannedEngine, SyncReport } from './report.ts';
 export type { ReadRequest } from './requested-numbers.ts';
 
 export interface Sync extends AsyncDisposable {
   /** Makes reads of accounts due, in the transaction that knows of the need; `wake` begins them after its commit. */
   request: typeof requestReads;
-  /** The accounts of a tenant, those with the most numbers first. */
-  listAccounts(tenantId: string): Promise<readonly PlannedAccount[]>;
+  /** What it does with the accounts of a tenant and its numbers of the session engine. Also with SYNC=off. */
+  report(tenantId: string): Promise<SyncReport>;
   /** Reads at once what was made due. Never throws. */
   wake(): void;
   /** Looks again and again for what is due, also of processes that have died, until it is disposed of. */
   start(): void;
 }
 
-export interface SyncOptions extends RunnerOptions, Clock {
+export interface SyncOptions extends RunnerOptions, ReportOptions, Clock {
   /** From one look at the plan to the next; a second by default. */
   readonly pollMs?: number | undefined;
 }
@@ -37,7 +37,7 @@ export function createSync(options: SyncOptions): Sync {
   };
   return {
     request: requestReads,
-    listAccounts: (tenantId) => listPlannedAccounts(options, tenantId, options.now()),
+    report: (tenantId) => readReport(options, tenantId),
     wake: () => void runner.run(),
     start() {
       runner.isPolling = options.settings.isOn;

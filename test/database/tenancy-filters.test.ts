@@ -287,7 +287,8 @@ const adminScenario: Scenario<AdminStore> = async (store, database, { me: tenant
 
 const selectionScenario: Scenario<SelectionQueries> = async (store, database, { me }) => {
   await addForeignlyShared(database, me);
-  const { columns, joins, parseRow } = store.selectNumbers(fullProjection);
+  const projection = { ...fullProjection, nextReads: true };
+  const { columns, joins, parseRow } = store.selectNumbers(projection);
   const statement = prepare(
     'numbers',
     ['tenantId'],
@@ -651,10 +652,15 @@ const deliveryScenario: Scenario<DeliveryStore> = async (store, database, { me: 
 };
 
 const accountScenario: Scenario<AccountQueries> = async (store, database, { me: tenantId }) => {
+  await database.withTenant(tenantId, (transaction) =>
+    sql`update sync_plan set last_error = null where tenant_id = ${tenantId}`.execute(transaction),
+  );
   const accounts = await store.listSubjects(database, tenantId);
   if (accounts.length !== 1 || accounts[0]?.numbers !== 1) {
     throw new Error('an account of the other tenant');
   }
+  if (accounts[0].calls !== 1) throw new Error('a call of the other tenant');
+  if (accounts[0].lastError !== null) throw new Error('a failure of the other tenant');
   return accounts;
 };
 

@@ -68,8 +68,8 @@ export const rowOf: Readonly<Record<string, string>> = {
   // A trigger has written the first rows of both with the number.
   sync_subject: `insert into sync_subject (tenant_id, subject_id) values ('$t', '20001')
     on conflict do nothing`,
-  sync_plan: `insert into sync_plan (tenant_id, subject_id, kind, due_at)
-    values ('$t', '20001', 'REQUEST', now())`,
+  sync_plan: `insert into sync_plan (tenant_id, subject_id, kind, due_at, last_error)
+    values ('$t', '20001', 'REQUEST', now(), 'FAILED')`,
   sync_call: `insert into sync_call (tenant_id, subject_id, minute, calls)
     values ('$t', '20001', now(), 1)`,
   audit: `insert into audit (tenant_id, action, subject) values ('$t', 'probed', '$t')`,

@@ -101,6 +101,13 @@ describe('an operation', () => {
       28,
       'changes',
     ],
+    ['{ sync { accounts { wabaId } } }', 16, 16, 'sync'],
+    [
+      '{ sync { engine { state } a: accounts(first: 2000) { state } b: accounts(first: 10) { state } } }',
+      107,
+      107,
+      'sync',
+    ],
     ['{ __schema { types { name } } }', 201, 201, 'introspection'],
     ['{ __type(name: "A") { name } }', 201, 201, 'introspection'],
     ['{ __typename numbers { id } }', 41, 2, 'numbers'],

@@ -72,7 +72,7 @@ interface Stage {
 function openStage(options: TicksOptions = {}): Stage {
   const sources: TestSource[] = [];
   const contexts: unknown[] = [];
-  const { numbers, fleet, history, operations, access, telemetry } = gateway.gateway;
+  const { numbers, fleet, history, operations, sync, access, telemetry } = gateway.gateway;
   const graphql = createGraphQLEndpoint({
     schema: createSchema(sources, contexts),
     limits: parseConfig(readEnvironment({})).graphqlLimits,
@@ -80,6 +80,7 @@ function openStage(options: TicksOptions = {}): Stage {
     fleet,
     history,
     operations,
+    sync,
     tenants: access,
     telemetry,
     graphiql: { keys: null },

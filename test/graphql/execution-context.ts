@@ -37,6 +37,7 @@ export function createExecutionContext(
     fleet: {} as ExecutionContext['fleet'],
     history: {} as ExecutionContext['history'],
     operations: {} as ExecutionContext['operations'],
+    sync: {} as ExecutionContext['sync'],
     tenants: {} as ExecutionContext['tenants'],
     request: { method: 'POST', headers: new Headers(), signal },
     stream: null,

@@ -10,6 +10,7 @@ import {
 } from '../../src/numbers/number.ts';
 import type { StoredBlock, StoredNumber } from '../../src/numbers/stored-number.ts';
 import { fullProjection, type Projection, unionOf } from '../../src/numbers/projection.ts';
+import { parseConfig, readEnvironment } from '../../src/config.ts';
 import type { MetaBlock } from '../../src/numbers/meta.ts';
 import { type Block, providers } from '../../src/numbers/provider.ts';
 import { toOperatorAccess } from '../../src/numbers/numbers.ts';
@@ -440,7 +441,9 @@ describe('a number', () => {
 function toNumber(stored: StoredNumber, projection: Projection, at: number): WhatsAppNumber {
   const readable: readonly Block[] =
     stored.provider === 'META' ? ['phone', 'profile', 'waba'] : ['connection'];
-  return toWhatsAppNumber(stored, projection, { now: new Date(at), readable, outcomes: new Map() });
+  const { sync } = parseConfig(readEnvironment({}));
+  const outcomes = new Map();
+  return toWhatsAppNumber(stored, projection, { now: new Date(at), readable, outcomes, sync });
 }
 
 function toStored(blocks: StoredNumber['blocks']): StoredNumber {

@@ -27,7 +27,7 @@ async function read(path: string): Promise<Json> {
 }
 
 const freshnessFields =
-  '{ observedAt attemptedAt ageSeconds source stale error { code message transient retryAt metaCode metaSubcode fbtraceId } }';
+  '{ observedAt attemptedAt ageSeconds source stale error { code message transient retryAt metaCode metaSubcode fbtraceId } nextSyncAt }';
 const healthFields = `health {
   sendability { verdict replyVerdict reasons { entity entityId field value code text solution effect scope blocks } }
   freshness ${freshnessFields}

@@ -404,6 +404,9 @@ test('refusals of cursors and of parameters are as documented', async () => {
     expect(reply.status).toBe(status);
     expect(listDifferences('/v1/fleet', reply)).toEqual([]);
   }
+  const ofSync = await tenant.rest('/v1/sync?limit=x');
+  expect(ofSync.status).toBe(400);
+  expect(listDifferences('/v1/sync', ofSync)).toEqual([]);
 });
 
 test('refusals of changes are as documented', async () => {

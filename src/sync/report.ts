@@ -1,0 +1,153 @@
+// What sync does with the accounts of a tenant and its numbers of the session engine: how often each is read, what that
+// takes, and whether it is on time.
+
+import type { Clock } from '../clock.ts';
+import type { SyncSettings } from '../config.ts';
+import type { Database } from '../database/database.ts';
+import { listSubjects, type SubjectRow } from './account-queries.ts';
+import { type AccountPlan, planAccount } from './plan.ts';
+import { engineSubject } from './store.ts';
+
+/** The states, with what each means for callers. */
+export const syncStates = {
+  ON_TIME: 'It is read as often as the cadence says.',
+  LATE: 'What was last read is older than the cadence and one minute, or nothing was read within a minute of the time at which it was due. Also when the budget allows no reads as often as the cadence says.',
+  PAUSED_BUDGET: 'The calls that the background may make are used up, until `pausedUntil`.',
+  PAUSED_TOKEN:
+    'WhatsApp refuses the access token, or none is stored. It is tried again every six hours, and when a token is stored.',
+  OFF: 'Nothing is read in the background, because the gateway has `SYNC=off` or no session engine.',
+} as const satisfies Record<string, string>;
+
+export type SyncState = keyof typeof syncStates;
+
+export interface PlannedAccount {
+  readonly wabaId: string;
+  readonly numbers: number;
+  /** Numbers that the account has and the tenant does not. */
+  readonly unknownNumbers: number;
+  readonly isRisky: boolean;
+  /** From one list of its numbers to the next, as configured. */
+  readonly cadenceSeconds: number;
+  /** Whether the budget allows the configured cadence; otherwise it is read less often. */
+  readonly attainable: boolean;
+  /** What the configured cadence takes. */
+  readonly plannedCallsPerHour: number;
+  /** What the background may make. */
+  readonly budgetCallsPerHour: number;
+  /** How much of that it has made in the last hour. */
+  readonly usedPercent: number;
+  readonly lastSweepAt: Date | null;
+  /** Null when nothing is planned. In the past when it is due. */
+  readonly nextSweepAt: Date | null;
+  readonly pausedUntil: Date | null;
+  readonly state: SyncState;
+  /** The code of the newest failure; null when the last read of each kind succeeded. */
+  readonly lastError: string | null;
+}
+
+/** The tenant's numbers of the session engine. */
+export interface PlannedEngine {
+  readonly numbers: number;
+  readonly cadenceSeconds: number;
+  readonly lastReadAt: Date | null;
+  readonly nextReadAt: Date | null;
+  readonly state: SyncState;
+}
+
+export interface SyncReport {
+  /** Those with the most numbers first. */
+  readonly accounts: readonly PlannedAccount[];
+  /** Null when no number is of the session engine. */
+  readonly engine: PlannedEngine | null;
+}
+
+export interface ReportOptions extends Pick<Clock, 'now'> {
+  readonly database: Database;
+  readonly settings: SyncSettings;
+  /** Whether a session engine is configured. */
+  readonly readsEngine: boolean;
+}
+
+const pageSize = 100;
+
+export async function readReport(options: ReportOptions, tenantId: string): Promise<SyncReport> {
+  const rows = await listSubjects(options.database, tenantId);
+  const at = options.now();
+  const engine = rows.find(({ subjectId }) => subjectId === engineSubject);
+  return {
+    accounts: rows
+      .filter((row) => row !== engine)
+      .map((row) => toPlannedAccount(options.settings, row, at)),
+    engine: engine === undefined ? null : toPlannedEngine(options, engine, at),
+  };
+}
+
+function toPlannedAccount(settings: SyncSettings, row: SubjectRow, at: Date): PlannedAccount {
+  const pages = Math.max(1, Math.ceil(row.numbers / pageSize));
+  const plan = planAccount(settings, { ...row, pages });
+  const { subjectId: wabaId, numbers, unknownNumbers, isRisky, pausedUntil, lastError } = row;
+  return {
+    wabaId,
+    numbers,
+    unknownNumbers,
+    isRisky,
+    cadenceSeconds: settings.seconds.SWEEP,
+    attainable: plan.callsPerHour <= plan.budget,
+    plannedCallsPerHour: Math.ceil(plan.callsPerHour),
+    budgetCallsPerHour: plan.budget,
+    usedPercent: Math.round((100 * row.calls) / Math.max(1, plan.budget)),
+    lastSweepAt: row.lastReadAt,
+    nextSweepAt: settings.isOn ? row.nextReadAt : null,
+    pausedUntil,
+    state: toAccountState(settings, row, plan, at),
+    lastError,
+  };
+}
+
+function toAccountState(
+  { isOn, seconds }: SyncSettings,
+  row: SubjectRow,
+  plan: AccountPlan,
+  at: Date,
+): SyncState {
+  if (!isOn) return 'OFF';
+  if (row.pause !== null) return `PAUSED_${row.pause}`;
+  // Numbers that are read one by one have their places in several runs.
+  const healthSeconds = seconds.HEALTH + (row.readsHealth ? 0 : plan.seconds.HEALTH);
+  const isLate =
+    plan.seconds.SWEEP > seconds.SWEEP ||
+    isOverdue(row, seconds.SWEEP, at) ||
+    isOlder(row.oldestReadAt, healthSeconds, at);
+  return isLate ? 'LATE' : 'ON_TIME';
+}
+
+function toPlannedEngine(
+  { settings: { isOn, seconds }, readsEngine }: ReportOptions,
+  row: SubjectRow,
+  at: Date,
+): PlannedEngine {
+  const isRead = isOn && readsEngine;
+  const { numbers, lastReadAt, nextReadAt } = row;
+  return {
+    numbers,
+    cadenceSeconds: seconds.ENGINE,
+    lastReadAt,
+    nextReadAt: isRead ? nextReadAt : null,
+    state: isRead ? (isOverdue(row, seconds.ENGINE, at) ? 'LATE' : 'ON_TIME') : 'OFF',
+  };
+}
+
+/** A read that is due needs a moment. */
+const toleranceMs = 60_000;
+
+function isOverdue(
+  { lastReadAt, nextReadAt }: Pick<SubjectRow, 'lastReadAt' | 'nextReadAt'>,
+  seconds: number,
+  at: Date,
+): boolean {
+  return lastReadAt === null ? isOlder(nextReadAt, 0, at) : isOlder(lastReadAt, seconds, at);
+}
+
+function isOlder(time: Date | null, seconds: number, at: Date): boolean {
+  return time !== null && at.getTime() - time.getTime() > seconds * 1_000 + toleranceMs;
+}

@@ -22,6 +22,11 @@ export const errorCatalogue = {
     meaning: 'The tenant of the API key has no number with this id.',
     retryable: false,
   },
+  INCIDENT_NOT_FOUND: {
+    status: 404,
+    meaning: 'The tenant of the API key has no incident with this id.',
+    retryable: false,
+  },
   NOT_FOUND: { status: 404, meaning: 'No route has this path.', retryable: false },
   METHOD_NOT_ALLOWED: {
     status: 405,

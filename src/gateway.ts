@@ -7,6 +7,7 @@ import { createLocalCounters, createSharedCounters } from './access/counters.ts'
 import { createRateLimiter } from './access/rate-limit.ts';
 import { type AlertOverrides, createAlerts } from './alerts/alerts.ts';
 import type { AlertEndpoints } from './alerts/endpoints.ts';
+import { createIncidents, type Incidents } from './alerts/incidents.ts';
 import { type BoardKey, createBoard } from './board/board.ts';
 import { type Clock, systemClock } from './clock.ts';
 import type { Config } from './config.ts';
@@ -53,6 +54,7 @@ export interface Gateway extends Pipeline, AsyncDisposable {
   readonly fleet: Fleet;
   readonly history: History;
   readonly operations: Operations;
+  readonly incidents: Incidents;
   /** For operators. */
   readonly onboarding: Onboarding;
   readonly webhooks: Webhooks;
@@ -123,6 +125,7 @@ export async function createGateway(
     fleet: core.fleet,
     history: core.history,
     operations: core.operations,
+    incidents: core.incidents,
     onboarding: core.onboarding,
     webhooks: core.webhooks,
     alertEndpoints: core.alertEndpoints,
@@ -198,6 +201,7 @@ function createCore(foundation: Foundation) {
       now,
       sync,
     }),
+    incidents: createIncidents({ database, now }),
     onboarding: createOnboarding({ database, vault, reader, numbers }),
     webhooks: createWebhooks({
       database,
@@ -263,23 +267,15 @@ function createNumbersAndSync(
 
 function createEndpoints(
   { config, overrides, telemetry }: Foundation,
-  {
-    numbers,
-    fleet,
-    history,
-    operations,
-    sync,
-    access,
-    webhooks,
-  }: Pick<Gateway, 'numbers' | 'fleet' | 'history' | 'operations' | 'sync' | 'access' | 'webhooks'>,
+  core: Pick<
+    Gateway,
+    'numbers' | 'fleet' | 'history' | 'operations' | 'sync' | 'incidents' | 'access' | 'webhooks'
+  >,
 ) {
+  const { access, webhooks } = core;
   const graphql = createGraphQLEndpoint({
+    ...core,
     schema,
-    numbers,
-    fleet,
-    history,
-    operations,
-    sync,
     tenants: access,
     telemetry,
     limits: config.graphqlLimits,
@@ -287,8 +283,7 @@ function createEndpoints(
     persistedQueries: config.persistedQueries,
     suggestions: config.mode === 'demo',
   });
-  const { publicUrl } = config;
-  const rest = createRestEndpoint({ numbers, fleet, history, operations, sync, publicUrl });
+  const rest = createRestEndpoint({ ...core, publicUrl: config.publicUrl });
   const { toErrorResponse } = rest;
   return {
     graphql,

@@ -26,6 +26,7 @@ import { vocabularies } from '../src/numbers/vocabulary.ts';
 import { changeFields } from '../src/history/change-fields.ts';
 import { changeKinds } from '../src/history/change.ts';
 import { listen } from '../src/http/server.ts';
+import { insertIncident } from './alerts/insert-incident.ts';
 import {
   createDigits,
   openTestGateway,
@@ -40,6 +41,8 @@ type Expectation =
   | 'one number of the tenant'
   /** Without an error for an id that the tenant does not have. */
   | 'one number of the tenant or none'
+  /** That of `own`, whatever the id. */
+  | 'one incident of the tenant'
   /** Those that match a filter. */
   | 'some numbers of the tenant'
   /** Of all numbers of the tenant, after a cursor that is unknown to other tenants. */
@@ -75,6 +78,10 @@ const expectations: Record<string, Expectation> = {
   'subscription changes(after)': 'changes of the tenant',
   'subscription changes(filter, after)': 'changes of the tenant',
   'query sync': 'accounts of the tenant',
+  'query incidents': 'one incident of the tenant',
+  'query incidents(state)': 'one incident of the tenant',
+  'query incidents(first)': 'one incident of the tenant',
+  'query incidents(after)': 'one incident of the tenant',
   'query viewer': 'the key',
   'query __schema': 'a document',
   'query __type(name)': 'a document',
@@ -99,6 +106,10 @@ const expectations: Record<string, Expectation> = {
   'GET /v1/sync?state=ON_TIME,LATE,PAUSED_BUDGET,PAUSED_TOKEN,OFF': 'accounts of the tenant',
   'GET /v1/sync?limit=10': 'accounts of the tenant',
   'GET /v1/sync?after=…': 'accounts of the tenant',
+  'GET /v1/incidents': 'one incident of the tenant',
+  'GET /v1/incidents?state=OPEN': 'one incident of the tenant',
+  'GET /v1/incidents?limit=10': 'one incident of the tenant',
+  'GET /v1/incidents?cursor=…': 'one incident of the tenant',
   'GET /v1/numbers/{id}': 'one number of the tenant',
   'GET /v1/numbers/{id}?refresh=1': 'one number of the tenant',
   'GET /v1/numbers/{id}?include=sendability,freshness,operations': 'one number of the tenant',
@@ -113,12 +124,18 @@ const changing = [
   'mutation labelNumber(input)',
   'PATCH /v1/numbers/{id}',
 ];
+/** Operations on the incident of a number. */
+const acknowledging = [
+  'mutation acknowledgeIncident(input)',
+  'POST /v1/incidents/{id}/acknowledge',
+];
 /** Operations that have numbers read, and skip those that they cannot have read. */
 const refreshing = ['mutation refreshNumbers(input)', 'POST /v1/numbers/refresh'];
 
 /** The bodies of those over REST. */
 const toBody: Readonly<Record<string, (id: string) => object>> = {
   'PATCH /v1/numbers/{id}': () => ({ labels: ['team=a'] }),
+  'POST /v1/incidents/{id}/acknowledge': () => ({}),
   'POST /v1/numbers/refresh': (id) => ({ ids: [id] }),
 };
 
@@ -152,12 +169,12 @@ const types: Readonly<
 > = {
   Query: {
     discloses: 'all numbers of the tenant',
-    fields: 'numbers number fleet changes node nodes sync viewer',
+    fields: 'numbers number fleet changes incidents node nodes sync viewer',
   },
   WhatsAppNumber: {
     discloses: 'one number of the tenant',
     fields: `id instanceName number name provider state isFullyConnected apiKeys health meta portfolio
-      labels mutedUntil muteNote createdAt updatedAt history timeline availability`,
+      labels mutedUntil muteNote createdAt updatedAt history timeline availability incident`,
   },
   ApiKeyHint: {
     discloses: 'one number of the tenant',
@@ -257,6 +274,18 @@ const types: Readonly<
     discloses: 'one number of the tenant',
     fields: 'sendableShare observedShare',
   },
+  // Their incident is that of the number.
+  Incident: {
+    discloses: 'one number of the tenant',
+    fields: `id rule severity state scope subject subjectName numberCount numbers text previousValue newValue
+      openedAt closedAt acknowledgedAt acknowledgedBy note`,
+  },
+  IncidentNumber: { discloses: 'one number of the tenant', fields: 'id name number' },
+  IncidentConnection: {
+    discloses: 'one number of the tenant',
+    fields: 'totalCount nodes edges pageInfo',
+  },
+  IncidentEdge: { discloses: 'one number of the tenant', fields: 'cursor node' },
   ChangeActor: { discloses: 'counts of the tenant', fields: 'type key' },
   VerdictCount: { discloses: 'counts of the tenant', fields: 'value count' },
   QualityRatingCount: { discloses: 'counts of the tenant', fields: 'value count' },
@@ -315,6 +344,8 @@ let operations: ReadonlyMap<string, Operation>;
 let own: TestNumber;
 let sibling: TestNumber;
 let foreign: TestNumber;
+let ownIncident: string;
+let foreignIncident: string;
 /** The beginning of the tenant's changes. */
 let firstCursor: string;
 /** By the names in the matrix; null sends no header. */
@@ -351,9 +382,11 @@ beforeAll(async () => {
     phone: { status: 'FLAGGED' },
   });
   await announceAccount(tenant.id, own.wabaId);
+  ownIncident = await insertIncident(gateway.database, tenant.id, { subject: own.id });
   sibling = await tenant.addNumber({ name: 'Sibling number' });
   await tenant.addNumber({ name: 'Number of an engine', provider: 'PILOT_STATUS' });
   foreign = await other.addNumber({ name: 'Foreign number' });
+  foreignIncident = await insertIncident(gateway.database, other.id, { subject: foreign.id });
   const { body } = await tenant.graphql<{ changes: { cursor: string } }>('{ changes { cursor } }');
   firstCursor = body.data!.changes.cursor.replace(/\d+$/, '0');
   const revoked = await tenant.addKey();
@@ -458,6 +491,14 @@ const values: Readonly<Record<string, string>> = {
 };
 
 /** The same for arguments whose values differ from those of other fields. */
+/** Before every incident. */
+const incidentCursor = `i1.${Date.parse('9999-01-01T00:00:00Z')}.inc_${'f'.repeat(32)}`;
+
+const incidentsValues: Readonly<Record<string, string>> = {
+  state: 'OPEN',
+  after: JSON.stringify(incidentCursor),
+};
+
 const changesValues: Readonly<Record<string, () => string>> = {
   after: () => JSON.stringify(firstCursor),
   filter: () => '{kinds: [ADDED]}',
@@ -468,6 +509,7 @@ const inputs: Readonly<Record<string, string>> = {
   muteNumber: '{id: $id, until: null}',
   labelNumber: '{id: $id, labels: ["team=a"]}',
   refreshNumbers: '{ids: [$id]}',
+  acknowledgeIncident: '{id: $id}',
 };
 
 /** Values for query parameters that have no fixed ones. */
@@ -497,6 +539,7 @@ function toOperation(
 ): Operation {
   const valueOf = (name: string) =>
     (field.name === 'changes' ? changesValues[name]?.() : undefined) ??
+    (field.name === 'incidents' ? incidentsValues[name] : undefined) ??
     (name === 'input' ? inputs[field.name] : values[name]);
   const args = names.map((name) => `${name}: ${valueOf(name)}`).join(', ');
   const variables = ['id', 'ids', 'input'].some((name) => names.includes(name)) ? '($id: ID!)' : '';
@@ -590,10 +633,11 @@ async function listRoutes(): Promise<readonly Operation[]> {
         .filter(([, { security }]) => security?.length !== 0)
         .flatMap(([method, { parameters = [] }]) => {
           const inQuery = parameters.filter((parameter) => parameter.in === 'query');
-          const queries = inQuery.map(({ name, schema: { enum: [value] = [], items } }) => {
-            const all =
-              items?.enum?.join(',') ?? value ?? parameterValues[name.replace('not.', '')];
-            return `?${name}=${name === 'after' ? toAfter(path) : all}`;
+          const queries = inQuery.map(({ name, schema: { enum: [word] = [], items } }) => {
+            const all = items?.enum?.join(',') ?? word ?? parameterValues[name.replace('not.', '')];
+            const cursor = path === '/v1/incidents' ? incidentCursor : parameterValues['cursor'];
+            const value = { after: toAfter(path), cursor }[name] ?? all;
+            return `?${name}=${value}`;
           });
           return ['', ...queries].map((query) =>
             toRoute(method.toUpperCase(), path, query, toCursorOf(path, query)),
@@ -657,7 +701,7 @@ const codes: Partial<Record<Expectation, string>> = {
 };
 
 test('every operation has an expectation, and every expected operation exists', () => {
-  const expected = [...Object.keys(expectations), ...changing, ...refreshing];
+  const expected = [...Object.keys(expectations), ...changing, ...acknowledging, ...refreshing];
   expect([...operations.keys()].toSorted()).toEqual(expected.toSorted());
 });
 
@@ -677,7 +721,7 @@ async function sendAndObserve(name: string, keyName: string, id = own.id) {
   return { reply, statements: gateway.statements.filter((sql) => !isNothingButTheKey(sql)) };
 }
 
-describe.each([...changing, ...refreshing])('%s', (name) => {
+describe.each([...changing, ...acknowledging, ...refreshing])('%s', (name) => {
   const send = (keyName: string, id?: string) => sendAndObserve(name, keyName, id);
 
   test.each(refused)('%s: refused like no key, and nothing is read', async (keyName) => {
@@ -725,6 +769,38 @@ describe.each(changing)('%s', (name) => {
     expect(ofForeign.statements).toEqual(ofRandom.statements);
     const { reply } = await send('other tenant’s operating key');
     expect(toCode(reply)).toBe('NUMBER_NOT_FOUND');
+    expect(reply.text).not.toContain('Own number');
+  });
+});
+
+describe.each(acknowledging)('%s', (name) => {
+  const isOverRest = !name.startsWith('mutation');
+  const send = (keyName: string, id = ownIncident) => sendAndObserve(name, keyName, id);
+
+  test.each(operating)('%s: acknowledges the incident, and returns it alone', async (keyName) => {
+    const { reply } = await send(keyName);
+    expect([reply.status, toCode(reply)]).toEqual([200, undefined]);
+    expect(reply.text).toContain(ownIncident);
+    for (const { id } of [sibling, foreign]) expect(reply.text).not.toContain(id);
+  });
+
+  test('operating key of another number: forbidden', async () => {
+    const { reply } = await send('operating key of another number');
+    expect([reply.status, toCode(reply)]).toEqual([isOverRest ? 403 : 200, 'FORBIDDEN']);
+    expect(reply.text).not.toContain('Own number');
+  });
+
+  test('an incident of another tenant is answered like one that does not exist, at the same cost', async () => {
+    const none = `inc_${'0123456789abcdef'.repeat(2)}`;
+    const [ofForeign, ofRandom] = [
+      await send('operating key', foreignIncident),
+      await send('operating key', none),
+    ];
+    expect(toCode(ofForeign.reply)).toBe('INCIDENT_NOT_FOUND');
+    expect(toComparable(ofForeign.reply)).toEqual(toComparable(ofRandom.reply));
+    expect(ofForeign.statements).toEqual(ofRandom.statements);
+    const { reply } = await send('other tenant’s operating key');
+    expect(toCode(reply)).toBe('INCIDENT_NOT_FOUND');
     expect(reply.text).not.toContain('Own number');
   });
 });
@@ -781,7 +857,10 @@ describe.each(Object.entries(expectations))('%s', (name, expectation) => {
     expect(toCode(reply)).toBe(codes[expectation]);
     expect(reply.text).not.toContain(own.wabaId);
     if (withoutNumbers.has(expectation)) return;
-    expect(reply.text.includes(foreign.id)).toBe(expectation === 'all numbers of the tenant');
+    const isOfAll = ['all numbers of the tenant', 'one incident of the tenant'].includes(
+      expectation,
+    );
+    expect(reply.text.includes(foreign.id)).toBe(isOfAll);
   });
 
   test.skipIf(!expectation.startsWith('one number'))(
@@ -907,12 +986,14 @@ describe.each(Object.entries(types))('the fields of %s', (typeName, { discloses,
     const fleet = schema.getType('FleetConnection');
     const changes = schema.getType('ChangePage');
     const sync = schema.getType('Sync');
+    const incidents = schema.getType('IncidentConnection');
     if (
       type === undefined ||
       !isObjectType(root) ||
       !isObjectType(fleet) ||
       !isObjectType(changes) ||
-      !isObjectType(sync)
+      !isObjectType(sync) ||
+      !isObjectType(incidents)
     ) {
       throw new Error(`there is no type ${typeName}`);
     }
@@ -924,9 +1005,12 @@ describe.each(Object.entries(types))('the fields of %s', (typeName, { discloses,
       type === schema.getQueryType()
         ? `numbers { id name } number(id: $id) { id name }
            node(id: $id) { id } nodes(ids: [$id]) { id } fleet { asOf } changes(after: ${after}) { time }
-           sync { accountCount } viewer { tenantName }`
+           sync { accountCount } incidents { totalCount } viewer { tenantName }`
         : [
             typeName.startsWith('Sync') && `number(id: $id) { id } sync${toPaths(sync, type)}`,
+            typeName.startsWith('Incident') &&
+              toPaths(root, type) === '' &&
+              `number(id: $id) { id } incidents${toPaths(incidents, type)}`,
             typeName === 'Viewer' && `number(id: $id) { id } viewer${toPaths(type, type)}`,
             toPaths(root, type) && `number(id: $id)${toPaths(root, type)}`,
             toPaths(fleet, type) && `number(id: $id) { id } fleet${toPaths(fleet, type)}`,

@@ -16,13 +16,17 @@ export const prices = {
   change: 0.1,
   /** A page of the history of a number, without its changes. */
   history: 1,
+  /** A page of incidents, without them. */
+  incidents: 1,
+  /** Each incident that a page may have, and the worst one of a number. */
+  incident: 0.2,
   timeline: 5,
   availability: 5,
   /** What is read in the background, without its accounts. */
   sync: 5,
   /** Each account of it that is asked for. */
   syncAccount: 0.1,
-  /** A mutation of one number. */
+  /** A mutation of one number or incident. */
   operation: 5,
   /** One upstream read. A request that refreshes three blocks of a number makes three. */
   read: 10,

@@ -289,7 +289,13 @@ async function closeIncident(
 ): Promise<string | null> {
   const { lastChange } = await transaction
     .updateTable('incident')
-    .set({ closed_at: new Date(at) })
+    .set({
+      closed_at: new Date(at),
+      // The members have left one by one.
+      member_count: sql`(
+        select count(*) from incident_member m
+        where m.tenant_id = ${tenantId} and m.incident_id = ${id})`,
+    })
     .where('tenant_id', '=', tenantId)
     .where('id', '=', id)
     .returning('last_change as lastChange')

@@ -1,7 +1,7 @@
-// The SQL of incidents after their evaluation.
+// The SQL of incidents after their evaluation: what messages report, and that somebody acknowledges one.
 
 import { sql } from 'kysely';
-import type { Database, TenantTransaction } from '../database/database.ts';
+import type { Database, TenantTransaction, TransactionCause } from '../database/database.ts';
 
 /** An incident as it is stored. */
 export interface IncidentRow {
@@ -10,7 +10,7 @@ export interface IncidentRow {
   readonly severity: string;
   readonly scope: string;
   readonly subject: string;
-  /** Of those that are part of it, and of one that is over, of those that were last. */
+  /** Of those that are part of it, and of one that is over, of all that were. */
   readonly memberCount: number;
   readonly previousValue: string | null;
   readonly newValue: string | null;
@@ -79,6 +79,58 @@ export async function findIncident(
   );
 }
 
+export interface Acknowledgement {
+  readonly id: string;
+  /** Null leaves the former one. */
+  readonly note: string | null;
+  readonly at: Date;
+  /** The id of an API key; null for an operator's command. */
+  readonly by: string | null;
+  /** Not null: only an incident that is about this number alone. */
+  readonly numberId: string | null;
+}
+
+/** Also deletes the messages about its beginning that no endpoint has accepted yet. */
+export async function acknowledge(
+  database: Database,
+  tenantId: string,
+  { id, note, at, by, numberId }: Acknowledgement,
+  cause: TransactionCause,
+): Promise<'ACKNOWLEDGED' | 'NOT_FOUND' | 'FORBIDDEN'> {
+  return await database.withTenant(
+    tenantId,
+    async (transaction) => {
+      const incident = await transaction
+        .selectFrom('incident')
+        .select(['scope', 'subject', 'acknowledged_at as acknowledgedAt', 'note'])
+        .where('tenant_id', '=', tenantId)
+        .where('id', '=', id)
+        .forNoKeyUpdate()
+        .executeTakeFirst();
+      if (incident === undefined) return 'NOT_FOUND';
+      const isOfNumber = incident.scope === 'NUMBER' && incident.subject === numberId;
+      if (numberId !== null && !isOfNumber) return 'FORBIDDEN';
+      const isKnown = note === null || note === incident.note;
+      if (incident.acknowledgedAt !== null && isKnown) return 'ACKNOWLEDGED';
+      await transaction
+        .updateTable('incident')
+        .set({ acknowledged_at: at, acknowledged_by: by, note: note ?? incident.note })
+        .where('tenant_id', '=', tenantId)
+        .where('id', '=', id)
+        .execute();
+      await transaction
+        .deleteFrom('alert_delivery')
+        .where('tenant_id', '=', tenantId)
+        .where('incident_id', '=', id)
+        .where('type', '<>', 'incident.closed')
+        .execute();
+      return 'ACKNOWLEDGED';
+    },
+    'numbers',
+    cause,
+  );
+}
+
 export interface ReportingChange {
   readonly sequence: number;
   readonly epoch: string;
@@ -112,6 +164,8 @@ export interface Report {
   readonly changeId: string;
   readonly previousValue: string | null;
   readonly newValue: string | null;
+  /** Whether somebody has acknowledged the incident by now. */
+  readonly isAcknowledged: boolean;
 }
 
 /** The changes of incidents after a place in the feed, at most so many. */
@@ -124,6 +178,13 @@ export async function listReports(
   return await transaction
     .selectFrom('number_change')
     .select(['id as changeId', 'previous_value as previousValue', 'new_value as newValue'])
+    .select(
+      sql<boolean>`exists (
+        select from incident i where i.tenant_id = ${tenantId}
+          and i.id = number_change.new_value::jsonb ->> 'id' and i.acknowledged_at is not null)`.as(
+        'isAcknowledged',
+      ),
+    )
     .where('tenant_id', '=', tenantId)
     .where('sequence', '>', String(after))
     .where('kind', '=', 'INCIDENT')

@@ -1,6 +1,6 @@
 // The content of messages to endpoints: JSON of at most 20 kB, and the text of it that Slack shows.
 
-import { alertRules, type RuleName } from './rules.ts';
+import { accountRules, alertRules, type Rule, type RuleName } from './rules.ts';
 
 /** The body of a message in the formats STANDARD and CHANGES. */
 export interface Message<Data = MessageData> {
@@ -87,11 +87,12 @@ function toIncidentText(data: IncidentData): string {
   return lines.join('\n');
 }
 
-function toSubjectText({ incident, number }: IncidentData): string {
+function toSubjectText({ incident, number, rule }: IncidentData): string {
   if (number !== null) {
     return number.name === null ? number.id : `${number.name} (${number.number})`;
   }
   const { scope, subject, numberCount } = incident;
+  if (accountRules.includes(rule)) return `Account ${subject}`;
   return `${numberCount} numbers of the ${scope.toLowerCase()} ${subject}`;
 }
 
@@ -100,7 +101,9 @@ function escapeSlack(text: string): string {
   return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 }
 
-/** What a rule means, in a sentence. A later release may know others. */
-export function toRuleText(rule: string): string {
-  return Object.hasOwn(alertRules, rule) ? alertRules[rule as RuleName].meaning : rule;
+/** What has happened to so many numbers, in a sentence. A later release may know other rules. */
+export function toRuleText(rule: string, numberCount: number): string {
+  if (!Object.hasOwn(alertRules, rule)) return rule;
+  const { meaning, ofSeveral }: Rule = alertRules[rule as RuleName];
+  return numberCount > 1 && ofSeveral !== undefined ? `${numberCount} ${ofSeveral}` : meaning;
 }

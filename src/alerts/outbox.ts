@@ -9,7 +9,7 @@ import { maxContentBytes, type Message, toContent } from './message.ts';
 export type Target = Pick<EndpointRow, 'id' | 'format' | 'rules'>;
 
 /** NOTED: an incident that was over at once. */
-export type Transition = 'OPENED' | 'CLOSED' | 'NOTED' | 'ACKNOWLEDGED';
+export type Transition = 'OPENED' | 'CLOSED' | 'NOTED';
 
 export interface IncidentNews {
   readonly incidentId: string;

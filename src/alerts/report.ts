@@ -70,11 +70,12 @@ function toData(
   const [first] = numbers;
   const isOne = scope === 'NUMBER' && first !== undefined;
   const reasons = described.get(first?.id ?? '')?.reasons ?? [];
+  const state = toState(incident, change);
   return {
-    incident: { id, scope, subject, ...toState(incident, change) },
+    incident: { id, scope, subject, ...state },
     rule,
     severity,
-    text: toRuleText(rule),
+    text: toRuleText(rule, state.numberCount),
     previousValue,
     newValue,
     sequence: change?.sequence ?? null,

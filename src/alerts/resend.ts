@@ -68,7 +68,7 @@ async function listDeliveries(
     return toChangeDeliveries([endpoint], evaluated, epoch);
   }
   const reports = await listReports(transaction, tenantId, after, maxReports);
-  return toIncidentDeliveries([endpoint], reports.map(toNews));
+  return toIncidentDeliveries([endpoint], reports.flatMap(toNews));
 }
 
 interface ReportedIncident {
@@ -77,16 +77,25 @@ interface ReportedIncident {
   readonly state: 'OPEN' | 'CLOSED';
 }
 
-function toNews({ changeId, previousValue, newValue }: Report): IncidentNews {
+/** That somebody acknowledges an incident is no news for endpoints, and of what was acknowledged, only its end is. */
+function toNews({
+  changeId,
+  previousValue,
+  newValue,
+  isAcknowledged,
+}: Report): readonly IncidentNews[] {
   const before = JSON.parse(previousValue ?? 'null') as ReportedIncident | null;
   const { id: incidentId, rule, state } = JSON.parse(newValue ?? '{}') as ReportedIncident;
-  return { incidentId, rule, transition: toTransition(before, state), changeId };
+  if (before?.state === state) return [];
+  const transition = toTransition(before, state);
+  const isSent = transition === 'CLOSED' || !isAcknowledged;
+  return isSent ? [{ incidentId, rule, transition, changeId }] : [];
 }
 
 function toTransition(
   before: ReportedIncident | null,
   state: ReportedIncident['state'],
 ): Transition {
-  if (before === null) return state === 'OPEN' ? 'OPENED' : 'NOTED';
-  return before.state === state ? 'ACKNOWLEDGED' : 'CLOSED';
+  if (before !== null) return 'CLOSED';
+  return state === 'OPEN' ? 'OPENED' : 'NOTED';
 }

@@ -12,6 +12,8 @@ export interface Rule {
   /** Whether it is always the account's, whichever of its numbers shows it. */
   readonly isOfAccount?: boolean;
   readonly meaning: string;
+  /** The same of several numbers, after how many there are; absent where the rule is not about single numbers. */
+  readonly ofSeveral?: string;
 }
 
 /** A later release may add rules. */
@@ -21,30 +23,35 @@ export const alertRules = {
     holdSeconds: 60,
     lasts: true,
     meaning: 'The number cannot start conversations any more.',
+    ofSeveral: 'numbers cannot start conversations any more.',
   },
   SENDABLE_REGAINED: {
     severity: 'INFO',
     holdSeconds: 60,
     lasts: false,
     meaning: 'The number can start conversations again.',
+    ofSeveral: 'numbers can start conversations again.',
   },
   QUALITY_DROPPED: {
     severity: 'WARNING',
     holdSeconds: 60,
     lasts: true,
     meaning: 'Meta rates the quality of the number as medium or low.',
+    ofSeveral: 'numbers have a quality that Meta rates as medium or low.',
   },
   LIMIT_CHANGED: {
     severity: 'INFO',
     holdSeconds: 60,
     lasts: false,
     meaning: 'The messaging limit of the number or its account has changed.',
+    ofSeveral: 'numbers have another messaging limit.',
   },
   STATUS_CHANGED: {
     severity: 'WARNING',
     holdSeconds: 60,
     lasts: true,
     meaning: "Meta's status of the number is not CONNECTED any more.",
+    ofSeveral: 'numbers are not CONNECTED at Meta any more.',
   },
   RESTRICTED: {
     severity: 'CRITICAL',
@@ -71,32 +78,43 @@ export const alertRules = {
     holdSeconds: 0,
     lasts: false,
     meaning: 'Meta has approved or declined the display name of the number.',
+    ofSeveral: 'numbers have a display name that Meta has approved or declined.',
   },
   TOKEN_REJECTED: {
     severity: 'CRITICAL',
     holdSeconds: 60,
     lasts: true,
     meaning: 'Meta refuses the access token.',
+    ofSeveral: 'numbers have an access token that Meta refuses.',
   },
   READS_FAILING: {
     severity: 'WARNING',
     holdSeconds: 60,
     lasts: true,
     meaning: 'Reads of the number fail for another reason than the access token.',
+    ofSeveral: 'numbers cannot be read, for another reason than the access token.',
   },
   DISCONNECTED: {
     severity: 'CRITICAL',
     holdSeconds: 60,
     lasts: true,
     meaning: 'The number has lost its connection.',
+    ofSeveral: 'numbers have lost their connection.',
   },
   PIN_RESET_REQUESTED: {
     severity: 'WARNING',
     holdSeconds: 0,
     lasts: false,
     meaning: "Somebody asked to reset the PIN of the number's two-step verification.",
+    ofSeveral: 'numbers had a request to reset the PIN of their two-step verification.',
   },
 } as const satisfies Record<string, Rule>;
 
 export type RuleName = keyof typeof alertRules;
 export const ruleNames = Object.keys(alertRules) as readonly RuleName[];
+
+/** Those of accounts as a whole. */
+export const accountRules: readonly string[] = ruleNames.filter((name) => {
+  const { isOfAccount = false }: Rule = alertRules[name];
+  return isOfAccount;
+});

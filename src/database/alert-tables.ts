@@ -1,4 +1,5 @@
-// The types of the tables of alerts; see migrations/0031_send_alerts.ts and migrations/0032_open_incidents.ts.
+// The types of the tables of alerts; see migrations/0031_send_alerts.ts, migrations/0032_open_incidents.ts
+// and migrations/0035_acknowledge_incidents.ts.
 
 import type { ColumnType, Generated } from 'kysely';
 
@@ -77,6 +78,8 @@ export interface IncidentTable {
   opened_at: Timestamp;
   closed_at: ColumnType<Date | null, Date | null, Date | null>;
   acknowledged_at: ColumnType<Date | null, undefined, Date | null>;
+  /** The id of an API key; null for an operator's command. */
+  acknowledged_by: ColumnType<string | null, undefined, string | null>;
   note: ColumnType<string | null, undefined, string | null>;
   /** The id of a row of number_change. */
   last_change: ColumnType<string | null, never, never>;

@@ -7,6 +7,7 @@ import { toNotFound } from '../numbers/administration.ts';
 import { toCause } from '../numbers/numbers.ts';
 import { createInvalid } from './filter.ts';
 import { normalizeLabels } from './labels.ts';
+import { normalizeNote } from './note.ts';
 import { type OperatedColumns, requestReads, updateOperated } from './operation-store.ts';
 import {
   planRefresh,
@@ -62,7 +63,6 @@ export interface OperationsOptions extends RefreshPlanOptions {
 }
 
 const maxMuteDays = 366;
-const maxNoteLength = 500;
 const dayMs = 86_400_000;
 
 export function createOperations(options: OperationsOptions): Operations {
@@ -113,16 +113,4 @@ function toMuteColumns(mute: Mute | null, now: Date): OperatedColumns {
     );
   }
   return { muted_until: until, mute_note: normalizeNote(note) };
-}
-
-/** Null for a note without text. Throws INVALID_REQUEST. */
-function normalizeNote(note: string | null): string | null {
-  const text = note?.trim() ?? '';
-  if (text === '') return null;
-  if ([...text].length > maxNoteLength || /[^\P{C}\n\t]/u.test(text)) {
-    throw createInvalid(
-      `A note has at most ${maxNoteLength} characters, and no control characters but tabs and line breaks.`,
-    );
-  }
-  return text;
 }

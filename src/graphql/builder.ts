@@ -4,6 +4,7 @@ import SchemaBuilder from '@pothos/core';
 import DataloaderPlugin from '@pothos/plugin-dataloader';
 import { GraphQLError } from 'graphql';
 import type { Access, AccessControl } from '../access/access.ts';
+import type { Incidents } from '../alerts/incidents.ts';
 import type { Fleet } from '../fleet/fleet.ts';
 import type { Operations } from '../fleet/operations.ts';
 import type { History } from '../history/history.ts';
@@ -20,6 +21,7 @@ export interface GraphQLContext {
   readonly history: History;
   readonly operations: Operations;
   readonly sync: Pick<Sync, 'report'>;
+  readonly incidents: Incidents;
   readonly tenants: Pick<AccessControl, 'getTenant'>;
   /** Of a subscription: its source must end when one of the two signals is aborted. Null otherwise. */
   readonly stream: OpenStream | null;

@@ -23,13 +23,16 @@ import { ApiKeyHintType, toLoaderKey, WhatsAppNumberType } from './number.ts';
 import type { QueryFields } from './queries.ts';
 import { projectionOf } from './selection.ts';
 
-const unrecognized = {
+export const unrecognized = {
   UNRECOGNIZED:
     'A word that a newer version of the gateway has written. In a filter it matches nothing.',
 } as const;
 
 /** The word, or UNRECOGNIZED: a page must not fail because a newer release writes to the same database. */
-function toKnown<Words extends object>(words: Words, word: string): keyof Words | 'UNRECOGNIZED' {
+export function toKnown<Words extends object>(
+  words: Words,
+  word: string,
+): keyof Words | 'UNRECOGNIZED' {
   return Object.hasOwn(words, word) ? (word as keyof Words) : 'UNRECOGNIZED';
 }
 
@@ -53,7 +56,7 @@ const ChangeSourceEnum = createEnum(
 
 const ChangeActorTypeEnum = createEnum('ChangeActorType', 'Who made a change.', changeActors);
 
-const ChangeActorType = builder
+export const ChangeActorType = builder
   .objectRef<Pick<NumberChange, 'actorKey'> & { readonly type: ChangeActor }>('ChangeActor')
   .implement({
     description: 'Who made a change.',

@@ -8,6 +8,10 @@ import {
   type ValidatedExecutionArgs,
 } from 'graphql';
 import { prices, toListPrice } from '../access/prices.ts';
+import {
+  defaultPageSize as defaultIncidents,
+  maxPageSize as maxIncidents,
+} from '../alerts/incidents.ts';
 import { defaultPageSize, maxPageSize } from '../fleet/fleet.ts';
 import { maxPageSize as maxChanges } from '../history/history.ts';
 import { metaBlocks } from '../numbers/meta.ts';
@@ -87,6 +91,9 @@ function toPart(field: FieldNode, priced: PricedOperation, listSize: number | nu
       return toFixedPart('changes', toChangesPrice(field, priced));
     case 'sync':
       return toFixedPart('sync', toSyncPrice(field, priced));
+    case 'incidents':
+      return toFixedPart('incidents', toIncidentsPrice(field, priced));
+    case 'acknowledgeIncident':
     case 'muteNumber':
     case 'labelNumber':
     case 'refreshNumbers':
@@ -129,8 +136,15 @@ function toSyncPrice(field: FieldNode, priced: PricedOperation): number {
 /** With the number that the payload has. The planned calls of a refresh are charged when they are known. */
 function toOperationPrice(field: FieldNode, priced: PricedOperation): number {
   if (field.name.value === 'refreshNumbers') return prices.operation;
+  if (field.name.value === 'acknowledgeIncident') return prices.operation + prices.incident;
   const numbers = listBelow([field], ['number'], priced);
   return prices.operation + prices.number + toPastPrice(numbers, priced);
+}
+
+function toIncidentsPrice(field: FieldNode, priced: PricedOperation): number {
+  const { first } = readArguments(field, priced);
+  const size = Math.min(Math.max(0, first ?? defaultIncidents), maxIncidents);
+  return prices.incidents + round(size * prices.incident);
 }
 
 /** Of a subscription, this is the price of its start: of a page with as many changes as any page has at most. */
@@ -155,9 +169,9 @@ function toChangePrice(changes: readonly FieldNode[], priced: PricedOperation): 
   return prices.change + prices.fleetNode + toPastPrice(numbers, priced);
 }
 
-/** What the history, the timelines and the availability of a number cost that its fields select. */
+/** What the history, the timelines, the availability and the incident of a number cost that its fields select. */
 function toPastPrice(numbers: readonly FieldNode[], priced: PricedOperation): number {
-  const selected = listBelow(numbers, ['history', 'timeline', 'availability'], priced);
+  const selected = listBelow(numbers, ['history', 'timeline', 'availability', 'incident'], priced);
   const byKey = Map.groupBy(selected, ({ alias, name }) => (alias ?? name).value);
   return [...byKey.values()].reduce((points, fields) => points + toFieldPrice(fields, priced), 0);
 }
@@ -165,6 +179,7 @@ function toPastPrice(numbers: readonly FieldNode[], priced: PricedOperation): nu
 /** Of one field of a number, selected once or several times. */
 function toFieldPrice(fields: readonly FieldNode[], priced: PricedOperation): number {
   const [field] = fields as readonly [FieldNode, ...FieldNode[]];
+  if (field.name.value === 'incident') return prices.incident;
   if (field.name.value === 'timeline') return prices.timeline;
   if (field.name.value === 'availability') return prices.availability;
   const number = priced.schema.getType('WhatsAppNumber') as GraphQLObjectType;

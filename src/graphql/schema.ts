@@ -6,6 +6,7 @@ import { builder } from './builder.ts';
 import { toChangeQueries, toChangeSubscriptions } from './change.ts';
 import { toFleetQueries } from './fleet.ts';
 import { addHistoryFields } from './history.ts';
+import { addIncidentField, toIncidentMutations, toIncidentQueries } from './incidents.ts';
 import { toOperationMutations } from './operations.ts';
 import { toNodeQueries, toNumberQueries } from './queries.ts';
 import { toSyncQueries } from './sync.ts';
@@ -13,6 +14,7 @@ import { toViewerQueries } from './viewer.ts';
 
 addAnnouncedFields();
 addHistoryFields();
+addIncidentField();
 
 builder.queryType({
   description: 'Reads data of the tenant that the API key belongs to.',
@@ -20,6 +22,7 @@ builder.queryType({
     ...toNumberQueries(t),
     ...toFleetQueries(t),
     ...toChangeQueries(t),
+    ...toIncidentQueries(t),
     ...toNodeQueries(t),
     ...toSyncQueries(t),
     ...toViewerQueries(t),
@@ -28,8 +31,8 @@ builder.queryType({
 
 builder.mutationType({
   description:
-    'Changes what operators note about the numbers of the tenant; nothing changes at Meta. Needs an API key with the scope `operate`; a key that is bound to a number changes this number alone. Every mutation may be repeated: what is so already is not changed again. What it changes is in `changes`, with the key as its actor. Mutations are sent with POST.',
-  fields: toOperationMutations,
+    'Changes what operators note about the numbers and the incidents of the tenant; nothing changes at Meta. Needs an API key with the scope `operate`; a key that is bound to a number changes this number alone, and the incidents that are about nothing else. Every mutation may be repeated: what is so already is not changed again. What it changes is in `changes`, with the key as its actor. Mutations are sent with POST.',
+  fields: (t) => ({ ...toOperationMutations(t), ...toIncidentMutations(t) }),
 });
 
 builder.subscriptionType({

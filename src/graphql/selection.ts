@@ -132,7 +132,7 @@ function findProjection(
 // The members that every projection contains, those that are chosen one by one, and those that are read by themselves.
 const plainMembers = new Set(
   `__typename id provider state isFullyConnected apiKeys health meta portfolio
-  history timeline availability`.split(/\s+/),
+  history timeline availability incident`.split(/\s+/),
 );
 
 function toProjection(tree: SelectionTree): Projection {

@@ -12,6 +12,7 @@ import {
 import { type AccessControl, assertScope } from '../access/access.ts';
 import type { GraphQLLimits } from '../config.ts';
 import { GatewayError } from '../errors.ts';
+import type { Incidents } from '../alerts/incidents.ts';
 import type { Fleet } from '../fleet/fleet.ts';
 import type { Operations } from '../fleet/operations.ts';
 import type { Sync } from '../sync/sync.ts';
@@ -63,6 +64,7 @@ export interface GraphQLEndpointOptions {
   readonly history: History;
   readonly operations: Operations;
   readonly sync: Pick<Sync, 'report'>;
+  readonly incidents: Incidents;
   readonly tenants: Pick<AccessControl, 'getTenant'>;
   readonly telemetry: Telemetry;
   /** Null: no page. The keys are filled into its header editor; null in production. */
@@ -150,7 +152,7 @@ function toCacheKey(request: HttpRequest, body: string): string | null {
 
 /** Returns a function that runs an operation. A response with errors is not cacheable: they name the request. */
 function createCompute(options: GraphQLEndpointOptions, documents: Documents) {
-  const { numbers, fleet, history, operations, sync, tenants, telemetry } = options;
+  const { numbers, fleet, history, operations, sync, incidents, tenants, telemetry } = options;
   const run = createRun(options, documents);
   return async (call: Call, params: GraphQLParams): Promise<ComputedResponse> => {
     const { request, context: requestContext, access, admission, openStream } = call;
@@ -161,6 +163,7 @@ function createCompute(options: GraphQLEndpointOptions, documents: Documents) {
       history,
       operations,
       sync,
+      incidents,
       tenants,
       request,
       admission,

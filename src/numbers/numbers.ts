@@ -114,6 +114,11 @@ export function toCause({ keyId }: Access): TransactionCause {
   return keyId === operatorKeyId ? 'COMMAND_LINE' : { source: 'API', keyId };
 }
 
+/** Null for an operator's command. */
+export function toKeyId({ keyId }: Access): string | null {
+  return keyId === operatorKeyId ? null : keyId;
+}
+
 export function createNumbers(options: NumbersOptions): Numbers {
   const { now } = options;
   const reads = traceReads(createReads(options));

@@ -85,7 +85,7 @@ export function toChangeSchemas(): Json {
 }
 
 /** Not an enum, because a later release may add words. */
-function toWords(meaning: string, words: Readonly<Record<string, string>>): Json {
+export function toWords(meaning: string, words: Readonly<Record<string, string>>): Json {
   const list = Object.entries(words).map(([word, text]) => `- \`${word}\`: ${text}`);
   return {
     type: 'string',

@@ -6,7 +6,7 @@ export const parameters = {
     name: 'id',
     in: 'path',
     required: true,
-    description: 'The `id` of a number, from the list.',
+    description: 'The `id` of a number or an incident, from their lists.',
     schema: { type: 'string' },
     example: 'wa_abc',
   },

@@ -5,6 +5,7 @@ import { type ErrorCode, errorCatalogue } from '../errors.ts';
 import { toChangeSchemas } from './change.ts';
 import { toFleetSchemas } from './fleet-schemas.ts';
 import { commonHeaders, headers, parameters, publicHeaders } from './headers.ts';
+import { toIncidentSchemas } from './incident-schemas.ts';
 import { failureDetails } from './included.ts';
 import { type Json, toObject, toText } from './json-schema.ts';
 import { type BodyName, toOperationSchemas } from './operation-schemas.ts';
@@ -25,7 +26,7 @@ export interface QueryParameter {
 
 export interface RouteDescription {
   readonly method: 'GET' | 'PATCH' | 'POST';
-  /** `{id}` stands for the id of a number. */
+  /** `{id}` stands for the id of a number or an incident. */
   readonly path: string;
   readonly operationId: string;
   readonly tag: Tag;
@@ -55,6 +56,7 @@ const tags = {
   Numbers: 'The numbers of the tenant: stored values, and live reads.',
   Operations: 'What operators note about numbers. Needs a key with the scope `operate`.',
   Changes: 'What changed, and when: pages of changes, and a stream of them.',
+  Incidents: 'What is wrong, or was, and who has acknowledged it.',
   Description: 'What this API is.',
 } as const satisfies Record<string, string>;
 
@@ -94,7 +96,7 @@ export function toOpenApi(routes: readonly RouteDescription[], publicUrl: string
           in: 'header',
           name: 'x-api-key',
           description:
-            'An API key (`ps_…`) of the tenant or of one of its numbers, with the scope `read`, or `operate` for the routes that say so. Both see all numbers of the tenant; a key of a number changes this number alone.',
+            'An API key (`ps_…`) of the tenant or of one of its numbers, with the scope `read`, or `operate` for the routes that say so. Both see all numbers of the tenant; a key of a number changes this number alone, and the incidents that are about nothing else.',
         },
         bearer: {
           type: 'http',
@@ -116,6 +118,7 @@ function toSchemas(routes: readonly RouteDescription[]): Json {
     ...toChangeSchemas(),
     ...toOperationSchemas(),
     ...toSyncSchemas(),
+    ...toIncidentSchemas(),
     Error: toErrorSchema(routes),
   };
 }

@@ -6,7 +6,7 @@ import { toFilterSchema } from './filter-json.ts';
 import { type Json, toNullableText, toNullableTime, toObject, toText } from './json-schema.ts';
 
 /** The schema of the body of a request. */
-export type BodyName = 'NumberUpdate' | 'RefreshRequest';
+export type BodyName = 'NumberUpdate' | 'RefreshRequest' | 'Acknowledgement';
 
 const labels: Json = {
   type: 'array',

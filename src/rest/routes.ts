@@ -1,9 +1,10 @@
-// The REST endpoint: the route table, and what all routes share: dispatch, query parameters, prices and the error reply.
+// The REST endpoint: the route table, and what all routes share: dispatch, prices and the error reply.
 
 import { hash } from 'node:crypto';
 import { prices, toListPrice } from '../access/prices.ts';
 import { limitToWindow } from '../access/rate-limit.ts';
 import { type ErrorCode, GatewayError } from '../errors.ts';
+import type { Incidents } from '../alerts/incidents.ts';
 import type { Fleet } from '../fleet/fleet.ts';
 import type { Operations } from '../fleet/operations.ts';
 import type { Call, Endpoint, KeyedRoute } from '../http/endpoint.ts';
@@ -16,20 +17,15 @@ import type { ComputedResponse } from '../http/response-cache.ts';
 import { type JsonObject, parseJson, toObject } from '../json.ts';
 import type { Numbers } from '../numbers/numbers.ts';
 import type { Sync } from '../sync/sync.ts';
-import { boundText } from '../telemetry.ts';
 import { createChangesRoute } from './changes.ts';
 import { includable } from './included.ts';
 import { createFleetRoute } from './fleet.ts';
+import { createIncidentRoutes } from './incidents.ts';
 import { createNumberHandlers, type HandlerInput } from './numbers.ts';
 import { type QueryParameter, toOpenApi } from './openapi.ts';
 import { createRefreshRoute, createUpdateRoute } from './operations.ts';
-import {
-  createParameterError,
-  type DataRoute,
-  type EventHandler,
-  type RestRoute,
-  variesByMediaType,
-} from './route.ts';
+import { parseQuery } from './parameters.ts';
+import { type DataRoute, type EventHandler, type RestRoute, variesByMediaType } from './route.ts';
 import { createSyncRoute } from './sync.ts';
 
 export interface RestEndpointOptions {
@@ -38,6 +34,7 @@ export interface RestEndpointOptions {
   readonly history: History;
   readonly operations: Operations;
   readonly sync: Pick<Sync, 'report'>;
+  readonly incidents: Incidents;
   /** See `Config.publicUrl`. */
   readonly publicUrl: string | null;
 }
@@ -155,6 +152,7 @@ function createRoutes({
   history,
   operations,
   sync,
+  incidents,
   publicUrl,
 }: RestEndpointOptions): readonly RestRoute[] {
   const routes: readonly RestRoute[] = [
@@ -165,6 +163,7 @@ function createRoutes({
     createFleetRoute(fleet),
     createChangesRoute(history),
     createSyncRoute(sync),
+    ...createIncidentRoutes(incidents),
     {
       isPublic: true,
       method: 'GET',
@@ -308,60 +307,6 @@ function decodeSegment(segment: string): string {
   } catch {
     return segment;
   }
-}
-
-/** Names the parameters that the route does not have in a header, because a misspelt one would have no effect unnoticed. */
-function parseQuery(
-  { query = [], refusesOthers }: DataRoute,
-  search: string,
-  headers: Record<string, string>,
-): Readonly<Record<string, string>> {
-  if (search === '') return {};
-  const given = new URLSearchParams(search);
-  const known = new Set(query.map(({ name }) => name));
-  const ignored = [...new Set(given.keys())].filter((name) => !known.has(name));
-  if (ignored.length > 0 && refusesOthers === true) throw createUnknownError(ignored);
-  if (ignored.length > 0) headers['x-ignored-parameters'] = toHeaderList(ignored);
-  const entries = query.flatMap((parameter) => {
-    const values = given.getAll(parameter.name);
-    return values.length === 0 ? [] : [[parameter.name, parseParameter(parameter, values)]];
-  });
-  return Object.fromEntries(entries);
-}
-
-function createUnknownError(names: readonly string[]): GatewayError {
-  return new GatewayError(
-    'INVALID_REQUEST',
-    `This route has no query parameter ${toHeaderList(names)}; GET /v1/openapi.json lists those it has.`,
-  );
-}
-
-/** A list may be sent with commas, or as several parameters, as some clients do by default. */
-function parseParameter(
-  { name, values, isList = false }: QueryParameter,
-  given: readonly string[],
-): string {
-  const parts = isList ? given.flatMap((text) => text.split(',')) : given;
-  const isRepeated = !isList && parts.length > 1;
-  if (values === undefined) {
-    if (isRepeated) throw createParameterError(name, 'once');
-    return parts.join(',');
-  }
-  if (!isRepeated && parts.every((part) => values.includes(part))) {
-    return values.filter((value) => parts.includes(value)).join(',');
-  }
-  const expected = isList
-    ? `as a list of ${values.join(' and ')}, separated by commas`
-    : `once, as ${values.map((value) => `${name}=${value}`).join(' or ')}`;
-  throw createParameterError(name, expected);
-}
-
-const maxNames = 20;
-
-/** Names are text of the caller's: without secrets, and without what may not be in a header. */
-function toHeaderList(names: readonly string[]): string {
-  const listed = names.slice(0, maxNames).map((name) => boundText(name).replaceAll(/[ ,]/g, '?'));
-  return [...listed, ...(names.length > maxNames ? ['...'] : [])].join(', ');
 }
 
 const jsonHeaders = {

@@ -19,6 +19,8 @@ export type ReplyName =
   | 'FleetPage'
   | 'ChangePage'
   | 'SyncReport'
+  | 'IncidentPage'
+  | 'Incident'
   | 'OpenApiDocument';
 
 /** By name, for `components.schemas`. */

@@ -4,6 +4,7 @@
 import { readFileSync } from 'node:fs';
 import { glob, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type * as accessStore from '../../src/access/store.ts';
 import type * as adminStore from '../../src/admin/store.ts';
@@ -24,6 +25,7 @@ import type * as budgetStore from '../../src/numbers/budget-store.ts';
 import type * as leaseStore from '../../src/numbers/lease-store.ts';
 import type * as endpointStore from '../../src/alerts/endpoint-store.ts';
 import type * as evaluationStore from '../../src/alerts/evaluation-store.ts';
+import type * as incidentQueries from '../../src/alerts/incident-queries.ts';
 import type * as incidentStore from '../../src/alerts/incident-store.ts';
 import type * as deliveryStore from '../../src/alerts/delivery-store.ts';
 import type * as accountQueries from '../../src/sync/account-queries.ts';
@@ -51,6 +53,7 @@ type EndpointStore = typeof endpointStore;
 type DeliveryStore = typeof deliveryStore;
 type EvaluationStore = typeof evaluationStore;
 type IncidentStore = typeof incidentStore;
+type IncidentQueries = typeof incidentQueries;
 type OnboardingStore = typeof onboardingStore;
 type HistoryStore = typeof historyStore;
 type BudgetStore = typeof budgetStore;
@@ -593,6 +596,11 @@ const evaluationScenario: Scenario<EvaluationStore> = async (store, database, { 
       rule: 'SENDABLE_LOST',
       at,
     });
+    const { rows: counts } = await sql<{ count: number }>`
+      select member_count as count from incident where tenant_id = ${tenantId} and id = 'inc_1'`.execute(
+      transaction,
+    );
+    if (counts[0]?.count !== 1) throw new Error('members of the other tenant');
     await store.movePosition(transaction, tenantId, { sequence: 1, clock: at });
     return [all, loaded.state.clock];
   });
@@ -619,12 +627,74 @@ const incidentScenario: Scenario<IncidentStore> = async (store, database, { me: 
     store.listReports(transaction, tenantId, 0, 10),
   );
   if (reports.length !== 1) throw new Error('changes of the other tenant');
+  if (reports[0]!.isAcknowledged) throw new Error('an incident of the other tenant');
   const members = await store.listMembers(database, tenantId, 'inc_1', 10);
   if (members.length !== 1) throw new Error('members of the other tenant');
   if ((await store.findIncident(database, tenantId, 'inc_2')) !== undefined) {
     throw new Error('an incident of the other tenant');
   }
+  const acknowledgement = { id: 'inc_1', note: null, at: new Date(), by: null, numberId: null };
+  await store.acknowledge(database, tenantId, acknowledgement, 'COMMAND_LINE');
+  const unknown = { ...acknowledgement, id: 'inc_2' };
+  if ((await store.acknowledge(database, tenantId, unknown, 'COMMAND_LINE')) !== 'NOT_FOUND') {
+    throw new Error('an incident of the other tenant');
+  }
   return [await store.findIncident(database, tenantId, 'inc_1')];
+};
+
+const readIncidentsScenario: Scenario<IncidentQueries> = async (
+  store,
+  database,
+  { me: tenantId },
+) => {
+  await database.withTenant(tenantId, (transaction) =>
+    sql`
+      with incident as (
+        insert into incident (tenant_id, id, rule, severity, scope, subject, member_count, opened_at, closed_at,
+          acknowledged_at, acknowledged_by)
+        select ${tenantId}, id, rule, 'WARNING', scope, subject, 1, now(), closed_at, now(), 'key_1' from (values
+          ('inc_3', 'RESTRICTED', 'ACCOUNT', '20001', null),
+          ('inc_4', 'RESTRICTED', 'ACCOUNT', '60001', null),
+          ('inc_6', 'DISCONNECTED', 'NUMBER', 'wa_3', now()),
+          ('inc_7', 'TOKEN_REJECTED', 'TOKEN', 'cred_1', now()),
+          ('inc_8', 'SENDABLE_LOST', 'PORTFOLIO', '70001', now())
+        ) v(id, rule, scope, subject, closed_at)
+      )
+      select`.execute(transaction),
+  );
+  await database.withTenant(tenantId, (transaction) =>
+    sql`insert into incident_member (tenant_id, incident_id, member) values (${tenantId}, 'inc_6', 'wa_3')`.execute(
+      transaction,
+    ),
+  );
+  const request = { state: null, after: null, limit: 10 };
+  const page = await store.readIncidents(database, tenantId, { ...request, counted: true });
+  if (page.total !== 6) throw new Error('a count of the other tenant');
+  const numbers = Object.fromEntries(
+    page.incidents.map((it) => [it.id, [it.numberCount, it.numbers.map(({ id }) => id)]]),
+  );
+  const expected = {
+    inc_1: [1, ['wa_1']],
+    inc_3: [1, ['wa_1']],
+    inc_4: [0, []],
+    inc_6: [1, ['wa_3']],
+    inc_7: [1, []],
+    inc_8: [1, []],
+  };
+  if (!isDeepStrictEqual(numbers, expected)) throw new Error('numbers of the other tenant');
+  if ((await store.readIncident(database, tenantId, 'inc_2')) !== undefined) {
+    throw new Error('an incident of the other tenant');
+  }
+  const worst = await store.readWorstIncidents(database, tenantId, [
+    'wa_1',
+    'wa_2',
+    'wa_3',
+    'wa_4',
+  ]);
+  const found = [...worst].map(([id, incident]) => [id, incident.id]);
+  if (!isDeepStrictEqual(found, [['wa_1', 'inc_1']])) throw new Error('a number of the other one');
+  const uncounted = await store.readIncidents(database, tenantId, { ...request, counted: false });
+  return [page, uncounted, [...worst]];
 };
 
 const deliveryScenario: Scenario<DeliveryStore> = async (store, database, { me: tenantId }) => {
@@ -787,6 +857,7 @@ const stores = [
     scenario: evaluationScenario as Scenario<never>,
   },
   { path: 'src/alerts/incident-store.ts', scenario: incidentScenario as Scenario<never> },
+  { path: 'src/alerts/incident-queries.ts', scenario: readIncidentsScenario as Scenario<never> },
   {
     path: 'src/alerts/delivery-store.ts',
     scenario: deliveryScenario as Scenario<never>,
@@ -907,6 +978,14 @@ describe.each(stores)('the filters of $path', ({ path, scenario, mutants }) => {
        insert into incident_member (tenant_id, incident_id, member) values ('${other}', 'inc_1', 'wa_2');
        insert into incident (tenant_id, id, rule, severity, scope, subject, member_count, opened_at, new_value)
        values ('${other}', 'inc_2', 'DISCONNECTED', 'CRITICAL', 'NUMBER', 'wa_2', 1, now(), '${other}');
+       insert into incident (tenant_id, id, rule, severity, scope, subject, member_count, opened_at, new_value) values
+         ('${other}', 'inc_5', 'RESTRICTED', 'CRITICAL', 'ACCOUNT', '20001', 1, now() - interval '1 day', '${other}'),
+         ('${other}', 'inc_6', 'DISCONNECTED', 'CRITICAL', 'NUMBER', 'wa_3', 1, now(), '${other}');
+       update incident set acknowledged_at = now() where tenant_id = '${other}' and id = 'inc_1';
+       update waba_snapshot set data = coalesce(data, '{}')
+         || '{"ownerBusinessId": "70001", "ownerBusinessName": "${other}"}' where tenant_id = '${other}';
+       insert into alert_delivery (tenant_id, endpoint_id, id, type, content, incident_id, created_at, due_at)
+       values ('${other}', 'ale_1', 'msg_3', 'incident.opened', 'content', 'inc_1', now(), now());
        insert into alert_delivery (tenant_id, endpoint_id, id, type, content, created_at, due_at)
        values ('${other}', 'ale_1', 'msg_2', 'test', 'content', now(), now());
        update alert_delivery set claimed_until = now() where tenant_id = '${other}';

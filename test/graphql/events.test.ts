@@ -72,7 +72,8 @@ interface Stage {
 function openStage(options: TicksOptions = {}): Stage {
   const sources: TestSource[] = [];
   const contexts: unknown[] = [];
-  const { numbers, fleet, history, operations, sync, access, telemetry } = gateway.gateway;
+  const { numbers, fleet, history, operations, sync, incidents, access, telemetry } =
+    gateway.gateway;
   const graphql = createGraphQLEndpoint({
     schema: createSchema(sources, contexts),
     limits: parseConfig(readEnvironment({})).graphqlLimits,
@@ -81,6 +82,7 @@ function openStage(options: TicksOptions = {}): Stage {
     history,
     operations,
     sync,
+    incidents,
     tenants: access,
     telemetry,
     graphiql: { keys: null },

@@ -36,6 +36,7 @@ export function createExecutionContext(
     numbers: numbers as unknown as ExecutionContext['numbers'],
     fleet: {} as ExecutionContext['fleet'],
     history: {} as ExecutionContext['history'],
+    incidents: {} as ExecutionContext['incidents'],
     operations: {} as ExecutionContext['operations'],
     sync: {} as ExecutionContext['sync'],
     tenants: {} as ExecutionContext['tenants'],

@@ -209,6 +209,7 @@ const mutations: Readonly<
 > = {
   labelNumber: [['id', 'labels'], '{ number { id name } }'],
   muteNumber: [['id', 'until', 'note'], '{ number { id name } }'],
+  acknowledgeIncident: [['id', 'note'], '{ incident { id } }'],
   refreshNumbers: [['ids', 'filter'], '{ acceptedCount skipped { id reason } }'],
 };
 

@@ -9,6 +9,7 @@ import { createKey } from '../../src/access/key.ts';
 import { readEnvironment, parseConfig } from '../../src/config.ts';
 import { toFetchResponse, fromFetchRequest } from '../../src/http/message.ts';
 import { createGateway } from '../../src/gateway.ts';
+import { insertIncident } from '../alerts/insert-incident.ts';
 import type { Fault } from '../simulator/simulator.ts';
 import { createTelemetry } from '../../src/telemetry.ts';
 import { openTestGateway, type Reply, type TestGateway, type TestTenant } from '../harness.ts';
@@ -52,6 +53,7 @@ function listOperations(): readonly DocumentedOperation[] {
 
 /** Of each operation with a body, one that is accepted. */
 const bodies: Readonly<Record<string, object>> = {
+  acknowledgeIncident: { note: 'seen' },
   refreshNumbers: { filter: { search: 'no such number' } },
   updateNumber: { labels: ['team=a'], mutedUntil: null },
 };
@@ -273,6 +275,8 @@ test('successful responses of every route are as documented', async () => {
   });
   gateway.simulator.setFault(bare.wabaId, { kind: 'error', code: 368 });
   await tenant.addKey({ numberId: official.id });
+  await insertIncident(gateway.database, tenant.id, { subject: official.id });
+  await insertIncident(gateway.database, tenant.id, { subject: bare.id });
   const { cursor } = (await tenant.rest<Json>('/v1/changes')).body;
   await tenant.addNumber({ name: 'Later' });
   const requests = [official, unofficial, bare].flatMap(({ id }) => [
@@ -284,6 +288,7 @@ test('successful responses of every route are as documented', async () => {
     ['/v1/fleet', '/v1/fleet?include=facets,sendability,freshness&limit=1'],
     ['/v1/fleet', '/v1/fleet?limit=200'],
     ['/v1/changes', `/v1/changes?after=${cursor}&limit=200`],
+    ['/v1/incidents', '/v1/incidents?limit=1'],
     [detailPath, `/v1/numbers/${id}?include=sendability,freshness&unknown`],
     [statusPath, `/v1/numbers/${id}/status?include=sendability,freshness&unknown`],
     [detailPath, `/v1/numbers/${id}?refresh=1&include=freshness`],
@@ -313,6 +318,8 @@ test('rejections of wrong keys, ids and parameters are as documented', async () 
     ...listDifferences('/v1/numbers', await tenant.rest('/v1/numbers?include=x')),
     ...listDifferences(statusPath, await tenant.rest('/v1/numbers/x/status?include=x&refresh=1')),
     ...listDifferences(statusPath, await tenant.rest('/v1/numbers/x/status')),
+    ...listDifferences('/v1/incidents', await tenant.rest('/v1/incidents?limit=0')),
+    ...listDifferences('/v1/incidents', await tenant.rest('/v1/incidents?cursor=x')),
   ];
   expect(differences).toEqual([]);
   for (const reply of [
@@ -326,11 +333,13 @@ test('rejections of wrong keys, ids and parameters are as documented', async () 
 test('what operations that write answer is as documented', async () => {
   const tenant = await gateway.addTenant();
   const { id } = await tenant.addNumber();
+  const incidentId = await insertIncident(gateway.database, tenant.id, { subject: id });
   const { key } = await tenant.addKey({ scopes: ['operate'] });
   for (const each of listOperations().filter(({ method }) => method !== 'get')) {
     const { path, method } = each;
     const options = { key, ...toOptions(each) };
-    const urls = [path.replace('{id}', id), path.replace('{id}', 'x')];
+    const existing = path.includes('incidents') ? incidentId : id;
+    const urls = [path.replace('{id}', existing), path.replace('{id}', 'x')];
     for (const url of urls) {
       // oxlint-disable-next-line no-await-in-loop -- one after the other
       expect(listDifferences(path, await gateway.rest(url, options), method)).toEqual([]);

@@ -46,7 +46,7 @@ export async function listSubjects(
           order by f.subject_id, f.started_at desc nulls last
         )
         select s.subject_id as "subjectId", counted.numbers,
-          case when counted.is_registered then greatest(s.quota, 5000) else s.quota end as quota,
+          case when counted.is_registered and p.last_ok_at is null then 5000 else s.quota end as quota,
           s.is_risky as "isRisky", s.reads_health as "readsHealth", s.unknown_numbers as "unknownNumbers",
           p.last_ok_at as "lastReadAt", p.due_at as "nextReadAt", counted.oldest as "oldestReadAt",
           coalesce(made.calls, 0) as calls, paused.pause,

@@ -134,6 +134,14 @@ describe('in simulated time', () => {
     expect(rest.body.accountCount).toBe(1);
   });
 
+  test('an account of which no number is registered on the Cloud API has the small budget once it was read', async () => {
+    await open({ SYNC: 'on' });
+    await tenant.addNumber({ phone: { platform_type: 'ON_PREMISE' } });
+    gateway.gateway.sync.start();
+    await clock.advance(minute);
+    expect(await readAccount()).toMatchObject({ budgetCallsPerHour: 100, attainable: true });
+  });
+
   test('an account whose budget is too small for the cadence is late, and says that it is not attainable', async () => {
     await open({ SYNC: 'on', SYNC_SWEEP_SECONDS: '10', SYNC_BUDGET_SHARE: '0.05' });
     await tenant.addNumber();

@@ -11,3 +11,7 @@ export function toPercentile(values: readonly number[], share: number): number {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0;
 }
+
+export function toMs(value = Number.NaN): string {
+  return `${Math.round(value)} ms`;
+}

@@ -4,8 +4,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { flag, unflag } from '../../src/simulator/changes.ts';
 import { createWebhookSender } from '../../src/simulator/webhooks.ts';
-import { report, toPercentile } from './figures.ts';
+import { report, toMs, toPercentile } from './figures.ts';
 import { openStage, type Stage, stagedAppSecret, type StagedTenant } from './stage.ts';
+import { subscribeToQuality } from './quality-subscriber.ts';
 
 const accounts = Number(process.env['ACCOUNTS'] ?? 20);
 const numbersOfAccount = 50;
@@ -21,40 +22,6 @@ beforeAll(async () => {
   stage = await openStage({ numbers });
 }, 300_000);
 afterAll(() => stage?.[Symbol.asyncDispose]());
-
-interface Subscriber extends Disposable {
-  /** Resolves to the time at which this quality of the number has arrived. */
-  until(numberId: string, quality: string): Promise<number>;
-}
-
-async function subscribe(origin: string, { key }: StagedTenant): Promise<Subscriber> {
-  const closing = new AbortController();
-  const headers = { 'x-api-key': key, accept: 'text/event-stream' };
-  const response = await fetch(`${origin}/v1/changes`, { headers, signal: closing.signal });
-  const awaited = new Map<string, (at: number) => void>();
-  const read = async () => {
-    let text = '';
-    for await (const chunk of response.body!.pipeThrough(new TextDecoderStream())) {
-      const blocks = (text + chunk).split('\n\n');
-      text = blocks.pop() ?? '';
-      for (const block of blocks) {
-        const data = /^data: (.*)$/m.exec(block)?.[1];
-        const change = JSON.parse(data ?? '{}') as Record<string, string | null>;
-        if (change['field'] !== 'QUALITY_RATING') continue;
-        awaited.get(`${change['numberId']} ${change['newValue']}`)?.(performance.now());
-      }
-    }
-  };
-  void read().catch(() => undefined);
-  return {
-    until(numberId, quality) {
-      const { promise, resolve } = Promise.withResolvers<number>();
-      awaited.set(`${numberId} ${quality}`, resolve);
-      return promise;
-    },
-    [Symbol.dispose]: () => closing.abort(),
-  };
-}
 
 /** What is read for the first time is not a change. */
 async function readOnce(origin: string, { key, numbers }: StagedTenant): Promise<void> {
@@ -73,7 +40,7 @@ async function changeAgainAndAgain(origin: string, tenant: StagedTenant): Promis
     appSecret: stagedAppSecret,
     fetch,
   });
-  using subscriber = await subscribe(origin, tenant);
+  using subscriber = await subscribeToQuality(origin, tenant);
   const delays: number[] = [];
   for (let round = 0; round < rounds; round += 1) {
     const { id, phoneNumberId } = tenant.numbers[Math.floor(round / 2) % numbersOfAccount]!;
@@ -112,5 +79,3 @@ test(`a change that Meta announces, in ${accounts} accounts of ${numbersOfAccoun
     ),
   ).toBe(true);
 });
-
-const toMs = (value = Number.NaN) => `${Math.round(value)} ms`;

@@ -71,9 +71,9 @@ async function untilReading(others: ReadonlySet<string>): Promise<string> {
 
 /** The first time all accounts are due at once, more than one process reads. */
 async function untilAllAreRead(): Promise<void> {
-  const isUnread = "kind = 'SWEEP' and last_ok_at is null";
+  const isNeverRead = "kind = 'SWEEP' and last_ok_at is null";
   // oxlint-disable no-await-in-loop -- again and again
-  while ((await stage.query(`select from sync_plan where ${isUnread}`)).length > 0)
+  while ((await stage.query(`select from sync_plan where ${isNeverRead}`)).length > 0)
     await delay(100);
   // oxlint-enable no-await-in-loop
 }

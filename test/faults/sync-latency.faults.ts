@@ -50,9 +50,9 @@ test(`a change that Meta does not announce, in ${accounts} accounts of ${numbers
     SYNC_HEALTH_SECONDS: '60',
   });
   stage.simulator.setFault('*', { kind: 'latency', ms: readMs });
-  const isUnread = `kind = 'SWEEP' and last_ok_at is null`;
+  const isNeverRead = `kind = 'SWEEP' and last_ok_at is null`;
   // oxlint-disable no-await-in-loop -- again and again
-  while ((await stage.query(`select from sync_plan where ${isUnread}`)).length > 0)
+  while ((await stage.query(`select from sync_plan where ${isNeverRead}`)).length > 0)
     await delay(200);
   // oxlint-enable no-await-in-loop
   await delay(1_000 * sweepSeconds);

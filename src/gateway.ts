@@ -38,6 +38,7 @@ import { createVault, type Vault } from './secrets.ts';
 import { createTelemetry, type Telemetry } from './telemetry.ts';
 import { createSync, type Sync, type SyncOptions } from './sync/sync.ts';
 import { createWebhookEndpoint } from './webhooks/endpoint.ts';
+import { createRoutes, type Routes } from './webhooks/routes.ts';
 import { createWebhooks, type Webhooks } from './webhooks/webhooks.ts';
 
 export interface Gateway extends Pipeline, AsyncDisposable {
@@ -58,13 +59,14 @@ export interface Gateway extends Pipeline, AsyncDisposable {
   /** For operators. */
   readonly onboarding: Onboarding;
   readonly webhooks: Webhooks;
+  readonly webhookRoutes: Routes;
   /** For operators. */
   readonly alertEndpoints: AlertEndpoints;
   readonly sync: Sync;
   readonly telemetry: Telemetry;
   /**
    * Starts the jobs of the process that serves, until the gateway is disposed of: the status of numbers is kept up, what
-   * time changes is recorded, ended restrictions are closed, old changes and events are deleted, and numbers are counted by
+   * time changes is recorded, ended restrictions are closed, webhooks that do not arrive are recorded, old changes and events are deleted, and numbers are counted by
    * verdict for the metrics.
    */
   startJobs(): void;
@@ -113,6 +115,7 @@ export async function createGateway(
     streams,
   });
   return {
+    ...core,
     ...pipeline,
     fetch: async (request, address) =>
       toFetchResponse(await pipeline.handle(fromFetchRequest(request), address)),
@@ -120,16 +123,6 @@ export async function createGateway(
     ready: () => database.ping(),
     streams,
     database,
-    access: core.access,
-    numbers: core.numbers,
-    fleet: core.fleet,
-    history: core.history,
-    operations: core.operations,
-    incidents: core.incidents,
-    onboarding: core.onboarding,
-    webhooks: core.webhooks,
-    alertEndpoints: core.alertEndpoints,
-    sync: core.sync,
     telemetry,
     startJobs() {
       running.use(startJobs({ ...foundation, ...core }));
@@ -203,6 +196,15 @@ function createCore(foundation: Foundation) {
     }),
     incidents: createIncidents({ database, now }),
     onboarding: createOnboarding({ database, vault, reader, numbers }),
+    ...createConfiguredWebhooks(foundation, { vault, sync }),
+  };
+}
+
+function createConfiguredWebhooks(
+  { config, metrics, database, now }: Foundation,
+  { vault, sync }: Pick<SyncOptions, 'vault'> & { readonly sync: Sync },
+) {
+  return {
     webhooks: createWebhooks({
       database,
       vault,
@@ -210,6 +212,13 @@ function createCore(foundation: Foundation) {
       now,
       onReceived: metrics.metaEventReceived,
       sync,
+    }),
+    webhookRoutes: createRoutes({
+      database,
+      vault,
+      now,
+      publicUrl: config.publicUrl,
+      retentionDays: config.metaEventRetentionDays,
     }),
   };
 }
@@ -267,10 +276,7 @@ function createNumbersAndSync(
 
 function createEndpoints(
   { config, overrides, telemetry }: Foundation,
-  core: Pick<
-    Gateway,
-    'numbers' | 'fleet' | 'history' | 'operations' | 'sync' | 'incidents' | 'access' | 'webhooks'
-  >,
+  core: ReturnType<typeof createCore>,
 ) {
   const { access, webhooks } = core;
   const graphql = createGraphQLEndpoint({

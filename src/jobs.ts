@@ -14,6 +14,7 @@ import type { Sync } from './sync/sync.ts';
 import type { Telemetry } from './telemetry.ts';
 import { startNoticeUpkeep } from './webhooks/notice-upkeep.ts';
 import { startEventRetention } from './webhooks/retention.ts';
+import { type Routes, startRouteUpkeep } from './webhooks/routes.ts';
 
 export interface JobsOptions extends Clock {
   readonly config: Config;
@@ -23,6 +24,7 @@ export interface JobsOptions extends Clock {
   readonly attempt: Attempt;
   readonly sync: Pick<Sync, 'request' | 'wake'>;
   readonly writeReport: DeliveryOptions['write'];
+  readonly webhookRoutes: Routes;
 }
 
 /** Each job is run by one process at a time, except for the deliveries of alerts. */
@@ -81,6 +83,13 @@ function startUpkeep(jobs: AsyncDisposableStack, options: JobsOptions): void {
         options,
         'restrictions that end are not recorded, so a fleet and the history lack their end',
       ),
+    }),
+  );
+  jobs.use(
+    startRouteUpkeep({
+      ...common,
+      routes: options.webhookRoutes,
+      ...toWarning(options, 'webhooks that do not arrive are not recorded, so no alert says so'),
     }),
   );
 }

@@ -203,7 +203,11 @@ const types: Readonly<
   },
   MetaDetails: {
     discloses: 'one number of the tenant',
-    fields: 'fetchedAt phone profile waba',
+    fields: 'fetchedAt phone profile waba webhook',
+  },
+  WebhookRoute: {
+    discloses: 'one number of the tenant',
+    fields: 'expectedUrl actualUrl lastEventAt lastEventField verdict',
   },
   MetaPhone: {
     discloses: 'one number of the tenant',

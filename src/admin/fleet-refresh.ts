@@ -187,7 +187,7 @@ function withAccount(number: WhatsAppNumber, account: WhatsAppNumber): WhatsAppN
   const [fetchedAt] = times.filter((time) => time !== null).toSorted();
   return {
     ...number,
-    meta: fetchedAt === undefined ? null : { fetchedAt, phone, profile, waba },
+    meta: fetchedAt === undefined ? null : { numberId: number.id, fetchedAt, phone, profile, waba },
     freshness: { ...number.freshness, waba: account.freshness.waba ?? null },
   };
 }

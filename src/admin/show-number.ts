@@ -2,7 +2,7 @@
 
 import type { CommandUnknownOpts } from '@commander-js/extra-typings';
 import type { Gateway } from '../gateway.ts';
-import type { HealthStatus } from '../numbers/meta.ts';
+import type { HealthStatus } from '../numbers/meta-values.ts';
 import type { Freshness } from '../numbers/number.ts';
 import { listAddresses } from '../numbers/number-queries.ts';
 import { toOperatorAccess } from '../numbers/numbers.ts';

@@ -102,6 +102,7 @@ const definers = [
   'find_tenants_with_due_notices(timestamp with time zone)',
   'find_tenants_with_events_before(timestamp with time zone)',
   'find_tenants_with_expired_status(timestamp with time zone,boolean)',
+  'find_tenants_with_webhook_routes()',
   'find_webhook_endpoint(bytea)',
   'keep_state_of_status()',
   'list_tenants()',

@@ -156,6 +156,8 @@ export interface AccountNoticeTable {
   ends_by_reads: boolean;
   available_from: Timestamp;
   available_to: Timestamp;
+  /** Whether webhooks about the account arrive; null while there is nothing to judge. See numbers/webhook-route.ts. */
+  webhook_verdict: string | null;
 }
 
 /** What a fleet is filtered, ordered and counted by; see `numbers/status.ts`. */
@@ -235,6 +237,8 @@ export interface WebhookEndpointTable {
   sealed: string;
   created_at: Timestamp;
   updated_at: Timestamp;
+  /** When it last received something with a valid proof, whatever it was about. */
+  last_received_at: ColumnType<Date | null, never, Date>;
 }
 
 /** An event of a webhook; see webhooks/event.ts. */

@@ -1,8 +1,8 @@
 // The webhook endpoints of the demo, one for each tenant. The simulated Meta posts to them.
 
 import { hkdfSync } from 'node:crypto';
+import { pathOfEndpoints } from '../numbers/webhook-route.ts';
 import type { Webhooks } from '../webhooks/webhooks.ts';
-import { pathOfEndpoints } from '../webhooks/webhooks.ts';
 
 /** The secret of the simulated app, which signs. Derived from the pepper, so that it need not be stored. */
 export function deriveAppSecret(pepper: string): string {

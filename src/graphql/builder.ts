@@ -12,6 +12,7 @@ import type { OpenStream } from '../http/event-stream.ts';
 import type { HttpRequest } from '../http/message.ts';
 import type { Numbers } from '../numbers/numbers.ts';
 import type { Sync } from '../sync/sync.ts';
+import type { WebhookRoutes } from '../numbers/webhook-route.ts';
 
 /** A new object for each operation, by which the plugin keeps its DataLoaders. */
 export interface GraphQLContext {
@@ -22,6 +23,7 @@ export interface GraphQLContext {
   readonly operations: Operations;
   readonly sync: Pick<Sync, 'report'>;
   readonly incidents: Incidents;
+  readonly webhookRoutes: WebhookRoutes;
   readonly tenants: Pick<AccessControl, 'getTenant'>;
   /** Of a subscription: its source must end when one of the two signals is aborted. Null otherwise. */
   readonly stream: OpenStream | null;

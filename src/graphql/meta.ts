@@ -162,6 +162,10 @@ function toMembers(t: BlockFields, field: Field) {
     case 'health':
       // It is part of Sendability.
       return {};
+    case 'webhookUrl':
+    case 'apps':
+      // They are part of WebhookRoute.
+      return {};
   }
 }
 

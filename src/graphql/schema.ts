@@ -11,8 +11,10 @@ import { toOperationMutations } from './operations.ts';
 import { toNodeQueries, toNumberQueries } from './queries.ts';
 import { toSyncQueries } from './sync.ts';
 import { toViewerQueries } from './viewer.ts';
+import { addWebhookRoute } from './webhook-route.ts';
 
 addAnnouncedFields();
+addWebhookRoute();
 addHistoryFields();
 addIncidentField();
 

@@ -143,7 +143,7 @@ function toProjection(tree: SelectionTree): Projection {
     health: toHealthProjection(tree.get('health')),
     meta: meta === undefined ? null : blocks.filter((block) => meta.has(block)),
     portfolio: tree.has('portfolio'),
-    ages: selectsAnywhere(tree, 'ageSeconds'),
+    ages: selectsAnywhere(tree, 'ageSeconds') || meta?.has('webhook') === true,
     nextReads: selectsAnywhere(tree, 'nextSyncAt'),
   };
 }

@@ -23,6 +23,7 @@ import { assertJson, type HttpRequest } from '../http/message.ts';
 import { negotiate } from '../http/negotiation.ts';
 import type { ComputedResponse } from '../http/response-cache.ts';
 import type { Numbers } from '../numbers/numbers.ts';
+import type { WebhookRoutes } from '../numbers/webhook-route.ts';
 import { boundText, type Telemetry } from '../telemetry.ts';
 import { traceOperation } from '../tracing.ts';
 import { acceptsEvents, toEvents } from './events.ts';
@@ -65,6 +66,7 @@ export interface GraphQLEndpointOptions {
   readonly operations: Operations;
   readonly sync: Pick<Sync, 'report'>;
   readonly incidents: Incidents;
+  readonly webhookRoutes: WebhookRoutes;
   readonly tenants: Pick<AccessControl, 'getTenant'>;
   readonly telemetry: Telemetry;
   /** Null: no page. The keys are filled into its header editor; null in production. */
@@ -152,7 +154,17 @@ function toCacheKey(request: HttpRequest, body: string): string | null {
 
 /** Returns a function that runs an operation. A response with errors is not cacheable: they name the request. */
 function createCompute(options: GraphQLEndpointOptions, documents: Documents) {
-  const { numbers, fleet, history, operations, sync, incidents, tenants, telemetry } = options;
+  const {
+    numbers,
+    fleet,
+    history,
+    operations,
+    sync,
+    incidents,
+    webhookRoutes,
+    tenants,
+    telemetry,
+  } = options;
   const run = createRun(options, documents);
   return async (call: Call, params: GraphQLParams): Promise<ComputedResponse> => {
     const { request, context: requestContext, access, admission, openStream } = call;
@@ -164,6 +176,7 @@ function createCompute(options: GraphQLEndpointOptions, documents: Documents) {
       operations,
       sync,
       incidents,
+      webhookRoutes,
       tenants,
       request,
       admission,

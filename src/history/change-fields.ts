@@ -43,6 +43,9 @@ export const changeFields = {
   ACCOUNT_OWNERSHIP_TYPE: 'How the account is owned.',
   ACCOUNT_OWNER_ID: "Meta's id of the business that owns the account.",
   ACCOUNT_OWNER_NAME: 'The name of the business that owns the account.',
+  // Written by the gateway; see src/numbers/webhook-route.ts.
+  ACCOUNT_WEBHOOK:
+    "Whether Meta's webhooks about the account arrive: RECEIVING, SILENT, MISROUTED or UNKNOWN; null while the tenant has no endpoint. See `meta.webhook`.",
   // Parts that are read at once.
   PHONE:
     'The number at Meta as a whole, when its reads begin or cease to fail, or at its first read.',

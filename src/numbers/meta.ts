@@ -1,41 +1,9 @@
 // The fields that are read from Meta, by block: their names at Meta and here, their types and their descriptions. The
 // `fields=` list, the decoder, the TypeScript types, the GraphQL types and the REST members all derive from these tables.
 
-import { type JsonObject, toInt, toObject } from '../json.ts';
+import { type JsonObject, toObject } from '../json.ts';
+import { decoders, type Kinds } from './meta-values.ts';
 import type { VocabularyName } from './vocabulary.ts';
-
-/** Whether Meta lets messages through one of the entities that send them: number, account, business or app. */
-export interface HealthEntity {
-  /** PHONE_NUMBER, WABA, BUSINESS, APP or a later word. */
-  readonly entityType: string;
-  readonly id: string | null;
-  /** AVAILABLE, LIMITED, BLOCKED or a later word. */
-  readonly canSendMessage: string | null;
-  readonly additionalInfo: readonly string[];
-  readonly errors: readonly HealthError[];
-}
-
-export interface HealthError {
-  readonly code: number | null;
-  readonly description: string | null;
-  readonly possibleSolution: string | null;
-}
-
-/** https://developers.facebook.com/docs/whatsapp/cloud-api/health-status */
-export interface HealthStatus {
-  readonly canSendMessage: string | null;
-  readonly entities: readonly HealthEntity[];
-}
-
-interface Kinds {
-  readonly text: string;
-  readonly texts: readonly string[];
-  readonly boolean: boolean;
-  /** ISO 8601, UTC. */
-  readonly time: string;
-  readonly word: string;
-  readonly health: HealthStatus;
-}
 
 interface FieldBase {
   /** The name here. */
@@ -168,6 +136,16 @@ const phone = [
     meaning:
       'Whether Meta lets messages through the number, its account, its business and the app.',
   },
+  {
+    // Events about accounts, names, quality and templates go to no other URL:
+    // https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/override
+    name: 'webhookUrl',
+    graph: 'webhook_configuration',
+    member: 'application',
+    kind: 'webhookUrl',
+    risky: true,
+    meaning: 'The URL to which Meta sends what the app is subscribed to.',
+  },
 ] as const satisfies readonly Field[];
 
 const profile = [
@@ -278,6 +256,13 @@ const waba = [
     kind: 'text',
     meaning: "The account's time zone, a number from Meta's own table.",
   },
+  {
+    name: 'subscribedApps',
+    graph: 'subscribed_apps',
+    kind: 'apps',
+    risky: true,
+    meaning: 'The apps to which Meta sends webhooks about the account.',
+  },
 ] as const satisfies readonly Field[];
 
 /** Each block has its own reads and its own age. */
@@ -331,67 +316,4 @@ export function toStoredBlock<B extends MetaBlock>(block: B, stored: JsonObject)
   for (const { name } of fields) members[name] = stored[name] ?? null;
   // The type derives from the same table.
   return members as unknown as MetaBlocks[B];
-}
-
-type Decoder = (value: unknown) => Kinds[keyof Kinds] | null;
-
-const decoders: Readonly<Record<keyof Kinds, Decoder>> = {
-  text: toText,
-  texts: (value) => (Array.isArray(value) ? toTexts(value) : null),
-  boolean: (value) => (typeof value === 'boolean' ? value : null),
-  time: toTime,
-  // Some businesses have an empty vertical.
-  word: (value) => toText(value) || null,
-  health: toHealthStatus,
-};
-
-// PostgreSQL stores neither NUL nor half of a surrogate pair, and one string must not fail the whole block.
-function toText(value: unknown): string | null {
-  if (typeof value === 'string') return value.toWellFormed().replaceAll('\0', '\uFFFD');
-  return typeof value === 'number' ? String(value) : null;
-}
-
-/** Meta keeps a place for a second web address, which then is empty. */
-function toTexts(values: readonly unknown[]): readonly string[] {
-  return values
-    .map(toText)
-    .filter((text) => text !== null)
-    .filter((text) => text.trim() !== '');
-}
-
-// Graph writes 2026-07-01T08:30:00+0000, without the colon that ISO 8601 and Date.parse need.
-function toTime(value: unknown): string | null {
-  if (typeof value !== 'string') return null;
-  const time = Date.parse(value.replace(/([+-]\d{2})(\d{2})$/, '$1:$2'));
-  return Number.isNaN(time) ? null : new Date(time).toISOString();
-}
-
-function toHealthStatus(value: unknown): HealthStatus | null {
-  const health = toObject(value);
-  if (health === null) return null;
-  return {
-    canSendMessage: toText(health['can_send_message']),
-    entities: toObjects(health['entities']).map((entity) => ({
-      entityType: toText(entity['entity_type']) ?? 'UNKNOWN',
-      id: toText(entity['id']),
-      canSendMessage: toText(entity['can_send_message']),
-      additionalInfo: Array.isArray(entity['additional_info'])
-        ? toTexts(entity['additional_info'])
-        : [],
-      errors: toObjects(entity['errors']).map((error) => ({
-        code: toErrorCode(error['error_code']),
-        description: toText(error['error_description']),
-        possibleSolution: toText(error['possible_solution']),
-      })),
-    })),
-  };
-}
-
-/** Meta sends codes as numbers or as text. */
-function toErrorCode(value: unknown): number | null {
-  return toInt(typeof value === 'string' && /^\d{1,9}$/.test(value) ? Number(value) : value);
-}
-
-function toObjects(value: unknown): readonly JsonObject[] {
-  return Array.isArray(value) ? value.map(toObject).filter((item) => item !== null) : [];
 }

@@ -78,6 +78,7 @@ export interface Health {
 
 /** Exists once at least one block was read. A block is null until a read of it was attempted. */
 export interface MetaDetails {
+  readonly numberId: string;
   /** The oldest `observedAt` of the blocks. */
   readonly fetchedAt: Timestamp;
   readonly phone: Snapshot<MetaPhone> | null;
@@ -294,6 +295,7 @@ function toMeta(
   }
   if (fetchedAt === null) return null;
   const meta = createPartial<MetaDetails>(findMetaPrototype(projection));
+  meta.numberId = stored.id;
   meta.fetchedAt = fetchedAt;
   if (projection.includes('phone')) meta.phone = toSnapshot(stored, 'phone', context);
   if (projection.includes('profile')) meta.profile = toSnapshot(stored, 'profile', context);

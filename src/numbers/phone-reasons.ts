@@ -1,6 +1,7 @@
 // What a read of a phone number at Meta says about sending: its registration, and its health entity by entity.
 
-import type { HealthEntity, HealthError, HealthStatus, MetaPhone } from './meta.ts';
+import type { HealthEntity, HealthError, HealthStatus } from './meta-values.ts';
+import type { MetaPhone } from './meta.ts';
 import type { ConnectionState } from './provider.ts';
 import {
   type Effect,

@@ -15,7 +15,7 @@ export interface Projection {
   readonly freshness?: boolean;
   /** Whether the `portfolio` is needed; false if absent. */
   readonly portfolio?: boolean;
-  /** Whether `ageSeconds` is selected anywhere: the result then changes every second, so it is never cached. */
+  /** Whether `ageSeconds` or a verdict about webhooks is selected anywhere: the result then changes with time, so it is never cached. */
   readonly ages?: boolean;
   /**
    * Whether `freshness` has the time of the next read in the background; it is null if absent. Like ages, it is never

@@ -171,6 +171,9 @@ function toFieldSchema(field: Field): Json {
     case 'time':
       return { type: ['string', 'null'], format: 'date-time', description };
     case 'health':
+    case 'webhookUrl':
+    case 'apps':
+      // REST returns none of them.
       return { type: ['object', 'null'], description };
     case 'word':
       return toWordSchema(description, field.vocabulary);

@@ -19,6 +19,10 @@ export interface SimulatedWaba {
   readonly fields: Readonly<Record<string, unknown>>;
   /** Calls per rolling hour before the WABA is throttled; 5000 by default. */
   readonly hourlyCalls?: number;
+  /** The callback URL of the app; none by default. */
+  readonly callbackUrl?: string;
+  /** The ids of the apps that are subscribed to webhooks; that of the app by default. */
+  readonly subscribedApps?: readonly string[];
 }
 
 /** A portfolio. One that is not registered is made of what an account has in `owner_business_info`. */

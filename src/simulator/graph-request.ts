@@ -55,7 +55,8 @@ function listOperations(
   if (id === undefined || more.length > 0) return [];
   if (edge === 'whatsapp_business_profile') return [{ name: `profile ${id}`, id }];
   if (isDiscovery([id, edge ?? ''])) return [{ name: [edge, id].filter(Boolean).join(' '), id }];
-  if (edge === 'phone_numbers') return [{ name: `phone_numbers ${id}`, id }];
+  if (edge === 'phone_numbers' || edge === 'subscribed_apps')
+    return [{ name: `${edge} ${id}`, id }];
   return edge === undefined ? [toNodeOperation(fleet, id)] : [];
 }
 

@@ -19,6 +19,7 @@ import {
   readPhone,
   readProfile,
   readWaba,
+  listSubscribedApps,
   parseFields,
   type NodeContext,
 } from './nodes.ts';
@@ -192,6 +193,9 @@ function readCall(context: CallContext): unknown {
   if (edge === 'phone_numbers' && operation !== undefined) {
     return readNumbersEdge(context, nodes, token, operation);
   }
+  if (edge === 'subscribed_apps' && operation !== undefined) {
+    return readAppsEdge(context, token, operation);
+  }
   throw refuseEdge(context, token, id, edge ?? '');
 }
 
@@ -210,7 +214,10 @@ function readNode(
     bucket: 'whatsapp_business_management',
   });
   const names = parseFields(call.parameters.get('fields'));
-  if (phone !== undefined) return readPhone(nodes, phone, names, fault);
+  if (phone !== undefined) {
+    const account = settings.fleet.findWaba(phone.wabaId);
+    return readPhone(nodes, phone, account, names, fault);
+  }
   if (waba !== undefined) return readWaba(nodes, waba, names, fault);
   const business = settings.fleet.findBusiness(operation.id);
   if (business !== undefined) return readBusiness(nodes, business, names, fault);
@@ -241,7 +248,8 @@ function readNumbersEdge(
   operation: Operation,
 ): unknown {
   const { settings, call } = context;
-  if (settings.fleet.findWaba(operation.id) === undefined) {
+  const waba = settings.fleet.findWaba(operation.id);
+  if (waba === undefined) {
     throw refuseEdge(context, token, operation.id, call.segments[1] ?? '');
   }
   const fault = authorize(context, token, operation, {
@@ -252,13 +260,26 @@ function readNumbersEdge(
   const names = parseFields(call.parameters.get('fields'));
   const phones = settings.fleet
     .listPhones(operation.id)
-    .map((phone) => readPhone(nodes, phone, names, fault));
+    .map((phone) => readPhone(nodes, phone, waba, names, fault));
   if (fault?.kind === 'missing-list') return { success: true };
   return toPage(phones, call, {
     isEmpty: fault?.kind === 'empty-data',
     hasCursors: fault?.kind !== 'missing-cursor',
     maxLimit: nodes.maxPageSize,
   });
+}
+
+/** It has one page. */
+function readAppsEdge(context: CallContext, token: SimulatedToken, operation: Operation): unknown {
+  const { settings, call } = context;
+  const waba = settings.fleet.findWaba(operation.id);
+  if (waba === undefined) throw refuseEdge(context, token, operation.id, call.segments[1] ?? '');
+  authorize(context, token, operation, {
+    scopes: management,
+    code: 200,
+    bucket: 'whatsapp_business_management',
+  });
+  return { data: listSubscribedApps(waba) };
 }
 
 const management: readonly string[] = ['whatsapp_business_management'];

@@ -2,7 +2,12 @@
 
 import { toObject } from '../json.ts';
 import type { Fault } from './faults.ts';
-import type { SimulatedBusiness, SimulatedPhone, SimulatedWaba } from './fleet.ts';
+import {
+  defaultAppId,
+  type SimulatedBusiness,
+  type SimulatedPhone,
+  type SimulatedWaba,
+} from './fleet.ts';
 import { refuse, refuseField } from './refusals.ts';
 
 type Json = Record<string, unknown>;
@@ -41,7 +46,7 @@ const phoneType: NodeType = {
 const wabaType: NodeType = {
   name: 'WhatsAppBusinessAccount',
   fields: toSet(
-    'id account_review_status analytics auth_international_rate_eligibility business_verification_status country creation_time currency disable_marketing_messages_on_cloud_api health_status is_enabled_for_insights is_shared_with_partners linked_commerce_account marketing_messages_ad_account marketing_messages_lite_api_status marketing_messages_onboarding_status message_template_namespace name on_behalf_of_business_info owner_business owner_business_info ownership_type primary_business_location primary_funding_id purchase_order_number status template_auto_archival_enabled timezone_id whatsapp_business_manager_messaging_limit whatsapp_manager_marketing_messages_max_price_enroll_status phone_numbers',
+    'id account_review_status analytics auth_international_rate_eligibility business_verification_status country creation_time currency disable_marketing_messages_on_cloud_api health_status is_enabled_for_insights is_shared_with_partners linked_commerce_account marketing_messages_ad_account marketing_messages_lite_api_status marketing_messages_onboarding_status message_template_namespace name on_behalf_of_business_info owner_business owner_business_info ownership_type primary_business_location primary_funding_id purchase_order_number status template_auto_archival_enabled timezone_id whatsapp_business_manager_messaging_limit whatsapp_manager_marketing_messages_max_price_enroll_status phone_numbers subscribed_apps',
   ),
   defaults: ['id', 'name', 'timezone_id', 'message_template_namespace'],
 };
@@ -79,15 +84,24 @@ export function parseFields(text: string | null): FieldNames {
   throw refuse(2500, `Syntax error "Expected name instead of "${invalid}"." in: ${text}`);
 }
 
+/** `waba`: the account of the phone. */
 export function readPhone(
   context: NodeContext,
   phone: SimulatedPhone,
+  waba: SimulatedWaba | undefined,
   names: FieldNames,
   fault: Fault | null,
 ): unknown {
   const isTierRemoved = context.version >= 24;
-  const fields = isTierRemoved ? { ...phone.fields, messaging_limit_tier: null } : phone.fields;
-  return select(context, phoneType, { ...fields, id: phone.id }, names, fault);
+  const fields = {
+    ...(waba?.callbackUrl !== undefined && {
+      webhook_configuration: { application: waba.callbackUrl },
+    }),
+    ...phone.fields,
+    ...(isTierRemoved && { messaging_limit_tier: null }),
+    id: phone.id,
+  };
+  return select(context, phoneType, fields, names, fault);
 }
 
 export function readWaba(
@@ -96,7 +110,20 @@ export function readWaba(
   names: FieldNames,
   fault: Fault | null,
 ): unknown {
-  return select(context, wabaType, { ...waba.fields, id: waba.id }, names, fault);
+  const subscribed_apps = { data: listSubscribedApps(waba) };
+  return select(context, wabaType, { subscribed_apps, ...waba.fields, id: waba.id }, names, fault);
+}
+
+/** The nodes of the edge `subscribed_apps`. */
+export function listSubscribedApps(waba: SimulatedWaba): readonly Json[] {
+  const { appId = defaultAppId, subscribedApps = [appId] } = waba;
+  return subscribedApps.map((id) => ({
+    whatsapp_business_api_data: {
+      link: `https://www.facebook.com/games/?app_id=${id}`,
+      name: 'Jaspers Market',
+      id,
+    },
+  }));
 }
 
 export function readBusiness(

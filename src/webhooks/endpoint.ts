@@ -7,10 +7,11 @@ import { GatewayError } from '../errors.ts';
 import type { Endpoint, PublicRoute } from '../http/endpoint.ts';
 import { decodeBody, type HttpRequest, type HttpResponse } from '../http/message.ts';
 import type { RequestContext } from '../http/request-context.ts';
+import { pathOfEndpoints } from '../numbers/webhook-route.ts';
 import { readDelivery } from './event.ts';
 import { isSameSecret, isSigned, readSignature } from './proof.ts';
 import { createSlots, type Slots } from './slots.ts';
-import { type OpenEndpoint, pathOfEndpoints, type Webhooks } from './webhooks.ts';
+import type { OpenEndpoint, Webhooks } from './webhooks.ts';
 
 export interface WebhookEndpointOptions {
   readonly webhooks: Pick<Webhooks, 'find' | 'receive'>;
@@ -55,7 +56,7 @@ export function createWebhookEndpoint(options: WebhookEndpointOptions): Endpoint
       const body = await readBody(request, context, options.maxBodyMs ?? defaultMaxBodyMs);
       await prove(body);
       context.tenantId = endpoint.tenantId;
-      await webhooks.receive(endpoint.tenantId, readDelivery(decodeBody(body)));
+      await webhooks.receive(endpoint, readDelivery(decodeBody(body)));
     });
     return received;
   });

@@ -6,6 +6,7 @@ import { prepare } from '../database/statement.ts';
 import { type AccountNotices, mergeNotices } from '../numbers/account-notices.ts';
 import { closeEnded, storeNotices } from '../numbers/notice-store.ts';
 import type { MetaEvent } from './event.ts';
+import { setReceiving } from './route-store.ts';
 import { noticeFields, readNotices, type StoredEvent } from './notices.ts';
 
 /** How the sender of a webhook proves who it is: by Meta's signature, or by an API key of the tenant. */
@@ -17,6 +18,8 @@ export interface EndpointRow {
   readonly sealed: string;
   readonly createdAt: Date;
   readonly updatedAt: Date;
+  /** When it last received something with a valid proof, ten minutes more or less. */
+  readonly lastReceivedAt: Date | null;
 }
 
 export type FoundEndpoint = Pick<EndpointRow, 'id' | 'proof' | 'sealed'> & {
@@ -47,6 +50,7 @@ const columns = [
   'sealed',
   'created_at as createdAt',
   'updated_at as updatedAt',
+  'last_received_at as lastReceivedAt',
 ] as const;
 
 export async function insertEndpoint(
@@ -73,13 +77,39 @@ export async function listEndpoints(
 ): Promise<readonly EndpointRow[]> {
   return await database.withTenant(
     tenantId,
+    (transaction) => readEndpoints(transaction, tenantId),
+    'nothing',
+  );
+}
+
+/** Oldest first. */
+export async function readEndpoints(
+  transaction: TenantTransaction,
+  tenantId: string,
+): Promise<readonly EndpointRow[]> {
+  return await transaction
+    .selectFrom('webhook_endpoint')
+    .select(columns)
+    .where('tenant_id', '=', tenantId)
+    .orderBy('created_at')
+    .orderBy('id')
+    .execute();
+}
+
+export async function setReceived(
+  database: Database,
+  tenantId: string,
+  id: string,
+  now: Date,
+): Promise<void> {
+  await database.withTenant(
+    tenantId,
     (transaction) =>
       transaction
-        .selectFrom('webhook_endpoint')
-        .select(columns)
+        .updateTable('webhook_endpoint')
+        .set({ last_received_at: now })
         .where('tenant_id', '=', tenantId)
-        .orderBy('created_at')
-        .orderBy('id')
+        .where('id', '=', id)
         .execute(),
     'nothing',
   );
@@ -181,6 +211,7 @@ export async function insertEvents(
         return outcome === 'stored' ? [{ ...event, happenedAt: happenedAt ?? now }] : [];
       });
       await applyEvents(transaction, tenantId, stored, now);
+      await setReceiving(transaction, tenantId, stored);
       await follow(transaction, stored);
       return rows.map(({ outcome }) => outcome);
     },

@@ -1,9 +1,11 @@
 // The use cases of Meta's webhooks: endpoints, which operators manage, and receiving the events that are sent to them.
 
 import { randomBytes, randomUUID } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
 import { toKeyHash } from '../access/key.ts';
 import type { Database } from '../database/database.ts';
 import { GatewayError } from '../errors.ts';
+import { pathOfEndpoints } from '../numbers/webhook-route.ts';
 import type { SealedLocation, Vault } from '../secrets.ts';
 import type { Sync } from '../sync/sync.ts';
 import { toReadRequest } from './due-reads.ts';
@@ -65,7 +67,7 @@ export interface Webhooks {
   /** The endpoint with this last segment of the path. Undefined, without a query for a text of another form, if there is none. */
   find(segment: string): Promise<OpenEndpoint | undefined>;
   /** Stores the events, each once, and returns when they are committed. */
-  receive(tenantId: string, delivery: Delivery): Promise<void>;
+  receive(endpoint: Pick<OpenEndpoint, 'tenantId' | 'id'>, delivery: Delivery): Promise<void>;
 }
 
 export interface WebhooksOptions {
@@ -79,15 +81,12 @@ export interface WebhooksOptions {
 }
 
 /** What is sealed of an endpoint. */
-interface Secrets {
+export interface Secrets {
   /** The last segment of the path. */
   readonly segment: string;
   readonly verifyToken: string;
   readonly appSecrets: readonly string[];
 }
-
-/** Everything before the segment that names the endpoint. */
-export const pathOfEndpoints = '/v1/webhooks/meta/';
 
 /** Two for a rotation, and more for a few apps that send to one endpoint. */
 const maxAppSecrets = 5;
@@ -135,8 +134,13 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
   };
 }
 
+/** Of so many endpoints, a process remembers that it has stored lately when they received something. */
+const maxEndpoints = 10_000;
+const receiptIntervalMs = 600_000;
+
 function createReceive({ database, now, onReceived, sync }: WebhooksOptions): Webhooks['receive'] {
-  return async (tenantId, { events, dropped }) => {
+  const received = new LRUCache<string, true>({ max: maxEndpoints, ttl: receiptIntervalMs });
+  return async ({ tenantId, id }, { events, dropped }) => {
     // Most bodies of a messaging app hold nothing to store.
     const outcomes =
       events.length === 0
@@ -145,6 +149,10 @@ function createReceive({ database, now, onReceived, sync }: WebhooksOptions): We
             const requests = stored.map(toReadRequest).filter((request) => request !== null);
             return sync.request(transaction, tenantId, requests);
           });
+    if (!received.has(id)) {
+      await store.setReceived(database, tenantId, id, now());
+      received.set(id, true);
+    }
     if (outcomes.includes('stored')) sync.wake();
     for (const kind of dropped) onReceived(kind, 'dropped');
     for (const [index, outcome] of outcomes.entries()) {
@@ -195,7 +203,7 @@ function assertFitting(proof: Proof, appSecrets: readonly string[]): void {
   }
 }
 
-function openSecrets(
+export function openSecrets(
   vault: Vault,
   tenantId: string,
   { id, sealed }: Pick<store.EndpointRow, 'id' | 'sealed'>,

@@ -292,6 +292,7 @@ describe.each(databases)('on %s', (kind) => {
     `select * from find_scoped_key('hash of b')`,
     `select * from use_scoped_key('hash of b')`,
     `select * from find_webhook_endpoint('hash of b')`,
+    `select * from find_tenants_with_webhook_routes()`,
     `select * from claim_alert_deliveries(now(), now(), 1, 1)`,
     `select * from find_tenants_to_evaluate(now())`,
     `select find_tenant_of_key('key_b')`,

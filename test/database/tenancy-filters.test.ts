@@ -30,6 +30,7 @@ import type * as incidentStore from '../../src/alerts/incident-store.ts';
 import type * as deliveryStore from '../../src/alerts/delivery-store.ts';
 import type * as accountQueries from '../../src/sync/account-queries.ts';
 import type * as syncStore from '../../src/sync/store.ts';
+import type * as routeStore from '../../src/webhooks/route-store.ts';
 import type * as webhookStore from '../../src/webhooks/store.ts';
 import { fullProjection } from '../../src/numbers/projection.ts';
 import type * as numberQueries from '../../src/numbers/number-queries.ts';
@@ -48,6 +49,7 @@ type AdminStore = typeof adminStore;
 type NumbersStore = typeof numbersStore;
 type AccountQueries = typeof accountQueries;
 type SyncStore = typeof syncStore;
+type RouteStore = typeof routeStore;
 type WebhookStore = typeof webhookStore;
 type EndpointStore = typeof endpointStore;
 type DeliveryStore = typeof deliveryStore;
@@ -537,9 +539,27 @@ const webhookScenario: Scenario<WebhookStore> = async (store, database, { me: te
     await store.deleteOldest(database, tenantId, tomorrow, 10),
   ];
   if (deleted.join(' ') !== '1 2') throw new Error('events of the other tenant');
+  await store.setReceived(database, tenantId, 'whe_1', new Date());
   await store.deleteEndpoint(database, tenantId, 'whe_1');
   return seen;
 };
+
+const routeScenario: Scenario<RouteStore> = async (store, database, { me: tenantId }) =>
+  await database.withTenant(tenantId, async (transaction) => {
+    await sql`delete from meta_event where tenant_id = ${tenantId}`.execute(transaction);
+    const now = new Date(Date.now() + 2 * 86_400_000 - 60_000);
+    const query = { now, since: new Date(0), numberIds: null };
+    const routes = await store.listRoutes(transaction, tenantId, query);
+    const [route] = routes;
+    if (routes.length !== 1 || route === undefined) throw new Error('an account of the other one');
+    const { lastEventAt, subscribedApps, announcedAt } = route;
+    if (lastEventAt !== null) throw new Error('an event of the other tenant');
+    if (subscribedApps !== null) throw new Error('apps of the other tenant');
+    if (announcedAt !== null) throw new Error('a change of the other tenant');
+    await store.storeVerdicts(transaction, tenantId, new Map([['20001', 'MISROUTED']]));
+    await store.setReceiving(transaction, tenantId, [{ wabaId: '20001' }]);
+    return routes;
+  });
 
 const endpointScenario: Scenario<EndpointStore> = async (store, database, { me: tenantId }) => {
   const seen: unknown[] = [
@@ -863,6 +883,7 @@ const stores = [
     scenario: deliveryScenario as Scenario<never>,
   },
   { path: 'src/webhooks/store.ts', scenario: webhookScenario as Scenario<never> },
+  { path: 'src/webhooks/route-store.ts', scenario: routeScenario as Scenario<never> },
   { path: 'src/history/store.ts', scenario: historyScenario as Scenario<never> },
   { path: 'src/sync/account-queries.ts', scenario: accountScenario as Scenario<never> },
   { path: 'src/sync/store.ts', scenario: syncScenario as Scenario<never> },
@@ -989,6 +1010,13 @@ describe.each(stores)('the filters of $path', ({ path, scenario, mutants }) => {
        insert into alert_delivery (tenant_id, endpoint_id, id, type, content, created_at, due_at)
        values ('${other}', 'ale_1', 'msg_2', 'test', 'content', now(), now());
        update alert_delivery set claimed_until = now() where tenant_id = '${other}';
+       -- What is known of the route of webhooks to the other tenant's account, and a change that Meta announces.
+       update number_snapshot set data = data || jsonb_build_object('webhookUrl', tenant_id)
+       where tenant_id = '${other}' and data is not null;
+       update waba_snapshot set data = data || '{"subscribedApps":[]}' where tenant_id = '${other}';
+       update account_notice set webhook_verdict = 'SILENT' where tenant_id = '${other}';
+       insert into number_change (tenant_id, number_id, kind, field, previous_value, new_value, source, occurred_at)
+       values ('${other}', 'wa_1', 'FIELD', 'NAME_STATUS', 'PENDING_REVIEW', 'APPROVED', 'READ', now());
        -- Only the other tenant has restrictions, and a number in this account.
        update account_notice set effect = 'START', ends_by_reads = true where tenant_id = '${other}';
        update number_status set restriction = 'BOTH' where tenant_id = '${other}';

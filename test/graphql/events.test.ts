@@ -72,7 +72,7 @@ interface Stage {
 function openStage(options: TicksOptions = {}): Stage {
   const sources: TestSource[] = [];
   const contexts: unknown[] = [];
-  const { numbers, fleet, history, operations, sync, incidents, access, telemetry } =
+  const { numbers, fleet, history, operations, sync, incidents, webhookRoutes, access, telemetry } =
     gateway.gateway;
   const graphql = createGraphQLEndpoint({
     schema: createSchema(sources, contexts),
@@ -83,6 +83,7 @@ function openStage(options: TicksOptions = {}): Stage {
     operations,
     sync,
     incidents,
+    webhookRoutes,
     tenants: access,
     telemetry,
     graphiql: { keys: null },

@@ -39,6 +39,7 @@ export function createExecutionContext(
     incidents: {} as ExecutionContext['incidents'],
     operations: {} as ExecutionContext['operations'],
     sync: {} as ExecutionContext['sync'],
+    webhookRoutes: {} as ExecutionContext['webhookRoutes'],
     tenants: {} as ExecutionContext['tenants'],
     request: { method: 'POST', headers: new Headers(), signal },
     stream: null,

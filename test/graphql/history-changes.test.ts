@@ -252,8 +252,9 @@ test('ChangeField has the fields that the database records', async () => {
   expect(ofBlocks.length).toBeGreaterThan(30);
   const ofNumbers = ['STATE', 'NAME', 'NUMBER', 'WABA_ID', 'VERDICT', 'REPLY_VERDICT'];
   const parts = ['PHONE', 'PROFILE', 'ACCOUNT', 'CONNECTION'];
+  const ofAccounts = ['ACCOUNT_WEBHOOK'];
   expect(Object.keys(changeFields).toSorted()).toEqual(
-    [...ofBlocks, ...ofNumbers, ...parts].toSorted(),
+    [...ofBlocks, ...ofNumbers, ...parts, ...ofAccounts].toSorted(),
   );
 });
 

@@ -1,6 +1,7 @@
 // Evidence for the tests of the rules of sending.
 
-import { type HealthEntity, type MetaPhone, toMetaBlock } from '../../src/numbers/meta.ts';
+import type { HealthEntity } from '../../src/numbers/meta-values.ts';
+import { type MetaPhone, toMetaBlock } from '../../src/numbers/meta.ts';
 import type { UpstreamFailure } from '../../src/numbers/provider.ts';
 import type { Restriction } from '../../src/numbers/restriction.ts';
 import type { Evidence } from '../../src/numbers/sendable.ts';

@@ -43,6 +43,8 @@ describe.each(blocks)('the block %s', (block) => {
       time: (value) => new Date(value as string).toISOString() === value,
       word: (value) => typeof value === 'string' && value !== '',
       health: (value) => Array.isArray((value as { entities: unknown }).entities),
+      webhookUrl: (value) => URL.canParse(value as string),
+      apps: (value) => Array.isArray(value) && value.every((id) => typeof id === 'string'),
     };
     fc.assert(
       fc.property(anyReply(block), (json) => {
@@ -117,6 +119,10 @@ test('a complete phone is decoded to the names used here', () => {
       last_onboarded_time: '2026-07-01T08:30:00+0000',
       is_official_business_account: false,
       is_on_biz_app: true,
+      webhook_configuration: {
+        phone_number: 'https://messages.example/inbox',
+        application: 'https://user:secret@hooks.example/in?token=secret#secret',
+      },
       health_status: {
         can_send_message: 'LIMITED',
         entities: [
@@ -161,6 +167,7 @@ test('a complete phone is decoded to the names used here', () => {
     lastOnboardedAt: '2026-07-01T08:30:00.000Z',
     isOfficialBusinessAccount: false,
     isOnBusinessApp: true,
+    webhookUrl: 'https://hooks.example/in',
     healthStatus: {
       canSendMessage: 'LIMITED',
       entities: [

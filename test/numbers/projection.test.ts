@@ -79,6 +79,7 @@ function pick(number: WhatsAppNumber, projection: Projection): unknown {
     ...(health === 'everything' && { health: number.health }),
     ...(meta !== null && {
       meta: number.meta && {
+        numberId: id,
         fetchedAt: number.meta.fetchedAt,
         ...Object.fromEntries(meta.map((block) => [block, number.meta?.[block]])),
       },

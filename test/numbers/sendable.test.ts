@@ -2,7 +2,7 @@
 
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { HealthEntity } from '../../src/numbers/meta.ts';
+import type { HealthEntity } from '../../src/numbers/meta-values.ts';
 import type { UpstreamFailure } from '../../src/numbers/provider.ts';
 import {
   compareSeverity,

@@ -3,6 +3,7 @@
 import { once } from 'node:events';
 import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { text } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
 import { toGraphFields } from '../../src/numbers/meta.ts';
 import type {
@@ -351,7 +352,12 @@ describe('META, requests', () => {
   });
 });
 
-const risky = ['health_status', 'is_on_biz_app', 'is_official_business_account'];
+const risky = [
+  'health_status',
+  'is_on_biz_app',
+  'is_official_business_account',
+  'webhook_configuration',
+];
 
 describe('META, refused fields', () => {
   test.each([
@@ -452,7 +458,7 @@ describe('META, refused fields', () => {
         value: { status: 'CONNECTED', healthStatus: null },
       });
       // All fields, a probe, both halves, and each risky field.
-      expect(upstream.requested).toHaveLength(7);
+      expect(upstream.requested).toHaveLength(8);
     },
   );
 
@@ -882,11 +888,18 @@ async function openServer(
     if (toRefusal === '') return JSON.stringify({ error: { code: 100, message } });
     return typeof toRefusal === 'string' ? toRefusal : toRefusal(fields);
   };
-  const { url, ...disposable } = await listen((request, response) => {
-    const { pathname, searchParams } = new URL(request.url ?? '', 'http://loopback');
+  const answer = (path: string): string => {
+    const { pathname, searchParams } = new URL(path, 'http://loopback');
     const fields = searchParams.get('fields')?.split(',') ?? [];
     requested.push(fields);
-    response.end(toBody(pathname.split('/').at(-1), fields));
+    return toBody(pathname.split('/').at(-1), fields);
+  };
+  const { url, ...disposable } = await listen(async (request, response) => {
+    if (request.method !== 'POST') return void response.end(answer(request.url ?? ''));
+    const batch = new URLSearchParams(await text(request)).get('batch') ?? '[]';
+    const items = JSON.parse(batch) as readonly { readonly relative_url: string }[];
+    const bodies = items.map((item) => answer(item.relative_url));
+    response.end(JSON.stringify(bodies.map((body) => ({ code: 200, headers: [], body }))));
   });
   const telemetry = createTelemetry({ level: 'silent' });
   const graph = createGraphClient({

@@ -215,6 +215,7 @@ export function toRecordedPhone(
       last_onboarded_time: '"2026-07-01T08:30:00+0000"',
       is_official_business_account: 'false',
       is_on_biz_app: 'false',
+      webhook_configuration: '{"application":"https:\\/\\/hooks.example\\/in"}',
       health_status: `{${available},"entities":[{"entity_type":"PHONE_NUMBER","id":"${id}",${available}},{"entity_type":"WABA","id":"${wabaId}",${available}},{"entity_type":"BUSINESS","id":"506914307656634",${available}},{"entity_type":"APP","id":"634974688087057",${available}}]}`,
     },
     profile: {
@@ -243,6 +244,8 @@ export const recordedWaba: RecordedNode = {
     ownership_type: '"SELF_OWNED"',
     owner_business_info: '{"id":"506914307656634","name":"Lucky Shrub Inc"}',
     whatsapp_business_manager_messaging_limit: '"TIER_2K"',
+    subscribed_apps:
+      '{"data":[{"whatsapp_business_api_data":{"link":"https:\\/\\/www.facebook.com\\/games\\/?app_id=67084","name":"Jaspers Market","id":"67084"}}]}',
   },
 };
 

@@ -123,8 +123,8 @@ const cases: readonly Case[] = [
     block: 'phone',
     change: denying(recorded.fieldDenied, 'is_official_business_account'),
     lost: ['isOfficialBusinessAccount'],
-    // All; a probe; core and risky; each of the three risky ones.
-    calls: 7,
+    // All; a probe; core and risky; each of the four risky ones.
+    calls: 8,
   },
   {
     title: 'a permission that is missing for a field of the core and a risky one',
@@ -132,7 +132,7 @@ const cases: readonly Case[] = [
     change: denying(recorded.fieldDenied, 'is_on_biz_app', 'account_mode'),
     lost: ['isOnBusinessApp', 'accountMode'],
     // As above; and the core, of 12 fields, in halves of 6, 3, 2 and 1.
-    calls: 15,
+    calls: 16,
   },
   {
     title: 'a permission that is missing for the owner of the account, which Graph names',
@@ -146,8 +146,8 @@ const cases: readonly Case[] = [
     block: 'waba',
     change: denying(recorded.fieldDenied, 'business_verification_status', 'owner_business_info'),
     lost: ['businessVerificationStatus', 'ownerBusinessName'],
-    // All; a probe; 5 and 5; of both, 3 and 2; of both pairs, each field.
-    calls: 12,
+    // All; a probe; core and the risky one; of the core 5 and 5; of both, 3 and 2; of both pairs, each field.
+    calls: 14,
   },
   {
     title: 'a permission that is missing for the e-mail address of the profile',

@@ -2,6 +2,7 @@
 
 import type { Attempt } from './alerts/attempt.ts';
 import { type DeliveryOptions, startDeliveries } from './alerts/delivery.ts';
+import { toCauseLimits } from './alerts/causes.ts';
 import { startEvaluator } from './alerts/evaluator.ts';
 import type { Clock } from './clock.ts';
 import type { Config } from './config.ts';
@@ -135,11 +136,13 @@ function startConfiguredDeliveries(options: JobsOptions): AsyncDisposable {
 }
 
 function startConfiguredEvaluator(options: JobsOptions): AsyncDisposable {
-  const { database, now, startTimer, telemetry, metrics } = options;
+  const { config, database, now, startTimer, telemetry, metrics } = options;
+  const { isOn, seconds } = config.sync;
   return startEvaluator({
     database,
     now,
     startTimer,
+    limits: toCauseLimits(isOn ? seconds.SWEEP : null),
     onOpened: metrics.incidentOpened,
     onFailure: (error) =>
       telemetry.warn('the rules of alerts are not evaluated, so incidents are late', {

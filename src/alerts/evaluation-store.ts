@@ -2,6 +2,7 @@
 
 import { sql } from 'kysely';
 import type { Database, TenantTransaction } from '../database/database.ts';
+import type { Cause, CauseLimits } from './causes.ts';
 import {
   type Belonging,
   type Condition,
@@ -12,13 +13,15 @@ import {
 } from './evaluation.ts';
 import { alertRules, type RuleName } from './rules.ts';
 
-/** Tenants with changes that were not evaluated, or with conditions that are due. */
+/** Tenants with changes that were not evaluated, with conditions that are due, or with causes that came or went. */
 export async function findTenantsToEvaluateAcrossTenants(
   database: Database,
   now: Date,
+  { expiringMs, lateMs }: CauseLimits,
 ): Promise<readonly string[]> {
   const find = sql<{ id: string }>`
-    select tenant_id as id from find_tenants_to_evaluate(${now}::timestamptz)`;
+    select tenant_id as id
+    from find_tenants_to_evaluate(${now}::timestamptz, ${expiringMs}::float8, ${lateMs}::float8)`;
   const { rows } = await database.acrossTenants((functions) => find.execute(functions));
   return rows.map(({ id }) => id);
 }
@@ -169,7 +172,7 @@ async function loadConditions(
   );
 }
 
-/** With the members that are among these, and all that are restrictions of an account. */
+/** With the members that are among these, and all that are no numbers. */
 async function loadOpen(
   transaction: TenantTransaction,
   tenantId: string,
@@ -181,12 +184,26 @@ async function loadOpen(
     select i.id, i.rule, i.scope, i.subject, i.member_count as "memberCount", array(
       select m.member from incident_member m
       where m.tenant_id = ${tenantId} and m.incident_id = i.id and m.left_at is null
-        and (m.member = any(${members}::text[]) or i.rule = 'RESTRICTED')
+        and (m.member = any(${members}::text[]) or i.rule = 'RESTRICTED' or m.member = i.subject)
     ) as members
     from incident i where i.tenant_id = ${tenantId} and i.closed_at is null`.execute(transaction);
   return rows.flatMap(({ rule, members: listed, ...row }) =>
     isRule(rule) ? [{ ...row, rule, members: new Set(listed) }] : [],
   );
+}
+
+/** What is so at this time. */
+export async function listCauses(
+  transaction: TenantTransaction,
+  tenantId: string,
+  at: Date,
+  { expiringMs, lateMs }: CauseLimits,
+): Promise<readonly Cause[]> {
+  const { rows } = await sql<Cause>`
+    select c.rule, c.scope, c.subject, c.value
+    from alert_causes(${at}::timestamptz, ${expiringMs}::float8, ${lateMs}::float8) c
+    where c.tenant_id = ${tenantId} order by c.rule, c.subject`.execute(transaction);
+  return rows;
 }
 
 function isRule(rule: string): rule is RuleName {

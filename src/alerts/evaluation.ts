@@ -1,7 +1,7 @@
 // Evaluates the rules of alerts over changes in their order: what lasts long enough becomes an incident, and a recovery closes
 // it. Pure: the time is that of the changes, so it makes no difference when, or in how many steps, they are evaluated.
 
-import { alertRules, type Rule, type RuleName } from './rules.ts';
+import { alertRules, type RuleName, toWhole } from './rules.ts';
 import { type ReadChange, type Signal, toSignals } from './signals.ts';
 
 /** Milliseconds since 1970. */
@@ -67,6 +67,8 @@ export type Effect =
 export interface EvaluationOptions {
   readonly belongingOf: (numberId: string) => Belonging | undefined;
   readonly createId: () => string;
+  /** What is so at the present time, and no change has reported; nothing by default. */
+  readonly listObserved?: (state: EvaluationState) => readonly Signal[];
 }
 
 /** So many numbers with something in common have one cause. */
@@ -98,6 +100,11 @@ export function evaluate(
   }
   if (until !== null) {
     state.clock = Math.max(state.clock, until);
+    const observed = Map.groupBy(options.listObserved?.(state) ?? [], ({ kind }) => kind);
+    // What is over by now is not opened.
+    for (const signal of observed.get('CLEAR') ?? []) apply(evaluation, signal);
+    fireDue(evaluation);
+    for (const signal of observed.get('RAISE') ?? []) apply(evaluation, signal);
     fireDue(evaluation);
   }
   return effects;
@@ -146,14 +153,14 @@ function listCleared(
 ): readonly Signal[] {
   const { rule, scope, subject, member } = signal;
   if (rule !== 'RESTRICTED' || scope !== 'ACCOUNT' || member !== subject) return [signal];
-  const isOfAccount = (it: Condition | OpenIncident) => it.rule === rule && it.subject === subject;
+  const isOfSubject = (it: Condition | OpenIncident) => it.rule === rule && it.subject === subject;
   const held = conditions
     .values()
-    .filter(isOfAccount)
+    .filter(isOfSubject)
     .map((it) => it.member);
   const open = incidents
     .values()
-    .filter(isOfAccount)
+    .filter(isOfSubject)
     .flatMap(({ members }) => members);
   const { previousValue, newValue } = signal;
   return [...held, ...open].map((each): Signal => {
@@ -249,12 +256,12 @@ function findWider(evaluation: Evaluation, condition: Condition): OpenIncident |
     );
 }
 
-/** What the condition may have in common with others, the more specific first; of an account, the account itself. */
+/** What the condition may have in common with others, the more specific first; of an account or a token, itself. */
 function toWiderSubjects(
   { belongingOf }: EvaluationOptions,
   { scope, subject, rule }: Condition,
 ): readonly (readonly [Scope, string])[] {
-  if (scope === 'ACCOUNT') return [['ACCOUNT', subject]];
+  if (scope !== 'NUMBER') return [[scope, subject]];
   const { wabaId = null, portfolioId = null, tokenId = null } = belongingOf(subject) ?? {};
   const account = ['ACCOUNT', wabaId] as const;
   const token = ['TOKEN', tokenId] as const;
@@ -276,9 +283,8 @@ function findGroup(evaluation: Evaluation, condition: Condition): Group {
   const { rule, scope, subject } = condition;
   const wider = toWiderSubjects(evaluation, condition);
   const [account] = wider;
-  const { isOfAccount = false }: Rule = alertRules[rule];
-  const isShared = scope === 'ACCOUNT' || isOfAccount;
-  if (isShared && account?.[0] === 'ACCOUNT') {
+  if (scope !== 'NUMBER') return { scope, subject, conditions: [condition] };
+  if (toWhole(rule) === 'ACCOUNT' && account?.[0] === 'ACCOUNT') {
     return { scope: 'ACCOUNT', subject: account[1], conditions: [condition] };
   }
   const others = [...evaluation.state.conditions.values()].filter(

@@ -4,6 +4,7 @@ import { randomUUID } from 'node:crypto';
 import type { StartTimer } from '../clock.ts';
 import type { Database, TenantTransaction } from '../database/database.ts';
 import { startProcessJob, workInBatches } from '../database/process-job.ts';
+import { type CauseLimits, toCauseSignals } from './causes.ts';
 import { insertDeliveries } from './delivery-store.ts';
 import { listTargets } from './endpoint-store.ts';
 import { type Condition, type Effect, evaluate, type EvaluationState } from './evaluation.ts';
@@ -16,6 +17,7 @@ export interface EvaluatorOptions {
   readonly database: Database;
   readonly now: () => Date;
   readonly startTimer: StartTimer;
+  readonly limits: CauseLimits;
   /** Called once for each incident that was opened, or that was over at once. */
   readonly onOpened: (rule: RuleName) => void;
   /** Called when attempts begin to fail, and again only after one has succeeded in between. */
@@ -44,18 +46,18 @@ export function startEvaluator(options: EvaluatorOptions): AsyncDisposable {
   });
 }
 
-type Evaluating = Pick<EvaluatorOptions, 'database' | 'now' | 'onOpened'>;
+type Evaluating = Pick<EvaluatorOptions, 'database' | 'now' | 'onOpened' | 'limits'>;
 
 /** False when there is more to do after this time. */
 export async function evaluateTenants(options: Evaluating, maxMs = Infinity): Promise<boolean> {
-  const { database, now } = options;
-  const tenantIds = await store.findTenantsToEvaluateAcrossTenants(database, now());
+  const { database, now, limits } = options;
+  const tenantIds = await store.findTenantsToEvaluateAcrossTenants(database, now(), limits);
   return await workInBatches(tenantIds, maxMs, (tenantId) => evaluateBatch(options, tenantId));
 }
 
 /** Whether there is more to do. */
 async function evaluateBatch(
-  { database, now, onOpened }: Evaluating,
+  { database, now, onOpened, limits }: Evaluating,
   tenantId: string,
 ): Promise<boolean> {
   const { effects, hasMore } = await database.withTenant(
@@ -68,12 +70,17 @@ async function evaluateBatch(
       const subjects = changes.flatMap(({ numberId, wabaId }) => numberId ?? wabaId ?? []);
       const loaded = await store.loadState(transaction, tenantId, clock, subjects);
       const { state, belongings } = loaded;
+      const causes = isLast ? await store.listCauses(transaction, tenantId, now(), limits) : [];
       const before = new Map(state.conditions);
       const happened = evaluate(
         state,
         changes.map((it) => ({ ...it, recordedAt: it.recordedAt.getTime() })),
         isLast ? now().getTime() : null,
-        { belongingOf: (id) => belongings.get(id), createId },
+        {
+          belongingOf: (id) => belongings.get(id),
+          createId,
+          listObserved: (current) => toCauseSignals(causes, current),
+        },
       );
       await store.writeConditions(transaction, tenantId, compare(before, state.conditions));
       const news = await writeEffects(transaction, tenantId, happened, loaded);

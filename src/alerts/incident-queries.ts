@@ -10,7 +10,7 @@ import {
   toTextArray,
   toTimeText,
 } from '../database/statement.ts';
-import { accountRules, severities } from './rules.ts';
+import { ruleNames, severities, toWhole } from './rules.ts';
 
 /** As `Incident`, but for its text. */
 export interface StoredIncident {
@@ -118,7 +118,15 @@ const maxNumbers = 10;
 
 type Value = string;
 
-const ofAccount = sql`(i.scope = 'ACCOUNT' and i.rule in (${sql.join(accountRules.map((rule) => sql.lit(rule)))}))`;
+/** Whether the incident `i` is about an account, or a token, as a whole. */
+function isOfWhole(whole: 'ACCOUNT' | 'TOKEN'): RawBuilder<unknown> {
+  const rules = ruleNames.filter((rule) => toWhole(rule) === whole).map((rule) => sql.lit(rule));
+  return sql`(i.scope = ${sql.lit(whole)} and i.rule in (${sql.join(rules)}))`;
+}
+
+const ofAccount = isOfWhole('ACCOUNT');
+const ofToken = isOfWhole('TOKEN');
+const ofWhole = sql`(${ofAccount} or ${ofToken})`;
 
 /** Those that are part of it, or of one that is over, all that were. */
 function selectNumbers(tenantId: Value): RawBuilder<unknown> {
@@ -127,19 +135,25 @@ function selectNumbers(tenantId: Value): RawBuilder<unknown> {
       order by p.left_at desc nulls first, p.id), '[]')
     from (
       select m.member as id, m.left_at from incident_member m
-      where not ${ofAccount} and m.tenant_id = ${tenantId} and m.incident_id = i.id
+      where not ${ofWhole} and m.tenant_id = ${tenantId} and m.incident_id = i.id
         and (i.closed_at is not null or m.left_at is null)
+        and (i.scope = 'NUMBER' or m.member <> i.subject)
       union all
       select s.number_id, null from number_status s
       where ${ofAccount} and s.tenant_id = ${tenantId} and s.waba_id = i.subject
+      union all
+      select w.id, null from whatsapp_number w
+      where ${ofToken} and w.tenant_id = ${tenantId} and w.credential_id = i.subject
       order by 2 desc nulls first, 1 limit ${sql.lit(maxNumbers)}
     ) p left join whatsapp_number n on n.tenant_id = ${tenantId} and n.id = p.id)`;
 }
 
-/** An account has all its numbers; see `IncidentRow` for the count of the others. */
+/** An account or a token has all its numbers; see `IncidentRow` for the count of the others. */
 function selectNumberCount(tenantId: Value): RawBuilder<unknown> {
   return sql`case when ${ofAccount} then (
       select count(*) from number_status s where s.tenant_id = ${tenantId} and s.waba_id = i.subject
+    ) when ${ofToken} then (
+      select count(*) from whatsapp_number n where n.tenant_id = ${tenantId} and n.credential_id = i.subject
     ) else i.member_count end`;
 }
 
@@ -221,7 +235,8 @@ const selectWorst: (values: Record<'tenantId' | 'numberIds', string>) => Stateme
   ['tenantId', 'numberIds'],
   ({ tenantId, numberIds }) => sql`
     with asked as materialized (
-      select n.id as number_id, n.waba_id from whatsapp_number n
+      select n.id as number_id, w.scope, w.subject from whatsapp_number n
+      cross join lateral (values ('ACCOUNT', n.waba_id), ('TOKEN', n.credential_id)) w(scope, subject)
       where n.tenant_id = ${tenantId} and n.id = any((select ${numberIds}::text::text[])::text[])
     ), part as (
       select m.member as number_id, i.id, i.severity, i.acknowledged_at, i.opened_at
@@ -230,8 +245,8 @@ const selectWorst: (values: Record<'tenantId' | 'numberIds', string>) => Stateme
         and m.member = any((select ${numberIds}::text::text[])::text[])
       union all
       select a.number_id, i.id, i.severity, i.acknowledged_at, i.opened_at
-      from incident i join asked a on a.waba_id = i.subject
-      where i.tenant_id = ${tenantId} and i.closed_at is null and ${ofAccount}
+      from incident i join asked a on a.scope = i.scope and a.subject = i.subject
+      where i.tenant_id = ${tenantId} and i.closed_at is null and ${ofWhole}
     ), worst as materialized (
       select distinct on (p.number_id) p.number_id, p.id as incident_id from part p
       order by p.number_id, array_position(array[${sql.join(severities.map((it) => sql.lit(it)))}], p.severity),

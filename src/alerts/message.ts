@@ -1,6 +1,6 @@
 // The content of messages to endpoints: JSON of at most 20 kB, and the text of it that Slack shows.
 
-import { accountRules, alertRules, type Rule, type RuleName } from './rules.ts';
+import { alertRules, type Rule, type RuleName, toWhole } from './rules.ts';
 
 /** The body of a message in the formats STANDARD and CHANGES. */
 export interface Message<Data = MessageData> {
@@ -92,7 +92,7 @@ function toSubjectText({ incident, number, rule }: IncidentData): string {
     return number.name === null ? number.id : `${number.name} (${number.number})`;
   }
   const { scope, subject, numberCount } = incident;
-  if (accountRules.includes(rule)) return `Account ${subject}`;
+  if (toWhole(rule) !== null) return `${scope === 'TOKEN' ? 'Token' : 'Account'} ${subject}`;
   return `${numberCount} numbers of the ${scope.toLowerCase()} ${subject}`;
 }
 

@@ -9,8 +9,8 @@ export interface Rule {
   readonly holdSeconds: number;
   /** False for something that happens, which is over at once. */
   readonly lasts: boolean;
-  /** Whether it is always the account's, whichever of its numbers shows it. */
-  readonly isOfAccount?: boolean;
+  /** Whose it always is, whichever of its numbers shows it. */
+  readonly ofWhole?: 'ACCOUNT' | 'TOKEN';
   readonly meaning: string;
   /** The same of several numbers, after how many there are; absent where the rule is not about single numbers. */
   readonly ofSeveral?: string;
@@ -57,20 +57,21 @@ export const alertRules = {
     severity: 'CRITICAL',
     holdSeconds: 0,
     lasts: true,
-    isOfAccount: true,
+    ofWhole: 'ACCOUNT',
     meaning: 'Meta has restricted the account.',
   },
   RESTRICTION_LIFTED: {
     severity: 'INFO',
     holdSeconds: 0,
     lasts: false,
+    ofWhole: 'ACCOUNT',
     meaning: 'A restriction of the account has ended.',
   },
   ACCOUNT_BANNED: {
     severity: 'CRITICAL',
     holdSeconds: 0,
     lasts: true,
-    isOfAccount: true,
+    ofWhole: 'ACCOUNT',
     meaning: 'Meta has disabled or banned the account or the number.',
   },
   NAME_DECIDED: {
@@ -87,6 +88,13 @@ export const alertRules = {
     meaning: 'Meta refuses the access token.',
     ofSeveral: 'numbers have an access token that Meta refuses.',
   },
+  TOKEN_EXPIRING: {
+    severity: 'WARNING',
+    holdSeconds: 0,
+    lasts: true,
+    ofWhole: 'TOKEN',
+    meaning: 'The access token, or its permission to read data, ends within 7 days, or has ended.',
+  },
   READS_FAILING: {
     severity: 'WARNING',
     holdSeconds: 60,
@@ -101,6 +109,15 @@ export const alertRules = {
     meaning: 'The number has lost its connection.',
     ofSeveral: 'numbers have lost their connection.',
   },
+  SYNC_LATE: {
+    severity: 'WARNING',
+    // After a start, what is due is read first.
+    holdSeconds: 300,
+    lasts: true,
+    ofWhole: 'ACCOUNT',
+    meaning:
+      'The account was not read in the background for more than twice as long as it should be, and for more than 10 minutes.',
+  },
   PIN_RESET_REQUESTED: {
     severity: 'WARNING',
     holdSeconds: 0,
@@ -113,8 +130,9 @@ export const alertRules = {
 export type RuleName = keyof typeof alertRules;
 export const ruleNames = Object.keys(alertRules) as readonly RuleName[];
 
-/** Those of accounts as a whole. */
-export const accountRules: readonly string[] = ruleNames.filter((name) => {
-  const { isOfAccount = false }: Rule = alertRules[name];
-  return isOfAccount;
-});
+/** Of what incidents of this name always are as a whole; null if they are of single numbers. */
+export function toWhole(name: string): 'ACCOUNT' | 'TOKEN' | null {
+  if (!Object.hasOwn(alertRules, name)) return null;
+  const { ofWhole }: Rule = alertRules[name as RuleName];
+  return ofWhole ?? null;
+}

@@ -7,10 +7,10 @@ import { type RuleName, ruleNames } from './rules.ts';
 export interface Signal {
   readonly kind: 'RAISE' | 'CLEAR' | 'NOTE';
   readonly rule: RuleName;
-  readonly scope: 'NUMBER' | 'ACCOUNT';
-  /** The id of the number or the account. */
+  readonly scope: 'NUMBER' | 'ACCOUNT' | 'TOKEN';
+  /** The id of the number, the account or the shared token. */
   readonly subject: string;
-  /** What has a cause: the number, or of an account, one of several restrictions. */
+  /** What has a cause: the subject itself, or of an account, one of several restrictions. */
   readonly member: string;
   readonly previousValue: string | null;
   readonly newValue: string | null;

@@ -56,7 +56,7 @@ export interface AlertPositionTable {
 export interface AlertConditionTable {
   tenant_id: string;
   rule: string;
-  scope: 'NUMBER' | 'ACCOUNT';
+  scope: 'NUMBER' | 'ACCOUNT' | 'TOKEN';
   subject: string;
   member: string;
   since: Timestamp;

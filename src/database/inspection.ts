@@ -98,6 +98,7 @@ const definers = [
   'find_tenant_of_key(text)',
   'find_tenant_of_number(text)',
   'find_tenants_to_evaluate(timestamp with time zone)',
+  'find_tenants_to_evaluate(timestamp with time zone,double precision,double precision)',
   'find_tenants_with_changes_before(timestamp with time zone)',
   'find_tenants_with_due_notices(timestamp with time zone)',
   'find_tenants_with_events_before(timestamp with time zone)',

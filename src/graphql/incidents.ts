@@ -94,7 +94,7 @@ function toSubjectFields(t: IncidentFields) {
     }),
     numberCount: t.exposeInt('numberCount', {
       description:
-        'How many numbers are part of it, and of one that is over, how many were. Of an account that is restricted or banned, all its numbers are.',
+        'How many numbers are part of it, and of one that is over, how many were. Of an account or a token as a whole, all its numbers are.',
     }),
     numbers: t.expose('numbers', {
       type: [IncidentNumberType],

@@ -74,7 +74,7 @@ const subjectProperties: Json = {
     type: 'integer',
     minimum: 0,
     description:
-      'How many numbers are part of it, and of one that is over, how many were. Of an account that is restricted or banned, all its numbers are.',
+      'How many numbers are part of it, and of one that is over, how many were. Of an account or a token as a whole, all its numbers are.',
   },
   numbers: {
     type: 'array',

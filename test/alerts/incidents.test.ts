@@ -2,6 +2,7 @@
 
 import { Webhook } from 'standardwebhooks';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { toCauseLimits } from '../../src/alerts/causes.ts';
 import { evaluateTenants } from '../../src/alerts/evaluator.ts';
 import type { EndpointFormat } from '../../src/alerts/endpoints.ts';
 import type { IncidentData, Message } from '../../src/alerts/message.ts';
@@ -46,6 +47,7 @@ describe.each(databases)('on %s', (kind) => {
       database: gateway.database,
       now: () => new Date(Date.now() + seconds * 1_000),
       onOpened: () => undefined,
+      limits: toCauseLimits(null),
     });
   }
   const setState = (state: string, ...ids: readonly string[]) =>

@@ -295,6 +295,7 @@ describe.each(databases)('on %s', (kind) => {
     `select * from find_tenants_with_webhook_routes()`,
     `select * from claim_alert_deliveries(now(), now(), 1, 1)`,
     `select * from find_tenants_to_evaluate(now())`,
+    `select * from find_tenants_to_evaluate(now(), 1, 1)`,
     `select find_tenant_of_key('key_b')`,
     `select find_tenant_of_number('wa_b')`,
     'select * from list_tenants()',

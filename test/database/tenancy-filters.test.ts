@@ -598,6 +598,9 @@ const evaluationScenario: Scenario<EvaluationStore> = async (store, database, { 
     if (changes.some(({ sequence }, index) => sequence !== index + 1)) {
       throw new Error('changes of the other tenant');
     }
+    const limits = { expiringMs: 1_000, lateMs: null };
+    const causes = await store.listCauses(transaction, tenantId, new Date(), limits);
+    if (causes.length > 0) throw new Error('a token of the other tenant');
     const loaded = await store.loadState(transaction, tenantId, 0, ['wa_1', 'wa_2']);
     const { incidents } = loaded.state;
     if (incidents.size !== 1) throw new Error('incidents of the other tenant');
@@ -677,7 +680,8 @@ const readIncidentsScenario: Scenario<IncidentQueries> = async (
           ('inc_4', 'RESTRICTED', 'ACCOUNT', '60001', null),
           ('inc_6', 'DISCONNECTED', 'NUMBER', 'wa_3', now()),
           ('inc_7', 'TOKEN_REJECTED', 'TOKEN', 'cred_1', now()),
-          ('inc_8', 'SENDABLE_LOST', 'PORTFOLIO', '70001', now())
+          ('inc_8', 'SENDABLE_LOST', 'PORTFOLIO', '70001', now()),
+          ('inc_9', 'TOKEN_EXPIRING', 'TOKEN', 'cred_1', now())
         ) v(id, rule, scope, subject, closed_at)
       )
       select`.execute(transaction),
@@ -689,7 +693,7 @@ const readIncidentsScenario: Scenario<IncidentQueries> = async (
   );
   const request = { state: null, after: null, limit: 10 };
   const page = await store.readIncidents(database, tenantId, { ...request, counted: true });
-  if (page.total !== 6) throw new Error('a count of the other tenant');
+  if (page.total !== 7) throw new Error('a count of the other tenant');
   const numbers = Object.fromEntries(
     page.incidents.map((it) => [it.id, [it.numberCount, it.numbers.map(({ id }) => id)]]),
   );
@@ -700,6 +704,7 @@ const readIncidentsScenario: Scenario<IncidentQueries> = async (
     inc_6: [1, ['wa_3']],
     inc_7: [1, []],
     inc_8: [1, []],
+    inc_9: [0, []],
   };
   if (!isDeepStrictEqual(numbers, expected)) throw new Error('numbers of the other tenant');
   if ((await store.readIncident(database, tenantId, 'inc_2')) !== undefined) {
@@ -1003,8 +1008,8 @@ describe.each(stores)('the filters of $path', ({ path, scenario, mutants }) => {
          ('${other}', 'inc_5', 'RESTRICTED', 'CRITICAL', 'ACCOUNT', '20001', 1, now() - interval '1 day', '${other}'),
          ('${other}', 'inc_6', 'DISCONNECTED', 'CRITICAL', 'NUMBER', 'wa_3', 1, now(), '${other}');
        update incident set acknowledged_at = now() where tenant_id = '${other}' and id = 'inc_1';
-       update waba_snapshot set data = coalesce(data, '{}')
-         || '{"ownerBusinessId": "70001", "ownerBusinessName": "${other}"}' where tenant_id = '${other}';
+       insert into waba_snapshot (tenant_id, waba_id, attempted_at, observed_at, data)
+       values ('${other}', '70002', now(), now(), '{"ownerBusinessId": "70001", "ownerBusinessName": "${other}"}');
        insert into alert_delivery (tenant_id, endpoint_id, id, type, content, incident_id, created_at, due_at)
        values ('${other}', 'ale_1', 'msg_3', 'incident.opened', 'content', 'inc_1', now(), now());
        insert into alert_delivery (tenant_id, endpoint_id, id, type, content, created_at, due_at)
@@ -1023,6 +1028,7 @@ describe.each(stores)('the filters of $path', ({ path, scenario, mutants }) => {
        insert into account_notice (tenant_id, waba_id) values ('${me}', '60001'), ('${other}', '60001');
        -- Only the other tenant has a number that shares a credential, and this credential.
        update whatsapp_number set credential_id = 'cred_1' where tenant_id = '${other}';
+       update credential set expires_at = now() where tenant_id = '${other}';
        insert into number_credential (tenant_id, number_id, sealed) values ('${other}', 'wa_2', '${other}');
        insert into credential (tenant_id, id, name, sealed, expires_at)
        values ('${other}', 'cred_2', 'Foreign', '${other}', now());

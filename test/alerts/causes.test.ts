@@ -1,0 +1,192 @@
+// Incidents of what no change reports: tokens that end, accounts that Meta has disabled, and accounts that are read too
+// rarely.
+
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type CauseLimits, toCauseLimits } from '../../src/alerts/causes.ts';
+import { evaluateTenants } from '../../src/alerts/evaluator.ts';
+import { databases, openTestGateway, type TestGateway, type TestTenant } from '../harness.ts';
+
+const day = 86_400_000;
+const minute = 60_000;
+
+async function listIncidents(tenant: TestTenant, rule: string) {
+  const { body } = await tenant.graphql<{ incidents: { nodes: Record<string, unknown>[] } }>(
+    `{ incidents { nodes {
+      rule severity state scope subject subjectName numberCount numbers { id } newValue text
+    } } }`,
+  );
+  return body.data!.incidents.nodes.filter((it) => it['rule'] === rule);
+}
+
+describe.each(databases)('on %s', (kind) => {
+  let gateway: TestGateway;
+  beforeAll(async () => {
+    gateway = await openTestGateway({ database: kind, environment: { ANSWER_CACHE_MB: '0' } });
+  });
+  afterAll(() => gateway[Symbol.asyncDispose]());
+
+  /** Evaluates everything as at this time. */
+  async function evaluateAt(at: number, limits: CauseLimits = toCauseLimits(null)): Promise<void> {
+    await evaluateTenants({
+      database: gateway.database,
+      now: () => new Date(at),
+      limits,
+      onOpened: () => undefined,
+    });
+  }
+  const addToken = async (tenant: TestTenant, expiresAt: Date | null, dataEnds: Date | null) => {
+    const [row] = await gateway.database.query<{ id: string }>(
+      `insert into credential (tenant_id, name, sealed, expires_at, data_access_expires_at)
+       values ($1, 'System user', 'sealed', $2, $3) returning id`,
+      [tenant.id, expiresAt, dataEnds],
+    );
+    return row!.id;
+  };
+  const useToken = (token: string | null, numberId: string) =>
+    gateway.database.query('update whatsapp_number set credential_id = $1 where id = $2', [
+      token,
+      numberId,
+    ]);
+
+  test('a token that ends within 7 days is one incident of its numbers, until another one is stored', async () => {
+    const tenant = await gateway.addTenant();
+    const start = Date.now() + 30 * day;
+    const token = await addToken(tenant, new Date(start), new Date(start + 30 * day));
+    const [one, two] = [await tenant.addNumber(), await tenant.addNumber()];
+    await evaluateAt(start - 7 * day + minute);
+    // Nothing uses it.
+    expect(await listIncidents(tenant, 'TOKEN_EXPIRING')).toEqual([]);
+    for (const { id } of [one, two]) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await useToken(token, id);
+    }
+    await evaluateAt(start - 7 * day - minute);
+    expect(await listIncidents(tenant, 'TOKEN_EXPIRING')).toEqual([]);
+    for (const at of [start - 7 * day + minute, start - day, start + day]) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await evaluateAt(at);
+      // oxlint-disable-next-line no-await-in-loop -- as above
+      expect(await listIncidents(tenant, 'TOKEN_EXPIRING')).toEqual([
+        {
+          rule: 'TOKEN_EXPIRING',
+          severity: 'WARNING',
+          state: 'OPEN',
+          scope: 'TOKEN',
+          subject: token,
+          subjectName: 'System user',
+          numberCount: 2,
+          numbers: [one.id, two.id].toSorted().map((id) => ({ id })),
+          newValue: new Date(start).toISOString(),
+          text: 'The access token, or its permission to read data, ends within 7 days, or has ended.',
+        },
+      ]);
+    }
+    const worst = await tenant.graphql(`{ number(id: "${one.id}") { incident { rule } } }`);
+    expect(worst.body.data).toEqual({ number: { incident: { rule: 'TOKEN_EXPIRING' } } });
+    await gateway.database.query(
+      'update credential set expires_at = null, data_access_expires_at = $2 where id = $1',
+      [token, new Date(start + 60 * day)],
+    );
+    await evaluateAt(start + day + minute);
+    expect(await listIncidents(tenant, 'TOKEN_EXPIRING')).toMatchObject([{ state: 'CLOSED' }]);
+    // The end of the permission counts too.
+    await evaluateAt(start + 54 * day);
+    expect(await listIncidents(tenant, 'TOKEN_EXPIRING')).toMatchObject([
+      { state: 'OPEN', newValue: new Date(start + 60 * day).toISOString() },
+      { state: 'CLOSED' },
+    ]);
+    for (const { id } of [one, two]) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await useToken(null, id);
+    }
+    await evaluateAt(start + 55 * day);
+    expect(await listIncidents(tenant, 'TOKEN_EXPIRING')).toMatchObject([
+      { state: 'CLOSED' },
+      { state: 'CLOSED' },
+    ]);
+  });
+
+  test('an account that Meta disables is one incident with that of its numbers, until both are over', async () => {
+    const tenant = await gateway.addTenant();
+    const wabaId = kind === 'PGlite' ? '8888888811' : '8888888812';
+    const [one, two] = [
+      await tenant.addNumber({ wabaId, waba: {} }),
+      await tenant.addNumber({ wabaId, waba: {} }),
+    ];
+    const announce = (state: string) =>
+      gateway.database.query(
+        `insert into account_notice (tenant_id, waba_id, notices)
+         values ($1, $2, jsonb_build_object('ban', jsonb_build_object('value', jsonb_build_object('state', $3::text))))
+         on conflict (tenant_id, waba_id) do update set notices = excluded.notices`,
+        [tenant.id, wabaId, state],
+      );
+    const changeStatus = (from: string | null, to: string) =>
+      gateway.database.query(
+        `insert into number_change (tenant_id, number_id, kind, field, previous_value, new_value, source, occurred_at)
+         values ($1, $2, 'FIELD', 'META_STATUS', $3, $4, 'READ', now())`,
+        [tenant.id, one.id, from, to],
+      );
+    const start = Date.now();
+    await announce('SCHEDULE_FOR_DISABLE');
+    await evaluateAt(start);
+    expect(await listIncidents(tenant, 'ACCOUNT_BANNED')).toEqual([]);
+    await announce('DISABLE');
+    await evaluateAt(start + 1_000);
+    const banned = { state: 'OPEN', scope: 'ACCOUNT', subject: wabaId, severity: 'CRITICAL' };
+    const numbers = [one.id, two.id].toSorted().map((id) => ({ id }));
+    const incident = { ...banned, numberCount: 2, numbers, newValue: 'DISABLE' };
+    expect(await listIncidents(tenant, 'ACCOUNT_BANNED')).toMatchObject([incident]);
+    await changeStatus('CONNECTED', 'BANNED');
+    await evaluateAt(start + 2_000);
+    await evaluateAt(start + 3_000);
+    expect(await listIncidents(tenant, 'ACCOUNT_BANNED')).toMatchObject([incident]);
+    await announce('REINSTATE');
+    await evaluateAt(start + 4_000);
+    expect(await listIncidents(tenant, 'ACCOUNT_BANNED')).toMatchObject([incident]);
+    await changeStatus('BANNED', 'CONNECTED');
+    await evaluateAt(start + 5_000);
+    expect(await listIncidents(tenant, 'ACCOUNT_BANNED')).toMatchObject([
+      { ...incident, state: 'CLOSED' },
+    ]);
+  });
+
+  test('an account is late that was not read for twice as long as it should be, and stays so for five minutes', async () => {
+    const tenant = await gateway.addTenant();
+    const { wabaId } = await tenant.addNumber();
+    const start = Date.now() + day;
+    const read = (at: number, failures = 0) =>
+      gateway.database.query(
+        `update sync_plan set last_ok_at = $3, due_at = $3, failures = ${failures}
+         where tenant_id = $1 and subject_id = $2 and kind = 'SWEEP'`,
+        [tenant.id, wabaId, new Date(at)],
+      );
+    const limits = toCauseLimits(900);
+    const list = () => listIncidents(tenant, 'SYNC_LATE');
+    await read(start);
+    await evaluateAt(start + 29 * minute, limits);
+    await evaluateAt(start + 31 * minute, limits);
+    expect(await list()).toEqual([]);
+    await evaluateAt(start + 37 * minute, limits);
+    const late = { state: 'OPEN', scope: 'ACCOUNT', subject: wabaId, numberCount: 1 };
+    const newValue = new Date(start).toISOString();
+    expect(await list()).toMatchObject([{ ...late, newValue }]);
+    await read(start + 38 * minute);
+    await evaluateAt(start + 39 * minute, limits);
+    expect(await list()).toMatchObject([{ ...late, state: 'CLOSED' }]);
+    // A start after a longer pause: what is due is read before five minutes have passed.
+    await evaluateAt(start + day, limits);
+    await read(start + day + minute);
+    await evaluateAt(start + day + 6 * minute, limits);
+    expect(await list()).toHaveLength(1);
+    // Reads that fail, and those that are switched off, are no reads that are late.
+    await read(start + day, 3);
+    for (const at of [start + 2 * day, start + 3 * day]) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await evaluateAt(at, limits);
+    }
+    await read(start);
+    await evaluateAt(start + 4 * day);
+    await evaluateAt(start + 5 * day);
+    expect(await list()).toHaveLength(1);
+  });
+});

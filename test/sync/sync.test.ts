@@ -107,13 +107,3 @@ describe('an account', () => {
     expect(countCalls()).toBe(12);
   });
 });
-
-test('with SYNC=off nothing is read that nobody asked for', async () => {
-  using clock = createTestClock(new Date('2026-11-29T12:00:00Z'));
-  await using gateway = await openTestGateway({ ...clock, database: 'PGlite', syncPollMs: 30_000 });
-  const tenant = await gateway.addTenant();
-  await tenant.addNumber();
-  gateway.gateway.startJobs();
-  await clock.advance(10 * minute);
-  expect(gateway.simulator.calls).toEqual([]);
-});

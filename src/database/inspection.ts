@@ -87,6 +87,7 @@ const definers = [
   'add_restrictions_to_history()',
   'add_security_to_history()',
   'add_status_to_history()',
+  'add_webhook_verdict_to_history()',
   'claim_alert_deliveries(timestamp with time zone,timestamp with time zone,integer,integer)',
   'claim_sync(text,double precision,integer,integer,text[],boolean)',
   'count_numbers_by_verdict(text[],integer,boolean)',

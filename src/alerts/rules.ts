@@ -125,6 +125,13 @@ export const alertRules = {
     meaning: "Somebody asked to reset the PIN of the number's two-step verification.",
     ofSeveral: 'numbers had a request to reset the PIN of their two-step verification.',
   },
+  WEBHOOK_SILENT: {
+    severity: 'WARNING',
+    holdSeconds: 60,
+    lasts: true,
+    isOfAccount: true,
+    meaning: "Meta's webhooks about the account do not arrive.",
+  },
 } as const satisfies Record<string, Rule>;
 
 export type RuleName = keyof typeof alertRules;

@@ -88,6 +88,12 @@ const readers: Readonly<Record<string, (change: ReadChange) => readonly Said[]>>
           ['CLEAR', 'READS_FAILING'],
         ]
       : [],
+  ACCOUNT_WEBHOOK({ newValue }) {
+    // UNKNOWN proves neither; null: the tenant has no endpoint any more.
+    if (newValue === 'UNKNOWN') return [];
+    const isLost = newValue === 'SILENT' || newValue === 'MISROUTED';
+    return [[isLost ? 'RAISE' : 'CLEAR', 'WEBHOOK_SILENT']];
+  },
   RESTRICTION: ({ newValue }) =>
     newValue === null
       ? [

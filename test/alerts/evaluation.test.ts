@@ -212,6 +212,38 @@ describe('restrictions of an account', () => {
   });
 });
 
+const route = (seconds: number, previous: string | null, verdict: string | null) =>
+  toChange(seconds, 'ACCOUNT_WEBHOOK', [previous, verdict], { numberId: null, wabaId: 'waba' });
+
+describe('webhooks that do not arrive', () => {
+  test.each(['SILENT', 'MISROUTED'])(
+    '%s is an incident of the account until one arrives',
+    (verdict) => {
+      const changes = [
+        route(100, 'UNKNOWN', verdict),
+        route(2_000, verdict, 'UNKNOWN'),
+        route(3_000, 'UNKNOWN', verdict),
+        route(4_000, verdict, 'RECEIVING'),
+      ];
+      expect(run(changes.slice(0, 1), 159)).toEqual([]);
+      expect(run(changes, 9_000)).toEqual([
+        `160 OPENED WEBHOOK_SILENT ACCOUNT waba (waba) UNKNOWN -> ${verdict}`,
+        '4000 LEFT inc_1 waba',
+        '4000 CLOSED inc_1',
+      ]);
+    },
+  );
+
+  test('end with the endpoint of the tenant, and with the account', () => {
+    const raised = route(100, null, 'SILENT');
+    expect(run([raised, route(2_000, 'SILENT', null)], 9_000).at(-1)).toBe('2000 CLOSED inc_1');
+    const removed = { numberId: null, wabaId: 'waba', kind: 'REMOVED', field: null };
+    expect(run([raised, toChange(2_000, '', [null, null], removed)], 9_000).at(-1)).toBe(
+      '2000 CLOSED inc_1',
+    );
+  });
+});
+
 const lose = (...ids: readonly string[]) =>
   run(
     ids.map((id) => lost(100, id)),

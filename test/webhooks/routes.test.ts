@@ -8,6 +8,7 @@ import {
   type RouteEvidence,
   toStoredUrl,
 } from '../../src/numbers/webhook-route.ts';
+import { evaluateTenants } from '../../src/alerts/evaluator.ts';
 import { followRoutes } from '../../src/webhooks/routes.ts';
 import { openTestGateway, type TestGateway, type TestTenant } from '../harness.ts';
 
@@ -333,6 +334,36 @@ describe('through the gateway', () => {
     await follow();
     const none = { ...silent, previous_value: 'RECEIVING', new_value: null };
     expect(await listVerdicts(tenant)).toEqual([silent, receiving, none]);
+  });
+
+  test('webhooks that do not arrive are an incident of the account, which the next event closes', async () => {
+    const { tenant, number, path, setWaba } = await openAccount();
+    const { database } = gateway;
+    const evaluateIn = async (seconds: number) => {
+      const at = new Date(Date.now() + seconds * 1_000);
+      await evaluateTenants({ database, now: () => at, onOpened: () => undefined });
+      const { body } = await tenant.graphql<Record<string, any>>(
+        '{ incidents { nodes { rule state scope subject text previousValue newValue } } }',
+      );
+      return body.data!['incidents'].nodes;
+    };
+    await evaluateIn(0);
+    setWaba('https://relay.example/in', []);
+    await refresh(tenant, number.id);
+    await follow();
+    expect(await evaluateIn(50)).toEqual([]);
+    const incident = {
+      rule: 'WEBHOOK_SILENT',
+      state: 'OPEN',
+      scope: 'ACCOUNT',
+      subject: number.wabaId,
+      text: "Meta's webhooks about the account do not arrive.",
+      previousValue: null,
+      newValue: 'SILENT',
+    };
+    expect(await evaluateIn(70)).toEqual([incident]);
+    await deliver(path, number.wabaId);
+    expect(await evaluateIn(80)).toEqual([{ ...incident, state: 'CLOSED' }]);
   });
 
   test('Meta may refuse both fields without harm to the others', async () => {

@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { CommandUnknownOpts } from '@commander-js/extra-typings';
 import { type Config, ConfigurationError } from '../config.ts';
 import type { Database, DatabaseInspection } from '../database/database.ts';
+import { maskEndpoint, type WebhookRoute } from '../numbers/webhook-route.ts';
 import { createVault } from '../secrets.ts';
 import { redact } from '../telemetry.ts';
 import { type OpenedGateway, openGateway, readCommandConfig, type Session } from './session.ts';
@@ -27,7 +28,7 @@ export function addDoctorCommand(program: CommandUnknownOpts, session: Session):
     .command('doctor')
     .summary('check the installation')
     .description(
-      'Check the configuration, the database and its migrations, the login role, row-level security, change notifications, encryption keys, and the connections to Meta and the session engine. The exit code is 1 when a check fails.',
+      'Check the configuration, the database and its migrations, the login role, row-level security, change notifications, encryption keys, whether the webhooks of each account arrive, and the connections to Meta and the session engine. The exit code is 1 when a check fails.',
     )
     .action(async () => {
       const checks = await runChecks(session);
@@ -96,6 +97,7 @@ async function checkDatabase(opened: OpenedGateway): Promise<readonly Check[]> {
     await runCheck('policies', async () => checkPolicies(inspection)),
     await runCheck('changes', () => checkChanges(opened, inspection)),
     await runCheck('keys', () => checkKeys(opened)),
+    ...(await checkWebhooks(opened)),
   ];
 }
 
@@ -204,6 +206,62 @@ async function checkKeys({ config, gateway }: OpenedGateway): Promise<string> {
       ? ''
       : `, ${counts.outdated} of them with an older key; run: numbers-gateway keys rotate-encryption`;
   return `${counts.decrypted} stored credentials can be decrypted${rest}`;
+}
+
+/** Of each tenant with an endpoint: how many accounts have each verdict, and one check for each account. */
+async function checkWebhooks({ config, gateway }: OpenedGateway): Promise<readonly Check[]> {
+  const checks: Check[] = [];
+  const { webhooks, webhookRoutes } = gateway;
+  try {
+    for (const { id: tenantId } of await gateway.access.listTenants()) {
+      // oxlint-disable no-await-in-loop -- one tenant at a time, to limit the load
+      if ((await webhooks.list(tenantId)).length === 0) continue;
+      const name = `webhooks of ${tenantId}`;
+      if (config.publicUrl === null) {
+        checks.push(pass(name, 'without PUBLIC_URL it is not known whether they arrive'));
+      } else {
+        const { routes } = await webhookRoutes.list(tenantId);
+        checks.push(pass(name, countVerdicts(routes)), ...toWebhookChecks(routes));
+      }
+      // oxlint-enable no-await-in-loop
+    }
+  } catch (error) {
+    checks.push(fail('webhooks', formatError(error)));
+  }
+  return checks;
+}
+
+function countVerdicts(routes: readonly WebhookRoute[]): string {
+  const byVerdict = Object.groupBy(routes, ({ verdict }) => verdict);
+  const counts = Object.entries(byVerdict).map(([verdict, of]) => `${of.length} ${verdict}`);
+  return `accounts: ${counts.join(', ') || 'none'}`;
+}
+
+/** Of each tenant. */
+const maxShownRoutes = 50;
+
+/** Those that fail first. */
+function toWebhookChecks(routes: readonly WebhookRoute[]): readonly Check[] {
+  const checks = routes.map((route) => toWebhookCheck(route));
+  return checks
+    .toSorted((one, other) => Number(one.ok) - Number(other.ok))
+    .slice(0, maxShownRoutes);
+}
+
+function toWebhookCheck({ wabaId, verdict, actualUrl, lastEventAt }: WebhookRoute): Check {
+  const last = lastEventAt === null ? 'no event yet' : `last event ${lastEventAt.toISOString()}`;
+  const found = `${verdict}, Meta sends to ${maskEndpoint(actualUrl) ?? 'a URL that is not known'}, ${last}`;
+  const name = `account ${wabaId}`;
+  if (verdict === 'SILENT') {
+    const advice =
+      'subscribe the app with POST /{account}/subscribed_apps, and its fields in the App Dashboard';
+    return fail(name, `${found}; ${advice}`);
+  }
+  if (verdict === 'MISROUTED') {
+    const advice = 'enter the URL of webhook meta list at Meta, or pass the webhooks on from there';
+    return fail(name, `${found}; ${advice}`);
+  }
+  return pass(name, found);
 }
 
 async function* readSealedCredentials(database: Database, tenantId: string) {

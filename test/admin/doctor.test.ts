@@ -49,6 +49,68 @@ describe('a healthy installation', () => {
   });
 });
 
+const seeWebhooks = async (environment = {}) => {
+  const { code, checks } = await runDoctor({ environment });
+  const found = checks.filter(({ name }) => /^(webhooks|account)/.test(name));
+  return { code, lines: found.map(({ name, detail }) => `${name}: ${detail}`) };
+};
+
+describe('webhooks', () => {
+  const account = '102290129340398';
+  const publicUrl = { PUBLIC_URL: 'https://numbers.example' };
+  beforeAll(async () => {
+    await line.query(`insert into tenant (id, name) values ('ten_hooks', 'Hooks')`);
+    await line.query(
+      `insert into whatsapp_number (tenant_id, id, number, name, provider, state, phone_number_id, waba_id)
+       values ('ten_hooks', 'wa_hooks', '5511999999999', 'Shop', 'META', 'OPEN', '106540352242922', '${account}')`,
+    );
+    await line.run('webhook meta add --tenant ten_hooks --proof key');
+  });
+  afterAll(() => line.query(`delete from tenant where id = 'ten_hooks'`));
+  const setSnapshots = async (url: string, apps: number) => {
+    await line.query(
+      `delete from number_snapshot where tenant_id = 'ten_hooks';
+       delete from waba_snapshot where tenant_id = 'ten_hooks';
+       insert into number_snapshot (tenant_id, number_id, block, attempted_at, observed_at, data)
+       values ('ten_hooks', 'wa_hooks', 'phone', now(), now(), '{"webhookUrl":"${url}"}');
+       insert into waba_snapshot (tenant_id, waba_id, attempted_at, observed_at, data)
+       values ('ten_hooks', '${account}', now(), now(), '{"subscribedApps":${JSON.stringify(Array(apps).fill('1'))}}')`,
+    );
+  };
+  test('are not judged without PUBLIC_URL', async () => {
+    expect(await seeWebhooks()).toEqual({
+      code: 0,
+      lines: ['webhooks of ten_hooks: without PUBLIC_URL it is not known whether they arrive'],
+    });
+  });
+
+  test('of an account to which no app is subscribed fail, with what to do', async () => {
+    await setSnapshots('https://relay.example/in', 0);
+    expect(await seeWebhooks(publicUrl)).toEqual({
+      code: 1,
+      lines: [
+        'webhooks of ten_hooks: accounts: 1 SILENT',
+        `account ${account}: SILENT, Meta sends to https://relay.example/in, no event yet; subscribe the app with POST /{account}/subscribed_apps, and its fields in the App Dashboard`,
+      ],
+    });
+  });
+
+  test('that go elsewhere and never came fail a day after the endpoint was added', async () => {
+    await setSnapshots('https://relay.example/in', 1);
+    expect((await seeWebhooks(publicUrl)).code).toBe(0);
+    await line.query(
+      `update webhook_endpoint set created_at = now() - interval '25 hours' where tenant_id = 'ten_hooks'`,
+    );
+    expect(await seeWebhooks(publicUrl)).toEqual({
+      code: 1,
+      lines: [
+        'webhooks of ten_hooks: accounts: 1 MISROUTED',
+        `account ${account}: MISROUTED, Meta sends to https://relay.example/in, no event yet; enter the URL of webhook meta list at Meta, or pass the webhooks on from there`,
+      ],
+    });
+  });
+});
+
 describe('the login role', () => {
   test('fails when it is a superuser, with how to create another one', async () => {
     const environment = { DATABASE_URL: line.database.ownerUrl };

@@ -129,7 +129,7 @@ export const alertRules = {
     severity: 'WARNING',
     holdSeconds: 60,
     lasts: true,
-    isOfAccount: true,
+    ofWhole: 'ACCOUNT',
     meaning: "Meta's webhooks about the account do not arrive.",
   },
 } as const satisfies Record<string, Rule>;

@@ -8,6 +8,7 @@ import {
   type RouteEvidence,
   toStoredUrl,
 } from '../../src/numbers/webhook-route.ts';
+import { toCauseLimits } from '../../src/alerts/causes.ts';
 import { evaluateTenants } from '../../src/alerts/evaluator.ts';
 import { followRoutes } from '../../src/webhooks/routes.ts';
 import { openTestGateway, type TestGateway, type TestTenant } from '../harness.ts';
@@ -341,7 +342,12 @@ describe('through the gateway', () => {
     const { database } = gateway;
     const evaluateIn = async (seconds: number) => {
       const at = new Date(Date.now() + seconds * 1_000);
-      await evaluateTenants({ database, now: () => at, onOpened: () => undefined });
+      await evaluateTenants({
+        database,
+        now: () => at,
+        onOpened: () => undefined,
+        limits: toCauseLimits(null),
+      });
       const { body } = await tenant.graphql<Record<string, any>>(
         '{ incidents { nodes { rule state scope subject text previousValue newValue } } }',
       );

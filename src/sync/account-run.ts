@@ -4,12 +4,13 @@ import type { Database } from '../database/database.ts';
 import type { SyncSettings } from '../config.ts';
 import type { AccountReader } from '../fleet/account-reader.ts';
 import { withoutKnown, withPauses } from '../numbers/budgets.ts';
-import { recordPhones } from '../numbers/listed-phones.ts';
+import { missingInAccount, recordPhones } from '../numbers/listed-phones.ts';
 import type { MetaBlock } from '../numbers/meta.ts';
 import { type Numbers, toOperatorAccess } from '../numbers/numbers.ts';
 import type { UpstreamFailure } from '../numbers/provider.ts';
 import type { Vault } from '../secrets.ts';
 import { type AccountList, differs, type ListResult, readList } from './account-list.ts';
+import { findMissing, toMissingPhones } from './missing-numbers.ts';
 import { type AccountPlan, maxProfiles, maxSingleReads, planAccount } from './plan.ts';
 import { selectRequested } from './requested-numbers.ts';
 import {
@@ -17,6 +18,7 @@ import {
   type DueRead,
   endRun,
   type Subject,
+  type SubjectState,
   type SyncNumber,
   type Run,
 } from './store.ts';
@@ -47,6 +49,10 @@ export interface AccountRun {
   readonly found: {
     readsHealth: boolean;
     list: AccountList | null;
+    /** The token that has read the list. */
+    listedWith: AccountToken | null;
+    /** Since when the lists lack which numbers; null when no list says so. */
+    missing: SubjectState['missing'] | null;
     hasChanged: boolean;
     /** Whether Meta has said that most of a rate limit is used. */
     isSpent: boolean;
@@ -79,6 +85,8 @@ export async function readAccount(
     found: {
       readsHealth,
       list: null,
+      listedWith: null,
+      missing: null,
       hasChanged: false,
       isSpent: false,
       unknownNumbers: null,
@@ -148,11 +156,35 @@ async function readNumbers(account: AccountRun): Promise<void> {
   }
   found.list = result.list;
   found.unknownNumbers = await countUnknown(account, result.list);
-  if (isComplete(result.list)) return await recordList(account, result.list);
+  const unlisted = await recordMissing(account, result.list);
+  if (isComplete(result.list)) {
+    await recordList(account, result.list);
+    if (isHealthDue) await readPhones(account, 'HEALTH', takeOldest(unlisted));
+    return;
+  }
   const single = isHealthDue
-    ? [...changed, ...listOldest(account)]
-    : changed.filter(({ failure }) => failure !== 'META_ACCESS_DENIED');
+    ? [...changed, ...takeOldest(listReadable(account).filter(({ id }) => !isMissing(account, id)))]
+    : changed.filter((number) => !hasRefusedToken(number));
   await readPhones(account, 'HEALTH', [...new Set(single)].slice(0, maxSingleReads));
+}
+
+/** Returns the numbers that can be read although the list lacks them. */
+async function recordMissing(
+  { options, subject, run, found }: AccountRun,
+  list: AccountList,
+): Promise<readonly SyncNumber[]> {
+  // Two lists that were asked for within seconds are no more than one.
+  const isPlanned = run.due.some(({ kind }) => kind === 'SWEEP' || kind === 'HEALTH');
+  if (found.listedWith === null || !isPlanned) return [];
+  const { since, evident, readable } = findMissing(run, list, found.listedWith);
+  found.missing = since;
+  const phones = toMissingPhones(evident);
+  await recordPhones(options.database, { tenantId: subject.tenantId, observedAt: run.at, phones });
+  return readable;
+}
+
+function isMissing({ run, found }: AccountRun, id: string): boolean {
+  return id in (found.missing ?? run.state.missing);
 }
 
 function listKindsOf({ run }: AccountRun): readonly ListKind[] {
@@ -189,14 +221,17 @@ async function readFirstList(
     // oxlint-disable no-await-in-loop -- one token after the other
     if (!(await budget.reserve(run.state.pages))) return null;
     result = await readListWith(account, token, extent);
+    if (result.ok) found.listedWith = token;
     if (result.ok || result.failure.code !== 'META_ACCESS_DENIED') break;
     // oxlint-enable no-await-in-loop
   }
   if (result === null || extent === 'PLAIN') return result;
-  const isRefused = !result.ok && result.failure.code === 'META_ACCESS_DENIED';
-  if (result.ok ? !isComplete(result.list) : isRefused) found.readsHealth = false;
-  // What is refused may be the health alone.
-  const isOfFields = isRefused && !result.ok && result.failure.metaCode !== deadToken;
+  // What is refused may be the health alone, unless the token is dead.
+  const isOfFields =
+    !result.ok &&
+    result.failure.code === 'META_ACCESS_DENIED' &&
+    result.failure.metaCode !== deadToken;
+  if (result.ok ? !isComplete(result.list) : isOfFields) found.readsHealth = false;
   return isOfFields ? await readFirstList(account, 'PLAIN') : result;
 }
 
@@ -234,8 +269,13 @@ async function readListWith(
 /** Numbers that have a token, except those whose own token is refused while another one reads the account. */
 function listReadable({ tokens }: AccountRun): readonly SyncNumber[] {
   return tokens.flatMap(({ numbers }, place) =>
-    place === 0 ? numbers : numbers.filter(({ failure }) => failure !== 'META_ACCESS_DENIED'),
+    place === 0 ? numbers : numbers.filter((number) => !hasRefusedToken(number)),
   );
+}
+
+/** A number that the account lacked is none: the list ends that. */
+function hasRefusedToken({ failure, obstacle }: SyncNumber): boolean {
+  return failure === 'META_ACCESS_DENIED' && obstacle !== missingInAccount.message;
 }
 
 function listChanged(account: AccountRun, list: AccountList): readonly SyncNumber[] {
@@ -273,7 +313,7 @@ async function recordRefusal(
   if (failure.code !== 'META_ACCESS_DENIED') return;
   if (failure.metaCode !== deadToken) {
     found.readsHealth = false;
-    return await readPhones(account, 'HEALTH', listOldest(account));
+    return await readPhones(account, 'HEALTH', takeOldest(listReadable(account)));
   }
   const phones = (tokens[0]?.numbers ?? []).flatMap(({ id, phoneNumberId }) =>
     phoneNumberId === null ? [] : [{ id, phoneNumberId, result: { failure } }],
@@ -286,8 +326,8 @@ function timeOf(observedAt: Date | null): number {
   return observedAt?.getTime() ?? 0;
 }
 
-function listOldest(account: AccountRun): readonly SyncNumber[] {
-  return listReadable(account)
+function takeOldest(numbers: readonly SyncNumber[]): readonly SyncNumber[] {
+  return numbers
     .toSorted((one, other) => timeOf(one.observedAt) - timeOf(other.observedAt))
     .slice(0, maxSingleReads);
 }

@@ -4,7 +4,7 @@ import type { SyncSettings } from '../config.ts';
 import type { UpstreamFailure } from '../numbers/provider.ts';
 import type { AccountList } from './account-list.ts';
 import { findNextDue, planAccount, quotas } from './plan.ts';
-import type { DueRead, ReadResult, Subject, Run, RunResult } from './store.ts';
+import type { DueRead, ReadResult, SubjectState, Subject, Run, RunResult } from './store.ts';
 import type { RunBudget } from './run-budget.ts';
 
 export type ReadFailure = Pick<UpstreamFailure, 'code' | 'metaCode' | 'retryAt'>;
@@ -24,6 +24,7 @@ export interface EndedRun {
   readonly found: {
     readonly readsHealth: boolean;
     readonly list: AccountList | null;
+    readonly missing: SubjectState['missing'] | null;
     readonly hasChanged: boolean;
     readonly isSpent: boolean;
     readonly unknownNumbers: number | null;
@@ -47,7 +48,7 @@ export function toRunResult(ended: EndedRun): RunResult {
     quota: list === null ? run.state.quota : toQuota(list),
     pages: list?.pages ?? run.state.pages,
     readsHealth,
-    missing: run.state.missing,
+    missing: found.missing ?? run.state.missing,
   };
   return {
     state,

@@ -3,14 +3,8 @@
 import { createLeaseHolder, type LeaseHolder } from '../numbers/lease.ts';
 import { readAccount, type RunOptions } from './account-run.ts';
 import { readEngine } from './engine-run.ts';
-import {
-  abandonRun,
-  beginRun,
-  type Claim,
-  claimSubjectsAcrossTenants,
-  engineSubject,
-  type Subject,
-} from './store.ts';
+import { type Claim, claimSubjectsAcrossTenants } from './claim-store.ts';
+import { abandonRun, beginRun, engineSubject, type Subject } from './store.ts';
 
 export interface RunnerOptions extends RunOptions {
   /** Called when reads begin to fail here, and again only after one has succeeded in between. */

@@ -2,7 +2,6 @@
 
 import { sql } from 'kysely';
 import type { Database, TenantTransaction } from '../database/database.ts';
-import { prepare, toTextArray } from '../database/statement.ts';
 import type { StoredCredentials } from '../numbers/credentials.ts';
 import type { MinuteCalls, SyncKind, SyncPause } from './plan.ts';
 import { mergeRequests, type ReadRequest } from './requested-numbers.ts';
@@ -16,51 +15,11 @@ export interface Subject {
 /** The subject of a tenant's numbers of the session engine. */
 export const engineSubject = 'engine';
 
-export interface Claim {
-  /** The process; see numbers/lease.ts. */
-  readonly holder: string;
-  /** How long a lease lasts while the process is alive. */
-  readonly leaseMs: number;
-  readonly maxReads: number;
-  readonly maxOfTenant: number;
-  /** The tenant of each subject that this process is reading. */
-  readonly readingTenants: readonly string[];
-  /** Only what was asked for. */
-  readonly onlyRequests: boolean;
-}
-
-/** Takes subjects that are due, and that no other process is reading. */
-export async function claimSubjectsAcrossTenants(
-  database: Database,
-  claim: Claim,
-): Promise<readonly Subject[]> {
-  const rows = await database.callAcrossTenants(
-    claimSubjects({
-      holder: claim.holder,
-      leaseMs: String(claim.leaseMs),
-      maxReads: String(claim.maxReads),
-      maxOfTenant: String(claim.maxOfTenant),
-      readingTenants: toTextArray(claim.readingTenants),
-      onlyRequests: String(claim.onlyRequests),
-    }),
-  );
-  // Neither of the two is ever null.
-  return rows.map(([tenantId, subjectId]) => ({ tenantId: tenantId!, subjectId: subjectId! }));
-}
-
-const claimSubjects = prepare(
-  'claim_sync',
-  ['holder', 'leaseMs', 'maxReads', 'maxOfTenant', 'readingTenants', 'onlyRequests'],
-  ({ holder, leaseMs, maxReads, maxOfTenant, readingTenants, onlyRequests }) => sql`
-    select tenant_id, subject_id from claim_sync(${holder}, ${leaseMs}::text::float8, ${maxReads}::text::integer,
-      ${maxOfTenant}::text::integer, ${readingTenants}::text::text[], ${onlyRequests}::text::boolean)`,
-);
-
 export interface DueRead {
   readonly kind: SyncKind;
   /** Of a REQUEST: digits and ids of the numbers; null for the account and all its numbers. */
   readonly phones: readonly string[] | null;
-  /** Of a REQUEST: when it was last asked for. */
+  /** When it was last asked for, or last given another token. */
   readonly requestedAt: Date | null;
   /** How many times in a row it has failed. */
   readonly failures: number;
@@ -73,7 +32,7 @@ export interface SubjectState {
   readonly numbers: number;
   readonly isRisky: boolean;
   readonly readsHealth: boolean;
-  /** Numbers that the last complete lists did not have, and in how many of them in a row. */
+  /** Numbers that the last complete lists did not have, and since when, in milliseconds. */
   readonly missing: Readonly<Record<string, number>>;
 }
 
@@ -88,6 +47,8 @@ export interface SyncNumber {
   readonly phone: Readonly<Record<string, unknown>> | null;
   /** The code of the failure or the obstacle of the last read of the phone. */
   readonly failure: string | null;
+  /** The message of the obstacle, if that is the newest. */
+  readonly obstacle: string | null;
   readonly observedAt: Date | null;
   readonly profileObservedAt: Date | null;
 }
@@ -106,7 +67,7 @@ export interface Run {
 export async function beginRun(
   database: Database,
   { tenantId, subjectId }: Subject,
-  { holder, onlyRequests }: Pick<Claim, 'holder' | 'onlyRequests'>,
+  { holder, onlyRequests }: { readonly holder: string; readonly onlyRequests: boolean },
 ): Promise<Run | null> {
   return await database.withTenant(
     tenantId,
@@ -183,6 +144,7 @@ async function listNumbers(
       coalesce(own.sealed, shared.sealed) as sealed,
       case when own.sealed is null then shared.id end as "credentialId", phone.data as phone,
       coalesce(case when phone.obstacle_at >= phone.attempted_at then phone.obstacle end, phone.failure) ->> 'code' as failure,
+      case when phone.obstacle_at >= phone.attempted_at then phone.obstacle ->> 'message' end as obstacle,
       phone.observed_at as "observedAt", profile.observed_at as "profileObservedAt"
     from whatsapp_number n
     left join number_credential own on own.tenant_id = n.tenant_id and own.number_id = n.id
@@ -248,7 +210,7 @@ export interface ReadResult {
   readonly dueAt: Date | null;
   /** The code of its failure; null when it succeeded. */
   readonly error: string | null;
-  /** Of a REQUEST, as it was at the beginning of the run. */
+  /** As it was at the beginning of the run. */
   readonly requestedAt: Date | null;
 }
 
@@ -300,12 +262,13 @@ export async function endRun(
 function selectRisk(tenantId: string, subjectId: string) {
   return sql`
     select count(*)::integer as numbers,
-      coalesce(bool_or(n.quality_rating in ('YELLOW', 'RED') or n.meta_status <> 'CONNECTED' or n.failing or n.account_failing),
+      coalesce(bool_or(n.quality_rating in ('YELLOW', 'RED') or n.meta_status <> 'CONNECTED' or n.failing or n.account_failing
+        or n.restriction is not null),
         false) as is_risky
     from number_status n where n.tenant_id = ${tenantId} and n.waba_id = ${subjectId}`;
 }
 
-/** A request that was made again during the run stays due. */
+/** What was asked for again during the run stays due. */
 async function updatePlan(
   transaction: TenantTransaction,
   tenantId: string,
@@ -326,7 +289,10 @@ async function updatePlan(
   await sql`
     update sync_plan p set due_at = ${pause.until}
     where p.tenant_id = ${tenantId} and p.subject_id = ${subjectId} and p.due_at < ${pause.until}
-      and p.kind <> 'REQUEST'`.execute(transaction);
+      -- What was asked for since its last run began stays due.
+      and p.kind <> 'REQUEST' and (p.requested_at is null or p.requested_at <= p.started_at)`.execute(
+    transaction,
+  );
 }
 
 async function releaseSubject(

@@ -793,7 +793,7 @@ const syncScenario: Scenario<SyncStore> = async (store, database, { me: tenantId
     calls: 1,
     toResults(isRisky) {
       isAnyRisky = isRisky;
-      return [{ kind: 'SWEEP', dueAt: new Date(), error: null, requestedAt: null }];
+      return [{ kind: 'PROFILE', dueAt: new Date(), error: null, requestedAt: null }];
     },
   });
   await store.endRun(database, subject, 'theirs', {

@@ -3,6 +3,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Access, type AccessControl, assertScope } from '../access/access.ts';
+import { BulkheadRejection, createBulkhead } from '../bulkhead.ts';
 import { GatewayError } from '../errors.ts';
 import type { Endpoint, PublicRoute } from '../http/endpoint.ts';
 import { decodeBody, type HttpRequest, type HttpResponse } from '../http/message.ts';
@@ -10,15 +11,12 @@ import type { RequestContext } from '../http/request-context.ts';
 import { pathOfEndpoints } from '../numbers/webhook-route.ts';
 import { readDelivery } from './event.ts';
 import { isSameSecret, isSigned, readSignature } from './proof.ts';
-import { createSlots, type Slots } from './slots.ts';
 import type { OpenEndpoint, Webhooks } from './webhooks.ts';
 
 export interface WebhookEndpointOptions {
   readonly webhooks: Pick<Webhooks, 'find' | 'receive'>;
   readonly access: Pick<AccessControl, 'authenticate'>;
   readonly toErrorResponse: Endpoint['toErrorResponse'];
-  /** Bodies that may be in memory at once. */
-  readonly slots?: Slots;
   /** How long a body may take to arrive. */
   readonly maxBodyMs?: number;
 }
@@ -26,11 +24,13 @@ export interface WebhookEndpointOptions {
 /** Meta sends at most so much. */
 const maxBytes = 3 * 2 ** 20;
 const defaultMaxBodyMs = 5_000;
-/** Of one endpoint half of all, so that none keeps the others from receiving. */
-const defaultSlots = { total: 16, perKey: 8, maxWaiting: 200, maxWaitMs: 5_000 };
+/** How many bodies may be in memory; of one tenant half of all, so that none keeps the others from receiving. */
+const maxBodies = { maxPerProcess: 16, maxPerTenant: 8, maxQueuedPerTenant: 200 };
+const maxWaitMs = 5_000;
 
 export function createWebhookEndpoint(options: WebhookEndpointOptions): Endpoint {
-  const { webhooks, slots = createSlots(defaultSlots) } = options;
+  const { webhooks } = options;
+  const bulkhead = createBulkhead(maxBodies);
   const find = async ({ path }: HttpRequest): Promise<OpenEndpoint> => {
     const endpoint = await webhooks.find(path.slice(pathOfEndpoints.length));
     if (endpoint === undefined) throw createNotFound();
@@ -52,12 +52,15 @@ export function createWebhookEndpoint(options: WebhookEndpointOptions): Endpoint
         ? createSignatureProof(endpoint, signature)
         : createKeyProof(options, endpoint, request, context);
     await prove(null);
-    await slots.use(endpoint.id, async () => {
+    const deadlineAt = performance.now() + maxWaitMs;
+    const work = async (): Promise<void> => {
       const body = await readBody(request, context, options.maxBodyMs ?? defaultMaxBodyMs);
       await prove(body);
       context.tenantId = endpoint.tenantId;
       await webhooks.receive(endpoint, readDelivery(decodeBody(body)));
-    });
+    };
+    const { tenantId } = endpoint;
+    await bulkhead({ tenantId, signal: request.signal, deadlineAt }, work).catch(toBusyError);
     return received;
   });
   return {
@@ -159,6 +162,12 @@ async function readBody(
   } finally {
     stop.abort();
   }
+}
+
+function toBusyError(error: unknown): never {
+  if (!(error instanceof BulkheadRejection)) throw error;
+  const message = 'The gateway is receiving too much at once; send this again in a moment.';
+  throw new GatewayError('UNAVAILABLE', message, { retryAfterSeconds: 1 });
 }
 
 function createUnsignedError(): GatewayError {

@@ -4,8 +4,7 @@
 import { createHmac } from 'node:crypto';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { createSlots } from '../../src/webhooks/slots.ts';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type HttpServer, listen } from '../../src/http/server.ts';
 import { openTestGateway, type TestGateway } from '../harness.ts';
 
@@ -45,8 +44,8 @@ async function receive(socket: Socket, enough = '\0'): Promise<string> {
   return text;
 }
 
-const send = (body: string, signature = sign(body)) =>
-  fetch(server.url + path, {
+const send = (body: string, signature = sign(body), to = path) =>
+  fetch(server.url + to, {
     method: 'POST',
     body,
     headers: { 'x-hub-signature-256': signature },
@@ -86,71 +85,24 @@ test('a body has at most 3 MB', async () => {
   expect(response).toContain('The body is larger than 3145728 bytes.');
 });
 
-test('a body that takes more than five seconds is refused, and others are received meanwhile', async () => {
+test('of one tenant eight bodies arrive at once, for five seconds each; others are received meanwhile, and who waits longer is told to come back', async () => {
+  const other = await gateway.addTenant();
+  const endpoint = { tenantId: other.id, proof: 'SIGNED', appSecrets: [appSecret] } as const;
+  const { path: otherPath } = await gateway.gateway.webhooks.add(endpoint);
   const startedAt = performance.now();
-  const socket = open(['Content-Length: 100', `X-Hub-Signature-256: ${sign('x')}`]);
-  socket.write('{');
-  expect((await send(empty)).status).toBe(200);
-  const response = await receive(socket);
+  const slow = Array.from({ length: 16 }, () => {
+    const socket = open(['Content-Length: 100', `X-Hub-Signature-256: ${sign('x')}`]);
+    socket.write('{');
+    return socket;
+  });
+  const response = receive(slow[0]!);
+  // They have begun when one of another tenant, which came later, has been received.
+  expect((await send(empty, sign(empty), otherPath)).status).toBe(200);
+  expect(performance.now() - startedAt).toBeLessThan(4_000);
+  const late = await send(empty);
   expect(performance.now() - startedAt).toBeGreaterThan(4_900);
-  expect(response).toMatch(/^HTTP\/1\.1 400 /);
-  expect(response).toContain('The body took too long to arrive.');
-});
-
-function openSlots(options = {}) {
-  const slots = createSlots({ total: 3, perKey: 2, maxWaitMs: 60_000, ...options });
-  const running: string[] = [];
-  const use = (id: string, name: string) => {
-    const work = Promise.withResolvers<void>();
-    const used = slots.use(id, async () => {
-      running.push(name);
-      await work.promise;
-      return name;
-    });
-    used.catch(() => undefined);
-    return { used, end: async () => (work.resolve(), await used) };
-  };
-  return { running, use };
-}
-
-describe('slots', () => {
-  test('are limited in total and for each key; who waits is served in order', async () => {
-    const { running, use } = openSlots();
-    const [first, second] = [use('a', 'a1'), use('a', 'a2'), use('a', 'a3'), use('b', 'b1')];
-    use('b', 'b2');
-    await Promise.resolve();
-    expect(running).toEqual(['a1', 'a2', 'b1']);
-    await first!.end();
-    expect(running).toEqual(['a1', 'a2', 'b1', 'a3']);
-    await second!.end();
-    expect(running).toEqual(['a1', 'a2', 'b1', 'a3', 'b2']);
-  });
-
-  test('are given back after a failure', async () => {
-    const slots = createSlots({ total: 1, perKey: 1 });
-    await expect(slots.use('a', () => Promise.reject(new Error('no')))).rejects.toThrow('no');
-    expect(await slots.use('a', () => Promise.resolve(1))).toBe(1);
-  });
-
-  test.each([
-    ['too many wait', { maxWaiting: 0 }],
-    ['the wait is too long', { maxWaitMs: 1 }],
-  ])('are refused when %s', async (_, options) => {
-    const { use } = openSlots({ total: 1, ...options });
-    use('a', 'a1');
-    await expect(use('b', 'b1').used).rejects.toMatchObject({
-      code: 'UNAVAILABLE',
-      retryAfterSeconds: 1,
-    });
-  });
-
-  test('are given to those who still wait', async () => {
-    const { running, use } = openSlots({ total: 1, maxWaitMs: 1 });
-    const first = use('a', 'a1');
-    await expect(use('b', 'b1').used).rejects.toMatchObject({ code: 'UNAVAILABLE' });
-    await first.end();
-    use('c', 'c1');
-    await Promise.resolve();
-    expect(running).toEqual(['a1', 'c1']);
-  });
+  expect([late.status, late.headers.get('retry-after')]).toEqual([503, '1']);
+  expect(await late.text()).toContain('The gateway is receiving too much at once');
+  expect(await response).toMatch(/^HTTP\/1\.1 400 [^]*The body took too long to arrive\./);
+  for (const socket of slow) socket.destroy();
 });

@@ -1,6 +1,4 @@
-// Limits how many requests to an upstream run at once, per process and per tenant, and queues the others.
-
-import type { ReadOptions } from '../numbers/provider.ts';
+// Limits how much work runs at once, per process and per tenant, and queues the rest.
 
 export interface BulkheadOptions {
   /** 20 by default. */
@@ -18,7 +16,12 @@ export interface BulkheadOptions {
  */
 export type Bulkhead = <T>(request: BulkheadRequest, work: () => Promise<T>) => Promise<T>;
 
-export type BulkheadRequest = Pick<ReadOptions, 'tenantId' | 'signal' | 'deadlineAt'>;
+export interface BulkheadRequest {
+  readonly tenantId: string;
+  readonly signal: AbortSignal;
+  /** In milliseconds of `performance.now()`. */
+  readonly deadlineAt: number;
+}
 
 export class BulkheadRejection extends Error {
   override readonly name = 'BulkheadRejection';

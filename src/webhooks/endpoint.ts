@@ -17,13 +17,12 @@ export interface WebhookEndpointOptions {
   readonly webhooks: Pick<Webhooks, 'find' | 'receive'>;
   readonly access: Pick<AccessControl, 'authenticate'>;
   readonly toErrorResponse: Endpoint['toErrorResponse'];
-  /** How long a body may take to arrive. */
-  readonly maxBodyMs?: number;
 }
 
 /** Meta sends at most so much. */
 const maxBytes = 3 * 2 ** 20;
-const defaultMaxBodyMs = 5_000;
+/** How long a body may take to arrive. */
+const maxBodyMs = 5_000;
 /** How many bodies may be in memory; of one tenant half of all, so that none keeps the others from receiving. */
 const maxBodies = { maxPerProcess: 16, maxPerTenant: 8, maxQueuedPerTenant: 200 };
 const maxWaitMs = 5_000;
@@ -54,7 +53,7 @@ export function createWebhookEndpoint(options: WebhookEndpointOptions): Endpoint
     await prove(null);
     const deadlineAt = performance.now() + maxWaitMs;
     const work = async (): Promise<void> => {
-      const body = await readBody(request, context, options.maxBodyMs ?? defaultMaxBodyMs);
+      const body = await readBody(request, context);
       await prove(body);
       context.tenantId = endpoint.tenantId;
       await webhooks.receive(endpoint, readDelivery(decodeBody(body)));
@@ -146,11 +145,7 @@ function createKeyProof(
   };
 }
 
-async function readBody(
-  request: HttpRequest,
-  { meter }: RequestContext,
-  maxBodyMs: number,
-): Promise<Buffer> {
+async function readBody(request: HttpRequest, { meter }: RequestContext): Promise<Buffer> {
   const stop = new AbortController();
   const late = async (): Promise<never> => {
     await delay(maxBodyMs, undefined, { signal: stop.signal, ref: false });

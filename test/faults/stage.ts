@@ -47,6 +47,8 @@ export interface Stage extends AsyncDisposable {
   readonly postgres: RestartablePostgres;
   readonly simulator: TestSimulator;
   readonly tenants: readonly StagedTenant[];
+  /** Of its gateways. */
+  readonly environment: Readonly<Record<string, string>>;
   /** As superuser, not through the gateway. Rejects while the server is down. */
   query<Row = Record<string, unknown>>(text: string, values?: unknown[]): Promise<readonly Row[]>;
   startGateway(environment?: Readonly<Record<string, string>>): Promise<StagedGateway>;
@@ -90,6 +92,7 @@ export async function openStage(options: StageOptions): Promise<Stage> {
     postgres,
     simulator,
     tenants,
+    environment,
     query: async (text, values = []) => (await admin.query(text, values)).rows as never,
     async startGateway(overrides = {}) {
       return made.use(await startGateway({ ...environment, ...overrides }));

@@ -45,10 +45,32 @@ const triggers = [
    execute function read_with_new_token()`,
 ];
 
+// For the metrics, of all tenants: how long the most overdue read has been due, and how old the oldest good reading of a
+// number at Meta is. Numbers whose reads fail do not count.
+const measure = `
+  create function measure_sync() returns table (lag_seconds float8, oldest_seconds float8)
+  language sql stable security definer set search_path = pg_catalog as $$
+    select
+      (select extract(epoch from greatest(statement_timestamp() - min(p.due_at), interval '0'))::float8
+        from public.sync_plan p),
+      (select extract(epoch from statement_timestamp() - min(n.observed_at))::float8
+        from public.number_status n
+        where n.provider = 'META' and isfinite(n.observed_at) and not n.failing)
+  $$`;
+
 const statements = [
   readAgain,
   'revoke execute on function read_with_new_token() from public',
   ...triggers,
+  measure,
+  'revoke execute on function measure_sync() from public',
+  // For the length of this migration alone, as in 0005.
+  'grant gateway_directory to current_user',
+  'grant create on schema public to gateway_directory',
+  'alter function measure_sync() owner to gateway_directory',
+  'grant execute on function measure_sync() to gateway_login',
+  'revoke create on schema public from gateway_directory',
+  'revoke gateway_directory from current_user',
 ];
 
 export async function up(db: Kysely<object>): Promise<void> {

@@ -241,7 +241,7 @@ function createConfiguredAlerts(
 }
 
 function createNumbersAndSync(
-  { config, overrides, now, startTimer, telemetry, database }: Foundation,
+  { config, overrides, now, startTimer, metrics, telemetry, database }: Foundation,
   {
     vault,
     reader,
@@ -267,7 +267,7 @@ function createNumbersAndSync(
     now,
     startTimer,
     pollMs: overrides.syncPollMs,
-    onRead: () => undefined,
+    onRead: metrics.syncRead,
     onFailure: (error) =>
       telemetry.warn('numbers are not read in the background', { cause: String(error) }),
   });

@@ -11,6 +11,7 @@ import { startExpiry, startRetention } from './history/upkeep.ts';
 import type { Metrics } from './metrics.ts';
 import { startStatusUpkeep } from './numbers/status-upkeep.ts';
 import { startVerdictCounting } from './numbers/verdict-counts.ts';
+import { startSyncMeasurement } from './sync/measurement.ts';
 import type { Sync } from './sync/sync.ts';
 import type { Telemetry } from './telemetry.ts';
 import { startNoticeUpkeep } from './webhooks/notice-upkeep.ts';
@@ -43,6 +44,18 @@ export function startJobs(options: JobsOptions): AsyncDisposable {
         connectionsAreRead: config.sessionEngine !== null,
         onCounted: metrics.numbersCounted,
         ...toWarning(options, 'numbers are not counted, so the metric gateway_numbers is missing'),
+      }),
+    );
+  }
+  if (config.metrics && config.sync.isOn) {
+    jobs.use(
+      startSyncMeasurement({
+        ...toCommon(options),
+        onMeasured: metrics.syncMeasured,
+        ...toWarning(
+          options,
+          'sync is not measured, so the metric gateway_sync_lag_seconds is missing',
+        ),
       }),
     );
   }

@@ -46,7 +46,7 @@ const port =
 const process =
   /^src\/((main|http\/server|http\/write-batching)\.ts|operations\/compile-cache\.js)$/;
 const composition =
-  /^src\/((gateway|jobs)\.ts|http\/(pipeline|compression|cors|load-shedding|streams)\.ts|metrics\.ts|admin\/|demo\/)/;
+  /^src\/((gateway|jobs)\.ts|http\/(pipeline|compression|cors|load-shedding|streams)\.ts|metrics\.ts|operations\/metric-table\.ts|admin\/|demo\/)/;
 
 const layers: readonly Layer[] = [
   { name: 'foundation', files: foundation, imports: [errors, configValues, eventStream] },

@@ -9,6 +9,7 @@ import { createVault } from '../secrets.ts';
 import { redact } from '../telemetry.ts';
 import { type OpenedGateway, openGateway, readCommandConfig, type Session } from './session.ts';
 import { toPlace } from './encryption.ts';
+import { checkSync } from './sync-checks.ts';
 import { credentialTables, listSealedCredentials, seesNumbers } from './store.ts';
 import { formatFields, toLayout } from './table.ts';
 import { describeCause, describeError, type Terminal } from './terminal.ts';
@@ -28,7 +29,7 @@ export function addDoctorCommand(program: CommandUnknownOpts, session: Session):
     .command('doctor')
     .summary('check the installation')
     .description(
-      'Check the configuration, the database and its migrations, the login role, row-level security, change notifications, encryption keys, whether the webhooks of each account arrive, and the connections to Meta and the session engine. The exit code is 1 when a check fails.',
+      'Check the configuration, the database and its migrations, the login role, row-level security, change notifications, encryption keys, whether each account is read in the background and its webhooks arrive, and the connections to Meta and the session engine. The exit code is 1 when a check fails.',
     )
     .action(async () => {
       const checks = await runChecks(session);
@@ -97,6 +98,7 @@ async function checkDatabase(opened: OpenedGateway): Promise<readonly Check[]> {
     await runCheck('policies', async () => checkPolicies(inspection)),
     await runCheck('changes', () => checkChanges(opened, inspection)),
     await runCheck('keys', () => checkKeys(opened)),
+    ...(await checkAllSync(opened)),
     ...(await checkWebhooks(opened)),
   ];
 }
@@ -206,6 +208,14 @@ async function checkKeys({ config, gateway }: OpenedGateway): Promise<string> {
       ? ''
       : `, ${counts.outdated} of them with an older key; run: numbers-gateway keys rotate-encryption`;
   return `${counts.decrypted} stored credentials can be decrypted${rest}`;
+}
+
+async function checkAllSync({ gateway }: OpenedGateway): Promise<readonly Check[]> {
+  try {
+    return await checkSync(gateway);
+  } catch (error) {
+    return [fail('sync', formatError(error))];
+  }
 }
 
 /** Of each tenant with an endpoint: how many accounts have each verdict, and one check for each account. */

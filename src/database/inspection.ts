@@ -111,6 +111,7 @@ const definers = [
   'mark_status_of_accounts()',
   'mark_status_of_numbers()',
   'mark_status_of_snapshots()',
+  'measure_sync()',
   'number_changes()',
   'number_changes_left()',
   'number_changes_of(text,bigint)',

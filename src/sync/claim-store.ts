@@ -1,4 +1,4 @@
-// The SQL by which a process takes subjects that are due.
+// The SQL of sync that is not of one tenant: by which a process takes subjects that are due, and how far all are behind.
 
 import { sql } from 'kysely';
 import type { Database } from '../database/database.ts';
@@ -44,3 +44,17 @@ const claimSubjects = prepare(
     select tenant_id, subject_id from claim_sync(${holder}, ${leaseMs}::text::float8, ${maxReads}::text::integer,
       ${maxOfTenant}::text::integer, ${readingTenants}::text::text[], ${onlyRequests}::text::boolean)`,
 );
+
+export interface SyncMeasurement {
+  /** How long the most overdue read has been due; null when nothing is planned. */
+  readonly lagSeconds: number | null;
+  /** How old the oldest good reading of a number at Meta is, without numbers whose reads fail; null without any. */
+  readonly oldestSeconds: number | null;
+}
+
+export async function measureSyncAcrossTenants(database: Database): Promise<SyncMeasurement> {
+  const measure = sql<SyncMeasurement>`
+    select lag_seconds as "lagSeconds", oldest_seconds as "oldestSeconds" from measure_sync()`;
+  const { rows } = await database.acrossTenants((functions) => measure.execute(functions));
+  return rows[0] ?? { lagSeconds: null, oldestSeconds: null };
+}

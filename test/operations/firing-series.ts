@@ -70,6 +70,10 @@ export const healthySeries: readonly Series[] = [
   toSeries('gateway_upstream_retries_total{upstream="graph"}', 0, 5),
   toSeries('gateway_token_quarantines_total', 2),
   toSeries('gateway_meta_usage_percent', 60),
+  toSeries('gateway_sync_lag_seconds{instance="a"}', 20),
+  toSeries('gateway_sync_oldest_reading_seconds{instance="a"}', 900),
+  toSeries('gateway_sync_calls_total{outcome="ok"}', 0, 50),
+  toSeries('gateway_sync_calls_total{outcome="META_TIMEOUT"}', 0, 1),
   toSeries('gateway_snapshot_age_seconds_bucket{le="300"}', 0, 100),
   toSeries('gateway_snapshot_age_seconds_bucket{le="+Inf"}', 0, 100),
 ];
@@ -126,6 +130,18 @@ export const firingSeries: Readonly<Record<string, Firing>> = {
   GatewayUpstreamRetries: {
     given: [calls('ok', 10), toSeries('gateway_upstream_retries_total{upstream="graph"}', 0, 5)],
     labels: [`${graph}, ${info}`],
+  },
+  GatewaySyncLate: {
+    given: [toSeries('gateway_sync_lag_seconds{instance="a"}', 700)],
+    labels: [warning],
+  },
+  GatewaySyncReadingsOld: {
+    given: [toSeries('gateway_sync_oldest_reading_seconds{instance="a"}', 3_700)],
+    labels: [warning],
+  },
+  GatewaySyncRefused: {
+    given: [toSeries('gateway_sync_calls_total{outcome="META_ACCESS_DENIED"}', 0, 1)],
+    labels: [warning],
   },
   GatewayTokenQuarantined: {
     given: [toSeries('gateway_token_quarantines_total', 0, 1)],

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { describe, expect, onTestFinished, test, type TestContext } from 'vitest';
-import { metricTable } from '../../src/metrics.ts';
+import { metricTable } from '../../src/operations/metric-table.ts';
 import { firingSeries, healthySeries } from './firing-series.ts';
 
 const directory = new URL('../../src/operations/', import.meta.url);

@@ -1,0 +1,51 @@
+// The checks of `doctor` about the reads in the background: one for each tenant, and one for each account that is not read.
+
+import type { Gateway } from '../gateway.ts';
+import type { PlannedAccount } from '../sync/sync.ts';
+
+/** As `Check` in doctor.ts. */
+export interface SyncCheck {
+  readonly name: string;
+  readonly ok: boolean;
+  readonly detail: string;
+}
+
+/** Of each tenant. */
+const maxShown = 50;
+
+export async function checkSync({
+  access,
+  sync,
+}: Pick<Gateway, 'access' | 'sync'>): Promise<readonly SyncCheck[]> {
+  const checks: SyncCheck[] = [];
+  for (const { id } of await access.listTenants()) {
+    // oxlint-disable-next-line no-await-in-loop -- one tenant at a time, to limit the load
+    const { accounts } = await sync.report(id);
+    if (accounts.length === 0) continue;
+    const byState = Object.groupBy(accounts, ({ state }) => state);
+    const counts = Object.entries(byState).map(([state, of]) => `${of.length} ${state}`);
+    checks.push({ name: `sync of ${id}`, ok: true, detail: `accounts: ${counts.join(', ')}` });
+    const failing = accounts.flatMap((account) => {
+      const detail = describe(account);
+      return detail === null ? [] : [{ name: `account ${account.wabaId}`, ok: false, detail }];
+    });
+    checks.push(...failing.slice(0, maxShown));
+  }
+  return checks;
+}
+
+/** What is wrong, and how to fix it; null when nothing is. */
+function describe(account: PlannedAccount): string | null {
+  const { state, lastSweepAt, lastError, attainable, pausedUntil } = account;
+  const last = lastSweepAt === null ? 'never read' : `last read ${lastSweepAt.toISOString()}`;
+  const found = lastError === null ? last : `${last}, last error ${lastError}`;
+  if (state === 'PAUSED_TOKEN') {
+    const until = pausedUntil === null ? 'later' : `at ${pausedUntil.toISOString()}`;
+    return `Meta refuses the access token, ${found}; store another one with: credential set, or number set-credentials; otherwise it is tried again ${until}`;
+  }
+  if (state !== 'LATE') return null;
+  if (!attainable) {
+    return `LATE, ${found}; the cadence takes ${account.plannedCallsPerHour} calls an hour, and ${account.budgetCallsPerHour} may be made: raise SYNC_BUDGET_SHARE or SYNC_SWEEP_SECONDS`;
+  }
+  return `LATE, ${found}; see that a process serves, and search its log for: numbers are not read in the background`;
+}

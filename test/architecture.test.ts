@@ -32,7 +32,7 @@ interface Layer {
 }
 
 const foundation =
-  /^src\/(errors|bulkhead|clock|config|config\/values|config\/sync-settings|telemetry|tracing|secrets|json|maybe-promise|http\/(event-stream|message|negotiation))\.ts$/;
+  /^src\/(errors|clock|config|config\/values|config\/sync-settings|telemetry|tracing|secrets|json|maybe-promise|http\/(bulkhead|event-stream|message|negotiation))\.ts$/;
 const requestContext = /^src\/http\/request-context\.ts$/;
 const errors = /^src\/errors\.ts$/;
 const configValues = /^src\/config\/(values|sync-settings)\.ts$/;

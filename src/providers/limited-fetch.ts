@@ -4,7 +4,7 @@
 import { type ReadOptions, toPlainFailure, type UpstreamFailure } from '../numbers/provider.ts';
 import type { Telemetry, UpstreamCall } from '../telemetry.ts';
 import { traceUpstreamRequest } from '../tracing.ts';
-import { BulkheadRejection, type BulkheadOptions, createBulkhead } from '../bulkhead.ts';
+import { BulkheadRejection, type BulkheadOptions, createBulkhead } from '../http/bulkhead.ts';
 import { CircuitOpenError, createCircuitBreakers } from './circuit-breaker.ts';
 
 export interface LimitedFetchOptions extends BulkheadOptions {

@@ -3,7 +3,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Access, type AccessControl, assertScope } from '../access/access.ts';
-import { BulkheadRejection, createBulkhead } from '../bulkhead.ts';
+import { BulkheadRejection, createBulkhead } from '../http/bulkhead.ts';
 import { GatewayError } from '../errors.ts';
 import type { Endpoint, PublicRoute } from '../http/endpoint.ts';
 import { decodeBody, type HttpRequest, type HttpResponse } from '../http/message.ts';

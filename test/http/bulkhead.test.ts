@@ -1,7 +1,7 @@
 // How many requests to an upstream run at once, and what happens to those that are queued.
 
 import { describe, expect, test, vi } from 'vitest';
-import { BulkheadRejection, createBulkhead } from '../src/bulkhead.ts';
+import { BulkheadRejection, createBulkhead } from '../../src/http/bulkhead.ts';
 
 const signal = new AbortController().signal;
 

@@ -159,6 +159,10 @@ export const environmentVariables = {
     default: '30',
     meaning: "Days for which the events of Meta's webhooks are kept.",
   },
+  INCIDENT_RETENTION_DAYS: {
+    default: '400',
+    meaning: 'Days for which incidents are kept after their end.',
+  },
   ALERT_ALLOW_CIDR: {
     default: '',
     meaning: 'Networks that alerts may be sent to beside public addresses, `10.0.0.0/8,…`.',
@@ -222,6 +226,7 @@ export interface Config {
   readonly streamLimits: StreamLimits;
   readonly historyRetentionDays: number;
   readonly metaEventRetentionDays: number;
+  readonly incidentRetentionDays: number;
   readonly alertTargets: {
     readonly allowedNetworks: readonly string[];
     readonly allowedPorts: readonly number[];
@@ -347,10 +352,11 @@ function parsePages(check: Check): Pick<Config, 'graphiql' | 'board'> {
 
 function parseRetention(
   check: Check,
-): Pick<Config, 'historyRetentionDays' | 'metaEventRetentionDays'> {
+): Pick<Config, 'historyRetentionDays' | 'metaEventRetentionDays' | 'incidentRetentionDays'> {
   return {
     historyRetentionDays: check('HISTORY_RETENTION_DAYS', parseCount),
     metaEventRetentionDays: check('META_EVENT_RETENTION_DAYS', parseCount),
+    incidentRetentionDays: check('INCIDENT_RETENTION_DAYS', parseCount),
   };
 }
 

@@ -4,6 +4,7 @@ import type { Attempt } from './alerts/attempt.ts';
 import { type DeliveryOptions, startDeliveries } from './alerts/delivery.ts';
 import { toCauseLimits } from './alerts/causes.ts';
 import { startEvaluator } from './alerts/evaluator.ts';
+import { startIncidentRetention } from './alerts/retention.ts';
 import type { Clock } from './clock.ts';
 import type { Config } from './config.ts';
 import type { Database } from './database/database.ts';
@@ -123,6 +124,13 @@ function startRetentions(jobs: AsyncDisposableStack, options: JobsOptions): void
       ...common,
       retentionDays: config.metaEventRetentionDays,
       ...toWarning(options, 'old events of webhooks are not deleted'),
+    }),
+  );
+  jobs.use(
+    startIncidentRetention({
+      ...common,
+      retentionDays: config.incidentRetentionDays,
+      ...toWarning(options, 'old incidents are not deleted'),
     }),
   );
 }

@@ -7,6 +7,7 @@ import { Client } from 'pg';
 import { describe, expect, test } from 'vitest';
 import { listen } from '../src/http/server.ts';
 import { sentinels, sentinelWabaId } from './simulator/simulator.ts';
+import { openReceiver } from './alerts/receiver.ts';
 import { openCommandLine } from './admin/command-line.ts';
 import {
   databases,
@@ -186,10 +187,62 @@ async function exerciseBothApis(
   return responses;
 }
 
+/** Adds endpoints for alerts with a secret in the URL, and delivers to one that answers and to one that does not. */
+async function exerciseAlerts(gateway: TestGateway): Promise<readonly Output[]> {
+  await using receiver = await openReceiver();
+  const tenant = await gateway.addTenant();
+  const { id } = await tenant.addNumber();
+  const { alertEndpoints } = gateway.gateway;
+  const outputs: Output[] = [];
+  for (const [format, origin] of [
+    ['STANDARD', new URL(receiver.url).origin],
+    ['SLACK', 'http://127.0.0.1:1'],
+  ] as const) {
+    const path = randomBytes(24).toString('hex');
+    gateway.addSecrets(path);
+    const request = { tenantId: tenant.id, url: `${origin}/${path}`, format, rules: [] };
+    // oxlint-disable no-await-in-loop -- one after the other
+    const added = await alertEndpoints.add(request);
+    if (added.secret !== null) gateway.addSecrets(added.secret);
+    outputs.push({
+      source: `test of ${format}`,
+      text: inspect(await alertEndpoints.test(tenant.id, added.id)),
+    });
+    // oxlint-enable no-await-in-loop
+  }
+  const rotated = await alertEndpoints.rotate(
+    tenant.id,
+    (await alertEndpoints.list(tenant.id))[0]!.id,
+    60_000,
+  );
+  gateway.addSecrets(rotated.secret!);
+  await gateway.database.query(`update whatsapp_number set state = 'CLOSE' where id = $1`, [id]);
+  const { requests } = receiver;
+  const targets = inspect(await alertEndpoints.list(tenant.id));
+  const changes = await tenant.rest(
+    '/v1/changes?after=' +
+      (await tenant.rest<{ cursor: string }>('/v1/changes')).body.cursor.replace(/\d+$/, '0'),
+  );
+  return [
+    ...outputs,
+    { source: 'endpoints', text: targets },
+    { source: 'changes', text: changes.text },
+    ...requests.map(({ body, headers }) => ({
+      source: 'message',
+      text: `${inspect(headers)} ${body}`,
+    })),
+  ];
+}
+
 describe.each(databases)('on %s', (kind) => {
   test('no response, log line, metric or row contains a secret, whatever was requested and failed', async () => {
-    await using gateway = await openTestGateway({ database: kind, deadlineMs: 400 });
+    await using gateway = await openTestGateway({
+      database: kind,
+      deadlineMs: 400,
+      alerts: { allowsLocalHttp: true },
+    });
     const { database } = gateway;
+    const alerts = await exerciseAlerts(gateway);
     const responses = [...(await exerciseBothApis(gateway))];
     const tenant = await gateway.addTenant();
     // A defect of the gateway: the response contains no details, the log has the stack.
@@ -205,6 +258,7 @@ describe.each(databases)('on %s', (kind) => {
     }
     await server.drain();
     const outputs = [
+      ...alerts,
       ...responses,
       { source: 'a defect', text: broken.text },
       { source: 'log', text: gateway.logLines.join('\n') },
@@ -264,11 +318,13 @@ test('no command prints a secret, except a new key where it is created', async (
   const tty = ['stdout', 'stderr'] as const;
   const run = async (words: string, piped = '', environment = {}) => {
     const options = { stdin: piped, environment: { LOG_LEVEL: 'trace', ...environment } };
-    const ran = await line.run<{ id?: string; key?: string }>(words, options);
-    const key = ran.json?.key;
-    if (key !== undefined) canaries.push(key);
-    // The only output that may contain a key.
-    const text = `${ran.stdout}\n${ran.stderr}`.replace(`"key":"${key}"`, '');
+    const ran = await line.run<{ id?: string; key?: string; secret?: string }>(words, options);
+    const { key, secret } = ran.json ?? {};
+    canaries.push(...[key, secret].filter((it) => it !== undefined));
+    // The only output that may contain a key, and the only one that may contain the secret of an endpoint.
+    const text = `${ran.stdout}\n${ran.stderr}`
+      .replace(`"key":"${key}"`, '')
+      .replace(`"secret":"${secret}"`, '');
     outputs.push({ source: words.replace(accessToken, '…'), text });
     return ran.json?.id ?? '';
   };
@@ -281,6 +337,12 @@ test('no command prints a secret, except a new key where it is created', async (
     stdin,
   );
   await run(`${meta} --phone-number-id 990000000000 --credentials - --no-check`, stdin);
+  const hook = randomBytes(24).toString('hex');
+  canaries.push(hook);
+  const url = `https://hooks.invalid/${hook}`;
+  const endpoint = await run(`alert add --tenant ${tenant} --url -`, url);
+  await run(`alert rotate ${endpoint} --tenant ${tenant}`);
+  await run(`alert add --tenant ${tenant} --url -`, url.replace('https', 'ftp'));
   for (const words of [
     `key list --tenant ${tenant}`,
     `key revoke ${key}`,
@@ -290,6 +352,9 @@ test('no command prints a secret, except a new key where it is created', async (
     `number set-state ${number} CLOSE`,
     `number list --tenant ${tenant}`,
     `audit list --tenant ${tenant}`,
+    `alert list --tenant ${tenant}`,
+    `alert test ${endpoint} --tenant ${tenant}`,
+    `alert rotate ${endpoint} --tenant ${accessToken}`,
     'keys rotate-encryption',
     'doctor',
     'tenant list',
@@ -315,5 +380,7 @@ test('no command prints a secret, except a new key where it is created', async (
   outputs.push(...(await dump(async (text) => (await owner.query(text)).rows)));
   await owner.end();
   console.log(`command line: ${canaries.length} canaries, ${outputs.length} outputs`);
+  // Two of Meta, two of the environment, the password, two keys, and of an endpoint its URL and two secrets.
+  expect(canaries).toHaveLength(10);
   expect(findLeaks(outputs, canaries)).toEqual([]);
 });

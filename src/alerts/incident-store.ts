@@ -192,3 +192,32 @@ export async function listReports(
     .limit(limit)
     .execute();
 }
+
+export async function findTenantsAcrossTenants(database: Database): Promise<readonly string[]> {
+  const list = sql<{ id: string }>`select id from list_tenants()`;
+  const { rows } = await database.acrossTenants((functions) => list.execute(functions));
+  return rows.map(({ id }) => id);
+}
+
+/** The oldest of those that were over before this time, at most so many. Returns how many. */
+export async function deleteClosed(
+  database: Database,
+  tenantId: string,
+  closedBefore: Date,
+  maxIncidents: number,
+): Promise<number> {
+  return await database.withTenant(
+    tenantId,
+    async (transaction) => {
+      const { numAffectedRows } = await sql`
+        delete from incident i where i.tenant_id = ${tenantId} and i.id in (
+          select old.id from incident old
+          where old.tenant_id = ${tenantId} and old.closed_at < ${closedBefore}::timestamptz
+          order by old.opened_at, old.id limit ${maxIncidents}::integer
+        )`.execute(transaction);
+      return Number(numAffectedRows ?? 0);
+    },
+    // Triggers announce what was deleted.
+    'nothing',
+  );
+}

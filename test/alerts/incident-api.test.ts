@@ -3,6 +3,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { toCauseLimits } from '../../src/alerts/causes.ts';
 import { evaluateTenants } from '../../src/alerts/evaluator.ts';
+import { deleteOldIncidents } from '../../src/alerts/retention.ts';
 import { type InsertedIncident, insertIncident } from './insert-incident.ts';
 import {
   openTestGateway,
@@ -278,6 +279,24 @@ describe('the list', () => {
       expect([query, body.code]).toEqual([query, code]);
     }
   });
+});
+
+test('incidents are deleted so many days after their end, and open ones never', async () => {
+  const tenant = await gateway.addTenant();
+  const day = 86_400_000;
+  const now = Date.now();
+  await insert(tenant, { at: now - 500 * day, closedAt: now - 401 * day });
+  const kept = await insert(tenant, { at: now - 500 * day, closedAt: now - 399 * day });
+  const open = await insert(tenant, { at: now - 600 * day });
+  const options = { database: gateway.database, now: () => new Date(now), retentionDays: 400 };
+  expect(await deleteOldIncidents(options)).toBe(true);
+  const { nodes } = await listIncidents(tenant);
+  expect(nodes.map(({ id }) => id)).toEqual([kept, open]);
+  const stored = await gateway.database.query(
+    'select incident_id from incident_member where tenant_id = $1',
+    [tenant.id],
+  );
+  expect(stored).toHaveLength(2);
 });
 
 describe('the incident of a number', () => {

@@ -651,9 +651,20 @@ const incidentScenario: Scenario<IncidentStore> = async (store, database, { me: 
   );
   if (reports.length !== 1) throw new Error('changes of the other tenant');
   if (reports[0]!.isAcknowledged) throw new Error('an incident of the other tenant');
+  await database.withTenant(tenantId, (transaction) =>
+    sql`
+      insert into incident (tenant_id, id, rule, severity, scope, subject, member_count, opened_at, closed_at)
+      values (${tenantId}, 'inc_10', 'DISCONNECTED', 'CRITICAL', 'NUMBER', 'wa_10', 1, now(), now())`.execute(
+      transaction,
+    ),
+  );
   const members = await store.listMembers(database, tenantId, 'inc_1', 10);
   if (members.length !== 1) throw new Error('members of the other tenant');
   if ((await store.findIncident(database, tenantId, 'inc_2')) !== undefined) {
+    throw new Error('an incident of the other tenant');
+  }
+  const later = new Date(Date.now() + 60_000);
+  if ((await store.deleteClosed(database, tenantId, later, 1)) !== 1) {
     throw new Error('an incident of the other tenant');
   }
   const acknowledgement = { id: 'inc_1', note: null, at: new Date(), by: null, numberId: null };
@@ -1008,6 +1019,9 @@ describe.each(stores)('the filters of $path', ({ path, scenario, mutants }) => {
          ('${other}', 'inc_5', 'RESTRICTED', 'CRITICAL', 'ACCOUNT', '20001', 1, now() - interval '1 day', '${other}'),
          ('${other}', 'inc_6', 'DISCONNECTED', 'CRITICAL', 'NUMBER', 'wa_3', 1, now(), '${other}');
        update incident set acknowledged_at = now() where tenant_id = '${other}' and id = 'inc_1';
+       insert into incident (tenant_id, id, rule, severity, scope, subject, member_count, opened_at, closed_at, new_value) values
+         ('${other}', 'inc_10', 'DISCONNECTED', 'CRITICAL', 'NUMBER', 'wa_10', 1, now(), now(), '${other}'),
+         ('${other}', 'inc_11', 'DISCONNECTED', 'CRITICAL', 'NUMBER', 'wa_11', 1, '-infinity', now(), '${other}');
        insert into waba_snapshot (tenant_id, waba_id, attempted_at, observed_at, data)
        values ('${other}', '70002', now(), now(), '{"ownerBusinessId": "70001", "ownerBusinessName": "${other}"}');
        insert into alert_delivery (tenant_id, endpoint_id, id, type, content, incident_id, created_at, due_at)

@@ -74,6 +74,9 @@ export const healthySeries: readonly Series[] = [
   toSeries('gateway_sync_oldest_reading_seconds{instance="a"}', 900),
   toSeries('gateway_sync_calls_total{outcome="ok"}', 0, 50),
   toSeries('gateway_sync_calls_total{outcome="META_TIMEOUT"}', 0, 1),
+  toSeries('gateway_alert_endpoints_off_total{reason="GONE"}', 2),
+  toSeries('gateway_alert_deliveries_total{outcome="failed"}', 0, 2),
+  toSeries('gateway_alert_deliveries_total{outcome="delivered"}', 0, 8),
   toSeries('gateway_snapshot_age_seconds_bucket{le="300"}', 0, 100),
   toSeries('gateway_snapshot_age_seconds_bucket{le="+Inf"}', 0, 100),
 ];
@@ -145,6 +148,17 @@ export const firingSeries: Readonly<Record<string, Firing>> = {
   },
   GatewayTokenQuarantined: {
     given: [toSeries('gateway_token_quarantines_total', 0, 1)],
+    labels: [warning],
+  },
+  GatewayAlertEndpointOff: {
+    given: [toSeries('gateway_alert_endpoints_off_total{reason="GONE"}', 0, 1)],
+    labels: [`reason="GONE", ${warning}`],
+  },
+  GatewayAlertsNotDelivered: {
+    given: [
+      toSeries('gateway_alert_deliveries_total{outcome="failed"}', 0, 6),
+      toSeries('gateway_alert_deliveries_total{outcome="delivered"}', 0, 4),
+    ],
     labels: [warning],
   },
   GatewayMetaUsageHigh: {

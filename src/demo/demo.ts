@@ -29,6 +29,7 @@ import {
   toWabaId,
 } from './upstreams.ts';
 import { largeTenant, seedLargeFleet } from './large-fleet.ts';
+import { seedPast } from './past.ts';
 import { startPlay } from './play.ts';
 import { createGateway, type Gateway, type GatewayOverrides } from '../gateway.ts';
 import { toMetaBlock } from '../numbers/meta.ts';
@@ -146,8 +147,10 @@ async function seed(seeding: Seeding): Promise<DemoAnnouncement> {
   await seedLargeFleet(gateway, fleetKey);
   const appSecret = deriveAppSecret(config.apiKeyPepper);
   for (const { id } of [...Object.values(demoTenants), largeTenant]) {
-    // oxlint-disable-next-line no-await-in-loop -- PGlite has one connection
+    // oxlint-disable no-await-in-loop -- PGlite has one connection
+    await seedPast(gateway.database, id);
     await seedEndpoint(gateway.webhooks, id, appSecret);
+    // oxlint-enable no-await-in-loop
   }
   return {
     fleetKey,

@@ -28,6 +28,17 @@ interface Started extends AsyncDisposable {
   readonly announcement: DemoAnnouncement;
 }
 
+/** The past of a number, as GraphQL has it. */
+interface Past {
+  readonly number: string;
+  readonly createdAt: string;
+  readonly health: { readonly sendability: { readonly verdict: string } };
+  readonly timeline: readonly { readonly value: string | null; readonly certainty: string }[];
+  readonly history: {
+    readonly nodes: readonly { readonly kind: string; readonly occurredAt: string }[];
+  };
+}
+
 const neverAborted = new AbortController().signal;
 
 async function start(
@@ -286,6 +297,50 @@ describe('the tenant with many numbers', () => {
     ]);
     await start({ DATA_DIR: directory }, { database });
     expect((await count()).facets).toEqual(facets);
+  }, 60_000);
+
+  test('has a past of 40 days, with times in which nothing was observed, that ends with what is so', async () => {
+    await using database = await openSeededDatabase();
+    const { gateway, announcement } = await start({ DATA_DIR: directory }, { database });
+    const read = async () => {
+      const query = `{ fleet(first: 60) { nodes {
+        id number createdAt health { sendability { verdict } }
+        timeline(field: VERDICT, from: "${new Date(Date.now() - 30 * 86_400_000).toISOString()}") { value certainty }
+        history(first: 30) { nodes { kind occurredAt } }
+      } } }`;
+      const headers = { 'content-type': 'application/json', 'x-api-key': announcement.fleetKey };
+      const body = JSON.stringify({ query });
+      const request = new Request('http://demo.invalid/graphql', { method: 'POST', headers, body });
+      const response = await gateway.fetch(request);
+      const { data, errors } = (await response.json()) as {
+        readonly data: { readonly fleet: { readonly nodes: readonly Past[] } };
+        readonly errors?: unknown;
+      };
+      expect(errors).toBeUndefined();
+      return data.fleet.nodes;
+    };
+    const numbers = await read();
+    const observed = numbers.filter(({ timeline }) => timeline.at(-1)?.certainty === 'OBSERVED');
+    expect(observed.length).toBeGreaterThan(30);
+    for (const { number, timeline, history, health, createdAt } of observed) {
+      const kinds = history.nodes.map(({ kind }) => kind);
+      const times = history.nodes.map(({ occurredAt }) => occurredAt);
+      expect([number, timeline.at(-1)?.value]).toEqual([number, health.sendability.verdict]);
+      expect(timeline.filter(({ certainty }) => certainty === 'UNOBSERVED').length).toBeGreaterThan(
+        1,
+      );
+      expect(kinds.filter((kind) => kind === 'GAP')).toHaveLength(2);
+      expect(times).toEqual(times.toSorted().toReversed());
+      expect(Date.now() - Date.parse(createdAt)).toBeGreaterThan(39 * 86_400_000);
+    }
+    // Some could not send for a while.
+    expect(new Set(observed.map(({ timeline }) => timeline.length)).size).toBeGreaterThan(2);
+
+    // Another start adds nothing.
+    await start({ DATA_DIR: directory }, { database });
+    expect((await read()).map(({ history }) => history)).toEqual(
+      numbers.map(({ history }) => history),
+    );
   }, 60_000);
 
   test('can be read live by its token', async () => {

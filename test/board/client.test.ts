@@ -29,7 +29,9 @@ import {
   explain,
   formatAge,
   formatDuration,
+  formatEnd,
   formatLimit,
+  formatNext,
   formatQuality,
   formatStatus,
 } from '../../src/board/client/words.ts';
@@ -41,7 +43,21 @@ describe('the address', () => {
   const list = fc.uniqueArray(fc.stringMatching(/^[^,]{1,8}$/, { size: 'small' }), {
     maxLength: 3,
   });
-  const views: fc.Arbitrary<View> = fc.record({
+  const id = fc.option(fc.string({ minLength: 1, maxLength: 20 }));
+  /** A number or incidents, never both. */
+  const opened = fc.oneof(
+    fc.record({
+      numberId: id,
+      incidents: fc.constant<View['incidents']>(null),
+      incidentId: fc.constant(null),
+    }),
+    fc.record({
+      numberId: fc.constant(null),
+      incidents: fc.constantFrom<View['incidents']>('OPEN', 'CLOSED'),
+      incidentId: id,
+    }),
+  );
+  const filters = fc.record({
     verdicts: fc.subarray([...verdicts]),
     qualities: fc.subarray([...qualities]),
     flags: fc.subarray([...flags]),
@@ -53,10 +69,12 @@ describe('the address', () => {
     group: fc.constantFrom('label:team', ...(Object.keys(groupings) as View['group'][])),
     after: fc.option(fc.base64String({ minLength: 4 })),
     before: fc.constant(null),
-    numberId: fc.option(fc.string({ minLength: 1, maxLength: 20 })),
     isWall: fc.boolean(),
     demo: fc.integer({ min: 1, max: 9 }),
   });
+  const views: fc.Arbitrary<View> = fc
+    .tuple(filters, opened)
+    .map(([rest, open]) => Object.assign({}, rest, open));
 
   test('holds the whole view', () => {
     fc.assert(
@@ -116,7 +134,7 @@ function health(more: Partial<Health> = {}): Health {
     metaStatus: null,
     metaStatusRaw: null,
     sendability: { verdict: 'UNKNOWN', replyVerdict: 'UNKNOWN', reasons: [] },
-    freshness: { observedAt: null, attemptedAt: null, stale: true, error: null },
+    freshness: { observedAt: null, attemptedAt: null, stale: true, nextSyncAt: null, error: null },
     ...more,
   };
 }
@@ -140,6 +158,27 @@ describe('words', () => {
     [41.9 * 86_400_000, '41 d'],
   ])('a duration of %i ms is %s', (ms, text) => {
     expect(formatDuration(ms)).toBe(text);
+  });
+
+  test.each([
+    [(3 * 24 + 4) * 3_600_000, 'ends in 3 d 4 h (4 Dec, 14:00 UTC)'],
+    [24 * 3_600_000, 'ends in 1 d (4 Dec, 14:00 UTC)'],
+    [(4 * 60 + 12) * 60_000, 'ends in 4 h 12 min (4 Dec, 14:00 UTC)'],
+    [3_600_000, 'ends in 1 h (4 Dec, 14:00 UTC)'],
+    [61_000, 'ends in 1 min (4 Dec, 14:00 UTC)'],
+    [40_500, 'ends in 40 s (4 Dec, 14:00 UTC)'],
+    [0, 'has ended (4 Dec, 14:00 UTC)'],
+  ])('a restriction %i ms before its end %s', (ms, text) => {
+    const end = '2026-12-04T14:00:00.000Z';
+    expect(formatEnd(end, Date.parse(end) - ms)).toBe(text);
+    expect(formatEnd(null, 0)).toBe('without an end that Meta has told');
+  });
+
+  test('the next read is in one unit, or due', () => {
+    const at = '2026-01-01T00:00:00.000Z';
+    expect(formatNext(null, 0)).toBe(null);
+    expect(formatNext(at, Date.parse(at) - 150_000)).toBe('next in 2 min');
+    expect(formatNext(at, Date.parse(at) + 5_000)).toBe('next read due');
   });
 
   test('an age is now, or in one unit', () => {
@@ -196,7 +235,12 @@ describe('words', () => {
 
   test('values that are too old are explained by the last failure, or by their age', () => {
     const error = { code: 'META_TIMEOUT', message: 'Timed out.', metaCode: null, retryAt: null };
-    const old = { observedAt: '2026-01-01T00:00:00Z', attemptedAt: null, stale: true };
+    const old = {
+      observedAt: '2026-01-01T00:00:00Z',
+      attemptedAt: null,
+      stale: true,
+      nextSyncAt: null,
+    };
     expect(explainWith({ ...old, error })).toBe('Timed out.');
     const message = 'No name is stored. Store one.';
     const told = explain(
@@ -223,6 +267,19 @@ describe('words', () => {
     [{ kind: 'LABELS', newValue: '["team=ops","city=x"]' }, 'Labels team=ops, city=x'],
     [{ kind: 'LABELS', newValue: null }, 'Labels removed'],
     [{ kind: 'MUTE', newValue: null }, 'Alerts are on again'],
+    [
+      { kind: 'INCIDENT', newValue: '{"rule":"SENDABLE_LOST","state":"OPEN"}' },
+      'Incident opened: sendable lost',
+    ],
+    [
+      { kind: 'INCIDENT', previousValue: '{}', newValue: '{"rule":"RESTRICTED","state":"CLOSED"}' },
+      'Incident over: restricted',
+    ],
+    [
+      { kind: 'INCIDENT', previousValue: '{}', newValue: '{"rule":"RESTRICTED","state":"OPEN"}' },
+      'Incident acknowledged: restricted',
+    ],
+    [{ kind: 'INCIDENT', newValue: '{"rule":"NAME_DECIDED","state":"CLOSED"}' }, 'Name decided'],
   ])('a change %o is: %s', (change, text) => {
     const blank = { field: null, previousValue: null, newValue: null };
     expect(describeChange({ ...blank, ...change } as Change)).toBe(text);
@@ -333,7 +390,13 @@ describe('causes', () => {
   });
 
   test('that nothing was read is one cause, with an old reading and without', () => {
-    const old = { observedAt: '2026-01-01T00:00:00Z', attemptedAt: null, stale: true, error: null };
+    const old = {
+      observedAt: '2026-01-01T00:00:00Z',
+      attemptedAt: null,
+      stale: true,
+      nextSyncAt: null,
+      error: null,
+    };
     const causes = findCauses([
       troubled('a', '1', verdict('UNKNOWN', stale)),
       troubled('b', '2', { ...verdict('UNKNOWN', stale), freshness: old }),

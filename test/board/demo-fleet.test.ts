@@ -10,10 +10,15 @@ import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseConfig, readEnvironment } from '../../src/config.ts';
 import { openDemo } from '../../src/demo/demo.ts';
+import { deriveAppSecret } from '../../src/demo/endpoints.ts';
+import { demoTenants, demoWabas } from '../../src/demo/fleet.ts';
+import { toWabaId } from '../../src/demo/upstreams.ts';
 import { createGateway } from '../../src/gateway.ts';
 import { listen } from '../../src/http/server.ts';
+import { insertIncident } from '../alerts/insert-incident.ts';
 import { isChromiumMissing, launchChromium } from '../chromium.ts';
 import { openTestDatabase, type TestDatabase } from '../harness.ts';
+import { announceRestriction } from './announce.ts';
 import { openBoard, phone, wide } from './page.ts';
 
 /** Of WCAG 2.2 AA, and the best practices of axe. */
@@ -35,34 +40,6 @@ async function findProblems(
 }
 
 const picture = new URL('board.png', import.meta.url);
-
-/**
- * Gives the demo's numbers a past, which a new demo does not have: they were added 40 days ago, could send until some hours or
- * days ago, some were down for a while before, and nothing was read for some hours of one night.
- */
-async function addPast({ query }: TestDatabase, tenantId: string): Promise<void> {
-  const seed = 'abs(hashtext(number_id))';
-  const statements = [
-    `update feed_position set created_at = now() - interval '40 days' where tenant_id = $1`,
-    `update whatsapp_number set created_at = now() - interval '40 days' where tenant_id = $1`,
-    `update number_change set occurred_at = now() - interval '40 days'
-     where tenant_id = $1 and (kind = 'ADDED' or new_value = 'YES')`,
-    `update number_change set previous_value = 'YES', occurred_at = now() - interval '1 minute' * (40 + ${seed} % 2500)
-     where tenant_id = $1 and kind = 'VERDICT' and new_value <> 'YES'`,
-    `insert into number_change (tenant_id, number_id, kind, field, previous_value, new_value, source, occurred_at, sequence)
-     select $1, number_id, 'VERDICT', 'VERDICT', case place when 1 then 'YES' else 'NO' end, case place when 1 then 'NO' else 'YES' end,
-       'READ', now() - interval '1 minute' * (3200 + ${seed} % 6000 - (place - 1) * (60 + ${seed} % 900)),
-       -100000 + 2 * row_number() over (order by number_id) + place
-     from (select id as number_id from whatsapp_number where tenant_id = $1) n, generate_series(1, 2) place where ${seed} % 3 = 0`,
-    `insert into number_change (tenant_id, number_id, kind, previous_value, new_value, source, occurred_at, sequence)
-     select $1, id, 'GAP', to_char(now() at time zone 'UTC' - interval '100 hours', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
-       to_char(now() at time zone 'UTC' - interval '93 hours', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'READ', now() - interval '93 hours',
-       -200000 + row_number() over (order by id)
-     from whatsapp_number where tenant_id = $1`,
-  ];
-  // oxlint-disable-next-line no-await-in-loop -- one after the other
-  for (const statement of statements) await query(statement, [tenantId]);
-}
 
 interface State {
   readonly path: string;
@@ -89,6 +66,26 @@ describe.skipIf(isChromiumMissing('the board'))('the board of the demo', { tags:
     const server = await listen(gateway, { host: '127.0.0.1', port: 0, noticeMs: 0 });
     made.defer(() => server.drain());
     origin = server.url;
+    const tenantId = demoTenants.acme.id;
+    const [endpoint] = await gateway.webhooks.list(tenantId);
+    await announceRestriction({
+      origin,
+      path: endpoint!.path,
+      appSecret: deriveAppSecret(demo.config.apiKeyPepper),
+      wabaId: toWabaId(demoWabas.studio),
+      endsAt: new Date(Date.now() + 100 * 3_600_000),
+      remediation: 'Ask people for their consent before you write to them.',
+    });
+    // As the job would, which does not run here.
+    const studio = { scope: 'ACCOUNT', subject: toWabaId(demoWabas.studio) };
+    await insertIncident(database, tenantId, { rule: 'RESTRICTED', ...studio });
+    const rows = [
+      { rule: 'SENDABLE_LOST', subject: 'wa_acme_hotel' },
+      { rule: 'QUALITY_DROPPED', severity: 'WARNING', subject: 'wa_acme_outlet' },
+      { rule: 'NAME_DECIDED', severity: 'INFO', subject: 'wa_acme_club', closedAt: Date.now() },
+    ];
+    // oxlint-disable-next-line no-await-in-loop -- the first is the newest
+    for (const row of rows) await insertIncident(database, tenantId, row);
   }, 120_000);
   afterAll(() => made.disposeAsync());
 
@@ -102,6 +99,12 @@ describe.skipIf(isChromiumMissing('the board'))('the board of the demo', { tags:
     { path: '/board/numbers/wa_acme_school?q=ahorn', ready: '.detail .failed', size: phone },
     { path: '/board/numbers/wa_acme_kiosk?q=praia', ready: '.detail .fresh' },
     { path: '/board?wall=1&only=failing', ready: '.wall .rows' },
+    { path: '/board/incidents', ready: '.incidents .name' },
+    { path: '/board/incidents', ready: '.incidents .name', size: phone },
+    { path: '/board/incidents?state=closed', ready: '.incidents .rows' },
+    { path: '/board/incidents/inc_nobody', ready: '.detail .missing' },
+    { path: '/board/numbers/wa_acme_studio?q=Est', ready: '.detail .countdown' },
+    { path: '/board/numbers/wa_acme_studio', ready: '.detail .countdown', size: phone },
   ];
 
   test.each(states)(
@@ -129,8 +132,21 @@ describe.skipIf(isChromiumMissing('the board'))('the board of the demo', { tags:
     expect(await findProblems(other.page)).toEqual([]);
   });
 
+  test('has nothing that axe finds in an open incident', async () => {
+    await using board = await openBoard(browser, { origin, key: null, path: '/board/incidents' });
+    const { page } = board;
+    await page.locator('.incidents .name').first().click();
+    await page.getByRole('button', { name: 'Acknowledge' }).waitFor();
+    expect(await findProblems(page)).toEqual([]);
+    await page.emulateMedia({ colorScheme: 'dark', reducedMotion: 'reduce' });
+    expect(await findProblems(page, colorRules)).toEqual([]);
+    await page.goto(`${origin}/board?verdict=NO`);
+    await page.locator('.refreshing .link').click();
+    await page.getByText('At most').waitFor();
+    expect(await findProblems(page)).toEqual([]);
+  });
+
   test('is what the picture of the README shows', async () => {
-    await addPast(database, 'ten_acme');
     const context = { viewport: { width: 1_280, height: 800 }, colorScheme: 'light' } as const;
     const path = '/board/numbers/wa_acme_hotel?verdict=NO';
     await using board = await openBoard(browser, { origin, key: null, path, context });

@@ -1,4 +1,4 @@
-// What the board shows, as its address holds it: filters, order, grouping, page and the open number. Pure.
+// What the board shows, as its address holds it: filters, order, grouping, page, the open number or incident. Pure.
 
 import type { FleetFilter, FleetRequest } from './queries.ts';
 
@@ -42,6 +42,10 @@ export interface View {
   readonly before: string | null;
   /** The open number. */
   readonly numberId: string | null;
+  /** Whether the incidents are shown in the place of the numbers: those that last, or those that are over. */
+  readonly incidents: 'OPEN' | 'CLOSED' | null;
+  /** The open incident, if incidents are shown. */
+  readonly incidentId: string | null;
   /** For a screen on the wall. */
   readonly isWall: boolean;
   /** Which of the demo's keys, beginning with 1. */
@@ -49,6 +53,7 @@ export interface View {
 }
 
 const numberPath = /^\/board\/numbers\/([^/]+)\/?$/;
+const incidentPath = /^\/board\/incidents(?:\/([^/]+))?\/?$/;
 
 export function parseAddress({ pathname, search }: Pick<URL, 'pathname' | 'search'>): View {
   const query = new URLSearchParams(search);
@@ -56,6 +61,8 @@ export function parseAddress({ pathname, search }: Pick<URL, 'pathname' | 'searc
   const known = <Value extends string>(name: string, values: readonly Value[]) =>
     values.filter((value) => list(name).includes(value));
   const numberId = numberPath.exec(pathname)?.[1];
+  const incidents = incidentPath.exec(pathname);
+  const incidentId = incidents?.[1];
   const before = query.get('before');
   return {
     verdicts: known('verdict', verdicts),
@@ -70,6 +77,8 @@ export function parseAddress({ pathname, search }: Pick<URL, 'pathname' | 'searc
     after: before === null ? query.get('after') : null,
     before,
     numberId: numberId === undefined ? null : decode(numberId),
+    incidents: incidents === null ? null : query.get('state') === 'closed' ? 'CLOSED' : 'OPEN',
+    incidentId: incidentId === undefined ? null : decode(incidentId),
     isWall: query.get('wall') === '1',
     demo: Math.max(1, Math.trunc(Number(query.get('demo')) || 1)),
   };
@@ -101,7 +110,7 @@ function decode(text: string): string {
 }
 
 export function formatAddress(view: View): string {
-  const { numberId, order, group, demo } = view;
+  const { order, group, demo } = view;
   const parts: readonly (readonly [name: string, value: string])[] = [
     ['verdict', view.verdicts.join(',')],
     ['quality', view.qualities.join(',')],
@@ -114,6 +123,7 @@ export function formatAddress(view: View): string {
     ['group', group === 'none' ? '' : group],
     ['after', view.after ?? ''],
     ['before', view.before ?? ''],
+    ['state', view.incidents === 'CLOSED' ? 'closed' : ''],
     ['wall', view.isWall ? '1' : ''],
     ['demo', demo === 1 ? '' : String(demo)],
   ];
@@ -125,8 +135,14 @@ export function formatAddress(view: View): string {
         `${name}=${encodeURIComponent(value).replaceAll(/%(2C|3A|3D)/g, decodeURIComponent)}`,
     )
     .join('&');
-  const path = numberId === null ? '/board' : `/board/numbers/${encodeURIComponent(numberId)}`;
+  const path = formatPath(view);
   return query === '' ? path : `${path}?${query}`;
+}
+
+function formatPath({ numberId, incidents, incidentId }: View): string {
+  if (incidents !== null)
+    return `/board/incidents${incidentId === null ? '' : `/${encodeURIComponent(incidentId)}`}`;
+  return numberId === null ? '/board' : `/board/numbers/${encodeURIComponent(numberId)}`;
 }
 
 /** The page of the fleet that the view shows. */
@@ -136,7 +152,8 @@ export function toFleetRequest(view: View): FleetRequest {
   return { filter: toFilter(view), orderBy: { field, direction }, after, before };
 }
 
-function toFilter(view: View): FleetFilter {
+/** The filter of the numbers that the view shows, on all pages. */
+export function toFilter(view: View): FleetFilter {
   const lists = {
     verdicts: view.verdicts,
     qualityRatings: view.qualities,

@@ -25,7 +25,13 @@ const hiddenFields =
 export function touches(change: Change, shownView: View, shown: ReadonlySet<string>): boolean {
   const { kind, field, numberId } = change;
   if (kind === 'ENDPOINT') return false;
-  if (kind === 'LABELS' || kind === 'ADDED' || kind === 'REMOVED' || kind.startsWith('READ_'))
+  if (
+    kind === 'LABELS' ||
+    kind === 'INCIDENT' ||
+    kind === 'ADDED' ||
+    kind === 'REMOVED' ||
+    kind.startsWith('READ_')
+  )
     return true;
   if (field !== null && (countedFields.has(field) || placeFields.has(field))) return true;
   if (field !== null && hiddenFields.test(field)) return false;

@@ -5,6 +5,7 @@ import { createParser } from 'eventsource-parser';
 import { ApiError, subscribe } from './api.ts';
 import { isOfTimeline, touches } from './changes.ts';
 import { reloadFleet } from './fleet-loading.ts';
+import { reloadIncidents } from './incident-loading.ts';
 import { type ChangePage, changesSubscription } from './queries.ts';
 import { reloadNumber } from './number-loading.ts';
 import { fleet, forgetKey, key, live, maxSilenceMs, openNumber, view } from './state.ts';
@@ -155,9 +156,14 @@ function handlePage({ cursor: next, changes }: ChangePage): void {
   if (changes.some((change) => touches(change, view.peek(), shown))) reloadFleet();
   const open = openNumber.peek();
   const wabaId = open?.data?.meta?.waba?.id ?? null;
-  const isOpenTouched = changes.some(
-    (change) => change.numberId === open?.id || (wabaId !== null && change.wabaId === wabaId),
-  );
+  const ofIncidents = changes.filter(({ kind }) => kind === 'INCIDENT');
+  if (ofIncidents.length > 0) reloadIncidents();
+  const isOpenTouched =
+    changes.some(
+      (change) => change.numberId === open?.id || (wabaId !== null && change.wabaId === wabaId),
+    ) ||
+    // Of a portfolio or a token, to which the number may belong.
+    ofIncidents.some((change) => change.numberId === null && change.wabaId === null);
   if (open !== null && isOpenTouched) reloadNumber();
 }
 

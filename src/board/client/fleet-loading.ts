@@ -4,6 +4,7 @@ import { effect } from '@preact/signals';
 import { ApiError } from './api.ts';
 import { toFleetRequest } from './address.ts';
 import { findCauses } from './causes.ts';
+import { readLateAccounts } from './incident-queries.ts';
 import { type FleetPage, readFleet, readTroubled, type Troubled } from './queries.ts';
 import {
   causes,
@@ -12,6 +13,7 @@ import {
   forgetKey,
   isLoading,
   key,
+  lateAccounts,
   listAddress,
   navigate,
   view,
@@ -64,6 +66,7 @@ async function load(): Promise<void> {
     isLoading.value = false;
     if (document.visibilityState === 'visible') schedule(maxFleetAgeMs);
     void loadCauses(data, asked.key);
+    void loadLateAccounts(asked.key);
   } catch (error) {
     if (controller.signal.aborted) return;
     handleFailure(error);
@@ -114,4 +117,16 @@ async function loadCauses({ whole }: FleetPage, askedKey: string): Promise<void>
   } catch {
     // The sentence is an extra; the list says what is wrong with the gateway.
   }
+}
+
+let lateOf = '';
+let lateAt = -Infinity;
+
+/** No event tells that nothing was read. */
+async function loadLateAccounts(askedKey: string): Promise<void> {
+  if (askedKey === lateOf && performance.now() - lateAt < maxFleetAgeMs / 2) return;
+  lateOf = askedKey;
+  lateAt = performance.now();
+  const found = await readLateAccounts(askedKey, AbortSignal.timeout(10_000)).catch(() => null);
+  if (found !== null && key.peek() === askedKey) lateAccounts.value = found;
 }

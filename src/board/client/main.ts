@@ -4,25 +4,31 @@ import { h, render, type ComponentChild } from 'preact';
 import { parseAddress } from './address.ts';
 import { startFeed } from './feed.ts';
 import { startFleetLoading } from './fleet-loading.ts';
+import { startIncidentLoading } from './incident-loading.ts';
 import { startKeyboard } from './keyboard.ts';
 import { startNumberLoading } from './number-loading.ts';
 import { fleet, fleetError, isLoading, key, now, view } from './state.ts';
 import { Detail } from './view/detail.ts';
 import { Filters } from './view/filters.ts';
 import { Help, Notices, NoRows, SignIn, TopBar } from './view/frame.ts';
+import { IncidentDetail, Incidents } from './view/incidents.ts';
+import { Lateness } from './view/lateness.ts';
 import { Pager } from './view/pager.ts';
 import { hasRows, Rows } from './view/rows.ts';
 import { Summary } from './view/summary.ts';
 
 function Board(): ComponentChild {
   if (key.value === null || key.value === '') return h(SignIn, null);
-  const { isWall, numberId } = view.value;
+  const { isWall, numberId, incidents, incidentId } = view.value;
+  const hasDetail = incidents === null ? numberId !== null : incidentId !== null;
   return h(
     'div',
-    { class: `board ${isWall ? 'wall' : ''} ${numberId === null ? '' : 'has-detail'}` },
+    { class: `board ${isWall ? 'wall' : ''} ${hasDetail ? 'has-detail' : ''}` },
     h(TopBar, null),
     h(Notices, null),
-    h('main', null, h(List, null), isWall ? null : h(Detail, null)),
+    incidents === null
+      ? h('main', null, h(List, null), isWall ? null : h(Detail, null))
+      : h('main', null, h(Incidents, null), h(IncidentDetail, null)),
     h(Help, null),
   );
 }
@@ -36,6 +42,7 @@ function List(): ComponentChild {
     'section',
     { class: 'list', 'aria-busy': isLoading.value },
     isFailed ? null : h(Summary, null),
+    isFailed ? null : h(Lateness, null),
     isFailed || isEmpty || view.value.isWall ? null : h(Filters, null),
     hasRows() && loaded !== null ? h(Rows, { page: loaded.data.page }) : h(NoRows, null),
     loaded === null ? null : h(Pager, { page: loaded.data.page }),
@@ -54,6 +61,7 @@ startClock();
 startKeyboard();
 startFleetLoading();
 startNumberLoading();
+startIncidentLoading();
 startFeed();
 
 const root = document.querySelector('#board');

@@ -1,6 +1,7 @@
 // The GraphQL operations of the board, and the types of what they return.
 
 import { run } from './api.ts';
+import { type Incident, incidentFields, type IncidentMark } from './incident-queries.ts';
 
 export type Verdict = 'YES' | 'NO' | 'UNKNOWN';
 
@@ -27,6 +28,16 @@ export interface Freshness {
   readonly attemptedAt: string | null;
   readonly stale: boolean;
   readonly error: Failure | null;
+  /** When it is read next in the background; null if nothing is planned. */
+  readonly nextSyncAt: string | null;
+}
+
+/** What Meta restricts an account from. */
+export interface Restriction {
+  readonly type: string;
+  readonly typeRaw: string;
+  readonly expiresAt: string | null;
+  readonly remediation: string | null;
 }
 
 export interface Named {
@@ -60,9 +71,10 @@ export interface FleetNumber {
       readonly displayPhoneNumber: string | null;
       readonly verifiedName: string | null;
     } | null;
-    readonly waba: Named | null;
+    readonly waba: (Named & { readonly restrictions: readonly Restriction[] }) | null;
   } | null;
   readonly portfolio: Named | null;
+  readonly incident: IncidentMark | null;
   readonly labels: readonly string[];
   readonly mutedUntil: string | null;
   readonly muteNote: string | null;
@@ -105,6 +117,7 @@ export interface Viewer {
 
 export interface FleetPage {
   readonly viewer: Viewer;
+  readonly openIncidents: { readonly totalCount: number };
   /** Without a filter. */
   readonly whole: {
     readonly totalCount: number;
@@ -125,7 +138,7 @@ export type FleetFilter = Readonly<Record<string, unknown>>;
 /** How many rows a page has. */
 export const pageSize = 100;
 
-const freshness = `freshness { observedAt attemptedAt stale error { code message metaCode retryAt } }`;
+const freshness = `freshness { observedAt attemptedAt stale nextSyncAt error { code message metaCode retryAt } }`;
 
 const rowFields = `fragment Row on WhatsAppNumber {
   id name number provider state
@@ -134,13 +147,18 @@ const rowFields = `fragment Row on WhatsAppNumber {
     sendability { verdict replyVerdict reasons { entity field value code effect scope text solution } }
     ${freshness}
   }
-  meta { phone { displayPhoneNumber verifiedName } waba { id name } }
+  meta {
+    phone { displayPhoneNumber verifiedName }
+    waba { id name restrictions { type typeRaw expiresAt remediation } }
+  }
   portfolio { id name }
+  incident { id severity acknowledgedAt }
   labels mutedUntil muteNote
 }`;
 
 const fleetQuery = `query BoardFleet($filter: FleetFilter, $orderBy: FleetOrder, $first: Int, $after: String, $last: Int, $before: String) {
   viewer { tenantName scopes numberId }
+  openIncidents: incidents(state: OPEN, first: 1) { totalCount }
   whole: fleet { totalCount feedCursor facets { verdict { value count } } }
   page: fleet(filter: $filter, orderBy: $orderBy, first: $first, after: $after, last: $last, before: $before) {
     totalCount asOf
@@ -234,6 +252,15 @@ export async function readStrips(
   return new Map(data.numbers.map(({ id, timeline }) => [id, timeline]));
 }
 
+/** The way of Meta's webhooks about an account. */
+export interface WebhookRoute {
+  readonly expectedUrl: string | null;
+  readonly actualUrl: string | null;
+  readonly lastEventAt: string | null;
+  readonly lastEventField: string | null;
+  readonly verdict: 'RECEIVING' | 'SILENT' | 'MISROUTED' | 'UNKNOWN';
+}
+
 export interface Change {
   readonly cursor: string;
   readonly numberId: string | null;
@@ -247,7 +274,8 @@ export interface Change {
 }
 
 /** Everything about one number. */
-export interface NumberDetail extends Omit<FleetNumber, 'meta'> {
+export interface NumberDetail extends Omit<FleetNumber, 'meta' | 'incident'> {
+  readonly incident: Incident | null;
   readonly instanceName: string | null;
   readonly meta: {
     readonly phone: {
@@ -259,7 +287,13 @@ export interface NumberDetail extends Omit<FleetNumber, 'meta'> {
       readonly freshness: Freshness;
     } | null;
     readonly profile: { readonly freshness: Freshness } | null;
-    readonly waba: (Named & { readonly freshness: Freshness }) | null;
+    readonly webhook: WebhookRoute | null;
+    readonly waba:
+      | (Named & {
+          readonly freshness: Freshness;
+          readonly restrictions: readonly Restriction[];
+        })
+      | null;
   } | null;
   readonly timeline: readonly Span[];
   readonly availability: { readonly sendableShare: number | null; readonly observedShare: number };
@@ -274,10 +308,12 @@ const changeFields = `cursor numberId wabaId kind field previousValue newValue s
 const detailFields = `fragment Detail on WhatsAppNumber {
   ...Row
   instanceName
+  incident { ${incidentFields} }
   meta {
     phone { nameStatusRaw throughputLevelRaw isPinEnabled ${freshness} }
     profile { ${freshness} }
     waba { ${freshness} }
+    webhook { expectedUrl actualUrl lastEventAt lastEventField verdict }
   }
 }`;
 
@@ -307,10 +343,8 @@ export async function readNumber(
 }
 
 const refreshQuery = `query BoardRefresh($id: ID!) {
-  number(id: $id, refresh: true) { ...Detail }
-}
-${detailFields}
-${rowFields}`;
+  number(id: $id, refresh: true) { meta { phone { verifiedName } profile { about } waba { name } } state }
+}`;
 
 /** Reads every block from WhatsApp. */
 export async function refreshNumber(key: string, id: string) {
@@ -325,27 +359,4 @@ export const changesSubscription = `subscription BoardChanges($after: String) {
 export interface ChangePage {
   readonly cursor: string;
   readonly changes: readonly Change[];
-}
-
-const muteMutation = `mutation BoardMute($input: MuteNumberInput!) {
-  muteNumber(input: $input) { number { id } }
-}`;
-
-/** Silences the alerts of a number; null ends that. Needs the scope `operate`, as `labelNumber`. */
-export async function muteNumber(key: string, id: string, until: Date | null): Promise<void> {
-  const input = { id, until: until?.toISOString() ?? null };
-  await run(key, { query: muteMutation, variables: { input } });
-}
-
-const labelMutation = `mutation BoardLabel($input: LabelNumberInput!) {
-  labelNumber(input: $input) { number { id } }
-}`;
-
-/** Replaces the labels of a number. */
-export async function labelNumber(
-  key: string,
-  id: string,
-  labels: readonly string[],
-): Promise<void> {
-  await run(key, { query: labelMutation, variables: { input: { id, labels } } });
 }

@@ -4,6 +4,7 @@ import { computed, signal } from '@preact/signals';
 import { formatAddress, parseAddress, type View } from './address.ts';
 import type { ApiError, Cost } from './api.ts';
 import type { Cause } from './causes.ts';
+import type { Incident, LateAccount } from './incident-queries.ts';
 import type { FleetPage, NumberDetail, Span } from './queries.ts';
 
 export interface BoardKey {
@@ -47,6 +48,8 @@ export function forgetKey({ code }: Pick<ApiError, 'code'>): void {
   // Nothing of one key's tenant is shown to the next.
   fleet.value = null;
   openNumber.value = null;
+  incidents.value = null;
+  lateAccounts.value = [];
 }
 
 /** Milliseconds, a second at a time, while the page is visible. */
@@ -66,8 +69,8 @@ const demoName = computed(() =>
 /** The tenant of the key; null before it is known. */
 export const tenantName = computed(() => fleet.value?.data.viewer.tenantName ?? demoName.value);
 
-/** Whether the key can mute and label a number. */
-export function canOperate(numberId: string): boolean {
+/** Whether the key can mute and label a number, and have it read; null stands for all numbers. */
+export function canOperate(numberId: string | null): boolean {
   const viewer = fleet.value?.data.viewer;
   return (
     viewer?.scopes.includes('OPERATE') === true &&
@@ -120,12 +123,31 @@ export const openNumber = signal<OpenNumber | null>(null);
 
 export const isHelpOpen = signal(false);
 
-/** Of what the list shows: the address without the open number. */
-export const listAddress = computed(() => formatAddress({ ...view.value, numberId: null }));
+/** Of what the list shows: the address without the open number and the incidents. */
+export const listAddress = computed(() =>
+  formatAddress({ ...view.value, numberId: null, incidents: null }),
+);
+
+export interface Incidents {
+  readonly state: 'OPEN' | 'CLOSED';
+  readonly totalCount: number;
+  readonly nodes: readonly Incident[];
+  /** Null when there are no more. */
+  readonly next: string | null;
+}
+
+export const incidents = signal<Incidents | null>(null);
+export const incidentsError = signal<ApiError | null>(null);
+
+/** The accounts that are read less often in the background than planned. */
+export const lateAccounts = signal<readonly LateAccount[]>([]);
+
+/** What is changed without a look at other numbers. */
+const samePage = ['numberId', 'incidents', 'incidentId', 'after', 'before'] as const;
 
 /** Changes the view and the address of the page. A new filter or order begins at the first page. */
 export function navigate(change: Partial<View>, { isReplaced = false } = {}): void {
-  const isOtherPage = 'numberId' in change || 'after' in change || 'before' in change;
+  const isOtherPage = samePage.some((name) => name in change);
   const next = { ...view.value, ...(isOtherPage ? {} : { after: null, before: null }), ...change };
   const address = formatAddress(next);
   if (address === location.pathname + location.search) return;

@@ -69,6 +69,45 @@ export function formatDuration(ms: number): string {
   return `${Math.floor(seconds / unit.seconds)} ${unit.name}`;
 }
 
+/** In two units, for what a countdown shows: 3 d 4 h, 4 h 12 min, 12 min, 40 s. */
+export function formatRemaining(ms: number): string {
+  const minutes = Math.floor(Math.max(0, ms) / 60_000);
+  if (minutes < 1) return formatDuration(ms);
+  const [days, hours] = [Math.floor(minutes / 1_440), Math.floor(minutes / 60) % 24];
+  const parts =
+    days > 0
+      ? [`${days} d`, hours && `${hours} h`]
+      : [hours && `${hours} h`, minutes % 60 && `${minutes % 60} min`];
+  return parts.filter(Boolean).join(' ');
+}
+
+const utcDay = new Intl.DateTimeFormat('en-GB', {
+  day: 'numeric',
+  month: 'short',
+  timeZone: 'UTC',
+});
+const utcMinute = new Intl.DateTimeFormat('en-GB', {
+  hour: '2-digit',
+  minute: '2-digit',
+  timeZone: 'UTC',
+});
+
+/** `ends in 3 d 4 h (4 Dec, 14:00 UTC)`. Meta gives no end for some restrictions. */
+export function formatEnd(expiresAt: string | null, now: number): string {
+  if (expiresAt === null) return 'without an end that Meta has told';
+  const at = new Date(expiresAt);
+  const moment = `${utcDay.format(at)}, ${utcMinute.format(at)} UTC`;
+  const ms = at.getTime() - now;
+  return ms <= 0 ? `has ended (${moment})` : `ends in ${formatRemaining(ms)} (${moment})`;
+}
+
+/** When values are read next, as `next in 2 min`; null if nothing is planned. */
+export function formatNext(nextSyncAt: string | null, now: number): string | null {
+  if (nextSyncAt === null) return null;
+  const ms = Date.parse(nextSyncAt) - now;
+  return ms < 1_000 ? 'next read due' : `next in ${formatDuration(ms)}`;
+}
+
 export function formatAge(at: string | null, now: number): string {
   if (at === null) return 'never';
   const ms = now - Date.parse(at);
@@ -166,6 +205,7 @@ export function describeChange({ kind, field, previousValue, newValue }: Change)
     return Number.isNaN(ms) ? 'Not observed for a while' : `Not observed for ${formatDuration(ms)}`;
   }
   if (kind === 'MUTE') return formatMute(newValue);
+  if (kind === 'INCIDENT') return describeIncident(previousValue, newValue);
   if (kind === 'LABELS') {
     const labels = JSON.parse(newValue ?? '[]') as readonly string[];
     return labels.length === 0 ? 'Labels removed' : `Labels ${labels.join(', ')}`;
@@ -173,6 +213,20 @@ export function describeChange({ kind, field, previousValue, newValue }: Change)
   if (kind === 'SECURITY') return `Two-step PIN: ${toWords(newValue ?? 'changed')}`;
   const words = kindWords[kind] ?? toWords(kind);
   return subject === null ? words : `${words}: ${subject.toLowerCase()}`;
+}
+
+interface IncidentValue {
+  readonly rule?: string;
+  readonly state?: string;
+}
+
+/** What has become of an incident, from the values of a change. */
+function describeIncident(previousValue: string | null, newValue: string | null): string {
+  const { rule = '', state } = JSON.parse(newValue ?? '{}') as IncidentValue;
+  const isNew = previousValue === null;
+  const isOver = state === 'CLOSED';
+  const what = isOver && !isNew ? 'over' : isNew ? 'opened' : 'acknowledged';
+  return isNew && isOver ? toWords(rule) : `Incident ${what}: ${toWords(rule).toLowerCase()}`;
 }
 
 /** The end of a mute, from the value of a change. */

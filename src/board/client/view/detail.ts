@@ -21,6 +21,9 @@ import {
   verdictWords,
 } from '../words.ts';
 import { Freshness } from './freshness.ts';
+import { OpenIncident } from './incident-facts.ts';
+import { Restrictions } from './restrictions.ts';
+import { Routing } from './routing.ts';
 import { Shape } from './shapes.ts';
 import { Notes } from './tags.ts';
 import { Past } from './times.ts';
@@ -94,10 +97,13 @@ function Facts({
     h('p', { class: 'place' }, toPlace(number)),
     h(Verdicts, { number }),
     h(Why, { number }),
+    h(Restrictions, { number }),
     h(Actions, { open, number }),
+    h(OpenIncident, { incident: number.incident }),
     h(AtMeta, { number }),
     h(Notes, { number }),
     h(Freshness, { number }),
+    h(Routing, { number }),
     h(Month, { number }),
     h(Changes, { number }),
   );
@@ -280,7 +286,10 @@ function Changes({ number }: { readonly number: NumberDetail }): ComponentChild 
     h(
       'ol',
       { class: 'changes' },
-      nodes.map((change) => h(ChangeItem, { key: change.cursor, change })),
+      // Some are recorded a while after they happened.
+      nodes
+        .toSorted((a, b) => b.occurredAt.localeCompare(a.occurredAt))
+        .map((change) => h(ChangeItem, { key: change.cursor, change })),
     ),
     pageInfo.hasNextPage ? h('p', { class: 'quiet' }, 'Older changes: number history.') : null,
   );

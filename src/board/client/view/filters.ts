@@ -17,6 +17,7 @@ import {
 import type { CountedPlace, Facets } from '../queries.ts';
 import { fleet, navigate, view } from '../state.ts';
 import { formatCount, toLabelKey, toWords, verdictWords } from '../words.ts';
+import { RefreshMatches } from './refreshing.ts';
 
 export function Filters(): ComponentChild {
   const facets = fleet.value?.data.page.facets ?? null;
@@ -60,6 +61,7 @@ export function Filters(): ComponentChild {
               'Clear filters',
             )
           : null,
+        h(RefreshMatches, null),
       ),
     ),
   );

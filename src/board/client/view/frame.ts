@@ -2,7 +2,7 @@
 
 import { h, type ComponentChild } from 'preact';
 import { useEffect, useRef } from 'preact/hooks';
-import { formatAddress, isFiltered, noFilters } from '../address.ts';
+import { formatAddress, isFiltered, noFilters, type View } from '../address.ts';
 import { reloadFleet } from '../fleet-loading.ts';
 import {
   demoKeys,
@@ -19,7 +19,7 @@ import {
   tenantName,
   view,
 } from '../state.ts';
-import { formatClock } from '../words.ts';
+import { formatClock, formatCount } from '../words.ts';
 import { Shape } from './shapes.ts';
 
 export function TopBar(): ComponentChild {
@@ -27,7 +27,7 @@ export function TopBar(): ComponentChild {
   return h(
     'header',
     { class: 'top' },
-    h('b', null, 'Numbers'),
+    h(Sections, null),
     h(Tenant, null),
     h('span', { class: 'grow' }),
     isWall
@@ -47,6 +47,36 @@ export function TopBar(): ComponentChild {
   );
 }
 
+/** The numbers, and the incidents with how many are open. */
+function Sections(): ComponentChild {
+  const { incidents } = view.value;
+  const open = fleet.value?.data.openIncidents.totalCount ?? 0;
+  const link = (text: string, target: View['incidents'], count: number) => {
+    const change = { incidents: target, incidentId: null };
+    const isCurrent = (incidents === null) === (target === null);
+    return h(
+      'a',
+      {
+        href: formatAddress({ ...view.value, ...change }),
+        'aria-current': isCurrent ? 'page' : undefined,
+        onClick: (event: MouseEvent) => {
+          if (event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey) return;
+          event.preventDefault();
+          navigate(change);
+        },
+      },
+      text,
+      count === 0 ? null : h('span', { class: 'count' }, ` ${formatCount(count)}`),
+    );
+  };
+  return h(
+    'nav',
+    { class: 'sections', 'aria-label': 'Sections' },
+    link('Numbers', null, 0),
+    link('Incidents', 'OPEN', open),
+  );
+}
+
 /** In the demo there are two tenants to choose from. */
 function Tenant(): ComponentChild {
   const name = tenantName.value;
@@ -62,7 +92,8 @@ function Tenant(): ComponentChild {
       onChange: (event: Event) => {
         const demo = Number((event.currentTarget as HTMLSelectElement).value);
         // Another tenant has other numbers.
-        location.assign(formatAddress({ ...view.peek(), ...noFilters, numberId: null, demo }));
+        const others = { ...noFilters, numberId: null, incidentId: null, demo };
+        location.assign(formatAddress({ ...view.peek(), ...others }));
       },
     },
     demoKeys.map(({ tenantName: text }, index) =>

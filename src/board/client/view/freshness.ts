@@ -2,7 +2,7 @@
 
 import { Fragment, h, type ComponentChild } from 'preact';
 import type { Freshness as FreshnessOf, NumberDetail } from '../queries.ts';
-import { Age } from './times.ts';
+import { Age, NextRead } from './times.ts';
 
 export function Freshness({ number }: { readonly number: NumberDetail }): ComponentChild {
   const { meta, provider, health } = number;
@@ -52,7 +52,12 @@ function Part({ name, freshness }: PartProps): ComponentChild {
             '.',
           ),
     ),
-    h('dd', { class: 'age' }, h(Age, { at: freshness?.observedAt ?? null })),
+    h(
+      'dd',
+      { class: 'age' },
+      h(Age, { at: freshness?.observedAt ?? null }),
+      h(NextRead, { at: freshness?.nextSyncAt ?? null }),
+    ),
   );
 }
 

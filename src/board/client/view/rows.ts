@@ -3,12 +3,13 @@
 import { Fragment, h, type ComponentChild } from 'preact';
 import { useEffect, useRef } from 'preact/hooks';
 import { formatAddress, type View } from '../address.ts';
-import type { FleetNumber, FleetPage, Named } from '../queries.ts';
+import type { FleetNumber, FleetPage, Named, Restriction } from '../queries.ts';
 import { fleet, navigate, now, strips, view } from '../state.ts';
 import { setVisible, stripDays } from '../strip-loading.ts';
 import { findSince } from '../timeline.ts';
 import {
   explain,
+  findMainReason,
   formatCount,
   formatDuration,
   formatFull,
@@ -19,9 +20,10 @@ import {
   toLabelKey,
   verdictWords,
 } from '../words.ts';
+import { IncidentLink } from './incident-facts.ts';
 import { Shape } from './shapes.ts';
 import { Tags } from './tags.ts';
-import { Age, Past } from './times.ts';
+import { Age, Countdown, NextRead, Past } from './times.ts';
 
 const columns = [
   ['verdict', 'Can it send?'],
@@ -44,7 +46,12 @@ export function Rows({ page }: { readonly page: FleetPage['page'] }): ComponentC
         'div',
         { class: 'row', role: 'row' },
         columns.map(([name, text]) =>
-          h('div', { key: name, class: name, role: 'columnheader' }, text),
+          h(
+            'div',
+            { key: name, class: name, role: 'columnheader' },
+            text,
+            name === 'since' ? h('span', { class: 'next' }, 'next read') : null,
+          ),
         ),
       ),
     ),
@@ -186,7 +193,8 @@ function openOnClick(event: MouseEvent, numberId: string): void {
 }
 
 function VerdictCell({ number }: { readonly number: FleetNumber }): ComponentChild {
-  const { verdict, replyVerdict } = number.health.sendability;
+  const { incident, health } = number;
+  const { verdict, replyVerdict } = health.sendability;
   const canOnlyReply = verdict === 'NO' && replyVerdict === 'YES';
   return h(
     'div',
@@ -197,6 +205,7 @@ function VerdictCell({ number }: { readonly number: FleetNumber }): ComponentChi
       null,
       verdictWords[verdict],
       canOnlyReply ? h('div', { class: 'second' }, 'can reply') : null,
+      incident === null ? null : h('div', { class: 'second' }, h(IncidentLink, { incident })),
     ),
   );
 }
@@ -226,19 +235,28 @@ function WhyCell({ number }: { readonly number: FleetNumber }): ComponentChild {
   const explanation = explain(number.health);
   if (explanation === null) return h('div', { class: 'why', role: 'cell' });
   const { text, solution } = explanation;
+  const restriction = findMainRestriction(number);
   return h(
     'div',
     { class: 'why', role: 'cell' },
     h('div', { class: 'text', title: text }, text),
+    restriction === null ? null : h(Countdown, { expiresAt: restriction.expiresAt }),
     solution === null ? null : h('div', { class: 'second text', title: solution }, solution),
   );
+}
+
+/** What Meta restricts the account from, if that is the main reason. */
+function findMainRestriction({ health, meta }: FleetNumber): Restriction | null {
+  const reason = findMainReason(health);
+  if (reason?.field !== 'restriction_type') return null;
+  return meta?.waba?.restrictions.find(({ typeRaw }) => typeRaw === reason.value) ?? null;
 }
 
 function PastCells({ number }: { readonly number: FleetNumber }): ComponentChild {
   const strip = strips.value.get(number.id);
   const { verdict } = number.health.sendability;
   const since = strip === undefined ? null : findSince(strip.spans, verdict);
-  const observedAt = number.health.freshness?.observedAt ?? null;
+  const { observedAt = null, nextSyncAt = null } = number.health.freshness ?? {};
   return h(
     Fragment,
     null,
@@ -259,7 +277,7 @@ function PastCells({ number }: { readonly number: FleetNumber }): ComponentChild
             { title: `Since ${formatFull(since.at)}` },
             formatSince(since.at, since.isAtLeast),
           ),
-      h('div', { class: 'second' }, h(Age, { at: observedAt })),
+      h('div', { class: 'second' }, h(Age, { at: observedAt }), h(NextRead, { at: nextSyncAt })),
     ),
   );
 }

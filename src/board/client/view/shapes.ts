@@ -1,6 +1,7 @@
-// The shapes of the three verdicts, so that colour alone never tells them apart, and the icon of the page.
+// The shapes of the three verdicts and of the severities, so that colour alone never tells them apart, and the icon of the page.
 
 import { h, type ComponentChild } from 'preact';
+import type { Severity } from '../incident-queries.ts';
 import type { Verdict } from '../queries.ts';
 
 const shapes: Readonly<Record<Verdict, { readonly body: string; readonly ink: string }>> = {
@@ -12,13 +13,35 @@ const shapes: Readonly<Record<Verdict, { readonly body: string; readonly ink: st
   UNKNOWN: { body: 'M8 1.2L14.8 8L8 14.8L1.2 8z', ink: '' },
 };
 
+const severityShapes: Readonly<Record<Severity, { readonly body: string; readonly ink: string }>> =
+  {
+    CRITICAL: { body: shapes.NO.body, ink: 'M8 4.2v4.6M8 10.6v1.4' },
+    WARNING: { body: 'M8 1.6l6.9 12.4h-13.8z', ink: 'M8 6v4M8 11.2v1.2' },
+    INFO: { body: 'M8 1.5a6.5 6.5 0 1 1 0 13a6.5 6.5 0 1 1 0-13z', ink: 'M8 7v4.4M8 4.4v1.3' },
+  };
+
 /** Decoration: the word stands beside it. */
 export function Shape({ verdict }: { readonly verdict: Verdict }): ComponentChild {
-  const { body, ink } = shapes[verdict];
+  return h(Drawing, { name: verdict, ...shapes[verdict] });
+}
+
+/** Decoration, as `Shape`. A severity of a newer gateway is shown as the lowest. */
+export function SeverityShape({ severity }: { readonly severity: Severity }): ComponentChild {
+  const name = Object.hasOwn(severityShapes, severity) ? severity : 'INFO';
+  return h(Drawing, { name, ...severityShapes[name] });
+}
+
+interface DrawingProps {
+  readonly name: string;
+  readonly body: string;
+  readonly ink: string;
+}
+
+function Drawing({ name, body, ink }: DrawingProps): ComponentChild {
   return h(
     'svg',
     {
-      class: `shape ${verdict}`,
+      class: `shape ${name}`,
       viewBox: '0 0 16 16',
       width: 16,
       height: 16,

@@ -5,7 +5,7 @@ import { h, type ComponentChild } from 'preact';
 import type { Span } from '../queries.ts';
 import { now } from '../state.ts';
 import { describeSpans, toRuns } from '../timeline.ts';
-import { formatAge, formatFull } from '../words.ts';
+import { formatAge, formatEnd, formatFull, formatNext } from '../words.ts';
 
 /** Ages of minutes and more need no second hand. */
 const slowNow = computed(() => Math.floor(now.value / 10_000) * 10_000);
@@ -17,6 +17,19 @@ export function Age({ at }: { readonly at: string | null }): ComponentChild {
   const isOld = now.peek() - Date.parse(at) > slowAfterMs;
   const text = formatAge(at, isOld ? slowNow.value : now.value);
   return h('time', { dateTime: at, title: formatFull(at) }, text);
+}
+
+/** Empty if nothing is planned. */
+export function NextRead({ at }: { readonly at: string | null }): ComponentChild {
+  const text = formatNext(at, slowNow.value);
+  return text === null ? null : h('span', { class: 'next' }, text);
+}
+
+/** Of a restriction. */
+export function Countdown({ expiresAt }: { readonly expiresAt: string | null }): ComponentChild {
+  const isNear = expiresAt !== null && Date.parse(expiresAt) - now.peek() < slowAfterMs;
+  const text = formatEnd(expiresAt, isNear ? now.value : slowNow.value);
+  return h('p', { class: 'countdown' }, text.charAt(0).toUpperCase() + text.slice(1));
 }
 
 interface PastProps {

@@ -1,0 +1,268 @@
+// Tests in Chromium what the board shows beside verdicts: incidents, restrictions, the way of webhooks, and reads in the background.
+
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { insertIncident } from '../alerts/insert-incident.ts';
+import { isChromiumMissing, launchChromium } from '../chromium.ts';
+import type { TestTenant } from '../harness.ts';
+import { announceRestriction } from './announce.ts';
+import { openBoard, serveGateway, type ServedGateway } from './page.ts';
+
+/** Longer than expect.poll waits by itself, for a busy machine. */
+const patience = { timeout: 20_000 };
+const hostile = '<img src=x onerror="document.title=1"><b>bold</b>';
+const appSecret = 'a-secret-of-the-app-0123456789';
+
+/** Lets the page receive other results of an operation than the gateway's. */
+async function alter(page: Page, operation: string, change: (data: any) => void): Promise<void> {
+  await page.route('**/graphql', async (route) => {
+    if (route.request().postData()?.includes(` ${operation}`) !== true) return route.fallback();
+    const response = await route.fetch();
+    const body = (await response.json()) as { readonly data: unknown };
+    change(body.data);
+    return route.fulfill({ response, json: body });
+  });
+}
+
+describe.skipIf(isChromiumMissing('incidents on the board'))(
+  'the board',
+  { tags: ['page'], timeout: 60_000 },
+  () => {
+    let browser: Browser;
+    let gateway: ServedGateway;
+    beforeAll(async () => {
+      browser = await launchChromium();
+      gateway = await serveGateway();
+    });
+    afterAll(async () => {
+      await browser?.close();
+      await gateway?.[Symbol.asyncDispose]();
+    });
+
+    async function addFleet() {
+      const tenant = await gateway.addTenant('Acme');
+      const first = await tenant.addNumber({ name: 'First' });
+      const second = await tenant.addNumber({ name: 'Second' });
+      for (const { id } of [first, second]) {
+        // oxlint-disable-next-line no-await-in-loop -- one after the other
+        expect(await tenant.rest(`/v1/numbers/${id}?refresh=1`)).toMatchObject({ status: 200 });
+      }
+      const { key: operator } = await tenant.addKey({ name: 'Night shift', scopes: ['operate'] });
+      return { tenant, first, second, operator };
+    }
+
+    const insert = async (tenant: TestTenant, given: Parameters<typeof insertIncident>[2]) =>
+      await insertIncident(gateway.database, tenant.id, given);
+
+    test('lists open incidents at an address of their own, which rows link to', async () => {
+      const { tenant, first } = await addFleet();
+      await using board = await openBoard(browser, { ...gateway, ...tenant });
+      const { page, consoleErrors } = board;
+      await page.waitForSelector('.live.live');
+      const row = page.locator(`[data-id="${first.id}"]`);
+      expect(await row.getByText('incident').count()).toBe(0);
+
+      const id = await insert(tenant, { rule: 'SENDABLE_LOST', subject: first.id });
+      await insert(tenant, { rule: 'QUALITY_DROPPED', severity: 'WARNING', closedAt: Date.now() });
+      await row.getByRole('link', { name: 'incident' }).click();
+      expect(new URL(page.url()).pathname).toBe(`/board/incidents/${id}`);
+      await page.getByRole('heading', { name: '1 open incident' }).waitFor();
+      const detail = page.getByRole('complementary', { name: 'Incident' });
+      expect(await detail.innerText()).toMatch(
+        /First[\s\S]*Critical[\s\S]*The number cannot start conversations any more\.[\s\S]*by nobody/,
+      );
+      // The key may read only.
+      expect(await detail.getByRole('button', { name: 'Acknowledge' }).count()).toBe(0);
+      expect(await page.locator('.sections').innerText()).toMatch(/Numbers\s+Incidents 1/);
+      await page.getByRole('button', { name: 'Over' }).click();
+      await page.getByRole('heading', { name: '1 over' }).waitFor();
+      expect(new URL(page.url()).search).toBe('?state=closed');
+      await page.getByRole('link', { name: 'Numbers' }).click();
+      await expect.poll(() => board.listNames(), patience).toEqual(['First', 'Second']);
+      expect(consoleErrors).toEqual([]);
+    });
+
+    test('lets a key that may acknowledge an incident with a note, which others see at once as text', async () => {
+      const { tenant, first, operator } = await addFleet();
+      const id = await insert(tenant, { rule: 'SENDABLE_LOST', subject: first.id });
+      const path = `/board/incidents/${id}`;
+      await using board = await openBoard(browser, { ...gateway, key: operator, path });
+      await using other = await openBoard(browser, { ...gateway, ...tenant, path });
+      await other.page.waitForSelector('.live.live');
+      const { page } = board;
+      await page.getByLabel('Note, if you like').fill(hostile);
+      await page.getByRole('button', { name: 'Acknowledge' }).click();
+      await page.getByLabel('Another note').waitFor();
+      await other.page.getByRole('cell', { name: 'Night shift' }).waitFor();
+      for (const shown of [page, other.page]) {
+        // oxlint-disable no-await-in-loop -- one after the other
+        const text = await shown.getByRole('complementary', { name: 'Incident' }).innerText();
+        expect(text).toContain(hostile);
+        expect(text).toMatch(/by Night shift, (now|\d+ s ago)/);
+        expect(await shown.locator('#board :is(img, script, b b), #board dd b').count()).toBe(0);
+        // oxlint-enable no-await-in-loop
+      }
+      await page.getByRole('link', { name: 'First' }).last().click();
+      expect(new URL(page.url()).pathname).toBe(`/board/numbers/${first.id}`);
+      const ofNumber = page.getByRole('complementary', { name: 'Number' });
+      await ofNumber.getByText('by Night shift').waitFor();
+      expect(await ofNumber.innerText()).toContain(hostile);
+      expect(board.consoleErrors).toEqual([]);
+    });
+
+    test('shows incidents a page at a time, and says so when there is none', async () => {
+      const { tenant, first } = await addFleet();
+      await using board = await openBoard(browser, {
+        ...gateway,
+        ...tenant,
+        path: '/board/incidents/inc_nobody',
+      });
+      const { page } = board;
+      await page.getByRole('heading', { name: 'Nothing is open' }).waitFor();
+      await page.getByRole('heading', { name: 'Not in this list' }).waitFor();
+      await page.waitForSelector('.live.live');
+      for (let at = 0; at < 55; at += 1) {
+        // oxlint-disable-next-line no-await-in-loop -- one after the other
+        await insert(tenant, { members: [first.id], at: Date.now() - at * 60_000 });
+      }
+      await page.getByRole('heading', { name: '55 open incidents' }).waitFor();
+      await expect.poll(async () => (await board.listNames()).length, patience).toBe(50);
+      await page.getByRole('button', { name: 'Show more' }).click();
+      await expect.poll(async () => (await board.listNames()).length, patience).toBe(55);
+      await page.keyboard.press('j');
+      await page.keyboard.press('Enter');
+      await page.getByRole('complementary', { name: 'Incident' }).getByText('Critical').waitFor();
+      expect(board.count('BoardIncidents')).toBeLessThan(70);
+    });
+
+    test("counts down to the end of a restriction, with Meta's advice as text", async () => {
+      const { tenant, first } = await addFleet();
+      const { id: tenantId } = tenant;
+      const { path } = await gateway.gateway.webhooks.add({
+        tenantId,
+        proof: 'SIGNED',
+        appSecrets: [appSecret],
+      });
+      const endsAt = new Date(Date.now() + (3 * 24 + 4) * 3_600_000 + 30_000);
+      await announceRestriction({
+        origin: gateway.origin,
+        path,
+        appSecret,
+        wabaId: first.wabaId,
+        endsAt,
+        remediation: hostile,
+      });
+      await using board = await openBoard(browser, {
+        ...gateway,
+        ...tenant,
+        path: `/board/numbers/${first.id}`,
+      });
+      const { page, consoleErrors } = board;
+      const ends = page.locator('.countdown');
+      await ends.last().waitFor();
+      const moment = endsAt
+        .toUTCString()
+        .replace(/^\w+, 0?(\d+ \w+) \d+ (\d+:\d+):.*/, '$1, $2 UTC');
+      expect(await ends.allTextContents()).toEqual([
+        `Ends in 3 d 4 h (${moment})`,
+        `Ends in 3 d 4 h (${moment})`,
+      ]);
+      const row = await page.locator(`[data-id="${first.id}"]`).innerText();
+      expect(row).toContain(hostile);
+      const detail = page.locator('.detail');
+      expect(await detail.innerText()).toMatch(
+        /Restrictions of the account\s+No new conversations/i,
+      );
+      expect(await detail.locator('img, script').count()).toBe(0);
+      // The gateway of the test does not know its own URL.
+      expect(await detail.innerText()).toMatch(
+        /Webhooks\s+Not known\s+Events have come[^]*Last event\s+Account update, /i,
+      );
+      // The clock of the page ticks.
+      await page.clock.install({ time: endsAt.getTime() - 61_000 });
+      await page.reload();
+      await page
+        .getByText(/Ends in 1 min/)
+        .first()
+        .waitFor();
+      await page.clock.runFor(30_000);
+      await page
+        .getByText(/Ends in (2\d|3\d) s/)
+        .first()
+        .waitFor();
+      expect(consoleErrors).toEqual([]);
+    });
+
+    test.each([
+      ['SILENT', 'Silent', 'Subscribe the app to the account'],
+      ['MISROUTED', 'Misrouted', 'Meta sends to another URL'],
+      ['UNKNOWN', 'Not known', 'nothing shows that anything is missing'],
+    ])('says what to do about webhooks: %s', async (verdict, word, help) => {
+      const { tenant, first } = await addFleet();
+      await using board = await openBoard(browser, { ...gateway, key: null });
+      const { page } = board;
+      await alter(page, 'BoardNumber', ({ number }) => {
+        number.meta.webhook = {
+          verdict,
+          actualUrl: `https://other.example/${hostile}`,
+          expectedUrl: 'https://numbers.example/webhooks/…',
+          lastEventAt: null,
+          lastEventField: null,
+        };
+      });
+      await page.evaluate(`sessionStorage.setItem('board.key', '${tenant.key}')`);
+      await page.goto(`${gateway.origin}/board/numbers/${first.id}`);
+      await page.locator('.routing').waitFor();
+      const text = await page.locator('.detail').innerText();
+      expect(text).toContain(word);
+      expect(text).toContain(help);
+      expect(text.includes(hostile)).toBe(verdict !== 'UNKNOWN');
+      expect(await page.locator('.detail img').count()).toBe(0);
+      await page.unrouteAll({ behavior: 'ignoreErrors' });
+    });
+
+    test('says when a number is read next, and which accounts in view are late', async () => {
+      const { tenant, first } = await addFleet();
+      await using board = await openBoard(browser, { ...gateway, key: null });
+      const { page } = board;
+      await alter(page, 'BoardFleet', ({ page: { nodes } }) => {
+        for (const { health } of nodes) {
+          health.freshness.nextSyncAt = new Date(Date.now() + 150_000).toISOString();
+        }
+      });
+      let accounts: readonly object[] = [{ wabaId: '999', state: 'LATE', pausedUntil: null }];
+      await alter(page, 'BoardSync', ({ sync }) => (sync.accounts = accounts));
+      await page.evaluate(`sessionStorage.setItem('board.key', '${tenant.key}')`);
+      await page.reload();
+      await page.getByText('next in 2 min').first().waitFor();
+      // One of another page or filter.
+      expect(await page.locator('.lateness').count()).toBe(0);
+      accounts = [{ wabaId: first.wabaId, state: 'LATE', pausedUntil: null }];
+      await page.reload();
+      await page.getByText(/^Not read on time: .+ late\./).waitFor();
+      await page.getByRole('link', { name: 'Show their numbers' }).click();
+      expect(new URL(page.url()).search).toBe(`?account=${first.wabaId}`);
+      await page.unrouteAll({ behavior: 'ignoreErrors' });
+    });
+
+    test('has all numbers that match read, after it has shown what that costs', async () => {
+      const { tenant, operator } = await addFleet();
+      await using reading = await openBoard(browser, { ...gateway, ...tenant });
+      await reading.page.waitForSelector('.rows .name');
+      expect(await reading.page.locator('.refreshing').count()).toBe(0);
+
+      await using board = await openBoard(browser, { ...gateway, key: operator });
+      const { page, consoleErrors } = board;
+      await page.getByRole('button', { name: 'Have these 2 read' }).click();
+      await page.getByText('At most 6 calls and 60 points').waitFor();
+      expect(board.count('BoardRefreshNumbers')).toBe(0);
+      await page.getByRole('button', { name: 'Cancel' }).click();
+      await page.fill('#search', 'First');
+      await page.getByRole('button', { name: 'Have it read' }).click();
+      await page.getByRole('button', { name: 'Read it' }).click();
+      await page.getByText(/^1 will be read, with \d calls?\.$/).waitFor();
+      expect(board.count('BoardRefreshNumbers')).toBe(1);
+      expect(consoleErrors).toEqual([]);
+    });
+  },
+);

@@ -40,6 +40,7 @@ import { type NewNumber, toOperatorAccess } from '../numbers/numbers.ts';
 import { type Block, type ProviderName, toPlainFailure } from '../numbers/provider.ts';
 import { listAddresses, listNumbers } from '../numbers/number-queries.ts';
 import { type Reading, recordReadings } from '../numbers/store.ts';
+import { listSubscribedApps } from '../simulator/nodes.ts';
 import { createTelemetry } from '../telemetry.ts';
 
 /** What a user needs for a first query. */
@@ -312,8 +313,10 @@ function toWabaSnapshots(tenant: DemoTenant): readonly AgedReading[] {
   return wabas.flatMap((waba) => {
     const { ageMinutes = 12 } = waba;
     if (waba.tenant !== tenant || ageMinutes === null) return [];
-    const { id, fields } = toSimulatedWaba(waba);
-    const data = toMetaBlock('waba', { ...fields, id });
+    const simulated = toSimulatedWaba(waba);
+    const { id, fields } = simulated;
+    const subscribed_apps = { data: listSubscribedApps(simulated) };
+    const data = toMetaBlock('waba', { subscribed_apps, ...fields, id });
     return [{ block: 'waba', id, data, failure: null, state: null, ageMinutes }];
   });
 }

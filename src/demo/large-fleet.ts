@@ -7,6 +7,7 @@ import { listNumbers } from '../numbers/number-queries.ts';
 import type { NewSharedNumber } from '../numbers/numbers.ts';
 import { judgePhone, toConnectionState } from '../numbers/phone-reasons.ts';
 import { type Reading, recordReadings } from '../numbers/store.ts';
+import { listSubscribedApps } from '../simulator/nodes.ts';
 import type { SimulatedPhone, SimulatedToken, SimulatedWaba } from '../simulator/simulator.ts';
 
 export const largeTenant = { id: 'ten_atlas', name: 'Atlas Franchises' } as const;
@@ -240,7 +241,11 @@ async function seedReadings(
     {
       block: 'waba',
       id: waba.id,
-      data: toMetaBlock('waba', { ...waba.fields, id: waba.id }),
+      data: toMetaBlock('waba', {
+        subscribed_apps: { data: listSubscribedApps(waba) },
+        ...waba.fields,
+        id: waba.id,
+      }),
       failure: null,
       state: null,
     },

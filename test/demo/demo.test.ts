@@ -413,6 +413,7 @@ describe('the fleet', () => {
       'NOT_FOUND',
       'METHOD_NOT_ALLOWED',
       'INVALID_REQUEST',
+      'INCIDENT_NOT_FOUND',
       'INVALID_CURSOR',
       'CURSOR_EXPIRED',
       'CURSOR_UNKNOWN',

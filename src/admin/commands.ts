@@ -16,7 +16,9 @@ import { addEncryptionCommands } from './encryption.ts';
 import { addFeedCommands } from './feed.ts';
 import { addFleetCommands } from './fleet.ts';
 import { addHistoryCommand } from './history.ts';
+import { addIncidentCommands } from './incident.ts';
 import { addNumberCommands } from './numbers.ts';
+import { addOperateCommands } from './operate-number.ts';
 import { addRefreshCommand } from './refresh.ts';
 import { addMigrateCommand, addServeCommand, type Listen } from './serve.ts';
 import type { Session } from './session.ts';
@@ -75,6 +77,7 @@ export async function run(
   addSyncCommands(program, session);
   addWebhookCommands(program, session);
   addAlertCommands(program, session);
+  addIncidentCommands(program, session);
   addFeedCommands(program, session);
   addAuditCommands(program, session);
   addEncryptionCommands(program, session);
@@ -96,6 +99,7 @@ function addNumberGroups(program: CommandUnknownOpts, session: Session): void {
   addWatchCommand(fleet, session);
   addDiffCommand(fleet, session);
   addHistoryCommand(number, session);
+  addOperateCommands(number, session);
   addChangeCommands(number, session);
   addShowCommand(number, session);
   addRefreshCommand(number, session);

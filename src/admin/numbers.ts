@@ -2,7 +2,6 @@
 
 import { Argument, type CommandUnknownOpts, Option } from '@commander-js/extra-typings';
 import { GatewayError } from '../errors.ts';
-import { maxLabels } from '../fleet/labels.ts';
 import { initialStates } from '../numbers/administration.ts';
 import type { WhatsAppNumber } from '../numbers/number.ts';
 import {
@@ -12,7 +11,6 @@ import {
   providers,
 } from '../numbers/provider.ts';
 import { type NewNumber, type Numbers, toOperatorAccess } from '../numbers/numbers.ts';
-import { toOperationsJson } from '../rest/included.ts';
 import { toDetail } from '../rest/numbers.ts';
 import { parseId, parseMetaId, parseName, parsePhoneNumber, UsageError } from './arguments.ts';
 import { parseCredentialsSource, readCredentials, readGivenCredentials } from './credentials.ts';
@@ -33,7 +31,6 @@ export function addNumberCommands(
   addAdd(number, session);
   addSetState(number, session);
   addSetCredentials(number, session);
-  addLabel(number, session);
   return number;
 }
 
@@ -204,38 +201,6 @@ function addSetCredentials(number: CommandUnknownOpts, session: Session): void {
           toDetail(changed),
           () =>
             `Stored new credentials for ${formatNumber(changed)} Try them with: number refresh ${id}`,
-        );
-      });
-    });
-}
-
-function addLabel(number: CommandUnknownOpts, session: Session): void {
-  number
-    .command('label')
-    .summary('replace the labels of a number')
-    .description(
-      'Replace the labels of a number, by which a fleet can be filtered, counted and grouped.',
-    )
-    .argument('<id>', 'id of the number, from: number list', parseId)
-    .argument('[label...]', `all labels that it is to have, at most ${maxLabels}, each key=value`)
-    .option('--none', 'remove all labels')
-    .addHelpText(
-      'after',
-      '\nExamples:\n  $ numbers-gateway number label wa_… team=support country=BR\n  $ numbers-gateway number label wa_… --none',
-    )
-    .action(async (id, labels, { none = false }) => {
-      if ((labels.length === 0) !== none) {
-        throw new UsageError('Give the labels that the number is to have, or --none for no label.');
-      }
-      await withGateway(session, async ({ numbers, operations }) => {
-        const tenantId = await numbers.getTenantOf(id);
-        await operations.operate(toOperatorAccess(tenantId), { id, labels });
-        const changed = await getStored(numbers, id);
-        const listed = changed.labels.map(toPrintable).join(', ');
-        session.print(
-          { ...toDetail(changed), ...toOperationsJson(changed) },
-          () =>
-            `${listed === '' ? 'Removed the labels' : `Labelled ${listed}`}: ${formatNumber(changed)}`,
         );
       });
     });

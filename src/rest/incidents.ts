@@ -97,7 +97,7 @@ function toLink({ next }: { readonly next: string | null }, query: HandlerInput[
 }
 
 /** Member by member, so that nothing is published by accident. */
-function toIncidentJson(incident: Incident) {
+export function toIncidentJson(incident: Incident) {
   const { id, rule, severity, state, scope, subject, subjectName } = incident;
   return {
     id,

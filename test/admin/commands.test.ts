@@ -419,6 +419,11 @@ describe('help', () => {
     ['number', 'number add', 'number list', 'number show', 'number refresh'],
     [
       'number label',
+      'number mute',
+      'number unmute',
+      'incident',
+      'incident list',
+      'incident acknowledge',
       'number set-state',
       'number set-credentials',
       'number update',
@@ -445,7 +450,7 @@ describe('help', () => {
     const { stdout } = await runCommand('--help');
     const listed = [...stdout.matchAll(/^ {2}(\w+) .*/gm)].map(([, name]) => name);
     expect(listed).toEqual(
-      'serve migrate tenant key number fleet credential account sync webhook alert feed audit keys doctor completion help'.split(
+      'serve migrate tenant key number fleet credential account sync webhook alert incident feed audit keys doctor completion help'.split(
         ' ',
       ),
     );

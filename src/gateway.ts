@@ -14,7 +14,7 @@ import type { Config } from './config.ts';
 import { type Database, openDatabase } from './database/database.ts';
 import { createFleet, type Fleet } from './fleet/fleet.ts';
 import { createOperations, type Operations } from './fleet/operations.ts';
-import { createOnboarding, type Onboarding } from './fleet/onboarding.ts';
+import { createOnboarding, type Onboarding, type OnboardingOptions } from './fleet/onboarding.ts';
 import type { GraphiqlKeys } from './graphql/graphiql.ts';
 import { schema } from './graphql/schema.ts';
 import { createGraphQLEndpoint } from './graphql/server.ts';
@@ -36,7 +36,7 @@ import { createPilotStatusProvider } from './providers/pilot-status.ts';
 import { createRestEndpoint } from './rest/routes.ts';
 import { createVault, type Vault } from './secrets.ts';
 import { createTelemetry, type Telemetry } from './telemetry.ts';
-import { createSync, type Sync, type SyncOptions } from './sync/sync.ts';
+import { createSync, type Sync } from './sync/sync.ts';
 import { createWebhookEndpoint } from './webhooks/endpoint.ts';
 import { createRoutes, type Routes } from './webhooks/routes.ts';
 import { createWebhooks, type Webhooks } from './webhooks/webhooks.ts';
@@ -202,7 +202,7 @@ function createCore(foundation: Foundation) {
 
 function createConfiguredWebhooks(
   { config, metrics, database, now }: Foundation,
-  { vault, sync }: Pick<SyncOptions, 'vault'> & { readonly sync: Sync },
+  { vault, sync }: Pick<OnboardingOptions, 'vault'> & { readonly sync: Sync },
 ) {
   return {
     webhooks: createWebhooks({
@@ -246,7 +246,7 @@ function createNumbersAndSync(
     vault,
     reader,
     providers,
-  }: Pick<SyncOptions, 'vault' | 'reader'> & Pick<NumbersOptions, 'providers'>,
+  }: Pick<OnboardingOptions, 'vault' | 'reader'> & Pick<NumbersOptions, 'providers'>,
 ) {
   const options = {
     database,
@@ -257,11 +257,13 @@ function createNumbersAndSync(
     sync: config.sync,
     ...(overrides.deadlineMs !== undefined && { deadlineMs: overrides.deadlineMs }),
   };
+  const background = createNumbers({ ...options, isBackground: true });
   const sync = createSync({
     database,
     vault,
     reader,
-    numbers: createNumbers({ ...options, isBackground: true }),
+    numbers: background,
+    onboarding: createOnboarding({ database, vault, reader, numbers: background }),
     settings: config.sync,
     readsEngine: config.sessionEngine !== null,
     now,

@@ -52,7 +52,7 @@ function addWatch(account: CommandUnknownOpts, session: Session): void {
     .command('watch')
     .summary('set what happens with numbers that appear in an account later')
     .description(
-      'Set what happens with numbers that appear in an account later: report them (the default), import them, or ignore them. The setting is stored and listed. This release counts new numbers when it reads an account in the background, see sync plan, and adds none by itself. To add them, run: number import',
+      'Set what happens with numbers that appear in an account later: report them (the default), import them, or ignore them. It is done when the account is read in the background; sync plan shows how many are new. Numbers that are imported get the access token that has read the list. To add numbers by hand, run: number import',
     )
     .addArgument(
       new Argument('<waba>', 'Meta’s id of the account').argParser(parseMetaId('WABA id')),

@@ -69,6 +69,7 @@ export interface Onboarding {
   importNumbers(request: ImportRequest, options: ImportOptions): Promise<Discovery>;
   /** The accounts of the tenant's numbers, and those that something is set for. */
   listAccounts(tenantId: string): Promise<readonly store.KnownAccount[]>;
+  getWatchMode(tenantId: string, wabaId: string): Promise<store.WatchMode>;
   setWatchMode(tenantId: string, wabaId: string, mode: store.WatchMode): Promise<void>;
 }
 
@@ -90,6 +91,7 @@ export function createOnboarding(options: OnboardingOptions): Onboarding {
       return await discover(options, request, importing, adder);
     },
     listAccounts: (tenantId) => store.listAccounts(database, tenantId),
+    getWatchMode: (tenantId, wabaId) => store.findWatchMode(database, tenantId, wabaId),
     setWatchMode: (tenantId, wabaId, mode) => store.setWatchMode(database, tenantId, wabaId, mode),
   };
 }

@@ -158,6 +158,22 @@ export async function listAccounts(
   return rows;
 }
 
+export async function findWatchMode(
+  database: Database,
+  tenantId: string,
+  wabaId: string,
+): Promise<WatchMode> {
+  const { rows } = await database.withTenant(
+    tenantId,
+    (transaction) =>
+      sql<{ mode: WatchMode }>`
+        select w.mode from account_watch w
+        where w.tenant_id = ${tenantId} and w.waba_id = ${wabaId}`.execute(transaction),
+    'nothing',
+  );
+  return rows[0]?.mode ?? 'REPORT';
+}
+
 export async function setWatchMode(
   database: Database,
   tenantId: string,

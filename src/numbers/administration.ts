@@ -84,6 +84,8 @@ export interface AdministrationOptions {
   readonly database: Database;
   readonly vault: Vault;
   readonly providers: Readonly<Record<ProviderName, Provider>>;
+  /** See `NumbersOptions`. */
+  readonly isBackground?: boolean;
   getStored(tenantId: string, id: string): Promise<WhatsAppNumber>;
 }
 
@@ -136,7 +138,7 @@ export function createAdministration(options: AdministrationOptions): NumberAdmi
 
 /** Numbers that share a credential. */
 function createSharing(
-  { database, getStored }: AdministrationOptions,
+  { database, isBackground = false, getStored }: AdministrationOptions,
   getTenantOf: NumberAdministration['getTenantOf'],
 ): Pick<NumberAdministration, 'shareCredential' | 'addShared' | 'listPhoneNumberIds'> {
   return {
@@ -148,7 +150,13 @@ function createSharing(
       return await getStored(tenantId, id);
     },
     addShared: (tenantId, numbers, credentialId) =>
-      store.insertMetaNumbers(database, tenantId, numbers.map(toSharedRow), credentialId),
+      store.insertMetaNumbers(
+        database,
+        tenantId,
+        numbers.map(toSharedRow),
+        credentialId,
+        isBackground ? 'SYNC' : 'COMMAND_LINE',
+      ),
     listPhoneNumberIds: (tenantId) => store.listPhoneNumberIds(database, tenantId),
   };
 }

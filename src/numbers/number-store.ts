@@ -1,7 +1,7 @@
 // The SQL of what operators do: adding, changing and removing numbers, and storing their credentials.
 
 import { sql } from 'kysely';
-import type { Database, TenantTransaction } from '../database/database.ts';
+import type { Database, TenantTransaction, TransactionCause } from '../database/database.ts';
 import type { StoredCredentials } from './credentials.ts';
 import { deleteUnusedNotices, lockNotices } from './notice-store.ts';
 import type { ConnectionState, ProviderName } from './provider.ts';
@@ -190,6 +190,7 @@ export async function insertMetaNumbers(
   tenantId: string,
   rows: readonly NewMetaNumberRow[],
   credentialId: string,
+  cause: TransactionCause,
 ): Promise<ReadonlyMap<string, string>> {
   const insert = sql<{ id: string; phoneNumberId: string }>`
     insert into whatsapp_number
@@ -210,6 +211,7 @@ export async function insertMetaNumbers(
       return new Map(inserted.map(({ id, phoneNumberId }) => [phoneNumberId, id]));
     },
     'numbers',
+    cause,
   );
 }
 

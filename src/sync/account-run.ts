@@ -11,6 +11,7 @@ import type { UpstreamFailure } from '../numbers/provider.ts';
 import type { Vault } from '../secrets.ts';
 import { type AccountList, differs, type ListResult, readList } from './account-list.ts';
 import { findMissing, toMissingPhones } from './missing-numbers.ts';
+import { followNewNumbers, type NewNumbersOptions } from './new-numbers.ts';
 import { type AccountPlan, maxProfiles, maxSingleReads, planAccount } from './plan.ts';
 import { selectRequested } from './requested-numbers.ts';
 import {
@@ -26,12 +27,12 @@ import { type AccountToken, listTokens } from './tokens.ts';
 import { createRunBudget, type RunBudget } from './run-budget.ts';
 import { deadToken, noToken, overBudget, type ReadFailure, toRunResult } from './run-result.ts';
 
-export interface RunOptions {
+export interface RunOptions extends NewNumbersOptions {
   readonly database: Database;
   readonly vault: Vault;
   readonly reader: Pick<AccountReader, 'listPhones'>;
   /** Whose reads are in the background. */
-  readonly numbers: Pick<Numbers, 'getMany' | 'listPhoneNumberIds'>;
+  readonly numbers: Pick<Numbers, 'getMany'> & NewNumbersOptions['numbers'];
   readonly settings: SyncSettings;
   /** Called once for each kind of read, with the code of its failure. */
   readonly onRead: (outcome: string) => void;
@@ -155,7 +156,14 @@ async function readNumbers(account: AccountRun): Promise<void> {
     changed = listChanged(account, result.list);
   }
   found.list = result.list;
-  found.unknownNumbers = await countUnknown(account, result.list);
+  const added = await followNewNumbers(account.options, {
+    ...account,
+    list: result.list,
+    token: found.listedWith,
+  });
+  found.unknownNumbers = added.unknown;
+  // An account that has changed is read more often, and the new numbers with it.
+  found.hasChanged = added.imported > 0;
   const unlisted = await recordMissing(account, result.list);
   if (isComplete(result.list)) {
     await recordList(account, result.list);
@@ -196,18 +204,6 @@ function listKindsOf({ run }: AccountRun): readonly ListKind[] {
 /** Whether the list has everything that is stored of a phone. */
 function isComplete({ unknown }: AccountList): boolean {
   return unknown.size === 0;
-}
-
-async function countUnknown(
-  { options, subject, run }: AccountRun,
-  { phones }: AccountList,
-): Promise<number> {
-  const known = new Set(run.numbers.map(({ phoneNumberId }) => phoneNumberId));
-  const others = [...phones.keys()].filter((id) => !known.has(id));
-  if (others.length === 0) return 0;
-  // They may be stored with another account.
-  const ids = await options.numbers.listPhoneNumberIds(subject.tenantId);
-  return others.filter((id) => !ids.has(id)).length;
 }
 
 /** With the first token that Meta accepts. Null when the budget does not allow it. */
@@ -288,7 +284,7 @@ function listChanged(account: AccountRun, list: AccountList): readonly SyncNumbe
 async function recordList(account: AccountRun, list: AccountList): Promise<void> {
   const { options, subject, run, found } = account;
   const changed = listChanged(account, list);
-  found.hasChanged = changed.some(({ phone }) => phone !== null);
+  found.hasChanged ||= changed.some(({ phone }) => phone !== null);
   const phones = listReadable(account).flatMap(({ id, phoneNumberId }) => {
     const phone = list.phones.get(phoneNumberId ?? '')?.phone;
     return phone === undefined || phoneNumberId === null

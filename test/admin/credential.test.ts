@@ -273,9 +273,11 @@ describe('account', () => {
     expect(table.stdout).toMatch(/^WABA ID +NAME +NUMBERS +LATER NUMBERS\n/);
   });
 
-  test('watch says that new numbers are counted and not added', async () => {
+  test('watch says when new numbers are imported', async () => {
     const { stdout } = await line.run('account watch --help');
-    expect(stdout.replaceAll(/\s+/g, ' ')).toContain('adds none by itself');
+    expect(stdout.replaceAll(/\s+/g, ' ')).toContain(
+      'done when the account is read in the background',
+    );
   });
 });
 

@@ -217,7 +217,7 @@ const numberScenario: Scenario<NumberStore> = async (store, database, { me: tena
   await store.shareCredential(database, tenantId, 'wa_1', 'cred_1');
   const imported = { number: '55119', name: 'Shop', state: 'OPEN', waba_id: '50001' } as const;
   const row = { ...imported, phone_number_id: '10009' };
-  await store.insertMetaNumbers(database, tenantId, [row], 'cred_1');
+  await store.insertMetaNumbers(database, tenantId, [row], 'cred_1', 'SYNC');
   await store.updateState(database, tenantId, 'wa_1', 'CLOSE');
   await store.updateCredential(database, tenantId, 'wa_1', 'sealed anew');
   await store.updateNumber(database, tenantId, 'wa_1', { waba_id: '30001' });
@@ -496,6 +496,12 @@ const onboardingScenario: Scenario<OnboardingStore> = async (store, database, { 
   const anew = { id: 'cred_1', name: 'anew', sealed: 'sealed anew', facts };
   await store.updateCredential(database, tenantId, anew);
   await store.insertCredential(database, tenantId, { ...anew, id: 'cred_2' });
+  await database.withTenant(tenantId, (transaction) =>
+    sql`delete from account_watch where tenant_id = ${tenantId}`.execute(transaction),
+  );
+  if ((await store.findWatchMode(database, tenantId, '20001')) !== 'REPORT') {
+    throw new Error('what is set for an account of the other tenant');
+  }
   await store.setWatchMode(database, tenantId, '20001', 'OFF');
   const accounts = await store.listAccounts(database, tenantId);
   if (accounts.length !== 1) throw new Error('an account of the other tenant');

@@ -28,7 +28,7 @@ export const rowOf: Readonly<Record<string, string>> = {
   credential: `insert into credential (tenant_id, id, name, sealed)
     values ('$t', 'cred_$t', 'Credential of $t', 'shared by $t')`,
   account_watch: `insert into account_watch (tenant_id, waba_id, mode)
-    values ('$t', '20001', 'REPORT')`,
+    values ('$t', '20001', 'IMPORT')`,
   number_snapshot: `insert into number_snapshot
     (tenant_id, number_id, block, attempted_at, observed_at, data)
     values ('$t', 'wa_$t', 'phone', now(), now(), '{"verifiedName": "$t"}')`,

@@ -85,7 +85,7 @@ describe('in simulated time', () => {
     const { id: other, wabaId } = await tenant.addNumber({ credentials });
     const { id, phoneNumberId, number } = await tenant.addNumber({ wabaId, credentials });
     gateway.gateway.sync.start();
-    await clock.advance(90 * minute);
+    await clock.advance(6 * minute);
     expect(await see(id)).toMatchObject(present);
     const { cursor } = (await tenant.rest<{ cursor: string }>('/v1/changes')).body;
     gateway.simulator.change(removePhone(phoneNumberId));
@@ -120,14 +120,14 @@ describe('in simulated time', () => {
     const { wabaId } = await tenant.addNumber({ credentials });
     const { id, phoneNumberId, number } = await tenant.addNumber({ wabaId, credentials });
     gateway.gateway.sync.start();
-    await clock.advance(90 * minute);
+    await clock.advance(6 * minute);
     // In another account, which the same token sees.
     const fields = { display_phone_number: `+${number}` };
     gateway.simulator.setPhone(toHealthyPhone(phoneNumberId, '99', fields));
     await clock.advance(11 * minute);
     expect(await see(id)).toMatchObject(missing);
     await tenant.rest(`/v1/numbers/${id}?refresh=1`);
-    await clock.advance(2 * hour);
+    await clock.advance(70 * minute);
     expect(await see(id)).toMatchObject({ sendable: true, freshness: { error: null } });
   });
 
@@ -138,7 +138,7 @@ describe('in simulated time', () => {
     const fields = { display_phone_number: `+${number}` };
     gateway.simulator.setPhone(toHealthyPhone(phoneNumberId, '99', fields));
     gateway.gateway.sync.start();
-    await clock.advance(3 * hour);
+    await clock.advance(70 * minute);
     expect(await see(id)).toMatchObject({ sendable: true, freshness: { error: null } });
   });
 
@@ -146,7 +146,7 @@ describe('in simulated time', () => {
     const { wabaId } = await tenant.addNumber({ credentials });
     const { id, phoneNumberId } = await tenant.addNumber({ wabaId, credentials });
     gateway.gateway.sync.start();
-    await clock.advance(90 * minute);
+    await clock.advance(6 * minute);
     gateway.simulator.change(removePhone(phoneNumberId));
     gateway.simulator.setFault(wabaId, { kind: 'error', code: 2, transient: true });
     await clock.advance(20 * minute);
@@ -169,7 +169,7 @@ describe('in simulated time', () => {
       appSecrets: [appSecret],
     });
     gateway.gateway.sync.start();
-    await clock.advance(90 * minute);
+    await clock.advance(6 * minute);
     expect(await isRisky()).toBe(false);
     const restriction = {
       restriction_type: 'RESTRICTED_UTILITY_TEMPLATES',
@@ -195,6 +195,59 @@ describe('in simulated time', () => {
     await followNotices({ database: gateway.database, now: clock.now, sync: gateway.gateway.sync });
     await clock.advance(5 * minute);
     expect(await isRisky()).toBe(false);
+  });
+
+  /** An account with one number, and another one that appears there while it is read. */
+  const openGrowing = async (mode: 'REPORT' | 'IMPORT' | 'OFF') => {
+    const { wabaId } = await tenant.addNumber({ credentials });
+    await gateway.gateway.onboarding.setWatchMode(tenant.id, wabaId, mode);
+    gateway.gateway.sync.start();
+    await clock.advance(10 * minute);
+    const { cursor } = (await tenant.rest<{ cursor: string }>('/v1/changes')).body;
+    const fields = { display_phone_number: '+55 11 98888-0001', verified_name: 'Second shop' };
+    gateway.simulator.setPhone(toHealthyPhone('810000000009', wabaId, fields));
+    await clock.advance(10 * minute);
+    const { body: listed } =
+      await tenant.rest<readonly { name: string; number: string }[]>('/v1/numbers');
+    const { body: report } = await tenant.rest<{ accounts: readonly { newNumberCount: number }[] }>(
+      '/v1/sync',
+    );
+    const { body: feed } = await tenant.rest<{ changes: readonly Record<string, unknown>[] }>(
+      `/v1/changes?after=${cursor}&kind=ADDED`,
+    );
+    return { listed, newNumbers: report.accounts[0]?.newNumberCount, added: feed.changes };
+  };
+
+  test('a number that is new in an account is imported if that is set, once, and read', async () => {
+    const { listed, newNumbers, added } = await openGrowing('IMPORT');
+    expect(listed).toHaveLength(2);
+    expect(listed[1]).toMatchObject({
+      name: 'Second shop',
+      number: '5511988880001',
+      provider: 'META',
+    });
+    expect(newNumbers).toBe(0);
+    expect(added.length).toBeGreaterThan(0);
+    expect(new Set(added.map(({ source }) => source))).toEqual(new Set(['SYNC']));
+    const shared = await gateway.gateway.onboarding.credentials.list(tenant.id);
+    expect(shared).toHaveLength(1);
+    const { body } = await tenant.rest<{ data: readonly { name: string }[] }>(
+      '/v1/fleet?verdict=YES',
+    );
+    expect(body.data.map(({ name }) => name)).toContain('Second shop');
+    // Nothing is imported again.
+    gateway.simulator.clearCalls();
+    await clock.advance(10 * minute);
+    const others = gateway.simulator.calls.filter(({ path }) => path.includes('debug_token'));
+    expect(others).toEqual([]);
+  });
+
+  test('a number that is new in an account is reported, unless that is off', async () => {
+    expect(await openGrowing('REPORT')).toMatchObject({ listed: [{}], newNumbers: 1, added: [] });
+  });
+
+  test('a number that is new in an account is ignored if that is set', async () => {
+    expect(await openGrowing('OFF')).toMatchObject({ listed: [{}], newNumbers: 0, added: [] });
   });
 
   test('an account whose token was refused is read at once when another token is stored', async () => {

@@ -76,8 +76,10 @@ const toConditionOf: Readonly<Record<Member, ToCondition>> = {
   portfolioIds: isAnyOf('portfolio_id'),
   ids: isAnyOf('number_id'),
   // Not of rows of words, which have no numbers.
-  labels: ({ row }, value, tenantId) => sql`${sql.ref(`${row}.number_id`)} in (
-    select l.id from whatsapp_number l where l.tenant_id = ${tenantId} and l.labels <> '{}' and l.labels && ${value('text[]')})`,
+  // `is true` keeps PostgreSQL from making a join of it, which would look up each number of an index in another one.
+  labels: ({ row }, value, tenantId) => sql`(${sql.ref(`${row}.number_id`)} in (
+    select l.id from whatsapp_number l where l.tenant_id = ${tenantId} and l.labels <> '{}' and l.labels && ${value('text[]')}
+  )) is true`,
   verdicts: (columns, value) => sql`${verdictOf('verdict', columns)} = any(${value('text[]')})`,
   replyVerdicts: (columns, value) =>
     sql`${verdictOf('reply_verdict', columns)} = any(${value('text[]')})`,

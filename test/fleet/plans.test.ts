@@ -36,7 +36,21 @@ async function explain(
   filter: FleetFilter,
   more: Partial<Pick<FleetRead, 'page' | 'counted'>> & { readonly order?: FleetOrderField } = {},
 ): Promise<readonly string[]> {
-  const { order = 'ATTENTION', page = firstPage, counted = nothing } = more;
+  return listScans(await readPlan(filter, more));
+}
+
+async function explainText(filter: FleetFilter): Promise<string> {
+  return JSON.stringify(await readPlan(filter, {}));
+}
+
+async function readPlan(
+  filter: FleetFilter,
+  {
+    order = 'ATTENTION',
+    page = firstPage,
+    counted = nothing,
+  }: Partial<Pick<FleetRead, 'page' | 'counted'>> & { readonly order?: FleetOrderField },
+): Promise<PlanNode> {
   const { sql } = toFleetStatement({
     tenantId,
     filter: normalizeFilter(filter),
@@ -50,7 +64,7 @@ async function explain(
   const rows = await database.query<{ 'QUERY PLAN': readonly [{ Plan: PlanNode }] }>(
     `explain (generic_plan, format json) ${sql}`,
   );
-  return listScans(rows[0]!['QUERY PLAN'][0].Plan);
+  return rows[0]!['QUERY PLAN'][0].Plan;
 }
 
 const firstPage = { limit: 51, isBackward: false, keys: null, projection: null };
@@ -92,11 +106,16 @@ describe('a page of 50,000 numbers', () => {
   test.each<readonly [FleetFilter]>([
     [{ verdicts: ['NO'] }],
     [{ qualityRatings: ['RED'], stale: false, failing: true, restricted: false }],
+    [{ labels: ['team=a'], verdicts: ['NO'] }],
     [{ wabaIds: ['1'], portfolioIds: ['2'], not: { states: ['OPEN'], replyVerdicts: ['YES'] } }],
   ])('with the filter %j is found in the index of its order', async (filter) => {
     const scan = 'Index Only Scan number_status_by_attention';
     expect((await explain(filter)).toSorted()).toEqual([scan, next].toSorted());
   });
+});
+
+test('the numbers with a label are read once, and not one by one', async () => {
+  expect(await explainText({ labels: ['team=a'] })).toContain('hashed SubPlan');
 });
 
 describe('totals and facets of 50,000 numbers', () => {

@@ -1,7 +1,7 @@
 // Tests the parts of the board's client that are pure: its address, its words, its timelines, its causes, and which changes matter.
 
 import * as fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import {
   flags,
   formatAddress,
@@ -16,6 +16,7 @@ import {
 } from '../../src/board/client/address.ts';
 import { findCauses, toClause } from '../../src/board/client/causes.ts';
 import { touches } from '../../src/board/client/changes.ts';
+import { createLoader } from '../../src/board/client/loader.ts';
 import type {
   Change,
   FleetNumber,
@@ -446,5 +447,79 @@ describe('a change of the feed', () => {
     [{ field: 'ACCOUNT_NAME', numberId: null, wabaId: '1' }, '/board', true],
   ])('%o at %s matters: %s', (more, address, expected) => {
     expect(touches(change(more), parse(address), shown)).toBe(expected);
+  });
+});
+
+describe('a loader', () => {
+  beforeEach(() => void vi.useFakeTimers());
+  afterEach(() => void vi.useRealTimers());
+
+  interface Load {
+    readonly startedAt: number;
+    readonly signal: AbortSignal;
+    readonly end: () => void;
+  }
+
+  function createTestLoader() {
+    const start = performance.now();
+    const loads: Load[] = [];
+    const loader = createLoader(
+      (signal) =>
+        new Promise((resolve) => {
+          loads.push({ startedAt: performance.now() - start, signal, end: resolve });
+        }),
+    );
+    const listTimes = () => loads.map(({ startedAt }) => startedAt);
+    return { loader, loads, listTimes };
+  }
+
+  test('ends each load before the next one, however often something changes meanwhile', async () => {
+    const { loader, loads, listTimes } = createTestLoader();
+    loader.start('fleet');
+    for (let at = 0; at < 10; at += 1) {
+      loader.reload();
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await vi.advanceTimersByTimeAsync(300);
+    }
+    expect([listTimes(), loads[0]!.signal.aborted]).toEqual([[0], false]);
+    loads[0]!.end();
+    await vi.advanceTimersByTimeAsync(0);
+    expect(listTimes()).toEqual([0, 3_000]);
+    loads[1]!.end();
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(listTimes()).toEqual([0, 3_000]);
+  });
+
+  test('loads once a second at most, and at the earliest of the times that it is asked for', async () => {
+    const { loader, loads, listTimes } = createTestLoader();
+    loader.start('fleet');
+    loads[0]!.end();
+    await vi.advanceTimersByTimeAsync(400);
+    loader.reload();
+    loader.reload(60_000);
+    loader.reload();
+    await vi.advanceTimersByTimeAsync(600);
+    expect(listTimes()).toEqual([0, 1_000]);
+    loads[1]!.end();
+    loader.reload(60_000);
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(listTimes()).toEqual([0, 1_000, 61_000]);
+  });
+
+  test('gives up the load of another subject, and of none', async () => {
+    const { loader, loads, listTimes } = createTestLoader();
+    loader.start('fleet');
+    loader.start('other fleet');
+    expect([listTimes(), loads[0]!.signal.aborted]).toEqual([[0, 0], true]);
+    // It ends late, and means nothing for the other one.
+    loader.reload();
+    loads[0]!.end();
+    await vi.advanceTimersByTimeAsync(5_000);
+    expect(listTimes()).toEqual([0, 0]);
+    loader.stop();
+    loads[1]!.end();
+    loader.reload();
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect([listTimes(), loads[1]!.signal.aborted]).toEqual([[0, 0], true]);
   });
 });

@@ -361,6 +361,26 @@ describe.skipIf(isChromiumMissing('the board'))(
       expect(await page.getByText('Not live').count()).toBe(0);
     });
 
+    test('says that it is not live when the feed is never reached', async () => {
+      const { tenant } = await addFleet();
+      await using board = await openBoard(browser, { ...gateway, key: null });
+      const { page } = board;
+      await page.route('**/graphql', async (route) => {
+        const { accept = '' } = route.request().headers();
+        if (accept === 'text/event-stream') await route.fulfill({ status: 502 });
+        else await route.continue();
+      });
+      await page.clock.install();
+      await page.reload();
+      await page.fill('#key', tenant.key);
+      await page.keyboard.press('Enter');
+      await page.clock.runFor(2_000);
+      await page.waitForSelector(firstName);
+      expect(await page.getByText('Not live').count()).toBe(0);
+      await page.clock.runFor(40_000);
+      await page.getByText(/^Not live since \d\d:\d\d:\d\d\./).waitFor();
+    });
+
     test('continues by itself after the gateway was restarted, and misses nothing', async () => {
       await using database = await openTestDatabase('PostgreSQL');
       const environment = {

@@ -1,5 +1,7 @@
 // Sends GraphQL operations with the key of the user, and says in one form why one failed.
 
+import { followClock } from './clock.ts';
+
 export interface Reply<Data> {
   readonly data: Data;
   /** What the operation cost; null unless it was asked for. */
@@ -86,9 +88,11 @@ async function send(
     credentials: 'omit',
     ...(signal && { signal }),
   };
-  return await fetch('/graphql', init).catch((error: unknown) => {
+  const response = await fetch('/graphql', init).catch((error: unknown) => {
     throw signal?.aborted === true ? error : createNetworkError();
   });
+  followClock(response.headers.get('date'));
+  return response;
 }
 
 function toError<Data>(response: Response, body: Body<Data> | null): ApiError | null {

@@ -4,15 +4,28 @@ import { effect } from '@preact/signals';
 import { createParser } from 'eventsource-parser';
 import { ApiError, subscribe } from './api.ts';
 import { isOfTimeline, touches } from './changes.ts';
+import { readTime } from './clock.ts';
 import { reloadFleet } from './fleet-loading.ts';
 import { reloadIncidents } from './incident-loading.ts';
 import { type ChangePage, changesSubscription } from './queries.ts';
 import { reloadNumber } from './number-loading.ts';
-import { fleet, forgetKey, key, live, maxSilenceMs, openNumber, view } from './state.ts';
+import {
+  fleet,
+  forgetKey,
+  key,
+  type Loaded,
+  live,
+  maxSilenceMs,
+  openNumber,
+  strips,
+  view,
+} from './state.ts';
 import { forgetStrips } from './strip-loading.ts';
 
 /** Where to continue; null begins at the present. */
 let cursor: string | null = null;
+/** What was shown when changes were found to be missing: the feed goes on from the fleet that is loaded after it. */
+let outdated: Loaded | null = null;
 let connection: AbortController | null = null;
 let failures = 0;
 let retryTimer: ReturnType<typeof setTimeout> | undefined;
@@ -25,7 +38,16 @@ export function startFeed(): void {
     const isReady = fleet.value !== null && key.value !== null && key.value !== '';
     if (!isReady || followed === key.value) return;
     followed = key.value;
+    outdated = null;
     cursor = fleet.value?.data.whole.feedCursor ?? null;
+    live.value = { status: 'connecting', liveAt: readTime() };
+    reconnect(0);
+  });
+  effect(() => {
+    const loaded = fleet.value;
+    if (outdated === null || loaded === null || loaded === outdated) return;
+    outdated = null;
+    cursor = loaded.data.whole.feedCursor;
     reconnect(0);
   });
   effect(() => {
@@ -59,7 +81,7 @@ function close(status: 'connecting' | 'paused'): void {
 
 function reconnect(delayMs: number): void {
   clearTimeout(retryTimer);
-  if (document.visibilityState === 'hidden') return;
+  if (document.visibilityState === 'hidden' || outdated !== null) return;
   retryTimer = setTimeout(() => void follow(), delayMs);
 }
 
@@ -91,15 +113,20 @@ function handleEnd(error: unknown): void {
   const code = error instanceof ApiError ? error.code : 'NETWORK';
   if (error instanceof ApiError && error.isAboutKey) return forgetKey(error);
   live.value = { ...live.peek(), status: 'lost' };
-  if (code.includes('CURSOR')) {
-    // Changes are missing, so everything is read again.
-    cursor = null;
-    reloadFleet();
-  }
+  if (code.includes('CURSOR')) return readAgain();
   failures += 1;
   const retryAfterMs = (error instanceof ApiError ? (error.retryAfterSeconds ?? 0) : 0) * 1_000;
   const backoffMs = Math.min(30_000, 250 * 2 ** failures) * (0.75 + Math.random() / 2);
   reconnect(Math.max(retryAfterMs, backoffMs));
+}
+
+/** Changes are missing, so everything that is shown is read again, and the feed goes on from there. */
+function readAgain(): void {
+  outdated = fleet.peek();
+  reloadFleet();
+  reloadNumber();
+  reloadIncidents();
+  forgetStrips([...strips.peek().keys()]);
 }
 
 /** Ends a stream that has gone silent: its connection may be dead without anybody knowing. */
@@ -168,6 +195,6 @@ function handlePage({ cursor: next, changes }: ChangePage): void {
 }
 
 function setLive(): void {
-  live.value = { status: 'live', lastEventAt: Date.now() };
+  live.value = { status: 'live', liveAt: readTime() };
   if (connection !== null) listenForSilence(connection);
 }

@@ -5,6 +5,7 @@ import { ApiError } from './api.ts';
 import { toFleetRequest } from './address.ts';
 import { findCauses } from './causes.ts';
 import { readLateAccounts } from './incident-queries.ts';
+import { createLoader } from './loader.ts';
 import { type FleetPage, readFleet, readTroubled, type Troubled } from './queries.ts';
 import {
   causes,
@@ -19,59 +20,42 @@ import {
   view,
 } from './state.ts';
 
-/** At most one query a second, however much changes. */
-const minLoadIntervalMs = 1_000;
 /** Ages of readings that changed nothing are in no event, so they are read again after this time. */
 const maxFleetAgeMs = 60_000;
 const maxRetryMs = 30_000;
 
-let startedAt = -Infinity;
-let running: AbortController | null = null;
-let timer: ReturnType<typeof setTimeout> | undefined;
+const loader = createLoader(load);
 let failures = 0;
 
 /** Loads the fleet whenever the key or the list's address changes. */
 export function startFleetLoading(): void {
   effect(() => {
     const address = listAddress.value;
-    if (key.value === null || key.value === '') return;
+    if (key.value === null || key.value === '') return loader.stop();
     isLoading.value = fleet.peek()?.address !== address;
-    void load();
+    loader.start(`${key.value} ${address}`);
   });
 }
 
-/** Loads the fleet again, now or when the last query is a second old. */
+/** Loads the fleet again, at most once a second. */
 export function reloadFleet(): void {
-  schedule(startedAt + minLoadIntervalMs - performance.now());
+  loader.reload();
 }
 
-function schedule(delayMs: number): void {
-  clearTimeout(timer);
-  timer = setTimeout(() => void load(), Math.max(0, delayMs));
-}
-
-async function load(): Promise<void> {
-  clearTimeout(timer);
-  running?.abort();
-  const controller = new AbortController();
-  running = controller;
+async function load(signal: AbortSignal): Promise<void> {
   const asked = { key: key.peek() ?? '', address: listAddress.peek() };
-  startedAt = performance.now();
   try {
-    const data = await readFleet(asked.key, toFleetRequest(view.peek()), controller.signal);
-    if (controller.signal.aborted) return;
+    const data = await readFleet(asked.key, toFleetRequest(view.peek()), signal);
+    if (signal.aborted) return;
     failures = 0;
     fleet.value = { data, address: asked.address };
     fleetError.value = null;
     isLoading.value = false;
-    if (document.visibilityState === 'visible') schedule(maxFleetAgeMs);
+    if (document.visibilityState === 'visible') loader.reload(maxFleetAgeMs);
     void loadCauses(data, asked.key);
     void loadLateAccounts(asked.key);
   } catch (error) {
-    if (controller.signal.aborted) return;
-    handleFailure(error);
-  } finally {
-    if (running === controller) running = null;
+    if (!signal.aborted) handleFailure(error);
   }
 }
 
@@ -85,22 +69,23 @@ function handleFailure(error: unknown): void {
   fleetError.value = failure;
   failures += 1;
   const backoffMs = Math.min(maxRetryMs, 1_000 * 2 ** failures);
-  schedule(failure.retryAfterSeconds === null ? backoffMs : failure.retryAfterSeconds * 1_000);
+  loader.reload(failure.retryAfterSeconds === null ? backoffMs : failure.retryAfterSeconds * 1_000);
 }
 
 /** The causes are those of at most so many numbers. */
 const maxTroubledPages = 5;
 const minCausesIntervalMs = 10_000;
 
+let causesKey = '';
 let causesOf = '';
 let causesAt = -Infinity;
 
 /** Reads the numbers in trouble again if their counts have changed, but not all the time. */
 async function loadCauses({ whole }: FleetPage, askedKey: string): Promise<void> {
-  const counts = askedKey + JSON.stringify(whole.facets.verdict);
-  const elapsedMs = performance.now() - causesAt;
-  if (counts === causesOf && elapsedMs < maxFleetAgeMs) return;
-  if (counts !== causesOf && elapsedMs < minCausesIntervalMs) return;
+  const counts = JSON.stringify(whole.facets.verdict);
+  const intervalMs = counts === causesOf ? maxFleetAgeMs : minCausesIntervalMs;
+  if (askedKey === causesKey && performance.now() - causesAt < intervalMs) return;
+  causesKey = askedKey;
   causesOf = counts;
   causesAt = performance.now();
   const found: Troubled[] = [];

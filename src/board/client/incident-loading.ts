@@ -2,58 +2,50 @@
 
 import { computed, effect } from '@preact/signals';
 import { type Incident, readIncidents } from './incident-queries.ts';
+import { createLoader } from './loader.ts';
 import { toApiError } from './number-loading.ts';
 import { forgetKey, incidents, incidentsError, key, view } from './state.ts';
 
-const minIntervalMs = 1_000;
-
-let running: AbortController | null = null;
-let timer: ReturnType<typeof setTimeout> | undefined;
-let startedAt = -Infinity;
+const loader = createLoader(load);
+/** How many pages are shown. */
+let pages = 1;
 
 export function startIncidentLoading(): void {
   const shown = computed(() => view.value.incidents);
   effect(() => {
     const state = shown.value;
-    const isAsked = state !== null && key.value !== null && key.value !== '';
-    running?.abort();
-    clearTimeout(timer);
-    if (!isAsked) return;
+    if (state === null || key.value === null || key.value === '') return loader.stop();
     if (incidents.peek()?.state !== state) incidents.value = null;
-    void load(1);
+    pages = 1;
+    start();
   });
 }
 
-/** Loads as many pages as are shown, now or when the last query is a second old. */
-export function reloadIncidents(): void {
-  if (view.peek().incidents === null) return;
-  clearTimeout(timer);
-  const delayMs = Math.max(0, startedAt + minIntervalMs - performance.now());
-  timer = setTimeout(() => void load(shownPages), delayMs);
+function start(): void {
+  loader.start(`${key.peek()} ${view.peek().incidents} ${pages}`);
 }
 
-let shownPages = 1;
+/** Loads as many pages as are shown again, at most once a second. */
+export function reloadIncidents(): void {
+  loader.reload();
+}
 
 /** Adds the page after those that are shown. */
 export function showMoreIncidents(): void {
-  void load(shownPages + 1);
+  pages += 1;
+  start();
 }
 
-async function load(pages: number): Promise<void> {
+async function load(signal: AbortSignal): Promise<void> {
   const { incidents: state } = view.peek();
   if (state === null) return;
-  running?.abort();
-  const controller = new AbortController();
-  running = controller;
-  startedAt = performance.now();
   try {
-    const loaded = await readPages(state, pages, controller.signal);
-    if (controller.signal.aborted) return;
-    shownPages = pages;
+    const loaded = await readPages(state, signal);
+    if (signal.aborted) return;
     incidents.value = loaded;
     incidentsError.value = null;
   } catch (error) {
-    if (controller.signal.aborted) return;
+    if (signal.aborted) return;
     const failure = toApiError(error);
     if (failure.isAboutKey) forgetKey(failure);
     else incidentsError.value = failure;
@@ -61,7 +53,7 @@ async function load(pages: number): Promise<void> {
 }
 
 /** Those that open meanwhile come first, so a later page may repeat some. */
-async function readPages(state: 'OPEN' | 'CLOSED', pages: number, signal: AbortSignal) {
+async function readPages(state: 'OPEN' | 'CLOSED', signal: AbortSignal) {
   const askedKey = key.peek() ?? '';
   const found = new Map<string, Incident>();
   let next: string | null = null;

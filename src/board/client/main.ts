@@ -2,6 +2,7 @@
 
 import { h, render, type ComponentChild } from 'preact';
 import { parseAddress } from './address.ts';
+import { readTime } from './clock.ts';
 import { startFeed } from './feed.ts';
 import { startFleetLoading } from './fleet-loading.ts';
 import { startIncidentLoading } from './incident-loading.ts';
@@ -51,9 +52,9 @@ function List(): ComponentChild {
 
 function startClock(): void {
   setInterval(() => {
-    if (document.visibilityState === 'visible') now.value = Date.now();
+    if (document.visibilityState === 'visible') now.value = readTime();
   }, 1_000);
-  document.addEventListener('visibilitychange', () => (now.value = Date.now()));
+  document.addEventListener('visibilitychange', () => (now.value = readTime()));
 }
 
 addEventListener('popstate', () => (view.value = parseAddress(location)));

@@ -2,63 +2,48 @@
 
 import { effect } from '@preact/signals';
 import { ApiError } from './api.ts';
+import { readTime } from './clock.ts';
+import { createLoader } from './loader.ts';
 import { readNumber, refreshNumber } from './queries.ts';
 import { forgetKey, key, openNumber, view } from './state.ts';
 
 /** Days of the timeline. */
 export const detailDays = 30;
 const shownChanges = 20;
-const minIntervalMs = 1_000;
 
-let running: AbortController | null = null;
-let timer: ReturnType<typeof setTimeout> | undefined;
-let startedAt = -Infinity;
+const loader = createLoader(load);
 
 export function startNumberLoading(): void {
   effect(() => {
     const { numberId } = view.value;
-    running?.abort();
-    clearTimeout(timer);
-    if (numberId === null) {
-      openNumber.value = null;
-      return;
-    }
-    if (key.value === null || key.value === '') return;
+    if (numberId === null) openNumber.value = null;
+    if (numberId === null || key.value === null || key.value === '') return loader.stop();
     if (openNumber.peek()?.id !== numberId) {
       openNumber.value = { id: numberId, data: null, error: null, refresh: 'none' };
     }
-    void load(numberId);
+    loader.start(`${key.value} ${numberId}`);
   });
 }
 
-/** Loads it again, now or when the last query is a second old. */
+/** Loads it again, at most once a second. */
 export function reloadNumber(): void {
-  clearTimeout(timer);
-  const delayMs = Math.max(0, startedAt + minIntervalMs - performance.now());
-  timer = setTimeout(() => {
-    const id = openNumber.peek()?.id;
-    if (id !== undefined) void load(id);
-  }, delayMs);
+  loader.reload();
 }
 
-async function load(id: string): Promise<void> {
-  running?.abort();
-  const controller = new AbortController();
-  running = controller;
-  startedAt = performance.now();
-  const from = new Date(Date.now() - detailDays * 86_400_000);
+async function load(signal: AbortSignal): Promise<void> {
+  const id = openNumber.peek()?.id;
+  if (id === undefined) return;
+  const from = new Date(readTime() - detailDays * 86_400_000);
   const request = { id, from, changes: shownChanges };
-  try {
-    const data = await readNumber(key.peek() ?? '', request, controller.signal);
-    const open = openNumber.peek();
-    if (open?.id === id) openNumber.value = { ...open, data, error: null };
-  } catch (error) {
-    if (controller.signal.aborted) return;
-    const open = openNumber.peek();
-    const failure = toApiError(error);
-    if (failure.isAboutKey) forgetKey(failure);
-    else if (open?.id === id) openNumber.value = { ...open, error: failure };
-  }
+  const outcome = await readNumber(key.peek() ?? '', request, signal).then(
+    (data) => ({ data, error: null }),
+    (error: unknown) => ({ error: toApiError(error) }),
+  );
+  if (signal.aborted) return;
+  if (outcome.error?.isAboutKey === true) return forgetKey(outcome.error);
+  // What was loaded before stays when it cannot be loaded again.
+  const open = openNumber.peek();
+  if (open?.id === id) openNumber.value = { ...open, ...outcome };
 }
 
 /** Reads the open number from WhatsApp. */

@@ -4,6 +4,7 @@ import { computed, signal } from '@preact/signals';
 import { formatAddress, parseAddress, type View } from './address.ts';
 import type { ApiError, Cost } from './api.ts';
 import type { Cause } from './causes.ts';
+import { readTime } from './clock.ts';
 import type { Incident, LateAccount } from './incident-queries.ts';
 import type { FleetPage, NumberDetail, Span } from './queries.ts';
 
@@ -47,13 +48,17 @@ export function forgetKey({ code }: Pick<ApiError, 'code'>): void {
   enteredKey.value = demoKeys.length > 0 ? '' : null;
   // Nothing of one key's tenant is shown to the next.
   fleet.value = null;
+  fleetError.value = null;
+  causes.value = [];
+  strips.value = new Map();
   openNumber.value = null;
   incidents.value = null;
+  incidentsError.value = null;
   lateAccounts.value = [];
 }
 
 /** Milliseconds, a second at a time, while the page is visible. */
-export const now = signal(Date.now());
+export const now = signal(readTime());
 
 export interface Loaded {
   readonly data: FleetPage;
@@ -94,20 +99,20 @@ export const strips = signal<ReadonlyMap<string, Strip>>(new Map());
 
 export interface Live {
   readonly status: 'connecting' | 'live' | 'lost' | 'paused';
-  /** When the last event came, in milliseconds; null before the first. */
-  readonly lastEventAt: number | null;
+  /** When the last event came, or before that, when the board began to wait for one. In milliseconds; null before that too. */
+  readonly liveAt: number | null;
 }
 
-export const live = signal<Live>({ status: 'connecting', lastEventAt: null });
+export const live = signal<Live>({ status: 'connecting', liveAt: null });
 
 /** Silence after which the board says that it is not live. A sign of life comes every 15 seconds. */
 export const maxSilenceMs = 35_000;
 
 /** Since when the board is not live, in milliseconds; null while it is. */
 export const notLiveSince = computed(() => {
-  const { lastEventAt, status } = live.value;
-  if (lastEventAt === null || status === 'paused') return null;
-  return now.value - lastEventAt > maxSilenceMs ? lastEventAt : null;
+  const { liveAt, status } = live.value;
+  if (liveAt === null || status === 'paused') return null;
+  return now.value - liveAt > maxSilenceMs ? liveAt : null;
 });
 
 export interface OpenNumber {

@@ -1,6 +1,7 @@
 // Loads the last seven days of the numbers whose rows are visible. A timeline costs five points, so nothing is loaded for rows
 // that nobody sees, and a strip is kept until its number changes.
 
+import { readTime } from './clock.ts';
 import { readStrips } from './queries.ts';
 import { key, type Strip, strips } from './state.ts';
 
@@ -8,6 +9,8 @@ export const stripDays = 7;
 const maxBatch = 40;
 /** In which rows that scroll past are collected. */
 const collectMs = 120;
+/** After a read that failed. */
+const retryMs = 10_000;
 /** The spans of a strip end at the present, so it stays right for a while. */
 const maxAgeMs = 15 * 60_000;
 
@@ -37,8 +40,8 @@ export function forgetStrips(ids: readonly string[]): void {
   schedule();
 }
 
-function schedule(): void {
-  timer ??= setTimeout(() => void loadDue(), collectMs);
+function schedule(delayMs = collectMs): void {
+  timer ??= setTimeout(() => void loadDue(), delayMs);
 }
 
 async function loadDue(): Promise<void> {
@@ -50,7 +53,7 @@ async function loadDue(): Promise<void> {
     strips.value = new Map();
     requested.clear();
   }
-  const oldest = Date.now() - maxAgeMs;
+  const oldest = readTime() - maxAgeMs;
   const due = [...visible].filter((id) => {
     const strip = strips.peek().get(id);
     return !requested.has(id) && (strip === undefined || strip.readAt < oldest);
@@ -58,11 +61,12 @@ async function loadDue(): Promise<void> {
   if (due.length === 0) return;
   const batch = due.slice(0, maxBatch);
   for (const id of batch) requested.add(id);
-  const from = new Date(Date.now() - stripDays * 86_400_000);
-  const readAt = Date.now();
+  const from = new Date(readTime() - stripDays * 86_400_000);
+  const readAt = readTime();
   const read = await readStrips(asked, batch, from).catch(() => null);
   for (const id of batch) requested.delete(id);
-  if (read === null || key.peek() !== asked) return;
+  if (key.peek() !== asked) return;
+  if (read === null) return schedule(retryMs);
   const added = [...read].map(([id, spans]): [string, Strip] => [id, { spans, readAt }]);
   strips.value = new Map([...strips.peek(), ...added]);
   if (due.length > batch.length) schedule();

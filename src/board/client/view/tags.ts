@@ -119,7 +119,7 @@ function MuteForm({
           key: text,
           type: 'button',
           class: 'chip',
-          onClick: () => mute(new Date(Date.now() + hours * 3_600_000)),
+          onClick: () => mute(new Date(now.peek() + hours * 3_600_000)),
         },
         text,
       ),

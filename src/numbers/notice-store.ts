@@ -3,6 +3,7 @@
 import { sql } from 'kysely';
 import type { TenantTransaction } from '../database/database.ts';
 import { toTimeText } from '../database/statement.ts';
+import { claimAccounts } from './account-store.ts';
 import type { MetaPhone } from './meta.ts';
 import { type AccountNotices, findOpen, mergeNotices, toRestrictions } from './account-notices.ts';
 import { minMsBetweenReads } from './restriction.ts';
@@ -20,8 +21,9 @@ export async function storeNotices(
   transaction: TenantTransaction,
   { tenantId, accounts, now }: NoticesToStore,
 ): Promise<void> {
-  const wabaIds = [...accounts.keys()].toSorted();
+  const wabaIds = [...accounts.keys()];
   if (wabaIds.length === 0) return;
+  await claimAccounts(transaction, tenantId, wabaIds);
   // In the order of the key, here and below, so that two processes cannot deadlock.
   await sql`
     insert into account_notice (tenant_id, waba_id)
@@ -45,12 +47,17 @@ export async function closeEnded(
   now: Date,
   maxAccounts: number,
 ): Promise<readonly string[]> {
+  const due = sql`select waba_id as "wabaId" from account_notice
+    where tenant_id = ${tenantId} and next_end <= ${now}::timestamptz
+    order by waba_id limit ${maxAccounts}::integer`;
+  const { rows: found } = await sql<Pick<NoticeRow, 'wabaId'>>`${due}`.execute(transaction);
+  const wabaIds = found.map(({ wabaId }) => wabaId);
+  if (wabaIds.length === 0) return [];
+  await claimAccounts(transaction, tenantId, wabaIds);
   const { rows } = await sql<NoticeRow>`
     select ${columns} from account_notice
-    where tenant_id = ${tenantId} and next_end <= ${now}::timestamptz
-    order by waba_id limit ${maxAccounts}::integer for no key update skip locked`.execute(
-    transaction,
-  );
+    where tenant_id = ${tenantId} and next_end <= ${now}::timestamptz and waba_id = any(${wabaIds}::text[])
+    order by waba_id for no key update skip locked`.execute(transaction);
   const unchanged = rows.map((row) => ({ former: row, notices: row.notices }));
   await writeNotices(transaction, tenantId, unchanged, now);
   return rows.map(({ wabaId }) => wabaId);

@@ -2,6 +2,7 @@
 
 import { sql } from 'kysely';
 import type { Database, TenantTransaction, TransactionCause } from '../database/database.ts';
+import { holdAccounts } from './account-store.ts';
 import type { StoredCredentials } from './credentials.ts';
 import { deleteUnusedNotices, lockNotices } from './notice-store.ts';
 import type { ConnectionState, ProviderName } from './provider.ts';
@@ -35,6 +36,7 @@ export async function insertNumber(
   seal: ((numberId: string) => string) | null,
 ): Promise<string> {
   return await database.withTenant(tenantId, async (transaction) => {
+    await holdAccounts(transaction, tenantId, [row.waba_id]);
     const { id } = await transaction
       .insertInto('whatsapp_number')
       .values({ tenant_id: tenantId, ...row })
@@ -205,6 +207,8 @@ export async function insertMetaNumbers(
   return await database.withTenant(
     tenantId,
     async (transaction) => {
+      const wabaIds = rows.map((row) => row.waba_id);
+      await holdAccounts(transaction, tenantId, wabaIds);
       const { rows: inserted } = await insert.execute(transaction);
       const ids = inserted.map(({ id }) => id);
       await writeStatuses(transaction, { tenantId, ids, at: new Date() });
@@ -247,6 +251,7 @@ export async function updateNumber(
   columns: NumberColumns,
 ): Promise<boolean> {
   return await database.withTenant(tenantId, async (transaction) => {
+    await holdAccounts(transaction, tenantId, [columns.waba_id ?? null]);
     await lockNotices(transaction, tenantId, numberId);
     const { numUpdatedRows } = await transaction
       .updateTable('whatsapp_number')

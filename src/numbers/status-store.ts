@@ -2,6 +2,7 @@
 
 import { sql } from 'kysely';
 import type { Database, TenantTransaction } from '../database/database.ts';
+import { holdAccounts } from './account-store.ts';
 import { findNumbersForStatus } from './number-queries.ts';
 import { staleAfterSeconds } from './number.ts';
 import { findOwnerId } from './portfolio.ts';
@@ -187,12 +188,17 @@ export async function writeOutdatedStatuses(
   return await database.withTenant(
     tenantId,
     async (transaction) => {
-      const { rows } = await sql<{ id: string }>`
-        select n.id from whatsapp_number n
+      const { rows } = await sql<{ id: string; wabaId: string | null }>`
+        select n.id, n.waba_id as "wabaId" from whatsapp_number n
         left join number_status s on s.tenant_id = n.tenant_id and s.number_id = n.id
         where n.tenant_id = ${tenantId} and coalesce(s.rules_version, 0) < ${statusVersion}::smallint
         order by n.id limit ${maxNumbers}::integer for no key update of n`.execute(transaction);
       const ids = rows.map(({ id }) => id);
+      await holdAccounts(
+        transaction,
+        tenantId,
+        rows.map(({ wabaId }) => wabaId),
+      );
       await writeStatuses(transaction, { tenantId, ids, at: new Date() });
       return ids.length;
     },

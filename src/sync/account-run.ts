@@ -363,10 +363,12 @@ async function readSingly(
   const access = toOperatorAccess(subject.tenantId);
   const requests = numbers.map(({ id }) => ({ id, refresh: blocks, projection: freshnessAlone }));
   const read = await options.numbers.getMany(access, requests, signal);
-  budget.onCalls(access.meter.upstreamCalls);
   const failures = read.flatMap((number) =>
     'freshness' in number ? blocks.map((block) => number.freshness[block]?.error ?? null) : [],
   );
+  // Meta counts a call also when its answer comes too late.
+  const isAnyLate = failures.some((failure) => failure?.code === 'META_TIMEOUT');
+  budget.onCalls(Math.max(isAnyLate ? calls : 0, access.meter.upstreamCalls));
   const reason = failures.find((failure) => failure !== null && concernsAll(failure));
   // One that is read shows that the rest fail for reasons of their own.
   if (reason && !failures.includes(null)) fail(account, [kind], reason);

@@ -167,12 +167,12 @@ async function readNumbers(account: AccountRun): Promise<void> {
   const unlisted = await recordMissing(account, result.list);
   if (isComplete(result.list)) {
     await recordList(account, result.list);
-    if (isHealthDue) await readPhones(account, 'HEALTH', takeOldest(unlisted));
-    return;
+    return await readPhones(account, 'HEALTH', isHealthDue ? takeOldest(account, unlisted) : []);
   }
+  const listed = listReadable(account).filter(({ id }) => !isMissing(account, id));
   const single = isHealthDue
-    ? [...changed, ...takeOldest(listReadable(account).filter(({ id }) => !isMissing(account, id)))]
-    : changed.filter((number) => !hasRefusedToken(number));
+    ? [...changed, ...takeOldest(account, listed)]
+    : changed.filter((it) => !hasRefusedToken(it));
   await readPhones(account, 'HEALTH', [...new Set(single)].slice(0, maxSingleReads));
 }
 
@@ -309,7 +309,7 @@ async function recordRefusal(
   if (failure.code !== 'META_ACCESS_DENIED') return;
   if (failure.metaCode !== deadToken) {
     found.readsHealth = false;
-    return await readPhones(account, 'HEALTH', takeOldest(listReadable(account)));
+    return await readPhones(account, 'HEALTH', takeOldest(account, listReadable(account)));
   }
   const phones = (tokens[0]?.numbers ?? []).flatMap(({ id, phoneNumberId }) =>
     phoneNumberId === null ? [] : [{ id, phoneNumberId, result: { failure } }],
@@ -322,10 +322,10 @@ function timeOf(observedAt: Date | null): number {
   return observedAt?.getTime() ?? 0;
 }
 
-function takeOldest(numbers: readonly SyncNumber[]): readonly SyncNumber[] {
+function takeOldest({ plan }: AccountRun, numbers: readonly SyncNumber[]): readonly SyncNumber[] {
   return numbers
     .toSorted((one, other) => timeOf(one.observedAt) - timeOf(other.observedAt))
-    .slice(0, maxSingleReads);
+    .slice(0, plan.singleReads);
 }
 
 async function readPhones(

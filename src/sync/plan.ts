@@ -26,6 +26,8 @@ export interface AccountSize {
 export interface AccountPlan {
   /** From one read to the next, with the budget that there is. */
   readonly seconds: Readonly<Record<CadenceKind, number>>;
+  /** Numbers that one run of HEALTH reads where Meta does not list the health; all in so many runs as it is read more often. */
+  readonly singleReads: number;
   /** What the configured cadence takes. */
   readonly callsPerHour: number;
   /** Calls an hour that the background may make. */
@@ -65,8 +67,9 @@ export function planAccount(settings: SyncSettings, size: AccountSize): AccountP
   const budget = Math.floor(budgetShare * quota);
   // A cadence that takes more than there is becomes slower as a whole, instead of pausing for a part of each hour.
   const stretch = Math.max(1, callsPerHour / Math.max(1, budget));
-  const runs = (perRun: number) => Math.max(1, numbers / perRun);
+  const runs = (perRun: number) => Math.max(1, Math.ceil(numbers / perRun));
   return {
+    singleReads: Math.ceil(numbers / runs(maxSingleReads)),
     callsPerHour,
     budget,
     seconds: {

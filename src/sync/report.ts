@@ -112,12 +112,10 @@ function toAccountState(
 ): SyncState {
   if (!isOn) return 'OFF';
   if (row.pause !== null) return `PAUSED_${row.pause}`;
-  // Numbers that are read one by one have their places in several runs.
-  const healthSeconds = seconds.HEALTH + (row.readsHealth ? 0 : plan.seconds.HEALTH);
   const isLate =
     plan.seconds.SWEEP > seconds.SWEEP ||
     isOverdue(row, seconds.SWEEP, at) ||
-    isOlder(row.oldestReadAt, healthSeconds, at);
+    isOlder(row.oldestReadAt, seconds.HEALTH, at);
   return isLate ? 'LATE' : 'ON_TIME';
 }
 

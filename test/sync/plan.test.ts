@@ -29,6 +29,12 @@ describe('the plan of an account', () => {
     expect(callsPerHour).toBeCloseTo(12 + 400 + 100 / 24 + 1 / 6, 5);
   });
 
+  test('whose health Meta gives for single numbers reads parts of equal size, so that none is older than the cadence', () => {
+    const plan = planAccount(settings, { ...account, numbers: 30, readsHealth: false });
+    expect(plan.seconds.HEALTH).toBe(450);
+    expect(plan.singleReads).toBe(15);
+  });
+
   test('that takes more calls than there are becomes slower as a whole', () => {
     const size = { ...account, pages: 10, numbers: 1_000, quota: 200 };
     const { callsPerHour, budget, seconds } = planAccount(settings, size);

@@ -29,23 +29,15 @@ export async function insertDeliveries(
   now: Date,
 ): Promise<void> {
   if (deliveries.length === 0) return;
-  await transaction
-    .insertInto('alert_delivery')
-    .values(
-      deliveries.map(({ endpointId, id, type, content, incidentId, changeId }) => ({
-        tenant_id: tenantId,
-        endpoint_id: endpointId,
-        id,
-        type,
-        content,
-        incident_id: incidentId,
-        change_id: changeId,
-        created_at: now,
-        due_at: now,
-      })),
-    )
-    .onConflict((conflict) => conflict.doNothing())
-    .execute();
+  // One parameter: PostgreSQL takes 65,535 at most.
+  await sql`
+    insert into alert_delivery
+      (tenant_id, endpoint_id, id, type, content, incident_id, change_id, created_at, due_at)
+    select ${tenantId}, d."endpointId", d.id, d.type, d.content, d."incidentId", d."changeId", ${now}::timestamptz,
+      ${now}::timestamptz
+    from jsonb_to_recordset(${JSON.stringify(deliveries)}::jsonb) d("endpointId" text, id text, type text, content text,
+      "incidentId" text, "changeId" bigint)
+    on conflict do nothing`.execute(transaction);
 }
 
 export interface ClaimRequest {

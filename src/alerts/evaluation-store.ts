@@ -228,22 +228,19 @@ export async function writeConditions(
       )`.execute(transaction);
   }
   if (stored.length === 0) return;
-  await transaction
-    .insertInto('alert_condition')
-    .values(
-      stored.map(({ rule, scope, subject, member, since, dueAt, previousValue, newValue }) => ({
-        tenant_id: tenantId,
-        rule,
-        scope,
-        subject,
-        member,
-        since: new Date(since),
-        due_at: new Date(dueAt),
-        previous_value: previousValue,
-        new_value: newValue,
-      })),
-    )
-    .execute();
+  const conditions = stored.map(({ since, dueAt, ...condition }) => ({
+    ...condition,
+    since: new Date(since),
+    dueAt: new Date(dueAt),
+  }));
+  await sql`
+    insert into alert_condition
+      (tenant_id, rule, scope, subject, member, since, due_at, previous_value, new_value)
+    select ${tenantId}, c.rule, c.scope, c.subject, c.member, c.since, c."dueAt", c."previousValue", c."newValue"
+    from jsonb_to_recordset(${JSON.stringify(conditions)}::jsonb) c(rule text, scope text, subject text, member text,
+      since timestamptz, "dueAt" timestamptz, "previousValue" text, "newValue" text)`.execute(
+    transaction,
+  );
 }
 
 /** The id of the change that reports the incident, which a trigger writes; null for what is no change. */
@@ -326,14 +323,14 @@ async function insertMembers(
   tenantId: string,
   { id, members, leftAt }: { id: string; members: readonly string[]; leftAt: number | null },
 ): Promise<void> {
-  const left_at = leftAt === null ? null : new Date(leftAt);
-  await transaction
-    .insertInto('incident_member')
-    .values(members.map((member) => ({ tenant_id: tenantId, incident_id: id, member, left_at })))
-    .onConflict((conflict) =>
-      conflict.columns(['tenant_id', 'incident_id', 'member']).doUpdateSet({ left_at }),
-    )
-    .execute();
+  const left = leftAt === null ? null : new Date(leftAt);
+  await sql`
+    insert into incident_member (tenant_id, incident_id, member, left_at)
+    select ${tenantId}, ${id}, m.member, ${left}::timestamptz
+    from jsonb_array_elements_text(${JSON.stringify(members)}::jsonb) m(member)
+    on conflict (tenant_id, incident_id, member) do update set left_at = excluded.left_at`.execute(
+    transaction,
+  );
 }
 
 async function count(

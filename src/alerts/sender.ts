@@ -2,7 +2,12 @@
 // within limits of time and size.
 
 import { lookup as resolveName } from 'node:dns';
-import { Agent as HttpAgent, type IncomingMessage, request as requestHttp } from 'node:http';
+import {
+  Agent as HttpAgent,
+  type ClientRequest,
+  type IncomingMessage,
+  request as requestHttp,
+} from 'node:http';
 import { Agent as HttpsAgent, request as requestHttps } from 'node:https';
 import { isIP, type LookupFunction } from 'node:net';
 import { type Targets, toHost } from './endpoint-url.ts';
@@ -61,19 +66,19 @@ export function createSender(options: SenderOptions): Send {
     if (isIP(host) !== 0 && !targets.allows(url, host)) return { outcome: 'ADDRESS_REFUSED' };
     const isHttp = url.protocol === 'http:';
     const timeout = AbortSignal.timeout(timeoutMs);
+    const stop = AbortSignal.any([signal, timeout]);
     const request = (isHttp ? requestHttp : requestHttps)(url, {
       method: 'POST',
       agent: agents[isHttp ? 'http:' : 'https:'],
       headers: { ...headers, 'content-length': String(Buffer.byteLength(body)) },
       maxHeaderSize: maxHeaderBytes,
       lookup: createCheckedLookup(lookup, (address) => targets.allows(url, address)),
-      signal: AbortSignal.any([signal, timeout]),
+      signal: stop,
     });
     try {
-      const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
-      request.once('response', resolve).on('error', reject).end(body);
-      const response = await promise;
-      await discard(response);
+      const response = await rejectOnAbort(readResponse(request, body), stop);
+      // The status has arrived, so it makes no difference if the body does not end.
+      await rejectOnAbort(discard(response), stop).catch(() => undefined);
       return {
         outcome: 'ANSWERED',
         status: response.statusCode ?? 0,
@@ -88,6 +93,29 @@ export function createSender(options: SenderOptions): Send {
   };
 }
 
+async function readResponse(request: ClientRequest, body: string): Promise<IncomingMessage> {
+  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
+  request
+    .once('response', resolve)
+    .on('error', reject)
+    // Node ends a connection that switches protocols (101) without a response and without an error.
+    .once('close', () => reject(new NoResponseError('The connection has ended.')))
+    .end(body);
+  return await promise;
+}
+
+/** For what a request waits for, because not every end of one is an event. */
+async function rejectOnAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const abort = () => reject(signal.reason);
+  signal.addEventListener('abort', abort, { once: true });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener('abort', abort);
+  }
+}
+
 /** Resolves at the end of the body, at the first byte beyond the limit, or when the connection breaks. */
 async function discard(response: IncomingMessage): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
@@ -97,10 +125,13 @@ async function discard(response: IncomingMessage): Promise<void> {
       bytes += chunk.length;
       if (bytes > maxBodyBytes) resolve();
     })
-    // The status has arrived, so what happens to the body makes no difference.
     .on('error', () => resolve())
     .on('close', resolve);
   await promise;
+}
+
+class NoResponseError extends Error {
+  override readonly name = 'NoResponseError';
 }
 
 class RefusedAddressError extends Error {
@@ -127,6 +158,7 @@ function createCheckedLookup(
 
 function toFailure(error: unknown): SendFailure {
   if (error instanceof RefusedAddressError) return 'ADDRESS_REFUSED';
+  if (error instanceof NoResponseError) return 'RESPONSE_INVALID';
   const { code = '' } = error as NodeJS.ErrnoException;
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return 'NAME_UNKNOWN';
   if (code.startsWith('HPE_')) return 'RESPONSE_INVALID';

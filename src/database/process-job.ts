@@ -65,7 +65,8 @@ export function startProcessJob(options: ProcessJobOptions): AsyncDisposable {
 
 /**
  * Calls `work` for each tenant until it returns that no more is left there, one call at a time, so that others hardly notice.
- * False when the time was over before the end.
+ * False when the time was over before the end. A tenant whose work fails does not keep the others waiting: the failures are
+ * thrown at the end.
  */
 export async function workInBatches(
   tenantIds: readonly string[],
@@ -73,12 +74,38 @@ export async function workInBatches(
   work: (tenantId: string) => Promise<boolean>,
 ): Promise<boolean> {
   const endsAt = performance.now() + maxMs;
-  for (const tenantId of tenantIds) {
-    for (let hasMore = true; hasMore;) {
-      if (performance.now() >= endsAt) return false;
+  const failures: unknown[] = [];
+  let isComplete = true;
+  // Not always in the same order, so that a tenant whose work takes all the time does not keep the same others waiting.
+  for (const tenantId of rotate(tenantIds, Math.floor(Math.random() * tenantIds.length))) {
+    isComplete = performance.now() < endsAt;
+    if (!isComplete) break;
+    try {
       // oxlint-disable-next-line no-await-in-loop -- one after the other
-      hasMore = await work(tenantId);
+      isComplete = await workUntil(endsAt, () => work(tenantId));
+    } catch (error) {
+      failures.push(error);
     }
   }
+  if (failures.length > 0) throw toFailure(failures, tenantIds.length);
+  return isComplete;
+}
+
+function rotate<T>(list: readonly T[], start: number): readonly T[] {
+  return [...list.slice(start), ...list.slice(0, start)];
+}
+
+/** False when the time was over before the end. */
+async function workUntil(endsAt: number, work: () => Promise<boolean>): Promise<boolean> {
+  // oxlint-disable-next-line no-await-in-loop -- one after the other
+  while (await work()) if (performance.now() >= endsAt) return false;
   return true;
+}
+
+function toFailure(failures: readonly unknown[], tenants: number): unknown {
+  const [first] = failures;
+  if (failures.length === 1) return first;
+  const reason = first instanceof Error ? first.message : String(first);
+  const message = `The work for ${failures.length} of ${tenants} tenants failed. The first failure: ${reason}`;
+  return new AggregateError(failures, message, { cause: first });
 }

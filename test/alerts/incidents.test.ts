@@ -3,12 +3,17 @@
 import { Webhook } from 'standardwebhooks';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { toCauseLimits } from '../../src/alerts/causes.ts';
+import { insertDeliveries } from '../../src/alerts/delivery-store.ts';
+import { writeConditions, writeEffect } from '../../src/alerts/evaluation-store.ts';
 import { evaluateTenants } from '../../src/alerts/evaluator.ts';
 import type { EndpointFormat } from '../../src/alerts/endpoints.ts';
 import type { IncidentData, Message } from '../../src/alerts/message.ts';
 import { systemClock } from '../../src/clock.ts';
 import { databases, openTestGateway, type TestGateway, type TestTenant } from '../harness.ts';
 import { openReceiver, type Receiver } from './receiver.ts';
+
+const list = <T>(length: number, create: (at: number) => T) =>
+  Array.from({ length }, (_, at) => create(at));
 
 describe.each(databases)('on %s', (kind) => {
   let gateway: TestGateway;
@@ -138,6 +143,81 @@ describe.each(databases)('on %s', (kind) => {
     expect(await listIncidents(tenant.id)).toHaveLength(1);
     expect(await listReports(tenant.id)).toHaveLength(1);
     expect(await listDeliveries(tenant.id)).toHaveLength(1);
+  });
+
+  test('a tenant whose evaluation fails does not keep the others waiting', async () => {
+    const tenants = await Promise.all(Array.from({ length: 3 }, () => gateway.addTenant()));
+    const numbers = await Promise.all(tenants.map((tenant) => tenant.addNumber()));
+    await Promise.all(tenants.map((tenant) => addEndpoint(tenant)));
+    await setState('CLOSE', ...numbers.map(({ id }) => id));
+    const [failing, ...others] = tenants.toSorted((a, b) => (a.id < b.id ? -1 : 1));
+    await gateway.database.query(
+      `create function refuse() returns trigger language plpgsql as $$ begin
+         if new.tenant_id = '${failing!.id}' then raise 'refused'; end if;
+         return new;
+       end $$`,
+    );
+    await gateway.database.query(
+      'create trigger refuse before insert on alert_delivery for each row execute function refuse()',
+    );
+    await expect(evaluateAfter(61)).rejects.toThrow('refused');
+    await gateway.database.query('drop trigger refuse on alert_delivery');
+    await gateway.database.query('drop function refuse()');
+    expect(await listIncidents(failing!.id)).toEqual([]);
+    for (const { id } of others) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      expect(await listDeliveries(id)).toHaveLength(1);
+    }
+    await evaluateAfter(62);
+    expect(await listDeliveries(failing!.id)).toHaveLength(1);
+  });
+
+  test('an incident has any number of members, and a tenant any number of messages', async () => {
+    const tenant = await gateway.addTenant();
+    const { id: endpointId } = await addEndpoint(tenant);
+    const incident = {
+      id: `inc_${'1'.repeat(32)}`,
+      rule: 'DISCONNECTED',
+      scope: 'ACCOUNT',
+      subject: 'waba',
+      members: list(17_000, (at) => `wa_${at}`),
+      previousValue: null,
+      newValue: null,
+      at: Date.now(),
+    } as const;
+    const deliveries = list(8_000, (at) => ({
+      endpointId,
+      id: `msg_${at}`,
+      type: 'changes',
+      content: '{}',
+      incidentId: null,
+      changeId: null,
+    }));
+    const stored = list(8_000, (at) => ({
+      rule: 'DISCONNECTED' as const,
+      scope: 'NUMBER' as const,
+      subject: `wa_${at}`,
+      member: `wa_${at}`,
+      since: 0,
+      dueAt: 60_000,
+      previousValue: 'OPEN',
+      newValue: null,
+    }));
+    await gateway.database.withTenant(tenant.id, async (transaction) => {
+      await writeEffect(transaction, tenant.id, { kind: 'OPENED', incident });
+      await writeConditions(transaction, tenant.id, { stored, deleted: [] });
+      await insertDeliveries(transaction, tenant.id, deliveries, new Date());
+    });
+    expect(await listIncidents(tenant.id)).toMatchObject([{ members: 17_000 }]);
+    const [counts] = await gateway.database.query(
+      `select (select count(*)::integer from alert_delivery where tenant_id = $1) as deliveries,
+         (select count(*)::integer from alert_condition where tenant_id = $1 and due_at = to_timestamp(60)
+           and previous_value = 'OPEN' and new_value is null) as conditions,
+         (select count(*)::integer from incident_member where tenant_id = $1) as members`,
+      [tenant.id],
+    );
+    expect(counts).toEqual({ deliveries: 8_000, conditions: 8_000, members: 17_000 });
+    await gateway.database.query('delete from alert_condition where tenant_id = $1', [tenant.id]);
   });
 
   test('three numbers of an account are one incident, which takes in a fourth one', async () => {

@@ -89,6 +89,13 @@ export async function openReceiver({ tls = false } = {}): Promise<Receiver> {
   };
 }
 
+/** Like an endpoint that takes the request for the beginning of another protocol. */
+export function switchProtocols(response: ServerResponse): void {
+  response.socket?.write(
+    'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n',
+  );
+}
+
 function respond(response: ServerResponse, behaviour: Behaviour): void {
   if (behaviour === 'hang') return;
   if (behaviour === 'reset') response.socket?.resetAndDestroy();

@@ -8,7 +8,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createTargets, type TargetOptions } from '../../src/alerts/endpoint-url.ts';
 import { createSender, type SenderOptions } from '../../src/alerts/sender.ts';
-import { openReceiver, type Receiver, testCertificate } from './receiver.ts';
+import { openReceiver, type Receiver, switchProtocols, testCertificate } from './receiver.ts';
 
 const message = { headers: { 'content-type': 'application/json' }, body: '{"é":1}' };
 
@@ -202,6 +202,12 @@ describe('what a receiver does', () => {
     expect(await send({ timeoutMs: 100 })).toEqual({ outcome: 'TIMEOUT' });
     expect(await send()).toEqual({ outcome: 'CONNECTION_FAILED' });
     expect(await send()).toEqual({ outcome: 'RESPONSE_INVALID' });
+  });
+
+  test('is a failure: another protocol, or a promise of a response that never comes', async () => {
+    receiver.script(switchProtocols, (response) => response.writeProcessing());
+    expect(await send()).toEqual({ outcome: 'RESPONSE_INVALID' });
+    expect(await send({ timeoutMs: 200 })).toEqual({ outcome: 'TIMEOUT' });
   });
 
   test('is a failure: headers without end', async () => {

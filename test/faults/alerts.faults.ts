@@ -14,6 +14,7 @@ import {
   type Behaviour,
   openReceiver,
   type Receiver,
+  switchProtocols,
   testCertificate,
 } from '../alerts/receiver.ts';
 import { report, toMs, toPercentile } from './figures.ts';
@@ -196,6 +197,7 @@ test('two processes deliver to a receiver that fails by script: each message onc
     500,
     (response) => response.writeHead(429, { 'retry-after': '8' }).end(),
     'reset',
+    switchProtocols,
     (response) => response.writeHead(301, { location: `${gone.receiver.url}/other` }).end(),
   ];
   const ids = await queue(failing, 32);

@@ -57,6 +57,8 @@ export interface Stage extends AsyncDisposable {
 export interface StageOptions {
   /** The number of numbers of each tenant; one entry per tenant. */
   readonly numbers: readonly number[];
+  /** The numbers of a tenant are in accounts of so many, which share an access token; by default in one account, without. */
+  readonly numbersOfAccount?: number;
   /** Meta's hourly limit of calls per account; by default the real one. */
   readonly hourlyCalls?: number;
 }
@@ -113,7 +115,7 @@ async function prepareDatabase(ownerUrl: string, admin: Pool): Promise<string> {
 async function addTenants(
   environment: Readonly<Record<string, string>>,
   simulator: TestSimulator,
-  { numbers, hourlyCalls }: StageOptions,
+  { numbers, numbersOfAccount = Infinity, hourlyCalls }: StageOptions,
 ): Promise<readonly StagedTenant[]> {
   await using gateway = await createGateway(parseConfig(readEnvironment(environment)));
   const tenants: StagedTenant[] = [];
@@ -124,14 +126,19 @@ async function addTenants(
     const { key } = await gateway.access.createKey(newKey);
     const appSecrets = [stagedAppSecret];
     const { path } = await gateway.webhooks.add({ tenantId: id, proof: 'SIGNED', appSecrets });
-    const wabaId = String(700_000 + index);
-    simulator.setWaba({
-      id: wabaId,
-      fields: { name: `Account ${index}` },
-      ...(hourlyCalls !== undefined && { hourlyCalls }),
-    });
     const added: StagedTenant['numbers'][number][] = [];
+    let wabaId = '';
+    let accessToken = '';
     for (let place = 0; place < count; place++) {
+      if (place === 0 || place % numbersOfAccount === 0) {
+        wabaId = String(700_000 + index + 1_000 * (place / numbersOfAccount));
+        accessToken = createToken();
+        simulator.setWaba({
+          id: wabaId,
+          fields: { name: `Account ${index}` },
+          ...(hourlyCalls !== undefined && { hourlyCalls }),
+        });
+      }
       const phoneNumberId = String(10_000_000 + index * 100_000 + place);
       const digits = `5511${phoneNumberId}`;
       const fields = { display_phone_number: `+${digits}` };
@@ -145,7 +152,10 @@ async function addTenants(
         instanceName: null,
         phoneNumberId,
         wabaId,
-        credentials: { accessToken: `EAA${randomBytes(24).toString('hex')}`, appSecret: null },
+        credentials: {
+          accessToken: numbersOfAccount === Infinity ? createToken() : accessToken,
+          appSecret: null,
+        },
       });
       added.push({ id: number.id, phoneNumberId });
     }
@@ -153,6 +163,10 @@ async function addTenants(
     // oxlint-enable no-await-in-loop
   }
   return tenants;
+}
+
+function createToken(): string {
+  return `EAA${randomBytes(24).toString('hex')}`;
 }
 
 async function startGateway(environment: Readonly<Record<string, string>>): Promise<StagedGateway> {

@@ -16,7 +16,7 @@ let gateway: TestGateway;
 let server: HttpServer;
 let path: string;
 beforeAll(async () => {
-  gateway = await openTestGateway();
+  gateway = await openTestGateway({ environment: { TRUSTED_PROXIES: '1' } });
   const tenant = await gateway.addTenant();
   const request = { tenantId: tenant.id, proof: 'SIGNED', appSecrets: [appSecret] } as const;
   ({ path } = await gateway.gateway.webhooks.add(request));
@@ -44,11 +44,11 @@ async function receive(socket: Socket, enough = '\0'): Promise<string> {
   return text;
 }
 
-const send = (body: string, signature = sign(body), to = path) =>
+const send = (body: string, signature = sign(body), to = path, address = '127.0.0.1') =>
   fetch(server.url + to, {
     method: 'POST',
     body,
-    headers: { 'x-hub-signature-256': signature },
+    headers: { 'x-hub-signature-256': signature, 'x-forwarded-for': address },
   });
 
 const empty = '{"object":"whatsapp_business_account","entry":[]}';
@@ -94,12 +94,9 @@ test('a body that takes more than five seconds is refused', async () => {
   expect(response).toMatch(/^HTTP\/1\.1 400 [^]*The body took too long to arrive\./);
 });
 
-test('of one tenant eight bodies arrive at once and 200 wait, more are told to come back, and others are received meanwhile', async () => {
-  const other = await gateway.addTenant();
-  const endpoint = { tenantId: other.id, proof: 'SIGNED', appSecrets: [appSecret] } as const;
-  const { path: otherPath } = await gateway.gateway.webhooks.add(endpoint);
+test('of one client address four bodies arrive at once and 100 wait, more are told to come back, and others deliver meanwhile', async () => {
   const startedAt = performance.now();
-  const slow = Array.from({ length: 209 }, () => {
+  const slow = Array.from({ length: 105 }, () => {
     const socket = open(['Content-Length: 100', `X-Hub-Signature-256: ${sign('x')}`]);
     socket.write('{');
     return socket;
@@ -107,6 +104,27 @@ test('of one tenant eight bodies arrive at once and 200 wait, more are told to c
   // The others are not answered yet.
   const refused = await Promise.any(slow.map((socket) => receive(socket, 'in a moment')));
   expect(refused).toMatch(/^HTTP\/1\.1 503 [^]*retry-after: 1[^]*receiving too much at once/);
+  const { status } = await send(empty, sign(empty), path, '198.51.100.7');
+  expect(status).toBe(200);
+  expect(performance.now() - startedAt).toBeLessThan(4_900);
+  for (const socket of slow) socket.destroy();
+});
+
+test('bodies of other tenants arrive while those of one take their time, whichever addresses they come from', async () => {
+  const other = await gateway.addTenant();
+  const endpoint = { tenantId: other.id, proof: 'SIGNED', appSecrets: [appSecret] } as const;
+  const { path: otherPath } = await gateway.gateway.webhooks.add(endpoint);
+  const startedAt = performance.now();
+  const slow = Array.from({ length: 40 }, (_, index) => {
+    const socket = open([
+      'Content-Length: 100',
+      `X-Hub-Signature-256: ${sign('x')}`,
+      `X-Forwarded-For: 203.0.113.${index % 8}`,
+    ]);
+    socket.write('{');
+    return socket;
+  });
+  await once(slow.at(-1)!, 'connect');
   expect((await send(empty, sign(empty), otherPath)).status).toBe(200);
   expect(performance.now() - startedAt).toBeLessThan(4_900);
   for (const socket of slow) socket.destroy();

@@ -43,14 +43,16 @@ async function findFreePort(): Promise<number> {
   return port;
 }
 
+/** Meta sends up to 3 MB. */
+const large = 2_900_000;
+
 /** Sends an event in bytes that differ from what JSON.stringify would write of it. */
-async function deliver(url: string, time: number): Promise<number> {
+async function deliver(url: string, time: number, bytes = 0): Promise<number> {
   const value = { event: 'ACCOUNT_VIOLATION', violation_info: { violation_type: 'ADULT' } };
   const entry = [{ id: wabaId, time, changes: [{ field: 'account_update', value }] }];
-  const body = JSON.stringify({ object: 'whatsapp_business_account', entry }).replace(
-    'ADULT',
-    String.raw`ADULT\u00e9`,
-  );
+  const body = JSON.stringify({ object: 'whatsapp_business_account', entry })
+    .replace('ADULT', String.raw`ADULT\u00e9`)
+    .padEnd(bytes);
   const signature = createHmac('sha256', appSecret).update(body).digest('hex');
   const headers = {
     'content-type': 'application/json',
@@ -92,8 +94,8 @@ test('the relay of Node passes on the handshake and signed events', async () => 
     const query = `?hub.mode=subscribe&hub.verify_token=${endpoint.verifyToken}&hub.challenge=42`;
     const handshake = await fetch(url + query);
     expect([handshake.status, await handshake.text()]).toEqual([200, '42']);
-    expect(await deliver(url, 1)).toBe(200);
-    expect(await countEvents(1)).toBe(1);
+    expect([await deliver(url, 1), await deliver(url, 11, large)]).toEqual([200, 200]);
+    expect([await countEvents(1), await countEvents(11)]).toEqual([1, 1]);
     const forged = await fetch(url, { method: 'POST', body: '{}' });
     expect(forged.status).toBe(401);
   } finally {
@@ -144,8 +146,11 @@ test('nginx sends a copy of each request to the gateway, and the application ans
   try {
     const url = `http://127.0.0.1:${port}/webhook`;
     await isUp(url);
-    expect(await deliver(url, 2)).toBe(202);
-    await vi.waitFor(async () => expect(await countEvents(2)).toBe(1), { timeout: 5_000 });
+    expect([await deliver(url, 2), await deliver(url, 12, large)]).toEqual([202, 202]);
+    await vi.waitFor(
+      async () => expect([await countEvents(2), await countEvents(12)]).toEqual([1, 1]),
+      { timeout: 5_000 },
+    );
   } finally {
     await stop(relay);
     application.close();

@@ -348,6 +348,8 @@ describe('through the gateway', () => {
         onOpened: () => undefined,
         limits: toCauseLimits(null),
       });
+      // The response cache learns of incidents by notifications.
+      await database.changes.catchUp();
       const { body } = await tenant.graphql<Record<string, any>>(
         '{ incidents { nodes { rule state scope subject text previousValue newValue } } }',
       );

@@ -152,7 +152,7 @@ describe.skipIf(isChromiumMissing('the board'))('the board of the demo', { tags:
     await using board = await openBoard(browser, { origin, key: null, path, context });
     const { page, consoleErrors } = board;
     await page.locator('.detail .changes').waitFor();
-    await page.waitForSelector('.live.live');
+    await page.waitForSelector('.live:not(.lost, .connecting, .paused)');
     await expect
       .poll(() => page.locator('.row .past .YES').count(), { timeout: 20_000 })
       .toBeGreaterThan(5);

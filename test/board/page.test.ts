@@ -80,7 +80,7 @@ describe.skipIf(isChromiumMissing('the board'))(
         /Cannot send[\s\S]*Meta has banned the number\.[\s\S]*Appeal in[\s\S]*Red[\s\S]*Banned[\s\S]*2K/,
       );
       await page.waitForSelector(`[data-id="${banned.id}"] .past .NO`);
-      await page.waitForSelector('.live.live');
+      await page.waitForSelector('.live:not(.lost, .connecting, .paused)');
 
       const hosts = new Set(
         urls.filter((url) => !url.startsWith('data:')).map((url) => new URL(url).origin),
@@ -224,7 +224,7 @@ describe.skipIf(isChromiumMissing('the board'))(
       const { tenant, healthy } = await addFleet();
       await using board = await openBoard(browser, { ...gateway, ...tenant });
       const { page } = board;
-      await page.waitForSelector('.live.live');
+      await page.waitForSelector('.live:not(.lost, .connecting, .paused)');
 
       await ban(tenant, healthy);
       await expect.poll(() => page.locator(sentence).innerText(), patience).toContain('2 cannot');
@@ -266,7 +266,7 @@ describe.skipIf(isChromiumMissing('the board'))(
       await page.waitForSelector(firstName);
       await page.reload();
       await page.waitForSelector(firstName);
-      await page.waitForSelector('.live.live');
+      await page.waitForSelector('.live:not(.lost, .connecting, .paused)');
       expect(await page.evaluate('JSON.stringify([{...localStorage}, document.cookie])')).toBe(
         '[{},""]',
       );
@@ -315,7 +315,7 @@ describe.skipIf(isChromiumMissing('the board'))(
       await using board = await openBoard(browser, { ...gateway, ...tenant });
       const { page } = board;
       await page.getByRole('heading', { name: 'No numbers yet' }).waitFor();
-      await page.waitForSelector('.live.live');
+      await page.waitForSelector('.live:not(.lost, .connecting, .paused)');
       await tenant.addNumber({ name: 'First' });
       await expect.poll(() => board.listNames(), patience).toEqual(['First']);
     });
@@ -327,7 +327,7 @@ describe.skipIf(isChromiumMissing('the board'))(
       window.setVisibility = (next) => { state = next; document.dispatchEvent(new Event('visibilitychange')); };`;
       await using board = await openBoard(browser, { ...gateway, ...tenant, script });
       const { page } = board;
-      await page.waitForSelector('.live.live');
+      await page.waitForSelector('.live:not(.lost, .connecting, .paused)');
       const { streams } = gateway.gateway;
       expect(streams.count).toBe(1);
 
@@ -348,7 +348,7 @@ describe.skipIf(isChromiumMissing('the board'))(
       await page.fill('#key', tenant.key);
       await page.keyboard.press('Enter');
       await page.clock.runFor(2_000);
-      await page.waitForSelector('.live.live');
+      await page.waitForSelector('.live:not(.lost, .connecting, .paused)');
       await page.route('**/graphql', (route) => route.abort());
       await page.clock.runFor(40_000);
 
@@ -357,7 +357,7 @@ describe.skipIf(isChromiumMissing('the board'))(
       expect(await board.listNames()).toHaveLength(3);
       await page.unroute('**/graphql');
       await page.clock.runFor(60_000);
-      await page.waitForSelector('.live.live');
+      await page.waitForSelector('.live:not(.lost, .connecting, .paused)');
       expect(await page.getByText('Not live').count()).toBe(0);
     });
 
@@ -393,7 +393,7 @@ describe.skipIf(isChromiumMissing('the board'))(
       const { tenant, healthy } = await addFleet(stop);
       await using board = await openBoard(browser, { origin, key: tenant.key });
       const { page } = board;
-      await page.waitForSelector('.live.live');
+      await page.waitForSelector('.live:not(.lost, .connecting, .paused)');
 
       await stop[Symbol.asyncDispose]();
       await page.waitForSelector('.live.lost');
@@ -402,7 +402,7 @@ describe.skipIf(isChromiumMissing('the board'))(
       ]);
       stop = await serveGateway(options, origin);
       try {
-        await page.waitForSelector('.live.live');
+        await page.waitForSelector('.live:not(.lost, .connecting, .paused)');
         await expect.poll(() => board.listNames(), patience).toContain('Renamed');
       } finally {
         await stop[Symbol.asyncDispose]();

@@ -116,7 +116,7 @@ function handleEnd(error: unknown): void {
   if (code.includes('CURSOR')) return readAgain();
   failures += 1;
   const retryAfterMs = (error instanceof ApiError ? (error.retryAfterSeconds ?? 0) : 0) * 1_000;
-  const backoffMs = Math.min(30_000, 250 * 2 ** failures) * (0.75 + Math.random() / 2);
+  const backoffMs = Math.min(10_000, 250 * 2 ** failures) * (0.75 + Math.random() / 2);
   reconnect(Math.max(retryAfterMs, backoffMs));
 }
 

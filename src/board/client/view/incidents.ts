@@ -36,7 +36,10 @@ export function Incidents(): ComponentChild {
 function toSentence(nodes: readonly Incident[] | null, state: View['incidents']): ComponentChild {
   if (nodes === null) return 'Incidents';
   const total = incidents.value?.totalCount ?? nodes.length;
-  if (state === 'CLOSED') return `${formatCount(total)} over`;
+  if (state === 'CLOSED')
+    return total === 1
+      ? '1 incident is over'
+      : `${total === 0 ? 'No' : formatCount(total)} incidents are over`;
   if (total === 0) return 'No open incident';
   // What is not loaded is not counted.
   const isWhole = nodes.length >= total;
@@ -177,8 +180,12 @@ function Row({ incident }: { readonly incident: Incident }): ComponentChild {
       'div',
       { class: 'ack', role: 'cell' },
       who === null
-        ? h('span', { class: 'second' }, closedAt === null ? 'not yet' : '—')
-        : h('div', { class: 'text' }, who),
+        ? h(
+            'span',
+            { class: `second ${closedAt === null ? '' : 'none'}` },
+            closedAt === null ? 'by nobody' : '—',
+          )
+        : h('div', { class: 'text' }, `by ${who}`),
       who === null
         ? null
         : h('div', { class: 'second text' }, note ?? h(Age, { at: acknowledgedAt })),
@@ -208,7 +215,6 @@ function NoIncidents(): ComponentChild {
     'div',
     { class: 'empty' },
     isOpen ? h(Shape, { verdict: 'YES' }) : null,
-    h('h2', null, isOpen ? 'Nothing is open' : 'Nothing is over'),
     h(
       'p',
       null,

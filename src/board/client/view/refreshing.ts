@@ -1,7 +1,7 @@
 // Has all numbers that match the filters read, after it has shown what that costs at most.
 
 import { h, type ComponentChild } from 'preact';
-import { useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import { toFilter } from '../address.ts';
 import { maxRefreshed, type Refreshed, refreshNumbers } from '../mutations.ts';
 import { toApiError } from '../number-loading.ts';
@@ -22,6 +22,11 @@ export function RefreshMatches(): ComponentChild {
 
 function Refresh(): ComponentChild {
   const [step, setStep] = useState<Step>('ready');
+  const element = useRef<HTMLDivElement>(null);
+  // On a phone the chips are one line that scrolls.
+  useEffect(() => {
+    if (step !== 'ready') element.current?.scrollIntoView({ block: 'nearest', inline: 'start' });
+  }, [step]);
   const count = fleet.value?.data.page.totalCount ?? 0;
   if (!canOperate(null) || count === 0) return null;
   const send = async () => {
@@ -37,7 +42,7 @@ function Refresh(): ComponentChild {
   const isBusy = step === 'asking' || step === 'sending';
   return h(
     'div',
-    { class: 'refreshing' },
+    { ref: element, class: 'refreshing' },
     isBusy
       ? h(Question, { count, isSending: step === 'sending', send, cancel: () => setStep('ready') })
       : h(

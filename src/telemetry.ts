@@ -1,5 +1,6 @@
 // The log: one function for each event, written as one line of JSON, with secrets redacted.
 
+import { LRUCache } from 'lru-cache';
 import { type LevelWithSilent, type Logger, pino } from 'pino';
 import { type GatewayError, toGatewayError } from './errors.ts';
 
@@ -61,6 +62,11 @@ export interface TelemetryListener {
 }
 
 export interface Telemetry extends TelemetryListener {
+  /**
+   * A failure is logged as a warning. In the background, where the same is read again and again, only when the last call for
+   * `backgroundSubject` had another outcome.
+   */
+  upstreamCalled(call: UpstreamCall, backgroundSubject?: string): void;
   /** Logged as an error for INTERNAL, with the stack, and as a warning for any other code. */
   requestFailed(requestId: string, thrown: unknown): void;
   /** A problem that an operator should know and that no caller was told. */
@@ -77,19 +83,34 @@ export interface TelemetryOptions {
   readonly write?: (line: string) => void;
 }
 
+/** Returns a function that says whether the last call for the subject had the same outcome. */
+function createRepetitionFilter(): (call: UpstreamCall, subject: string | undefined) => boolean {
+  const outcomes = new LRUCache<string, string>({ max: 10_000 });
+  return ({ upstream, outcome }, subject) => {
+    if (subject === undefined) return false;
+    const key = `${upstream} ${subject}`;
+    const last = outcomes.get(key);
+    outcomes.set(key, outcome);
+    return last === outcome;
+  };
+}
+
 /** Writes each event to the log. */
 export function createTelemetry({ level, write }: TelemetryOptions): Telemetry {
   const emit = write ?? ((line: string) => process.stderr.write(line));
   const logger = createLogger(level, (line) => emit(redact(line)));
   const listeners: TelemetryListener[] = [];
+  const isRepeated = createRepetitionFilter();
   return {
     requestCompleted(request) {
       for (const listener of listeners) listener.requestCompleted(request);
       logger.info(request, 'request completed');
     },
-    upstreamCalled(call) {
+    upstreamCalled(call, backgroundSubject) {
       for (const listener of listeners) listener.upstreamCalled(call);
+      const isKnown = isRepeated(call, backgroundSubject);
       if (call.outcome === 'ok') logger.debug(call, 'upstream called');
+      else if (isKnown) logger.debug(call, 'upstream failed');
       else logger.warn(call, 'upstream failed');
     },
     upstreamRetried(upstream, operations) {

@@ -79,6 +79,22 @@ describe('log lines', () => {
     expect(recorder.entries()).toMatchObject([{ level: 40, outcome: 'META_TIMEOUT' }]);
   });
 
+  test('a call in the background that fails again and again is a warning when its outcome changes', () => {
+    const recorder = openRecorder();
+    for (const outcome of [
+      'META_TIMEOUT',
+      'META_TIMEOUT',
+      'META_UNAVAILABLE',
+      'ok',
+      'META_UNAVAILABLE',
+    ]) {
+      recorder.upstreamCalled({ ...call, outcome }, 'ten_1 /{version}/{phone} 1');
+    }
+    recorder.upstreamCalled({ ...call, outcome: 'META_UNAVAILABLE' }, 'ten_1 /{version}/{phone} 2');
+    recorder.upstreamCalled({ ...call, outcome: 'META_UNAVAILABLE' });
+    expect(recorder.entries().map(({ level }) => level)).toEqual([40, 20, 40, 20, 40, 40, 40]);
+  });
+
   test('an open circuit breaker and a quarantined token are warnings; a retry is logged at debug level', () => {
     const recorder = openRecorder();
     recorder.circuitChanged({ upstream: 'graph', state: 'open', tenantId: null });

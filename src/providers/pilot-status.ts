@@ -63,7 +63,7 @@ function createConnectionReader(
     const read = toConnectionRead(result, instanceName);
     if (!read.ok && !read.attempted) return read;
     reading.onUpstreamCall(1);
-    options.telemetry.upstreamCalled({
+    const call = {
       upstream: 'session engine',
       operations: 1,
       outcome: read.ok ? 'ok' : read.failure.code,
@@ -71,7 +71,9 @@ function createConnectionReader(
       durationMs: result.durationMs,
       fbtraceId: null,
       usagePercent: null,
-    });
+    } as const;
+    const backgroundSubject = `${reading.tenantId} ${instanceName}`;
+    options.telemetry.upstreamCalled(call, reading.isBackground ? backgroundSubject : undefined);
     return read;
   };
 }

@@ -169,7 +169,8 @@ function createSender(options: GraphClientOptions, quarantine: Quarantine): Send
     const reply = toReply(response, operations, toResults);
     if (response.outcome === 'failed' && !response.attempted) return reply;
     reading.onUpstreamCall(operations.length);
-    logCall(telemetry, response, reply);
+    const backgroundSubject = `${reading.tenantId} ${template} ${subject}`;
+    logCall(telemetry, response, reply, reading.isBackground ? backgroundSubject : undefined);
     if (response.outcome === 'answered') warnOfVersion(response.headers);
     const failures = reply.results.map((result) => (result.ok ? null : result.failure));
     for (const metaCode of quarantine.record(operations, credentials, failures, sentAt)) {
@@ -201,9 +202,10 @@ function logCall(
   telemetry: Telemetry,
   { status, durationMs }: LimitedResult,
   { results, usage }: GraphReply,
+  backgroundSubject: string | undefined,
 ): void {
   const failure = results.find((result) => !result.ok)?.failure;
-  telemetry.upstreamCalled({
+  const call = {
     upstream: 'graph',
     operations: results.length,
     outcome: failure?.code ?? 'ok',
@@ -211,7 +213,8 @@ function logCall(
     durationMs,
     fbtraceId: failure?.fbtraceId ?? null,
     usagePercent: toHighestPercent(usage),
-  });
+  } as const;
+  telemetry.upstreamCalled(call, backgroundSubject);
 }
 
 // Graph answers a request for a retired version with the oldest live version, and says so only in a header.

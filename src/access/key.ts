@@ -22,7 +22,7 @@ export interface KeyHint {
 export const keyScopes = {
   read: 'Reads numbers, stored and live.',
   operate:
-    'Also mutes and labels numbers, and requests reads. A key of a number does so for this number alone.',
+    'Also mutes and labels numbers, acknowledges incidents, and requests reads. A key of a number does so for this number alone.',
   webhooks: "Delivers Meta's webhooks for the tenant, and reads nothing.",
 } as const satisfies Record<string, string>;
 

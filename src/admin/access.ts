@@ -138,7 +138,7 @@ function createScopeOption() {
   const scopes = Object.keys(keyScopes) as KeyScope[];
   return new Option(
     '--scope <scope>',
-    "what the key allows, may be repeated: read, to read numbers; operate, to mute and label them and to request reads too; webhooks, to deliver Meta's webhooks (default: read)",
+    "what the key allows, may be repeated: read, to read numbers; operate, to mute and label them, to acknowledge incidents and to request reads too; webhooks, to deliver Meta's webhooks (default: read)",
   )
     .choices(scopes)
     .argParser((text: string, former: readonly KeyScope[] | undefined) => {

@@ -25,11 +25,17 @@ const maxBytes = 3 * 2 ** 20;
 const maxBodyMs = 5_000;
 /** How many bodies may be in memory; of one tenant half of all, so that none keeps the others from receiving. */
 const maxBodies = { maxPerProcess: 16, maxPerTenant: 8, maxQueuedPerTenant: 200 };
+/** Of one client address for one tenant, so that somebody who knows the URL alone does not keep Meta from delivering. */
+const maxBodiesOfAddress = {
+  maxPerProcess: Infinity,
+  maxPerTenant: 4,
+  maxQueuedPerTenant: 100,
+};
 const maxWaitMs = 5_000;
 
 export function createWebhookEndpoint(options: WebhookEndpointOptions): Endpoint {
   const { webhooks } = options;
-  const bulkhead = createBulkhead(maxBodies);
+  const limitBodies = createBodyLimit();
   const find = async ({ path }: HttpRequest): Promise<OpenEndpoint> => {
     const endpoint = await webhooks.find(path.slice(pathOfEndpoints.length));
     if (endpoint === undefined) throw createNotFound();
@@ -51,15 +57,12 @@ export function createWebhookEndpoint(options: WebhookEndpointOptions): Endpoint
         ? createSignatureProof(endpoint, signature)
         : createKeyProof(options, endpoint, request, context);
     await prove(null);
-    const deadlineAt = performance.now() + maxWaitMs;
-    const work = async (): Promise<void> => {
+    await limitBodies(endpoint, request, context, async () => {
       const body = await readBody(request, context);
       await prove(body);
       context.tenantId = endpoint.tenantId;
       await webhooks.receive(endpoint, readDelivery(decodeBody(body)));
-    };
-    const { tenantId } = endpoint;
-    await bulkhead({ tenantId, signal: request.signal, deadlineAt }, work).catch(toBusyError);
+    });
     return received;
   });
   return {
@@ -157,6 +160,25 @@ async function readBody(request: HttpRequest, { meter }: RequestContext): Promis
   } finally {
     stop.abort();
   }
+}
+
+type LimitBodies = (
+  endpoint: Pick<OpenEndpoint, 'tenantId'>,
+  request: HttpRequest,
+  context: RequestContext,
+  work: () => Promise<void>,
+) => Promise<void>;
+
+/** Runs `work` when the body may be in memory. Throws UNAVAILABLE when that takes too long. */
+function createBodyLimit(): LimitBodies {
+  const ofTenant = createBulkhead(maxBodies);
+  const ofAddress = createBulkhead(maxBodiesOfAddress);
+  return async ({ tenantId }, { signal }, { clientAddress }, work) => {
+    const turn = { signal, deadlineAt: performance.now() + maxWaitMs };
+    const address = `${tenantId} ${clientAddress}`;
+    const waitForTenant = () => ofTenant({ ...turn, tenantId }, work);
+    await ofAddress({ ...turn, tenantId: address }, waitForTenant).catch(toBusyError);
+  };
 }
 
 function toBusyError(error: unknown): never {

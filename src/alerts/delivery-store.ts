@@ -171,6 +171,8 @@ export interface FailedAttempt extends AttemptResult {
   readonly nextAt: Date | null;
   /** An endpoint that fails since then, or for longer, is switched off. */
   readonly failingSinceLimit: Date;
+  /** One without an attempt since then does not go on failing: it begins to. */
+  readonly lastAttemptLimit: Date;
   /** Whether the endpoint wants nothing more. */
   readonly isGone: boolean;
 }
@@ -182,14 +184,16 @@ export async function recordFailed(
   attempt: FailedAttempt,
 ): Promise<OffReason | null> {
   const { tenantId, endpointId } = name;
-  const { outcome, at, nextAt, failingSinceLimit, isGone } = attempt;
+  const { outcome, at, nextAt, failingSinceLimit, lastAttemptLimit, isGone } = attempt;
   return await database.withTenant(
     tenantId,
     async (transaction) => {
       const endpoint = await transaction
         .updateTable('alert_endpoint')
         .set({
-          failing_since: sql`coalesce(failing_since, ${at}::timestamptz)`,
+          failing_since: sql`case
+            when last_attempt_at >= ${lastAttemptLimit}::timestamptz then coalesce(failing_since, ${at}::timestamptz)
+            else ${at}::timestamptz end`,
           last_outcome: outcome,
           last_attempt_at: at,
         })

@@ -55,6 +55,8 @@ const steps = [
 /** An old alert is noise. */
 const maxAgeMs = 3 * day;
 const maxFailingMs = 5 * day;
+/** The longest delay, which a receiver has asked for. */
+const maxDelayMs = 2 * Math.max(...steps);
 
 /** Milliseconds until the next attempt; null when there is none. `random` is from 0 to below 1. */
 export function toDelay(
@@ -170,10 +172,13 @@ async function deliver(
 ): Promise<void> {
   const { database, now, onAttempted } = options;
   const delivery = await store.readDelivery(database, name);
-  if (delivery === undefined) return;
-  const content = await readContent(options, name, delivery);
+  if (delivery === undefined) {
+    await store.dropDelivery(database, name);
+    return;
+  }
   const isTooOld = now().getTime() - delivery.createdAt.getTime() > maxAgeMs;
-  if (content === null || isTooOld) {
+  const content = isTooOld ? null : await readContent(options, name, delivery);
+  if (content === null) {
     await store.dropDelivery(database, name);
     onAttempted('dropped');
     return;
@@ -213,6 +218,7 @@ async function recordFailure(
     at,
     nextAt,
     failingSinceLimit: new Date(at.getTime() - maxFailingMs),
+    lastAttemptLimit: new Date(at.getTime() - maxDelayMs - hour),
     isGone: result.outcome === 'ANSWERED' && result.status === 410,
   });
   onAttempted(nextAt === null || reason !== null ? 'dropped' : 'failed');

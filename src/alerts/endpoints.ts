@@ -61,7 +61,7 @@ export interface AlertEndpoints {
   }): Promise<NewAlertEndpoint>;
   /** Oldest first. */
   list(tenantId: string): Promise<readonly AlertEndpoint[]>;
-  /** Sends a message at once; one that is accepted switches the endpoint on. Throws ENDPOINT_NOT_FOUND. */
+  /** Sends a message at once; one that is accepted switches the endpoint on, and ends its failing. Throws ENDPOINT_NOT_FOUND. */
   test(tenantId: string, id: string): Promise<TestResult>;
   /** The former secret signs too for so long. Throws ENDPOINT_NOT_FOUND, or INVALID_REQUEST for Slack. */
   rotate(tenantId: string, id: string, overlapMs: number): Promise<NewAlertEndpoint>;
@@ -146,7 +146,7 @@ function createTest({ database, attempt, now }: AlertEndpointsOptions): AlertEnd
   return async (tenantId, id) => {
     const endpoint = await store.findEndpoint(database, tenantId, id);
     if (endpoint === undefined) throw createNotFound(id);
-    const { format, sealed, state } = endpoint;
+    const { format, sealed, state, failingSince } = endpoint;
     const message: Message<TestData> = {
       type: 'test',
       timestamp: now().toISOString(),
@@ -159,7 +159,8 @@ function createTest({ database, attempt, now }: AlertEndpointsOptions): AlertEnd
     );
     const accepted = isAccepted(result);
     const switchedOn = accepted && state === 'OFF';
-    if (switchedOn) await store.switchOn(database, tenantId, id);
+    const isFailing = state === 'OFF' || failingSince !== null;
+    if (accepted && isFailing) await store.switchOn(database, tenantId, id);
     return { accepted, outcome: toOutcome(result), switchedOn };
   };
 }

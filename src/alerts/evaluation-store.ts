@@ -1,6 +1,6 @@
 // The SQL of evaluating the rules of alerts: what it reads, and the incidents that it opens and closes.
 
-import { sql } from 'kysely';
+import { type RawBuilder, sql } from 'kysely';
 import type { Database, TenantTransaction } from '../database/database.ts';
 import type { Cause, CauseLimits } from './causes.ts';
 import {
@@ -11,6 +11,7 @@ import {
   type OpenIncident,
   toConditionKey,
 } from './evaluation.ts';
+import type { QueuedChange } from './outbox.ts';
 import { alertRules, type RuleName } from './rules.ts';
 
 /** Tenants with changes that were not evaluated, with conditions that are due, or with causes that came or went. */
@@ -72,19 +73,25 @@ export async function movePosition(
     .execute();
 }
 
-export interface StoredChange {
-  readonly sequence: number;
-  readonly numberId: string | null;
-  readonly wabaId: string | null;
-  readonly kind: string;
-  readonly field: string | null;
-  readonly previousValue: string | null;
-  readonly newValue: string | null;
-  readonly source: string;
-  readonly observation: string | null;
-  readonly occurredAt: Date;
-  readonly recordedAt: Date;
+export interface StoredChange extends QueuedChange {
+  /** As `ReadChange`. */
+  readonly knownVerdict: string | null;
+  readonly isFromMetaStatus: boolean;
 }
+
+/** The state of Meta's numbers follows from the status that is read, except where other software sets it. */
+const isFromMetaStatus = (tenantId: string) => sql<boolean>`(
+  field = 'STATE' and source <> 'EXTERNAL' and exists (
+    select from whatsapp_number n
+    where n.tenant_id = ${tenantId} and n.id = number_change.number_id and n.provider = 'META'))`;
+
+const knownVerdict = (tenantId: string) => sql<string | null>`case
+  when kind = 'VERDICT' and field = 'VERDICT' and previous_value = 'UNKNOWN' then (
+    select coalesce(nullif(c.new_value, 'UNKNOWN'), c.previous_value) from number_change c
+    where c.tenant_id = ${tenantId} and c.number_id = number_change.number_id
+      and c.sequence < number_change.sequence and c.kind = 'VERDICT' and c.field = 'VERDICT'
+      and (c.new_value <> 'UNKNOWN' or c.previous_value <> 'UNKNOWN')
+    order by c.sequence desc limit 1) end`;
 
 /** In their order, at most so many. */
 export async function readChangesAfter(
@@ -107,6 +114,8 @@ export async function readChangesAfter(
       'observation',
       'occurred_at as occurredAt',
       'recorded_at as recordedAt',
+      knownVerdict(tenantId).as('knownVerdict'),
+      isFromMetaStatus(tenantId).as('isFromMetaStatus'),
     ])
     .where('tenant_id', '=', tenantId)
     .where('sequence', '>', String(sequence))
@@ -243,38 +252,83 @@ export async function writeConditions(
   );
 }
 
-/** The id of the change that reports the incident, which a trigger writes; null for what is no change. */
+/** An incident that was told, and its end if it was closed. */
+export interface ToldIncident {
+  readonly id: string;
+  readonly rule: string;
+  /** Of the change that reports it, which a trigger writes. */
+  readonly changeId: string | null;
+}
+
+/**
+ * `isMuted`: whether the numbers that the effect adds are all muted. Returns the incident if endpoints are told of what has
+ * happened: that it was opened, as soon as it has a number that is not muted, and that it was closed, if that was told.
+ */
 export async function writeEffect(
   transaction: TenantTransaction,
   tenantId: string,
   effect: Effect,
-): Promise<string | null> {
-  if ('incident' in effect) return await insertIncident(transaction, tenantId, effect);
+  isMuted: boolean,
+): Promise<ToldIncident | null> {
+  if ('incident' in effect) return await insertIncident(transaction, tenantId, effect, !isMuted);
   const { id, kind, at } = effect;
-  if (kind === 'CLOSED') return await closeIncident(transaction, tenantId, id, at);
+  if (kind === 'CLOSED') return await closeIncident(transaction, tenantId, effect);
   const { member } = effect;
   if (kind === 'JOINED') {
     await insertMembers(transaction, tenantId, { id, members: [member], leftAt: null });
-    return await count(transaction, tenantId, id, 1);
+    await count(transaction, tenantId, id, 1);
+    if (isMuted) return null;
+    const [told = null] = await tell(transaction, tenantId, sql`id = ${id}`);
+    return told;
   }
-  await transaction
-    .updateTable('incident_member')
-    .set({ left_at: new Date(at) })
-    .where('tenant_id', '=', tenantId)
-    .where('incident_id', '=', id)
-    .where('member', '=', member)
-    .execute();
-  return await count(transaction, tenantId, id, -1);
+  await sql`
+    update incident_member set left_at = ${new Date(at)}::timestamptz
+    where tenant_id = ${tenantId} and incident_id = ${id} and member = ${member}`.execute(
+    transaction,
+  );
+  await count(transaction, tenantId, id, -1);
+  return null;
+}
+
+/** Of the incidents of which nobody was told because their numbers were muted, those that have a number that is not muted. */
+export async function tellUnmuted(
+  transaction: TenantTransaction,
+  tenantId: string,
+  at: Date,
+): Promise<readonly ToldIncident[]> {
+  return await tell(
+    transaction,
+    tenantId,
+    sql`exists (
+      select from incident_member m
+      left join whatsapp_number n on n.tenant_id = ${tenantId} and n.id = m.member
+      where m.tenant_id = ${tenantId} and m.incident_id = incident.id and m.left_at is null
+        and (n.muted_until is null or n.muted_until <= ${at}::timestamptz))`,
+  );
+}
+
+/** Not of what is over, or what somebody looks after. */
+async function tell(
+  transaction: TenantTransaction,
+  tenantId: string,
+  condition: RawBuilder<unknown>,
+): Promise<readonly ToldIncident[]> {
+  const { rows } = await sql<ToldIncident>`
+    update incident set told = true
+    where tenant_id = ${tenantId} and not told and closed_at is null and acknowledged_at is null and ${condition}
+    returning id, rule, last_change as "changeId"`.execute(transaction);
+  return rows;
 }
 
 async function insertIncident(
   transaction: TenantTransaction,
   tenantId: string,
   { kind, incident }: Extract<Effect, { readonly incident: unknown }>,
-): Promise<string | null> {
+  told: boolean,
+): Promise<ToldIncident | null> {
   const { id, rule, scope, subject, members, previousValue, newValue, at } = incident;
   const isOver = kind === 'NOTED';
-  const { lastChange } = await transaction
+  const { changeId } = await transaction
     .insertInto('incident')
     .values({
       tenant_id: tenantId,
@@ -288,20 +342,20 @@ async function insertIncident(
       new_value: newValue,
       opened_at: new Date(at),
       closed_at: isOver ? new Date(at) : null,
+      told,
     })
-    .returning('last_change as lastChange')
+    .returning('last_change as changeId')
     .executeTakeFirstOrThrow();
   await insertMembers(transaction, tenantId, { id, members, leftAt: isOver ? at : null });
-  return lastChange;
+  return told ? { id, rule, changeId } : null;
 }
 
 async function closeIncident(
   transaction: TenantTransaction,
   tenantId: string,
-  id: string,
-  at: number,
-): Promise<string | null> {
-  const { lastChange } = await transaction
+  { id, rule, at }: Extract<Effect, { readonly kind: 'CLOSED' }>,
+): Promise<ToldIncident | null> {
+  const { told, changeId } = await transaction
     .updateTable('incident')
     .set({
       closed_at: new Date(at),
@@ -312,9 +366,9 @@ async function closeIncident(
     })
     .where('tenant_id', '=', tenantId)
     .where('id', '=', id)
-    .returning('last_change as lastChange')
+    .returning(['told', 'last_change as changeId'])
     .executeTakeFirstOrThrow();
-  return lastChange;
+  return told ? { id, rule, changeId } : null;
 }
 
 /** One that comes back is a member again. */
@@ -338,12 +392,8 @@ async function count(
   tenantId: string,
   id: string,
   difference: number,
-): Promise<null> {
-  await transaction
-    .updateTable('incident')
-    .set({ member_count: sql`member_count + ${difference}` })
-    .where('tenant_id', '=', tenantId)
-    .where('id', '=', id)
-    .execute();
-  return null;
+): Promise<void> {
+  await sql`
+    update incident set member_count = member_count + ${difference}
+    where tenant_id = ${tenantId} and id = ${id}`.execute(transaction);
 }

@@ -1,7 +1,7 @@
 // Evaluates the rules of alerts over changes in their order: what lasts long enough becomes an incident, and a recovery closes
 // it. Pure: the time is that of the changes, so it makes no difference when, or in how many steps, they are evaluated.
 
-import { alertRules, type RuleName, toWhole } from './rules.ts';
+import { alertRules, type RuleName } from './rules.ts';
 import { type ReadChange, type Signal, toSignals } from './signals.ts';
 
 /** Milliseconds since 1970. */
@@ -282,11 +282,7 @@ interface Group {
 function findGroup(evaluation: Evaluation, condition: Condition): Group {
   const { rule, scope, subject } = condition;
   const wider = toWiderSubjects(evaluation, condition);
-  const [account] = wider;
   if (scope !== 'NUMBER') return { scope, subject, conditions: [condition] };
-  if (toWhole(rule) === 'ACCOUNT' && account?.[0] === 'ACCOUNT') {
-    return { scope: 'ACCOUNT', subject: account[1], conditions: [condition] };
-  }
   const others = [...evaluation.state.conditions.values()].filter(
     (it) => it.rule === rule && it.scope === 'NUMBER' && it.since <= condition.dueAt,
   );

@@ -84,9 +84,11 @@ async function evaluateBatch(
       );
       await store.writeConditions(transaction, tenantId, compare(before, state.conditions));
       const news = await writeEffects(transaction, tenantId, happened, loaded);
+      const unmuted = isLast ? await store.tellUnmuted(transaction, tenantId, now()) : [];
+      const opened = unmuted.map((it) => toNews(it, 'OPENED'));
       const targets = await listTargets(transaction, tenantId);
       const deliveries = [
-        ...toIncidentDeliveries(targets, news),
+        ...toIncidentDeliveries(targets, [...news, ...opened]),
         ...toChangeDeliveries(targets, changes, epoch),
       ];
       await insertDeliveries(transaction, tenantId, deliveries, now());
@@ -121,7 +123,7 @@ function listOthers(
   return [...conditions].filter(([key, it]) => others.get(key) !== it).map(([, it]) => it);
 }
 
-/** Returns what endpoints are told: nothing of incidents whose numbers are all muted. */
+/** Returns what endpoints are told of. */
 async function writeEffects(
   transaction: TenantTransaction,
   tenantId: string,
@@ -134,18 +136,21 @@ async function writeEffects(
     return mutedUntil !== null && mutedUntil.getTime() > at;
   };
   for (const effect of effects) {
+    const { members, at } = toAdded(effect);
+    const areMuted = members.every((member) => isMuted(member, at));
     // oxlint-disable-next-line no-await-in-loop -- in their order
-    const changeId = await store.writeEffect(transaction, tenantId, effect);
-    if ('incident' in effect) {
-      const { id: incidentId, rule, members, at } = effect.incident;
-      if (members.every((member) => isMuted(member, at))) continue;
-      news.push({ incidentId, rule, transition: effect.kind, changeId });
-    } else if (effect.kind === 'CLOSED') {
-      const { id: incidentId, rule, at } = effect;
-      const last = effects.findLast((it) => it.kind === 'LEFT' && it.id === incidentId);
-      if (last?.kind === 'LEFT' && isMuted(last.member, at)) continue;
-      news.push({ incidentId, rule, transition: 'CLOSED', changeId });
-    }
+    const told = await store.writeEffect(transaction, tenantId, effect, areMuted);
+    const transition = effect.kind === 'JOINED' || effect.kind === 'LEFT' ? 'OPENED' : effect.kind;
+    if (told !== null) news.push(toNews(told, transition));
   }
   return news;
+}
+
+function toNews(told: store.ToldIncident, transition: IncidentNews['transition']): IncidentNews {
+  return { ...told, transition };
+}
+
+function toAdded(effect: Effect): { readonly members: readonly string[]; readonly at: number } {
+  if ('incident' in effect) return effect.incident;
+  return { members: effect.kind === 'JOINED' ? [effect.member] : [], at: effect.at };
 }

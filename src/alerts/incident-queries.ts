@@ -118,10 +118,13 @@ const maxNumbers = 10;
 
 type Value = string;
 
-/** Whether the incident `i` is about an account, or a token, as a whole. */
+/** Whether the incident `i` is about an account, or a token, as a whole, and not about several of its numbers. */
 function isOfWhole(whole: 'ACCOUNT' | 'TOKEN'): RawBuilder<unknown> {
   const rules = ruleNames.filter((rule) => toWhole(rule) === whole).map((rule) => sql.lit(rule));
-  return sql`(i.scope = ${sql.lit(whole)} and i.rule in (${sql.join(rules)}))`;
+  return sql`(i.scope = ${sql.lit(whole)} and i.rule in (${sql.join(rules)})
+    and (i.rule <> 'ACCOUNT_BANNED' or exists (
+      select from incident_member m where m.tenant_id = i.tenant_id and m.incident_id = i.id and m.member = i.subject
+        and (m.left_at is null or i.closed_at is not null))))`;
 }
 
 const ofAccount = isOfWhole('ACCOUNT');

@@ -164,7 +164,9 @@ export interface Report {
   readonly changeId: string;
   readonly previousValue: string | null;
   readonly newValue: string | null;
-  /** Whether somebody has acknowledged the incident by now. */
+  /** Whether endpoints were told of the incident. */
+  readonly told: boolean;
+  /** Whether somebody has acknowledged it by now. */
   readonly isAcknowledged: boolean;
 }
 
@@ -175,22 +177,14 @@ export async function listReports(
   after: number,
   limit: number,
 ): Promise<readonly Report[]> {
-  return await transaction
-    .selectFrom('number_change')
-    .select(['id as changeId', 'previous_value as previousValue', 'new_value as newValue'])
-    .select(
-      sql<boolean>`exists (
-        select from incident i where i.tenant_id = ${tenantId}
-          and i.id = number_change.new_value::jsonb ->> 'id' and i.acknowledged_at is not null)`.as(
-        'isAcknowledged',
-      ),
-    )
-    .where('tenant_id', '=', tenantId)
-    .where('sequence', '>', String(after))
-    .where('kind', '=', 'INCIDENT')
-    .orderBy('sequence')
-    .limit(limit)
-    .execute();
+  const { rows } = await sql<Report>`
+    select c.id as "changeId", c.previous_value as "previousValue", c.new_value as "newValue",
+      coalesce(i.told, false) as told, i.acknowledged_at is not null as "isAcknowledged"
+    from number_change c
+    left join incident i on i.tenant_id = ${tenantId} and i.id = c.new_value::jsonb ->> 'id'
+    where c.tenant_id = ${tenantId} and c.sequence > ${String(after)}::bigint and c.kind = 'INCIDENT'
+    order by c.sequence limit ${limit}::integer`.execute(transaction);
+  return rows;
 }
 
 export async function findTenantsAcrossTenants(database: Database): Promise<readonly string[]> {

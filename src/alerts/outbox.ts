@@ -12,7 +12,8 @@ export type Target = Pick<EndpointRow, 'id' | 'format' | 'rules'>;
 export type Transition = 'OPENED' | 'CLOSED' | 'NOTED';
 
 export interface IncidentNews {
-  readonly incidentId: string;
+  /** Of the incident. */
+  readonly id: string;
   readonly rule: string;
   readonly transition: Transition;
   /** The change that reports it. */
@@ -29,7 +30,7 @@ export function toIncidentDeliveries(
     .flatMap(({ id: endpointId, rules }) =>
       news
         .filter(({ rule }) => rules.length === 0 || rules.includes(rule))
-        .map(({ incidentId, transition, changeId }): NewDelivery => ({
+        .map(({ id: incidentId, transition, changeId }): NewDelivery => ({
           endpointId,
           id: toMessageId(endpointId, incidentId, transition),
           type: `incident.${transition.toLowerCase()}`,
@@ -95,7 +96,8 @@ function toMessageId(endpointId: string, ...about: readonly string[]): string {
   return `msg_${hash('sha256', JSON.stringify([endpointId, ...about]), 'hex').slice(0, 32)}`;
 }
 
-const maxValueLength = 4_000;
+/** As JSON, so that a change with two of them fits into a message. */
+const maxValueBytes = 9_000;
 
 function toChangeJson(change: QueuedChange, epoch: string): ChangeJson {
   const { sequence, numberId, wabaId, kind, field, previousValue, newValue } = change;
@@ -117,7 +119,7 @@ function toChangeJson(change: QueuedChange, epoch: string): ChangeJson {
 
 /** What was added may have more fields than fit; then the feed has them. */
 function shorten(value: string | null): string | null {
-  return value === null || value.length <= maxValueLength ? value : null;
+  return Buffer.byteLength(JSON.stringify(value)) <= maxValueBytes ? value : null;
 }
 
 interface Chunk {

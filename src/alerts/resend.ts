@@ -77,19 +77,18 @@ interface ReportedIncident {
   readonly state: 'OPEN' | 'CLOSED';
 }
 
-/** That somebody acknowledges an incident is no news for endpoints, and of what was acknowledged, only its end is. */
-function toNews({
-  changeId,
-  previousValue,
-  newValue,
-  isAcknowledged,
-}: Report): readonly IncidentNews[] {
+/**
+ * That somebody acknowledges an incident is no news for endpoints, and of what was acknowledged, only its end is. Nothing is of
+ * which they were not told because all its numbers were muted.
+ */
+function toNews(report: Report): readonly IncidentNews[] {
+  const { changeId, previousValue, newValue, told, isAcknowledged } = report;
   const before = JSON.parse(previousValue ?? 'null') as ReportedIncident | null;
-  const { id: incidentId, rule, state } = JSON.parse(newValue ?? '{}') as ReportedIncident;
+  const { id, rule, state } = JSON.parse(newValue ?? '{}') as ReportedIncident;
   if (before?.state === state) return [];
   const transition = toTransition(before, state);
-  const isSent = transition === 'CLOSED' || !isAcknowledged;
-  return isSent ? [{ incidentId, rule, transition, changeId }] : [];
+  const isSent = told && (transition === 'CLOSED' || !isAcknowledged);
+  return isSent ? [{ id, rule, transition, changeId }] : [];
 }
 
 function toTransition(

@@ -9,7 +9,7 @@ export interface Rule {
   readonly holdSeconds: number;
   /** False for something that happens, which is over at once. */
   readonly lasts: boolean;
-  /** Whose it always is, whichever of its numbers shows it. */
+  /** Whose it is, and not that of single numbers. */
   readonly ofWhole?: 'ACCOUNT' | 'TOKEN';
   readonly meaning: string;
   /** The same of several numbers, after how many there are; absent where the rule is not about single numbers. */
@@ -137,7 +137,7 @@ export const alertRules = {
 export type RuleName = keyof typeof alertRules;
 export const ruleNames = Object.keys(alertRules) as readonly RuleName[];
 
-/** Of what incidents of this name always are as a whole; null if they are of single numbers. */
+/** Of what incidents of this name are as a whole; null if they are of single numbers. Meta bans both. */
 export function toWhole(name: string): 'ACCOUNT' | 'TOKEN' | null {
   if (!Object.hasOwn(alertRules, name)) return null;
   const { ofWhole }: Rule = alertRules[name as RuleName];

@@ -17,10 +17,15 @@ export interface Signal {
 }
 
 /** What is read of a change. */
-export type ReadChange = Pick<
+export interface ReadChange extends Pick<
   NumberChange,
   'numberId' | 'wabaId' | 'kind' | 'field' | 'previousValue' | 'newValue'
->;
+> {
+  /** Of a verdict that follows UNKNOWN: the one before it, or null. */
+  readonly knownVerdict?: string | null;
+  /** Whether it is what a read of Meta's status says in other words. */
+  readonly isFromMetaStatus?: boolean;
+}
 
 type Said = readonly [kind: Signal['kind'], rule: RuleName];
 
@@ -56,31 +61,44 @@ export function toSignals(change: ReadChange): readonly Signal[] {
 
 /** By the field of a change of kind FIELD or VERDICT, and by the kind of any other one. */
 const readers: Readonly<Record<string, (change: ReadChange) => readonly Said[]>> = {
-  VERDICT({ previousValue, newValue }) {
+  VERDICT({ previousValue, newValue, knownVerdict = null }) {
     if (newValue === 'YES') return [['CLEAR', 'SENDABLE_LOST']];
-    // The first verdict of a number is nothing that was lost, and UNKNOWN says nothing.
-    return newValue === 'NO' && previousValue !== null ? [['RAISE', 'SENDABLE_LOST']] : [];
+    // UNKNOWN says nothing, and a number that never could send has lost nothing.
+    const known = previousValue === 'UNKNOWN' ? knownVerdict : previousValue;
+    return newValue === 'NO' && known === 'YES' ? [['RAISE', 'SENDABLE_LOST']] : [];
   },
-  STATE: ({ newValue }) => [[newValue === 'OPEN' ? 'CLEAR' : 'RAISE', 'DISCONNECTED']],
-  QUALITY_RATING({ newValue }) {
-    if (newValue === 'GREEN') return [['CLEAR', 'QUALITY_DROPPED']];
-    return newValue === 'YELLOW' || newValue === 'RED' ? [['RAISE', 'QUALITY_DROPPED']] : [];
+  STATE({ previousValue, newValue, isFromMetaStatus = false }) {
+    if (newValue === 'OPEN') return [['CLEAR', 'DISCONNECTED']];
+    // A number that was not connected has lost no connection.
+    return previousValue === 'OPEN' && !isFromMetaStatus ? [['RAISE', 'DISCONNECTED']] : [];
   },
-  META_STATUS: ({ newValue }) => [
-    [newValue === 'BANNED' ? 'RAISE' : 'CLEAR', 'ACCOUNT_BANNED'],
-    // Null: the ids of the number have changed, so nothing is known any more.
-    [newValue === 'CONNECTED' || newValue === null ? 'CLEAR' : 'RAISE', 'STATUS_CHANGED'],
+  QUALITY_RATING: ({ newValue }) => [
+    [newValue === 'YELLOW' || newValue === 'RED' ? 'RAISE' : 'CLEAR', 'QUALITY_DROPPED'],
   ],
+  META_STATUS({ newValue }) {
+    const isBanned = newValue === 'BANNED';
+    // Null: the ids of the number have changed, so nothing is known any more.
+    const isOver = isBanned || newValue === 'CONNECTED' || newValue === null;
+    return [
+      [isBanned ? 'RAISE' : 'CLEAR', 'ACCOUNT_BANNED'],
+      [isOver ? 'CLEAR' : 'RAISE', 'STATUS_CHANGED'],
+    ];
+  },
   MESSAGING_LIMIT_TIER: noteLimit,
   ACCOUNT_MESSAGING_LIMIT_TIER: noteLimit,
   NAME_STATUS: ({ newValue }) =>
     newValue === 'APPROVED' || newValue === 'DECLINED' ? [['NOTE', 'NAME_DECIDED']] : [],
   SECURITY: ({ newValue }) =>
     newValue === 'PIN_RESET_REQUEST' ? [['NOTE', 'PIN_RESET_REQUESTED']] : [],
-  READ_FAILING: (change) =>
-    isMainRead(change)
-      ? [['RAISE', change.newValue === 'META_ACCESS_DENIED' ? 'TOKEN_REJECTED' : 'READS_FAILING']]
-      : [],
+  READ_FAILING(change) {
+    if (!isMainRead(change)) return [];
+    // A later failure may be another one.
+    const isDenied = change.newValue === 'META_ACCESS_DENIED';
+    return [
+      ['CLEAR', isDenied ? 'READS_FAILING' : 'TOKEN_REJECTED'],
+      ['RAISE', isDenied ? 'TOKEN_REJECTED' : 'READS_FAILING'],
+    ];
+  },
   READ_RECOVERED: (change) =>
     isMainRead(change)
       ? [

@@ -1,5 +1,5 @@
-// The types of the tables of alerts; see migrations/0031_send_alerts.ts, migrations/0032_open_incidents.ts
-// and migrations/0035_acknowledge_incidents.ts.
+// The types of the tables of alerts; see migrations/0031_send_alerts.ts, migrations/0032_open_incidents.ts,
+// migrations/0035_acknowledge_incidents.ts and migrations/0037_tell_incidents_once.ts.
 
 import type { ColumnType, Generated } from 'kysely';
 
@@ -81,6 +81,8 @@ export interface IncidentTable {
   /** The id of an API key; null for an operator's command. */
   acknowledged_by: ColumnType<string | null, undefined, string | null>;
   note: ColumnType<string | null, undefined, string | null>;
+  /** Whether endpoints were told of it. */
+  told: boolean;
   /** The id of a row of number_change. */
   last_change: ColumnType<string | null, never, never>;
 }

@@ -142,7 +142,9 @@ describe.each(databases)('on %s', (kind) => {
     expect(await listIncidents(tenant, 'ACCOUNT_BANNED')).toMatchObject([incident]);
     await announce('REINSTATE');
     await evaluateAt(start + 4_000);
-    expect(await listIncidents(tenant, 'ACCOUNT_BANNED')).toMatchObject([incident]);
+    expect(await listIncidents(tenant, 'ACCOUNT_BANNED')).toMatchObject([
+      { ...banned, numberCount: 1, numbers: [{ id: one.id }] },
+    ]);
     await changeStatus('BANNED', 'CONNECTED');
     await evaluateAt(start + 5_000);
     expect(await listIncidents(tenant, 'ACCOUNT_BANNED')).toMatchObject([

@@ -76,7 +76,7 @@ describe.each(databases)('on %s', (kind) => {
 
   /** A process that delivers, when it is told to. */
   function start(options: { timeoutMs?: number } = {}) {
-    const counted: string[] = [];
+    const [counted, written]: [string[], string[]] = [[], []];
     const { encryptionKeys: keys } = parseConfig(
       readEnvironment({ ENCRYPTION_KEYS: encryptionKeys }),
     );
@@ -89,7 +89,10 @@ describe.each(databases)('on %s', (kind) => {
         send: createSender({ targets, ...options }),
         now,
       }),
-      write: async () => null,
+      write: async (_tenant, { type }) => {
+        written.push(type);
+        return null;
+      },
       now,
       startTimer: () => ({ [Symbol.dispose]: () => undefined }),
       random: noJitter,
@@ -99,7 +102,7 @@ describe.each(databases)('on %s', (kind) => {
         throw error;
       },
     });
-    return { ...deliveries, counted };
+    return { ...deliveries, counted, written };
   }
 
   async function addEndpoint(url = receiver.url) {
@@ -285,17 +288,25 @@ describe.each(databases)('on %s', (kind) => {
   test('five days without a delivery switch the endpoint off', async () => {
     await using process = start();
     const { tenantId, queue } = await addEndpoint();
-    receiver.script(500, 500, 500);
-    await queue('msg_i');
-    await process.deliverDue();
+    const fail = async (id: string) => {
+      await gateway.database.query('delete from alert_delivery');
+      receiver.script(500);
+      await queue(id);
+      await process.deliverDue();
+    };
+    await fail('msg_i');
     const failingSince = now();
-    time += 5 * day - 1;
-    await queue('msg_j');
-    await process.deliverDue();
+    // The longest delay that a receiver may ask for is 20 hours.
+    for (const hours of [20, 40, 60, 80, 100]) {
+      time = failingSince.getTime() + hours * hour;
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await fail('msg_j');
+    }
+    time = failingSince.getTime() + 5 * day - 1;
+    await fail('msg_j');
     expect(await show(tenantId)).toMatchObject({ state: 'ON', failingSince });
-    time += 1;
-    await queue('msg_k');
-    await process.deliverDue();
+    time = failingSince.getTime() + 5 * day;
+    await fail('msg_k');
     expect(await show(tenantId)).toMatchObject({ state: 'OFF', offReason: 'FAILING' });
     expect(process.counted.at(-1)).toBe('off FAILING');
     expect(await readDue(tenantId)).toEqual([]);
@@ -421,5 +432,47 @@ describe.each(databases)('on %s', (kind) => {
       AbortSignal.any([]),
     );
     expect(result).toEqual({ outcome: 'ADDRESS_REFUSED' });
+  });
+
+  test('a failure after days without an attempt does not go on with an old one, and a test ends it', async () => {
+    await using process = start();
+    const { tenantId, endpoint, queue } = await addEndpoint();
+    receiver.script(500);
+    await queue('msg_1');
+    await process.deliverDue();
+    expect((await show(tenantId))?.failingSince).toEqual(now());
+    await gateway.database.query('delete from alert_delivery');
+    time += 6 * day;
+    receiver.script(503);
+    await queue('msg_2');
+    await process.deliverDue();
+    expect(await show(tenantId)).toMatchObject({ state: 'ON', failingSince: now() });
+    expect(await readDue(tenantId)).toEqual([5 * aSecond]);
+    await gateway.gateway.alertEndpoints.test(tenantId, endpoint.id);
+    expect(await show(tenantId)).toMatchObject({ state: 'ON', failingSince: null });
+  });
+
+  test('what was queued for an endpoint that is off is deleted', async () => {
+    await using process = start();
+    const { tenantId, queue } = await addEndpoint();
+    await gateway.database.query(
+      `update alert_endpoint set state = 'OFF', off_reason = 'GONE' where tenant_id = $1`,
+      [tenantId],
+    );
+    await queue('msg_1');
+    await process.deliverDue();
+    expect(await readDue(tenantId)).toEqual([]);
+  });
+
+  test('the content of a message that is too old is not written any more', async () => {
+    await using process = start();
+    const { tenantId, queue } = await addEndpoint();
+    await queue('msg_1');
+    await gateway.database.query('update alert_delivery set content = null');
+    time += 4 * day;
+    await process.deliverDue();
+    expect(await readDue(tenantId)).toEqual([]);
+    expect(process.counted).toEqual(['dropped']);
+    expect(process.written).toEqual([]);
   });
 });

@@ -93,9 +93,21 @@ describe('a cause', () => {
 
   test('does not end because nothing is known any more', () => {
     const unknown = toChange(300, 'VERDICT', ['NO', 'UNKNOWN']);
-    const known = toChange(400, 'VERDICT', ['UNKNOWN', 'NO']);
+    const known = toChange(400, 'VERDICT', ['UNKNOWN', 'NO'], { knownVerdict: 'NO' });
     expect(run([lost(100), unknown, known], 1_000)).toEqual([
       '160 OPENED SENDABLE_LOST NUMBER wa_1 YES -> NO',
+    ]);
+  });
+
+  test('is nothing that was lost, if the number never could send', () => {
+    const isUnknown = toChange(110, 'VERDICT', ['NO', 'UNKNOWN']);
+    const first = toChange(100, 'VERDICT', ['UNKNOWN', 'NO'], { knownVerdict: null });
+    const again = toChange(120, 'VERDICT', ['UNKNOWN', 'NO'], { knownVerdict: 'NO' });
+    const state = toChange(100, 'STATE', ['CONNECTING', 'CLOSE']);
+    expect(run([first, state, isUnknown, again], 1_000)).toEqual([]);
+    const lostLater = toChange(120, 'VERDICT', ['UNKNOWN', 'NO'], { knownVerdict: 'YES' });
+    expect(run([isUnknown, lostLater], 1_000)).toEqual([
+      '180 OPENED SENDABLE_LOST NUMBER wa_1 UNKNOWN -> NO',
     ]);
   });
 
@@ -112,7 +124,7 @@ describe('a cause', () => {
   test('without a hold time is an incident at once', () => {
     const banned = toChange(100, 'META_STATUS', ['CONNECTED', 'BANNED'], { numberId: 'wa_1/waba' });
     expect(run([banned], 100)).toEqual([
-      '100 OPENED ACCOUNT_BANNED ACCOUNT waba (wa_1/waba) CONNECTED -> BANNED',
+      '100 OPENED ACCOUNT_BANNED NUMBER wa_1/waba CONNECTED -> BANNED',
     ]);
   });
 });
@@ -135,7 +147,47 @@ const failing = (seconds: number, code: string, field = 'PHONE') =>
 const recovered = (seconds: number) =>
   toChange(seconds, 'PHONE', ['META_TIMEOUT', null], { kind: 'READ_RECOVERED' });
 
+describe('a read of Meta', () => {
+  test('that finds a number banned is not told as a lost connection and another status too', () => {
+    const changes = [
+      toChange(100, 'META_STATUS', ['FLAGGED', 'BANNED']),
+      toChange(100, 'STATE', ['OPEN', 'CLOSE'], { isFromMetaStatus: true }),
+      toChange(900, 'META_STATUS', ['BANNED', 'FLAGGED']),
+    ];
+    expect(run(changes, 1_000)).toEqual([
+      '100 OPENED ACCOUNT_BANNED NUMBER wa_1 FLAGGED -> BANNED',
+      '900 LEFT inc_1 wa_1',
+      '900 CLOSED inc_1',
+      '960 OPENED STATUS_CHANGED NUMBER wa_1 BANNED -> FLAGGED',
+    ]);
+  });
+
+  test.each(['GREEN', 'UNKNOWN', null])('that finds the quality %s ends its drop', (value) => {
+    const dropped = toChange(100, 'QUALITY_RATING', ['GREEN', 'RED']);
+    const lines = run([dropped, toChange(200, 'QUALITY_RATING', ['RED', value])], 1_000);
+    expect(lines.at(-1)).toBe('200 CLOSED inc_1');
+  });
+});
+
 describe('failing reads', () => {
+  test('are about the token while the newest failure is', () => {
+    const limited = { kind: 'READ_FAILING' };
+    const changes = [
+      failing(100, 'META_RATE_LIMITED'),
+      toChange(200, 'PHONE', ['META_RATE_LIMITED', 'META_ACCESS_DENIED'], limited),
+      toChange(300, 'PHONE', ['META_ACCESS_DENIED', 'META_TIMEOUT'], limited),
+      recovered(400),
+    ];
+    expect(run(changes, 1_000).filter((line) => !line.includes('LEFT'))).toEqual([
+      '160 OPENED READS_FAILING NUMBER wa_1 null -> META_RATE_LIMITED',
+      '200 CLOSED inc_1',
+      '260 OPENED TOKEN_REJECTED NUMBER wa_1 META_RATE_LIMITED -> META_ACCESS_DENIED',
+      '300 CLOSED inc_2',
+      '360 OPENED READS_FAILING NUMBER wa_1 META_ACCESS_DENIED -> META_TIMEOUT',
+      '400 CLOSED inc_3',
+    ]);
+  });
+
   test('are about the token if Meta refuses it, and otherwise not', () => {
     expect(run([failing(100, 'META_ACCESS_DENIED'), recovered(200)], 300)).toEqual([
       '160 OPENED TOKEN_REJECTED NUMBER wa_1 null -> META_ACCESS_DENIED',
@@ -383,6 +435,7 @@ describe('whatever flaps', () => {
   /** Each change is of a value that differs from the last one. */
   function toChanges(steps: readonly Step[]) {
     const values = new Map<string, string>();
+    const known = new Map<string, string>();
     let seconds = 1_000;
     return steps.flatMap(({ number, field, word, seconds: passed }) => {
       seconds += passed;
@@ -391,7 +444,9 @@ describe('whatever flaps', () => {
       const value = words[field][word]!;
       if (value === former) return [];
       values.set(key, value);
-      return [toChange(seconds, field, [former, value], { numberId: number })];
+      const knownVerdict = known.get(key) ?? words[field][0];
+      if (value !== 'UNKNOWN') known.set(key, value);
+      return [toChange(seconds, field, [former, value], { numberId: number, knownVerdict })];
     });
   }
 
@@ -411,7 +466,7 @@ describe('whatever flaps', () => {
           const isOpen = (rule: string) =>
             open.some((it) => it.rule === rule && it.members.has(number));
           expect(isOpen('DISCONNECTED')).toBe(of('STATE') !== 'OPEN');
-          expect(isOpen('STATUS_CHANGED')).toBe(of('META_STATUS') !== 'CONNECTED');
+          expect(isOpen('STATUS_CHANGED')).toBe(of('META_STATUS') === 'FLAGGED');
           expect(isOpen('ACCOUNT_BANNED')).toBe(of('META_STATUS') === 'BANNED');
           expect(isOpen('QUALITY_DROPPED')).toBe(of('QUALITY_RATING') !== 'GREEN');
           // UNKNOWN says nothing, so what was so before stays.

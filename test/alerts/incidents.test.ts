@@ -204,7 +204,7 @@ describe.each(databases)('on %s', (kind) => {
       newValue: null,
     }));
     await gateway.database.withTenant(tenant.id, async (transaction) => {
-      await writeEffect(transaction, tenant.id, { kind: 'OPENED', incident });
+      await writeEffect(transaction, tenant.id, { kind: 'OPENED', incident }, true);
       await writeConditions(transaction, tenant.id, { stored, deleted: [] });
       await insertDeliveries(transaction, tenant.id, deliveries, new Date());
     });
@@ -278,6 +278,11 @@ describe.each(databases)('on %s', (kind) => {
        select $1, $2, 'FIELD', 'NAME', repeat('é', 1000), 'EXTERNAL', now() from generate_series(1, 450)`,
       [tenant.id, id],
     );
+    await gateway.database.query(
+      `insert into number_change (tenant_id, number_id, kind, previous_value, new_value, source, occurred_at)
+       values ($1, $2, 'LABELS', repeat('標', 3900), repeat('"', 3900), 'EXTERNAL', now())`,
+      [tenant.id, id],
+    );
     await evaluateAfter(0);
     const contents = (await listDeliveries(tenant.id)).map(({ content }) => content!);
     const sizes = contents.map((content) => Buffer.byteLength(content));
@@ -311,6 +316,100 @@ describe.each(databases)('on %s', (kind) => {
     await expect(alertEndpoints.resend(tenant.id, endpoint.id, foreign)).rejects.toMatchObject({
       code: 'CURSOR_UNKNOWN',
     });
+  });
+
+  const mute = (value: string, ...ids: readonly string[]) =>
+    gateway.database.query(`update whatsapp_number set muted_until = ${value} where id = any($1)`, [
+      ids,
+    ]);
+  const listTypes = async (tenantId: string) =>
+    (await listDeliveries(tenantId)).map(({ type }) => type);
+
+  test('endpoints are told of an incident as soon as it has a number that is not muted', async () => {
+    const tenant = await gateway.addTenant();
+    const wabaId = '7777777771';
+    const numbers = await Promise.all(list(4, () => tenant.addNumber({ wabaId, waba: {} })));
+    const [fourth, ...three] = numbers.map(({ id }) => id);
+    await addEndpoint(tenant);
+    await mute(`now() + interval '1 hour'`, ...three);
+    await setState('CLOSE', ...three);
+    await evaluateAfter(61);
+    expect(await listTypes(tenant.id)).toEqual([]);
+    await setState('CLOSE', fourth!);
+    await evaluateAfter(200);
+    expect(await listTypes(tenant.id)).toEqual(['incident.opened']);
+    // The last one that recovers is muted.
+    await setState('OPEN', fourth!);
+    await evaluateAfter(201);
+    await setState('OPEN', ...three);
+    await evaluateAfter(202);
+    expect(await listTypes(tenant.id)).toEqual(['incident.closed', 'incident.opened']);
+  });
+
+  test('endpoints are told of an incident when the mute of its number ends, and not of its end if they were not', async () => {
+    const tenant = await gateway.addTenant();
+    const { id } = await tenant.addNumber();
+    await addEndpoint(tenant);
+    await mute(`now() + interval '300 s'`, id);
+    await setState('CLOSE', id);
+    await evaluateAfter(61);
+    await evaluateAfter(299);
+    expect(await listTypes(tenant.id)).toEqual([]);
+    await evaluateAfter(302);
+    expect(await listTypes(tenant.id)).toEqual(['incident.opened']);
+    await setState('OPEN', id);
+    await evaluateAfter(303);
+    expect(await listTypes(tenant.id)).toEqual(['incident.closed', 'incident.opened']);
+    await gateway.database.query('delete from alert_delivery');
+    await mute(`now() + interval '2 hours'`, id);
+    await setState('CLOSE', id);
+    await evaluateAfter(400);
+    await setState('OPEN', id);
+    await mute('null', id);
+    await evaluateAfter(500);
+    expect(await listIncidents(tenant.id)).toMatchObject([{ open: false }, { open: false }]);
+    expect(await listTypes(tenant.id)).toEqual([]);
+  });
+
+  test('what endpoints were not told because of a mute is not sent again', async () => {
+    const tenant = await gateway.addTenant();
+    const { id } = await tenant.addNumber();
+    const endpoint = await addEndpoint(tenant);
+    const start = await tenant.rest<{ cursor: string }>('/v1/changes');
+    await mute(`now() + interval '1 hour'`, id);
+    await setState('CLOSE', id);
+    await evaluateAfter(61);
+    await setState('OPEN', id);
+    await evaluateAfter(63);
+    await evaluateAfter(64);
+    const { alertEndpoints } = gateway.gateway;
+    await alertEndpoints.resend(tenant.id, endpoint.id, start.body.cursor);
+    expect(await listTypes(tenant.id)).toEqual([]);
+  });
+
+  test('a number that never could send has lost nothing', async () => {
+    const tenant = await gateway.addTenant();
+    const blocked = { can_send_message: 'BLOCKED', entities: [] };
+    const { id } = await tenant.addNumber({ phone: { status: 'BANNED', health_status: blocked } });
+    await evaluateAfter(0);
+    await tenant.graphql(`{ number(id: "${id}", refresh: true) { id } }`);
+    const verdicts = await gateway.database.query<{ new_value: string }>(
+      `select new_value from number_change where tenant_id = $1 and field = 'VERDICT'`,
+      [tenant.id],
+    );
+    expect(verdicts.at(-1)).toEqual({ new_value: 'NO' });
+    await evaluateAfter(61);
+    await gateway.database.query(
+      `insert into number_change (tenant_id, number_id, kind, field, previous_value, new_value, source, occurred_at)
+       values ($1, $2, 'VERDICT', 'VERDICT', 'NO', 'UNKNOWN', 'CLOCK', now()),
+         ($1, $2, 'VERDICT', 'VERDICT', 'UNKNOWN', 'NO', 'READ', now())`,
+      [tenant.id, id],
+    );
+    await evaluateAfter(200);
+    const rules = await gateway.database.query('select rule from incident where tenant_id = $1', [
+      tenant.id,
+    ]);
+    expect(rules).toEqual([]);
   });
 
   test('a number that is muted opens incidents, of which no endpoint is told', async () => {

@@ -604,6 +604,9 @@ const evaluationScenario: Scenario<EvaluationStore> = async (store, database, { 
     if (changes.some(({ sequence }, index) => sequence !== index + 1)) {
       throw new Error('changes of the other tenant');
     }
+    if (changes.some((it) => it.knownVerdict === 'YES' || it.isFromMetaStatus)) {
+      throw new Error('a number or a verdict of the other tenant');
+    }
     const limits = { expiringMs: 1_000, lateMs: null };
     const causes = await store.listCauses(transaction, tenantId, new Date(), limits);
     if (causes.length > 0) throw new Error('a token of the other tenant');
@@ -615,16 +618,20 @@ const evaluationScenario: Scenario<EvaluationStore> = async (store, database, { 
     const all = [...loaded.state.conditions.values()];
     await store.writeConditions(transaction, tenantId, { deleted: all, stored: [] });
     const at = Date.now();
+    // The number is muted here alone.
+    await sql`update whatsapp_number set muted_until = 'infinity' where tenant_id = ${tenantId}`.execute(
+      transaction,
+    );
+    await sql`update incident set told = false where tenant_id = ${tenantId}`.execute(transaction);
+    if ((await store.tellUnmuted(transaction, tenantId, new Date())).length > 0) {
+      throw new Error('members or numbers of the other tenant');
+    }
     const member = { id: 'inc_1', member: 'wa_1', at } as const;
-    await store.writeEffect(transaction, tenantId, { kind: 'LEFT', ...member });
-    await store.writeEffect(transaction, tenantId, { kind: 'JOINED', ...member });
-    await store.writeEffect(transaction, tenantId, { kind: 'LEFT', ...member });
-    await store.writeEffect(transaction, tenantId, {
-      kind: 'CLOSED',
-      id: 'inc_1',
-      rule: 'SENDABLE_LOST',
-      at,
-    });
+    await store.writeEffect(transaction, tenantId, { kind: 'LEFT', ...member }, true);
+    await store.writeEffect(transaction, tenantId, { kind: 'JOINED', ...member }, false);
+    await store.writeEffect(transaction, tenantId, { kind: 'LEFT', ...member }, true);
+    const closed = { kind: 'CLOSED', id: 'inc_1', rule: 'SENDABLE_LOST', at } as const;
+    await store.writeEffect(transaction, tenantId, closed, true);
     const { rows: counts } = await sql<{ count: number }>`
       select member_count as count from incident where tenant_id = ${tenantId} and id = 'inc_1'`.execute(
       transaction,
@@ -695,6 +702,7 @@ const readIncidentsScenario: Scenario<IncidentQueries> = async (
         select ${tenantId}, id, rule, 'WARNING', scope, subject, 1, now(), closed_at, now(), 'key_1' from (values
           ('inc_3', 'RESTRICTED', 'ACCOUNT', '20001', null),
           ('inc_4', 'RESTRICTED', 'ACCOUNT', '60001', null),
+          ('inc_12', 'ACCOUNT_BANNED', 'ACCOUNT', '20001', null),
           ('inc_6', 'DISCONNECTED', 'NUMBER', 'wa_3', now()),
           ('inc_7', 'TOKEN_REJECTED', 'TOKEN', 'cred_1', now()),
           ('inc_8', 'SENDABLE_LOST', 'PORTFOLIO', '70001', now()),
@@ -710,7 +718,7 @@ const readIncidentsScenario: Scenario<IncidentQueries> = async (
   );
   const request = { state: null, after: null, limit: 10 };
   const page = await store.readIncidents(database, tenantId, { ...request, counted: true });
-  if (page.total !== 7) throw new Error('a count of the other tenant');
+  if (page.total !== 8) throw new Error('a count of the other tenant');
   const numbers = Object.fromEntries(
     page.incidents.map((it) => [it.id, [it.numberCount, it.numbers.map(({ id }) => id)]]),
   );
@@ -718,6 +726,7 @@ const readIncidentsScenario: Scenario<IncidentQueries> = async (
     inc_1: [1, ['wa_1']],
     inc_3: [1, ['wa_1']],
     inc_4: [0, []],
+    inc_12: [1, []],
     inc_6: [1, ['wa_3']],
     inc_7: [1, []],
     inc_8: [1, []],
@@ -742,7 +751,8 @@ const readIncidentsScenario: Scenario<IncidentQueries> = async (
 const deliveryScenario: Scenario<DeliveryStore> = async (store, database, { me: tenantId }) => {
   const name = { tenantId, endpointId: 'ale_1', id: 'msg_1' };
   const at = new Date();
-  const failure = { outcome: '500', at, nextAt: at, failingSinceLimit: new Date(0), isGone: false };
+  const limits = { failingSinceLimit: new Date(0), lastAttemptLimit: at };
+  const failure = { outcome: '500', at, nextAt: at, ...limits, isGone: false };
   const read = await store.readDelivery(database, name);
   if ((await store.readDelivery(database, { ...name, id: 'msg_2' })) !== undefined) {
     throw new Error('a delivery of the other tenant');
@@ -1042,6 +1052,19 @@ describe.each(stores)('the filters of $path', ({ path, scenario, mutants }) => {
        update account_notice set webhook_verdict = 'SILENT' where tenant_id = '${other}';
        insert into number_change (tenant_id, number_id, kind, field, previous_value, new_value, source, occurred_at)
        values ('${other}', 'wa_1', 'FIELD', 'NAME_STATUS', 'PENDING_REVIEW', 'APPROVED', 'READ', now());
+       -- A number that only the other tenant has, which could send.
+       insert into number_change (tenant_id, number_id, kind, field, previous_value, new_value, source, occurred_at) values
+         ('${other}', 'wa_2', 'VERDICT', 'VERDICT', 'NO', 'YES', 'READ', now());
+       -- Its place is before that of the next change of this tenant.
+       insert into number_change (tenant_id, number_id, kind, source, occurred_at)
+       select '${me}', 'wa_2', 'LABELS', 'READ', now() from generate_series(1, 100);
+       insert into number_change (tenant_id, number_id, kind, field, previous_value, new_value, source, occurred_at) values
+         ('${me}', 'wa_2', 'VERDICT', 'VERDICT', 'UNKNOWN', 'NO', 'READ', now()),
+         ('${me}', 'wa_2', 'FIELD', 'STATE', 'OPEN', 'CLOSE', 'READ', now());
+       -- Only the other tenant's incident is about the account itself.
+       insert into incident (tenant_id, id, rule, severity, scope, subject, member_count, opened_at, closed_at)
+       values ('${other}', 'inc_12', 'ACCOUNT_BANNED', 'CRITICAL', 'ACCOUNT', '20001', 1, now(), now());
+       insert into incident_member (tenant_id, incident_id, member) values ('${other}', 'inc_12', '20001');
        -- Only the other tenant has restrictions, and a number in this account.
        update account_notice set effect = 'START', ends_by_reads = true where tenant_id = '${other}';
        update number_status set restriction = 'BOTH' where tenant_id = '${other}';

@@ -13,12 +13,14 @@ export interface SubjectRow extends Pick<SubjectState, 'quota' | 'isRisky' | 're
   /** When the list of the account, or the states at the session engine, were last read. */
   readonly lastReadAt: Date | null;
   readonly nextReadAt: Date;
-  /** When the oldest of what is stored was read; numbers that were never read or fail are left out. Null without any. */
+  /** When the oldest of what is stored was read; numbers that were never read, or that Meta refuses, are left out. Null without any. */
   readonly oldestReadAt: Date | null;
   /** Of the background, in the last hour. */
   readonly calls: number;
   readonly pause: 'BUDGET' | 'TOKEN' | null;
   readonly pausedUntil: Date | null;
+  /** The code of the failure of the last list of the account; null when it succeeded. */
+  readonly listError: string | null;
   /** The code of the newest failure among the kinds of read that fail. */
   readonly lastError: string | null;
 }
@@ -35,8 +37,15 @@ export async function listSubjects(
         with counted as (
           select case n.provider when 'META' then n.waba_id else ${engineSubject} end as subject_id,
             count(*)::integer as numbers, coalesce(bool_or(n.meta_status = 'CONNECTED'), false) as is_registered,
-            min(n.observed_at) filter (where isfinite(n.observed_at) and not n.failing) as oldest
-          from number_status n where n.tenant_id = ${tenantId} group by 1
+            min(n.observed_at) filter (where isfinite(n.observed_at)
+              and not (n.failing and refused.code is not distinct from 'META_ACCESS_DENIED')) as oldest
+          from number_status n
+          left join lateral (
+            select coalesce(case when f.obstacle_at >= f.attempted_at then f.obstacle end, f.failure) ->> 'code' as code
+            from number_snapshot f
+            where n.failing and f.tenant_id = n.tenant_id and f.number_id = n.number_id and f.block = 'phone'
+          ) refused on true
+          where n.tenant_id = ${tenantId} group by 1
         ), made as (
           select c.subject_id, sum(c.calls)::integer as calls from sync_call c
           where c.tenant_id = ${tenantId} and c.minute > clock_timestamp() - interval '61 minutes' group by 1
@@ -50,7 +59,8 @@ export async function listSubjects(
           s.is_risky as "isRisky", s.reads_health as "readsHealth", s.unknown_numbers as "unknownNumbers",
           p.last_ok_at as "lastReadAt", p.due_at as "nextReadAt", counted.oldest as "oldestReadAt",
           coalesce(made.calls, 0) as calls, paused.pause,
-          case when paused.pause is not null then s.paused_until end as "pausedUntil", failed.last_error as "lastError"
+          case when paused.pause is not null then s.paused_until end as "pausedUntil", failed.last_error as "lastError",
+          p.last_error as "listError"
         from counted
         join sync_subject s on s.tenant_id = ${tenantId} and s.subject_id = counted.subject_id
         join sync_plan p on p.tenant_id = ${tenantId} and p.subject_id = s.subject_id

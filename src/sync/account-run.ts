@@ -1,67 +1,32 @@
 // One run of an account: reads what is due of it, stores what changed, and says when it is due again.
 
-import type { Database } from '../database/database.ts';
-import type { SyncSettings } from '../config.ts';
-import type { AccountReader } from '../fleet/account-reader.ts';
-import { withoutKnown, withPauses } from '../numbers/budgets.ts';
-import { missingInAccount, recordPhones } from '../numbers/listed-phones.ts';
-import type { MetaBlock } from '../numbers/meta.ts';
-import { type Numbers, toOperatorAccess } from '../numbers/numbers.ts';
-import type { UpstreamFailure } from '../numbers/provider.ts';
-import type { Vault } from '../secrets.ts';
-import { type AccountList, differs, type ListResult, readList } from './account-list.ts';
-import { findMissing, toMissingPhones } from './missing-numbers.ts';
-import { followNewNumbers, type NewNumbersOptions } from './new-numbers.ts';
-import { type AccountPlan, maxProfiles, maxSingleReads, planAccount } from './plan.ts';
+import { recordPhones } from '../numbers/listed-phones.ts';
+import { type AccountList, differs, type ListResult } from './account-list.ts';
+import { maxSingleReads, planAccount } from './plan.ts';
+import { readFirstList } from './list-reads.ts';
+import { findMissing, type MissingNumbers, toMissingPhones } from './missing-numbers.ts';
+import { followNewNumbers } from './new-numbers.ts';
 import { selectRequested } from './requested-numbers.ts';
+import { createRunBudget } from './run-budget.ts';
+import { type AccountRun, fail, type RunOptions } from './run-context.ts';
+import { accessDenied, deadToken, overBudget, toRunResult } from './run-result.ts';
+import { readAccountItself, readPhones, readProfiles, takeOldest } from './single-reads.ts';
 import {
   deleteSubject,
   type DueRead,
   endRun,
-  type Subject,
-  type SubjectState,
-  type SyncNumber,
   type Run,
+  type Subject,
+  type SyncNumber,
 } from './store.ts';
-import { type AccountToken, listTokens } from './tokens.ts';
-import { createRunBudget, type RunBudget } from './run-budget.ts';
-import { deadToken, noToken, overBudget, type ReadFailure, toRunResult } from './run-result.ts';
-
-export interface RunOptions extends NewNumbersOptions {
-  readonly database: Database;
-  readonly vault: Vault;
-  readonly reader: Pick<AccountReader, 'listPhones'>;
-  /** Whose reads are in the background. */
-  readonly numbers: Pick<Numbers, 'getMany'> & NewNumbersOptions['numbers'];
-  readonly settings: SyncSettings;
-  /** Called once for each kind of read, with the code of its failure. */
-  readonly onRead: (outcome: string) => void;
-}
-
-export interface AccountRun {
-  readonly options: RunOptions;
-  readonly subject: Subject;
-  readonly run: Run;
-  readonly tokens: readonly AccountToken[];
-  readonly plan: AccountPlan;
-  readonly budget: RunBudget;
-  readonly signal: AbortSignal;
-  /** What the run finds. */
-  readonly found: {
-    readsHealth: boolean;
-    list: AccountList | null;
-    /** The token that has read the list. */
-    listedWith: AccountToken | null;
-    /** Since when the lists lack which numbers; null when no list says so. */
-    missing: SubjectState['missing'] | null;
-    hasChanged: boolean;
-    /** Whether Meta has said that most of a rate limit is used. */
-    isSpent: boolean;
-    /** Numbers of the account that the tenant does not have; null when the list was not read. */
-    unknownNumbers: number | null;
-    readonly failures: Map<DueRead['kind'], ReadFailure>;
-  };
-}
+import {
+  areAllDead,
+  isRefusedLately,
+  listDoubtful,
+  listReadable,
+  listSingle,
+} from './token-refusals.ts';
+import { listTokens } from './tokens.ts';
 
 export async function readAccount(
   options: RunOptions,
@@ -87,6 +52,8 @@ export async function readAccount(
       readsHealth,
       list: null,
       listedWith: null,
+      dead: new Set(),
+      refusal: null,
       missing: null,
       hasChanged: false,
       isSpent: false,
@@ -102,15 +69,15 @@ export async function readAccount(
 async function readDue(account: AccountRun): Promise<void> {
   const { run, tokens, found } = account;
   const kinds = run.due.map(({ kind }) => kind);
-  if (tokens.length === 0) return fail(account, kinds, noToken);
+  if (tokens.length === 0) {
+    found.refusal = 'TOKENS';
+    return fail(account, kinds, accessDenied);
+  }
   await readRequest(account);
   if (isListDue(account)) await readNumbers(account);
-  // Nothing else can be read with a dead token.
-  const dead = found.failures.values().find(({ metaCode }) => metaCode === deadToken);
-  if (dead !== undefined) return fail(account, kinds, dead);
-  if (kinds.includes('ACCOUNT') || isWhole(account)) {
-    await readSingly(account, 'ACCOUNT', ['waba'], 1);
-  }
+  // Nothing else can be read without a token.
+  if (found.refusal === 'TOKENS') return;
+  if (kinds.includes('ACCOUNT') || isWhole(account)) await readAccountItself(account);
   if (kinds.includes('PROFILE')) await readProfiles(account);
 }
 
@@ -144,15 +111,16 @@ async function readNumbers(account: AccountRun): Promise<void> {
   const { run, found } = account;
   const isHealthDue = isWhole(account) || run.due.some(({ kind }) => kind === 'HEALTH');
   const kinds = listKindsOf(account);
+  // The list is tried again with the next sweep.
+  if (run.isListRefused && kinds.every((kind) => kind === 'HEALTH'))
+    return await readAllSingly(account);
   let result = await readFirstList(account, isHealthDue && found.readsHealth ? 'ALL' : 'PLAIN');
-  if (result === null) return fail(account, kinds, overBudget);
-  if (!result.ok) return await recordRefusal(account, kinds, result.failure);
+  if (result?.ok !== true) return await recordRefusal(account, kinds, result);
   let changed = listChanged(account, result.list);
   // The list without the health shows that something changed; the one with it is stored.
   if (changed.length > 0 && found.readsHealth && !isComplete(result.list)) {
     result = await readFirstList(account, 'ALL');
-    if (result === null) return fail(account, kinds, overBudget);
-    if (!result.ok) return await recordRefusal(account, kinds, result.failure);
+    if (result?.ok !== true) return await recordRefusal(account, kinds, result);
     changed = listChanged(account, result.list);
   }
   found.list = result.list;
@@ -163,36 +131,43 @@ async function readNumbers(account: AccountRun): Promise<void> {
   });
   found.unknownNumbers = added.unknown;
   // An account that has changed is read more often, and the new numbers with it.
-  found.hasChanged = added.imported > 0;
-  const unlisted = await recordMissing(account, result.list);
-  if (isComplete(result.list)) {
-    await recordList(account, result.list);
-    return await readPhones(account, 'HEALTH', isHealthDue ? takeOldest(account, unlisted) : []);
-  }
-  const listed = listReadable(account).filter(({ id }) => !isMissing(account, id));
-  const single = isHealthDue
-    ? [...changed, ...takeOldest(account, listed)]
-    : changed.filter((it) => !hasRefusedToken(it));
+  found.hasChanged ||= added.imported > 0;
+  const missing = await recordMissing(account, result.list);
+  if (isComplete(result.list)) await recordList(account, result.list);
+  const single = [
+    ...(isComplete(result.list) ? [] : changed.filter((it) => !isRefusedLately(account, it))),
+    ...missing.untried,
+    ...listDoubtful(account),
+    ...(isHealthDue ? takeOldest(account, listHealthless(account, result.list, missing)) : []),
+  ];
   await readPhones(account, 'HEALTH', [...new Set(single)].slice(0, maxSingleReads));
 }
 
-/** Returns the numbers that can be read although the list lacks them. */
-async function recordMissing(
-  { options, subject, run, found }: AccountRun,
+/** Numbers whose health the list does not have, those that it lacks among them. */
+function listHealthless(
+  account: AccountRun,
   list: AccountList,
-): Promise<readonly SyncNumber[]> {
-  // Two lists that were asked for within seconds are no more than one.
-  const isPlanned = run.due.some(({ kind }) => kind === 'SWEEP' || kind === 'HEALTH');
-  if (found.listedWith === null || !isPlanned) return [];
-  const { since, evident, readable } = findMissing(run, list, found.listedWith);
-  found.missing = since;
-  const phones = toMissingPhones(evident);
-  await recordPhones(options.database, { tenantId: subject.tenantId, observedAt: run.at, phones });
-  return readable;
+  { readable }: MissingNumbers,
+): readonly SyncNumber[] {
+  const absent = readable.filter((number) => !isRefusedLately(account, number));
+  if (isComplete(list)) return absent;
+  const listed = listSingle(account).filter((it) => list.phones.has(it.phoneNumberId ?? ''));
+  return [...absent, ...listed];
 }
 
-function isMissing({ run, found }: AccountRun, id: string): boolean {
-  return id in (found.missing ?? run.state.missing);
+async function recordMissing(account: AccountRun, list: AccountList): Promise<MissingNumbers> {
+  const { options, subject, run, plan, found } = account;
+  const missing = findMissing(run, list, found.listedWith?.numbers ?? [], plan.seconds.SWEEP);
+  const isPlanned = run.due.some(({ kind }) => kind === 'SWEEP' || kind === 'HEALTH');
+  if (isPlanned) {
+    found.missing = missing.since;
+    await recordPhones(options.database, {
+      tenantId: subject.tenantId,
+      observedAt: run.at,
+      phones: toMissingPhones(missing.evident),
+    });
+  }
+  return missing;
 }
 
 function listKindsOf({ run }: AccountRun): readonly ListKind[] {
@@ -204,74 +179,6 @@ function listKindsOf({ run }: AccountRun): readonly ListKind[] {
 /** Whether the list has everything that is stored of a phone. */
 function isComplete({ unknown }: AccountList): boolean {
   return unknown.size === 0;
-}
-
-/** With the first token that Meta accepts. Null when the budget does not allow it. */
-async function readFirstList(
-  account: AccountRun,
-  extent: 'PLAIN' | 'ALL',
-): Promise<ListResult | null> {
-  const { found, tokens, run, budget } = account;
-  let result: ListResult | null = null;
-  for (const token of tokens.slice(0, maxTokens)) {
-    // oxlint-disable no-await-in-loop -- one token after the other
-    if (!(await budget.reserve(run.state.pages))) return null;
-    result = await readListWith(account, token, extent);
-    if (result.ok) found.listedWith = token;
-    if (result.ok || result.failure.code !== 'META_ACCESS_DENIED') break;
-    // oxlint-enable no-await-in-loop
-  }
-  if (result === null || extent === 'PLAIN') return result;
-  // What is refused may be the health alone, unless the token is dead.
-  const isOfFields =
-    !result.ok &&
-    result.failure.code === 'META_ACCESS_DENIED' &&
-    result.failure.metaCode !== deadToken;
-  if (result.ok ? !isComplete(result.list) : isOfFields) found.readsHealth = false;
-  return isOfFields ? await readFirstList(account, 'PLAIN') : result;
-}
-
-/** Further ones are tried in no run, because each costs calls. */
-const maxTokens = 3;
-const readMs = 60_000;
-
-async function readListWith(
-  { options, subject, budget, found, signal }: AccountRun,
-  { credentials }: AccountToken,
-  extent: 'PLAIN' | 'ALL',
-): Promise<ListResult> {
-  const { tenantId, subjectId: wabaId } = subject;
-  return await withPauses(options.database, tenantId, async (pauses) => {
-    const known = new Map(pauses);
-    const result = await readList({
-      reader: options.reader,
-      wabaId,
-      extent,
-      credentials,
-      options: {
-        tenantId,
-        signal,
-        pauses,
-        deadlineAt: performance.now() + readMs,
-        onUpstreamCall: budget.onCalls,
-        isBackground: true,
-      },
-    });
-    if (withoutKnown(pauses, known).size > 0) found.isSpent = true;
-    return result;
-  });
-}
-
-/** Numbers that have a token, except those whose own token is refused while another one reads the account. */
-function listReadable({ tokens }: AccountRun): readonly SyncNumber[] {
-  return tokens.flatMap(({ numbers }, place) =>
-    place === 0 ? numbers : numbers.filter((number) => !hasRefusedToken(number)),
-  );
-}
-
-/** A number that the account lacked is none: the list ends that. */
-function hasRefusedToken({ failure, obstacle }: SyncNumber): boolean {
-  return failure === 'META_ACCESS_DENIED' && obstacle !== missingInAccount.message;
 }
 
 function listChanged(account: AccountRun, list: AccountList): readonly SyncNumber[] {
@@ -298,99 +205,34 @@ async function recordList(account: AccountRun, list: AccountList): Promise<void>
   });
 }
 
-/** A token that is dead cannot read its numbers either. */
 async function recordRefusal(
   account: AccountRun,
   kinds: readonly ListKind[],
-  failure: UpstreamFailure,
+  result: Extract<ListResult, { ok: false }> | null,
 ): Promise<void> {
-  const { options, subject, run, tokens, found } = account;
+  const { run, found } = account;
+  if (result === null) return fail(account, kinds, overBudget);
+  const { failure } = result;
   fail(account, kinds, failure);
   if (failure.code !== 'META_ACCESS_DENIED') return;
-  if (failure.metaCode !== deadToken) {
-    found.readsHealth = false;
-    return await readPhones(account, 'HEALTH', takeOldest(account, listReadable(account)));
+  if (areAllDead(account)) {
+    found.refusal = 'TOKENS';
+    const all = run.due.map(({ kind }) => kind);
+    return fail(account, all, failure);
   }
-  const phones = (tokens[0]?.numbers ?? []).flatMap(({ id, phoneNumberId }) =>
-    phoneNumberId === null ? [] : [{ id, phoneNumberId, result: { failure } }],
-  );
-  await recordPhones(options.database, { tenantId: subject.tenantId, observedAt: run.at, phones });
+  // Further tokens are tried next time.
+  if (failure.metaCode === deadToken) return;
+  found.readsHealth = false;
+  found.refusal = 'LIST';
+  await readAllSingly(account);
 }
 
-/** What was never read is the oldest. */
-function timeOf(observedAt: Date | null): number {
-  return observedAt?.getTime() ?? 0;
-}
-
-function takeOldest({ plan }: AccountRun, numbers: readonly SyncNumber[]): readonly SyncNumber[] {
-  return numbers
-    .toSorted((one, other) => timeOf(one.observedAt) - timeOf(other.observedAt))
-    .slice(0, plan.singleReads);
-}
-
-async function readPhones(
-  account: AccountRun,
-  kind: 'REQUEST' | 'HEALTH',
-  numbers: readonly SyncNumber[],
-): Promise<void> {
-  const ids = numbers.slice(0, maxRequested);
-  if (ids.length > 0) await readSingly(account, kind, ['phone'], ids.length, ids);
-}
-
-/** Further numbers that a request names are read by the next sweep. */
-const maxRequested = 100;
-
-async function readProfiles(account: AccountRun): Promise<void> {
-  const { options, run } = account;
-  const readBefore = run.at.getTime() - options.settings.seconds.PROFILE * 1_000;
-  const oldest = listReadable(account)
-    .filter(({ profileObservedAt }) => timeOf(profileObservedAt) <= readBefore)
-    .toSorted((one, other) => timeOf(one.profileObservedAt) - timeOf(other.profileObservedAt))
-    .slice(0, maxProfiles);
-  if (oldest.length > 0) await readSingly(account, 'PROFILE', ['profile'], oldest.length, oldest);
-}
-
-/** Reads blocks of numbers one by one, as callers do. */
-async function readSingly(
-  account: AccountRun,
-  kind: DueRead['kind'],
-  blocks: readonly MetaBlock[],
-  calls: number,
-  numbers: readonly SyncNumber[] = listReadable(account).slice(0, maxTokens),
-): Promise<void> {
-  const { options, subject, budget, signal } = account;
-  if (!(await budget.reserve(calls))) return fail(account, [kind], overBudget);
-  const access = toOperatorAccess(subject.tenantId);
-  const requests = numbers.map(({ id }) => ({ id, refresh: blocks, projection: freshnessAlone }));
-  const read = await options.numbers.getMany(access, requests, signal);
-  const failures = read.flatMap((number) =>
-    'freshness' in number ? blocks.map((block) => number.freshness[block]?.error ?? null) : [],
-  );
-  // Meta counts a call also when its answer comes too late.
-  const isAnyLate = failures.some((failure) => failure?.code === 'META_TIMEOUT');
-  budget.onCalls(Math.max(isAnyLate ? calls : 0, access.meter.upstreamCalls));
-  const reason = failures.find((failure) => failure !== null && concernsAll(failure));
-  // One that is read shows that the rest fail for reasons of their own.
-  if (reason && !failures.includes(null)) fail(account, [kind], reason);
-}
-
-/** Whether the failure of one number says something about the others: other refusals concern its ids or its permissions. */
-function concernsAll({ code, metaCode }: UpstreamFailure): boolean {
-  return code !== 'META_ACCESS_DENIED' || metaCode === deadToken;
-}
-
-const freshnessAlone = {
-  details: false,
-  apiKeys: false,
-  health: 'nothing',
-  meta: null,
-  freshness: true,
-} as const;
-
-function fail(
-  { found }: AccountRun,
-  kinds: readonly DueRead['kind'][],
-  failure: ReadFailure,
-): void {
-  for (const kind of kinds) found.failures.set(kind, failure);
+/** Instead of the list, which Meta refuses. */
+async function readAllSingly(account: AccountRun): Promise<void> {
+  const { found } = account;
+  const outcome = await readPhones(account, 'HEALTH', takeOldest(account, listSingle(account)));
+  if (outcome === 'READ') found.failures.delete('HEALTH');
+  if (outcome !== 'REFUSED' && outcome !== 'NONE') return;
+  found.refusal = 'READS';
+  fail(account, ['HEALTH'], accessDenied);
 }

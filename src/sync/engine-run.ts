@@ -1,7 +1,7 @@
 // One run of the numbers of the session engine: reads their states.
 
 import { toOperatorAccess } from '../numbers/numbers.ts';
-import type { RunOptions } from './account-run.ts';
+import type { RunOptions } from './run-context.ts';
 import { findNextDue } from './plan.ts';
 import { selectRequested } from './requested-numbers.ts';
 import { deleteSubject, endRun, type Subject, type Run } from './store.ts';

@@ -1,50 +1,58 @@
-// Finds the numbers that the complete list of their account lacks: in one list that may be chance, in two it is evidence.
+// Finds the numbers that the complete list of their account lacks: two lists and a refused read of the number itself are evidence.
 
 import { missingInAccount, type PhoneToRecord } from '../numbers/listed-phones.ts';
 import type { AccountList } from './account-list.ts';
 import type { Run, SyncNumber } from './store.ts';
-import type { AccountToken } from './tokens.ts';
 
 export interface MissingNumbers {
-  /** By the id of the number, since when the lists lack it, in milliseconds. */
+  /** By the id of the phone number at Meta, since when the lists lack it, in milliseconds. */
   readonly since: Readonly<Record<string, number>>;
   /** Those for which that is evidence now, and was not before. */
   readonly evident: readonly SyncNumber[];
-  /** Those that can be read by their own ids although the list lacks them. */
+  /** Those that were not tried by their own ids since the lists lack them. */
+  readonly untried: readonly SyncNumber[];
+  /** Those that can be read by their own ids although the list lacks them, as far as is known. */
   readonly readable: readonly SyncNumber[];
 }
 
 /**
- * `token` has read the list. The list says nothing of numbers with another token, which may see what this one does not.
- * Of a number that was read since its account lacks it, the list is no evidence.
+ * `ofToken` are the numbers of the token that has read the list. The list says nothing of numbers with another token, which
+ * may see what this one does not. Of a number that can still be read by its own id, it is no evidence.
  */
 export function findMissing(
   { at, state, numbers }: Pick<Run, 'at' | 'state' | 'numbers'>,
   { phones }: Pick<AccountList, 'phones'>,
-  token: AccountToken,
+  ofToken: readonly SyncNumber[],
+  sweepSeconds: number,
 ): MissingNumbers {
   const absent = numbers.filter(
-    ({ phoneNumberId }) => phoneNumberId !== null && !phones.has(phoneNumberId),
+    ({ phoneNumberId, credentials }) =>
+      phoneNumberId !== null && credentials !== null && !phones.has(phoneNumberId),
   );
-  const ofToken = new Set(token.numbers);
-  const judged = absent.filter((number) => ofToken.has(number));
-  const isRead = ({ id, observedAt }: SyncNumber) =>
-    observedAt !== null && observedAt.getTime() > (state.missing[id] ?? Infinity);
+  const judged = absent.filter((number) => ofToken.includes(number));
+  const sinceOf = ({ phoneNumberId }: SyncNumber) => state.missing[phoneNumberId ?? ''] ?? Infinity;
+  const wasTried = (number: SyncNumber) =>
+    number.attemptedAt !== null &&
+    number.attemptedAt.getTime() >= sinceOf(number) &&
+    (number.failure === null || number.failure === 'META_ACCESS_DENIED');
+  // Two lists that were asked for within seconds are no more than one.
+  const isOld = (number: SyncNumber) =>
+    at.getTime() - sinceOf(number) >= (sweepSeconds * 1_000) / 2;
   return {
-    since: Object.fromEntries(judged.map(({ id }) => [id, state.missing[id] ?? at.getTime()])),
+    since: Object.fromEntries(
+      judged.map((number) => [number.phoneNumberId, Math.min(sinceOf(number), at.getTime())]),
+    ),
     evident: judged.filter(
       (number) =>
-        number.id in state.missing &&
-        !isRead(number) &&
-        number.obstacle !== missingInAccount.message,
+        isOld(number) && wasTried(number) && number.failure !== null && !isMissing(number),
     ),
-    readable: absent.filter(
-      (number) =>
-        number.credentials !== null &&
-        number.failure === null &&
-        (!ofToken.has(number) || isRead(number)),
-    ),
+    untried: judged.filter((number) => !wasTried(number) && !isMissing(number)),
+    readable: absent.filter((number) => !judged.includes(number) || wasTried(number)),
   };
+}
+
+function isMissing({ obstacle }: SyncNumber): boolean {
+  return obstacle === missingInAccount.message;
 }
 
 export function toMissingPhones(numbers: readonly SyncNumber[]): readonly PhoneToRecord[] {

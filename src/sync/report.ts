@@ -11,7 +11,7 @@ import { engineSubject } from './store.ts';
 /** The states, with what each means for callers. */
 export const syncStates = {
   ON_TIME: 'It is read as often as the cadence says.',
-  LATE: 'What was last read is older than the cadence and one minute, or nothing was read within a minute of the time at which it was due. Also when the budget allows no reads as often as the cadence says.',
+  LATE: 'What was last read is older than the cadence and one minute, or nothing was read within a minute of the time at which it was due. Also when the budget allows no reads as often as the cadence says, or WhatsApp refuses the list of the numbers, which are then read one by one.',
   PAUSED_BUDGET: 'The calls that the background may make are used up, until `pausedUntil`.',
   PAUSED_TOKEN:
     'WhatsApp refuses the access token, or none is stored. It is tried again every six hours, and when a token is stored.',
@@ -114,9 +114,15 @@ function toAccountState(
   if (row.pause !== null) return `PAUSED_${row.pause}`;
   const isLate =
     plan.seconds.SWEEP > seconds.SWEEP ||
+    isListRefused(row, at) ||
     isOverdue(row, seconds.SWEEP, at) ||
     isOlder(row.oldestReadAt, seconds.HEALTH, at);
   return isLate ? 'LATE' : 'ON_TIME';
+}
+
+/** Until the list is tried again, at once when another token is stored. */
+function isListRefused({ listError, nextReadAt }: SubjectRow, at: Date): boolean {
+  return listError === 'META_ACCESS_DENIED' && nextReadAt > at;
 }
 
 function toPlannedEngine(

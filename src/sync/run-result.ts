@@ -12,7 +12,14 @@ export type ReadFailure = Pick<UpstreamFailure, 'code' | 'metaCode' | 'retryAt'>
 /** Meta's code for an access token that has expired or was revoked. */
 export const deadToken = 190;
 
-export const noToken: ReadFailure = { code: 'META_ACCESS_DENIED', metaCode: null, retryAt: null };
+/** TOKENS: every token is dead, or there is none. READS: the list and single reads are refused. LIST: the list alone. */
+export type RunRefusal = 'TOKENS' | 'READS' | 'LIST';
+
+export const accessDenied: ReadFailure = {
+  code: 'META_ACCESS_DENIED',
+  metaCode: null,
+  retryAt: null,
+};
 export const overBudget: ReadFailure = { code: 'META_RATE_LIMITED', metaCode: null, retryAt: null };
 
 /** What a run has found. */
@@ -24,6 +31,7 @@ export interface EndedRun {
   readonly found: {
     readonly readsHealth: boolean;
     readonly list: AccountList | null;
+    readonly refusal: RunRefusal | null;
     readonly missing: SubjectState['missing'] | null;
     readonly hasChanged: boolean;
     readonly isSpent: boolean;
@@ -33,7 +41,7 @@ export interface EndedRun {
 }
 
 /** Operators replace tokens without telling the gateway. */
-const refusedMs = 6 * 3_600_000;
+export const refusedMs = 6 * 3_600_000;
 /** After Meta has said that most of the limit is used. */
 const pausedMs = 300_000;
 const firstRetryMs = 30_000;
@@ -72,8 +80,8 @@ function toQuota({ phones }: AccountList): number {
 
 function findPause({ run, found, budget }: EndedRun): RunResult['pause'] {
   const failures = [...found.failures.values()];
-  if (failures.some(isRefused)) {
-    const isOfAll = failures.some(({ metaCode }) => metaCode === deadToken);
+  if (found.refusal === 'TOKENS' || found.refusal === 'READS') {
+    const isOfAll = found.refusal === 'TOKENS';
     return { reason: 'TOKEN', until: addMs(run.at, refusedMs), isOfAll };
   }
   const limited = failures.find(({ code }) => code === 'META_RATE_LIMITED');
@@ -112,7 +120,10 @@ function toReadResult(
     const pausedUntil = found.isSpent ? addMs(run.at, pausedMs) : run.at;
     return { ...result, dueAt: nextDue !== null && nextDue < pausedUntil ? pausedUntil : nextDue };
   }
-  if (isRefused(failure)) return { ...result, dueAt: addMs(run.at, refusedMs) };
+  if (isRefused(failure)) {
+    const isOfKind = found.refusal === 'LIST' ? kind === 'SWEEP' : found.refusal !== null;
+    return { ...result, dueAt: isOfKind ? addMs(run.at, refusedMs) : nextDue };
+  }
   if (failure.code === 'META_RATE_LIMITED') {
     return { ...result, dueAt: findPause(ended)?.until ?? nextDue };
   }

@@ -1,9 +1,10 @@
 // Claims what is due by the plan, and reads it, a few subjects at a time.
 
 import { createLeaseHolder, type LeaseHolder } from '../numbers/lease.ts';
-import { readAccount, type RunOptions } from './account-run.ts';
+import { readAccount } from './account-run.ts';
 import { readEngine } from './engine-run.ts';
 import { type Claim, claimSubjectsAcrossTenants } from './claim-store.ts';
+import type { RunOptions } from './run-context.ts';
 import { abandonRun, beginRun, engineSubject, type Subject } from './store.ts';
 
 export interface RunnerOptions extends RunOptions {

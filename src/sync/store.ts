@@ -47,9 +47,13 @@ export interface SyncNumber {
   readonly phone: Readonly<Record<string, unknown>> | null;
   /** The code of the failure or the obstacle of the last read of the phone. */
   readonly failure: string | null;
+  /** Meta's code of that. */
+  readonly metaCode: number | null;
   /** The message of the obstacle, if that is the newest. */
   readonly obstacle: string | null;
   readonly observedAt: Date | null;
+  /** When it was last tried to read the phone, also from a list. */
+  readonly attemptedAt: Date | null;
   readonly profileObservedAt: Date | null;
 }
 
@@ -58,6 +62,10 @@ export interface Run {
   readonly at: Date;
   readonly due: readonly DueRead[];
   readonly state: SubjectState;
+  /** When a token of the account was last stored; null when all are as they were when it was planned. */
+  readonly tokenStoredAt: Date | null;
+  /** Whether Meta refused the list of the account when it was last read by the plan. */
+  readonly isListRefused: boolean;
   readonly numbers: readonly SyncNumber[];
   /** Of the background in the last hour. */
   readonly calls: MinuteCalls;
@@ -79,10 +87,12 @@ export async function beginRun(
         await releaseSubject(transaction, tenantId, subjectId, holder);
         return null;
       }
-      const { at, ...rest } = state;
+      const { at, tokenStoredAt, isListRefused, ...rest } = state;
       return {
         at,
         due,
+        tokenStoredAt,
+        isListRefused,
         state: rest,
         numbers: await listNumbers(transaction, tenantId, subjectId),
         calls: await listCalls(transaction, tenantId, subjectId),
@@ -98,11 +108,13 @@ async function findState(
   tenantId: string,
   subjectId: string,
   holder: string,
-): Promise<(SubjectState & { readonly at: Date }) | undefined> {
-  const { rows } = await sql<SubjectState & { at: Date }>`
+): Promise<(SubjectState & Pick<Run, 'at' | 'tokenStoredAt' | 'isListRefused'>) | undefined> {
+  const { rows } = await sql<SubjectState & Pick<Run, 'at' | 'tokenStoredAt' | 'isListRefused'>>`
     select clock_timestamp()::timestamptz(3) as at, s.quota, s.pages, s.numbers, s.is_risky as "isRisky",
-      s.reads_health as "readsHealth", s.missing
+      s.reads_health as "readsHealth", s.missing, p.requested_at as "tokenStoredAt",
+      coalesce(p.last_error = 'META_ACCESS_DENIED', false) as "isListRefused"
     from sync_subject s
+    left join sync_plan p on p.tenant_id = s.tenant_id and p.subject_id = s.subject_id and p.kind = 'SWEEP'
     where s.tenant_id = ${tenantId} and s.subject_id = ${subjectId} and s.lease_holder = ${holder}`.execute(
     transaction,
   );
@@ -144,6 +156,8 @@ async function listNumbers(
       coalesce(own.sealed, shared.sealed) as sealed,
       case when own.sealed is null then shared.id end as "credentialId", phone.data as phone,
       coalesce(case when phone.obstacle_at >= phone.attempted_at then phone.obstacle end, phone.failure) ->> 'code' as failure,
+      (coalesce(case when phone.obstacle_at >= phone.attempted_at then phone.obstacle end, phone.failure) ->> 'metaCode')::integer
+        as "metaCode", phone.attempted_at as "attemptedAt",
       case when phone.obstacle_at >= phone.attempted_at then phone.obstacle ->> 'message' end as obstacle,
       phone.observed_at as "observedAt", profile.observed_at as "profileObservedAt"
     from whatsapp_number n
@@ -158,6 +172,28 @@ async function listNumbers(
     const { sealed, credentialId } = row;
     return Object.assign(row, { credentials: sealed === null ? null : { sealed, credentialId } });
   });
+}
+
+/** What is stored of the phones of these numbers, by the id of the number. */
+export async function readPhoneData(
+  database: Database,
+  tenantId: string,
+  ids: readonly string[],
+): Promise<ReadonlyMap<string, unknown>> {
+  if (ids.length === 0) return new Map();
+  const rows = await database.withTenant(
+    tenantId,
+    (transaction) =>
+      transaction
+        .selectFrom('number_snapshot')
+        .select(['number_id', 'data'])
+        .where('tenant_id', '=', tenantId)
+        .where('block', '=', 'phone')
+        .where('number_id', 'in', ids)
+        .execute(),
+    'nothing',
+  );
+  return new Map(rows.map(({ number_id: id, data }) => [id, data]));
 }
 
 async function listCalls(

@@ -19,7 +19,7 @@ export interface SubjectRow extends Pick<SubjectState, 'quota' | 'isRisky' | 're
   readonly calls: number;
   readonly pause: 'BUDGET' | 'TOKEN' | null;
   readonly pausedUntil: Date | null;
-  /** The code of the failure of the last list of the account; null when it succeeded. */
+  /** The code of the failure of the last list of the account, or of the last read of the session engine; null if it succeeded. */
   readonly listError: string | null;
   /** The code of the newest failure among the kinds of read that fail. */
   readonly lastError: string | null;
@@ -43,7 +43,7 @@ export async function listSubjects(
           left join lateral (
             select coalesce(case when f.obstacle_at >= f.attempted_at then f.obstacle end, f.failure) ->> 'code' as code
             from number_snapshot f
-            where n.failing and f.tenant_id = n.tenant_id and f.number_id = n.number_id and f.block = 'phone'
+            where n.failing and f.tenant_id = ${tenantId} and f.number_id = n.number_id and f.block = 'phone'
           ) refused on true
           where n.tenant_id = ${tenantId} group by 1
         ), made as (

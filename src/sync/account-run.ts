@@ -36,7 +36,7 @@ export async function readAccount(
   signal: AbortSignal,
 ): Promise<void> {
   const { database, vault, settings } = options;
-  if (run.numbers.length === 0) return await deleteSubject(database, subject);
+  if (run.numbers.length === 0) return await deleteSubject(database, subject, holder);
   // What Meta refused once may be granted later.
   const readsHealth = run.state.readsHealth || run.due.some(({ kind }) => kind === 'ACCOUNT');
   const plan = planAccount(settings, { ...run.state, numbers: run.numbers.length, readsHealth });

@@ -17,16 +17,22 @@ export async function readEngine(
   signal: AbortSignal,
 ): Promise<void> {
   const { database, numbers, settings } = options;
-  if (run.numbers.length === 0) return await deleteSubject(database, subject);
+  if (run.numbers.length === 0) return await deleteSubject(database, subject, holder);
   const due = listDue(run);
+  const outcomes: (string | null)[] = [];
   for (let from = 0; from < due.length; from += maxNumbers) {
     const requests = due
       .slice(from, from + maxNumbers)
       .map(({ id }) => ({ id, refresh: ['phone'] as const, projection: nothing }));
     // oxlint-disable-next-line no-await-in-loop -- the engine is asked for a few at a time
-    await numbers.getMany(toOperatorAccess(subject.tenantId), requests, signal);
+    const read = await numbers.getMany(toOperatorAccess(subject.tenantId), requests, signal);
+    for (const number of read) {
+      if ('freshness' in number) outcomes.push(number.freshness.connection?.error?.code ?? null);
+    }
   }
-  options.onRead('ok');
+  // One that is read shows that the rest fail for reasons of their own.
+  const error = outcomes.includes(null) ? null : (outcomes[0] ?? null);
+  options.onRead(error ?? 'ok');
   const { tenantId, subjectId } = subject;
   const seconds = settings.seconds;
   await endRun(database, subject, holder, {
@@ -34,13 +40,16 @@ export async function readEngine(
     unknownNumbers: null,
     hasChanged: false,
     pause: null,
-    calls: 0,
+    calls: { calls: 0, since: null },
     toResults: () =>
       run.due.map(({ kind, requestedAt }) => ({
         kind,
         requestedAt,
-        error: null,
-        dueAt: findNextDue(run.at, `${tenantId} ${subjectId}`, 'ENGINE', seconds),
+        error,
+        dueAt:
+          kind === 'REQUEST'
+            ? null
+            : findNextDue(run.at, `${tenantId} ${subjectId}`, 'ENGINE', seconds),
       })),
   });
 }
@@ -52,4 +61,10 @@ function listDue({ due, numbers }: Run): Run['numbers'] {
   return selectRequested(numbers, read.phones) ?? numbers;
 }
 
-const nothing = { details: false, apiKeys: false, health: 'nothing', meta: null } as const;
+const nothing = {
+  details: false,
+  apiKeys: false,
+  health: 'nothing',
+  meta: null,
+  freshness: true,
+} as const;

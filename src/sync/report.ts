@@ -52,6 +52,8 @@ export interface PlannedEngine {
   readonly lastReadAt: Date | null;
   readonly nextReadAt: Date | null;
   readonly state: SyncState;
+  /** The code of the failure of the last read; null when it succeeded. */
+  readonly lastError: string | null;
 }
 
 export interface SyncReport {
@@ -138,6 +140,7 @@ function toPlannedEngine(
     lastReadAt,
     nextReadAt: isRead ? nextReadAt : null,
     state: isRead ? (isOverdue(row, seconds.ENGINE, at) ? 'LATE' : 'ON_TIME') : 'OFF',
+    lastError: row.listError,
   };
 }
 
@@ -145,11 +148,18 @@ function toPlannedEngine(
 const toleranceMs = 60_000;
 
 function isOverdue(
-  { lastReadAt, nextReadAt }: Pick<SubjectRow, 'lastReadAt' | 'nextReadAt'>,
+  {
+    lastReadAt,
+    nextReadAt,
+    listError,
+  }: Pick<SubjectRow, 'lastReadAt' | 'nextReadAt' | 'listError'>,
   seconds: number,
   at: Date,
 ): boolean {
-  return lastReadAt === null ? isOlder(nextReadAt, 0, at) : isOlder(lastReadAt, seconds, at);
+  if (lastReadAt !== null) return isOlder(lastReadAt, seconds, at);
+  // What fails from the beginning is due again in the future.
+  const isFailing = listError !== null && nextReadAt !== null && nextReadAt > at;
+  return isFailing || isOlder(nextReadAt, 0, at);
 }
 
 function isOlder(time: Date | null, seconds: number, at: Date): boolean {

@@ -2,7 +2,8 @@
 
 import type { Database } from '../database/database.ts';
 import { findAffordable, type MinuteCalls } from './plan.ts';
-import { addCalls, type Subject } from './store.ts';
+import { addCalls, type UncountedCalls } from './call-store.ts';
+import type { Subject } from './store.ts';
 
 export interface RunBudget {
   /** Counts so many calls, and returns whether they may be made. */
@@ -11,8 +12,7 @@ export interface RunBudget {
   readonly affordableAt: Date | null;
   /** To be called for each call that is made. */
   readonly onCalls: (calls: number) => void;
-  /** Those that were made beyond those that were counted. */
-  readonly uncounted: number;
+  readonly uncounted: UncountedCalls;
 }
 
 /** Fields that Meta refuses, and accounts that another token can read, cost a few calls more than planned. */
@@ -27,6 +27,7 @@ export function createRunBudget(
   const usable = Math.max(1, Math.floor(budget * (1 - reservedShare)));
   let affordableAt: Date | null = null;
   let uncounted = 0;
+  let since: Date | null = null;
   return {
     async reserve(calls) {
       const from = findAffordable(at, counted, calls, usable);
@@ -36,7 +37,8 @@ export function createRunBudget(
         if (affordableAt === null || until > affordableAt) affordableAt = until;
         return false;
       }
-      await addCalls(database, subject, calls);
+      const minute = await addCalls(database, subject, calls);
+      since ??= minute;
       counted.push({ minute: at, calls });
       uncounted -= calls;
       return true;
@@ -46,7 +48,7 @@ export function createRunBudget(
     },
     onCalls: (calls) => void (uncounted += calls),
     get uncounted() {
-      return uncounted;
+      return { calls: uncounted, since };
     },
   };
 }

@@ -3,6 +3,7 @@
 import { sql } from 'kysely';
 import type { Database, TenantTransaction } from '../database/database.ts';
 import type { StoredCredentials } from '../numbers/credentials.ts';
+import { listCalls, settleCalls, type UncountedCalls } from './call-store.ts';
 import type { MinuteCalls, SyncKind, SyncPause } from './plan.ts';
 import { mergeRequests, type ReadRequest } from './requested-numbers.ts';
 
@@ -111,10 +112,13 @@ async function findState(
 ): Promise<(SubjectState & Pick<Run, 'at' | 'tokenStoredAt' | 'isListRefused'>) | undefined> {
   const { rows } = await sql<SubjectState & Pick<Run, 'at' | 'tokenStoredAt' | 'isListRefused'>>`
     select clock_timestamp()::timestamptz(3) as at, s.quota, s.pages, s.numbers, s.is_risky as "isRisky",
-      s.reads_health as "readsHealth", s.missing, p.requested_at as "tokenStoredAt",
-      coalesce(p.last_error = 'META_ACCESS_DENIED', false) as "isListRefused"
+      s.reads_health as "readsHealth", s.missing,
+      (select p.requested_at from sync_plan p
+        where p.tenant_id = ${tenantId} and p.subject_id = s.subject_id and p.kind = 'SWEEP') as "tokenStoredAt",
+      coalesce((select q.last_error from sync_plan q
+        where q.tenant_id = ${tenantId} and q.subject_id = s.subject_id and q.kind = 'SWEEP') = 'META_ACCESS_DENIED',
+        false) as "isListRefused"
     from sync_subject s
-    left join sync_plan p on p.tenant_id = s.tenant_id and p.subject_id = s.subject_id and p.kind = 'SWEEP'
     where s.tenant_id = ${tenantId} and s.subject_id = ${subjectId} and s.lease_holder = ${holder}`.execute(
     transaction,
   );
@@ -140,15 +144,17 @@ async function startDueReads(
   return rows;
 }
 
+function isOfSubject(subjectId: string) {
+  return subjectId === engineSubject
+    ? sql`n.provider <> 'META'`
+    : sql`n.waba_id = ${subjectId} and n.provider = 'META'`;
+}
+
 async function listNumbers(
   transaction: TenantTransaction,
   tenantId: string,
   subjectId: string,
 ): Promise<readonly SyncNumber[]> {
-  const isOfSubject =
-    subjectId === engineSubject
-      ? sql`n.provider <> 'META'`
-      : sql`n.waba_id = ${subjectId} and n.provider = 'META'`;
   const { rows } = await sql<
     Omit<SyncNumber, 'credentials'> & { sealed: string | null; credentialId: string | null }
   >`
@@ -166,7 +172,7 @@ async function listNumbers(
     left join number_snapshot phone on phone.tenant_id = n.tenant_id and phone.number_id = n.id and phone.block = 'phone'
     left join number_snapshot profile on profile.tenant_id = n.tenant_id and profile.number_id = n.id
       and profile.block = 'profile'
-    where n.tenant_id = ${tenantId} and ${isOfSubject}
+    where n.tenant_id = ${tenantId} and ${isOfSubject(subjectId)}
     order by n.id`.execute(transaction);
   return rows.map((row) => {
     const { sealed, credentialId } = row;
@@ -196,49 +202,6 @@ export async function readPhoneData(
   return new Map(rows.map(({ number_id: id, data }) => [id, data]));
 }
 
-async function listCalls(
-  transaction: TenantTransaction,
-  tenantId: string,
-  subjectId: string,
-): Promise<MinuteCalls> {
-  const { rows } = await sql<MinuteCalls[number]>`
-    select c.minute, c.calls from sync_call c
-    where c.tenant_id = ${tenantId} and c.subject_id = ${subjectId}
-      and c.minute > clock_timestamp() - interval '61 minutes'`.execute(transaction);
-  return rows;
-}
-
-/** Counts calls before they are made, so that those of a process that dies are counted too. */
-export async function addCalls(
-  database: Database,
-  { tenantId, subjectId }: Subject,
-  calls: number,
-): Promise<void> {
-  await database.withTenant(
-    tenantId,
-    (transaction) => upsertCalls(transaction, tenantId, subjectId, calls),
-    'nothing',
-  );
-}
-
-async function upsertCalls(
-  transaction: TenantTransaction,
-  tenantId: string,
-  subjectId: string,
-  calls: number,
-): Promise<void> {
-  if (calls === 0) return;
-  await sql`
-    with forgotten as (
-      delete from sync_call c where c.tenant_id = ${tenantId} and c.subject_id = ${subjectId}
-        and c.minute < clock_timestamp() - interval '2 hours'
-    )
-    insert into sync_call as old (tenant_id, subject_id, minute, calls)
-    values (${tenantId}, ${subjectId}, date_trunc('minute', clock_timestamp()), ${calls})
-    on conflict (tenant_id, subject_id, minute) do update
-      set calls = greatest(0, old.calls + excluded.calls)`.execute(transaction);
-}
-
 /** What became of one kind of read. */
 export interface ReadResult {
   readonly kind: SyncKind;
@@ -257,8 +220,7 @@ export interface RunResult {
   readonly hasChanged: boolean;
   /** Why nothing is read until a time although it is due; null when it is. */
   readonly pause: SyncPause | null;
-  /** Those that were made beyond those that were counted before; negative when they were fewer. */
-  readonly calls: number;
+  readonly calls: UncountedCalls;
   /** How often the subject is to be read depends on what was stored in the run. */
   readonly toResults: (isRisky: boolean) => readonly ReadResult[];
 }
@@ -274,7 +236,7 @@ export async function endRun(
   await database.withTenant(
     tenantId,
     async (transaction) => {
-      await upsertCalls(transaction, tenantId, subjectId, result.calls);
+      await settleCalls(transaction, { tenantId, subjectId }, result.calls);
       const { rows } = await sql<{ isRisky: boolean }>`
         update sync_subject s set lease_holder = null, lease_until = null, quota = ${state.quota}, pages = ${state.pages},
           reads_health = ${state.readsHealth}, missing = ${JSON.stringify(state.missing)}::jsonb,
@@ -357,19 +319,26 @@ export async function abandonRun(
   );
 }
 
-/** Of an account that has no number any more. */
+/**
+ * Ends the lease of a subject that had no number when its run began, and deletes it unless one was added meanwhile. Its row
+ * is locked first, which waits for additions that keep it; see migrations/0038_keep_plans_of_new_numbers.ts.
+ */
 export async function deleteSubject(
   database: Database,
   { tenantId, subjectId }: Subject,
+  holder: string,
 ): Promise<void> {
   await database.withTenant(
     tenantId,
-    (transaction) =>
-      transaction
-        .deleteFrom('sync_subject')
-        .where('tenant_id', '=', tenantId)
-        .where('subject_id', '=', subjectId)
-        .execute(),
+    async (transaction) => {
+      const ofRun = sql`s.tenant_id = ${tenantId} and s.subject_id = ${subjectId} and s.lease_holder = ${holder}`;
+      await sql`select from sync_subject s where ${ofRun} for update`.execute(transaction);
+      await sql`
+        delete from sync_subject s where ${ofRun} and not exists (
+          select from whatsapp_number n where n.tenant_id = ${tenantId} and ${isOfSubject(subjectId)}
+        )`.execute(transaction);
+      await releaseSubject(transaction, tenantId, subjectId, holder);
+    },
     'nothing',
   );
 }

@@ -29,6 +29,7 @@ import type * as incidentQueries from '../../src/alerts/incident-queries.ts';
 import type * as incidentStore from '../../src/alerts/incident-store.ts';
 import type * as deliveryStore from '../../src/alerts/delivery-store.ts';
 import type * as accountQueries from '../../src/sync/account-queries.ts';
+import type * as callStore from '../../src/sync/call-store.ts';
 import type * as syncStore from '../../src/sync/store.ts';
 import type * as routeStore from '../../src/webhooks/route-store.ts';
 import type * as webhookStore from '../../src/webhooks/store.ts';
@@ -48,6 +49,7 @@ type AccessStore = typeof accessStore;
 type AdminStore = typeof adminStore;
 type NumbersStore = typeof numbersStore;
 type AccountQueries = typeof accountQueries;
+type CallStore = typeof callStore;
 type SyncStore = typeof syncStore;
 type RouteStore = typeof routeStore;
 type WebhookStore = typeof webhookStore;
@@ -777,6 +779,9 @@ const accountScenario: Scenario<AccountQueries> = async (store, database, { me: 
   await database.withTenant(tenantId, (transaction) =>
     sql`update sync_plan set last_error = null where tenant_id = ${tenantId}`.execute(transaction),
   );
+  await database.withTenant(tenantId, (transaction) =>
+    sql`update number_status set failing = true where tenant_id = ${tenantId}`.execute(transaction),
+  );
   const accounts = await store.listSubjects(database, tenantId);
   if (accounts.length !== 1 || accounts[0]?.numbers !== 1) {
     throw new Error('an account of the other tenant');
@@ -803,7 +808,6 @@ const syncScenario: Scenario<SyncStore> = async (store, database, { me: tenantId
   const mine = await store.beginRun(database, subject, { holder: 'mine', onlyRequests: false });
   if (mine?.numbers.length !== 1) throw new Error('a number of the other tenant');
   if (mine.calls.length !== 1) throw new Error('a call of the other tenant');
-  await store.addCalls(database, subject, 1);
   await database.withTenant(tenantId, (transaction) =>
     store.requestReads(transaction, tenantId, [
       { wabaId: '20001', phones: null },
@@ -817,7 +821,7 @@ const syncScenario: Scenario<SyncStore> = async (store, database, { me: tenantId
     unknownNumbers: 1,
     hasChanged: false,
     pause: { reason: 'TOKEN', until: new Date('2999-01-01'), isOfAll: true },
-    calls: 1,
+    calls: { calls: 1, since: null },
     toResults(isRisky) {
       isAnyRisky = isRisky;
       return [{ kind: 'PROFILE', dueAt: new Date(), error: null, requestedAt: null }];
@@ -828,7 +832,7 @@ const syncScenario: Scenario<SyncStore> = async (store, database, { me: tenantId
     unknownNumbers: 0,
     hasChanged: false,
     pause: null,
-    calls: 0,
+    calls: { calls: 0, since: null },
     toResults: () => [],
   });
   if (isAnyRisky) throw new Error('the risk of the other tenant');
@@ -838,8 +842,33 @@ const syncScenario: Scenario<SyncStore> = async (store, database, { me: tenantId
   if ((await store.beginRun(database, subject, { holder: 'mine', onlyRequests: false })) !== null) {
     throw new Error('the plan of the other tenant is due');
   }
-  await store.deleteSubject(database, subject);
-  return [mine];
+  const phones = await store.readPhoneData(
+    database,
+    tenantId,
+    mine.numbers.map(({ id }) => id),
+  );
+  await run("update sync_subject set lease_holder = 'mine' where tenant_id = $t");
+  await run('delete from whatsapp_number where tenant_id = $t');
+  await store.deleteSubject(database, subject, 'theirs');
+  await store.deleteSubject(database, subject, 'mine');
+  const left = await run('select from sync_subject where tenant_id = $t');
+  if (left.rows.length > 0) throw new Error('a number of the other tenant');
+  return [mine, [...phones]];
+};
+
+const callScenario: Scenario<CallStore> = async (store, database, { me: tenantId }) => {
+  const subject = { tenantId, subjectId: '20001' };
+  await store.addCalls(database, subject, 1);
+  return await database.withTenant(tenantId, async (transaction) => {
+    const calls = await store.listCalls(transaction, tenantId, subject.subjectId);
+    if (calls.length !== 2) throw new Error('a call of the other tenant');
+    for (const { minute } of calls) {
+      // oxlint-disable-next-line no-await-in-loop -- one minute after the other
+      await store.settleCalls(transaction, subject, { calls: -1, since: minute });
+    }
+    await store.settleCalls(transaction, subject, { calls: 1, since: null });
+    return calls;
+  });
 };
 
 const historyScenario: Scenario<HistoryStore> = async (store, database, { me: tenantId }) => {
@@ -918,6 +947,7 @@ const stores = [
   { path: 'src/webhooks/route-store.ts', scenario: routeScenario as Scenario<never> },
   { path: 'src/history/store.ts', scenario: historyScenario as Scenario<never> },
   { path: 'src/sync/account-queries.ts', scenario: accountScenario as Scenario<never> },
+  { path: 'src/sync/call-store.ts', scenario: callScenario as Scenario<never> },
   { path: 'src/sync/store.ts', scenario: syncScenario as Scenario<never> },
   { path: 'src/admin/store.ts', scenario: adminScenario as Scenario<never> },
   { path: 'src/numbers/store.ts', scenario: numbersScenario as Scenario<never> },

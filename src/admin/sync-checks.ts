@@ -1,7 +1,7 @@
 // The checks of `doctor` about the reads in the background: one for each tenant, and one for each account that is not read.
 
 import type { Gateway } from '../gateway.ts';
-import type { PlannedAccount } from '../sync/sync.ts';
+import type { PlannedAccount, PlannedEngine } from '../sync/sync.ts';
 
 /** As `Check` in doctor.ts. */
 export interface SyncCheck {
@@ -20,7 +20,8 @@ export async function checkSync({
   const checks: SyncCheck[] = [];
   for (const { id } of await access.listTenants()) {
     // oxlint-disable-next-line no-await-in-loop -- one tenant at a time, to limit the load
-    const { accounts } = await sync.report(id);
+    const { accounts, engine } = await sync.report(id);
+    if (engine?.state === 'LATE') checks.push(toEngineCheck(id, engine));
     if (accounts.length === 0) continue;
     const byState = Object.groupBy(accounts, ({ state }) => state);
     const counts = Object.entries(byState).map(([state, of]) => `${of.length} ${state}`);
@@ -34,6 +35,16 @@ export async function checkSync({
   return checks;
 }
 
+function toEngineCheck(tenantId: string, { lastReadAt, lastError }: PlannedEngine): SyncCheck {
+  const last = lastReadAt === null ? 'never read' : `last read ${lastReadAt.toISOString()}`;
+  const error = lastError === null ? '' : `, last error ${lastError}`;
+  return {
+    name: `session engine of ${tenantId}`,
+    ok: false,
+    detail: `LATE, ${last}${error}; see that the session engine answers, and that a process serves`,
+  };
+}
+
 /** What is wrong, and how to fix it; null when nothing is. */
 function describe(account: PlannedAccount): string | null {
   const { state, lastSweepAt, lastError, attainable, pausedUntil } = account;
@@ -44,6 +55,9 @@ function describe(account: PlannedAccount): string | null {
     return `Meta refuses the access token, ${found}; store another one with: credential set, or number set-credentials; otherwise it is tried again ${until}`;
   }
   if (state !== 'LATE') return null;
+  if (account.isListRefused) {
+    return `LATE, ${found}; Meta refuses the list of the account's numbers, so they are read one by one: let the system user of a token manage the account`;
+  }
   if (!attainable) {
     return `LATE, ${found}; the cadence takes ${account.plannedCallsPerHour} calls an hour, and ${account.budgetCallsPerHour} may be made: raise SYNC_BUDGET_SHARE or SYNC_SWEEP_SECONDS`;
   }

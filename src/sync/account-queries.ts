@@ -5,7 +5,10 @@ import type { Database } from '../database/database.ts';
 import { engineSubject, type SubjectState } from './store.ts';
 
 /** What is known of a subject, whether or not it is being read in the background. */
-export interface SubjectRow extends Pick<SubjectState, 'quota' | 'isRisky' | 'readsHealth'> {
+export interface SubjectRow extends Pick<
+  SubjectState,
+  'quota' | 'pages' | 'isRisky' | 'readsHealth'
+> {
   readonly subjectId: string;
   readonly numbers: number;
   /** Those that the last list of the account had and the tenant does not. */
@@ -56,7 +59,7 @@ export async function listSubjects(
         )
         select s.subject_id as "subjectId", counted.numbers,
           case when counted.is_registered and p.last_ok_at is null then 5000 else s.quota end as quota,
-          s.is_risky as "isRisky", s.reads_health as "readsHealth", s.unknown_numbers as "unknownNumbers",
+          s.pages, s.is_risky as "isRisky", s.reads_health as "readsHealth", s.unknown_numbers as "unknownNumbers",
           p.last_ok_at as "lastReadAt", p.due_at as "nextReadAt", counted.oldest as "oldestReadAt",
           coalesce(made.calls, 0) as calls, paused.pause,
           case when paused.pause is not null then s.paused_until end as "pausedUntil", failed.last_error as "lastError",

@@ -41,6 +41,8 @@ export interface PlannedAccount {
   readonly nextSweepAt: Date | null;
   readonly pausedUntil: Date | null;
   readonly state: SyncState;
+  /** Whether Meta refuses the list of its numbers, which are then read one by one. */
+  readonly isListRefused: boolean;
   /** The code of the newest failure; null when the last read of each kind succeeded. */
   readonly lastError: string | null;
 }
@@ -85,7 +87,7 @@ export async function readReport(options: ReportOptions, tenantId: string): Prom
 }
 
 function toPlannedAccount(settings: SyncSettings, row: SubjectRow, at: Date): PlannedAccount {
-  const pages = Math.max(1, Math.ceil(row.numbers / pageSize));
+  const pages = Math.max(row.pages, Math.ceil(row.numbers / pageSize));
   const plan = planAccount(settings, { ...row, pages });
   const { subjectId: wabaId, numbers, unknownNumbers, isRisky, pausedUntil, lastError } = row;
   return {
@@ -102,6 +104,7 @@ function toPlannedAccount(settings: SyncSettings, row: SubjectRow, at: Date): Pl
     nextSweepAt: settings.isOn ? row.nextReadAt : null,
     pausedUntil,
     state: toAccountState(settings, row, plan, at),
+    isListRefused: isListRefused(row, at),
     lastError,
   };
 }

@@ -1,6 +1,7 @@
 // What sync keeps of its subjects: the calls that count, the plans of new numbers, and failures of the session engine.
 
 import { describe, expect, test } from 'vitest';
+import { checkSync } from '../../src/admin/sync-checks.ts';
 import { createTestClock } from '../clock.ts';
 import { openTestGateway } from '../harness.ts';
 import { createRunBudget } from '../../src/sync/run-budget.ts';
@@ -50,6 +51,11 @@ describe('in simulated time', () => {
       state: 'LATE',
       lastReadAt: null,
       lastError: 'UNAVAILABLE',
+    });
+    const [check] = await checkSync(gateway.gateway);
+    expect(check).toMatchObject({
+      name: `session engine of ${tenant.id}`,
+      detail: expect.stringContaining('LATE, never read, last error UNAVAILABLE'),
     });
     gateway.simulator.setFault('*', null);
     await clock.advance(2 * minute);

@@ -1,6 +1,7 @@
 // Accounts whose numbers have several access tokens, when Meta refuses one of them.
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { checkSync } from '../../src/admin/sync-checks.ts';
 import { createTestClock, type TestClock } from '../clock.ts';
 import { openTestGateway, type TestGateway, type TestTenant, toHealthyPhone } from '../harness.ts';
 
@@ -161,6 +162,13 @@ describe('in simulated time', () => {
     gateway.simulator.clearCalls();
     await clock.advance(16 * minute);
     expect(await findState()).toBe('LATE');
+    const checks = await checkSync(gateway.gateway);
+    expect(checks.map(({ detail }) => detail).join()).toContain(
+      "refuses the list of the account's numbers",
+    );
+    await gateway.database.query('update sync_subject set pages = 3');
+    const [planned] = (await gateway.gateway.sync.report(tenant.id)).accounts;
+    expect(planned?.plannedCallsPerHour).toBeGreaterThanOrEqual(36);
     const read = gateway.simulator.calls.flatMap(({ operations }) => operations);
     expect(read).toContain(`phone ${firsts[0]!.phoneNumberId}`);
     expect(read.join(' ')).not.toContain('phone_numbers');

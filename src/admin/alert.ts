@@ -56,12 +56,17 @@ function addAdd(alert: CommandUnknownOpts, session: Session): void {
     )
     .addHelpText('after', addExamples)
     .action(async ({ tenant, url: source, format, rule: rules = [] }) => {
+      if (format === 'changes' && rules.length > 0) {
+        throw new UsageError(
+          '--rule chooses incidents, and the format changes sends every change instead. Leave --rule out, or use another format.',
+        );
+      }
       const url = (await readSecretText('--url', source, session.terminal)).trim();
       await withGateway(session, async ({ access, alertEndpoints }) => {
         await access.getTenant(tenant);
         const request = { tenantId: tenant, url, format: formats[format], rules };
         const added = await alertEndpoints.add(request);
-        session.print(toNewJson(added), () => formatNew('Added', added));
+        session.print(toNewJson(added), () => formatNew('Added', added, tenant));
       });
     });
 }
@@ -156,7 +161,7 @@ function addRotate(alert: CommandUnknownOpts, session: Session): void {
       withGateway(session, async ({ access, alertEndpoints }) => {
         await access.getTenant(tenant);
         const rotated = await alertEndpoints.rotate(tenant, id, overlap);
-        session.print(toNewJson(rotated), () => formatNew('Changed', rotated));
+        session.print(toNewJson(rotated), () => formatNew('Changed', rotated, tenant));
       }),
     );
 }
@@ -190,8 +195,15 @@ function addResend(alert: CommandUnknownOpts, session: Session): void {
     .action((id, { tenant, from }) =>
       withGateway(session, async ({ access, alertEndpoints }) => {
         await access.getTenant(tenant);
-        const queued = await alertEndpoints.resend(tenant, id, from);
-        session.print({ id, queued }, () => `Queued ${formatCount(queued, 'message')}.`);
+        const { queued, next } = await alertEndpoints.resend(tenant, id, from);
+        const more =
+          next === null
+            ? ''
+            : ` There is more: alert resend ${id} --tenant ${tenant} --from ${next}`;
+        session.print(
+          { id, queued, next },
+          () => `Queued ${formatCount(queued, 'message')}.${more}`,
+        );
       }),
     );
 }
@@ -245,9 +257,9 @@ const columns: readonly Column<ReturnType<typeof toJson>>[] = [
   { title: 'added', cell: ({ createdAt }) => formatTime(createdAt), omitOrder: 2 },
 ];
 
-function formatNew(done: string, { id, host, secret }: NewAlertEndpoint): string {
+function formatNew(done: string, { id, host, secret }: NewAlertEndpoint, tenantId: string): string {
   const title = `${done} endpoint ${id} at ${host}.`;
-  const test = `Try it with: alert test ${id} --tenant ID`;
+  const test = `Try it with: alert test ${id} --tenant ${tenantId}`;
   if (secret === null) return `${title}\n${test}`;
   return [
     title,

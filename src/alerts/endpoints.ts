@@ -3,7 +3,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Database } from '../database/database.ts';
 import { decodeCursor } from '../history/cursor.ts';
-import { queueAgain } from './resend.ts';
+import { queueAgain, type Queued } from './resend.ts';
 import { GatewayError } from '../errors.ts';
 import type { Vault } from '../secrets.ts';
 import {
@@ -68,10 +68,9 @@ export interface AlertEndpoints {
   /** Throws ENDPOINT_NOT_FOUND. */
   remove(tenantId: string, id: string): Promise<void>;
   /**
-   * Queues what is after the cursor once more, messages about incidents with the same ids as the first time. Returns how many.
-   * Throws ENDPOINT_NOT_FOUND, INVALID_REQUEST for an endpoint that is off, and what pages of changes throw for a cursor.
+   * Queues what is after the cursor once more, messages about incidents with the same ids as the first time. Throws ENDPOINT_NOT_FOUND, INVALID_REQUEST for an endpoint that is off, and what pages of changes throw for a cursor.
    */
-  resend(tenantId: string, id: string, after: string): Promise<number>;
+  resend(tenantId: string, id: string, after: string): Promise<Queued>;
 }
 
 export interface AlertEndpointsOptions {

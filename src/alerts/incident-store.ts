@@ -3,82 +3,6 @@
 import { sql } from 'kysely';
 import type { Database, TenantTransaction, TransactionCause } from '../database/database.ts';
 
-/** An incident as it is stored. */
-export interface IncidentRow {
-  readonly id: string;
-  readonly rule: string;
-  readonly severity: string;
-  readonly scope: string;
-  readonly subject: string;
-  /** Of those that are part of it, and of one that is over, of all that were. */
-  readonly memberCount: number;
-  readonly previousValue: string | null;
-  readonly newValue: string | null;
-  readonly openedAt: Date;
-  readonly closedAt: Date | null;
-  readonly acknowledgedAt: Date | null;
-  readonly note: string | null;
-}
-
-const columns = [
-  'id',
-  'rule',
-  'severity',
-  'scope',
-  'subject',
-  'member_count as memberCount',
-  'previous_value as previousValue',
-  'new_value as newValue',
-  'opened_at as openedAt',
-  'closed_at as closedAt',
-  'acknowledged_at as acknowledgedAt',
-  'note',
-] as const;
-
-/** The members that an incident has, or had last, at most so many. */
-export async function listMembers(
-  database: Database,
-  tenantId: string,
-  incidentId: string,
-  limit: number,
-): Promise<readonly string[]> {
-  return await database.withTenant(
-    tenantId,
-    async (transaction) => {
-      const rows = await transaction
-        .selectFrom('incident_member')
-        .select('member')
-        .where('tenant_id', '=', tenantId)
-        .where('incident_id', '=', incidentId)
-        .orderBy(sql`left_at desc nulls first`)
-        .orderBy('member')
-        .limit(limit)
-        .execute();
-      return rows.map(({ member }) => member);
-    },
-    'nothing',
-  );
-}
-
-/** Undefined when the tenant has no such incident, or not any more. */
-export async function findIncident(
-  database: Database,
-  tenantId: string,
-  id: string,
-): Promise<IncidentRow | undefined> {
-  return await database.withTenant(
-    tenantId,
-    (transaction) =>
-      transaction
-        .selectFrom('incident')
-        .select(columns)
-        .where('tenant_id', '=', tenantId)
-        .where('id', '=', id)
-        .executeTakeFirst(),
-    'nothing',
-  );
-}
-
 export interface Acknowledgement {
   readonly id: string;
   /** Null leaves the former one. */
@@ -161,6 +85,7 @@ export async function findReport(
 }
 
 export interface Report {
+  readonly sequence: number;
   readonly changeId: string;
   readonly previousValue: string | null;
   readonly newValue: string | null;
@@ -178,7 +103,7 @@ export async function listReports(
   limit: number,
 ): Promise<readonly Report[]> {
   const { rows } = await sql<Report>`
-    select c.id as "changeId", c.previous_value as "previousValue", c.new_value as "newValue",
+    select c.sequence::float8 as sequence, c.id as "changeId", c.previous_value as "previousValue", c.new_value as "newValue",
       coalesce(i.told, false) as told, i.acknowledged_at is not null as "isAcknowledged"
     from number_change c
     left join incident i on i.tenant_id = ${tenantId} and i.id = c.new_value::jsonb ->> 'id'

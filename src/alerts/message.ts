@@ -37,6 +37,8 @@ export interface IncidentData {
     readonly state: 'OPEN' | 'CLOSED';
     readonly scope: string;
     readonly subject: string;
+    /** Its name, or its id if it has none; messages of an earlier release have none. */
+    readonly subjectName?: string;
     readonly openedAt: string;
     readonly closedAt: string | null;
     readonly numberCount: number;
@@ -58,6 +60,9 @@ export interface IncidentData {
   readonly link: string | null;
 }
 
+/** Of the message about the end of an incident. */
+export const endType = 'incident.closed';
+
 /** UTF-8. */
 export const maxContentBytes = 20_000;
 
@@ -67,19 +72,20 @@ export function toContent<Data extends MessageData>(message: Message<Data>): str
 
 /** The body of an incoming webhook: https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks */
 export function toSlackBody(content: string): string {
-  const { data } = JSON.parse(content) as Message<IncidentData | TestData>;
-  const text = 'incident' in data ? toIncidentText(data) : escapeSlack(data.text);
+  const { type, data } = JSON.parse(content) as Message<IncidentData | TestData>;
+  const text = 'incident' in data ? toIncidentText(data, type === endType) : escapeSlack(data.text);
   return JSON.stringify({ text, unfurl_links: false, unfurl_media: false });
 }
 
-function toIncidentText(data: IncidentData): string {
-  const { incident, severity, text, reasons, link, previousValue, newValue } = data;
-  const isOver = incident.state === 'CLOSED';
+function toIncidentText(data: IncidentData, isOver: boolean): string {
+  const { severity, text, reasons, link, previousValue, newValue } = data;
   const lines = [
     `*${escapeSlack(`${isOver ? 'Over' : severity}: ${toSubjectText(data)}`)}*`,
     escapeSlack(text),
   ];
-  if (newValue !== null) lines.push(escapeSlack(`${previousValue ?? 'nothing'} → ${newValue}`));
+  if (!isOver && isWord(newValue)) {
+    lines.push(escapeSlack(isWord(previousValue) ? `${previousValue} → ${newValue}` : newValue));
+  }
   for (const { text: reason, solution } of isOver ? [] : reasons) {
     lines.push(escapeSlack(`• ${reason}${solution === null ? '' : ` ${solution}`}`));
   }
@@ -87,13 +93,19 @@ function toIncidentText(data: IncidentData): string {
   return lines.join('\n');
 }
 
+/** Not JSON, which the text says in a sentence. */
+function isWord(value: string | null): value is string {
+  return value !== null && !/^[{[]/.test(value);
+}
+
 function toSubjectText({ incident, number, rule }: IncidentData): string {
   if (number !== null) {
     return number.name === null ? number.id : `${number.name} (${number.number})`;
   }
-  const { scope, subject, numberCount } = incident;
-  if (toWhole(rule) !== null) return `${scope === 'TOKEN' ? 'Token' : 'Account'} ${subject}`;
-  return `${numberCount} numbers of the ${scope.toLowerCase()} ${subject}`;
+  const { scope, subject, subjectName, numberCount } = incident;
+  const name = subjectName ?? subject;
+  if (toWhole(rule) !== null) return `${scope === 'TOKEN' ? 'Token' : 'Account'} ${name}`;
+  return `${numberCount} numbers of the ${scope.toLowerCase()} ${name}`;
 }
 
 /** Slack gives a meaning to these three characters: https://docs.slack.dev/messaging/formatting-message-text */
@@ -106,4 +118,10 @@ export function toRuleText(rule: string, numberCount: number): string {
   if (!Object.hasOwn(alertRules, rule)) return rule;
   const { meaning, ofSeveral }: Rule = alertRules[rule as RuleName];
   return numberCount > 1 && ofSeveral !== undefined ? `${numberCount} ${ofSeveral}` : meaning;
+}
+
+/** That it is over, in a sentence. */
+export function toEndText(rule: string, numberCount: number): string {
+  const end = Object.hasOwn(alertRules, rule) ? (alertRules[rule as RuleName] as Rule).end : null;
+  return end ?? `This is over: ${toRuleText(rule, numberCount)}`;
 }

@@ -4,12 +4,14 @@ import type { Database } from '../database/database.ts';
 import { encodeCursor } from '../history/cursor.ts';
 import type { DeliveryRow } from './delivery-store.ts';
 import * as store from './incident-store.ts';
-import type { IncidentRow, ReportingChange } from './incident-store.ts';
+import { readIncident, type StoredIncident } from './incident-queries.ts';
+import type { ReportingChange } from './incident-store.ts';
 import {
+  endType,
   type IncidentData,
   maxContentBytes,
-  type MessageNumber,
   toContent,
+  toEndText,
   toRuleText,
 } from './message.ts';
 
@@ -34,8 +36,6 @@ export interface ReportOptions {
   readonly publicUrl: string | null;
 }
 
-/** Of a message with several numbers. */
-const maxNumbers = 10;
 const maxReasons = 5;
 
 /** Returns null for an incident that does not exist any more. */
@@ -45,37 +45,36 @@ export function createReportWriter({ database, describeNumbers, publicUrl }: Rep
     { type, incidentId, changeId, createdAt }: DeliveryRow,
   ): Promise<string | null> => {
     const incident =
-      incidentId === null ? undefined : await store.findIncident(database, tenantId, incidentId);
+      incidentId === null ? undefined : await readIncident(database, tenantId, incidentId);
     if (incident === undefined) return null;
     const change =
       changeId === null ? undefined : await store.findReport(database, tenantId, changeId);
-    const members = await store.listMembers(database, tenantId, incident.id, maxNumbers);
-    const described = await describeNumbers(tenantId, members);
-    const data = toData(incident, change, members, described, publicUrl);
+    const ids = incident.numbers.map(({ id }) => id);
+    const described = await describeNumbers(tenantId, ids);
+    const data = toData(type, incident, change, described, publicUrl);
     const timestamp = (change?.occurredAt ?? createdAt).toISOString();
     return toBoundedContent(type, timestamp, data);
   };
 }
 
 function toData(
-  incident: IncidentRow,
+  type: string,
+  incident: StoredIncident,
   change: ReportingChange | undefined,
-  members: readonly string[],
   described: ReadonlyMap<string, DescribedNumber>,
   publicUrl: string | null,
 ): IncidentData {
-  const { id, rule, severity, scope, subject, previousValue, newValue } = incident;
-  const isOfNumbers = scope === 'NUMBER' || described.size > 0;
-  const numbers = isOfNumbers ? members.map((member) => toNumber(member, described)) : [];
-  const [first] = numbers;
-  const isOne = scope === 'NUMBER' && first !== undefined;
-  const reasons = described.get(first?.id ?? '')?.reasons ?? [];
+  const { id, rule, severity, scope, subject, numbers, previousValue, newValue } = incident;
+  const [first = { id: subject, name: null, number: null }] = numbers;
+  const isOne = scope === 'NUMBER';
+  const reasons = described.get(first.id)?.reasons ?? [];
   const state = toState(incident, change);
+  const toText = type === endType ? toEndText : toRuleText;
   return {
-    incident: { id, scope, subject, ...state },
+    incident: { id, scope, subject, subjectName: incident.subjectName ?? subject, ...state },
     rule,
     severity,
-    text: toRuleText(rule, state.numberCount),
+    text: toText(rule, state.numberCount),
     previousValue,
     newValue,
     sequence: change?.sequence ?? null,
@@ -83,32 +82,28 @@ function toData(
     number: isOne ? first : null,
     numbers: isOne ? [] : numbers,
     reasons: reasons.slice(0, maxReasons),
-    link: publicUrl && toLink(publicUrl, isOne ? first.id : null),
+    link: publicUrl && toLink(publicUrl, scope, subject),
   };
 }
 
-/** As it was at the time of the change. */
+/** As it was at the time of the change, with the numbers that it has now. */
 function toState(
-  { openedAt, closedAt, memberCount }: IncidentRow,
+  { openedAt, closedAt, numberCount }: StoredIncident,
   change: ReportingChange | undefined,
 ): Pick<IncidentData['incident'], 'state' | 'openedAt' | 'closedAt' | 'numberCount'> {
   const reported = JSON.parse(change?.newValue ?? '{}') as Partial<IncidentData['incident']>;
   return {
     state: reported.state ?? (closedAt === null ? 'OPEN' : 'CLOSED'),
-    openedAt: openedAt.toISOString(),
-    closedAt:
-      reported.closedAt === undefined ? (closedAt?.toISOString() ?? null) : reported.closedAt,
-    numberCount: reported.numberCount ?? memberCount,
+    openedAt,
+    closedAt: reported.closedAt === undefined ? closedAt : reported.closedAt,
+    numberCount,
   };
 }
 
-function toNumber(id: string, described: ReadonlyMap<string, DescribedNumber>): MessageNumber {
-  const { name = null, number = null } = described.get(id) ?? {};
-  return { id, name, number };
-}
-
-function toLink(publicUrl: string, numberId: string | null): string {
-  return `${publicUrl}/board${numberId === null ? '' : `/numbers/${encodeURIComponent(numberId)}`}`;
+function toLink(publicUrl: string, scope: string, subject: string): string {
+  const id = encodeURIComponent(subject);
+  if (scope === 'NUMBER') return `${publicUrl}/board/numbers/${id}`;
+  return `${publicUrl}/board${scope === 'ACCOUNT' ? `?account=${id}` : ''}`;
 }
 
 /** Texts of Meta's have no limit. */

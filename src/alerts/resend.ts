@@ -1,7 +1,7 @@
 // Queues for one endpoint what it has missed, for example while it was off.
 
 import type { Database, TenantTransaction } from '../database/database.ts';
-import { assertReachable, type FeedCursor } from '../history/cursor.ts';
+import { assertReachable, encodeCursor, type FeedCursor } from '../history/cursor.ts';
 import { insertDeliveries, type NewDelivery } from './delivery-store.ts';
 import { lockPosition, readChangesAfter } from './evaluation-store.ts';
 import { listReports, type Report } from './incident-store.ts';
@@ -20,31 +20,36 @@ export interface ResendRequest {
   readonly now: Date;
 }
 
+export interface Queued {
+  /** How many messages. */
+  readonly queued: number;
+  /** After this cursor there is more, which was too much for one transaction; null if there is no more. */
+  readonly next: string | null;
+}
+
 /** In one transaction. */
 const maxReports = 1_000;
 const maxChanges = 2_000;
 
-/**
- * Returns how many messages. Up to the last change that was evaluated: what follows is queued by the evaluation. So many at
- * most; from the last of them on, the command can be run again.
- */
+/** Up to the last change that was evaluated: what follows is queued by the evaluation. So many at most. */
 export async function queueAgain(
   database: Database,
   tenantId: string,
   { endpoint, cursor, now }: ResendRequest,
-): Promise<number> {
+): Promise<Queued> {
   return await database.withTenant(
     tenantId,
     async (transaction) => {
       const position = await lockPosition(transaction, tenantId);
       assertReachable(cursor, position);
-      const deliveries = await listDeliveries(transaction, tenantId, endpoint, {
+      const { deliveries, last } = await listDeliveries(transaction, tenantId, endpoint, {
         epoch: position.epoch,
         after: cursor.sequence,
         through: position.sequence,
       });
       await insertDeliveries(transaction, tenantId, deliveries, now);
-      return deliveries.length;
+      const next = last === null ? null : encodeCursor({ epoch: position.epoch, sequence: last });
+      return { queued: deliveries.length, next };
     },
     'nothing',
   );
@@ -61,14 +66,21 @@ async function listDeliveries(
   tenantId: string,
   endpoint: Target,
   { epoch, after, through }: Range,
-): Promise<readonly NewDelivery[]> {
+): Promise<{ readonly deliveries: readonly NewDelivery[]; readonly last: number | null }> {
   if (endpoint.format === 'CHANGES') {
     const changes = await readChangesAfter(transaction, tenantId, after, maxChanges);
     const evaluated = changes.filter(({ sequence }) => sequence <= through);
-    return toChangeDeliveries([endpoint], evaluated, epoch);
+    const deliveries = toChangeDeliveries([endpoint], evaluated, epoch);
+    return { deliveries, last: toLast(changes, maxChanges) };
   }
   const reports = await listReports(transaction, tenantId, after, maxReports);
-  return toIncidentDeliveries([endpoint], reports.flatMap(toNews));
+  const deliveries = toIncidentDeliveries([endpoint], reports.flatMap(toNews));
+  return { deliveries, last: toLast(reports, maxReports) };
+}
+
+/** The place of the last one if there may be more. */
+function toLast(rows: readonly { readonly sequence: number }[], limit: number): number | null {
+  return rows.length < limit ? null : (rows.at(-1)?.sequence ?? null);
 }
 
 interface ReportedIncident {

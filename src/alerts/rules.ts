@@ -12,7 +12,9 @@ export interface Rule {
   /** Whose it is, and not that of single numbers. */
   readonly ofWhole?: 'ACCOUNT' | 'TOKEN';
   readonly meaning: string;
-  /** The same of several numbers, after how many there are; absent where the rule is not about single numbers. */
+  /** That something that lasts is over, whether of one number or of several. */
+  readonly end?: string;
+  /** The meaning for several numbers, after how many there are; absent where the rule is not about single numbers. */
   readonly ofSeveral?: string;
 }
 
@@ -24,6 +26,7 @@ export const alertRules = {
     lasts: true,
     meaning: 'The number cannot start conversations any more.',
     ofSeveral: 'numbers cannot start conversations any more.',
+    end: 'It is over: conversations can be started again.',
   },
   SENDABLE_REGAINED: {
     severity: 'INFO',
@@ -38,6 +41,7 @@ export const alertRules = {
     lasts: true,
     meaning: 'Meta rates the quality of the number as medium or low.',
     ofSeveral: 'numbers have a quality that Meta rates as medium or low.',
+    end: 'It is over: Meta does not rate the quality as medium or low any more.',
   },
   LIMIT_CHANGED: {
     severity: 'INFO',
@@ -52,6 +56,7 @@ export const alertRules = {
     lasts: true,
     meaning: "Meta's status of the number is not CONNECTED any more.",
     ofSeveral: 'numbers are not CONNECTED at Meta any more.',
+    end: "It is over: Meta's status is CONNECTED again, or another alert tells of it.",
   },
   RESTRICTED: {
     severity: 'CRITICAL',
@@ -59,6 +64,7 @@ export const alertRules = {
     lasts: true,
     ofWhole: 'ACCOUNT',
     meaning: 'Meta has restricted the account.',
+    end: 'The restrictions of the account have ended.',
   },
   RESTRICTION_LIFTED: {
     severity: 'INFO',
@@ -73,6 +79,7 @@ export const alertRules = {
     lasts: true,
     ofWhole: 'ACCOUNT',
     meaning: 'Meta has disabled or banned the account or the number.',
+    end: 'It is over: Meta reports no ban any more.',
   },
   NAME_DECIDED: {
     severity: 'INFO',
@@ -87,6 +94,7 @@ export const alertRules = {
     lasts: true,
     meaning: 'Meta refuses the access token.',
     ofSeveral: 'numbers have an access token that Meta refuses.',
+    end: 'It is over: Meta accepts the access token again, or reads fail for another reason.',
   },
   TOKEN_EXPIRING: {
     severity: 'WARNING',
@@ -94,6 +102,7 @@ export const alertRules = {
     lasts: true,
     ofWhole: 'TOKEN',
     meaning: 'The access token, or its permission to read data, ends within 7 days, or has ended.',
+    end: 'It is over: the access token is valid for more than 7 days.',
   },
   READS_FAILING: {
     severity: 'WARNING',
@@ -101,6 +110,7 @@ export const alertRules = {
     lasts: true,
     meaning: 'Reads of the number fail for another reason than the access token.',
     ofSeveral: 'numbers cannot be read, for another reason than the access token.',
+    end: 'It is over: reads succeed again, or fail because of the access token.',
   },
   DISCONNECTED: {
     severity: 'CRITICAL',
@@ -108,6 +118,7 @@ export const alertRules = {
     lasts: true,
     meaning: 'The number has lost its connection.',
     ofSeveral: 'numbers have lost their connection.',
+    end: 'It is over: the connection is there again.',
   },
   SYNC_LATE: {
     severity: 'WARNING',
@@ -117,6 +128,7 @@ export const alertRules = {
     ofWhole: 'ACCOUNT',
     meaning:
       'The account was not read in the background for more than twice as long as it should be, and for more than 10 minutes.',
+    end: 'It is over: the account was read.',
   },
   PIN_RESET_REQUESTED: {
     severity: 'WARNING',
@@ -131,6 +143,7 @@ export const alertRules = {
     lasts: true,
     ofWhole: 'ACCOUNT',
     meaning: "Meta's webhooks about the account do not arrive.",
+    end: "It is over: Meta's webhooks arrive, or none are expected.",
   },
 } as const satisfies Record<string, Rule>;
 

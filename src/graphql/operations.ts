@@ -123,7 +123,7 @@ export function toOperationMutations(t: MutationFields) {
       type: MuteNumberPayload,
       nullable: true,
       description:
-        'Silences the alerts of a number for a time. Its verdict and its history stay what they are.',
+        'Silences the alerts of a number for a time: endpoints are not told of incidents while all their numbers are muted, and are told when the mute ends before the incident does. Incidents of its account or token as a whole are told. Its verdict and its history stay what they are.',
       args: {
         input: t.arg({ type: MuteNumberInput, required: true, description: 'What to do.' }),
       },

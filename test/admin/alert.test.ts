@@ -64,10 +64,17 @@ describe('alert', () => {
     expect(code).toBe(0);
     expect(stdout).toMatch(/\n {2}secret {2}whsec_\S+\n/);
     expect(stdout).toContain('shown only once');
+    expect(stdout).toMatch(new RegExp(`Try it with: alert test ale_\\S+ --tenant ${tenant}\\n`));
   });
 
   test('add for Slack prints no secret', async () => {
     expect((await add('--format slack')).json).toMatchObject({ format: 'SLACK', secret: null });
+  });
+
+  test('add refuses rules for an endpoint that is sent every change', async () => {
+    const { code, stderr } = await add('--format changes --rule SENDABLE_LOST');
+    expect(code).toBe(2);
+    expect(stderr).toContain('--rule chooses incidents, and the format changes sends every change');
   });
 
   test('add refuses a URL as an argument, and repeats nothing of it', async () => {

@@ -429,13 +429,19 @@ describe('acknowledging', () => {
     await acknowledge(key, { id });
     expect(await listTypes()).toEqual([]);
     await evaluateAfter(62);
-    expect(await alertEndpoints.resend(tenant.id, endpoint.id, start.body.cursor)).toBe(0);
+    expect(await alertEndpoints.resend(tenant.id, endpoint.id, start.body.cursor)).toEqual({
+      queued: 0,
+      next: null,
+    });
     await setState('OPEN', numberId);
     await evaluateAfter(120);
     expect(await listTypes()).toEqual(['incident.closed']);
     await gateway.database.query('delete from alert_delivery where tenant_id = $1', [tenant.id]);
     await evaluateAfter(121);
-    expect(await alertEndpoints.resend(tenant.id, endpoint.id, start.body.cursor)).toBe(1);
+    expect(await alertEndpoints.resend(tenant.id, endpoint.id, start.body.cursor)).toEqual({
+      queued: 1,
+      next: null,
+    });
     expect(await listTypes()).toEqual(['incident.closed']);
     await alertEndpoints.remove(tenant.id, endpoint.id);
   });

@@ -15,6 +15,8 @@ import { openReceiver, type Receiver } from './receiver.ts';
 const list = <T>(length: number, create: (at: number) => T) =>
   Array.from({ length }, (_, at) => create(at));
 
+const toPlace = (cursor: string | null) => Number(cursor?.split('.')[2]);
+
 describe.each(databases)('on %s', (kind) => {
   let gateway: TestGateway;
   let receiver: Receiver;
@@ -308,13 +310,37 @@ describe.each(databases)('on %s', (kind) => {
     expect(queued.map(({ type }) => type)).toEqual(['incident.closed', 'incident.opened']);
     await gateway.database.query('delete from alert_delivery');
     const { alertEndpoints } = gateway.gateway;
-    expect(await alertEndpoints.resend(tenant.id, endpoint.id, start.body.cursor)).toBe(2);
+    expect(await alertEndpoints.resend(tenant.id, endpoint.id, start.body.cursor)).toEqual({
+      queued: 2,
+      next: null,
+    });
     expect(await listDeliveries(tenant.id)).toEqual(queued);
     const { body: end } = await tenant.rest<{ cursor: string }>('/v1/changes');
-    expect(await alertEndpoints.resend(tenant.id, endpoint.id, end.cursor)).toBe(0);
+    expect(await alertEndpoints.resend(tenant.id, endpoint.id, end.cursor)).toEqual({
+      queued: 0,
+      next: null,
+    });
     const foreign = end.cursor.replace(/\.[0-9a-f]{32}\./, `.${'0'.repeat(32)}.`);
     await expect(alertEndpoints.resend(tenant.id, endpoint.id, foreign)).rejects.toMatchObject({
       code: 'CURSOR_UNKNOWN',
+    });
+  });
+
+  test('what is too much to be queued again at once says where to go on', async () => {
+    const tenant = await gateway.addTenant();
+    const endpoint = await addEndpoint(tenant, 'CHANGES');
+    const start = await tenant.rest<{ cursor: string }>('/v1/changes');
+    await gateway.database.query(
+      `insert into number_change (tenant_id, kind, source, occurred_at)
+       select $1, 'LABELS', 'EXTERNAL', now() from generate_series(1, 2100)`,
+      [tenant.id],
+    );
+    await evaluateAfter(0);
+    const { alertEndpoints } = gateway.gateway;
+    const { next } = await alertEndpoints.resend(tenant.id, endpoint.id, start.body.cursor);
+    expect(toPlace(next)).toBe(toPlace(start.body.cursor) + 2_000);
+    expect(await alertEndpoints.resend(tenant.id, endpoint.id, next!)).toMatchObject({
+      next: null,
     });
   });
 
@@ -466,6 +492,7 @@ describe.each(databases)('on %s', (kind) => {
           id: expect.stringMatching(/^inc_[0-9a-f]{32}$/),
           scope: 'NUMBER',
           subject: id,
+          subjectName: 'Shop',
           state: 'OPEN',
           openedAt: opened!.timestamp,
           closedAt: null,

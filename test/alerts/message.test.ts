@@ -1,7 +1,13 @@
 // The texts that Slack shows.
 
 import { describe, expect, test } from 'vitest';
-import { type IncidentData, toContent, toSlackBody } from '../../src/alerts/message.ts';
+import {
+  type IncidentData,
+  toContent,
+  toEndText,
+  toRuleText,
+  toSlackBody,
+} from '../../src/alerts/message.ts';
 
 const data: IncidentData = {
   incident: {
@@ -27,7 +33,9 @@ const data: IncidentData = {
 };
 
 const toText = (more: Partial<IncidentData>): string => {
-  const message = { type: 'x', timestamp: '', data: { ...data, ...more } };
+  const isOver = more.incident?.state === 'CLOSED';
+  const type = isOver ? 'incident.closed' : 'incident.opened';
+  const message = { type, timestamp: '', data: { ...data, ...more } };
   return (JSON.parse(toSlackBody(toContent(message))) as { text: string }).text;
 };
 
@@ -44,9 +52,21 @@ describe('Slack', () => {
 
   test('shows that it is over', () => {
     const incident = { ...data.incident, state: 'CLOSED' } as const;
-    expect(toText({ incident }).split('\n').slice(0, 2)).toEqual([
+    expect(toText({ incident, text: toEndText('SENDABLE_LOST', 1) }).split('\n')).toEqual([
       '*Over: Shop (5511999999999)*',
-      'The number cannot start conversations any more.',
+      'It is over: conversations can be started again.',
+      '<https://numbers.example.com/board/numbers/wa_1|Open the board>',
+    ]);
+  });
+
+  test('shows no JSON, and the name of an account', () => {
+    const incident = { ...data.incident, scope: 'ACCOUNT', subject: '123', subjectName: 'Shops' };
+    const newValue = '{"type":"RESTRICTED_BIZ_INITIATED_MESSAGING"}';
+    const of = { incident, rule: 'RESTRICTED', number: null, previousValue: null, newValue };
+    expect(toText({ ...of, reasons: [], text: toRuleText('RESTRICTED', 5) }).split('\n')).toEqual([
+      '*CRITICAL: Account Shops*',
+      'Meta has restricted the account.',
+      '<https://numbers.example.com/board/numbers/wa_1|Open the board>',
     ]);
   });
 

@@ -17,6 +17,8 @@ import { describeCause, describeError, type Terminal } from './terminal.ts';
 export interface Check {
   readonly name: string;
   readonly ok: boolean;
+  /** Of a failed check: that it is about an account of a tenant, and not about the installation. */
+  readonly isWarning?: true;
   /** What was found; for a failed check, also how to fix it. */
   readonly detail: string;
 }
@@ -29,11 +31,11 @@ export function addDoctorCommand(program: CommandUnknownOpts, session: Session):
     .command('doctor')
     .summary('check the installation')
     .description(
-      'Check the configuration, the database and its migrations, the login role, row-level security, change notifications, encryption keys, whether each account is read in the background and its webhooks arrive, and the connections to Meta and the session engine. The exit code is 1 when a check fails.',
+      'Check the configuration, the database and its migrations, the login role, row-level security, change notifications, encryption keys, whether each account is read in the background and its webhooks arrive, and the connections to Meta and the session engine. The exit code is 1 when a check fails; what is wrong with an account is a warning.',
     )
     .action(async () => {
       const checks = await runChecks(session);
-      const failed = checks.filter((check) => !check.ok);
+      const failed = checks.filter((check) => !check.ok && check.isWarning !== true);
       session.print({ checks }, () => formatChecks(checks, session.terminal));
       if (failed.length > 0) {
         const names = failed.map((check) => check.name).join(', ');
@@ -44,10 +46,13 @@ export function addDoctorCommand(program: CommandUnknownOpts, session: Session):
 
 function formatChecks(checks: readonly Check[], { stdout }: Terminal): string {
   const { width, style } = toLayout(stdout);
-  const mark = (ok: boolean) => (ok ? style('green', 'ok  ') : style(['bold', 'red'], 'FAIL'));
-  const fields = checks.map(({ name, ok, detail }) => ({
-    label: `${mark(ok)}  ${name}`,
-    value: detail,
+  const mark = ({ ok, isWarning }: Check) => {
+    if (ok) return style('green', 'ok  ');
+    return isWarning === true ? style('yellow', 'WARN') : style(['bold', 'red'], 'FAIL');
+  };
+  const fields = checks.map((check) => ({
+    label: `${mark(check)}  ${check.name}`,
+    value: check.detail,
   }));
   return formatFields(fields, { width, style });
 }
@@ -265,11 +270,11 @@ function toWebhookCheck({ wabaId, verdict, actualUrl, lastEventAt }: WebhookRout
   if (verdict === 'SILENT') {
     const advice =
       'subscribe the app with POST /{account}/subscribed_apps, and its fields in the App Dashboard';
-    return fail(name, `${found}; ${advice}`);
+    return warn(name, `${found}; ${advice}`);
   }
   if (verdict === 'MISROUTED') {
     const advice = 'enter the URL of webhook meta list at Meta, or pass the webhooks on from there';
-    return fail(name, `${found}; ${advice}`);
+    return warn(name, `${found}; ${advice}`);
   }
   return pass(name, found);
 }
@@ -329,4 +334,8 @@ function pass(name: string, detail: string): Check {
 
 function fail(name: string, detail: string): Check {
   return { name, ok: false, detail };
+}
+
+function warn(name: string, detail: string): Check {
+  return { name, ok: false, isWarning: true, detail };
 }

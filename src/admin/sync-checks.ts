@@ -3,10 +3,11 @@
 import type { Gateway } from '../gateway.ts';
 import type { PlannedAccount, PlannedEngine } from '../sync/sync.ts';
 
-/** As `Check` in doctor.ts. */
+/** As `Check` in doctor.ts. What is wrong is a warning: it concerns one tenant. */
 export interface SyncCheck {
   readonly name: string;
   readonly ok: boolean;
+  readonly isWarning?: true;
   readonly detail: string;
 }
 
@@ -28,7 +29,8 @@ export async function checkSync({
     checks.push({ name: `sync of ${id}`, ok: true, detail: `accounts: ${counts.join(', ')}` });
     const failing = accounts.flatMap((account) => {
       const detail = describe(account);
-      return detail === null ? [] : [{ name: `account ${account.wabaId}`, ok: false, detail }];
+      const name = `account ${account.wabaId}`;
+      return detail === null ? [] : [{ name, ok: false, isWarning: true as const, detail }];
     });
     checks.push(...failing.slice(0, maxShown));
   }
@@ -41,6 +43,7 @@ function toEngineCheck(tenantId: string, { lastReadAt, lastError }: PlannedEngin
   return {
     name: `session engine of ${tenantId}`,
     ok: false,
+    isWarning: true,
     detail: `LATE, ${last}${error}; see that the session engine answers, and that a process serves`,
   };
 }

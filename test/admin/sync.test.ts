@@ -66,6 +66,7 @@ test('list shows an account that is late or refused, and doctor names it and wha
     {
       name: 'account 710000000001',
       ok: false,
+      isWarning: true,
       detail: expect.stringMatching(/^LATE, never read; see that a process serves/),
     },
   ]);
@@ -78,6 +79,7 @@ test('list shows an account that is late or refused, and doctor names it and wha
     {
       name: 'account 710000000001',
       ok: false,
+      isWarning: true,
       detail: expect.stringMatching(
         /^Meta refuses the access token, never read, last error META_ACCESS_DENIED; store another one with: credential set/,
       ),

@@ -1,13 +1,11 @@
 // Gateways are replaced one after the other under load without a failed request.
 
-import { once } from 'node:events';
-import { Agent, createServer, request, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { openBalancer } from './balancer.ts';
 import { report } from './figures.ts';
 import { startRate, toTally } from './load.ts';
-import { openStage, type Stage, type StagedGateway } from './stage.ts';
+import { openStage, type Stage } from './stage.ts';
 
 let stage: Stage;
 
@@ -18,59 +16,6 @@ beforeAll(async () => {
 afterAll(async () => {
   await stage[Symbol.asyncDispose]();
 });
-
-interface Balancer extends AsyncDisposable {
-  readonly url: string;
-  readonly targets: Set<StagedGateway>;
-}
-
-/** Round robin over the targets that are ready, checked every 100 ms. Keeps connections open and never retries. */
-async function openBalancer(): Promise<Balancer> {
-  const targets = new Set<StagedGateway>();
-  const ready = new Set<StagedGateway>();
-  const agent = new Agent({ keepAlive: true });
-  let count = 0;
-  const server: Server = createServer((incoming, outgoing) => {
-    const all = [...ready];
-    const target = all[count++ % all.length];
-    if (target === undefined) return void outgoing.writeHead(502).end();
-    const forwarded = request(
-      `${target.url}${incoming.url}`,
-      { agent, method: incoming.method, headers: incoming.headers },
-      (response) => {
-        const { connection: _, ...headers } = response.headers;
-        outgoing.writeHead(response.statusCode ?? 502, headers);
-        response.pipe(outgoing);
-      },
-    );
-    forwarded.once('error', () =>
-      outgoing.headersSent ? outgoing.destroy() : outgoing.writeHead(502).end(),
-    );
-    incoming.pipe(forwarded);
-  });
-  const check = setInterval(() => {
-    for (const target of targets) {
-      fetch(`${target.url}/readyz`).then(
-        ({ ok }) => void (ok && targets.has(target) ? ready.add(target) : ready.delete(target)),
-        () => void ready.delete(target),
-      );
-    }
-  }, 100);
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  // The address of a TCP server is an AddressInfo.
-  const { port } = server.address() as AddressInfo;
-  return {
-    url: `http://127.0.0.1:${port}`,
-    targets,
-    async [Symbol.asyncDispose]() {
-      clearInterval(check);
-      agent.destroy();
-      server.closeAllConnections();
-      server.close();
-    },
-  };
-}
 
 const perSecond = Number(process.env['RATE'] ?? 300);
 

@@ -273,7 +273,7 @@ function createNumbersAndSync(
     onFailure: (error) =>
       telemetry.warn('numbers are not read in the background', { cause: String(error) }),
   });
-  return { numbers: createNumbers(options), sync };
+  return { numbers: createNumbers({ ...options, onTokenRefused: sync.tokenRefused }), sync };
 }
 
 function createEndpoints(

@@ -15,6 +15,7 @@ import {
   type BlockResult,
   type Blocks,
   type Credentials,
+  deadToken,
   type Observation,
   type Provider,
   type ProviderName,
@@ -39,6 +40,8 @@ export interface RefreshOptions {
   readonly deadlineMs?: number;
   /** Whether nobody waits for the results; false by default. */
   readonly isBackground?: boolean;
+  /** Called after Meta has refused an access token for a number of these accounts, once that is stored. */
+  readonly onTokenRefused?: (tenantId: string, wabaIds: readonly string[]) => void;
 }
 
 /**
@@ -104,6 +107,7 @@ export async function readLeased(
       }),
     );
     const recorded = await record(toReadings(results));
+    reportRefusedTokens(options, tenantId, results);
     return toSubjectOutcomes(results, recorded);
   } catch (error) {
     // Aborted, or a defect, or the database is down. Releasing the lease lets other processes read at once. The first error
@@ -130,6 +134,17 @@ function listResults(
       return result === undefined ? [] : [{ target, block, result }];
     }),
   );
+}
+
+function reportRefusedTokens(
+  { onTokenRefused }: RefreshOptions,
+  tenantId: string,
+  results: readonly TargetResult[],
+): void {
+  const wabaIds = results.flatMap(({ target: { wabaId }, result }) =>
+    !result.ok && result.failure.metaCode === deadToken && wabaId !== null ? [wabaId] : [],
+  );
+  if (wabaIds.length > 0) onTokenRefused?.(tenantId, [...new Set(wabaIds)]);
 }
 
 /** One reading for each subject. A failed read of an account is stored once for each of its numbers. */

@@ -93,6 +93,8 @@ export interface NumbersOptions {
   readonly deadlineMs?: number;
   /** Whether nobody waits for what is read live: it ends earlier than other reads when a rate limit is nearly used up. */
   readonly isBackground?: boolean;
+  /** As in `RefreshOptions`. */
+  readonly onTokenRefused?: (tenantId: string, wabaIds: readonly string[]) => void;
 }
 
 const operatorKeyId = 'operator';

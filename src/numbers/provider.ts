@@ -43,6 +43,9 @@ export interface Target {
   readonly blocks: readonly Block[];
 }
 
+/** Meta's code for an access token that has expired or was revoked. */
+export const deadToken = 190;
+
 /** Why a block could not be read. It is stored and returned to the tenant, so it contains no secret. */
 export interface UpstreamFailure {
   readonly code: Extract<

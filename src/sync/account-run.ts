@@ -1,6 +1,7 @@
 // One run of an account: reads what is due of it, stores what changed, and says when it is due again.
 
 import { recordPhones } from '../numbers/listed-phones.ts';
+import { deadToken } from '../numbers/provider.ts';
 import { type AccountList, differs, type ListResult } from './account-list.ts';
 import { maxSingleReads, planAccount } from './plan.ts';
 import { readFirstList } from './list-reads.ts';
@@ -8,17 +9,10 @@ import { findMissing, type MissingNumbers, toMissingPhones } from './missing-num
 import { followNewNumbers } from './new-numbers.ts';
 import { selectRequested } from './requested-numbers.ts';
 import { createRunBudget } from './run-budget.ts';
-import { type AccountRun, fail, type RunOptions } from './run-context.ts';
-import { accessDenied, deadToken, overBudget, toRunResult } from './run-result.ts';
+import { type AccountRun, fail, findRequest, isWhole, type RunOptions } from './run-context.ts';
+import { accessDenied, overBudget, toRunResult } from './run-result.ts';
 import { readAccountItself, readPhones, readProfiles, takeOldest } from './single-reads.ts';
-import {
-  deleteSubject,
-  type DueRead,
-  endRun,
-  type Run,
-  type Subject,
-  type SyncNumber,
-} from './store.ts';
+import { deleteSubject, endRun, type Run, type Subject, type SyncNumber } from './store.ts';
 import {
   areAllDead,
   isRefusedLately,
@@ -79,16 +73,6 @@ async function readDue(account: AccountRun): Promise<void> {
   if (found.refusal === 'TOKENS') return;
   if (kinds.includes('ACCOUNT') || isWhole(account)) await readAccountItself(account);
   if (kinds.includes('PROFILE')) await readProfiles(account);
-}
-
-function findRequest({ run }: AccountRun): DueRead | undefined {
-  return run.due.find(({ kind }) => kind === 'REQUEST');
-}
-
-/** Whether a request is for the account and all its numbers. */
-function isWhole(account: AccountRun): boolean {
-  const request = findRequest(account);
-  return request !== undefined && selectRequested(account.run.numbers, request.phones) === null;
 }
 
 function isListDue(account: AccountRun): boolean {

@@ -1,9 +1,9 @@
 // Reads the list of an account's numbers with the first token that Meta accepts.
 
 import { withoutKnown, withPauses } from '../numbers/budgets.ts';
+import { deadToken } from '../numbers/provider.ts';
 import { type ListResult, readList } from './account-list.ts';
 import type { AccountRun } from './run-context.ts';
-import { deadToken } from './run-result.ts';
 import { listUsable, recordDead } from './token-refusals.ts';
 import type { AccountToken } from './tokens.ts';
 

@@ -10,6 +10,7 @@ import type { NewNumbersOptions } from './new-numbers.ts';
 import type { AccountPlan } from './plan.ts';
 import type { RunBudget } from './run-budget.ts';
 import type { ReadFailure, RunRefusal } from './run-result.ts';
+import { selectRequested } from './requested-numbers.ts';
 import type { DueRead, Run, Subject, SubjectState } from './store.ts';
 import type { AccountToken } from './tokens.ts';
 
@@ -59,4 +60,14 @@ export function fail(
   failure: ReadFailure,
 ): void {
   for (const kind of kinds) found.failures.set(kind, failure);
+}
+
+export function findRequest({ run }: Pick<AccountRun, 'run'>): DueRead | undefined {
+  return run.due.find(({ kind }) => kind === 'REQUEST');
+}
+
+/** Whether a request is for the account and all its numbers. */
+export function isWhole(account: Pick<AccountRun, 'run'>): boolean {
+  const request = findRequest(account);
+  return request !== undefined && selectRequested(account.run.numbers, request.phones) === null;
 }

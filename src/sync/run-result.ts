@@ -9,9 +9,6 @@ import type { RunBudget } from './run-budget.ts';
 
 export type ReadFailure = Pick<UpstreamFailure, 'code' | 'metaCode' | 'retryAt'>;
 
-/** Meta's code for an access token that has expired or was revoked. */
-export const deadToken = 190;
-
 /** TOKENS: every token is dead, or there is none. READS: the list and single reads are refused. LIST: the list alone. */
 export type RunRefusal = 'TOKENS' | 'READS' | 'LIST';
 

@@ -3,11 +3,11 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { MetaBlock } from '../numbers/meta.ts';
 import { toOperatorAccess } from '../numbers/numbers.ts';
-import type { UpstreamFailure } from '../numbers/provider.ts';
+import { deadToken, type UpstreamFailure } from '../numbers/provider.ts';
 import { maxTokens } from './list-reads.ts';
 import { maxProfiles } from './plan.ts';
 import { type AccountRun, fail } from './run-context.ts';
-import { deadToken, overBudget } from './run-result.ts';
+import { overBudget } from './run-result.ts';
 import { readPhoneData, type DueRead, type SyncNumber } from './store.ts';
 import { listReadable, listUsable, recordDead } from './token-refusals.ts';
 

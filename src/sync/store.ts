@@ -366,3 +366,22 @@ export async function requestReads(
     transaction,
   );
 }
+
+/** Makes the lists of accounts due, unless Meta has refused them: then they wait until another token may be accepted. */
+export async function hastenSweeps(
+  database: Database,
+  tenantId: string,
+  wabaIds: readonly string[],
+): Promise<void> {
+  await database.withTenant(
+    tenantId,
+    (transaction) =>
+      sql`
+        update sync_plan p set due_at = least(p.due_at,
+          greatest(clock_timestamp(), p.started_at + ${mergedMs} * interval '1 millisecond'))
+        where p.tenant_id = ${tenantId} and p.subject_id = any(${wabaIds}::text[]) and p.kind = 'SWEEP'
+          and p.last_error is distinct from 'META_ACCESS_DENIED'`.execute(transaction),
+    'nothing',
+    'SYNC',
+  );
+}

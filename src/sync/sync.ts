@@ -3,7 +3,7 @@
 import type { Clock } from '../clock.ts';
 import { readReport, type ReportOptions, type SyncReport } from './report.ts';
 import { createRunner, type RunnerOptions } from './runner.ts';
-import { requestReads } from './store.ts';
+import { hastenSweeps, requestReads } from './store.ts';
 
 export type { PlannedAccount, PlannedEngine, SyncReport } from './report.ts';
 export type { ReadRequest } from './requested-numbers.ts';
@@ -13,6 +13,11 @@ export interface Sync extends AsyncDisposable {
   request: typeof requestReads;
   /** What it does with the accounts of a tenant and its numbers of the session engine. Also with SYNC=off. */
   report(tenantId: string): Promise<SyncReport>;
+  /**
+   * Has the numbers of accounts read when the token of one was refused, because others may have the same token. With SYNC=off
+   * nothing is read. Never throws.
+   */
+  tokenRefused(tenantId: string, wabaIds: readonly string[]): void;
   /** Reads at once what was made due. Never throws. */
   wake(): void;
   /** Looks again and again for what is due, also of processes that have died, until it is disposed of. */
@@ -37,6 +42,13 @@ export function createSync(options: SyncOptions): Sync {
   };
   return {
     request: requestReads,
+    tokenRefused(tenantId, wabaIds) {
+      hastenSweeps(options.database, tenantId, wabaIds).then(
+        () => runner.run(),
+        // The next sweep comes anyway.
+        () => undefined,
+      );
+    },
     report: (tenantId) => readReport(options, tenantId),
     wake: () => void runner.run(),
     start() {

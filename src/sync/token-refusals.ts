@@ -1,9 +1,9 @@
 // Which access tokens of an account Meta refuses, and which numbers can be read with the others.
 
 import { missingInAccount, recordPhones } from '../numbers/listed-phones.ts';
-import type { UpstreamFailure } from '../numbers/provider.ts';
-import type { AccountRun } from './run-context.ts';
-import { deadToken, refusedMs } from './run-result.ts';
+import { deadToken, type UpstreamFailure } from '../numbers/provider.ts';
+import { type AccountRun, isWhole } from './run-context.ts';
+import { refusedMs } from './run-result.ts';
 import type { SyncNumber } from './store.ts';
 import type { AccountToken } from './tokens.ts';
 
@@ -40,8 +40,13 @@ function isRefused({ failure, obstacle }: SyncNumber): boolean {
   return failure === 'META_ACCESS_DENIED' && obstacle !== missingInAccount.message;
 }
 
-/** Whether Meta has refused to read the number within the last six hours, with the token that is stored. */
-export function isRefusedLately({ run }: AccountRun, number: SyncNumber): boolean {
+/**
+ * Whether Meta has refused to read the number within the last six hours, with the token that is stored. Not when the account
+ * is asked for as a whole: something has changed then.
+ */
+export function isRefusedLately(account: AccountRun, number: SyncNumber): boolean {
+  if (isWhole(account)) return false;
+  const { run } = account;
   const since = Math.max(run.at.getTime() - refusedMs, run.tokenStoredAt?.getTime() ?? 0);
   return (
     number.failure === 'META_ACCESS_DENIED' &&

@@ -800,6 +800,7 @@ const syncScenario: Scenario<SyncStore> = async (store, database, { me: tenantId
   await run('delete from number_credential where tenant_id = $t');
   await run("update whatsapp_number set credential_id = 'cred_1' where tenant_id = $t");
   await run('update sync_plan set due_at = now() where tenant_id = $t');
+  await store.hastenSweeps(database, tenantId, ['20001']);
   const mine = await store.beginRun(database, subject, { holder: 'mine', onlyRequests: false });
   if (mine?.numbers.length !== 1) throw new Error('a number of the other tenant');
   if (mine.calls.length !== 1) throw new Error('a call of the other tenant');

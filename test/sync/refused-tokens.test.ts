@@ -101,6 +101,19 @@ describe('in simulated time', () => {
     expect(await see(second.id)).toEqual(dead);
   });
 
+  test('a caller who meets a dead token has the other numbers with it read', async () => {
+    const { firsts, second, setToken } = await openAccount(2);
+    await clock.advance(minute);
+    await gateway.database.query(
+      `update sync_plan set due_at = clock_timestamp() + interval '1 hour'`,
+    );
+    setToken('first', 'expired');
+    await tenant.rest(`/v1/numbers/${firsts[0]!.id}?refresh=1`);
+    await clock.advance(minute);
+    expect(await see(firsts[1]!.id)).toEqual(dead);
+    expect(await see(second.id)).toEqual(sendable);
+  });
+
   test('an unlisted number whose own token is dead does not pause the account', async () => {
     const { firsts, second, setToken, countLists } = await openAccount(2);
     const fields = { display_phone_number: `+${second.number}` };

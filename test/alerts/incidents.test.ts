@@ -282,7 +282,7 @@ describe.each(databases)('on %s', (kind) => {
     );
     await gateway.database.query(
       `insert into number_change (tenant_id, number_id, kind, previous_value, new_value, source, occurred_at)
-       values ($1, $2, 'LABELS', repeat('標', 3900), repeat('"', 3900), 'EXTERNAL', now())`,
+       values ($1, $2, 'LABELS', repeat('標', 3900), repeat('標', 3900), 'EXTERNAL', now())`,
       [tenant.id, id],
     );
     await evaluateAfter(0);

@@ -45,7 +45,7 @@ const leaves = Object.values((schema.getType('WhatsAppNumber') as GraphQLObjectT
 
 /** Valid documents at one of the limits each. */
 const largest = [
-  `{ ${repeat(22, (at) => `a${at}: numbers { ${leaves} }`)} }`,
+  `{ ${repeat(20, (at) => `a${at}: numbers { ${leaves} }`)} }`,
   `{ numbers { ${leaves} ${repeat(58, () => 'id')} } }`,
   `{ numbers { ${leaves} ${repeat(59, () => '... { __typename }')} } }`,
   `{ numbers { ${repeat(100, () => '...A')} } } fragment A on WhatsAppNumber { ${leaves} }`,

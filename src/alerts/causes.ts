@@ -13,7 +13,7 @@ export interface Cause {
 }
 
 /** Each is open exactly while its cause is there. */
-export const causeRules = ['TOKEN_EXPIRING', 'ACCOUNT_BANNED', 'SYNC_LATE'] as const;
+const causeRules = ['TOKEN_EXPIRING', 'ACCOUNT_BANNED', 'SYNC_LATE'] as const;
 
 export interface CauseLimits {
   /** How long before its end a token is expiring. */

@@ -70,7 +70,7 @@ export function formatDuration(ms: number): string {
 }
 
 /** In two units, for what a countdown shows: 3 d 4 h, 4 h 12 min, 12 min, 40 s. */
-export function formatRemaining(ms: number): string {
+function formatRemaining(ms: number): string {
   const minutes = Math.floor(Math.max(0, ms) / 60_000);
   if (minutes < 1) return formatDuration(ms);
   const [days, hours] = [Math.floor(minutes / 1_440), Math.floor(minutes / 60) % 24];

@@ -43,6 +43,8 @@ type Expectation =
   | 'one number of the tenant or none'
   /** That of `own`, whatever the id. */
   | 'one incident of the tenant'
+  /** That of a number, by its own id. */
+  | 'the incident with the id'
   /** Those that match a filter. */
   | 'some numbers of the tenant'
   /** Of all numbers of the tenant, after a cursor that is unknown to other tenants. */
@@ -82,6 +84,7 @@ const expectations: Record<string, Expectation> = {
   'query incidents(state)': 'one incident of the tenant',
   'query incidents(first)': 'one incident of the tenant',
   'query incidents(after)': 'one incident of the tenant',
+  'query incident(id)': 'the incident with the id',
   'query viewer': 'the key',
   'query __schema': 'a document',
   'query __type(name)': 'a document',
@@ -110,6 +113,7 @@ const expectations: Record<string, Expectation> = {
   'GET /v1/incidents?state=OPEN': 'one incident of the tenant',
   'GET /v1/incidents?limit=10': 'one incident of the tenant',
   'GET /v1/incidents?cursor=…': 'one incident of the tenant',
+  'GET /v1/incidents/{id}': 'the incident with the id',
   'GET /v1/numbers/{id}': 'one number of the tenant',
   'GET /v1/numbers/{id}?refresh=1': 'one number of the tenant',
   'GET /v1/numbers/{id}?include=sendability,freshness,operations': 'one number of the tenant',
@@ -169,7 +173,7 @@ const types: Readonly<
 > = {
   Query: {
     discloses: 'all numbers of the tenant',
-    fields: 'numbers number fleet changes incidents node nodes sync viewer',
+    fields: 'numbers number fleet changes incidents incident node nodes sync viewer',
   },
   WhatsAppNumber: {
     discloses: 'one number of the tenant',
@@ -702,6 +706,7 @@ const withoutNumbers: ReadonlySet<Expectation> = new Set([
 const codes: Partial<Record<Expectation, string>> = {
   'one number of the tenant': 'NUMBER_NOT_FOUND',
   'changes of the tenant': 'CURSOR_UNKNOWN',
+  'the incident with the id': 'INCIDENT_NOT_FOUND',
 };
 
 test('every operation has an expectation, and every expected operation exists', () => {
@@ -810,7 +815,14 @@ describe.each(acknowledging)('%s', (name) => {
 });
 
 describe.each(Object.entries(expectations))('%s', (name, expectation) => {
-  const send = (keyName: string, id: string) => sendAs(name, keyName, id);
+  const send = (keyName: string, id: string) => {
+    if (expectation !== 'the incident with the id') return sendAs(name, keyName, id);
+    const ofNumbers: Record<string, string> = {
+      [own.id]: ownIncident,
+      [foreign.id]: foreignIncident,
+    };
+    return sendAs(name, keyName, ofNumbers[id] ?? `inc_${'0123456789abcdef'.repeat(2)}`);
+  };
 
   /** A client of a stream tries again after any status but 200. */
   const toStatus = (status: number) => (name.startsWith('subscription') ? 200 : status);
@@ -867,7 +879,7 @@ describe.each(Object.entries(expectations))('%s', (name, expectation) => {
     expect(reply.text.includes(foreign.id)).toBe(isOfAll);
   });
 
-  test.skipIf(!expectation.startsWith('one number'))(
+  test.skipIf(!/^one number|with the id$/.test(expectation))(
     'the response for a foreign id equals that for a random one except for the request id, at the same cost',
     async () => {
       const random = `wa_${'0123456789abcdef'.repeat(2)}`;
@@ -1005,11 +1017,13 @@ describe.each(Object.entries(types))('the fields of %s', (typeName, { discloses,
     const key = keys[keyName] ?? null;
     // The cursor is unknown to other tenants.
     const after = JSON.stringify(accepted.includes(keyName) ? firstCursor : null);
+    // And so is the id.
+    const incident = accepted.includes(keyName) ? `incident(id: "${ownIncident}") { id }` : '';
     const selection =
       type === schema.getQueryType()
         ? `numbers { id name } number(id: $id) { id name }
            node(id: $id) { id } nodes(ids: [$id]) { id } fleet { asOf } changes(after: ${after}) { time }
-           sync { accountCount } incidents { totalCount } viewer { tenantName }`
+           sync { accountCount } incidents { totalCount } ${incident} viewer { tenantName }`
         : [
             typeName.startsWith('Sync') && `number(id: $id) { id } sync${toPaths(sync, type)}`,
             typeName.startsWith('Incident') &&

@@ -72,6 +72,8 @@ export interface IncidentPage {
 export interface Incidents {
   /** Newest first. Throws INVALID_REQUEST for a page that is too large, and INVALID_CURSOR. */
   list(access: Access, request: IncidentsRequest): Promise<IncidentPage>;
+  /** Throws INCIDENT_NOT_FOUND. */
+  get(access: Access, id: string): Promise<Incident>;
   /** Of each of the numbers that is part of any, the worst incident that is open. */
   findWorst(access: Access, numberIds: readonly string[]): Promise<ReadonlyMap<string, Incident>>;
   /**
@@ -96,32 +98,41 @@ interface Options {
 export function createIncidents({ database, now }: Options): Incidents {
   return {
     list: (access, request) => listPage(database, access, request),
+    get: (access, id) => readOne(database, access, id),
     async findWorst({ tenantId }, numberIds) {
       const found = await queries.readWorstIncidents(database, tenantId, numberIds);
       return new Map([...found].map(([id, incident]) => [id, toIncident(incident)]));
     },
     async acknowledge(access, { id, note }) {
       assertScope(access, 'operate');
-      const { tenantId, numberId } = access;
+      const { numberId } = access;
       const text = normalizeNote(note);
       const acknowledgement = { id, note: text, at: now(), by: toKeyId(access), numberId };
       const outcome = await acknowledgeStored(database, access, acknowledgement);
       if (outcome === 'FORBIDDEN') throw createForbidden(numberId);
-      const incident =
-        outcome === 'NOT_FOUND' ? undefined : await queries.readIncident(database, tenantId, id);
-      if (incident === undefined) throw createNotFound();
-      return toIncident(incident);
+      if (outcome === 'NOT_FOUND') throw createNotFound();
+      return await readOne(database, access, id);
     },
   };
 }
 
 /** No stored id has a NUL, and PostgreSQL rejects one in a parameter. */
+function isPossible(id: string): boolean {
+  return !id.includes('\0');
+}
+
+async function readOne(database: Database, { tenantId }: Access, id: string): Promise<Incident> {
+  const incident = isPossible(id) ? await queries.readIncident(database, tenantId, id) : undefined;
+  if (incident === undefined) throw createNotFound();
+  return toIncident(incident);
+}
+
 async function acknowledgeStored(
   database: Database,
   access: Access,
   acknowledgement: Acknowledgement,
 ) {
-  if (acknowledgement.id.includes('\0')) return 'NOT_FOUND';
+  if (!isPossible(acknowledgement.id)) return 'NOT_FOUND';
   return await acknowledge(database, access.tenantId, acknowledgement, toCause(access));
 }
 

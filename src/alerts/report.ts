@@ -42,8 +42,9 @@ const maxReasons = 5;
 export function createReportWriter({ database, describeNumbers, publicUrl }: ReportOptions) {
   return async (
     tenantId: string,
-    { type, incidentId, changeId, createdAt }: DeliveryRow,
+    delivery: Pick<DeliveryRow, 'type' | 'incidentId' | 'changeId' | 'createdAt'>,
   ): Promise<string | null> => {
+    const { type, incidentId, changeId, createdAt } = delivery;
     const incident =
       incidentId === null ? undefined : await readIncident(database, tenantId, incidentId);
     if (incident === undefined) return null;
@@ -82,7 +83,7 @@ function toData(
     number: isOne ? first : null,
     numbers: isOne ? [] : numbers,
     reasons: reasons.slice(0, maxReasons),
-    link: publicUrl && toLink(publicUrl, scope, subject),
+    link: publicUrl && `${publicUrl}/board/incidents/${id}`,
   };
 }
 
@@ -98,12 +99,6 @@ function toState(
     closedAt: reported.closedAt === undefined ? closedAt : reported.closedAt,
     numberCount,
   };
-}
-
-function toLink(publicUrl: string, scope: string, subject: string): string {
-  const id = encodeURIComponent(subject);
-  if (scope === 'NUMBER') return `${publicUrl}/board/numbers/${id}`;
-  return `${publicUrl}/board${scope === 'ACCOUNT' ? `?account=${id}` : ''}`;
 }
 
 /** Texts of Meta's have no limit. */

@@ -93,6 +93,8 @@ function toPart(field: FieldNode, priced: PricedOperation, listSize: number | nu
       return toFixedPart('sync', toSyncPrice(field, priced));
     case 'incidents':
       return toFixedPart('incidents', toIncidentsPrice(field, priced));
+    case 'incident':
+      return toFixedPart('incident', prices.incidents + prices.incident);
     case 'acknowledgeIncident':
     case 'muteNumber':
     case 'labelNumber':

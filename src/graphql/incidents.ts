@@ -214,6 +214,14 @@ export function toIncidentQueries(t: QueryFields) {
       resolve: (_root, args, { incidents, access }, info) =>
         incidents.list(access, { ...args, counted: selectsTotal(info) }),
     }),
+    incident: t.field({
+      type: IncidentType,
+      nullable: true,
+      description:
+        'One incident, also one that is over. It is null, with an error INCIDENT_NOT_FOUND, if the tenant has no incident with this id.',
+      args: { id: t.arg.id({ required: true, description: 'The `id` of the incident.' }) },
+      resolve: (_root, { id }, { incidents, access }) => incidents.get(access, id),
+    }),
   };
 }
 

@@ -18,7 +18,7 @@ import { createParameterError, type DataRoute } from './route.ts';
 const path = '/v1/incidents';
 
 export function createIncidentRoutes(incidents: Incidents): readonly DataRoute[] {
-  return [createListRoute(incidents), createAcknowledgeRoute(incidents)];
+  return [createListRoute(incidents), createGetRoute(incidents), createAcknowledgeRoute(incidents)];
 }
 
 function createListRoute(incidents: Incidents): DataRoute {
@@ -48,6 +48,23 @@ function createListRoute(incidents: Incidents): DataRoute {
     isFixedPrice: true,
     isStored: () => true,
     toHeaders: (value, query) => toLink(value as ReturnType<typeof toPageJson>, query),
+  };
+}
+
+function createGetRoute(incidents: Incidents): DataRoute {
+  return {
+    method: 'GET',
+    path: `${path}/{id}`,
+    operationId: 'getIncident',
+    tag: 'Incidents',
+    summary: 'One incident',
+    description: 'An incident of the tenant, also one that is over.',
+    reply: 'Incident',
+    errors: ['INCIDENT_NOT_FOUND'],
+    handler: async ({ access, id }) => toIncidentJson(await incidents.get(access, id)),
+    maxPrice: () => prices.incidents + prices.incident,
+    isFixedPrice: true,
+    isStored: () => true,
   };
 }
 

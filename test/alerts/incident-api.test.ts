@@ -281,6 +281,56 @@ describe('the list', () => {
   });
 });
 
+describe('an incident by its id', () => {
+  test('is as the list shows it, open and over, in both APIs', async () => {
+    const tenant = await gateway.addTenant();
+    const { id: numberId } = await tenant.addNumber({ name: 'Shop' });
+    const open = await insert(tenant, { at: Date.now(), subject: numberId });
+    const over = await insert(tenant, { at: Date.now() - 1_000, closedAt: Date.now() });
+    const { nodes } = await listIncidents(tenant);
+    expect(nodes.map(({ id, state }) => [id, state])).toEqual([
+      [open, 'OPEN'],
+      [over, 'CLOSED'],
+    ]);
+    for (const node of nodes) {
+      // oxlint-disable no-await-in-loop -- one after the other
+      const { body } = await tenant.graphql(`{ incident(id: "${node.id}") { ${members} } }`);
+      expect(body).toEqual({ data: { incident: node } });
+      expect((await tenant.rest(`/v1/incidents/${node.id}`)).body).toEqual(node);
+      // oxlint-enable no-await-in-loop
+    }
+  });
+
+  test('of another tenant is answered like one that does not exist', async () => {
+    const [tenant, foreign] = [await gateway.addTenant(), await gateway.addTenant()];
+    const id = await insert(foreign, { at: Date.now() });
+    const none = `inc_${'0'.repeat(32)}`;
+    const ask = (of: string) =>
+      tenant.graphql('query ($id: ID!) { incident(id: $id) { id } }', { variables: { id: of } });
+    const [ofForeign, ofNone, ofNul] = [await ask(id), await ask(none), await ask('inc_\0')];
+    expect(ofForeign.body).toMatchObject({
+      data: { incident: null },
+      errors: [{ extensions: { code: 'INCIDENT_NOT_FOUND' } }],
+    });
+    expect(toComparable(ofForeign)).toBe(toComparable(ofNone));
+    expect(toComparable(ofNul)).toBe(toComparable(ofNone));
+    const get = (of: string) => tenant.rest(`/v1/incidents/${of}`);
+    const [rest, restOfNone] = [await get(id), await get(none)];
+    expect(rest.status).toBe(404);
+    expect(toComparable(rest)).toBe(toComparable(restOfNone));
+  });
+
+  test('shows what happened to it since it was last read', async () => {
+    const tenant = await gateway.addTenant();
+    const id = await insert(tenant, { at: Date.now() });
+    const { key } = await tenant.addKey({ scopes: ['operate'] });
+    const get = () => tenant.rest<Incident>(`/v1/incidents/${id}`);
+    expect((await get()).body).toMatchObject({ note: null });
+    await acknowledge(key, { id, note: 'On it.' });
+    expect((await get()).body).toMatchObject({ note: 'On it.' });
+  });
+});
+
 test('incidents are deleted so many days after their end, and open ones never', async () => {
   const tenant = await gateway.addTenant();
   const day = 86_400_000;

@@ -510,7 +510,7 @@ describe.each(databases)('on %s', (kind) => {
         reasons: expect.arrayContaining([
           { text: expect.any(String), solution: expect.any(String) },
         ]),
-        link: `https://numbers.example.com/board/numbers/${id}`,
+        link: `https://numbers.example.com/board/incidents/${opened!.data.incident.id}`,
       },
     });
     expect(closed).toMatchObject({

@@ -29,7 +29,7 @@ const data: IncidentData = {
   number: { id: 'wa_1', name: 'Shop', number: '5511999999999' },
   numbers: [],
   reasons: [{ text: 'A payment method is missing.', solution: 'Add one.' }],
-  link: 'https://numbers.example.com/board/numbers/wa_1',
+  link: 'https://numbers.example.com/board/incidents/inc_1',
 };
 
 const toText = (more: Partial<IncidentData>): string => {
@@ -46,7 +46,7 @@ describe('Slack', () => {
       'The number cannot start conversations any more.',
       'YES → NO',
       '• A payment method is missing. Add one.',
-      '<https://numbers.example.com/board/numbers/wa_1|Open the board>',
+      '<https://numbers.example.com/board/incidents/inc_1|Open the board>',
     ]);
   });
 
@@ -55,7 +55,7 @@ describe('Slack', () => {
     expect(toText({ incident, text: toEndText('SENDABLE_LOST', 1) }).split('\n')).toEqual([
       '*Over: Shop (5511999999999)*',
       'It is over: conversations can be started again.',
-      '<https://numbers.example.com/board/numbers/wa_1|Open the board>',
+      '<https://numbers.example.com/board/incidents/inc_1|Open the board>',
     ]);
   });
 
@@ -66,7 +66,7 @@ describe('Slack', () => {
     expect(toText({ ...of, reasons: [], text: toRuleText('RESTRICTED', 5) }).split('\n')).toEqual([
       '*CRITICAL: Account Shops*',
       'Meta has restricted the account.',
-      '<https://numbers.example.com/board/numbers/wa_1|Open the board>',
+      '<https://numbers.example.com/board/incidents/inc_1|Open the board>',
     ]);
   });
 

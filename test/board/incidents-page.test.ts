@@ -2,6 +2,8 @@
 
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { IncidentData, Message } from '../../src/alerts/message.ts';
+import { createReportWriter } from '../../src/alerts/report.ts';
 import { insertIncident } from '../alerts/insert-incident.ts';
 import { isChromiumMissing, launchChromium } from '../chromium.ts';
 import type { TestTenant } from '../harness.ts';
@@ -110,6 +112,37 @@ describe.skipIf(isChromiumMissing('incidents on the board'))(
       expect(board.consoleErrors).toEqual([]);
     });
 
+    test('opens the incident that an alert links to, also one that is not in the list', async () => {
+      const { tenant, first } = await addFleet();
+      const over = await insert(tenant, { subject: first.id, closedAt: Date.now() });
+      const write = createReportWriter({
+        database: gateway.database,
+        describeNumbers: async () => new Map(),
+        publicUrl: gateway.origin,
+      });
+      const delivery = { type: 'incident.closed', incidentId: over, changeId: null };
+      const content = await write(tenant.id, { ...delivery, createdAt: new Date() });
+      const { data } = JSON.parse(content!) as Message<IncidentData>;
+      const { pathname } = new URL(data.link!);
+      expect(data.link).toBe(`${gateway.origin}/board/incidents/${over}`);
+      await using board = await openBoard(browser, { ...gateway, ...tenant, path: pathname });
+      const { page } = board;
+      await page.getByRole('heading', { name: 'No open incident' }).waitFor();
+      const detail = page.getByRole('complementary', { name: 'Incident' });
+      await detail.getByRole('heading', { name: 'First' }).waitFor();
+      expect(await detail.innerText()).toMatch(/lost its connection[\s\S]*Ended/);
+      // Another one whose address is followed while the page is open.
+      const later = await insert(tenant, { rule: 'RESTRICTED', closedAt: Date.now() });
+      await page.evaluate((id) => {
+        history.pushState(null, '', `/board/incidents/${id}`);
+        dispatchEvent(new PopStateEvent('popstate'));
+      }, later);
+      await detail.getByRole('heading', { name: later }).waitFor();
+      // It is not read again and again.
+      expect(board.count('BoardIncident')).toBeLessThan(6);
+      expect(board.consoleErrors).toEqual([]);
+    });
+
     test('shows incidents a page at a time, and says so when there is none', async () => {
       const { tenant, first } = await addFleet();
       await using board = await openBoard(browser, {
@@ -119,7 +152,7 @@ describe.skipIf(isChromiumMissing('incidents on the board'))(
       });
       const { page } = board;
       await page.getByRole('heading', { name: 'No open incident' }).waitFor();
-      await page.getByRole('heading', { name: 'Not in this list' }).waitFor();
+      await page.getByRole('heading', { name: 'No such incident' }).waitFor();
       await page.waitForSelector('.live:not(.lost, .connecting, .paused)');
       for (let at = 0; at < 55; at += 1) {
         // oxlint-disable-next-line no-await-in-loop -- one after the other

@@ -138,6 +138,7 @@ const queryArguments: Readonly<Record<string, readonly string[]>> = {
   node: ['(id: "a")', '(id: $id)'],
   nodes: ['(ids: ["a", "b"])', '(ids: [$id])'],
   incidents: ['', '(state: OPEN)', '(first: 2)'],
+  incident: ['(id: "a")', '(id: $id)'],
   timeline: [
     '(field: STATE, from: "2026-01-01T00:00:00Z")',
     '(field: VERDICT, from: "2026-01-01T00:00:00Z", to: null)',

@@ -275,7 +275,7 @@ test('successful responses of every route are as documented', async () => {
   });
   gateway.simulator.setFault(bare.wabaId, { kind: 'error', code: 368 });
   await tenant.addKey({ numberId: official.id });
-  await insertIncident(gateway.database, tenant.id, { subject: official.id });
+  const incidentId = await insertIncident(gateway.database, tenant.id, { subject: official.id });
   await insertIncident(gateway.database, tenant.id, { subject: bare.id });
   const { cursor } = (await tenant.rest<Json>('/v1/changes')).body;
   await tenant.addNumber({ name: 'Later' });
@@ -294,7 +294,12 @@ test('successful responses of every route are as documented', async () => {
     [detailPath, `/v1/numbers/${id}?refresh=1&include=freshness`],
   ]);
   const reads = listOperations().filter(({ method }) => method === 'get');
-  requests.push(...reads.map(({ path }) => [path, path.replace('{id}', official.id)]));
+  requests.push(
+    ...reads.map(({ path }) => {
+      const id = path.includes('incidents') ? incidentId : official.id;
+      return [path, path.replace('{id}', id)];
+    }),
+  );
   for (const [path = '', url = ''] of requests) {
     // oxlint-disable-next-line no-await-in-loop -- one after the other
     expect(listDifferences(path, await tenant.rest(url))).toEqual([]);
@@ -319,6 +324,7 @@ test('rejections of wrong keys, ids and parameters are as documented', async () 
     ...listDifferences(statusPath, await tenant.rest('/v1/numbers/x/status?include=x&refresh=1')),
     ...listDifferences(statusPath, await tenant.rest('/v1/numbers/x/status')),
     ...listDifferences('/v1/incidents', await tenant.rest('/v1/incidents?limit=0')),
+    ...listDifferences('/v1/incidents/{id}', await tenant.rest('/v1/incidents/x')),
     ...listDifferences('/v1/incidents', await tenant.rest('/v1/incidents?cursor=x')),
   ];
   expect(differences).toEqual([]);

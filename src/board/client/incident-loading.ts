@@ -1,10 +1,18 @@
 // Loads the incidents while they are shown, and again when the live feed says that one has changed.
 
 import { computed, effect } from '@preact/signals';
-import { type Incident, readIncidents } from './incident-queries.ts';
+import { type Incident, readIncident, readIncidents } from './incident-queries.ts';
 import { createLoader } from './loader.ts';
 import { toApiError } from './number-loading.ts';
-import { forgetKey, incidents, incidentsError, key, view } from './state.ts';
+import {
+  findOpenIncident,
+  forgetKey,
+  type Incidents,
+  incidents,
+  incidentsError,
+  key,
+  view,
+} from './state.ts';
 
 const loader = createLoader(load);
 /** How many pages are shown. */
@@ -18,6 +26,11 @@ export function startIncidentLoading(): void {
     if (incidents.peek()?.state !== state) incidents.value = null;
     pages = 1;
     start();
+  });
+  // The address of an incident that is not in the list was followed.
+  effect(() => {
+    const isOpen = incidents.value !== null && view.value.incidentId !== null;
+    if (isOpen && findOpenIncident() === undefined) loader.reload();
   });
 }
 
@@ -37,12 +50,13 @@ export function showMoreIncidents(): void {
 }
 
 async function load(signal: AbortSignal): Promise<void> {
-  const { incidents: state } = view.peek();
+  const { incidents: state, incidentId } = view.peek();
   if (state === null) return;
   try {
-    const loaded = await readPages(state, signal);
+    const listed = await readPages(state, signal);
+    const linked = await readLinked(listed.nodes, incidentId, signal);
     if (signal.aborted) return;
-    incidents.value = loaded;
+    incidents.value = { ...listed, linked };
     incidentsError.value = null;
   } catch (error) {
     if (signal.aborted) return;
@@ -67,4 +81,14 @@ async function readPages(state: 'OPEN' | 'CLOSED', signal: AbortSignal) {
     if (next === null) break;
   }
   return { state, totalCount, nodes: [...found.values()], next };
+}
+
+/** Null when no incident is open, or when the list has it. */
+async function readLinked(
+  nodes: readonly Incident[],
+  id: string | null,
+  signal: AbortSignal,
+): Promise<Incidents['linked']> {
+  if (id === null || nodes.some((incident) => incident.id === id)) return null;
+  return { id, incident: await readIncident(key.peek() ?? '', id, signal) };
 }

@@ -1,6 +1,6 @@
 // The GraphQL operations about incidents, and about how punctual reads in the background are.
 
-import { run } from './api.ts';
+import { ApiError, run } from './api.ts';
 
 export type Severity = 'CRITICAL' | 'WARNING' | 'INFO';
 
@@ -67,6 +67,23 @@ export async function readIncidents(
 ): Promise<IncidentPage> {
   const variables = { state, first: incidentPageSize, after };
   return (await run<IncidentPage>(key, { query: incidentsQuery, variables, signal })).data;
+}
+
+const incidentQuery = `query BoardIncident($id: ID!) { incident(id: $id) { ${incidentFields} } }`;
+
+/** Null for an incident that does not exist. */
+export async function readIncident(
+  key: string,
+  id: string,
+  signal: AbortSignal,
+): Promise<Incident | null> {
+  const operation = { query: incidentQuery, variables: { id }, signal };
+  try {
+    return (await run<{ readonly incident: Incident }>(key, operation)).data.incident;
+  } catch (error) {
+    if (error instanceof ApiError && error.code === 'INCIDENT_NOT_FOUND') return null;
+    throw error;
+  }
 }
 
 export interface LateAccount {

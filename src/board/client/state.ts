@@ -139,9 +139,21 @@ export interface Incidents {
   readonly nodes: readonly Incident[];
   /** Null when there are no more. */
   readonly next: string | null;
+  /** The open one if it is not among them: its address was followed. `incident` is null for one that does not exist. */
+  readonly linked: { readonly id: string; readonly incident: Incident | null } | null;
 }
 
 export const incidents = signal<Incidents | null>(null);
+/** The open incident; null for one that does not exist, and undefined before it is known, or when none is open. */
+export function findOpenIncident(): Incident | null | undefined {
+  const { incidentId } = view.value;
+  const loaded = incidents.value;
+  if (incidentId === null || loaded === null) return undefined;
+  const { nodes, linked } = loaded;
+  const listed = nodes.find(({ id }) => id === incidentId);
+  return listed ?? (linked?.id === incidentId ? linked.incident : undefined);
+}
+
 export const incidentsError = signal<ApiError | null>(null);
 
 /** The accounts that are read less often in the background than planned. */

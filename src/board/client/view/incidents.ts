@@ -5,7 +5,16 @@ import { useEffect } from 'preact/hooks';
 import { formatAddress, type View } from '../address.ts';
 import { reloadIncidents, showMoreIncidents } from '../incident-loading.ts';
 import type { Incident } from '../incident-queries.ts';
-import { fleet, incidents, incidentsError, navigate, now, tenantName, view } from '../state.ts';
+import {
+  findOpenIncident,
+  fleet,
+  incidents,
+  incidentsError,
+  navigate,
+  now,
+  tenantName,
+  view,
+} from '../state.ts';
 import { formatCount, formatDuration, formatFull, toWords } from '../words.ts';
 import { AcknowledgeForm, IncidentTimes, SeverityWord, toAcknowledger } from './incident-facts.ts';
 import { Shape } from './shapes.ts';
@@ -256,17 +265,15 @@ function usePageTitle(): void {
 
 /** Beside the list. */
 export function IncidentDetail(): ComponentChild {
-  const { incidentId } = view.value;
-  const loaded = incidents.value;
-  if (incidentId === null || loaded === null) return null;
-  const incident = loaded.nodes.find(({ id }) => id === incidentId);
+  const incident = findOpenIncident();
+  if (incident === undefined) return null;
   return h(
     'aside',
     { class: 'detail', 'aria-label': 'Incident' },
     h(
       'div',
       { class: 'detail-head' },
-      h('h2', null, incident?.subjectName ?? 'Not in this list'),
+      h('h2', null, incident?.subjectName ?? 'No such incident'),
       h(
         'button',
         {
@@ -279,32 +286,18 @@ export function IncidentDetail(): ComponentChild {
         '×',
       ),
     ),
-    incident === undefined ? h(NotListed, null) : h(Facts, { incident }),
+    incident === null ? h(NotFound, null) : h(Facts, { incident }),
   );
 }
 
-function NotListed(): ComponentChild {
-  const isOpen = view.value.incidents === 'OPEN';
+function NotFound(): ComponentChild {
   return h(
     'div',
     { class: 'missing' },
     h(
       'p',
       { class: 'place' },
-      isOpen ? 'It is over, or further down the list.' : 'It lasts, or is further down the list.',
-    ),
-    h(
-      'p',
-      { class: 'acts' },
-      h(
-        'button',
-        {
-          type: 'button',
-          class: 'do',
-          onClick: () => navigate({ incidents: isOpen ? 'CLOSED' : 'OPEN' }),
-        },
-        isOpen ? 'Look among those that are over' : 'Look among open ones',
-      ),
+      'Nothing has this address. Incidents are deleted some time after their end.',
     ),
   );
 }

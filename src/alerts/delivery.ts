@@ -25,6 +25,8 @@ export interface DeliveryOptions {
   /** Called when the database begins to fail, and again only after it has answered in between. */
   readonly onFailure: (error: unknown) => void;
   readonly intervalMs?: number;
+  /** How long a process that stops waits for the responses to what it sends. */
+  readonly graceMs?: number;
 }
 
 export interface Deliveries extends AsyncDisposable {
@@ -33,6 +35,8 @@ export interface Deliveries extends AsyncDisposable {
 }
 
 const defaultIntervalMs = 5_000;
+/** Receivers are asked to answer within seconds. An attempt that takes longer is repeated by another process. */
+const defaultGraceMs = 5_000;
 const maxInFlight = 32;
 const maxInFlightPerEndpoint = 4;
 /** Twice as long as an attempt takes at most. */
@@ -70,49 +74,46 @@ export function toDelay(
   return Math.min(Math.max(retryAfterSeconds * second, step), 2 * step);
 }
 
-/** Begins at once. Disposal ends what is being sent, and never rejects. */
+/**
+ * Begins at once. Disposal begins nothing more, waits for the responses to what is being sent until the grace is over, then
+ * ends the rest, and never rejects.
+ */
 export function startDeliveries(options: DeliveryOptions): Deliveries {
-  const { database, startTimer, intervalMs = defaultIntervalMs } = options;
-  const stop = new AbortController();
-  const { inFlight, wake, settle } = createPool(options, stop.signal);
+  const { startTimer, intervalMs = defaultIntervalMs } = options;
+  const pool = createPool(options);
   const tick = async (): Promise<void> => {
-    await wake();
-    if (!stop.signal.aborted) timer = startTimer(intervalMs, tick);
+    await pool.wake();
+    if (!pool.isStopping()) timer = startTimer(intervalMs, tick);
   };
   let timer = startTimer(0, tick);
   return {
     async deliverDue() {
-      await wake();
-      await settle();
+      await pool.wake();
+      await pool.settle();
     },
     async [Symbol.asyncDispose]() {
-      stop.abort(new Error('The process is stopping.'));
       timer[Symbol.dispose]();
-      await wake();
-      const left = [...inFlight.keys()];
-      await settle();
-      const byTenant = Map.groupBy(left, ({ tenantId }) => tenantId);
-      await Promise.allSettled(
-        [...byTenant].map(([tenantId, names]) => store.releaseClaims(database, tenantId, names)),
-      );
+      await pool.stop();
     },
   };
 }
 
 /** What is being sent. `wake` claims what is due while there is room, and so does the end of each delivery. */
-function createPool(options: DeliveryOptions, signal: AbortSignal) {
+function createPool(options: DeliveryOptions) {
   const inFlight = new Map<DeliveryName, Promise<void>>();
-  const note = createFailureNote(options.onFailure, signal);
+  const end = new AbortController();
+  let isStopping = false;
+  const note = createFailureNote(options.onFailure, end.signal);
   const begin = (name: DeliveryName): void => {
-    const end = (): void => {
+    const leave = (): void => {
       inFlight.delete(name);
       void wake();
     };
-    inFlight.set(name, deliver(options, name, signal).catch(note.failure).then(end));
+    inFlight.set(name, deliver(options, name, end.signal).catch(note.failure).then(leave));
   };
   const wake = createCoalesced(async () => {
     const maxDeliveries = maxInFlight - inFlight.size;
-    if (maxDeliveries <= 0 || signal.aborted) return;
+    if (maxDeliveries <= 0 || isStopping) return;
     const now = options.now();
     const until = new Date(now.getTime() + claimMs);
     const request = { now, until, maxDeliveries, maxPerEndpoint: maxInFlightPerEndpoint };
@@ -132,7 +133,26 @@ function createPool(options: DeliveryOptions, signal: AbortSignal) {
       await wake();
     }
   };
-  return { inFlight, wake, settle };
+  const stop = async (): Promise<void> => {
+    isStopping = true;
+    await wake();
+    let ended: readonly DeliveryName[] = [];
+    const grace = options.startTimer(options.graceMs ?? defaultGraceMs, async () => {
+      ended = [...inFlight.keys()];
+      end.abort(new Error('The process is stopping.'));
+    });
+    await settle();
+    grace[Symbol.dispose]();
+    await release(options.database, ended);
+  };
+  return { wake, settle, stop, isStopping: () => isStopping };
+}
+
+async function release(database: Database, names: readonly DeliveryName[]): Promise<void> {
+  const byTenant = Map.groupBy(names, ({ tenantId }) => tenantId);
+  await Promise.allSettled(
+    [...byTenant].map(([tenantId, ofTenant]) => store.releaseClaims(database, tenantId, ofTenant)),
+  );
 }
 
 /** One call at a time. A call that comes during another one is made when that has ended, together with all others. */

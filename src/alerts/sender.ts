@@ -54,6 +54,8 @@ const defaultTimeoutMs = 15_000;
 /** Of the response. Its content is never used. */
 const maxBodyBytes = 4_096;
 const maxHeaderBytes = 8_192;
+/** A connection that is destroyed closes at once; nothing may wait for it for good. */
+const maxCloseMs = 1_000;
 
 export function createSender(options: SenderOptions): Send {
   const { targets, timeoutMs = defaultTimeoutMs, lookup = resolveName as LookupFunction } = options;
@@ -88,9 +90,19 @@ export function createSender(options: SenderOptions): Send {
       signal.throwIfAborted();
       return { outcome: timeout.aborted ? 'TIMEOUT' : toFailure(error) };
     } finally {
-      request.destroy();
+      await close(request);
     }
   };
+}
+
+/** So that the receiver has no more connections than there are requests: one that has ended does not overlap with the next. */
+async function close(request: ClientRequest): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  request.once('close', resolve).destroy();
+  if (request.closed) resolve();
+  const timer = setTimeout(resolve, maxCloseMs);
+  await promise;
+  clearTimeout(timer);
 }
 
 async function readResponse(request: ClientRequest, body: string): Promise<IncomingMessage> {

@@ -77,6 +77,9 @@ describe.each(databases)('on %s', (kind) => {
   /** A process that delivers, when it is told to. */
   function start(options: { timeoutMs?: number } = {}) {
     const [counted, written]: [string[], string[]] = [[], []];
+    const { promise: graceBegan, resolve: beginGrace } =
+      Promise.withResolvers<() => Promise<void>>();
+    const graceMs = 1;
     const { encryptionKeys: keys } = parseConfig(
       readEnvironment({ ENCRYPTION_KEYS: encryptionKeys }),
     );
@@ -94,7 +97,11 @@ describe.each(databases)('on %s', (kind) => {
         return null;
       },
       now,
-      startTimer: () => ({ [Symbol.dispose]: () => undefined }),
+      startTimer(ms, run) {
+        if (ms === graceMs) beginGrace(run);
+        return { [Symbol.dispose]: () => undefined };
+      },
+      graceMs,
       random: noJitter,
       onAttempted: (outcome) => counted.push(outcome),
       onSwitchedOff: (_tenant, _endpoint, reason) => counted.push(`off ${reason}`),
@@ -102,7 +109,7 @@ describe.each(databases)('on %s', (kind) => {
         throw error;
       },
     });
-    return { ...deliveries, counted, written };
+    return { ...deliveries, counted, written, endGrace: async () => await (await graceBegan)() };
   }
 
   async function addEndpoint(url = receiver.url) {
@@ -334,7 +341,23 @@ describe.each(databases)('on %s', (kind) => {
     expect(await readDue(tenantId)).toEqual([]);
   });
 
-  test('a process that stops ends what it sends, and another one sends it at once', async () => {
+  test('a process that stops waits for the responses to what it sends, and sends nothing more', async () => {
+    const { tenantId, queue } = await addEndpoint();
+    const from = receiver.requests.length;
+    const release = holdResponses(receiver);
+    await queue('msg_1', 'msg_2', 'msg_3', 'msg_4', 'msg_5');
+    const stopping = start();
+    const sent = stopping.deliverDue();
+    await receiver.received(from + 4);
+    const stopped = stopping[Symbol.asyncDispose]();
+    release();
+    await Promise.all([stopped, sent]);
+    expect(stopping.counted).toEqual(Array(4).fill('delivered'));
+    expect(receiver.requests.length - from).toBe(4);
+    expect(await readDue(tenantId)).toEqual([0]);
+  });
+
+  test('a process that stops ends what has no response after a while, and another one sends it at once', async () => {
     const { queue } = await addEndpoint();
     const from = receiver.requests.length;
     receiver.script('hang');
@@ -342,8 +365,9 @@ describe.each(databases)('on %s', (kind) => {
     const stopping = start();
     const sent = stopping.deliverDue();
     await receiver.received(from + 1);
-    await stopping[Symbol.asyncDispose]();
-    await sent;
+    const stopped = stopping[Symbol.asyncDispose]();
+    await stopping.endGrace();
+    await Promise.all([stopped, sent]);
     expect(stopping.counted).toEqual([]);
     await using process = start();
     await process.deliverDue();

@@ -1,7 +1,9 @@
 // What is sent to an endpoint, to which addresses, and what is made of its response.
 
 import { execFile } from 'node:child_process';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { LookupAddress } from 'node:dns';
+import type { ClientRequest } from 'node:http';
 import { createServer, type LookupFunction } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -143,6 +145,22 @@ describe('over https', () => {
       expect(await createTestSender(loopback, { lookup })(receiver.url)).toMatchObject({ status });
     }
     expect(other.requests).toEqual([]);
+  });
+
+  test('the connection of a request is closed when its result is known, so that the next one does not overlap', async () => {
+    const { lookup } = createLookup(['127.0.0.1']);
+    const requests: ClientRequest[] = [];
+    const note = (created: unknown) =>
+      requests.push((created as { readonly request: ClientRequest }).request);
+    subscribe('http.client.request.created', note);
+    receiver.script('hang', 204);
+    const send = createTestSender(loopback, { lookup, timeoutMs: 100 });
+    for (const outcome of ['TIMEOUT', 'ANSWERED']) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      expect(await send(receiver.url)).toMatchObject({ outcome });
+      expect(requests.at(-1)?.closed).toBe(true);
+    }
+    unsubscribe('http.client.request.created', note);
   });
 
   test('a proxy of the environment is not used', async () => {

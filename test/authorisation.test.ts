@@ -305,8 +305,8 @@ const types: Readonly<
   Sync: { discloses: 'counts of the tenant', fields: 'accounts accountCount engine' },
   SyncAccount: {
     discloses: 'counts of the tenant',
-    fields: `wabaId numberCount newNumberCount cadenceSeconds attainable plannedCallsPerHour budgetCallsPerHour
-      usedPercent lastSweepAt nextSweepAt pausedUntil state lastError`,
+    fields: `wabaId numberCount newNumberCount cadenceSeconds attainable attainableCadenceSeconds
+      plannedCallsPerHour budgetCallsPerHour usedPercent lastSweepAt nextSweepAt pausedUntil state lastError`,
   },
   SyncEngine: {
     discloses: 'counts of the tenant',

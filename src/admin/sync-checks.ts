@@ -62,7 +62,7 @@ function describe(account: PlannedAccount): string | null {
     return `LATE, ${found}; Meta refuses the list of the account's numbers, so they are read one by one: let the system user of a token manage the account`;
   }
   if (!attainable) {
-    return `LATE, ${found}; the cadence takes ${account.plannedCallsPerHour} calls an hour, and ${account.budgetCallsPerHour} may be made: raise SYNC_BUDGET_SHARE or SYNC_SWEEP_SECONDS`;
+    return `LATE, ${found}; the cadence takes ${account.plannedCallsPerHour} calls an hour, and ${account.budgetCallsPerHour} may be made: raise SYNC_${account.mainKind}_SECONDS, which takes most of them, or SYNC_BUDGET_SHARE`;
   }
   return `LATE, ${found}; see that a process serves, and search its log for: numbers are not read in the background`;
 }

@@ -10,6 +10,7 @@ import {
 import {
   type PlannedAccount,
   type PlannedEngine,
+  reportMeanings,
   type SyncReport,
   type SyncState,
   syncStates,
@@ -30,99 +31,75 @@ type AccountFields = PothosSchemaTypes.ObjectFieldBuilder<
   PlannedAccount
 >;
 
+const { account: ofAccount, engine: ofEngine } = reportMeanings;
+
 /** How often an account is to be read, and what that takes. */
 function toPlanFields(t: AccountFields) {
   return {
-    cadenceSeconds: t.exposeInt('cadenceSeconds', {
-      description:
-        'From one read of the list of its numbers to the next, as configured. An account with a number that has a problem, or that changed within the hour, is read five times as often.',
-    }),
-    attainable: t.exposeBoolean('attainable', {
-      description:
-        'Whether the calls that the background may make are enough for this cadence. Otherwise the account is read less often.',
+    cadenceSeconds: t.exposeInt('cadenceSeconds', { description: ofAccount.cadenceSeconds }),
+    attainable: t.exposeBoolean('attainable', { description: ofAccount.attainable }),
+    attainableCadenceSeconds: t.exposeInt('attainableCadenceSeconds', {
+      nullable: true,
+      description: ofAccount.attainableCadenceSeconds,
     }),
     plannedCallsPerHour: t.exposeInt('plannedCallsPerHour', {
-      description: 'How many calls to Meta the cadence takes in an hour.',
+      description: ofAccount.plannedCallsPerHour,
     }),
     budgetCallsPerHour: t.exposeInt('budgetCallsPerHour', {
-      description:
-        'How many calls to Meta the background may make in an hour: a share of the limit that Meta has for the account.',
+      description: ofAccount.budgetCallsPerHour,
     }),
-    usedPercent: t.exposeInt('usedPercent', {
-      description: 'How much of these the background has made in the last hour.',
-    }),
+    usedPercent: t.exposeInt('usedPercent', { description: ofAccount.usedPercent }),
   };
 }
 
 const SyncAccountType = builder.objectRef<PlannedAccount>('SyncAccount').implement({
   description: 'How a WhatsApp Business account and its numbers are read in the background.',
   fields: (t) => ({
-    wabaId: t.exposeID('wabaId', { description: "Meta's id of the account." }),
-    numberCount: t.exposeInt('numbers', {
-      description: 'How many numbers the tenant has of this account.',
-    }),
-    newNumberCount: t.exposeInt('unknownNumbers', {
-      description: 'How many numbers the account has that the tenant does not.',
-    }),
+    wabaId: t.exposeID('wabaId', { description: ofAccount.wabaId }),
+    numberCount: t.exposeInt('numberCount', { description: ofAccount.numberCount }),
+    newNumberCount: t.exposeInt('newNumberCount', { description: ofAccount.newNumberCount }),
     ...toPlanFields(t),
     lastSweepAt: t.field({
       type: 'DateTime',
       nullable: true,
-      description:
-        'When the list of its numbers was last read successfully; null if it never was. What the list says of a number is stored when it differs from what is stored already.',
+      description: ofAccount.lastSweepAt,
       resolve: ({ lastSweepAt }) => toText(lastSweepAt),
     }),
     nextSweepAt: t.field({
       type: 'DateTime',
       nullable: true,
-      description:
-        'When the list is read next; in the past while it is due, and null if nothing is planned.',
+      description: ofAccount.nextSweepAt,
       resolve: ({ nextSweepAt }) => toText(nextSweepAt),
     }),
     pausedUntil: t.field({
       type: 'DateTime',
       nullable: true,
-      description: 'Until when nothing is read; null if it is not paused.',
+      description: ofAccount.pausedUntil,
       resolve: ({ pausedUntil }) => toText(pausedUntil),
     }),
-    state: t.expose('state', {
-      type: SyncStateEnum,
-      description: 'Whether the account is read as often as the cadence says.',
-    }),
-    lastError: t.exposeString('lastError', {
-      nullable: true,
-      description:
-        'The code of the newest failure, as in `freshness { error { code } }`; null if the last read of each kind succeeded.',
-    }),
+    state: t.expose('state', { type: SyncStateEnum, description: ofAccount.state }),
+    lastError: t.exposeString('lastError', { nullable: true, description: ofAccount.lastError }),
   }),
 });
 
 const SyncEngineType = builder.objectRef<PlannedEngine>('SyncEngine').implement({
   description: 'How the states of the numbers at the session engine are read in the background.',
   fields: (t) => ({
-    numberCount: t.exposeInt('numbers', {
-      description: 'How many numbers of the tenant are at the session engine.',
-    }),
-    cadenceSeconds: t.exposeInt('cadenceSeconds', {
-      description: 'From one read of their states to the next, as configured.',
-    }),
+    numberCount: t.exposeInt('numberCount', { description: ofEngine.numberCount }),
+    cadenceSeconds: t.exposeInt('cadenceSeconds', { description: ofEngine.cadenceSeconds }),
     lastReadAt: t.field({
       type: 'DateTime',
       nullable: true,
-      description: 'When they were last read; null if they never were.',
+      description: ofEngine.lastReadAt,
       resolve: ({ lastReadAt }) => toText(lastReadAt),
     }),
     nextReadAt: t.field({
       type: 'DateTime',
       nullable: true,
-      description:
-        'When they are read next; in the past while they are due, and null if nothing is planned.',
+      description: ofEngine.nextReadAt,
       resolve: ({ nextReadAt }) => toText(nextReadAt),
     }),
-    state: t.expose('state', {
-      type: SyncStateEnum,
-      description: 'Whether they are read as often as the cadence says.',
-    }),
+    state: t.expose('state', { type: SyncStateEnum, description: ofEngine.state }),
   }),
 });
 

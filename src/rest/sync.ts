@@ -67,8 +67,8 @@ async function describeSync(sync: Pick<Sync, 'report'>, { access, query }: Handl
 }
 
 function toAccountJson(account: PlannedAccount) {
-  const { wabaId, numbers: numberCount, unknownNumbers: newNumberCount } = account;
-  const { cadenceSeconds, attainable, plannedCallsPerHour, budgetCallsPerHour } = account;
+  const { wabaId, numberCount, newNumberCount, cadenceSeconds } = account;
+  const { attainable, attainableCadenceSeconds, plannedCallsPerHour, budgetCallsPerHour } = account;
   const { usedPercent, lastSweepAt, nextSweepAt, pausedUntil, state, lastError } = account;
   return {
     wabaId,
@@ -76,6 +76,7 @@ function toAccountJson(account: PlannedAccount) {
     newNumberCount,
     cadenceSeconds,
     attainable,
+    attainableCadenceSeconds,
     plannedCallsPerHour,
     budgetCallsPerHour,
     usedPercent,
@@ -87,8 +88,9 @@ function toAccountJson(account: PlannedAccount) {
   };
 }
 
-function toEngineJson({ numbers, cadenceSeconds, lastReadAt, nextReadAt, state }: PlannedEngine) {
-  return { numberCount: numbers, cadenceSeconds, lastReadAt, nextReadAt, state };
+function toEngineJson(engine: PlannedEngine) {
+  const { numberCount, cadenceSeconds, lastReadAt, nextReadAt, state } = engine;
+  return { numberCount, cadenceSeconds, lastReadAt, nextReadAt, state };
 }
 
 function readLimit(text: string | undefined): number {

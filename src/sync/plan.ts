@@ -28,10 +28,12 @@ export interface AccountPlan {
   readonly seconds: Readonly<Record<CadenceKind, number>>;
   /** Numbers that one run of HEALTH reads where Meta does not list the health; all in so many runs as it is read more often. */
   readonly singleReads: number;
-  /** What the configured cadence takes. */
+  /** What the configured cadence takes in the hour with most reads. */
   readonly callsPerHour: number;
-  /** Calls an hour that the background may make. */
+  /** Calls that runs may make in an hour. The configured cadence is kept if it takes no more. */
   readonly budget: number;
+  /** What takes most of the calls. */
+  readonly mainKind: CadenceKind;
 }
 
 /** Why and until when an account is not read although a read of it is due. */
@@ -50,36 +52,71 @@ const riskFactor = 5;
 /** Read in one run, so that no run takes a large part of the budget. */
 export const maxProfiles = 10;
 export const maxSingleReads = 20;
-const hour = 3_600;
+/** Fields that Meta refuses, and accounts that another token can read, cost a few calls more than planned. */
+const reservedShare = 0.05;
+
+/** A call counts for an hour, and the minute that it was made in is counted as a whole. */
+const countedSeconds = 61 * 60;
 
 export function planAccount(settings: SyncSettings, size: AccountSize): AccountPlan {
-  const { numbers, pages, quota, readsHealth, isRisky } = size;
+  const { numbers, quota, isRisky } = size;
   const { seconds: configured, budgetShare } = settings;
   const factor = isRisky ? riskFactor : 1;
-  const sweep = configured.SWEEP / factor;
-  const health = configured.HEALTH / factor;
-  const callsPerHour =
-    // A list with the health takes the place of one without it.
-    (pages * hour) / (readsHealth ? Math.min(sweep, health) : sweep) +
-    (readsHealth ? 0 : (numbers * hour) / health) +
-    (numbers * hour) / configured.PROFILE +
-    hour / configured.ACCOUNT;
-  const budget = Math.floor(budgetShare * quota);
-  // A cadence that takes more than there is becomes slower as a whole, instead of pausing for a part of each hour.
-  const stretch = Math.max(1, callsPerHour / Math.max(1, budget));
   const runs = (perRun: number) => Math.max(1, Math.ceil(numbers / perRun));
+  const singleReads = Math.ceil(numbers / runs(maxSingleReads));
+  const cadences = (slower: number) => ({
+    SWEEP: (configured.SWEEP / factor) * slower,
+    HEALTH: ((configured.HEALTH / factor) * slower) / (size.readsHealth ? 1 : runs(maxSingleReads)),
+    PROFILE: (configured.PROFILE * slower) / runs(maxProfiles),
+    ACCOUNT: configured.ACCOUNT * slower,
+    ENGINE: configured.ENGINE,
+  });
+  const count = (slower: number) => countCalls(cadences(slower), { ...size, singleReads });
+  const budget = Math.max(1, Math.floor(budgetShare * quota * (1 - reservedShare)));
+  const calls = count(1);
+  // When one read of each kind takes more than there is, they are made in different hours.
+  const target = Math.max(budget, total(count(Infinity)));
+  // A cadence that takes more than there is becomes slower as a whole, instead of pausing for a part of each hour.
+  let slower = 1;
+  while (total(count(slower)) > target) slower *= 1.01;
+  const kinds = Object.keys(calls) as (keyof typeof calls)[];
   return {
-    singleReads: Math.ceil(numbers / runs(maxSingleReads)),
-    callsPerHour,
+    seconds: cadences(slower),
+    singleReads,
+    callsPerHour: total(calls),
     budget,
-    seconds: {
-      SWEEP: sweep * stretch,
-      HEALTH: (health * stretch) / (readsHealth ? 1 : runs(maxSingleReads)),
-      PROFILE: (configured.PROFILE * stretch) / runs(maxProfiles),
-      ACCOUNT: configured.ACCOUNT * stretch,
-      ENGINE: configured.ENGINE,
-    },
+    mainKind: kinds.reduce((one, other) => (calls[other] > calls[one] ? other : one)),
   };
+}
+
+/**
+ * How many calls each kind takes in the time for which a call counts. Reads are due at fixed times, so there may be
+ * one more than there are whole intervals.
+ */
+function countCalls(
+  seconds: AccountPlan['seconds'],
+  { numbers, pages, readsHealth, singleReads }: AccountSize & Pick<AccountPlan, 'singleReads'>,
+) {
+  const times = (kind: CadenceKind) => Math.floor(countedSeconds / seconds[kind]) + 1;
+  const lists = (kind: CadenceKind) => pages * times(kind);
+  const isSweptMore = seconds.SWEEP < seconds.HEALTH;
+  const [often, seldom] = isSweptMore
+    ? (['SWEEP', 'HEALTH'] as const)
+    : (['HEALTH', 'SWEEP'] as const);
+  const ratio = seconds[seldom] / seconds[often];
+  // A list with the health takes the place of one without it that is due at the same time.
+  const areTogether = Math.abs(ratio - Math.round(ratio)) < 1e-9;
+  return {
+    SWEEP: pages * times('SWEEP'),
+    HEALTH: singleReads * times('HEALTH'),
+    ...(readsHealth && { [often]: lists(often), [seldom]: areTogether ? 0 : lists(seldom) }),
+    PROFILE: Math.min(maxProfiles, numbers) * times('PROFILE'),
+    ACCOUNT: times('ACCOUNT'),
+  };
+}
+
+function total(calls: Readonly<Record<string, number>>): number {
+  return Object.values(calls).reduce((added, of) => added + of, 0);
 }
 
 /**
@@ -113,9 +150,6 @@ function toFraction(text: string): number {
 /** Calls of the last hour, by the minute in which they were made. */
 export type MinuteCalls = readonly { readonly minute: Date; readonly calls: number }[];
 
-/** A call counts for an hour, and the minute that it was made in is counted as a whole. */
-const countedMs = 61 * 60_000;
-
 /** When so many calls may be made without exceeding the budget: `at` itself or later. */
 export function findAffordable(at: Date, made: MinuteCalls, calls: number, budget: number): Date {
   let left = made.reduce((sum, it) => sum + it.calls, 0);
@@ -124,7 +158,7 @@ export function findAffordable(at: Date, made: MinuteCalls, calls: number, budge
   for (const { minute, calls: passed } of oldestFirst) {
     if (left + calls <= budget) break;
     left -= passed;
-    time = Math.max(time, minute.getTime() + countedMs);
+    time = Math.max(time, minute.getTime() + countedSeconds * 1_000);
   }
   return new Date(time);
 }

@@ -5,7 +5,7 @@ import type { Clock } from '../clock.ts';
 import type { SyncSettings } from '../config.ts';
 import type { Database } from '../database/database.ts';
 import { listSubjects, type SubjectRow } from './account-queries.ts';
-import { type AccountPlan, planAccount } from './plan.ts';
+import { type AccountPlan, type CadenceKind, planAccount } from './plan.ts';
 import { engineSubject } from './store.ts';
 
 /** The states, with what each means for callers. */
@@ -20,20 +20,59 @@ export const syncStates = {
 
 export type SyncState = keyof typeof syncStates;
 
+/** What the members of an account and of the engine mean for callers of both APIs. */
+export const reportMeanings = {
+  account: {
+    wabaId: "Meta's id of the account.",
+    numberCount: 'How many numbers the tenant has of this account.',
+    newNumberCount: 'How many numbers the account has that the tenant does not.',
+    cadenceSeconds:
+      'From one read of the list of its numbers to the next, as configured. An account with a number that has a problem, or that changed within the hour, is read five times as often.',
+    attainable:
+      'Whether the calls that the background may make are enough for this cadence, five times as often if that applies. Otherwise the account is read less often.',
+    attainableCadenceSeconds:
+      'From one read of the list of its numbers to the next, with the calls that the background may make and as often as the account needs it. Null if one list takes more calls than that.',
+    plannedCallsPerHour: 'How many calls to Meta the cadence takes in an hour, at most.',
+    budgetCallsPerHour:
+      'How many calls to Meta the background may make in an hour: a share of the limit that Meta has for the account, less 5 % for calls that cannot be planned.',
+    usedPercent: 'How much of these the background has made in the last hour.',
+    lastSweepAt:
+      'When the list of its numbers was last read successfully; null if it never was. What the list says of a number is stored when it differs from what is stored already.',
+    nextSweepAt:
+      'When the list is read next; in the past while it is due, and null if nothing is planned.',
+    pausedUntil: 'Until when nothing is read; null if it is not paused.',
+    state: 'Whether the account is read as often as the cadence says.',
+    lastError:
+      'The code of the newest failure, as in `error` of a freshness; null if the last read of each kind succeeded.',
+  },
+  engine: {
+    numberCount: 'How many numbers of the tenant are at the session engine.',
+    cadenceSeconds: 'From one read of their states to the next, as configured.',
+    lastReadAt: 'When they were last read; null if they never were.',
+    nextReadAt:
+      'When they are read next; in the past while they are due, and null if nothing is planned.',
+    state: 'Whether they are read as often as the cadence says.',
+  },
+} as const;
+
 export interface PlannedAccount {
   readonly wabaId: string;
-  readonly numbers: number;
+  readonly numberCount: number;
   /** Numbers that the account has and the tenant does not. */
-  readonly unknownNumbers: number;
+  readonly newNumberCount: number;
   readonly isRisky: boolean;
   /** From one list of its numbers to the next, as configured. */
   readonly cadenceSeconds: number;
   /** Whether the budget allows the configured cadence; otherwise it is read less often. */
   readonly attainable: boolean;
-  /** What the configured cadence takes. */
+  /** From one list to the next, with the budget that there is; null if it never allows one. */
+  readonly attainableCadenceSeconds: number | null;
+  /** What the configured cadence takes in the hour with most reads. */
   readonly plannedCallsPerHour: number;
   /** What the background may make. */
   readonly budgetCallsPerHour: number;
+  /** What takes most of the planned calls. */
+  readonly mainKind: CadenceKind;
   /** How much of that it has made in the last hour. */
   readonly usedPercent: number;
   readonly lastSweepAt: Date | null;
@@ -49,7 +88,7 @@ export interface PlannedAccount {
 
 /** The tenant's numbers of the session engine. */
 export interface PlannedEngine {
-  readonly numbers: number;
+  readonly numberCount: number;
   readonly cadenceSeconds: number;
   readonly lastReadAt: Date | null;
   readonly nextReadAt: Date | null;
@@ -92,14 +131,16 @@ function toPlannedAccount(settings: SyncSettings, row: SubjectRow, at: Date): Pl
   const { subjectId: wabaId, numbers, unknownNumbers, isRisky, pausedUntil, lastError } = row;
   return {
     wabaId,
-    numbers,
-    unknownNumbers,
+    numberCount: numbers,
+    newNumberCount: unknownNumbers,
     isRisky,
     cadenceSeconds: settings.seconds.SWEEP,
     attainable: plan.callsPerHour <= plan.budget,
-    plannedCallsPerHour: Math.ceil(plan.callsPerHour),
+    attainableCadenceSeconds: pages > plan.budget ? null : Math.ceil(plan.seconds.SWEEP),
+    plannedCallsPerHour: plan.callsPerHour,
     budgetCallsPerHour: plan.budget,
-    usedPercent: Math.round((100 * row.calls) / Math.max(1, plan.budget)),
+    mainKind: plan.mainKind,
+    usedPercent: Math.round((100 * row.calls) / plan.budget),
     lastSweepAt: row.lastReadAt,
     nextSweepAt: settings.isOn ? row.nextReadAt : null,
     pausedUntil,
@@ -138,7 +179,7 @@ function toPlannedEngine(
   const isRead = isOn && readsEngine;
   const { numbers, lastReadAt, nextReadAt } = row;
   return {
-    numbers,
+    numberCount: numbers,
     cadenceSeconds: seconds.ENGINE,
     lastReadAt,
     nextReadAt: isRead ? nextReadAt : null,

@@ -15,24 +15,20 @@ export interface RunBudget {
   readonly uncounted: UncountedCalls;
 }
 
-/** Fields that Meta refuses, and accounts that another token can read, cost a few calls more than planned. */
-const reservedShare = 0.05;
-
 export function createRunBudget(
   database: Database,
   subject: Subject,
   { at, calls: before, budget }: { at: Date; calls: MinuteCalls; budget: number },
 ): RunBudget {
   const counted = [...before];
-  const usable = Math.max(1, Math.floor(budget * (1 - reservedShare)));
   let affordableAt: Date | null = null;
   let uncounted = 0;
   let since: Date | null = null;
   return {
     async reserve(calls) {
-      const from = findAffordable(at, counted, calls, usable);
+      const from = findAffordable(at, counted, calls, budget);
       // More than the budget of an hour is never affordable.
-      if (from > at || calls > usable) {
+      if (from > at || calls > budget) {
         const until = from > at ? from : new Date(at.getTime() + 3_600_000);
         if (affordableAt === null || until > affordableAt) affordableAt = until;
         return false;

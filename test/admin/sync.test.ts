@@ -15,10 +15,10 @@ test('the plan of an account is known before anything is read, and says what is 
   const [before] = (await sync.report(tenant.id)).accounts;
   expect(before).toMatchObject({
     wabaId,
-    numbers: 2,
+    numberCount: 2,
     cadenceSeconds: 300,
-    plannedCallsPerHour: 13,
-    budgetCallsPerHour: 100,
+    plannedCallsPerHour: 16,
+    budgetCallsPerHour: 95,
     attainable: true,
     lastSweepAt: null,
     state: 'ON_TIME',
@@ -31,9 +31,9 @@ test('the plan of an account is known before anything is read, and says what is 
   await expect
     .poll(async () => (await sync.report(tenant.id)).accounts[0], { timeout: 10_000 })
     .toMatchObject({
-      numbers: 1,
-      unknownNumbers: 1,
-      budgetCallsPerHour: 2_500,
+      numberCount: 1,
+      newNumberCount: 1,
+      budgetCallsPerHour: 2_375,
       state: 'ON_TIME',
       lastSweepAt: expect.any(Date),
       nextSweepAt: expect.any(Date),
@@ -57,10 +57,13 @@ test('list shows an account that is late or refused, and doctor names it and wha
   const summary = (detail: string) => ({ name: `sync of ${tenant}`, ok: true, detail });
   expect(await check()).toEqual([summary('accounts: 1 ON_TIME')]);
   await line.query(`update sync_plan set due_at = now() - interval '2 minutes'`);
-  const listed = await line.run<readonly object[]>(`sync list --tenant ${tenant}`, { environment });
-  expect(listed.json).toMatchObject([{ wabaId: '710000000001', state: 'LATE', lastSweepAt: null }]);
+  const listed = await line.run<object>(`sync list --tenant ${tenant}`, { environment });
+  expect(listed.json).toMatchObject({
+    accounts: [{ wabaId: '710000000001', numberCount: 1, state: 'LATE', lastSweepAt: null }],
+    engine: null,
+  });
   const shown = await line.run(`sync list --tenant ${tenant}`, { environment, tty: ['stdout'] });
-  expect(shown.stdout).toMatch(/waba id +numbers +every +last +next +used +last error +state/i);
+  expect(shown.stdout).toMatch(/account +numbers +every +last +next +used +last error +state/i);
   expect(await check()).toEqual([
     summary('accounts: 1 LATE'),
     {
@@ -85,6 +88,38 @@ test('list shows an account that is late or refused, and doctor names it and wha
       ),
     },
   ]);
+});
+
+test('list shows the numbers of the session engine too', async () => {
+  await using line = await openCommandLine();
+  const tenant = await line.addTenant();
+  await line.run(
+    `number add --tenant ${tenant} --number 5511999990002 --provider PILOT_STATUS --instance shop --name Shop`,
+  );
+  const listed = await line.run<object>(`sync list --tenant ${tenant}`);
+  const engine = { numberCount: 1, cadenceSeconds: 60, lastReadAt: null, state: 'OFF' };
+  expect(listed.json).toMatchObject({ accounts: [], engine });
+  const shown = await line.run(`sync list --tenant ${tenant}`, { tty: ['stdout'] });
+  expect(shown.stdout).toMatch(/^session engine +1 +60 s +- +- +- +- +OFF$/m);
+});
+
+test('doctor names the setting that takes most calls of an account for which there are too few', async () => {
+  await using line = await openCommandLine();
+  const tenant = await line.addTenant();
+  const words = `number add --tenant ${tenant} --number 5511999990001 --provider META --phone-number-id 810000000001`;
+  await line.run(`${words} --waba-id 710000000001 --name Shop`);
+  const advise = async (environment: Readonly<Record<string, string>>) => {
+    const { json } = await line.run<{ checks: readonly Check[] }>('doctor', {
+      environment: { SYNC: 'on', SYNC_BUDGET_SHARE: '0.05', ...environment },
+    });
+    return json.checks.find(({ name }) => name === 'account 710000000001')?.detail;
+  };
+  expect(await advise({})).toBe(
+    'LATE, never read; the cadence takes 15 calls an hour, and 9 may be made: raise SYNC_SWEEP_SECONDS, which takes most of them, or SYNC_BUDGET_SHARE',
+  );
+  await line.query('update sync_subject set reads_health = false');
+  expect(await advise({ SYNC_HEALTH_SECONDS: '60' })).toContain('raise SYNC_HEALTH_SECONDS,');
+  expect(await advise({ SYNC_PROFILE_SECONDS: '60' })).toContain('raise SYNC_PROFILE_SECONDS,');
 });
 
 test('the metrics say how far sync is behind, how old the oldest values are, and how reads ended', async () => {

@@ -12,10 +12,12 @@ const settings: SyncSettings = {
 const account = { numbers: 100, pages: 1, quota: 5_000, readsHealth: true, isRisky: false };
 
 describe('the plan of an account', () => {
-  test('of 100 numbers takes 12 lists, a third of them with the health, and 4 other calls an hour', () => {
+  test('of 100 numbers takes at most 13 lists, 10 profiles and one read of the account in an hour', () => {
     const { callsPerHour, budget, seconds } = planAccount(settings, account);
-    expect(callsPerHour).toBeCloseTo(12 + 100 / 24 + 1 / 6, 5);
-    expect(budget).toBe(2_500);
+    // The hour ends with the minute in which it began, so a thirteenth list may be part of it.
+    expect(callsPerHour).toBe(13 + 10 + 1);
+    // A share of 2,500, of which 5 % are kept for what cannot be planned.
+    expect(budget).toBe(2_375);
     expect(seconds).toMatchObject({ SWEEP: 300, HEALTH: 900, ACCOUNT: 21_600 });
   });
 
@@ -25,8 +27,10 @@ describe('the plan of an account', () => {
   });
 
   test('whose health Meta gives for single numbers alone takes a call for each of them', () => {
-    const { callsPerHour } = planAccount(settings, { ...account, readsHealth: false });
-    expect(callsPerHour).toBeCloseTo(12 + 400 + 100 / 24 + 1 / 6, 5);
+    const { callsPerHour, mainKind } = planAccount(settings, { ...account, readsHealth: false });
+    // Twenty at a time, every three minutes.
+    expect(callsPerHour).toBe(13 + 20 * 21 + 10 + 1);
+    expect(mainKind).toBe('HEALTH');
   });
 
   test('whose health Meta gives for single numbers reads parts of equal size, so that none is older than the cadence', () => {
@@ -37,14 +41,69 @@ describe('the plan of an account', () => {
 
   test('that takes more calls than there are becomes slower as a whole', () => {
     const size = { ...account, pages: 10, numbers: 1_000, quota: 200 };
-    const { callsPerHour, budget, seconds } = planAccount(settings, size);
-    expect(budget).toBe(100);
-    expect(callsPerHour).toBeCloseTo(120 + 1_000 / 24 + 1 / 6, 5);
-    const stretched =
-      (10 * 3_600) / seconds.SWEEP + 36_000 / seconds.PROFILE + 3_600 / seconds.ACCOUNT;
-    expect(stretched).toBeCloseTo(100, 5);
+    const { callsPerHour, budget, seconds, mainKind } = planAccount(settings, size);
+    expect(budget).toBe(95);
+    expect(callsPerHour).toBe(10 * 13 + 10 * 5 + 1);
+    expect(mainKind).toBe('SWEEP');
+    expect(seconds.SWEEP).toBeGreaterThan(600);
+    expect(seconds.SWEEP).toBeLessThan(620);
+    expect(seconds.PROFILE / 864).toBeCloseTo(seconds.SWEEP / 300, 5);
+  });
+
+  test.each([
+    ['a cadence that is just attainable', { SWEEP: 45, HEALTH: 900 }, {}, true],
+    ['a cadence that is just not attainable', { SWEEP: 43, HEALTH: 860 }, {}, false],
+    ['a risky account', { SWEEP: 300, HEALTH: 900 }, { isRisky: true }, true],
+    ['the health of single numbers', { SWEEP: 300, HEALTH: 900 }, { readsHealth: false }, false],
+    ['1,000 numbers', { SWEEP: 300, HEALTH: 900 }, { numbers: 1_000, pages: 10 }, false],
+    ['a list with the health each time', { SWEEP: 300, HEALTH: 50 }, {}, true],
+    ['lists with and without the health', { SWEEP: 70, HEALTH: 125 }, {}, true],
+  ] as const)('never takes more than runs may make: %s', (_, cadence, more, isAttainable) => {
+    const size = { ...account, quota: 200, ...more };
+    const changed = { ...settings, seconds: { ...settings.seconds, ...cadence } };
+    const plan = planAccount(changed, size);
+    expect(plan.callsPerHour <= 95).toBe(isAttainable);
+    const counts = countMinutes(plan, size);
+    const hours = counts
+      .slice(61)
+      .map((_count, minute) =>
+        counts.slice(minute, minute + 61).reduce((total, count) => total + count),
+      );
+    expect(Math.max(...hours)).toBeLessThanOrEqual(95);
   });
 });
+
+/** The calls of each minute of two days. */
+function countMinutes(
+  { seconds, singleReads }: ReturnType<typeof planAccount>,
+  size: Parameters<typeof planAccount>[1],
+): readonly number[] {
+  const start = new Date('2026-11-29T12:00:00Z');
+  const minutes = Array<number>(2 * 24 * 60).fill(0);
+  const timesOf = (kind: Parameters<typeof findNextDue>[2]) => {
+    const times = new Set<number>();
+    for (let at = findNextDue(start, 't 1', kind, seconds); ;) {
+      const minute = Math.floor((at.getTime() - start.getTime()) / 60_000);
+      if (minute >= minutes.length) return times;
+      // Within a second they are due together.
+      times.add(Math.round(at.getTime() / 1_000) * 1_000);
+      at = findNextDue(at, 't 1', kind, seconds);
+    }
+  };
+  const add = (times: Iterable<number>, calls: number) => {
+    for (const time of times) minutes[Math.floor((time - start.getTime()) / 60_000)]! += calls;
+  };
+  if (size.readsHealth) {
+    // One list is both.
+    add(new Set([...timesOf('SWEEP'), ...timesOf('HEALTH')]), size.pages);
+  } else {
+    add(timesOf('SWEEP'), size.pages);
+    add(timesOf('HEALTH'), singleReads);
+  }
+  add(timesOf('PROFILE'), 10);
+  add(timesOf('ACCOUNT'), 1);
+  return minutes;
+}
 
 describe('the next time', () => {
   const { seconds } = planAccount(settings, account);

@@ -19,7 +19,8 @@ interface Report {
   readonly engine: object | null;
 }
 
-const members = `wabaId numberCount newNumberCount cadenceSeconds attainable plannedCallsPerHour budgetCallsPerHour usedPercent
+const members = `wabaId numberCount newNumberCount cadenceSeconds attainable attainableCadenceSeconds
+  plannedCallsPerHour budgetCallsPerHour usedPercent
   lastSweepAt nextSweepAt pausedUntil state lastError`;
 const query = `{ sync { accounts { ${members} } accountCount engine { numberCount cadenceSeconds lastReadAt nextReadAt state } } }`;
 
@@ -73,8 +74,9 @@ describe('in simulated time', () => {
         newNumberCount: 0,
         cadenceSeconds: 300,
         attainable: true,
-        plannedCallsPerHour: 13,
-        budgetCallsPerHour: 2_500,
+        attainableCadenceSeconds: 300,
+        plannedCallsPerHour: 16,
+        budgetCallsPerHour: 2_375,
         usedPercent: expect.any(Number),
         lastSweepAt: expect.any(String),
         nextSweepAt: expect.any(String),
@@ -139,7 +141,7 @@ describe('in simulated time', () => {
     await tenant.addNumber({ phone: { platform_type: 'ON_PREMISE' } });
     gateway.gateway.sync.start();
     await clock.advance(minute);
-    expect(await readAccount()).toMatchObject({ budgetCallsPerHour: 100, attainable: true });
+    expect(await readAccount()).toMatchObject({ budgetCallsPerHour: 95, attainable: true });
   });
 
   test('an account whose budget is too small for the cadence is late, and says that it is not attainable', async () => {
@@ -150,8 +152,19 @@ describe('in simulated time', () => {
     expect(await readAccount()).toMatchObject({
       state: 'LATE',
       attainable: false,
-      plannedCallsPerHour: 361,
-      budgetCallsPerHour: 250,
+      attainableCadenceSeconds: 16,
+      plannedCallsPerHour: 369,
+      budgetCallsPerHour: 237,
+    });
+  });
+
+  test('an account whose list takes more than the budget has no attainable cadence', async () => {
+    await open({ SYNC: 'on', SYNC_BUDGET_SHARE: '0.01' });
+    await tenant.addNumber({ phone: { platform_type: 'ON_PREMISE' } });
+    await gateway.database.query('update sync_subject set pages = 2');
+    expect(await readAccount()).toMatchObject({
+      attainable: false,
+      attainableCadenceSeconds: null,
     });
   });
 

@@ -4,11 +4,13 @@ import type { Attempt } from './alerts/attempt.ts';
 import { type DeliveryOptions, startDeliveries } from './alerts/delivery.ts';
 import { toCauseLimits } from './alerts/causes.ts';
 import { startEvaluator } from './alerts/evaluator.ts';
-import { startIncidentRetention } from './alerts/retention.ts';
+import { incidentRetention } from './alerts/incident-store.ts';
 import type { Clock } from './clock.ts';
 import type { Config } from './config.ts';
 import type { Database } from './database/database.ts';
-import { startExpiry, startRetention } from './history/upkeep.ts';
+import { startRetention } from './database/retention.ts';
+import { changeRetention } from './history/store.ts';
+import { startExpiry } from './history/upkeep.ts';
 import type { Metrics } from './metrics.ts';
 import { startStatusUpkeep } from './numbers/status-upkeep.ts';
 import { startVerdictCounting } from './numbers/verdict-counts.ts';
@@ -16,8 +18,8 @@ import { startSyncMeasurement } from './sync/measurement.ts';
 import type { Sync } from './sync/sync.ts';
 import type { Telemetry } from './telemetry.ts';
 import { startNoticeUpkeep } from './webhooks/notice-upkeep.ts';
-import { startEventRetention } from './webhooks/retention.ts';
 import { type Routes, startRouteUpkeep } from './webhooks/routes.ts';
+import { eventRetention } from './webhooks/store.ts';
 
 export interface JobsOptions extends Clock {
   readonly config: Config;
@@ -115,21 +117,24 @@ function startRetentions(jobs: AsyncDisposableStack, options: JobsOptions): void
   jobs.use(
     startRetention({
       ...common,
-      retentionDays: config.historyRetentionDays,
+      retention: changeRetention,
+      days: config.historyRetentionDays,
       ...toWarning(options, 'old changes are not deleted from the history'),
     }),
   );
   jobs.use(
-    startEventRetention({
+    startRetention({
       ...common,
-      retentionDays: config.metaEventRetentionDays,
+      retention: eventRetention,
+      days: config.metaEventRetentionDays,
       ...toWarning(options, 'old events of webhooks are not deleted'),
     }),
   );
   jobs.use(
-    startIncidentRetention({
+    startRetention({
       ...common,
-      retentionDays: config.incidentRetentionDays,
+      retention: incidentRetention,
+      days: config.incidentRetentionDays,
       ...toWarning(options, 'old incidents are not deleted'),
     }),
   );

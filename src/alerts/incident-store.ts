@@ -2,6 +2,7 @@
 
 import { sql } from 'kysely';
 import type { Database, TenantTransaction, TransactionCause } from '../database/database.ts';
+import type { Retention } from '../database/retention.ts';
 
 export interface Acknowledgement {
   readonly id: string;
@@ -119,7 +120,7 @@ export async function findTenantsAcrossTenants(database: Database): Promise<read
 }
 
 /** The oldest of those that were over before this time, at most so many. Returns how many. */
-export async function deleteClosed(
+async function deleteClosed(
   database: Database,
   tenantId: string,
   closedBefore: Date,
@@ -140,3 +141,10 @@ export async function deleteClosed(
     'nothing',
   );
 }
+
+/** By their end: open ones stay. */
+export const incidentRetention: Retention = {
+  jobName: 'delete old incidents',
+  findTenants: findTenantsAcrossTenants,
+  deleteOldest: deleteClosed,
+};

@@ -3,6 +3,7 @@
 import { LRUCache } from 'lru-cache';
 import { type RawBuilder, sql } from 'kysely';
 import type { Database } from '../database/database.ts';
+import type { Retention } from '../database/retention.ts';
 import {
   prepare,
   selectTime,
@@ -278,7 +279,7 @@ export async function findOldAcrossTenants(
 }
 
 /** Deletes the oldest changes that were recorded before, at most so many. Returns how many there were. */
-export async function deleteOldest(
+async function deleteOldest(
   database: Database,
   tenantId: string,
   recordedBefore: Date,
@@ -313,6 +314,12 @@ export async function deleteOldest(
     'nothing',
   );
 }
+
+export const changeRetention: Retention = {
+  jobName: 'delete old changes',
+  findTenants: findOldAcrossTenants,
+  deleteOldest,
+};
 
 /** Makes all cursors of the tenant unknown. */
 export async function renewEpoch(database: Database, tenantId: string): Promise<void> {

@@ -2,6 +2,7 @@
 
 import { sql } from 'kysely';
 import type { Database, TenantTransaction } from '../database/database.ts';
+import type { Retention } from '../database/retention.ts';
 import { prepare } from '../database/statement.ts';
 import { type AccountNotices, mergeNotices } from '../numbers/account-notices.ts';
 import { closeEnded, storeNotices } from '../numbers/notice-store.ts';
@@ -307,7 +308,7 @@ export async function findOldAcrossTenants(
 }
 
 /** Deletes the oldest events that were received before, at most so many. Returns how many there were. */
-export async function deleteOldest(
+async function deleteOldest(
   database: Database,
   tenantId: string,
   receivedBefore: Date,
@@ -327,3 +328,9 @@ export async function deleteOldest(
     'nothing',
   );
 }
+
+export const eventRetention: Retention = {
+  jobName: 'delete old events of webhooks',
+  findTenants: findOldAcrossTenants,
+  deleteOldest,
+};

@@ -3,7 +3,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { toCauseLimits } from '../../src/alerts/causes.ts';
 import { evaluateTenants } from '../../src/alerts/evaluator.ts';
-import { deleteOldIncidents } from '../../src/alerts/retention.ts';
+import { incidentRetention } from '../../src/alerts/incident-store.ts';
+import { deleteOld } from '../../src/database/retention.ts';
 import { type InsertedIncident, insertIncident } from './insert-incident.ts';
 import {
   openTestGateway,
@@ -338,8 +339,13 @@ test('incidents are deleted so many days after their end, and open ones never', 
   await insert(tenant, { at: now - 500 * day, closedAt: now - 401 * day });
   const kept = await insert(tenant, { at: now - 500 * day, closedAt: now - 399 * day });
   const open = await insert(tenant, { at: now - 600 * day });
-  const options = { database: gateway.database, now: () => new Date(now), retentionDays: 400 };
-  expect(await deleteOldIncidents(options)).toBe(true);
+  const options = {
+    database: gateway.database,
+    now: () => new Date(now),
+    retention: incidentRetention,
+    days: 400,
+  };
+  expect(await deleteOld(options)).toBe(true);
   const { nodes } = await listIncidents(tenant);
   expect(nodes.map(({ id }) => id)).toEqual([kept, open]);
   const stored = await gateway.database.query(

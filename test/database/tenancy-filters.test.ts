@@ -543,8 +543,8 @@ const webhookScenario: Scenario<WebhookStore> = async (store, database, { me: te
   });
   const tomorrow = new Date(Date.now() + 86_400_000);
   const deleted = [
-    await store.deleteOldest(database, tenantId, tomorrow, 1),
-    await store.deleteOldest(database, tenantId, tomorrow, 10),
+    await store.eventRetention.deleteOldest(database, tenantId, tomorrow, 1),
+    await store.eventRetention.deleteOldest(database, tenantId, tomorrow, 10),
   ];
   if (deleted.join(' ') !== '1 2') throw new Error('events of the other tenant');
   await store.setReceived(database, tenantId, 'whe_1', new Date());
@@ -674,7 +674,7 @@ const incidentScenario: Scenario<IncidentStore> = async (store, database, { me: 
     ),
   );
   const later = new Date(Date.now() + 60_000);
-  if ((await store.deleteClosed(database, tenantId, later, 1)) !== 1) {
+  if ((await store.incidentRetention.deleteOldest(database, tenantId, later, 1)) !== 1) {
     throw new Error('an incident of the other tenant');
   }
   const acknowledgement = { id: 'inc_1', note: null, at: new Date(), by: null, numberId: null };
@@ -899,9 +899,14 @@ const historyScenario: Scenario<HistoryStore> = async (store, database, { me: te
   const marked = await store.markExpired(database, tenantId, expiry, 10);
   if (marked !== 1) throw new Error('a number of the other tenant is marked');
   await store.renewEpoch(database, tenantId);
-  const deleted = await store.deleteOldest(database, tenantId, new Date('2050-01-01'), 2);
+  const deleted = await store.changeRetention.deleteOldest(
+    database,
+    tenantId,
+    new Date('2050-01-01'),
+    2,
+  );
   if (deleted !== 2) throw new Error('changes of the other tenant count');
-  await store.deleteOldest(database, tenantId, new Date('2050-01-01'), 1_000);
+  await store.changeRetention.deleteOldest(database, tenantId, new Date('2050-01-01'), 1_000);
   const { position } = await store.readChanges(database, tenantId, {
     ...read,
     direction: 'after',

@@ -1,7 +1,9 @@
 // Tests what time changes: verdicts that expire, gaps between reads, and changes that are too old to be kept.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { deleteOld, recordExpired, startExpiry } from '../../src/history/upkeep.ts';
+import { deleteOld } from '../../src/database/retention.ts';
+import { changeRetention } from '../../src/history/store.ts';
+import { recordExpired, startExpiry } from '../../src/history/upkeep.ts';
 import { recordReadings } from '../../src/numbers/store.ts';
 import { databases, openTestGateway, type TestGateway } from '../harness.ts';
 
@@ -159,7 +161,8 @@ describe.each(databases)('on %s', (kind) => {
       "update number_change set recorded_at = now() - interval '401 days' where tenant_id = $1 and sequence in (1, 3)",
       [tenant.id],
     );
-    const clean = () => deleteOld({ database, now: () => new Date(), retentionDays: 400 });
+    const clean = () =>
+      deleteOld({ database, now: () => new Date(), retention: changeRetention, days: 400 });
     const sequences = async () =>
       (
         await database.query(

@@ -2,7 +2,8 @@
 
 import { createHmac } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { deleteOldEvents } from '../../src/webhooks/retention.ts';
+import { deleteOld } from '../../src/database/retention.ts';
+import { eventRetention } from '../../src/webhooks/store.ts';
 import {
   databases,
   openTestGateway,
@@ -176,10 +177,11 @@ describe.each(databases)('on %s', (kind) => {
       [own.id],
     );
     const delete30 = (now: string) =>
-      deleteOldEvents({
+      deleteOld({
         database: gateway.database,
         now: () => new Date(now),
-        retentionDays: 30,
+        retention: eventRetention,
+        days: 30,
       });
     await delete30('2026-01-30T23:59:59Z');
     expect(await readEvents(gateway, own)).toHaveLength(2);
@@ -378,7 +380,9 @@ describe('a request', () => {
     gateway.clearLogLines();
     const reply = await deliver(path, { 'x-hub-signature-256': sign(body) }, body);
     expect(reply.status).toBe(200);
-    expect(gateway.statements).toHaveLength(1);
+    // Reads in the background that earlier tests have caused may store readings at the same time.
+    const ofWebhooks = /webhook_endpoint|meta_event/;
+    expect(gateway.statements.filter((statement) => ofWebhooks.test(statement))).toHaveLength(1);
     expect(gateway.logLines.join('')).not.toContain('Private');
     const dump = await gateway.database.query('select * from meta_event');
     expect(JSON.stringify(dump)).not.toContain('Private');

@@ -32,6 +32,8 @@ import {
   formatDuration,
   formatEnd,
   formatLimit,
+  formatMoment,
+  formatName,
   formatNext,
   formatQuality,
   formatStatus,
@@ -44,7 +46,10 @@ describe('the address', () => {
   const list = fc.uniqueArray(fc.stringMatching(/^[^,]{1,8}$/, { size: 'small' }), {
     maxLength: 3,
   });
-  const id = fc.option(fc.string({ minLength: 1, maxLength: 20 }));
+  // A URL resolves the two that mean a folder.
+  const id = fc.option(
+    fc.string({ minLength: 1, maxLength: 20 }).filter((text) => !/^\.\.?$/.test(text)),
+  );
   /** A number or incidents, never both. */
   const opened = fc.oneof(
     fc.record({
@@ -157,6 +162,8 @@ describe('words', () => {
     [26 * 3_600_000, '26 h'],
     [48 * 3_600_000, '2 d'],
     [41.9 * 86_400_000, '41 d'],
+    [729 * 86_400_000, '729 d'],
+    [730 * 86_400_000, '2 y'],
   ])('a duration of %i ms is %s', (ms, text) => {
     expect(formatDuration(ms)).toBe(text);
   });
@@ -173,6 +180,23 @@ describe('words', () => {
     const end = '2026-12-04T14:00:00.000Z';
     expect(formatEnd(end, Date.parse(end) - ms)).toBe(text);
     expect(formatEnd(null, 0)).toBe('without an end that Meta has told');
+  });
+
+  test('a moment of another year has its year', () => {
+    const now = Date.parse('2026-11-29T12:00:00.000Z');
+    expect(formatMoment('2026-11-29T10:30:00.000Z', now)).toMatch(/^\d\d:\d\d$/);
+    expect(formatMoment('2026-02-03T12:00:00.000Z', now)).toBe('3 Feb');
+    expect(formatMoment('2025-11-29T12:00:00.000Z', now)).toBe('29 Nov 2025');
+    expect(formatEnd('2027-01-04T14:00:00.000Z', now)).toBe(
+      'ends in 36 d 2 h (4 Jan 2027, 14:00 UTC)',
+    );
+  });
+
+  test('a number without a name is called by its digits', () => {
+    const named = { name: 'Outlet', number: '5511900000121', meta: null };
+    expect(formatName(named)).toBe('Outlet');
+    expect(formatName({ ...named, name: ' ' })).toBe('+5511900000121');
+    expect(formatName({ name: '', number: '', meta: null })).toBe('no number stored');
   });
 
   test('the next read is in one unit, or due', () => {

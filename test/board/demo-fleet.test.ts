@@ -99,6 +99,8 @@ describe.skipIf(isChromiumMissing('the board'))('the board of the demo', { tags:
     { path: '/board/numbers/wa_acme_school?q=ahorn', ready: '.detail .failed', size: phone },
     { path: '/board/numbers/wa_acme_kiosk?q=praia', ready: '.detail .fresh' },
     { path: '/board?wall=1&only=failing', ready: '.wall .rows' },
+    { path: '/board?wall=1', ready: '.wall .rows', size: phone },
+    { path: '/board/incidents?wall=1', ready: '.wall .rows' },
     { path: '/board/incidents', ready: '.incidents .name' },
     { path: '/board/incidents', ready: '.incidents .name', size: phone },
     { path: '/board/incidents?state=closed', ready: '.incidents .rows' },
@@ -144,6 +146,39 @@ describe.skipIf(isChromiumMissing('the board'))('the board of the demo', { tags:
     await page.locator('.refreshing .link').click();
     await page.getByText('At most').waitFor();
     expect(await findProblems(page)).toEqual([]);
+  });
+
+  test('is light on paper, as a table with the time, although the scheme is dark', async () => {
+    const context = { viewport: { width: 717, height: 1_000 }, colorScheme: 'dark' } as const;
+    await using board = await openBoard(browser, { origin, key: null, context });
+    const { page } = board;
+    await page.waitForSelector('.rows .name');
+    await page.emulateMedia({ media: 'print' });
+    expect(await page.evaluate('getComputedStyle(document.body).backgroundColor')).toBe(
+      'rgb(252, 252, 251)',
+    );
+    expect(await page.getByText(/^As of \d/).isVisible()).toBe(true);
+    expect(await page.getByRole('columnheader', { name: 'Why, and what to do' }).isVisible()).toBe(
+      true,
+    );
+    expect(await page.locator('.filters').isVisible()).toBe(false);
+  });
+
+  test('shows rows as a whole on a wall, where nobody scrolls', async () => {
+    await using board = await openBoard(browser, { origin, key: null, path: '/board?wall=1' });
+    const { page } = board;
+    await page.waitForSelector('.rows .past .GAP', { state: 'attached' });
+    const [shown, cut, below] = (await page.evaluate(`(() => {
+      const boxes = [...document.querySelectorAll('.row.body')].map((row) => row.getBoundingClientRect());
+      const shown = boxes.filter(({ left }) => left < innerWidth);
+      return [
+        shown.length,
+        shown.filter(({ bottom }) => bottom > innerHeight).length,
+        document.documentElement.scrollHeight - innerHeight,
+      ];
+    })()`)) as number[];
+    expect(shown).toBeGreaterThan(3);
+    expect([cut, below]).toEqual([0, 0]);
   });
 
   test('is what the picture of the README shows', async () => {

@@ -52,17 +52,23 @@ function shorten(text: string, length = 24): string {
 
 /** As people write it if Meta says how, otherwise the digits. */
 export function formatNumber({ number, meta }: Pick<FleetNumber, 'number' | 'meta'>): string {
-  return meta?.phone?.displayPhoneNumber ?? `+${number}`;
+  return meta?.phone?.displayPhoneNumber ?? (number === '' ? 'no number stored' : `+${number}`);
+}
+
+/** What stands for the number in headings and links, which must not be empty. */
+export function formatName(number: Pick<FleetNumber, 'name' | 'number' | 'meta'>): string {
+  return number.name.trim() === '' ? formatNumber(number) : number.name;
 }
 
 const units = [
-  { name: 'd', seconds: 86_400, until: Infinity },
+  { name: 'y', seconds: 365 * 86_400, until: Infinity },
+  { name: 'd', seconds: 86_400, until: 2 * 365 * 86_400 },
   { name: 'h', seconds: 3_600, until: 48 * 3_600 },
   { name: 'min', seconds: 60, until: 3_600 },
   { name: 's', seconds: 1, until: 60 },
 ] as const;
 
-/** In one unit: 12 s, 5 min, 26 h, 3 d. */
+/** In one unit: 12 s, 5 min, 26 h, 3 d, 2 y. */
 export function formatDuration(ms: number): string {
   const seconds = Math.max(0, Math.floor(ms / 1_000));
   const unit = units.findLast(({ until }) => seconds < until) ?? units[0];
@@ -86,6 +92,7 @@ const utcDay = new Intl.DateTimeFormat('en-GB', {
   month: 'short',
   timeZone: 'UTC',
 });
+const utcDayOfYear = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium', timeZone: 'UTC' });
 const utcMinute = new Intl.DateTimeFormat('en-GB', {
   hour: '2-digit',
   minute: '2-digit',
@@ -96,7 +103,9 @@ const utcMinute = new Intl.DateTimeFormat('en-GB', {
 export function formatEnd(expiresAt: string | null, now: number): string {
   if (expiresAt === null) return 'without an end that Meta has told';
   const at = new Date(expiresAt);
-  const moment = `${utcDay.format(at)}, ${utcMinute.format(at)} UTC`;
+  const isThisYear = at.getUTCFullYear() === new Date(now).getUTCFullYear();
+  const date = (isThisYear ? utcDay : utcDayOfYear).format(at);
+  const moment = `${date}, ${utcMinute.format(at)} UTC`;
   const ms = at.getTime() - now;
   return ms <= 0 ? `has ended (${moment})` : `ends in ${formatRemaining(ms)} (${moment})`;
 }
@@ -121,16 +130,20 @@ const clock = new Intl.DateTimeFormat('en-GB', {
 });
 const minute = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit' });
 const day = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short' });
+const dayOfYear = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium' });
 const full = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium', timeStyle: 'long' });
 
 export const formatClock = (at: number | Date): string => clock.format(at);
 export const formatDay = (at: string | Date): string => day.format(new Date(at));
+export const formatMinute = (at: number | Date): string => minute.format(at);
 export const formatFull = (at: string): string => full.format(new Date(at));
 
-/** The time of today, the date of another day. */
+/** The time of today, the date of another day, with the year if it is another one. */
 export function formatMoment(at: string, now: number): string {
   const date = new Date(at);
-  return day.format(date) === day.format(now) ? minute.format(date) : day.format(date);
+  if (dayOfYear.format(date) === dayOfYear.format(now)) return minute.format(date);
+  const isThisYear = date.getFullYear() === new Date(now).getFullYear();
+  return (isThisYear ? day : dayOfYear).format(date);
 }
 
 const count = new Intl.NumberFormat('en-GB');

@@ -2,17 +2,20 @@
 
 import { h, type ComponentChild } from 'preact';
 import { useEffect, useRef } from 'preact/hooks';
+import type { ApiError } from '../api.ts';
 import { detailDays, refreshOpenNumber, reloadNumber } from '../number-loading.ts';
 import type { Change, NumberDetail, Reason } from '../queries.ts';
 import { navigate, now, openNumber, type OpenNumber } from '../state.ts';
 import { formatShare } from '../timeline.ts';
 import {
   describeChange,
+  findMainReason,
   formatDay,
   formatDuration,
   formatFull,
   formatLimit,
   formatMoment,
+  formatName,
   formatNumber,
   formatQuality,
   formatStatus,
@@ -47,7 +50,7 @@ export function Detail(): ComponentChild {
       h(
         'h2',
         { ref: heading, tabIndex: -1 },
-        data?.name ?? (error === null ? 'Reading…' : 'No such number'),
+        data === null ? (error === null ? 'Reading…' : toFailure(error)) : formatName(data),
       ),
       h(
         'button',
@@ -66,6 +69,10 @@ export function Detail(): ComponentChild {
   );
 }
 
+function toFailure({ code }: ApiError): string {
+  return code === 'NUMBER_NOT_FOUND' ? 'No such number' : 'The number cannot be read';
+}
+
 function Missing({ open }: { readonly open: OpenNumber }): ComponentChild {
   const isMissing = open.error?.code === 'NUMBER_NOT_FOUND';
   return h(
@@ -73,14 +80,18 @@ function Missing({ open }: { readonly open: OpenNumber }): ComponentChild {
     { class: 'missing' },
     h(
       'p',
-      null,
+      { class: 'place' },
       isMissing
-        ? 'It was removed, or belongs to somebody else. Its past is in: number history.'
+        ? 'It was removed, or it belongs to another tenant. The command number history shows what was recorded.'
         : open.error?.message,
     ),
     isMissing
       ? null
-      : h('button', { type: 'button', class: 'do', onClick: reloadNumber }, 'Try again'),
+      : h(
+          'p',
+          { class: 'acts' },
+          h('button', { type: 'button', class: 'do', onClick: reloadNumber }, 'Try again'),
+        ),
   );
 }
 
@@ -113,7 +124,7 @@ function toPlace(number: NumberDetail): string {
   const { meta, portfolio, instanceName } = number;
   const account = meta?.waba?.name ?? null;
   return [
-    formatNumber(number),
+    ...(number.name.trim() === '' ? [] : [formatNumber(number)]),
     ...(account === null ? [] : [`account ${account}`]),
     ...(portfolio?.name && portfolio.name !== account ? [`portfolio ${portfolio.name}`] : []),
     ...(instanceName === null ? [] : [`session ${instanceName}`]),
@@ -126,19 +137,21 @@ function Verdicts({ number }: { readonly number: NumberDetail }): ComponentChild
   const { verdict, replyVerdict } = number.health.sendability;
   const isSame = verdict === 'UNKNOWN' && replyVerdict === 'UNKNOWN';
   const text = isSame
-    ? 'Unknown whether it can send or reply'
+    ? 'Sending and replies unknown'
     : `${verdictWords[verdict]}, ${replyWords[replyVerdict]}`;
   return h('p', { class: `pill ${verdict}` }, h(Shape, { verdict }), text);
 }
 
 function Why({ number }: { readonly number: NumberDetail }): ComponentChild {
-  const { reasons } = number.health.sendability;
+  const main = findMainReason(number.health);
+  const { reasons: all } = number.health.sendability;
+  const reasons = main === null ? all : [main, ...all.filter((reason) => reason !== main)];
   return h(
     'section',
     null,
     h('h3', null, 'Why'),
     reasons.length === 0
-      ? h('p', { class: 'quiet' }, 'Nothing stands against it.')
+      ? h('p', { class: 'quiet' }, 'Nothing keeps it from sending.')
       : reasons.map((reason, index) => h(ReasonItem, { key: index, reason })),
   );
 }
@@ -153,7 +166,9 @@ function ReasonItem({ reason }: { readonly reason: Reason }): ComponentChild {
   const { effect, scope, text, solution, field, value, code } = reason;
   const source = [
     ...(scopeWords[scope] === null ? [] : [scopeWords[scope]]),
-    ...(value === null || value === 'true' ? [] : [`${field.replaceAll('_', ' ')} ${value}`]),
+    ...(value === null || value === 'true'
+      ? []
+      : [`${field.replace(/^error\./, '').replaceAll('_', ' ')} ${value}`]),
     ...(code === null || String(code) === value ? [] : [`code ${code}`]),
   ].join(' · ');
   return h(
@@ -195,7 +210,8 @@ function Actions({
       ? h(
           'a',
           { class: 'do', href: toManager(wabaId), target: '_blank', rel: 'noopener noreferrer' },
-          'Open in WhatsApp Manager',
+          'WhatsApp Manager',
+          h('span', { class: 'quiet', 'aria-hidden': 'true' }, ' ↗'),
         )
       : null,
     h('p', { class: 'outcome', role: 'status' }, toOutcome(open)),
@@ -289,13 +305,26 @@ function Changes({ number }: { readonly number: NumberDetail }): ComponentChild 
       // Some are recorded a while after they happened.
       nodes
         .toSorted((a, b) => b.occurredAt.localeCompare(a.occurredAt))
-        .map((change) => h(ChangeItem, { key: change.cursor, change })),
+        .map((change, index, all) =>
+          h(ChangeItem, { key: change.cursor, change, previous: all[index - 1] ?? null }),
+        ),
     ),
-    pageInfo.hasNextPage ? h('p', { class: 'quiet' }, 'Older changes: number history.') : null,
+    pageInfo.hasNextPage
+      ? h('p', { class: 'quiet' }, 'The command number history shows older changes.')
+      : null,
   );
 }
 
-function ChangeItem({ change }: { readonly change: Change }): ComponentChild {
+interface ChangeItemProps {
+  readonly change: Change;
+  /** The one above it. */
+  readonly previous: Change | null;
+}
+
+function ChangeItem({ change, previous }: ChangeItemProps): ComponentChild {
+  const moment = formatMoment(change.occurredAt, now.peek());
+  // A column of equal dates says nothing.
+  const isRepeated = previous !== null && formatMoment(previous.occurredAt, now.peek()) === moment;
   const { kind, occurredAt, previousValue, newValue } = change;
   const hasValues = kind === 'FIELD' || kind === 'VERDICT';
   const before =
@@ -307,8 +336,8 @@ function ChangeItem({ change }: { readonly change: Change }): ComponentChild {
     null,
     h(
       'time',
-      { dateTime: occurredAt, title: formatFull(occurredAt) },
-      formatMoment(occurredAt, now.peek()),
+      { class: isRepeated ? 'same' : '', dateTime: occurredAt, title: formatFull(occurredAt) },
+      moment,
     ),
     h(
       'span',

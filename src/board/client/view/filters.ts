@@ -25,7 +25,7 @@ export function Filters(): ComponentChild {
   return h(
     'div',
     { class: 'filters' },
-    h(Search, null),
+    h('div', { class: 'search-line' }, h(Search, null), h(Clear, null)),
     h(
       'div',
       { class: 'chips' },
@@ -35,11 +35,11 @@ export function Filters(): ComponentChild {
       h(
         'div',
         { class: 'chip-group' },
-        h(PlaceSelect, { label: 'Accounts', member: 'accounts', places: facets?.waba ?? [] }),
+        h(PlaceSelect, { label: 'Accounts', member: 'accounts', places: facets?.waba ?? null }),
         h(PlaceSelect, {
           label: 'Portfolios',
           member: 'portfolios',
-          places: facets?.portfolio ?? [],
+          places: facets?.portfolio ?? null,
         }),
         h(LabelSelect, { labels: facets?.label ?? [] }),
         h(Select, {
@@ -54,16 +54,18 @@ export function Filters(): ComponentChild {
           options: toGroupings(facets?.label ?? [], group),
           onSelect: (value) => navigate({ group: value as View['group'] }),
         }),
-        isFiltered(view.value)
-          ? h(
-              'button',
-              { type: 'button', class: 'link', onClick: () => navigate(noFilters) },
-              'Clear filters',
-            )
-          : null,
         h(RefreshMatches, null),
       ),
     ),
+  );
+}
+
+function Clear(): ComponentChild {
+  if (!isFiltered(view.value)) return null;
+  return h(
+    'button',
+    { type: 'button', class: 'link', onClick: () => navigate(noFilters) },
+    'Clear filters',
   );
 }
 
@@ -214,12 +216,15 @@ function Chip({ text, count, isOn, onToggle }: ChipProps): ComponentChild {
 interface PlaceSelectProps {
   readonly label: string;
   readonly member: 'accounts' | 'portfolios';
-  readonly places: readonly CountedPlace[];
+  /** Null before they are known. */
+  readonly places: readonly CountedPlace[] | null;
 }
 
-function PlaceSelect({ label, member, places }: PlaceSelectProps): ComponentChild {
+/** Nothing in a fleet with one place. Under a filter, and before the places are known, it stays where it is. */
+function PlaceSelect({ label, member, places: known }: PlaceSelectProps): ComponentChild {
   const selected = view.value[member];
-  if (places.length < 2 && selected.length === 0) return null;
+  if (known !== null && known.length < 2 && !isFiltered(view.value)) return null;
+  const places = known ?? [];
   const several = `${selected.length} ${label.toLowerCase()}`;
   return h(Select, {
     label,

@@ -3,6 +3,7 @@
 import { h, type ComponentChild } from 'preact';
 import { useEffect, useRef } from 'preact/hooks';
 import { formatAddress, isFiltered, noFilters, type View } from '../address.ts';
+import type { ApiError } from '../api.ts';
 import { reloadFleet } from '../fleet-loading.ts';
 import {
   demoKeys,
@@ -19,7 +20,7 @@ import {
   tenantName,
   view,
 } from '../state.ts';
-import { formatClock, formatCount } from '../words.ts';
+import { formatClock, formatCount, formatFull, formatMinute } from '../words.ts';
 import { Shape } from './shapes.ts';
 
 export function TopBar(): ComponentChild {
@@ -31,7 +32,7 @@ export function TopBar(): ComponentChild {
     h(Tenant, null),
     h('span', { class: 'grow' }),
     isWall
-      ? h('span', { class: 'clock' }, formatClock(now.value).slice(0, 5))
+      ? h('span', { class: 'clock' }, formatMinute(now.value))
       : h(
           'button',
           {
@@ -44,6 +45,8 @@ export function TopBar(): ComponentChild {
           h('span', { class: 'unseen' }, ' Keyboard shortcuts'),
         ),
     h(LiveState, null),
+    // Paper has no clock, and does not say how old it is.
+    h('span', { class: 'printed' }, `As of ${formatFull(new Date(now.value).toISOString())}`),
   );
 }
 
@@ -177,9 +180,16 @@ function Failed(): ComponentChild {
     { class: 'empty' },
     h(Shape, { verdict: 'UNKNOWN' }),
     h('h2', null, 'The fleet cannot be read'),
-    h('p', null, error?.message, ' The board tries again by itself.'),
+    h('p', null, error?.message, ' ', toHelp(error), 'The board tries again by itself.'),
     h('button', { type: 'button', class: 'do', onClick: reloadFleet }, 'Try now'),
   );
+}
+
+/** What to look at before the next try. */
+export function toHelp(error: ApiError | null): string {
+  return error?.code === 'NETWORK'
+    ? 'See whether its process runs, and what GET /readyz of it returns. '
+    : '';
 }
 
 function NoNumbers(): ComponentChild {
@@ -220,7 +230,9 @@ export function SignIn(): ComponentChild {
       h(
         'p',
         { id: 'key-help' },
-        'Enter an API key of the tenant. It stays in this tab, and is forgotten when the tab is closed.',
+        'Enter an API key of the tenant. It stays in this tab, and is forgotten when the tab is closed. Operators create one with the command ',
+        h('code', null, 'key create'),
+        '.',
       ),
       problem === null
         ? null
@@ -278,7 +290,13 @@ export function Help(): ComponentChild {
     h(
       'p',
       { class: 'quiet' },
-      'The address holds filters, order, groups and the open number: copy it to share what you see. Add wall=1 for a screen on the wall.',
+      'The address holds filters, order, groups and the open number: copy it to share what you see. There is also a ',
+      h(
+        'a',
+        { href: formatAddress({ ...view.value, isWall: true }) },
+        'view for a screen on the wall',
+      ),
+      '.',
     ),
     h(
       'button',

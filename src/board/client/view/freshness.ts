@@ -21,7 +21,10 @@ export function Freshness({ number }: { readonly number: NumberDetail }): Compon
     h(
       'dl',
       { class: 'fresh' },
-      parts.map(([name, freshness]) => h(Part, { key: name, name, freshness })),
+      parts.map(([name, freshness], index) => {
+        const previousError = parts[index - 1]?.[1]?.error ?? null;
+        return h(Part, { key: name, name, freshness, previousError });
+      }),
     ),
   );
 }
@@ -29,44 +32,45 @@ export function Freshness({ number }: { readonly number: NumberDetail }): Compon
 interface PartProps {
   readonly name: string;
   readonly freshness: FreshnessOf | null;
+  /** The error of the part above it. */
+  readonly previousError: FreshnessOf['error'];
 }
 
-function Part({ name, freshness }: PartProps): ComponentChild {
+function Part({ name, freshness, previousError }: PartProps): ComponentChild {
   const error = freshness?.error ?? null;
+  const observedAt = freshness?.observedAt ?? null;
+  const isRepeated = error !== null && error.message === previousError?.message;
+  const isOld = observedAt !== null && freshness?.stale === true;
   return h(
     Fragment,
     null,
     h('dt', null, name),
     h(
       'dd',
-      { class: error === null ? '' : 'failed', title: error?.message },
-      error === null ? toState(freshness) : toFirstSentence(error.message),
-      error?.metaCode ? h('span', { class: 'source' }, ` Meta's code ${error.metaCode}.`) : null,
-      error === null
-        ? null
-        : h(
+      null,
+      observedAt === null ? 'never read' : h(Age, { at: observedAt }),
+      isOld ? h('span', { class: 'failed' }, ', too old') : null,
+    ),
+    h('dd', { class: 'age' }, h(NextRead, { at: freshness?.nextSyncAt ?? null })),
+    error === null
+      ? null
+      : h(
+          'dd',
+          { class: 'error', title: error.message },
+          h('span', { class: 'failed' }, isRepeated ? 'As above.' : toFirstSentence(error.message)),
+          h(
             'span',
             { class: 'source' },
-            ' Tried ',
+            error.metaCode === null || isRepeated ? ' ' : ` Meta's code ${error.metaCode}. `,
+            'Tried ',
             h(Age, { at: freshness?.attemptedAt ?? null }),
             '.',
           ),
-    ),
-    h(
-      'dd',
-      { class: 'age' },
-      h(Age, { at: freshness?.observedAt ?? null }),
-      h(NextRead, { at: freshness?.nextSyncAt ?? null }),
-    ),
+        ),
   );
 }
 
 /** The reasons above say what to do. */
 function toFirstSentence(text: string): string {
   return text.split(/(?<=[.!?])\s/)[0] ?? text;
-}
-
-function toState(freshness: FreshnessOf | null): string {
-  if (freshness === null || freshness.observedAt === null) return 'never read';
-  return freshness.stale ? 'read, but too old to rely on' : 'read';
 }

@@ -76,7 +76,7 @@ export function IncidentTimes({ incident }: { readonly incident: Incident }): Co
           h('dd', { title: formatFull(closedAt) }, h(Age, { at: closedAt })),
         ),
     h('dt', null, 'Acknowledged'),
-    h('dd', null, who === null ? 'by nobody' : [`by ${who}, `, h(Age, { at: acknowledgedAt })]),
+    h('dd', null, who === null ? 'not yet' : [`by ${who}, `, h(Age, { at: acknowledgedAt })]),
     note === null ? null : h(Fragment, null, h('dt', null, 'Note'), h('dd', null, note)),
   );
 }

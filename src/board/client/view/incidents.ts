@@ -11,14 +11,14 @@ import {
   incidents,
   incidentsError,
   navigate,
-  now,
   tenantName,
   view,
 } from '../state.ts';
 import { formatCount, formatDuration, formatFull, toWords } from '../words.ts';
 import { AcknowledgeForm, IncidentTimes, SeverityWord, toAcknowledger } from './incident-facts.ts';
+import { toHelp } from './frame.ts';
 import { Shape } from './shapes.ts';
-import { Age } from './times.ts';
+import { Age, Lasting } from './times.ts';
 
 export function Incidents(): ComponentChild {
   const loaded = incidents.value;
@@ -27,20 +27,26 @@ export function Incidents(): ComponentChild {
   return h(
     'section',
     { class: 'list incidents', 'aria-busy': loaded === null },
-    h('div', { class: 'summary' }, h('h1', null, toSentence(loaded?.nodes ?? null, state))),
+    h(
+      'div',
+      { class: 'summary' },
+      h('h1', null, toSentence(loaded?.nodes ?? null, state)),
+      loaded?.totalCount === 0 ? h('p', { class: 'cause' }, whenNone[state]) : null,
+    ),
     h(
       'div',
       { class: 'chips', role: 'group', 'aria-label': 'Which incidents' },
       h(StateChip, { state: 'OPEN', text: 'Open' }),
       h(StateChip, { state: 'CLOSED', text: 'Over' }),
     ),
-    loaded === null
-      ? h(Waiting, null)
-      : loaded.nodes.length === 0
-        ? h(NoIncidents, null)
-        : h(List, null),
+    loaded === null ? h(Waiting, null) : loaded.nodes.length === 0 ? null : h(List, null),
   );
 }
+
+const whenNone: Readonly<Record<'OPEN' | 'CLOSED', string>> = {
+  OPEN: 'One opens when a number cannot send, loses quality or cannot be read, and that has lasted for the time of its rule. It appears here at once.',
+  CLOSED: 'One that ends, by itself or by what somebody did, is listed here.',
+};
 
 function toSentence(nodes: readonly Incident[] | null, state: View['incidents']): ComponentChild {
   if (nodes === null) return 'Incidents';
@@ -118,7 +124,7 @@ function List(): ComponentChild {
             h(
               'div',
               { key: name, class: name, role: 'columnheader' },
-              name === 'since' && state === 'CLOSED' ? 'Lasted · ended' : text,
+              name === 'since' && state === 'CLOSED' ? 'Ended · lasted' : text,
             ),
           ),
         ),
@@ -164,6 +170,8 @@ function Row({ incident }: { readonly incident: Incident }): ComponentChild {
   const { id, severity, subjectName, text, openedAt, closedAt, acknowledgedAt, note } = incident;
   const isSelected = view.value.incidentId === id;
   const who = toAcknowledger(incident);
+  // What is true at once, such as that a name was decided, lasts no time.
+  const lastedMs = closedAt === null ? 0 : Date.parse(closedAt) - Date.parse(openedAt);
   const address = formatAddress({ ...view.value, incidentId: id });
   return h(
     'div',
@@ -189,11 +197,7 @@ function Row({ incident }: { readonly incident: Incident }): ComponentChild {
       'div',
       { class: 'ack', role: 'cell' },
       who === null
-        ? h(
-            'span',
-            { class: `second ${closedAt === null ? '' : 'none'}` },
-            closedAt === null ? 'by nobody' : '—',
-          )
+        ? h('span', { class: 'second none' }, closedAt === null ? 'not yet' : '—')
         : h('div', { class: 'text' }, `by ${who}`),
       who === null
         ? null
@@ -202,10 +206,8 @@ function Row({ incident }: { readonly incident: Incident }): ComponentChild {
     h(
       'div',
       { class: 'since', role: 'cell', title: formatFull(openedAt) },
-      formatDuration(
-        (closedAt === null ? now.peek() : Date.parse(closedAt)) - Date.parse(openedAt),
-      ),
-      closedAt === null ? null : h('div', { class: 'second' }, h(Age, { at: closedAt })),
+      closedAt === null ? h(Lasting, { from: openedAt }) : h(Age, { at: closedAt }),
+      lastedMs < 1_000 ? null : h('div', { class: 'second' }, formatDuration(lastedMs)),
     ),
   );
 }
@@ -216,22 +218,6 @@ function openOnClick(event: MouseEvent, incidentId: string): void {
   if (!isPlain || event.defaultPrevented || String(getSelection()) !== '') return;
   event.preventDefault();
   navigate({ incidentId });
-}
-
-function NoIncidents(): ComponentChild {
-  const isOpen = view.value.incidents === 'OPEN';
-  return h(
-    'div',
-    { class: 'empty' },
-    isOpen ? h(Shape, { verdict: 'YES' }) : null,
-    h(
-      'p',
-      null,
-      isOpen
-        ? 'An incident opens when something that a rule names has lasted for its time, for example when a number cannot send. It appears here at once.'
-        : 'An incident that ends by itself, or with what somebody did, is listed here.',
-    ),
-  );
 }
 
 function Waiting(): ComponentChild {
@@ -249,7 +235,7 @@ function Waiting(): ComponentChild {
     { class: 'empty' },
     h(Shape, { verdict: 'UNKNOWN' }),
     h('h2', null, 'The incidents cannot be read'),
-    h('p', null, error.message),
+    h('p', null, error.message, ' ', toHelp(error)),
     h('button', { type: 'button', class: 'do', onClick: reloadIncidents }, 'Try now'),
   );
 }
@@ -307,7 +293,7 @@ function Facts({ incident }: { readonly incident: Incident }): ComponentChild {
   return h(
     'div',
     { class: 'facts' },
-    h('p', { class: 'place' }, toScope(incident)),
+    incident.scope === 'NUMBER' ? null : h('p', { class: 'place' }, toScope(incident)),
     h('p', { class: `pill severity ${severity}` }, h(SeverityWord, { severity })),
     h('section', null, h('h3', null, toWords(rule)), h('p', null, text)),
     h('section', null, h('h3', null, 'Times'), h(IncidentTimes, { incident })),

@@ -4,7 +4,7 @@ import { h, type ComponentChild } from 'preact';
 import { noFilters } from '../address.ts';
 import type { LateAccount } from '../incident-queries.ts';
 import { fleet, lateAccounts, navigate, view } from '../state.ts';
-import { formatClock } from '../words.ts';
+import { formatMinute } from '../words.ts';
 
 /** Nothing if all are on time. */
 export function Lateness(): ComponentChild {
@@ -25,7 +25,7 @@ export function Lateness(): ComponentChild {
     'p',
     { class: 'lateness' },
     h('b', null, 'Not read on time: '),
-    parts.join('; '),
+    parts.join(', '),
     '. ',
     isShown || accounts.length > maxShown
       ? null
@@ -50,9 +50,9 @@ const states: readonly (readonly [
   state: string,
   describe: (accounts: readonly LateAccount[], names: string) => string,
 ])[] = [
-  ['LATE', (_, names) => `${names} late`],
-  ['PAUSED_BUDGET', (accounts, names) => `${names} paused${toEnd(accounts)}, all calls are used`],
-  ['PAUSED_TOKEN', (_, names) => `${names} paused, the access token is refused`],
+  ['LATE', (_, names) => `${names} (late)`],
+  ['PAUSED_BUDGET', (accounts, names) => `${names} (all calls are used${toEnd(accounts)})`],
+  ['PAUSED_TOKEN', (_, names) => `${names} (the access token is refused)`],
 ];
 
 function toNames(accounts: readonly LateAccount[], names: ReadonlyMap<string, string>): string {
@@ -64,5 +64,5 @@ function toNames(accounts: readonly LateAccount[], names: ReadonlyMap<string, st
 function toEnd(accounts: readonly LateAccount[]): string {
   const ends = accounts.flatMap(({ pausedUntil }) => pausedUntil ?? []).toSorted();
   const last = ends.at(-1);
-  return last === undefined ? '' : ` until ${formatClock(new Date(last)).slice(0, 5)}`;
+  return last === undefined ? '' : ` until ${formatMinute(new Date(last))}`;
 }

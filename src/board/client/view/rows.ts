@@ -4,16 +4,16 @@ import { Fragment, h, type ComponentChild } from 'preact';
 import { useEffect, useRef } from 'preact/hooks';
 import { formatAddress, type View } from '../address.ts';
 import type { FleetNumber, FleetPage, Named, Restriction } from '../queries.ts';
-import { fleet, navigate, now, strips, view } from '../state.ts';
+import { fleet, navigate, strips, view } from '../state.ts';
 import { setVisible, stripDays } from '../strip-loading.ts';
 import { findSince } from '../timeline.ts';
 import {
   explain,
   findMainReason,
   formatCount,
-  formatDuration,
   formatFull,
   formatLimit,
+  formatName,
   formatNumber,
   formatQuality,
   formatStatus,
@@ -23,7 +23,7 @@ import {
 import { IncidentLink } from './incident-facts.ts';
 import { Shape } from './shapes.ts';
 import { Tags } from './tags.ts';
-import { Age, Countdown, NextRead, Past } from './times.ts';
+import { Age, Countdown, Lasting, NextRead, Past } from './times.ts';
 
 const columns = [
   ['verdict', 'Can it send?'],
@@ -224,9 +224,9 @@ function WhoCell({
     h(
       'a',
       { class: 'name', href, 'aria-current': isOpen ? 'true' : undefined, title: number.name },
-      number.name,
+      formatName(number),
     ),
-    h('div', { class: 'second' }, formatNumber(number)),
+    number.name.trim() === '' ? null : h('div', { class: 'second' }, formatNumber(number)),
     h(Tags, { number }),
   );
 }
@@ -275,16 +275,12 @@ function PastCells({ number }: { readonly number: FleetNumber }): ComponentChild
         : h(
             'span',
             { title: `Since ${formatFull(since.at)}` },
-            formatSince(since.at, since.isAtLeast),
+            since.isAtLeast ? 'over ' : null,
+            h(Lasting, { from: since.at }),
           ),
       h('div', { class: 'second' }, h(Age, { at: observedAt }), h(NextRead, { at: nextSyncAt })),
     ),
   );
-}
-
-function formatSince(at: string, isAtLeast: boolean): string {
-  const duration = formatDuration(now.peek() - Date.parse(at));
-  return isAtLeast ? `over ${duration}` : duration;
 }
 
 /** The list, or what to do if there is none. */

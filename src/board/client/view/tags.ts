@@ -16,15 +16,20 @@ function isMuted({ mutedUntil }: Tagged): boolean {
   return mutedUntil !== null && Date.parse(mutedUntil) > now.peek();
 }
 
+/** More would make the row higher than the others. */
+const maxLabelsInRow = 2;
+
 export function Tags({ number }: { readonly number: Tagged }): ComponentChild {
   const { labels } = number;
   const muted = isMuted(number);
   if (labels.length === 0 && !muted) return null;
+  const more = labels.length - maxLabelsInRow;
   return h(
     'div',
-    { class: 'tags' },
+    { class: 'tags', title: labels.join('\n') },
     muted ? h('span', { class: 'tag muted', title: describeMute(number) }, 'muted') : null,
-    labels.map((label) => h('span', { key: label, class: 'tag' }, label)),
+    labels.slice(0, maxLabelsInRow).map((label) => h('span', { key: label, class: 'tag' }, label)),
+    more > 0 ? h('span', { class: 'tag more' }, `+${more}`) : null,
   );
 }
 
@@ -110,7 +115,7 @@ function MuteForm({
     );
   return h(
     'div',
-    { class: 'acts', role: 'group', 'aria-label': 'Mute alerts for' },
+    { class: 'mute', role: 'group', 'aria-label': 'Mute alerts for' },
     h('span', { class: 'quiet' }, 'Mute for'),
     durations.map(([text, hours]) =>
       h(

@@ -5,7 +5,7 @@ import { h, type ComponentChild } from 'preact';
 import type { Span } from '../queries.ts';
 import { now } from '../state.ts';
 import { describeSpans, toRuns } from '../timeline.ts';
-import { formatAge, formatEnd, formatFull, formatNext } from '../words.ts';
+import { formatAge, formatDuration, formatEnd, formatFull, formatNext } from '../words.ts';
 
 /** Ages of minutes and more need no second hand. */
 const slowNow = computed(() => Math.floor(now.value / 10_000) * 10_000);
@@ -17,6 +17,11 @@ export function Age({ at }: { readonly at: string | null }): ComponentChild {
   const isOld = now.peek() - Date.parse(at) > slowAfterMs;
   const text = formatAge(at, isOld ? slowNow.value : now.value);
   return h('time', { dateTime: at, title: formatFull(at) }, text);
+}
+
+/** For how long something lasts already. */
+export function Lasting({ from }: { readonly from: string }): ComponentChild {
+  return formatDuration(slowNow.value - Date.parse(from));
 }
 
 /** Empty if nothing is planned. */

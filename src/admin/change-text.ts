@@ -2,6 +2,7 @@
 
 import type { Gateway } from '../gateway.ts';
 import { GatewayError } from '../errors.ts';
+import type { RecordedRefresh } from '../fleet/operation-store.ts';
 import { toOperatorAccess } from '../numbers/numbers.ts';
 import type { toChange } from '../rest/change.ts';
 import { toTone } from './number-json.ts';
@@ -46,7 +47,15 @@ function toSubject({ kind, field }: ChangeJson): string {
 
 /** Of what was added, the values are many, and JSON has them. */
 function toNewValue({ kind, newValue }: ChangeJson): string | null {
+  if (kind === 'REFRESH') return toRefreshText(newValue);
   return kind === 'ADDED' ? null : toShort(newValue);
+}
+
+/** How many numbers are to be read, and what of them. */
+function toRefreshText(value: string | null): string {
+  const { acceptedCount, blocks } = JSON.parse(value ?? '{}') as Partial<RecordedRefresh['value']>;
+  const numbers = acceptedCount === 1 ? '1 number' : `${acceptedCount} numbers`;
+  return `${numbers}: ${blocks?.join(', ')}`;
 }
 
 export function toShort(value: string | null): string | null {

@@ -44,16 +44,35 @@ export async function updateOperated(
   );
 }
 
+/** What the history has of a request: one change, in the transaction that makes the reads due. */
+export interface RecordedRefresh {
+  /** The only number that is read; null for several. */
+  readonly numberId: string | null;
+  readonly value: {
+    readonly blocks: readonly string[];
+    readonly acceptedCount: number;
+    readonly plannedCalls: number;
+  };
+}
+
+/** Makes the reads due. A trigger records the request in the history; see migrations/0039_choose_what_is_read.ts. */
 export async function requestReads(
   database: Database,
   tenantId: string,
   plan: Pick<ReadPlan, 'request'>,
   requests: readonly ReadRequest[],
+  { recorded, cause }: { readonly recorded: RecordedRefresh; readonly cause: TransactionCause },
 ): Promise<void> {
   if (requests.length === 0) return;
+  const { numberId, value } = recorded;
+  const setting = JSON.stringify({ numberId, value: JSON.stringify(value) });
   await database.withTenant(
     tenantId,
-    (transaction) => plan.request(transaction, tenantId, requests),
-    'nothing',
+    async (transaction) => {
+      await sql`select set_config('app.refresh_request', ${setting}, true)`.execute(transaction);
+      await plan.request(transaction, tenantId, requests);
+    },
+    'numbers',
+    cause,
   );
 }

@@ -38,7 +38,7 @@ export interface Operations {
   operate(access: Access, operation: NumberOperation): Promise<void>;
   /**
    * Has numbers read in the background, and returns at once. Calls `charge` with the calls that this takes before anything is
-   * made due. Throws FORBIDDEN without the scope `operate`, and INVALID_REQUEST for more than 1,000 numbers.
+   * made due. The request is one change of the history, however many numbers there are. Throws FORBIDDEN without the scope `operate`, and INVALID_REQUEST for more than 1,000 numbers.
    */
   refresh(
     access: Access,
@@ -53,7 +53,7 @@ export interface RefreshReceipt {
   readonly skipped: readonly SkippedNumber[];
   /** To the upstreams. Reads that are due already are made once. */
   readonly plannedCalls: number;
-  /** What the reads change comes after this cursor. */
+  /** The change that records the request comes after this cursor, and then what the reads change. */
   readonly feedCursor: string;
 }
 
@@ -83,12 +83,18 @@ export function createOperations(options: OperationsOptions): Operations {
     },
     async refresh(access, request, charge) {
       assertScope(access, 'operate');
-      const { requests, ...planned } = await planRefresh(options, access, request);
-      await charge(planned.plannedCalls);
+      const planned = await planRefresh(options, access, request);
+      const { accepted, skipped, plannedCalls, blocks } = planned;
+      await charge(plannedCalls);
       const { cursor } = await history.readChanges(access, positionOnly);
-      await requestReads(database, access.tenantId, sync, requests);
+      const acceptedCount = accepted.length;
+      const [only = null] = acceptedCount === 1 ? accepted : [];
+      await requestReads(database, access.tenantId, sync, planned.requests, {
+        recorded: { numberId: only, value: { blocks, acceptedCount, plannedCalls } },
+        cause: toCause(access),
+      });
       sync.wake();
-      return { ...planned, feedCursor: cursor };
+      return { acceptedCount, skipped, plannedCalls, feedCursor: cursor };
     },
   };
 }

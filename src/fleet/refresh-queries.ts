@@ -72,8 +72,8 @@ const selectAddresses = prepare(
     where n.tenant_id = ${tenantId} and n.id = any(${ids}::text::text[])`,
 );
 
-/** How many numbers the tenant has in each of the accounts. */
-export async function countNumbersOfAccounts(
+/** Of the accounts whose list has the health of their numbers, how many numbers the tenant has in each. */
+export async function readListedAccounts(
   database: Database,
   tenantId: string,
   wabaIds: readonly string[],
@@ -88,6 +88,7 @@ const countByAccount = prepare(
   ['tenantId', 'wabaIds'],
   ({ tenantId, wabaIds }) => sql`
     select n.waba_id, count(*)::text from whatsapp_number n
+    join sync_subject s on s.tenant_id = ${tenantId} and s.subject_id = n.waba_id and s.reads_health
     where n.tenant_id = ${tenantId} and n.waba_id = any(${wabaIds}::text::text[])
     group by n.waba_id`,
 );

@@ -6,21 +6,43 @@ import type { Provider, ProviderName } from '../numbers/provider.ts';
 import { createInvalid, type FleetFilter, normalizeFilter } from './filter.ts';
 import {
   type Address,
-  countNumbersOfAccounts,
   listAddresses,
   listMatching,
+  readListedAccounts,
 } from './refresh-queries.ts';
 
 export interface RefreshRequest {
   /** Either these or `filter`. */
   readonly ids?: readonly string[] | null | undefined;
   readonly filter?: FleetFilter | null | undefined;
+  /** PHONE and CONNECTION if absent. */
+  readonly blocks?: readonly RefreshBlock[] | null | undefined;
 }
+
+/** What can be read of a number, in the words of the fields of changes. */
+export const refreshBlocks = {
+  PHONE:
+    'The number at Meta, with its status, its limits and its health: `health` and `meta { phone }`.',
+  PROFILE: 'Its business profile: `meta { profile }`.',
+  ACCOUNT: 'Its WhatsApp Business account, once for all its numbers: `meta { waba }`.',
+  CONNECTION:
+    'The connection state at the session engine, of a number that is not connected through Meta.',
+} as const satisfies Record<string, string>;
+
+export type RefreshBlock = keyof typeof refreshBlocks;
+
+const defaultBlocks: readonly RefreshBlock[] = ['PHONE', 'CONNECTION'];
+const blocksOf: Readonly<Record<ProviderName, readonly RefreshBlock[]>> = {
+  META: ['PHONE', 'PROFILE', 'ACCOUNT'],
+  PILOT_STATUS: ['CONNECTION'],
+};
 
 /** Why a number is not read. */
 export const skipReasons = {
   NUMBER_NOT_FOUND: 'The tenant has no number with this id.',
   FORBIDDEN: 'The API key is bound to another number.',
+  NO_SUCH_BLOCK:
+    'The number has none of the blocks: CONNECTION is that of a number of a session engine, and the others are those of a number of Meta.',
   NOT_READABLE:
     'Nothing reads the number: its state comes from a session engine, and none is configured.',
 } as const satisfies Record<string, string>;
@@ -36,8 +58,11 @@ export interface SkippedNumber {
 export interface ReadRequest {
   /** Meta's id of the account, or `engine`. */
   readonly wabaId: string;
-  /** Meta's ids of phone numbers, or digits; null for all numbers of the account, and the account itself. */
+  /** Meta's ids of phone numbers, or digits; null for all numbers of the account. */
   readonly phones: readonly string[] | null;
+  /** Of those whose business profile is read. */
+  readonly profiles: readonly string[];
+  readonly readsAccount: boolean;
 }
 
 /** The plan of `src/sync/`. */
@@ -53,7 +78,9 @@ export interface ReadPlan {
 }
 
 export interface RefreshPlan {
-  readonly acceptedCount: number;
+  readonly blocks: readonly RefreshBlock[];
+  /** The ids of the numbers that will be read. */
+  readonly accepted: readonly string[];
   readonly skipped: readonly SkippedNumber[];
   readonly requests: readonly ReadRequest[];
   readonly plannedCalls: number;
@@ -67,7 +94,10 @@ export interface RefreshPlanOptions {
   readonly now: () => Date;
 }
 
-/** Throws INVALID_REQUEST for more than 1,000 numbers, and unless there are either ids or a filter. */
+/**
+ * Throws INVALID_REQUEST for more than 1,000 numbers, for an empty list of blocks, and unless there are either ids or a
+ * filter.
+ */
 export async function planRefresh(
   options: RefreshPlanOptions,
   access: Access,
@@ -75,51 +105,78 @@ export async function planRefresh(
 ): Promise<RefreshPlan> {
   const { database, providers } = options;
   const { tenantId, numberId } = access;
+  const blocks = normalizeBlocks(request.blocks);
   const ids = await listIds(options, tenantId, request);
   const isAllowed = (id: string) => numberId === null || numberId === id;
   const possible = ids.filter((id) => isAllowed(id) && !id.includes('\0'));
   const addresses = await listAddresses(database, tenantId, possible);
-  const isReadable = ({ provider }: Address) => providers[provider].blocks.length > 0;
-  const readable = addresses.filter(isReadable);
+  const findObstacle = ({ provider }: Address): SkipReason | null => {
+    if (!blocksOf[provider].some((block) => blocks.includes(block))) return 'NO_SUCH_BLOCK';
+    return providers[provider].blocks.length > 0 ? null : 'NOT_READABLE';
+  };
+  const readable = addresses.filter((address) => findObstacle(address) === null);
   const found = new Map(addresses.map((address) => [address.id, address]));
   const skipped = ids.flatMap((id): readonly SkippedNumber[] => {
     if (!isAllowed(id)) return [{ id, reason: 'FORBIDDEN' }];
     const address = found.get(id);
-    if (address === undefined) return [{ id, reason: 'NUMBER_NOT_FOUND' }];
-    return isReadable(address) ? [] : [{ id, reason: 'NOT_READABLE' }];
+    const reason = address === undefined ? 'NUMBER_NOT_FOUND' : findObstacle(address);
+    return reason === null ? [] : [{ id, reason }];
   });
   const accounts = Map.groupBy(readable, ({ provider, wabaId }) =>
     provider === 'META' ? (wabaId ?? '') : engine,
   );
-  const sizes = await countNumbersOfAccounts(database, tenantId, [...accounts.keys()]);
+  const listed = await readListedAccounts(database, tenantId, [...accounts.keys()]);
   const planned = [...accounts].map(([account, numbers]) =>
-    planAccount(account, numbers, sizes.get(account) ?? numbers.length),
+    planAccount(account, numbers, blocks, listed.get(account) ?? null),
   );
   return {
-    acceptedCount: readable.length,
+    blocks,
+    accepted: readable.map(({ id }) => id),
     skipped,
     requests: planned.map(({ request: it }) => it),
     plannedCalls: planned.reduce((calls, it) => calls + it.calls, 0),
   };
 }
 
+/** In the order of `refreshBlocks`. */
+function normalizeBlocks(given: RefreshRequest['blocks']): readonly RefreshBlock[] {
+  const blocks = given ?? defaultBlocks;
+  if (blocks.length === 0) {
+    throw createInvalid('Send at least one block, or leave `blocks` out.');
+  }
+  return (Object.keys(refreshBlocks) as RefreshBlock[]).filter((block) => blocks.includes(block));
+}
+
 const engine = 'engine';
 /** Of the list of an account's numbers. */
 const pageSize = 100;
 
-/** The list of an account has all its numbers, and is read if it takes fewer calls than to read the numbers one by one. */
+/**
+ * The list of an account has the status and the health of all its numbers, and is read if it takes fewer calls than to read
+ * them one by one. `size` is how many numbers the list has; null if it cannot take their place.
+ */
 function planAccount(
   wabaId: string,
   numbers: readonly Address[],
-  accountSize: number,
+  blocks: readonly RefreshBlock[],
+  size: number | null,
 ): { readonly request: ReadRequest; readonly calls: number } {
-  // And the account itself.
-  const wholeCalls = Math.ceil(accountSize / pageSize) + 1;
-  if (wabaId !== engine && wholeCalls < numbers.length) {
-    return { request: { wabaId, phones: null }, calls: wholeCalls };
+  const names = numbers.map(({ number, phoneNumberId }) => phoneNumberId ?? number);
+  if (wabaId === engine) {
+    const request = { wabaId, phones: names, profiles: [], readsAccount: false };
+    return { request, calls: names.length };
   }
-  const phones = numbers.map(({ number, phoneNumberId }) => phoneNumberId ?? number);
-  return { request: { wabaId, phones }, calls: phones.length };
+  const pages = size === null ? Infinity : Math.ceil(size / pageSize);
+  const isListed = pages < names.length;
+  const readsPhones = blocks.includes('PHONE');
+  const profiles = blocks.includes('PROFILE') ? names : [];
+  const readsAccount = blocks.includes('ACCOUNT');
+  const phones = !readsPhones ? [] : isListed ? null : names;
+  const phoneCalls = readsPhones ? Math.min(pages, names.length) : 0;
+  return {
+    request: { wabaId, phones, profiles, readsAccount },
+    calls: phoneCalls + profiles.length + (readsAccount ? 1 : 0),
+  };
 }
 
 async function listIds(

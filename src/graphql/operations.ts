@@ -5,7 +5,12 @@ import { prices } from '../access/prices.ts';
 import { createInvalid } from '../fleet/filter.ts';
 import { maxLabels } from '../fleet/labels.ts';
 import type { RefreshReceipt } from '../fleet/operations.ts';
-import { maxRefreshed, skipReasons, type SkippedNumber } from '../fleet/refresh-requests.ts';
+import {
+  maxRefreshed,
+  refreshBlocks,
+  skipReasons,
+  type SkippedNumber,
+} from '../fleet/refresh-requests.ts';
 import type { WhatsAppNumber } from '../numbers/number.ts';
 import { builder, createEnum, type GraphQLContext } from './builder.ts';
 import { FleetFilterInput } from './fleet.ts';
@@ -72,13 +77,24 @@ const LabelNumberInput = builder.inputType('LabelNumberInput', {
   }),
 });
 
+const RefreshBlockEnum = createEnum(
+  'RefreshBlock',
+  'A part of a number that is read by itself.',
+  refreshBlocks,
+);
+
 const RefreshNumbersInput = builder.inputType('RefreshNumbersInput', {
-  description: 'Which numbers to read: either `ids` or `filter`.',
+  description: 'Which numbers to read, either `ids` or `filter`, and what of them.',
   fields: (t) => ({
     ids: t.idList({ description: `The ids of the numbers, at most ${maxRefreshed}.` }),
     filter: t.field({
       type: FleetFilterInput,
       description: `Selects the numbers, as in \`fleet\`; at most ${maxRefreshed} may match.`,
+    }),
+    blocks: t.field({
+      type: [RefreshBlockEnum],
+      description:
+        'What is read of each number: PHONE and CONNECTION if it is null; it cannot be empty. A number that has none of these blocks is skipped. PHONE takes a call for each number, or one for 100 numbers of an account if that is less; PROFILE takes a call for each number, ACCOUNT one for each account, and CONNECTION one for each number.',
     }),
   }),
 });
@@ -109,7 +125,7 @@ const RefreshNumbersPayload = builder.objectRef<RefreshReceipt>('RefreshNumbersP
     }),
     feedCursor: t.exposeString('feedCursor', {
       description:
-        'Continue with `changes` from here: everything that the reads change comes after this cursor.',
+        'Continue with `changes` from here: the change REFRESH, and everything that the reads change, comes after this cursor.',
     }),
   }),
 });
@@ -153,7 +169,7 @@ export function toOperationMutations(t: MutationFields) {
       type: RefreshNumbersPayload,
       nullable: true,
       description:
-        'Has the status and the health of numbers read from WhatsApp in the background, and answers at once. Subscribe to `changes` from `feedCursor` to see what the reads change; `freshness` of a number says when it was read. To wait for the values of a few numbers instead, query them with `refresh: true`.',
+        'Has numbers read from WhatsApp in the background, by default their status and their health, and answers at once. What is asked for is one change of the kind REFRESH, with the API key as its actor. Subscribe to `changes` from `feedCursor` to see what the reads change; `freshness` of a number says when it was read. To wait for the values of a few numbers instead, query them with `refresh: true`.',
       args: {
         input: t.arg({ type: RefreshNumbersInput, required: true, description: 'What to do.' }),
       },

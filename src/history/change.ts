@@ -19,6 +19,8 @@ export const changeKinds = {
   GAP: 'Nothing was known of the number from `previousValue` to `newValue`, both times: the last read had become too old, and this is the next one.',
   LABELS: 'The labels of the number changed. The values are JSON lists of labels; null for none.',
   MUTE: 'Alerts of the number were silenced, or are silent no longer. The values are JSON objects with `until` and `note`; null when they were not silenced. The end of the time is no change.',
+  REFRESH:
+    'Somebody has asked for reads of numbers in the background, with `refreshNumbers`. It is one change for the whole request: `newValue` is a JSON object with `blocks`, `acceptedCount` and `plannedCalls`. It is a change of the number if only one is read, otherwise of neither a number nor an account. What the reads change comes after it.',
   RESTRICTION:
     'Meta has restricted an account, or a restriction has another end, or it has ended. The values are JSON objects with `type` and `expiresAt`; `previousValue` is null for a new restriction, `newValue` for one that has ended.',
   SECURITY:

@@ -1,7 +1,7 @@
 // The JSON schemas of the routes that change what operators note about numbers.
 
 import { maxLabels } from '../fleet/labels.ts';
-import { maxRefreshed, skipReasons } from '../fleet/refresh-requests.ts';
+import { maxRefreshed, refreshBlocks, skipReasons } from '../fleet/refresh-requests.ts';
 import { toFilterSchema } from './filter-json.ts';
 import { type Json, toNullableText, toNullableTime, toObject, toText } from './json-schema.ts';
 
@@ -30,7 +30,7 @@ export function toOperationSchemas(): Json {
       properties: {
         labels: { ...labels, description: 'All labels that the number is to have.' },
         mutedUntil: toNullableTime(
-          'Until when its alerts are silent, at most 366 days from now; null to end it.',
+          'Until when its alerts are silent, at most 366 days from now; null to end it. Endpoints are not told of incidents while all their numbers are muted, and are told when the mute ends before the incident does. Incidents of its account or token as a whole are told. Its verdict and its history stay what they are.',
         ),
         muteNote: {
           ...toNullableText('Why, for those who see it later; only together with `mutedUntil`.'),
@@ -49,7 +49,7 @@ function toRefreshSchemas(): Json {
   return {
     RefreshRequest: {
       type: 'object',
-      description: 'Which numbers to read: either `ids` or `filter`.',
+      description: 'Which numbers to read, either `ids` or `filter`, and what of them.',
       properties: {
         ids: {
           type: ['array', 'null'],
@@ -60,6 +60,12 @@ function toRefreshSchemas(): Json {
         filter: {
           anyOf: [{ $ref: '#/components/schemas/FleetFilter' }, { type: 'null' }],
           description: `Selects the numbers; at most ${maxRefreshed} may match.`,
+        },
+        blocks: {
+          type: ['array', 'null'],
+          minItems: 1,
+          items: { type: 'string', enum: Object.keys(refreshBlocks) },
+          description: `What is read of each number; PHONE and CONNECTION if it is absent. A number that has none of these is skipped. ${toMeanings(refreshBlocks)}`,
         },
       },
       additionalProperties: false,
@@ -75,18 +81,24 @@ function toRefreshSchemas(): Json {
           reason: {
             type: 'string',
             enum: Object.keys(skipReasons),
-            description: Object.entries(skipReasons)
-              .map(([reason, meaning]) => `${reason}: ${meaning}`)
-              .join(' '),
+            description: toMeanings(skipReasons),
           },
         }),
       },
       plannedCalls: toCount(
         'How many calls to Meta and to the session engine this takes, each at 10 points. What is due already is read once.',
       ),
-      feedCursor: toText('What the reads change comes after this cursor of `/v1/changes`.'),
+      feedCursor: toText(
+        'The change REFRESH, and what the reads change, comes after this cursor of `/v1/changes`.',
+      ),
     }),
   };
+}
+
+function toMeanings(words: Readonly<Record<string, string>>): string {
+  return Object.entries(words)
+    .map(([word, meaning]) => `${word}: ${meaning}`)
+    .join(' ');
 }
 
 function toCount(description: string): Json {

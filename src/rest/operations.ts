@@ -4,7 +4,11 @@ import { prices } from '../access/prices.ts';
 import { createInvalid } from '../fleet/filter.ts';
 import type { Mute, NumberOperation, Operations } from '../fleet/operations.ts';
 import type { Numbers } from '../numbers/numbers.ts';
-import type { RefreshRequest } from '../fleet/refresh-requests.ts';
+import {
+  type RefreshBlock,
+  refreshBlocks,
+  type RefreshRequest,
+} from '../fleet/refresh-requests.ts';
 import { isTexts, readFilterJson } from './filter-json.ts';
 import { toOperationsJson } from './included.ts';
 import { detailProjection, type HandlerInput, toDetail } from './numbers.ts';
@@ -46,7 +50,7 @@ export function createRefreshRoute(operations: Operations): DataRoute {
     tag: 'Operations',
     summary: 'Have numbers read in the background',
     description:
-      'Has the status and the health of numbers read from WhatsApp, and answers at once. Read `/v1/changes` from `feedCursor` to see what the reads change. Each planned call costs 10 points. Needs a key with the scope `operate`; a key of a number has this number read alone.',
+      'Has numbers read from WhatsApp, by default their status and their health, and answers at once. What is asked for is one change of the kind REFRESH, with the API key as the actor. Read `/v1/changes` from `feedCursor` to see what the reads change. Each planned call costs 10 points. Needs a key with the scope `operate`; a key of a number has this number read alone.',
     scope: 'operate',
     body: 'RefreshRequest',
     status: 202,
@@ -63,12 +67,19 @@ export function createRefreshRoute(operations: Operations): DataRoute {
 
 /** Throws INVALID_REQUEST. */
 function readRefresh(body: HandlerInput['body']): RefreshRequest {
-  const { ids = null, filter = null, ...others } = body;
+  const { ids = null, filter = null, blocks = null, ...others } = body;
   if (Object.keys(others).length > 0) {
-    throw createInvalid('The body may have the member ids or filter, and no others.');
+    throw createInvalid('The body may have the member ids or filter, and blocks, and no others.');
   }
   if (ids !== null && !isTexts(ids)) throw createInvalid('ids must be a list of texts.');
-  return { ids, filter: filter === null ? null : readFilterJson(filter) };
+  if (blocks !== null && !isBlocks(blocks)) {
+    throw createInvalid(`blocks must be a list of ${Object.keys(refreshBlocks).join(', ')}.`);
+  }
+  return { ids, filter: filter === null ? null : readFilterJson(filter), blocks };
+}
+
+function isBlocks(value: unknown): value is readonly RefreshBlock[] {
+  return isTexts(value) && value.every((text) => Object.hasOwn(refreshBlocks, text));
 }
 
 /** Throws INVALID_REQUEST. */

@@ -7,10 +7,10 @@ import { maxSingleReads, planAccount } from './plan.ts';
 import { readFirstList } from './list-reads.ts';
 import { findMissing, type MissingNumbers, toMissingPhones } from './missing-numbers.ts';
 import { followNewNumbers } from './new-numbers.ts';
-import { selectRequested } from './requested-numbers.ts';
+import { readRequestedPhones, readRequestedProfiles } from './requested-reads.ts';
 import { createRunBudget } from './run-budget.ts';
-import { type AccountRun, fail, findRequest, isWhole, type RunOptions } from './run-context.ts';
-import { accessDenied, overBudget, toRunResult } from './run-result.ts';
+import { type AccountRun, fail, isWhole, type RunOptions } from './run-context.ts';
+import { accessDenied, nothingLeft, overBudget, toRunResult } from './run-result.ts';
 import { readAccountItself, readPhones, readProfiles, takeOldest } from './single-reads.ts';
 import { deleteSubject, endRun, type Run, type Subject, type SyncNumber } from './store.ts';
 import {
@@ -52,6 +52,7 @@ export async function readAccount(
       hasChanged: false,
       isSpent: false,
       unknownNumbers: null,
+      left: run.due.find(({ kind }) => kind === 'REQUEST') ?? nothingLeft,
       failures: new Map(),
     },
   };
@@ -67,26 +68,19 @@ async function readDue(account: AccountRun): Promise<void> {
     found.refusal = 'TOKENS';
     return fail(account, kinds, accessDenied);
   }
-  await readRequest(account);
+  await readRequestedPhones(account);
   if (isListDue(account)) await readNumbers(account);
   // Nothing else can be read without a token.
   if (found.refusal === 'TOKENS') return;
-  if (kinds.includes('ACCOUNT') || isWhole(account)) await readAccountItself(account);
+  if (kinds.includes('ACCOUNT') || found.left.readsAccount) await readAccountItself(account);
   if (kinds.includes('PROFILE')) await readProfiles(account);
+  await readRequestedProfiles(account);
 }
 
 function isListDue(account: AccountRun): boolean {
   return (
     isWhole(account) || account.run.due.some(({ kind }) => kind === 'SWEEP' || kind === 'HEALTH')
   );
-}
-
-/** The numbers that a request names. */
-async function readRequest(account: AccountRun): Promise<void> {
-  const request = findRequest(account);
-  if (request === undefined) return;
-  const named = selectRequested(account.run.numbers, request.phones);
-  if (named !== null) await readPhones(account, 'REQUEST', named);
 }
 
 type ListKind = 'REQUEST' | 'SWEEP' | 'HEALTH';
@@ -108,6 +102,7 @@ async function readNumbers(account: AccountRun): Promise<void> {
     changed = listChanged(account, result.list);
   }
   found.list = result.list;
+  if (isWhole(account)) found.left = { ...found.left, phones: [] };
   const added = await followNewNumbers(account.options, {
     ...account,
     list: result.list,

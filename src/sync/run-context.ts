@@ -9,7 +9,7 @@ import type { AccountList } from './account-list.ts';
 import type { NewNumbersOptions } from './new-numbers.ts';
 import type { AccountPlan } from './plan.ts';
 import type { RunBudget } from './run-budget.ts';
-import type { ReadFailure, RunRefusal } from './run-result.ts';
+import type { ReadFailure, RequestLeft, RunRefusal } from './run-result.ts';
 import { selectRequested } from './requested-numbers.ts';
 import type { DueRead, Run, Subject, SubjectState } from './store.ts';
 import type { AccountToken } from './tokens.ts';
@@ -50,6 +50,8 @@ export interface AccountRun {
     isSpent: boolean;
     /** Numbers of the account that the tenant does not have; null when the list was not read. */
     unknownNumbers: number | null;
+    /** What a request asks for and was not read yet. */
+    left: RequestLeft;
     readonly failures: Map<DueRead['kind'], ReadFailure>;
   };
 }
@@ -66,7 +68,7 @@ export function findRequest({ run }: Pick<AccountRun, 'run'>): DueRead | undefin
   return run.due.find(({ kind }) => kind === 'REQUEST');
 }
 
-/** Whether a request is for the account and all its numbers. */
+/** Whether a request is for all numbers of the account. */
 export function isWhole(account: Pick<AccountRun, 'run'>): boolean {
   const request = findRequest(account);
   return request !== undefined && selectRequested(account.run.numbers, request.phones) === null;

@@ -4,13 +4,26 @@ import type { SyncSettings } from '../config.ts';
 import type { UpstreamFailure } from '../numbers/provider.ts';
 import type { AccountList } from './account-list.ts';
 import { findNextDue, planAccount, quotas } from './plan.ts';
-import type { DueRead, ReadResult, SubjectState, Subject, Run, RunResult } from './store.ts';
+import {
+  type DueRead,
+  mergedMs,
+  type ReadResult,
+  type Run,
+  type RunResult,
+  type Subject,
+  type SubjectState,
+} from './store.ts';
 import type { RunBudget } from './run-budget.ts';
 
 export type ReadFailure = Pick<UpstreamFailure, 'code' | 'metaCode' | 'retryAt'>;
 
 /** TOKENS: every token is dead, or there is none. READS: the list and single reads are refused. LIST: the list alone. */
 export type RunRefusal = 'TOKENS' | 'READS' | 'LIST';
+
+/** What of a request is still to be read. */
+export type RequestLeft = Pick<DueRead, 'phones' | 'profiles' | 'readsAccount'>;
+
+export const nothingLeft: RequestLeft = { phones: [], profiles: [], readsAccount: false };
 
 export const accessDenied: ReadFailure = {
   code: 'META_ACCESS_DENIED',
@@ -33,6 +46,7 @@ export interface EndedRun {
     readonly hasChanged: boolean;
     readonly isSpent: boolean;
     readonly unknownNumbers: number | null;
+    readonly left: RequestLeft;
     readonly failures: ReadonlyMap<DueRead['kind'], ReadFailure>;
   };
 }
@@ -108,10 +122,15 @@ function toReadResult(
 ): ReadResult {
   const { subject, run, found } = ended;
   const failure = found.failures.get(kind);
-  const result = { kind, requestedAt, error: failure?.code ?? null };
   const isRequest = kind === 'REQUEST';
+  const result = {
+    kind,
+    requestedAt,
+    error: failure?.code ?? null,
+    ...(isRequest && { left: found.left }),
+  };
   const nextDue = isRequest
-    ? null
+    ? findNextOfRequest(ended)
     : findNextDue(run.at, `${subject.tenantId} ${subject.subjectId}`, kind, seconds);
   if (failure === undefined || (isRequest && isRefused(failure))) {
     const pausedUntil = found.isSpent ? addMs(run.at, pausedMs) : run.at;
@@ -130,6 +149,12 @@ function toReadResult(
     (isRequest ? firstRetryOfRequestMs : firstRetryMs) * 2 ** Math.min(failures, 10),
   );
   return { ...result, dueAt: nextDue !== null && nextDue < retryAt ? nextDue : retryAt };
+}
+
+/** What one run has no room for is read by the next one; null when there is nothing left, or Meta refuses it. */
+function findNextOfRequest({ run, found: { left, failures } }: EndedRun): Date | null {
+  const isLeft = left.phones === null || left.phones.length > 0 || left.profiles.length > 0;
+  return (isLeft || left.readsAccount) && !failures.has('REQUEST') ? addMs(run.at, mergedMs) : null;
 }
 
 function addMs(time: Date, ms: number): Date {

@@ -34,19 +34,15 @@ export async function readPhones(
   numbers: readonly SyncNumber[],
 ): Promise<SingleOutcome> {
   const { options, subject, found } = account;
-  const read = numbers.slice(0, maxRequested);
-  const outcome = await readSingly(account, kind, ['phone'], read.length, read);
+  const outcome = await readSingly(account, [kind], ['phone'], numbers.length, numbers);
   if (outcome !== 'READ') return outcome;
-  const ids = read.flatMap(({ id, phone }) => (phone === null ? [] : [id]));
+  const ids = numbers.flatMap(({ id, phone }) => (phone === null ? [] : [id]));
   const data = await readPhoneData(options.database, subject.tenantId, ids);
-  found.hasChanged ||= read.some(
+  found.hasChanged ||= numbers.some(
     ({ id, phone }) => phone !== null && data.has(id) && !isDeepStrictEqual(phone, data.get(id)),
   );
   return outcome;
 }
-
-/** Further numbers that a request names are read by the next sweep. */
-const maxRequested = 100;
 
 export async function readProfiles(account: AccountRun): Promise<void> {
   const { options, run } = account;
@@ -55,7 +51,7 @@ export async function readProfiles(account: AccountRun): Promise<void> {
     .filter(({ profileObservedAt }) => timeOf(profileObservedAt) <= readBefore)
     .toSorted((one, other) => timeOf(one.profileObservedAt) - timeOf(other.profileObservedAt))
     .slice(0, maxProfiles);
-  await readSingly(account, 'PROFILE', ['profile'], oldest.length, oldest);
+  await readSingly(account, ['PROFILE'], ['profile'], oldest.length, oldest);
 }
 
 /** With one number of each token, until one can read it. */
@@ -63,13 +59,17 @@ export async function readAccountItself(account: AccountRun): Promise<void> {
   const numbers = listUsable(account)
     .slice(0, maxTokens)
     .flatMap((token) => token.numbers.slice(0, 1));
-  await readSingly(account, 'ACCOUNT', ['waba'], 1, numbers);
+  const { found, run } = account;
+  const kinds = run.due.map(({ kind }) => kind).filter((kind) => kind === 'ACCOUNT');
+  const asked = found.left.readsAccount ? (['REQUEST'] as const) : [];
+  const outcome = await readSingly(account, [...kinds, ...asked], ['waba'], 1, numbers);
+  if (outcome !== 'FAILED') found.left = { ...found.left, readsAccount: false };
 }
 
 /** Reads blocks of numbers one by one, as callers do. */
-async function readSingly(
+export async function readSingly(
   account: AccountRun,
-  kind: DueRead['kind'],
+  kinds: readonly DueRead['kind'][],
   blocks: readonly MetaBlock[],
   calls: number,
   numbers: readonly SyncNumber[],
@@ -77,7 +77,7 @@ async function readSingly(
   const { options, subject, budget, signal } = account;
   if (numbers.length === 0) return 'NONE';
   if (!(await budget.reserve(calls))) {
-    fail(account, [kind], overBudget);
+    fail(account, kinds, overBudget);
     return 'FAILED';
   }
   const access = toOperatorAccess(subject.tenantId);
@@ -101,8 +101,8 @@ async function readSingly(
   const isRefused = all.every((failure) => failure?.code === 'META_ACCESS_DENIED');
   const [first] = all;
   const reason = all.find((failure) => failure?.code !== 'META_ACCESS_DENIED') ?? first;
-  const isOfKind = !isRefused || (kind !== 'HEALTH' && reason?.metaCode === deadToken);
-  if (reason && isOfKind) fail(account, [kind], reason);
+  const isOfKind = !isRefused || (!kinds.includes('HEALTH') && reason?.metaCode === deadToken);
+  if (reason && isOfKind) fail(account, kinds, reason);
   return isRefused ? 'REFUSED' : 'FAILED';
 }
 

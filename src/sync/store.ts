@@ -5,7 +5,6 @@ import type { Database, TenantTransaction } from '../database/database.ts';
 import type { StoredCredentials } from '../numbers/credentials.ts';
 import { listCalls, settleCalls, type UncountedCalls } from './call-store.ts';
 import type { MinuteCalls, SyncKind, SyncPause } from './plan.ts';
-import { mergeRequests, type ReadRequest } from './requested-numbers.ts';
 
 /** An account of a tenant, by Meta's id, or the tenant's numbers of the session engine. */
 export interface Subject {
@@ -18,8 +17,10 @@ export const engineSubject = 'engine';
 
 export interface DueRead {
   readonly kind: SyncKind;
-  /** Of a REQUEST: digits and ids of the numbers; null for the account and all its numbers. */
+  /** Of a REQUEST, as in `ReadRequest`; as of what names nothing for other kinds. */
   readonly phones: readonly string[] | null;
+  readonly profiles: readonly string[];
+  readonly readsAccount: boolean;
   /** When it was last asked for, or last given another token. */
   readonly requestedAt: Date | null;
   /** How many times in a row it has failed. */
@@ -126,7 +127,7 @@ async function findState(
 }
 
 /** A further request is read so many milliseconds after the last one began, together with those that come before. */
-const mergedMs = 2_000;
+export const mergedMs = 2_000;
 
 async function startDueReads(
   transaction: TenantTransaction,
@@ -140,7 +141,8 @@ async function startDueReads(
       due_at = case p.kind when 'REQUEST' then clock_timestamp() + ${mergedMs} * interval '1 millisecond' else p.due_at end
     where p.tenant_id = ${tenantId} and p.subject_id = ${subjectId} and p.due_at <= clock_timestamp()
       and (p.kind = 'REQUEST' or not ${onlyRequests})
-    returning p.kind, p.phones, p.requested_at as "requestedAt", p.failures`.execute(transaction);
+    returning p.kind, p.phones, p.profiles, p.kind = 'REQUEST' and coalesce(p.reads_account, p.phones is null) as "readsAccount",
+      p.requested_at as "requestedAt", p.failures`.execute(transaction);
   return rows;
 }
 
@@ -211,6 +213,8 @@ export interface ReadResult {
   readonly error: string | null;
   /** As it was at the beginning of the run. */
   readonly requestedAt: Date | null;
+  /** Of a REQUEST that is due again, what has not been read. */
+  readonly left?: Pick<DueRead, 'phones' | 'profiles' | 'readsAccount'>;
 }
 
 export interface RunResult {
@@ -274,13 +278,17 @@ async function updatePlan(
   results: readonly ReadResult[],
   pause: SyncPause | null,
 ): Promise<void> {
+  const rows = results.map(({ left, ...result }) => Object.assign(result, left));
   await sql`
     update sync_plan p set due_at = coalesce(r."dueAt", 'infinity'),
-      phones = case when r."dueAt" is null then '{}' else p.phones end,
+      phones = case when p.kind <> 'REQUEST' then p.phones when r."dueAt" is null then '{}' else r.phones end,
+      profiles = case when p.kind = 'REQUEST' and r."dueAt" is not null then r.profiles else '{}' end,
+      reads_account = case when r."dueAt" is not null then r."readsAccount" end,
       last_ok_at = case when r.error is null then p.started_at else p.last_ok_at end,
       last_error = r.error, failures = case when r.error is null then 0 else p.failures + 1 end
-    from jsonb_to_recordset(${JSON.stringify(results)}::jsonb)
-      as r(kind text, "dueAt" timestamptz, error text, "requestedAt" timestamptz)
+    from jsonb_to_recordset(${JSON.stringify(rows)}::jsonb)
+      as r(kind text, "dueAt" timestamptz, error text, "requestedAt" timestamptz, phones text[], profiles text[],
+        "readsAccount" boolean)
     where p.tenant_id = ${tenantId} and p.subject_id = ${subjectId} and p.kind = r.kind
       and p.requested_at is not distinct from r."requestedAt"`.execute(transaction);
   if (pause?.isOfAll !== true) return;
@@ -340,48 +348,5 @@ export async function deleteSubject(
       await releaseSubject(transaction, tenantId, subjectId, holder);
     },
     'nothing',
-  );
-}
-
-/** Makes reads due, in the transaction that knows of the need. Those of accounts that nothing is planned for are ignored. */
-export async function requestReads(
-  transaction: TenantTransaction,
-  tenantId: string,
-  requests: readonly ReadRequest[],
-): Promise<void> {
-  const merged = mergeRequests(requests);
-  if (merged.length === 0) return;
-  // In the order of the key, so that two transactions cannot deadlock.
-  await sql`
-    insert into sync_plan as old (tenant_id, subject_id, kind, due_at, phones, requested_at)
-    select s.tenant_id, s.subject_id, 'REQUEST', clock_timestamp(), r.phones, clock_timestamp()
-    from jsonb_to_recordset(${JSON.stringify(merged)}::jsonb) as r("wabaId" text, phones text[])
-    join sync_subject s on s.tenant_id = ${tenantId} and s.subject_id = r."wabaId"
-    order by s.subject_id
-    on conflict (tenant_id, subject_id, kind) do update set
-      due_at = least(old.due_at, greatest(clock_timestamp(), old.started_at + ${mergedMs} * interval '1 millisecond')),
-      phones = case when old.phones is null and isfinite(old.due_at) or excluded.phones is null then null
-        else array(select distinct unnest(coalesce(old.phones, '{}') || excluded.phones) order by 1) end,
-      requested_at = greatest(excluded.requested_at, old.requested_at + interval '1 millisecond')`.execute(
-    transaction,
-  );
-}
-
-/** Makes the lists of accounts due, unless Meta has refused them: then they wait until another token may be accepted. */
-export async function hastenSweeps(
-  database: Database,
-  tenantId: string,
-  wabaIds: readonly string[],
-): Promise<void> {
-  await database.withTenant(
-    tenantId,
-    (transaction) =>
-      sql`
-        update sync_plan p set due_at = least(p.due_at,
-          greatest(clock_timestamp(), p.started_at + ${mergedMs} * interval '1 millisecond'))
-        where p.tenant_id = ${tenantId} and p.subject_id = any(${wabaIds}::text[]) and p.kind = 'SWEEP'
-          and p.last_error is distinct from 'META_ACCESS_DENIED'`.execute(transaction),
-    'nothing',
-    'SYNC',
   );
 }

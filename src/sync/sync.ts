@@ -3,7 +3,7 @@
 import type { Clock } from '../clock.ts';
 import { readReport, type ReportOptions, type SyncReport } from './report.ts';
 import { createRunner, type RunnerOptions } from './runner.ts';
-import { hastenSweeps, requestReads } from './store.ts';
+import { hastenSweeps, requestReads } from './request-store.ts';
 
 export type { PlannedAccount, PlannedEngine, SyncReport } from './report.ts';
 export type { ReadRequest } from './requested-numbers.ts';

@@ -332,8 +332,15 @@ describe('number history', () => {
     expect(await list('--field STATE,NAME --limit 5')).toEqual(
       all.filter(({ field }) => field === 'NAME' || field === 'STATE'),
     );
+    // As a trigger of the database writes it.
+    await line.query(
+      `insert into number_change (tenant_id, number_id, kind, new_value, source, occurred_at)
+       values ('${tenant}', '${id}', 'REFRESH', '{"blocks":["PHONE","PROFILE"],"acceptedCount":1,"plannedCalls":2}', 'API', now())`,
+    );
     const { stdout } = await line.run(`number history ${id}`, onTerminal);
-    expect(stdout).toMatch(/^TIME +WHAT +FROM +TO +SOURCE\n\S+Z +NAME +Alpha +Beta +EXTERNAL\n/);
+    expect(stdout).toMatch(
+      /^TIME +WHAT +FROM +TO +SOURCE\n\S+Z +REFRESH +- +1 number: PHONE, PROFILE +API\n\S+Z +NAME +Alpha +Beta +EXTERNAL\n/,
+    );
     expect(stdout).toMatch(/\n\S+Z +ADDED +- +- +COMMAND_LINE\n$/);
   });
 

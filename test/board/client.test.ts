@@ -293,6 +293,10 @@ describe('words', () => {
     [{ kind: 'LABELS', newValue: null }, 'Labels removed'],
     [{ kind: 'MUTE', newValue: null }, 'Alerts are on again'],
     [
+      { kind: 'REFRESH', newValue: '{"blocks":["PHONE","PROFILE"],"acceptedCount":1}' },
+      'A read was asked for: number, profile',
+    ],
+    [
       { kind: 'INCIDENT', newValue: '{"rule":"SENDABLE_LOST","state":"OPEN"}' },
       'Incident opened: sendable lost',
     ],
@@ -464,6 +468,7 @@ describe('a change of the feed', () => {
     [{ field: 'PIN_ENABLED', numberId: 'shown' }, '/board', false],
     [{ kind: 'LABELS' }, '/board', true],
     [{ kind: 'ENDPOINT', numberId: null }, '/board', false],
+    [{ kind: 'REFRESH', numberId: 'shown' }, '/board', false],
     [{ field: 'NAME' }, '/board', false],
     [{ field: 'NAME' }, '/board?q=acme', true],
     [{ field: 'NAME' }, '/board?order=name', true],

@@ -291,7 +291,7 @@ describe.skipIf(isChromiumMissing('incidents on the board'))(
       await using board = await openBoard(browser, { ...gateway, key: operator });
       const { page, consoleErrors } = board;
       await page.getByRole('button', { name: 'Have these 2 read' }).click();
-      await page.getByText('At most 6 calls and 60 points').waitFor();
+      await page.getByText('At most 2 calls and 20 points').waitFor();
       expect(board.count('BoardRefreshNumbers')).toBe(0);
       await page.getByRole('button', { name: 'Cancel' }).click();
       await page.fill('#search', 'First');

@@ -30,6 +30,7 @@ import type * as incidentStore from '../../src/alerts/incident-store.ts';
 import type * as deliveryStore from '../../src/alerts/delivery-store.ts';
 import type * as accountQueries from '../../src/sync/account-queries.ts';
 import type * as callStore from '../../src/sync/call-store.ts';
+import type * as requestStore from '../../src/sync/request-store.ts';
 import type * as syncStore from '../../src/sync/store.ts';
 import type * as routeStore from '../../src/webhooks/route-store.ts';
 import type * as webhookStore from '../../src/webhooks/store.ts';
@@ -50,6 +51,7 @@ type AdminStore = typeof adminStore;
 type NumbersStore = typeof numbersStore;
 type AccountQueries = typeof accountQueries;
 type CallStore = typeof callStore;
+type RequestStore = typeof requestStore;
 type SyncStore = typeof syncStore;
 type RouteStore = typeof routeStore;
 type WebhookStore = typeof webhookStore;
@@ -351,7 +353,7 @@ const operationScenario: Scenario<OperationStore> = async (store, database, { me
 const refreshScenario: Scenario<RefreshQueries> = async (store, database, { me }) => {
   const addresses = await store.listAddresses(database, me, ['wa_1', 'wa_2']);
   if (addresses.length !== 1) throw new Error('an address of the other tenant');
-  const sizes = await store.countNumbersOfAccounts(database, me, ['20001']);
+  const sizes = await store.readListedAccounts(database, me, ['20001']);
   if (sizes.get('20001') !== 1) throw new Error('a number of the other tenant counts');
   return addresses;
 };
@@ -800,16 +802,9 @@ const syncScenario: Scenario<SyncStore> = async (store, database, { me: tenantId
   await run('delete from number_credential where tenant_id = $t');
   await run("update whatsapp_number set credential_id = 'cred_1' where tenant_id = $t");
   await run('update sync_plan set due_at = now() where tenant_id = $t');
-  await store.hastenSweeps(database, tenantId, ['20001']);
   const mine = await store.beginRun(database, subject, { holder: 'mine', onlyRequests: false });
   if (mine?.numbers.length !== 1) throw new Error('a number of the other tenant');
   if (mine.calls.length !== 1) throw new Error('a call of the other tenant');
-  await database.withTenant(tenantId, (transaction) =>
-    store.requestReads(transaction, tenantId, [
-      { wabaId: '20001', phones: null },
-      { wabaId: '60001', phones: null },
-    ]),
-  );
   const { quota, pages, readsHealth, missing } = mine.state;
   let isAnyRisky = false;
   await store.endRun(database, subject, 'mine', {
@@ -850,6 +845,21 @@ const syncScenario: Scenario<SyncStore> = async (store, database, { me: tenantId
   const left = await run('select from sync_subject where tenant_id = $t');
   if (left.rows.length > 0) throw new Error('a number of the other tenant');
   return [mine, [...phones]];
+};
+
+const requestScenario: Scenario<RequestStore> = async (store, database, { me: tenantId }) => {
+  await store.hastenSweeps(database, tenantId, ['20001']);
+  return await database.withTenant(tenantId, async (transaction) => {
+    await store.requestReads(transaction, tenantId, [
+      { wabaId: '20001', phones: null },
+      { wabaId: '60001', phones: null },
+    ]);
+    const requested = await sql`
+      select subject_id from sync_plan where tenant_id = ${tenantId} and kind = 'REQUEST'`.execute(
+      transaction,
+    );
+    return requested.rows;
+  });
 };
 
 const callScenario: Scenario<CallStore> = async (store, database, { me: tenantId }) => {
@@ -949,6 +959,7 @@ const stores = [
   { path: 'src/history/store.ts', scenario: historyScenario as Scenario<never> },
   { path: 'src/sync/account-queries.ts', scenario: accountScenario as Scenario<never> },
   { path: 'src/sync/call-store.ts', scenario: callScenario as Scenario<never> },
+  { path: 'src/sync/request-store.ts', scenario: requestScenario as Scenario<never> },
   { path: 'src/sync/store.ts', scenario: syncScenario as Scenario<never> },
   { path: 'src/admin/store.ts', scenario: adminScenario as Scenario<never> },
   { path: 'src/numbers/store.ts', scenario: numbersScenario as Scenario<never> },

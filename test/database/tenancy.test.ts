@@ -61,6 +61,7 @@ const definers = [
   'add_number_to_history()',
   'add_operations_to_history()',
   'add_read_to_history()',
+  'add_refresh_to_history()',
   'add_restrictions_to_history()',
   'add_security_to_history()',
   'add_status_to_history()',

@@ -54,7 +54,7 @@ async function addMany({ tenant }: Stage, count: number, wabaId = createDigits()
   const numbers: TestNumber[] = [];
   for (let at = 0; at < count; at += 1) {
     // oxlint-disable-next-line no-await-in-loop -- in the order of their creation
-    numbers.push(await tenant.addNumber({ wabaId }));
+    numbers.push(await tenant.addNumber({ wabaId, waba: {} }));
   }
   return numbers;
 }
@@ -105,12 +105,20 @@ describe('refreshNumbers', () => {
     const stage = await openStage();
     const numbers = await addMany(stage, 4);
     const three = numbers.slice(0, 3);
-    // One page of the list, and the account itself.
-    const receipt = await refreshed(stage.key, { ids: three.map(({ id }) => id) });
-    expect(receipt).toMatchObject({ acceptedCount: 3, plannedCalls: 2 });
+    const ids = three.map(({ id }) => id);
+    expect(await refreshed(stage.key, { ids })).toMatchObject({
+      acceptedCount: 3,
+      plannedCalls: 1,
+    });
     await waitForReads(stage, three);
-    const two = await refreshed(stage.key, { ids: three.slice(0, 2).map(({ id }) => id) });
-    expect(two).toMatchObject({ acceptedCount: 2, plannedCalls: 2 });
+    expect(await refreshed(stage.key, { ids: ids.slice(0, 1) })).toMatchObject({ plannedCalls: 1 });
+    // Meta does not list the health of this account's numbers.
+    await gateway.database.query(
+      'update sync_subject set reads_health = false where tenant_id = $1',
+      [stage.tenant.id],
+    );
+    await gateway.database.changes.catchUp();
+    expect(await refreshed(stage.key, { ids })).toMatchObject({ plannedCalls: 3 });
   });
 
   test('finds the numbers by a filter, and those of the session engine by themselves', async () => {
@@ -124,6 +132,96 @@ describe('refreshNumbers', () => {
     expect(receipt).toMatchObject({ acceptedCount: 2, skipped: [], plannedCalls: 2 });
     await waitForReads(stage, [engine, official]);
     expect(JSON.stringify(gateway.simulator.calls)).not.toContain(idle.instanceName);
+  });
+
+  test.each<[blocks: readonly string[], expected: BlocksRead]>([
+    [['PROFILE'], { numbers: 3, plannedCalls: 3, calls: ['profile', 'profile', 'profile'] }],
+    [['ACCOUNT'], { numbers: 3, plannedCalls: 1, calls: ['waba'] }],
+    [
+      ['PROFILE', 'ACCOUNT', 'PHONE', 'PROFILE'],
+      {
+        numbers: 3,
+        plannedCalls: 5,
+        calls: ['phone_numbers', 'profile', 'profile', 'profile', 'waba'],
+      },
+    ],
+    [['CONNECTION'], { numbers: 1, plannedCalls: 1, calls: ['connectionState'] }],
+    [
+      ['CONNECTION', 'ACCOUNT', 'PHONE'],
+      { numbers: 4, plannedCalls: 3, calls: ['connectionState', 'phone_numbers', 'waba'] },
+    ],
+  ])('reads the blocks %j and no others, and charges for them', async (blocks, expected) => {
+    const stage = await openStage();
+    const official = await addMany(stage, 3);
+    const engine = await stage.tenant.addNumber({ provider: 'PILOT_STATUS' });
+    const ids = [...official, engine].map(({ id }) => id);
+    gateway.simulator.clearCalls();
+    const { body } = await refresh(stage.key, { ids, blocks }, { 'x-include-cost': '1' });
+    const { acceptedCount, plannedCalls, skipped } = body.data!.refreshNumbers;
+    await waitUntilServed(stage);
+    const made = gateway.simulator.calls.flatMap(({ operations }) => operations);
+    const calls = made.map((name) => name.split(' ')[0]!);
+    expect({ numbers: acceptedCount, plannedCalls, calls: calls.toSorted() }).toEqual(expected);
+    expect(body.extensions).toMatchObject({ cost: { actual: 6 + 10 * plannedCalls } });
+    const isSkipped = (id: string) =>
+      id === engine.id ? !blocks.includes('CONNECTION') : expected.numbers === 1;
+    expect(skipped).toEqual(ids.filter(isSkipped).map((id) => ({ id, reason: 'NO_SUCH_BLOCK' })));
+  });
+
+  test('is one change of the feed before what the reads change, with its actor, however many are read', async () => {
+    const stage = await openStage();
+    const { tenant, key } = stage;
+    const [first, second] = await addMany(stage, 2);
+    const ids = [first!.id, second!.id, 'wa_none'];
+    const { feedCursor: after } = await refreshed(key, { ids, blocks: ['PHONE', 'ACCOUNT'] });
+    await waitForReads(stage, [first!, second!]);
+    expect(await listRefreshes(tenant, after)).toEqual([
+      {
+        numberId: null,
+        wabaId: null,
+        field: null,
+        previousValue: null,
+        newValue: '{"blocks":["PHONE","ACCOUNT"],"acceptedCount":2,"plannedCalls":2}',
+        source: 'API',
+        actor: { type: 'KEY', key: { keyLast4: key.slice(-4) } },
+        observation: null,
+      },
+    ]);
+    // It is the first change after the cursor.
+    const all = await tenant.rest<{
+      changes: readonly { kind: string; numberId: string | null }[];
+    }>(`/v1/changes?after=${after}&limit=2`);
+    expect(all.body.changes[0]).toMatchObject({ kind: 'REFRESH', numberId: null });
+    expect(all.body.changes[1]).toMatchObject({ kind: 'ADDED' });
+    // Each request is one, and one for a single number is a change of this number.
+    await refreshed(key, { ids: [second!.id] });
+    await send(key, { ids: [second!.id], blocks: ['PROFILE'] });
+    const later = await listRefreshes(tenant, after);
+    expect(later.map(({ numberId, newValue }) => [numberId, newValue])).toEqual([
+      [null, expect.any(String)],
+      [second!.id, '{"blocks":["PHONE","CONNECTION"],"acceptedCount":1,"plannedCalls":1}'],
+      [second!.id, '{"blocks":["PROFILE"],"acceptedCount":1,"plannedCalls":1}'],
+    ]);
+    // Nothing to read is no request.
+    await refreshed(key, { ids: ['wa_none'] });
+    expect(await listRefreshes(tenant, after)).toHaveLength(3);
+  });
+
+  test('reads more numbers than one run has room for in further ones', async () => {
+    const stage = await openStage();
+    const { tenant, key } = stage;
+    const ids = (await addMany(stage, 102)).map(({ id }) => id);
+    await gateway.database.query('update sync_subject set quota = 5000 where tenant_id = $1', [
+      tenant.id,
+    ]);
+    const receipt = await refreshed(key, { ids, blocks: ['PROFILE'] });
+    expect(receipt).toMatchObject({ acceptedCount: 102, plannedCalls: 102 });
+    await waitUntilServed(stage);
+    const rows = await gateway.database.query(
+      `select from number_snapshot where tenant_id = $1 and block = 'profile'`,
+      [tenant.id],
+    );
+    expect(rows).toHaveLength(102);
   });
 
   test('skips what it cannot read, and says why', async () => {
@@ -172,6 +270,7 @@ describe('refreshNumbers', () => {
   test.each([
     ['neither ids nor a filter', {}],
     ['both', { ids: [], filter: {} }],
+    ['no block', { ids: [], blocks: [] }],
     ['more than 1,000 ids', { ids: Array.from({ length: 1_001 }, (_, at) => `wa_${at}`) }],
   ])('refuses %s', async (_, input) => {
     const { key } = await openStage();
@@ -219,7 +318,7 @@ describe('refreshNumbers', () => {
     const { tenant, key } = await openStage();
     const { id } = await tenant.addNumber();
     await refresh(key, { ids: [id] });
-    await vi.waitUntil(async () => (await listRequested(tenant)).length === 0, { timeout: 20_000 });
+    await vi.waitUntil(async () => (await listRequested(tenant)).length === 0, patience);
     for (const repetition of [1, 2]) {
       // oxlint-disable no-await-in-loop -- one after the other
       await gateway.database.changes.catchUp();
@@ -231,6 +330,35 @@ describe('refreshNumbers', () => {
     }
   });
 });
+
+const patience = { timeout: 20_000 };
+
+interface BlocksRead {
+  /** That are accepted, of three of an account and one of a session engine. */
+  readonly numbers: number;
+  readonly plannedCalls: number;
+  /** The kinds of calls to Meta. */
+  readonly calls: readonly string[];
+}
+
+/** What one run has no room for is due two seconds later. */
+async function waitUntilServed({ tenant }: Stage): Promise<void> {
+  await vi.waitUntil(async () => {
+    gateway.gateway.sync.wake();
+    return (await listRequested(tenant)).length === 0;
+  }, patience);
+}
+
+/** The requests to read numbers after a cursor, as changes. */
+async function listRefreshes(tenant: TestTenant, after: string) {
+  const { body } = await tenant.graphql<{
+    changes: { changes: readonly Record<string, unknown>[] };
+  }>(
+    `{ changes(after: "${after}", filter: { kinds: [REFRESH] }) { changes {
+      numberId wabaId field previousValue newValue source actor { type key { keyLast4 } } observation } } }`,
+  );
+  return body.data!.changes.changes;
+}
 
 /** The accounts of the tenant for which a request waits. */
 async function listRequested({ id }: TestTenant): Promise<readonly unknown[]> {
@@ -280,6 +408,9 @@ describe('POST /v1/numbers/refresh', () => {
     ['no time', { filter: { changedSince: 'now' } }, 'filter.changedSince must be a time'],
     ['a wrong exclusion', { filter: { not: { ids: 'x' } } }, 'filter.not.ids must be a list'],
     ['neither ids nor a filter', {}, 'Send either ids or filter'],
+    ['an unknown block', { ids: [], blocks: ['WABA'] }, 'blocks must be a list of PHONE, PROFILE'],
+    ['blocks that are no list', { ids: [], blocks: 'PHONE' }, 'blocks must be a list'],
+    ['no block', { ids: [], blocks: [] }, 'Send at least one block'],
   ])('refuses %s', async (_, body, message) => {
     const { key } = await openStage();
     const reply = await send(key, body);

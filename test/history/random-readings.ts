@@ -3,6 +3,7 @@
 import { sql } from 'kysely';
 import type { Access } from '../../src/access/access.ts';
 import type { Database } from '../../src/database/database.ts';
+import { requestReads as requestRefresh } from '../../src/fleet/operation-store.ts';
 import type { NumberChange } from '../../src/history/change.ts';
 import { createHistory, type History } from '../../src/history/history.ts';
 import { recordExpired } from '../../src/history/upkeep.ts';
@@ -10,6 +11,7 @@ import { staleAfterSeconds } from '../../src/numbers/number.ts';
 import { toStatusColumns, verdictOf } from '../../src/numbers/status-queries.ts';
 import { type Reading, recordReadings } from '../../src/numbers/store.ts';
 import { writeOutdatedStatuses } from '../../src/numbers/status-store.ts';
+import { requestReads } from '../../src/sync/request-store.ts';
 import type { TestDatabase } from '../harness.ts';
 import { createRandom, type Random } from './random-transaction.ts';
 
@@ -145,6 +147,17 @@ function makeStep(random: Random, now: number): Step {
   if (kind === 8) {
     return (database) =>
       recordExpired({ database, now: () => new Date(now), connectionsAreRead: true });
+  }
+  if (kind === 9) {
+    // Of one number, which may have been removed, or of several.
+    const numberId = random.pick([id, null]);
+    const value = { blocks: ['PHONE'], acceptedCount: 1, plannedCalls: 1 };
+    const request = { wabaId: random.pick(accounts), phones: [], profiles: [], readsAccount: true };
+    return (database) =>
+      requestRefresh(database, tenantId, { request: requestReads }, [request], {
+        recorded: { numberId, value },
+        cause: 'COMMAND_LINE',
+      });
   }
   const blocks = random.pick([['phone', 'profile', 'connection'], ['phone'], ['waba']] as const);
   const readings = Array.from({ length: 1 + random.below(3) }, () => makeReading(random, blocks));

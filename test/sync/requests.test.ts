@@ -20,12 +20,15 @@ test('the requests of one transaction are one for each account', () => {
     mergeRequests([
       { wabaId: '1', phones: ['a'] },
       { wabaId: '2', phones: ['b'] },
-      { wabaId: '1', phones: ['c', 'a'] },
+      { wabaId: '1', phones: ['c', 'a'], profiles: ['c', 'd'] },
+      { wabaId: '1', phones: [], profiles: ['d'], readsAccount: true },
       { wabaId: '2', phones: null },
+      { wabaId: '3', phones: null, readsAccount: false },
     ]),
   ).toEqual([
-    { wabaId: '1', phones: ['a', 'c'] },
-    { wabaId: '2', phones: null },
+    { wabaId: '1', phones: ['a', 'c'], profiles: ['c', 'd'], readsAccount: true },
+    { wabaId: '2', phones: null, profiles: [], readsAccount: true },
+    { wabaId: '3', phones: null, profiles: [], readsAccount: false },
   ]);
 });
 
@@ -72,6 +75,20 @@ describe('the requests for an account', () => {
     await using gateway = await openTestGateway();
     const { wabaId, sync, request, listCalls } = await openAccount(gateway);
     await request();
+    sync.wake();
+    await vi.waitFor(() =>
+      expect(listCalls()).toEqual([`phone_numbers ${wabaId}`, `waba ${wabaId}`]),
+    );
+  });
+
+  test('of the previous release, which names no blocks, are read as it would read them', async () => {
+    await using gateway = await openTestGateway();
+    const { tenant, wabaId, sync, listCalls } = await openAccount(gateway);
+    await gateway.database.query(
+      `insert into sync_plan (tenant_id, subject_id, kind, due_at, phones, requested_at)
+       values ($1, $2, 'REQUEST', now(), null, now())`,
+      [tenant.id, wabaId],
+    );
     sync.wake();
     await vi.waitFor(() =>
       expect(listCalls()).toEqual([`phone_numbers ${wabaId}`, `waba ${wabaId}`]),

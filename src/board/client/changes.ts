@@ -24,7 +24,8 @@ const hiddenFields =
 /** Whether a change can alter the rows, the counts or the sentence of a view. */
 export function touches(change: Change, shownView: View, shown: ReadonlySet<string>): boolean {
   const { kind, field, numberId } = change;
-  if (kind === 'ENDPOINT') return false;
+  // What the reads change comes as changes of its own.
+  if (kind === 'ENDPOINT' || kind === 'REFRESH') return false;
   if (
     kind === 'LABELS' ||
     kind === 'INCIDENT' ||

@@ -218,6 +218,7 @@ export function describeChange({ kind, field, previousValue, newValue }: Change)
     return Number.isNaN(ms) ? 'Not observed for a while' : `Not observed for ${formatDuration(ms)}`;
   }
   if (kind === 'MUTE') return formatMute(newValue);
+  if (kind === 'REFRESH') return formatRefresh(newValue);
   if (kind === 'INCIDENT') return describeIncident(previousValue, newValue);
   if (kind === 'LABELS') {
     const labels = JSON.parse(newValue ?? '[]') as readonly string[];
@@ -246,6 +247,13 @@ function describeIncident(previousValue: string | null, newValue: string | null)
 function formatMute(value: string | null): string {
   const { until } = JSON.parse(value ?? '{}') as { readonly until?: string };
   return until === undefined ? 'Alerts are on again' : `Alerts muted until ${formatFull(until)}`;
+}
+
+/** What somebody has asked to be read, from the value of a change. */
+function formatRefresh(value: string | null): string {
+  const { blocks = [] } = JSON.parse(value ?? '{}') as { readonly blocks?: readonly string[] };
+  const parts = blocks.map((block) => (fieldWords[block] ?? toWords(block)).toLowerCase());
+  return parts.length === 0 ? 'A read was asked for' : `A read was asked for: ${parts.join(', ')}`;
 }
 
 /** A value of a change, as the board shows it elsewhere. */

@@ -8,8 +8,6 @@ import { toApiError } from '../number-loading.ts';
 import { canOperate, fleet, forgetKey, key, listAddress, view } from '../state.ts';
 import { formatCount, toWords } from '../words.ts';
 
-/** Of a number whose account has few others. */
-const maxCallsPerNumber = 3;
 const pointsPerCall = 10;
 
 type Step = 'ready' | 'asking' | 'sending' | Refreshed | Error;
@@ -67,12 +65,11 @@ function Question({ count, isSending, send, cancel }: QuestionProps): ComponentC
       h('span', { key: 'text' }, `At most ${formatCount(maxRefreshed)} at once: set a filter.`),
       h('button', { key: 'cancel', type: 'button', class: 'link', onClick: cancel }, 'Close'),
     ];
-  const calls = count * maxCallsPerNumber;
   return [
     h(
       'span',
       { key: 'text' },
-      `At most ${formatCount(calls)} calls and ${formatCount(calls * pointsPerCall)} points; fewer where an account is read as a list.`,
+      `At most ${formatCount(count)} calls and ${formatCount(count * pointsPerCall)} points; fewer where an account is read as a list.`,
     ),
     h(
       'button',

@@ -141,7 +141,8 @@ export async function openTestPostgresUrl(
   const copied = options.copyOf && new URL(options.copyOf.ownerUrl).pathname.slice(1);
   const template =
     copied ?? (options.migrated === false ? 'template1' : inject('postgresTemplate'));
-  await runAsAdmin(`create database ${name} template ${template}`);
+  // Copying the files takes half of the time that writing them to the log does.
+  await runAsAdmin(`create database ${name} template ${template} strategy file_copy`);
   const ownerUrl = Object.assign(new URL(inject('postgresUrl')), { pathname: `/${name}` });
   const [username, password] = inject('postgresLogin').split(':');
   const url = Object.assign(new URL(ownerUrl), { username, password });

@@ -41,21 +41,23 @@ export function selectCounted(
     ...(labels ? [sql`'labels', ${selectLabels(parameters)}`] : []),
     ...(feedPosition ? [sql`'feedPosition', ${selectFeedPosition(parameters)}`] : []),
   ];
-  const isCounted = facets || wabas || portfolios || labels;
+  const combines = facets || wabas || portfolios || (labels && !countsAllLabels(shape));
   return {
-    expressions: isCounted
-      ? [
-          sql`combination as materialized (${selectCombinations(shape, parameters, byAccounts(shape))})`,
-          sql`word as materialized (${words})`,
-          ...(countsAccounts(shape)
-            ? [sql`account as materialized (${selectAccounts(shape, parameters)})`]
-            : []),
-          ...(labels ? [sql`label as materialized (${countLabels(shape, parameters)})`] : []),
-          ...(portfolios && leavesOutRows(shape)
-            ? [sql`portfolio_limit as materialized (${selectLimits(parameters)})`]
-            : []),
-        ]
-      : [],
+    expressions: [
+      ...(combines
+        ? [
+            sql`combination as materialized (${selectCombinations(shape, parameters, byAccounts(shape))})`,
+            sql`word as materialized (${words})`,
+          ]
+        : []),
+      ...(countsAccounts(shape)
+        ? [sql`account as materialized (${selectAccounts(shape, parameters)})`]
+        : []),
+      ...(labels ? [sql`label as materialized (${countLabels(shape, parameters)})`] : []),
+      ...(portfolios && leavesOutRows(shape)
+        ? [sql`portfolio_limit as materialized (${selectLimits(parameters)})`]
+        : []),
+    ],
     summary: sql`json_build_object(${sql.join(members)})`,
   };
 }
@@ -81,7 +83,7 @@ function selectFeedPosition(parameters: Parameters): RawBuilder<unknown> {
 function selectCombinations(
   shape: Shape,
   parameters: Parameters,
-  { columns: others, join = sql`` }: Grouping,
+  { columns: others, join = sql``, ignored }: Grouping,
 ): RawBuilder<unknown> {
   const { is, not, connectionsAreRead } = shape;
   const tenantId = tenantOf(parameters);
@@ -95,7 +97,7 @@ function selectCombinations(
     sql`coalesce(${allOf(toConditions(part, members, columns, parameters))}, false)`;
   const flags = [
     ...groupMembers
-      .filter((member) => is.includes(member))
+      .filter((member) => is.includes(member) && member !== ignored)
       .map((member) => sql`${isMatched('is', [member])} as ${sql.id(member)}`),
     ...(not.some(isOfRowOrGroup)
       ? [sql`${isMatched('not', not.filter(isOfRowOrGroup))} as is_left_out`]
@@ -114,21 +116,21 @@ interface Grouping {
   readonly columns: readonly RawBuilder<unknown>[];
   /** Of another table that the columns come from. */
   readonly join?: RawBuilder<unknown>;
+  /** A member of the filter that does not matter for what is counted. */
+  readonly ignored?: GroupMember;
 }
 
 function byAccounts(shape: Shape): Grouping {
   return { columns: countsAccounts(shape) ? [sql`s.waba_id`, sql`s.portfolio_id`] : [] };
 }
 
-/** A number with several labels is in the group of each. */
+/** By all labels of a number together, because many numbers have the same ones. */
 function byLabels(parameters: Parameters): Grouping {
   const tenantId = tenantOf(parameters);
   return {
-    columns: [sql`l.label`],
-    join: sql`join (
-      select n.id, unnest(n.labels) as label from whatsapp_number n
-      where n.tenant_id = ${tenantId} and n.labels <> '{}'
-    ) l on l.id = s.number_id`,
+    columns: [sql`n.labels`],
+    join: sql`join whatsapp_number n on n.tenant_id = ${tenantId} and n.id = s.number_id and n.labels <> '{}'`,
+    ignored: 'labels',
   };
 }
 
@@ -280,12 +282,30 @@ function selectWabas(parameters: Parameters): RawBuilder<unknown> {
     ) a)`;
 }
 
-/** How many numbers have each label. */
+/** How many numbers have each label. Many numbers have the same labels, so they are taken apart last. */
 function countLabels(shape: Shape, parameters: Parameters): RawBuilder<unknown> {
+  const counted = countsAllLabels(shape)
+    ? countAllLabels(parameters)
+    : sql`
+      select p.labels, sum(${toCount(shape, parameters, 'labels')}) as numbers
+      from (${selectCombinations(shape, parameters, byLabels(parameters))}) p join word w using (words)
+      group by p.labels`;
   return sql`
-    select p.label, sum(${toCount(shape, parameters, 'labels')}) as numbers
-    from (${selectCombinations(shape, parameters, byLabels(parameters))}) p join word w using (words)
-    group by p.label`;
+    select u.label, sum(c.numbers) as numbers
+    from (${counted}) c cross join lateral unnest(c.labels) u(label) group by u.label`;
+}
+
+/** Whether no filter matters for the facet, which ignores that of labels. */
+function countsAllLabels({ is, not }: Shape): boolean {
+  return not.length === 0 && is.every((member) => member === 'labels');
+}
+
+/** Without their status, of which this needs nothing. A number that other software adds has none for some seconds. */
+function countAllLabels(parameters: Parameters): RawBuilder<unknown> {
+  const tenantId = tenantOf(parameters);
+  return sql`
+    select n.labels, count(*) as numbers from whatsapp_number n
+    where n.tenant_id = ${tenantId} and n.labels <> '{}' group by n.labels`;
 }
 
 function selectLabels(parameters: Parameters): RawBuilder<unknown> {

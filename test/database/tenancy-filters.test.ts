@@ -12,6 +12,8 @@ import { type RawBuilder, sql } from 'kysely';
 import type { Database } from '../../src/database/database.ts';
 import { prepare } from '../../src/database/statement.ts';
 import type { Summary } from '../../src/fleet/facets.ts';
+import { type FleetFilter, normalizeFilter } from '../../src/fleet/filter.ts';
+import { toFilterParameters } from '../../src/fleet/filter-queries.ts';
 import type * as filterQueries from '../../src/fleet/filter-queries.ts';
 import type * as fleetQueries from '../../src/fleet/fleet-queries.ts';
 import type * as refreshQueries from '../../src/fleet/refresh-queries.ts';
@@ -370,14 +372,21 @@ const summaryScenario: Scenario<SummaryQueries> = async (store, database, { me: 
   await database.withTenant(tenantId, (transaction) =>
     sql`delete from number_change where tenant_id = ${tenantId}`.execute(transaction),
   );
-  const statement = prepare('counts', Object.keys(values), (parameters) => {
-    const counted = { ...fleetRead.counted, feedPosition: true };
-    const shape = toShape({ ...fleetRead, counted, tenantId, page: null });
-    const { expressions, summary } = store.selectCounted(shape, parameters);
-    return sql`with ${sql.join(expressions)} select ${summary}::text`;
-  });
-  const [[text] = []] = await database.readTenant(tenantId, statement(values));
-  const counted = JSON.parse(text ?? '{}') as Summary;
+  const count = async (filter: FleetFilter): Promise<Summary> => {
+    const read = { ...fleetRead, filter: normalizeFilter(filter) };
+    const parameters = { ...values, ...toFilterParameters(read.filter) };
+    const statement = prepare('counts', Object.keys(parameters), (named) => {
+      const counted = { ...fleetRead.counted, feedPosition: true };
+      const shape = toShape({ ...read, counted, tenantId, page: null });
+      const { expressions, summary } = store.selectCounted(shape, named);
+      return sql`with ${sql.join(expressions)} select ${summary}::text`;
+    });
+    const [[text] = []] = await database.readTenant(tenantId, statement(parameters));
+    return JSON.parse(text ?? '{}') as Summary;
+  };
+  const counted = await count({});
+  // Then the labels are counted with the status of their numbers.
+  const { labels } = await count({ providers: ['META', 'PILOT_STATUS'] });
   const { rows: own } = await database.withTenant(tenantId, (transaction) =>
     sql<{ at: Date; last: string }>`
       select s.observed_at as at, p.last from number_status s join feed_position p using (tenant_id)
@@ -391,7 +400,7 @@ const summaryScenario: Scenario<SummaryQueries> = async (store, database, { me: 
   }
   if (counted.nextObservedAt !== own[0]?.at.toISOString())
     throw new Error('a time of the other tenant');
-  return counted;
+  return [counted, labels];
 };
 
 const timelineScenario: Scenario<TimelineQueries> = async (store, database, { me: tenantId }) => {

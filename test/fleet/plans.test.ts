@@ -132,6 +132,23 @@ describe('totals and facets of 50,000 numbers', () => {
     );
   });
 
+  const labels = { ...nothing, labels: 10 };
+
+  test.each<readonly [string, FleetFilter]>([
+    ['of all', {}],
+    // Which the facet ignores.
+    ['with a filter of labels', { labels: ['team=a'] }],
+  ])('labels %s are counted without a look at statuses', async (_, filter) => {
+    expect(await explain(filter, { page: null, counted: labels })).toEqual([next]);
+  });
+
+  test('labels with another filter are counted by it, and not by that of labels', async () => {
+    const filter = { verdicts: ['NO'], labels: ['team=a'] } as const;
+    const plan = await readPlan(filter, { page: null, counted: labels });
+    // One condition for the combinations of all numbers, and none for those with labels.
+    expect(JSON.stringify(plan).match(/"Subplan Name":"SubPlan/g)).toHaveLength(1);
+  });
+
   test('limits of portfolios are read in an index beside a search, which looks at each row', async () => {
     const scans = await explain({ search: 'shop' }, { page: null, counted: all });
     expect(scans.toSorted()).toEqual(['Bitmap Heap Scan ', ...counted].toSorted());

@@ -15,6 +15,9 @@ const packages = [
   'eventsource-parser',
 ] as const;
 
+/** Sends the first query. What it imports is in the folder that it is in. */
+export const firstModule = 'first-query.ts';
+
 export interface Assets {
   /** Of the contents of all files, so that they can be kept for ever. */
   readonly version: string;
@@ -22,7 +25,7 @@ export interface Assets {
   readonly files: ReadonlyMap<string, HttpResponse>;
   /** From the names that the client imports to paths of `files`. */
   readonly imports: ReadonlyMap<string, string>;
-  /** The paths of all modules, to load them at once instead of one after the other. */
+  /** The paths of all modules, to load them at once instead of one after the other. Those of the first query come first. */
   readonly modules: readonly string[];
 }
 
@@ -44,8 +47,20 @@ export async function readAssets(): Promise<Assets> {
     version,
     files: new Map([...texts].map(([name, text]) => [name, toResponse(name, text)])),
     imports,
-    modules: [...texts.keys()].filter((name) => !name.endsWith('.css')),
+    modules: orderModules(texts),
   };
+}
+
+/** A browser loads six at a time, and the first query needs few of them. */
+function orderModules(texts: ReadonlyMap<string, string>): readonly string[] {
+  const first = new Set([firstModule]);
+  for (const name of first) {
+    for (const [, imported] of texts.get(name)!.matchAll(/from '\.\/([^']+)'/g)) {
+      first.add(imported!);
+    }
+  }
+  const modules = [...texts.keys()].filter((name) => !name.endsWith('.css'));
+  return [...first, ...modules.filter((name) => !first.has(name))];
 }
 
 async function readOwn(name: string, url: URL): Promise<readonly [name: string, text: string]> {

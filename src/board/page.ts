@@ -2,7 +2,7 @@
 
 import { hash } from 'node:crypto';
 import type { HttpResponse } from '../http/message.ts';
-import type { Assets } from './assets.ts';
+import { type Assets, firstModule } from './assets.ts';
 
 /** A key that the page contains, in the demo. */
 export interface BoardKey {
@@ -35,6 +35,7 @@ ${keys.length === 0 ? '' : `<meta name="board-keys" content="${escapeHtml(JSON.s
 <link rel="stylesheet" href="${base}board.css">
 <script type="importmap">${importMap}</script>
 ${preloads}
+<script type="module" src="${base}${firstModule}" async></script>
 <script type="module" src="${base}main.ts"></script>
 </head>
 <body>

@@ -145,6 +145,11 @@ function formatPath({ numberId, incidents, incidentId }: View): string {
   return numberId === null ? '/board' : `/board/numbers/${encodeURIComponent(numberId)}`;
 }
 
+/** Of what the list of numbers shows: the address without the open number and the incidents. */
+export function toListAddress(view: View): string {
+  return formatAddress({ ...view, numberId: null, incidents: null });
+}
+
 /** The page of the fleet that the view shows. */
 export function toFleetRequest(view: View): FleetRequest {
   const { field, direction } = orders[view.order];

@@ -4,6 +4,7 @@ import { effect } from '@preact/signals';
 import { ApiError } from './api.ts';
 import { toFleetRequest } from './address.ts';
 import { findCauses } from './causes.ts';
+import { takeFirstFleet } from './first-query.ts';
 import { readLateAccounts } from './incident-queries.ts';
 import { createLoader } from './loader.ts';
 import { type FleetPage, readFleet, readTroubled, type Troubled } from './queries.ts';
@@ -45,7 +46,8 @@ export function reloadFleet(): void {
 async function load(signal: AbortSignal): Promise<void> {
   const asked = { key: key.peek() ?? '', address: listAddress.peek() };
   try {
-    const data = await readFleet(asked.key, toFleetRequest(view.peek()), signal);
+    const first = takeFirstFleet(asked.key, asked.address);
+    const data = await (first ?? readFleet(asked.key, toFleetRequest(view.peek()), signal));
     if (signal.aborted) return;
     failures = 0;
     fleet.value = { data, address: asked.address };

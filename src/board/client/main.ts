@@ -1,14 +1,15 @@
 // Starts the board: what loads, what listens, and the page itself.
 
+import { batch } from '@preact/signals';
 import { h, render, type ComponentChild } from 'preact';
 import { parseAddress } from './address.ts';
-import { readTime } from './clock.ts';
+import { onClockShift, readTime } from './clock.ts';
 import { startFeed } from './feed.ts';
 import { startFleetLoading } from './fleet-loading.ts';
 import { startIncidentLoading } from './incident-loading.ts';
 import { startKeyboard } from './keyboard.ts';
 import { startNumberLoading } from './number-loading.ts';
-import { fleet, fleetError, isLoading, key, now, view } from './state.ts';
+import { fleet, fleetError, isLoading, key, live, now, view } from './state.ts';
 import { Detail } from './view/detail.ts';
 import { Filters } from './view/filters.ts';
 import { Help, Notices, NoRows, SignIn, TopBar } from './view/frame.ts';
@@ -55,6 +56,14 @@ function startClock(): void {
     if (document.visibilityState === 'visible') now.value = readTime();
   }, 1_000);
   document.addEventListener('visibilitychange', () => (now.value = readTime()));
+  // At once: otherwise the feed would seem to have been silent for as long as the clock was wrong.
+  onClockShift((shiftMs) =>
+    batch(() => {
+      const { liveAt } = live.peek();
+      live.value = { ...live.peek(), liveAt: liveAt === null ? null : liveAt + shiftMs };
+      now.value = readTime();
+    }),
+  );
 }
 
 addEventListener('popstate', () => (view.value = parseAddress(location)));

@@ -127,6 +127,7 @@ export interface FleetPage {
   readonly page: {
     readonly totalCount: number;
     readonly asOf: string;
+    readonly feedCursor: string;
     readonly facets: Facets;
     readonly nodes: readonly FleetNumber[];
     readonly pageInfo: PageInfo;
@@ -156,12 +157,12 @@ const rowFields = `fragment Row on WhatsAppNumber {
   labels mutedUntil muteNote
 }`;
 
-const fleetQuery = `query BoardFleet($filter: FleetFilter, $orderBy: FleetOrder, $first: Int, $after: String, $last: Int, $before: String) {
+const fleetQuery = `query BoardFleet($filter: FleetFilter, $orderBy: FleetOrder, $first: Int, $after: String, $last: Int, $before: String, $isPart: Boolean!) {
   viewer { tenantName scopes numberId }
   openIncidents: incidents(state: OPEN, first: 1) { totalCount }
-  whole: fleet { totalCount feedCursor facets { verdict { value count } } }
+  whole: fleet @include(if: $isPart) { totalCount feedCursor facets { verdict { value count } } }
   page: fleet(filter: $filter, orderBy: $orderBy, first: $first, after: $after, last: $last, before: $before) {
-    totalCount asOf
+    totalCount asOf feedCursor
     facets {
       verdict { value count } qualityRating { value count } stale failing restricted
       waba(first: 100) { id name count } portfolio(first: 100) { id name count }
@@ -183,12 +184,19 @@ export interface FleetRequest {
 export async function readFleet(
   key: string,
   { filter, orderBy, after, before }: FleetRequest,
-  signal: AbortSignal,
+  signal?: AbortSignal,
 ): Promise<FleetPage> {
   const window = before === null ? { first: pageSize, after } : { last: pageSize, before };
-  const variables = { filter, orderBy, ...window };
-  return (await run<FleetPage>(key, { query: fleetQuery, variables, signal })).data;
+  // A later page is of the time of the first one.
+  const isPart = Object.keys(filter).length > 0 || after !== null || before !== null;
+  const variables = { filter, orderBy, ...window, isPart };
+  const operation = { query: fleetQuery, variables, ...(signal && { signal }) };
+  const { data } = await run<Unfiltered<FleetPage>>(key, operation);
+  return { ...data, whole: data.whole ?? data.page };
 }
+
+/** The first page without a filter counts the whole fleet. */
+type Unfiltered<Page extends FleetPage> = Omit<Page, 'whole'> & Partial<Pick<Page, 'whole'>>;
 
 /** What a cause is made of, of one number that cannot send, or of which it is unknown whether it can. */
 export type Troubled = Pick<FleetNumber, 'id' | 'name'> & {

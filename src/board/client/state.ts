@@ -1,46 +1,32 @@
 // What the page knows: the signals that the views read, and that the other modules write.
 
 import { computed, signal } from '@preact/signals';
-import { formatAddress, parseAddress, type View } from './address.ts';
+import { formatAddress, parseAddress, toListAddress, type View } from './address.ts';
 import type { ApiError, Cost } from './api.ts';
 import type { Cause } from './causes.ts';
 import { readTime } from './clock.ts';
 import type { Incident, LateAccount } from './incident-queries.ts';
+import { demoKeys, findDemoKey, readStoredKey, removeStoredKey, storeKey } from './keys.ts';
 import type { FleetPage, NumberDetail, Span } from './queries.ts';
-
-export interface BoardKey {
-  readonly tenantName: string;
-  readonly key: string;
-}
-
-const storedKey = 'board.key';
-
-/** Those that the page contains, in the demo. */
-export const demoKeys = readDemoKeys();
-
-function readDemoKeys(): readonly BoardKey[] {
-  const text = document.querySelector<HTMLMetaElement>('meta[name="board-keys"]')?.content;
-  return text === undefined ? [] : (JSON.parse(text) as readonly BoardKey[]);
-}
 
 export const view = signal<View>(parseAddress(location));
 
 /** In this order: what was entered, then what the demo has. Null asks for one. */
-export const enteredKey = signal<string | null>(sessionStorage.getItem(storedKey));
-const demoKey = computed(() => demoKeys[view.value.demo - 1] ?? demoKeys[0] ?? null);
+export const enteredKey = signal<string | null>(readStoredKey());
+const demoKey = computed(() => findDemoKey(view.value.demo));
 export const key = computed(() => enteredKey.value ?? demoKey.value?.key ?? null);
 /** Why the last key was refused. */
 export const keyProblem = signal<string | null>(null);
 
 export function enterKey(entered: string): void {
-  sessionStorage.setItem(storedKey, entered);
+  storeKey(entered);
   keyProblem.value = null;
   enteredKey.value = entered;
 }
 
 /** Asks for another key. */
 export function forgetKey({ code }: Pick<ApiError, 'code'>): void {
-  sessionStorage.removeItem(storedKey);
+  removeStoredKey();
   keyProblem.value =
     code === 'FORBIDDEN'
       ? 'The last key was refused: it does not allow reading. Enter one with the scope read.'
@@ -128,10 +114,8 @@ export const openNumber = signal<OpenNumber | null>(null);
 
 export const isHelpOpen = signal(false);
 
-/** Of what the list shows: the address without the open number and the incidents. */
-export const listAddress = computed(() =>
-  formatAddress({ ...view.value, numberId: null, incidents: null }),
-);
+/** Of what the list shows. */
+export const listAddress = computed(() => toListAddress(view.value));
 
 export interface Incidents {
   readonly state: 'OPEN' | 'CLOSED';

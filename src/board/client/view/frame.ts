@@ -5,8 +5,8 @@ import { useEffect, useRef } from 'preact/hooks';
 import { formatAddress, isFiltered, noFilters, type View } from '../address.ts';
 import type { ApiError } from '../api.ts';
 import { reloadFleet } from '../fleet-loading.ts';
+import { demoKeys } from '../keys.ts';
 import {
-  demoKeys,
   enteredKey,
   enterKey,
   fleet,

@@ -158,7 +158,12 @@ export function readUpstream(
     operations += 1;
     if (trouble === 'PASSING') faults.delete(id);
     if (block === 'connection') {
-      const error = trouble === undefined ? null : errors.session;
+      const error =
+        trouble === undefined
+          ? null
+          : trouble === 'BROKEN'
+            ? errors.invalidSession
+            : errors.session;
       read.set(block, toBlockRead(model, number, block, error));
       continue;
     }
@@ -177,6 +182,7 @@ const errors = {
   BROKEN: { code: 'META_UNAVAILABLE', metaCode: null },
   paused: { code: 'META_RATE_LIMITED', metaCode: null },
   session: { code: 'UNAVAILABLE', metaCode: null },
+  invalidSession: { code: 'ENGINE_INVALID_RESPONSE', metaCode: null },
 } as const;
 
 const statesOfMeta: Readonly<Record<string, ConnectionState>> = {

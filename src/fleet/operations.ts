@@ -25,6 +25,10 @@ export interface NumberOperation {
   readonly mute?: Mute | null;
 }
 
+/** What a mute does, for callers of both APIs. */
+export const muteMeaning =
+  'Endpoints are not told of incidents while all their numbers are muted, and are told when the mute ends before the incident does. Incidents of its account or token as a whole are told. Its verdict and its history stay what they are.';
+
 export interface Mute {
   readonly until: Date;
   readonly note: string | null;

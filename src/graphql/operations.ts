@@ -4,7 +4,7 @@ import type { GraphQLResolveInfo } from 'graphql';
 import { prices } from '../access/prices.ts';
 import { createInvalid } from '../fleet/filter.ts';
 import { maxLabels } from '../fleet/labels.ts';
-import type { RefreshReceipt } from '../fleet/operations.ts';
+import { muteMeaning, type RefreshReceipt } from '../fleet/operations.ts';
 import {
   maxRefreshed,
   refreshBlocks,
@@ -138,8 +138,7 @@ export function toOperationMutations(t: MutationFields) {
     muteNumber: t.field({
       type: MuteNumberPayload,
       nullable: true,
-      description:
-        'Silences the alerts of a number for a time: endpoints are not told of incidents while all their numbers are muted, and are told when the mute ends before the incident does. Incidents of its account or token as a whole are told. Its verdict and its history stay what they are.',
+      description: `Silences the alerts of a number for a time. ${muteMeaning}`,
       args: {
         input: t.arg({ type: MuteNumberInput, required: true, description: 'What to do.' }),
       },

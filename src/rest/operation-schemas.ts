@@ -1,6 +1,7 @@
 // The JSON schemas of the routes that change what operators note about numbers.
 
 import { maxLabels } from '../fleet/labels.ts';
+import { muteMeaning } from '../fleet/operations.ts';
 import { maxRefreshed, refreshBlocks, skipReasons } from '../fleet/refresh-requests.ts';
 import { toFilterSchema } from './filter-json.ts';
 import { type Json, toNullableText, toNullableTime, toObject, toText } from './json-schema.ts';
@@ -30,7 +31,7 @@ export function toOperationSchemas(): Json {
       properties: {
         labels: { ...labels, description: 'All labels that the number is to have.' },
         mutedUntil: toNullableTime(
-          'Until when its alerts are silent, at most 366 days from now; null to end it. Endpoints are not told of incidents while all their numbers are muted, and are told when the mute ends before the incident does. Incidents of its account or token as a whole are told. Its verdict and its history stay what they are.',
+          `Until when its alerts are silent, at most 366 days from now; null to end it. ${muteMeaning}`,
         ),
         muteNote: {
           ...toNullableText('Why, for those who see it later; only together with `mutedUntil`.'),

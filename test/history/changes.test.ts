@@ -192,6 +192,32 @@ describe.each(databases)('on %s, the history has', (kind) => {
     ]);
   });
 
+  test('reads that begin or cease to fail because of the token, and no other change of their failure', async () => {
+    const tenant = await gateway.addTenant();
+    const { id } = await tenant.addNumber();
+    await tenant.graphql(live(id));
+    const before = await lastSequence(gateway.database, tenant.id);
+    const limited = 'META_RATE_LIMITED';
+    const [late, denied] = ['META_TIMEOUT', 'META_ACCESS_DENIED'];
+    for (const code of [late, limited, limited, denied, denied, late, limited, denied, null]) {
+      const failure = code === null ? null : JSON.stringify({ code, message: 'It failed.' });
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await gateway.database.query(
+        `update number_snapshot set failure = $2::jsonb, attempted_at = clock_timestamp()
+         where number_id = $1 and block = 'phone'`,
+        [id, failure],
+      );
+    }
+    const changes = await listChanges(gateway.database, tenant.id, before);
+    expect(toLines(changes.filter(({ field }) => field === 'PHONE'))).toEqual([
+      'READ_FAILING PHONE null -> META_TIMEOUT EXTERNAL',
+      'READ_FAILING PHONE META_RATE_LIMITED -> META_ACCESS_DENIED EXTERNAL',
+      'READ_FAILING PHONE META_ACCESS_DENIED -> META_TIMEOUT EXTERNAL',
+      'READ_FAILING PHONE META_RATE_LIMITED -> META_ACCESS_DENIED EXTERNAL',
+      'READ_RECOVERED PHONE META_ACCESS_DENIED -> null EXTERNAL',
+    ]);
+  });
+
   test('reads that cannot be made, and the token that makes them possible', async () => {
     const tenant = await gateway.addTenant();
     const { id } = await tenant.addNumber({ credentials: null });

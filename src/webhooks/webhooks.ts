@@ -167,11 +167,11 @@ function rotateSecrets(
   keepsFormer: boolean,
 ): Secrets {
   const accepted = new Set([...appSecrets, ...(keepsFormer ? former : [])]);
-  return {
-    segment,
-    verifyToken: createToken(),
-    appSecrets: [...accepted].slice(0, maxAppSecrets),
-  };
+  if (accepted.size > maxAppSecrets) {
+    const message = `The endpoint would accept ${accepted.size} app secrets with the former ones, and at most ${maxAppSecrets} are possible. Rotate it without keeping them, and pass all secrets that are to be accepted.`;
+    throw new GatewayError('INVALID_REQUEST', message);
+  }
+  return { segment, verifyToken: createToken(), appSecrets: [...accepted] };
 }
 
 /** What the secrets of an endpoint are bound to. */

@@ -206,6 +206,15 @@ describe.each(databases)('on %s', (kind) => {
     expect(kept.verifyToken).not.toBe(verifyToken);
     expect(kept).toMatchObject({ id: added.id, path: added.path, appSecrets: 2 });
     expect([await trySecret(appSecret), await trySecret('second')]).toEqual([200, 200]);
+    // Five with the two from before, and one too many.
+    await rotate(['3', '4', '5'], true);
+    await expect(rotate(['6'], true)).rejects.toMatchObject({
+      code: 'INVALID_REQUEST',
+      message: expect.stringContaining('would accept 6 app secrets with the former ones'),
+    });
+    expect(await trySecret(appSecret)).toBe(200);
+    // One of them is not counted twice.
+    expect(await rotate(['5'], true)).toMatchObject({ appSecrets: 5 });
     await rotate(['third'], false);
     expect([await trySecret('second'), await trySecret('third')]).toEqual([401, 200]);
     await webhooks.remove(own.id, added.id);
@@ -218,8 +227,7 @@ describe.each(databases)('on %s', (kind) => {
     const trail = await gateway.access.listAudit(own.id, 9);
     expect(trail.map(({ action }) => action).filter((it) => it.startsWith('webhook'))).toEqual([
       'webhook.removed',
-      'webhook.rotated',
-      'webhook.rotated',
+      ...Array<string>(4).fill('webhook.rotated'),
       'webhook.added',
     ]);
   });

@@ -20,6 +20,8 @@ export const prices = {
   incidents: 1,
   /** Each incident that a page may have, and the worst one of a number. */
   incident: 0.2,
+  /** Whether the webhooks about the account of a number arrive. */
+  webhook: 0.2,
   timeline: 5,
   availability: 5,
   /** What is read in the background, without its accounts. */

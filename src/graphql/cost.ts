@@ -171,11 +171,18 @@ function toChangePrice(changes: readonly FieldNode[], priced: PricedOperation): 
   return prices.change + prices.fleetNode + toPastPrice(numbers, priced);
 }
 
-/** What the history, the timelines, the availability and the incident of a number cost that its fields select. */
+/** What the history, the timelines, the availability, the incident and the webhook of a number cost that its fields select. */
 function toPastPrice(numbers: readonly FieldNode[], priced: PricedOperation): number {
   const selected = listBelow(numbers, ['history', 'timeline', 'availability', 'incident'], priced);
   const byKey = Map.groupBy(selected, ({ alias, name }) => (alias ?? name).value);
-  return [...byKey.values()].reduce((points, fields) => points + toFieldPrice(fields, priced), 0);
+  // It is read once, whatever its aliases.
+  const hasWebhook =
+    listBelow(listBelow(numbers, ['meta'], priced), ['webhook'], priced).length > 0;
+  const start = hasWebhook ? prices.webhook : 0;
+  return [...byKey.values()].reduce(
+    (points, fields) => points + toFieldPrice(fields, priced),
+    start,
+  );
 }
 
 /** Of one field of a number, selected once or several times. */

@@ -89,6 +89,13 @@ describe('an operation', () => {
     ],
     ['{ numbers { history(first: 1) { nodes { cursor } } } }', 470, 431, 'numbers'],
     ['{ fleet(first: 20) { nodes { availability { observedShare } } } }', 116, 116, 'fleet'],
+    ['{ fleet(first: 20) { nodes { meta { webhook { verdict } } } } }', 20, 20, 'fleet'],
+    [
+      '{ fleet(first: 10) { edges { node { meta { one: webhook { verdict } webhook { actualUrl } } } } } }',
+      13,
+      13,
+      'fleet',
+    ],
     [
       '{ fleet(first: 10) { edges { node { history(first: 5) { nodes { cursor } } } } } }',
       26,

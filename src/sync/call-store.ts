@@ -23,12 +23,15 @@ export async function listCalls(
   return rows;
 }
 
-/** Counts calls before they are made, so that those of a process that dies are counted too. Returns in which minute. */
+/**
+ * Counts calls before they are made, so that those of a process that dies are counted too. Returns in which minute; null when
+ * the subject was deleted.
+ */
 export async function addCalls(
   database: Database,
   { tenantId, subjectId }: CountedSubject,
   calls: number,
-): Promise<Date> {
+): Promise<Date | null> {
   return await database.withTenant(
     tenantId,
     (transaction) => insertCalls(transaction, tenantId, subjectId, calls),
@@ -41,17 +44,18 @@ async function insertCalls(
   tenantId: string,
   subjectId: string,
   calls: number,
-): Promise<Date> {
+): Promise<Date | null> {
   const { rows } = await sql<{ minute: Date }>`
     with forgotten as (
       delete from sync_call c where c.tenant_id = ${tenantId} and c.subject_id = ${subjectId}
         and c.minute < clock_timestamp() - interval '2 hours'
     )
     insert into sync_call as old (tenant_id, subject_id, minute, calls)
-    values (${tenantId}, ${subjectId}, date_trunc('minute', clock_timestamp()), ${calls})
+    select s.tenant_id, s.subject_id, date_trunc('minute', clock_timestamp()), ${calls}::integer from sync_subject s
+    where s.tenant_id = ${tenantId} and s.subject_id = ${subjectId} for key share
     on conflict (tenant_id, subject_id, minute) do update set calls = old.calls + excluded.calls
     returning minute`.execute(transaction);
-  return rows[0]!.minute;
+  return rows[0]?.minute ?? null;
 }
 
 /** Calls that were made beyond those that were counted; negative when they were fewer. */

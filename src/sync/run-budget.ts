@@ -6,7 +6,7 @@ import { addCalls, type UncountedCalls } from './call-store.ts';
 import type { Subject } from './store.ts';
 
 export interface RunBudget {
-  /** Counts so many calls, and returns whether they may be made. */
+  /** Counts so many calls, and returns whether they may be made. Those of a subject that was deleted may not. */
   reserve(calls: number): Promise<boolean>;
   /** When the calls that were refused may be made; null when none were. */
   readonly affordableAt: Date | null;
@@ -34,6 +34,7 @@ export function createRunBudget(
         return false;
       }
       const minute = await addCalls(database, subject, calls);
+      if (minute === null) return false;
       since ??= minute;
       counted.push({ minute: at, calls });
       uncounted -= calls;

@@ -66,6 +66,31 @@ describe('in simulated time', () => {
   });
 });
 
+test('an account that is deleted while it is read has no further calls, and its run ends without a failure', async () => {
+  await using gateway = await openTestGateway();
+  const { database } = gateway;
+  const tenant = await gateway.addTenant();
+  const { wabaId, id } = await tenant.addNumber();
+  const subject = { tenantId: tenant.id, subjectId: wabaId };
+  const budget = createRunBudget(database, subject, { at: new Date(), calls: [], budget: 100 });
+  expect(await budget.reserve(1)).toBe(true);
+  await gateway.numbers.remove(id);
+  // By another process, once the lease of this one has ended.
+  await database.query(`update sync_subject set lease_holder = 'another'`);
+  await deleteSubject(database, subject, 'another');
+  expect(await budget.reserve(1)).toBe(false);
+  budget.onCalls(3);
+  await endRun(database, subject, 'mine', {
+    state: { quota: 200, pages: 1, readsHealth: true, missing: {} },
+    unknownNumbers: null,
+    hasChanged: true,
+    pause: null,
+    calls: budget.uncounted,
+    toResults: () => [],
+  });
+  expect(await database.query('select from sync_subject')).toEqual([]);
+});
+
 test('a number that is added while the plan of its account is being deleted has a plan', async () => {
   await using gateway = await openTestGateway();
   const { database } = gateway;

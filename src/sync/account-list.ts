@@ -43,6 +43,21 @@ export async function readList(request: ListRequest): Promise<ListResult> {
   return { ok: true, list: { phones, unknown, pages } };
 }
 
+/** Whether the list has everything that verdicts need. Other fields that Meta refuses in lists keep what is stored of them. */
+export function isComplete({ unknown }: Pick<AccountList, 'unknown'>): boolean {
+  return !unknown.has('healthStatus');
+}
+
+/** A phone of the list, with what is stored of it in place of what the list does not say. */
+export function completePhone(
+  { phone }: ListedPhone,
+  { phone: stored }: Pick<SyncNumber, 'phone'>,
+  unknown: ReadonlySet<string>,
+): ListedPhone['phone'] {
+  const kept = [...unknown].map((name) => [name, stored?.[name] ?? null]);
+  return { ...phone, ...Object.fromEntries(kept) };
+}
+
 /** Whether the list says something else than what is stored, or anything of a number that was never read or is failing. */
 export function differs(
   { phone: stored, failure }: Pick<SyncNumber, 'phone' | 'failure'>,

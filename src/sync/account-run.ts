@@ -2,7 +2,13 @@
 
 import { recordPhones } from '../numbers/listed-phones.ts';
 import { deadToken } from '../numbers/provider.ts';
-import { type AccountList, differs, type ListResult } from './account-list.ts';
+import {
+  type AccountList,
+  completePhone,
+  differs,
+  isComplete,
+  type ListResult,
+} from './account-list.ts';
 import { maxSingleReads, planAccount } from './plan.ts';
 import { readFirstList } from './list-reads.ts';
 import { findMissing, type MissingNumbers, toMissingPhones } from './missing-numbers.ts';
@@ -155,11 +161,6 @@ function listKindsOf({ run }: AccountRun): readonly ListKind[] {
   );
 }
 
-/** Whether the list has everything that is stored of a phone. */
-function isComplete({ unknown }: AccountList): boolean {
-  return unknown.size === 0;
-}
-
 function listChanged(account: AccountRun, list: AccountList): readonly SyncNumber[] {
   return listReadable(account).filter((number) => {
     const listed = list.phones.get(number.phoneNumberId ?? '');
@@ -171,11 +172,12 @@ async function recordList(account: AccountRun, list: AccountList): Promise<void>
   const { options, subject, run, found } = account;
   const changed = listChanged(account, list);
   found.hasChanged ||= changed.some(({ phone }) => phone !== null);
-  const phones = listReadable(account).flatMap(({ id, phoneNumberId }) => {
-    const phone = list.phones.get(phoneNumberId ?? '')?.phone;
-    return phone === undefined || phoneNumberId === null
-      ? []
-      : [{ id, phoneNumberId, result: { phone } }];
+  const phones = listReadable(account).flatMap((number) => {
+    const { id, phoneNumberId } = number;
+    const listed = list.phones.get(phoneNumberId ?? '');
+    if (listed === undefined || phoneNumberId === null) return [];
+    const phone = completePhone(listed, number, list.unknown);
+    return [{ id, phoneNumberId, result: { phone } }];
   });
   await recordPhones(options.database, {
     tenantId: subject.tenantId,

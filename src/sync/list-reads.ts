@@ -2,7 +2,7 @@
 
 import { withoutKnown, withPauses } from '../numbers/budgets.ts';
 import { deadToken } from '../numbers/provider.ts';
-import { type ListResult, readList } from './account-list.ts';
+import { isComplete, type ListResult, readList } from './account-list.ts';
 import type { AccountRun } from './run-context.ts';
 import { listUsable, recordDead } from './token-refusals.ts';
 import type { AccountToken } from './tokens.ts';
@@ -25,7 +25,7 @@ export async function readFirstList(
     const result = await readListWith(account, token, extent);
     if (result.ok) {
       found.listedWith = token;
-      if (extent === 'ALL' && result.list.unknown.size > 0) found.readsHealth = false;
+      if (extent === 'ALL' && !isComplete(result.list)) found.readsHealth = false;
       return result;
     }
     if (result.failure.code !== 'META_ACCESS_DENIED') return result;

@@ -106,32 +106,52 @@ interface PhonesRequest {
   readonly options: ReadOptions;
 }
 
-/** A field that Graph refuses fails the whole page, so the list begins again without it. */
+/**
+ * A field that Graph refuses fails the whole page, so the list begins again without it. When Graph does not name it, all are
+ * left out that are known to be denied and that no verdict needs.
+ */
 async function* listPhones(request: PhonesRequest): AsyncGenerator<Found<ListedPage>> {
   const { client, refusedFields, wabaId, credentials, options } = request;
   const reader = { block: 'phone', id: wabaId, wabaId, credentials } as const;
   const all = listPhoneFields(request.extent);
   let fields = refusedFields.listAllowed(reader, toGraphNames(all));
-  for (let refused: FailedResult | null = null; ; refused = null) {
+  for (let refused: readonly string[] = []; ; refused = []) {
     const edge = { ...numbersOf(wabaId), fields };
     const omitted = all.filter(({ graph }) => !fields.includes(graph)).map(({ name }) => name);
     const walk = { client, credentials, options, maxSpent: maxSpentPercent.background };
     // oxlint-disable-next-line no-await-in-loop -- page by page
     for await (const page of walkPages(edge, walk)) {
-      if (!page.ok && page.refusedField !== null && fields.includes(page.refusedField)) {
-        refused = page;
+      if (!page.ok) refused = listRefused(page, fields);
+      if (!page.ok && refused.length > 0) {
+        const refusal = page.lacksPermission ? 'DENIED' : 'NONEXISTENT';
+        for (const field of refused) refusedFields.refuse(reader, field, refusal);
         break;
       }
       // The members of the table are those of a phone.
       const names = omitted as readonly (keyof MetaPhone)[];
       yield page.ok ? { ok: true, value: toListedPage(page.nodes, names) } : toRefused(page);
     }
-    const field = refused?.refusedField ?? null;
-    if (refused === null || field === null || fields.length === 1) return;
-    refusedFields.refuse(reader, field, refused.lacksPermission ? 'DENIED' : 'NONEXISTENT');
-    fields = fields.filter((name) => name !== field);
+    if (refused.length === 0) return;
+    fields = fields.filter((name) => !refused.includes(name));
   }
 }
+
+/** What the list is tried without. None when the failure is no refusal of single fields, or nothing would be left. */
+function listRefused(
+  { refusedField, lacksPermission }: FailedResult,
+  fields: readonly string[],
+): readonly string[] {
+  if (refusedField !== null) {
+    return fields.length > 1 && fields.includes(refusedField) ? [refusedField] : [];
+  }
+  return lacksPermission ? fields.filter((name) => dispensable.has(name)) : [];
+}
+
+const dispensable: ReadonlySet<string> = new Set(
+  (metaBlocks.phone as readonly Field[])
+    .filter(({ risky, name }) => risky === true && name !== 'healthStatus')
+    .map(({ graph }) => graph),
+);
 
 function listPhoneFields(extent: PhonesRequest['extent']): readonly Field[] {
   const fields: readonly Field[] = metaBlocks.phone;

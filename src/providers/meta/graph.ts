@@ -279,7 +279,9 @@ function toErrorResult(
   const error = parseGraphError(json);
   const failed = toFailed(toGraphFailure(error, block, reply));
   if (error === null) return failed;
-  if (isWrongKind(error, block)) return { ...failed, wrongKind: error.nodeKind };
+  // Of a page, the nodes that lack a field are of another kind than the one with the edge.
+  const isOfNodes = page !== undefined && error.refusedField !== page.edge;
+  if (!isOfNodes && isWrongKind(error, block)) return { ...failed, wrongKind: error.nodeKind };
   const lacksPermission = isPermissionError(error);
   const refused = lacksPermission ? error.fieldNames : [error.refusedField];
   // Graph also calls an edge that a node does not have a field, and a permission may have the name of one.

@@ -103,6 +103,12 @@ export const errorCatalogue = {
       'Meta refused the read, for example because of the access token, a permission, the app or a wrong id; the message says why, and what to do.',
     retryable: false,
   },
+  META_NUMBER_MISSING: {
+    status: 502,
+    meaning:
+      'The number is no longer at Meta or in its account there: it was deleted, moved, or hidden from the access token. Store its ids again, or remove it.',
+    retryable: false,
+  },
   META_TIMEOUT: {
     status: 504,
     meaning: "Meta's Graph API did not respond before the deadline.",

@@ -12,7 +12,7 @@ const UpstreamFailureType = builder.objectRef<UpstreamFailure>('UpstreamFailure'
   fields: (t) => ({
     code: t.exposeString('code', {
       description:
-        "META_UNAVAILABLE: Meta could not be reached, or its response was invalid. META_ACCESS_DENIED: Meta refused, for example because of the access token, a permission or a wrong id. META_TIMEOUT: Meta did not respond in time. META_RATE_LIMITED: Meta limits the requests for this account. ENGINE_ACCESS_DENIED: the session engine refused the gateway's key. ENGINE_INVALID_RESPONSE: the session engine answered without a connection state. UNAVAILABLE: the session engine did not respond. More values may be added.",
+        "META_UNAVAILABLE: Meta could not be reached, or its response was invalid. META_ACCESS_DENIED: Meta refused, for example because of the access token, a permission or a wrong id. META_NUMBER_MISSING: the number is no longer at Meta, or no longer in its account. META_TIMEOUT: Meta did not respond in time. META_RATE_LIMITED: Meta limits the requests for this account. ENGINE_ACCESS_DENIED: the session engine refused the gateway's key. ENGINE_INVALID_RESPONSE: the session engine answered without a connection state. UNAVAILABLE: the session engine did not respond. More values may be added.",
     }),
     message: t.string({
       description: 'What happened and what to do about it, in English.',

@@ -14,10 +14,11 @@ type PhoneResult =
   | { readonly missing: true; readonly credentials: StoredCredentials };
 
 /**
- * It is stored as an obstacle: nothing was read of the number itself, so the next read of it, or other credentials, end it.
+ * It is stored as an obstacle: nothing was read of the number itself, so a read of it, or other credentials, end it. An answer
+ * that Meta does not know its id confirms it.
  */
-export const missingInAccount: UpstreamFailure = toPlainFailure(
-  'META_ACCESS_DENIED',
+const missingInAccount: UpstreamFailure = toPlainFailure(
+  'META_NUMBER_MISSING',
   false,
   'The number is no longer in the account: the list of its numbers at Meta lacks it.',
   {

@@ -46,12 +46,23 @@ export interface Target {
 /** Meta's code for an access token that has expired or was revoked. */
 export const deadToken = 190;
 
+/** Whether Meta says that it does not know an id. It answers alike when the token may not read what has the id. */
+export function isUnknownId(metaCode: number | null, metaSubcode: number | null): boolean {
+  return (metaCode === 100 && metaSubcode === 33) || metaCode === 803;
+}
+
+/** Whether Meta refuses to read a number, until something about it or its token changes. */
+export function isRefusedByMeta(code: string | null | undefined): boolean {
+  return code === 'META_ACCESS_DENIED' || code === 'META_NUMBER_MISSING';
+}
+
 /** Why a block could not be read. It is stored and returned to the tenant, so it contains no secret. */
 export interface UpstreamFailure {
   readonly code: Extract<
     ErrorCode,
     | 'META_UNAVAILABLE'
     | 'META_ACCESS_DENIED'
+    | 'META_NUMBER_MISSING'
     | 'META_TIMEOUT'
     | 'META_RATE_LIMITED'
     | 'ENGINE_ACCESS_DENIED'

@@ -188,6 +188,7 @@ function toInconclusive(reason: Reason): Reason {
  */
 const refusals: ReadonlySet<UpstreamFailure['code']> = new Set([
   'META_ACCESS_DENIED',
+  'META_NUMBER_MISSING',
   'ENGINE_ACCESS_DENIED',
   // An engine that answers without a state contradicts the one that is stored.
   'ENGINE_INVALID_RESPONSE',

@@ -127,8 +127,9 @@ async function upsertNumberSnapshots(
         "obstacleAt" timestamptz(3), verdicts jsonb)
     order by read.id, read.block
     on conflict (tenant_id, number_id, block) do update set ${merge},
-      obstacle = case when ${isNewest(observedAt)} then excluded.obstacle else old.obstacle end,
-      obstacle_at = case when ${isNewest(observedAt)} then excluded.obstacle_at else old.obstacle_at end,
+      obstacle = case when ${isNewest(observedAt)} and not ${confirmsMissing} then excluded.obstacle else old.obstacle end,
+      obstacle_at = case when not ${isNewest(observedAt)} then old.obstacle_at
+        when ${confirmsMissing} then excluded.attempted_at else excluded.obstacle_at end,
       -- A reading without the evidence for a verdict keeps the last one that was supported.
       verdict = case when ${isNewer} then coalesce(excluded.verdict, old.verdict) else old.verdict end,
       data_verdict = case when ${isNewer} then excluded.data_verdict else old.data_verdict end,
@@ -178,6 +179,12 @@ function timesOf(observedAt: Date, attemptedAt: RawBuilder<unknown>) {
 function isNewest(observedAt: Date) {
   return sql`${observedAt}::timestamptz(3) >= greatest(old.attempted_at, old.obstacle_at)`;
 }
+
+/** Whether Meta does not know the id of a number that its account lacks; see `isUnknownId` in provider.ts. */
+const confirmsMissing = sql`(old.obstacle ->> 'code' is not distinct from 'META_NUMBER_MISSING'
+  and excluded.failure ->> 'code' is not distinct from 'META_ACCESS_DENIED'
+  and coalesce(excluded.failure ->> 'metaCode' = '803'
+    or excluded.failure ->> 'metaCode' = '100' and excluded.failure ->> 'metaSubcode' = '33', false))`;
 
 const isNewer = sql`excluded.observed_at >= coalesce(old.observed_at, '-infinity')`;
 

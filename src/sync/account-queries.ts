@@ -41,7 +41,7 @@ export async function listSubjects(
           select case n.provider when 'META' then n.waba_id else ${engineSubject} end as subject_id,
             count(*)::integer as numbers, coalesce(bool_or(n.meta_status = 'CONNECTED'), false) as is_registered,
             min(n.observed_at) filter (where isfinite(n.observed_at)
-              and not (n.failing and refused.code is not distinct from 'META_ACCESS_DENIED')) as oldest
+              and not (n.failing and coalesce(refused.code in ('META_ACCESS_DENIED', 'META_NUMBER_MISSING'), false))) as oldest
           from number_status n
           left join lateral (
             select coalesce(case when f.obstacle_at >= f.attempted_at then f.obstacle end, f.failure) ->> 'code' as code

@@ -55,6 +55,7 @@ export async function readAccount(
       dead: new Set(),
       refusal: null,
       missing: null,
+      unknownIds: new Map(),
       hasChanged: false,
       isSpent: false,
       unknownNumbers: null,
@@ -117,15 +118,23 @@ async function readNumbers(account: AccountRun): Promise<void> {
   found.unknownNumbers = added.unknown;
   // An account that has changed is read more often, and the new numbers with it.
   found.hasChanged ||= added.imported > 0;
-  const missing = await recordMissing(account, result.list);
+  const missing = findMissing(
+    run,
+    result.list,
+    found.listedWith?.numbers ?? [],
+    account.plan.seconds.SWEEP,
+  );
+  const isPlanned = run.due.some(({ kind }) => kind === 'SWEEP' || kind === 'HEALTH');
+  if (isPlanned) found.missing = missing.since;
   if (isComplete(result.list)) await recordList(account, result.list);
   const single = [
     ...(isComplete(result.list) ? [] : changed.filter((it) => !isRefusedLately(account, it))),
-    ...missing.untried,
+    ...(isPlanned ? missing.untried : []),
     ...listDoubtful(account),
     ...(isHealthDue ? takeOldest(account, listHealthless(account, result.list, missing)) : []),
   ];
   await readPhones(account, 'HEALTH', [...new Set(single)].slice(0, maxSingleReads));
+  if (isPlanned) await recordMissing(account, missing);
 }
 
 /** Numbers whose health the list does not have, those that it lacks among them. */
@@ -140,19 +149,18 @@ function listHealthless(
   return [...absent, ...listed];
 }
 
-async function recordMissing(account: AccountRun, list: AccountList): Promise<MissingNumbers> {
-  const { options, subject, run, plan, found } = account;
-  const missing = findMissing(run, list, found.listedWith?.numbers ?? [], plan.seconds.SWEEP);
-  const isPlanned = run.due.some(({ kind }) => kind === 'SWEEP' || kind === 'HEALTH');
-  if (isPlanned) {
-    found.missing = missing.since;
-    await recordPhones(options.database, {
-      tenantId: subject.tenantId,
-      observedAt: run.at,
-      phones: toMissingPhones(missing.evident),
-    });
-  }
-  return missing;
+/** After the reads of this run, which may have confirmed it. */
+async function recordMissing(
+  { options, subject, run, found }: AccountRun,
+  { evident, untried }: MissingNumbers,
+): Promise<void> {
+  const confirmed = untried.filter(({ id }) => found.unknownIds.has(id));
+  const confirmedAt = confirmed.map(({ id }) => found.unknownIds.get(id)!.getTime());
+  await recordPhones(options.database, {
+    tenantId: subject.tenantId,
+    observedAt: new Date(Math.max(run.at.getTime(), ...confirmedAt)),
+    phones: toMissingPhones([...evident, ...confirmed]),
+  });
 }
 
 function listKindsOf({ run }: AccountRun): readonly ListKind[] {

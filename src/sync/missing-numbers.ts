@@ -1,6 +1,8 @@
-// Finds the numbers that the complete list of their account lacks: two lists and a refused read of the number itself are evidence.
+// Finds the numbers that the complete list of their account lacks. It is evidence that they are missing at Meta when two lists
+// lack a number and Meta does not know its id, which alone may also mean that the token must not read it.
 
-import { missingInAccount, type PhoneToRecord } from '../numbers/listed-phones.ts';
+import type { PhoneToRecord } from '../numbers/listed-phones.ts';
+import { isRefusedByMeta, isUnknownId } from '../numbers/provider.ts';
 import type { AccountList } from './account-list.ts';
 import type { Run, SyncNumber } from './store.ts';
 
@@ -9,7 +11,7 @@ export interface MissingNumbers {
   readonly since: Readonly<Record<string, number>>;
   /** Those for which that is evidence now, and was not before. */
   readonly evident: readonly SyncNumber[];
-  /** Those that were not tried by their own ids since the lists lack them. */
+  /** Those for which it is if Meta does not know their ids, which was not tried since the lists lack them. */
   readonly untried: readonly SyncNumber[];
   /** Those that can be read by their own ids although the list lacks them, as far as is known. */
   readonly readable: readonly SyncNumber[];
@@ -34,7 +36,7 @@ export function findMissing(
   const wasTried = (number: SyncNumber) =>
     number.attemptedAt !== null &&
     number.attemptedAt.getTime() >= sinceOf(number) &&
-    (number.failure === null || number.failure === 'META_ACCESS_DENIED');
+    (number.failure === null || isRefusedByMeta(number.failure));
   // Two lists that were asked for within seconds are no more than one.
   const isOld = (number: SyncNumber) =>
     at.getTime() - sinceOf(number) >= (sweepSeconds * 1_000) / 2;
@@ -44,15 +46,19 @@ export function findMissing(
     ),
     evident: judged.filter(
       (number) =>
-        isOld(number) && wasTried(number) && number.failure !== null && !isMissing(number),
+        isOld(number) &&
+        wasTried(number) &&
+        !isMissing(number) &&
+        isUnknownId(number.metaCode, number.metaSubcode),
     ),
-    untried: judged.filter((number) => !wasTried(number) && !isMissing(number)),
+    // A first list may be wrong; until the second one nothing is tried, so that no alert tells of a refusal.
+    untried: judged.filter((number) => isOld(number) && !wasTried(number) && !isMissing(number)),
     readable: absent.filter((number) => !judged.includes(number) || wasTried(number)),
   };
 }
 
-function isMissing({ obstacle }: SyncNumber): boolean {
-  return obstacle === missingInAccount.message;
+function isMissing({ failure }: SyncNumber): boolean {
+  return failure === 'META_NUMBER_MISSING';
 }
 
 export function toMissingPhones(numbers: readonly SyncNumber[]): readonly PhoneToRecord[] {

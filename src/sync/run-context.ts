@@ -45,6 +45,8 @@ export interface AccountRun {
     refusal: RunRefusal | null;
     /** Since when the lists lack which numbers; null when no list says so. */
     missing: SubjectState['missing'] | null;
+    /** The numbers whose ids Meta did not know when they were read one by one, and when that was. */
+    readonly unknownIds: Map<string, Date>;
     hasChanged: boolean;
     /** Whether Meta has said that most of a rate limit is used. */
     isSpent: boolean;

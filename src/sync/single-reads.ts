@@ -2,8 +2,13 @@
 
 import { isDeepStrictEqual } from 'node:util';
 import type { MetaBlock } from '../numbers/meta.ts';
-import { toOperatorAccess } from '../numbers/numbers.ts';
-import { deadToken, type UpstreamFailure } from '../numbers/provider.ts';
+import { type Numbers, toOperatorAccess } from '../numbers/numbers.ts';
+import {
+  deadToken,
+  isRefusedByMeta,
+  isUnknownId,
+  type UpstreamFailure,
+} from '../numbers/provider.ts';
 import { maxTokens } from './list-reads.ts';
 import { maxProfiles } from './plan.ts';
 import { type AccountRun, fail } from './run-context.ts';
@@ -94,16 +99,30 @@ export async function readSingly(
   const isAnyLate = failures.values().some((failure) => failure?.code === 'META_TIMEOUT');
   budget.onCalls(Math.max(isAnyLate ? calls : 0, access.meter.upstreamCalls));
   await recordDeadTokens(account, failures);
+  if (blocks.includes('phone')) recordUnknownIds(account, read);
   const all = [...failures.values()];
   if (all.length === 0) return 'NONE';
   if (all.includes(null)) return 'READ';
   // Refusals concern the ids, the permissions or the token of single numbers.
-  const isRefused = all.every((failure) => failure?.code === 'META_ACCESS_DENIED');
+  const isRefused = all.every((failure) => isRefusedByMeta(failure?.code));
   const [first] = all;
-  const reason = all.find((failure) => failure?.code !== 'META_ACCESS_DENIED') ?? first;
+  const reason = all.find((failure) => !isRefusedByMeta(failure?.code)) ?? first;
   const isOfKind = !isRefused || (!kinds.includes('HEALTH') && reason?.metaCode === deadToken);
   if (reason && isOfKind) fail(account, kinds, reason);
   return isRefused ? 'REFUSED' : 'FAILED';
+}
+
+/** What only a list can tell apart: an id that does not exist, and one that the token may not read. */
+function recordUnknownIds(
+  { found }: AccountRun,
+  read: Awaited<ReturnType<Numbers['getMany']>>,
+): void {
+  for (const number of read) {
+    if (!('freshness' in number)) continue;
+    const { error, attemptedAt } = number.freshness.phone ?? {};
+    const isUnknown = error && isUnknownId(error.metaCode, error.metaSubcode);
+    if (isUnknown && attemptedAt) found.unknownIds.set(number.id, new Date(attemptedAt));
+  }
 }
 
 /** A token is dead when Meta says so of one of its numbers and none of them was read. */

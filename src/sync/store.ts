@@ -49,10 +49,9 @@ export interface SyncNumber {
   readonly phone: Readonly<Record<string, unknown>> | null;
   /** The code of the failure or the obstacle of the last read of the phone. */
   readonly failure: string | null;
-  /** Meta's code of that. */
+  /** Meta's codes of that. */
   readonly metaCode: number | null;
-  /** The message of the obstacle, if that is the newest. */
-  readonly obstacle: string | null;
+  readonly metaSubcode: number | null;
   readonly observedAt: Date | null;
   /** When it was last tried to read the phone, also from a list. */
   readonly attemptedAt: Date | null;
@@ -163,10 +162,8 @@ async function listNumbers(
     select n.id, n.number, n.phone_number_id as "phoneNumberId",
       coalesce(own.sealed, shared.sealed) as sealed,
       case when own.sealed is null then shared.id end as "credentialId", phone.data as phone,
-      coalesce(case when phone.obstacle_at >= phone.attempted_at then phone.obstacle end, phone.failure) ->> 'code' as failure,
-      (coalesce(case when phone.obstacle_at >= phone.attempted_at then phone.obstacle end, phone.failure) ->> 'metaCode')::integer
-        as "metaCode", phone.attempted_at as "attemptedAt",
-      case when phone.obstacle_at >= phone.attempted_at then phone.obstacle ->> 'message' end as obstacle,
+      newest.failure ->> 'code' as failure, (newest.failure ->> 'metaCode')::integer as "metaCode",
+      (newest.failure ->> 'metaSubcode')::integer as "metaSubcode", phone.attempted_at as "attemptedAt",
       phone.observed_at as "observedAt", profile.observed_at as "profileObservedAt"
     from whatsapp_number n
     left join number_credential own on own.tenant_id = n.tenant_id and own.number_id = n.id
@@ -174,6 +171,9 @@ async function listNumbers(
     left join number_snapshot phone on phone.tenant_id = n.tenant_id and phone.number_id = n.id and phone.block = 'phone'
     left join number_snapshot profile on profile.tenant_id = n.tenant_id and profile.number_id = n.id
       and profile.block = 'profile'
+    cross join lateral (
+      select coalesce(case when phone.obstacle_at >= phone.attempted_at then phone.obstacle end, phone.failure) as failure
+    ) newest
     where n.tenant_id = ${tenantId} and ${isOfSubject(subjectId)}
     order by n.id`.execute(transaction);
   return rows.map((row) => {
@@ -261,12 +261,16 @@ export async function endRun(
   );
 }
 
+/** What was read last of a number that is missing at Meta says nothing about the account. */
 function selectRisk(tenantId: string, subjectId: string) {
   return sql`
     select count(*)::integer as numbers,
       coalesce(bool_or(n.quality_rating in ('YELLOW', 'RED') or n.meta_status <> 'CONNECTED' or n.failing or n.account_failing
-        or n.restriction is not null),
-        false) as is_risky
+        or n.restriction is not null) filter (where not n.failing or not exists (
+          select from number_snapshot f
+          where f.tenant_id = n.tenant_id and f.number_id = n.number_id and f.block = 'phone'
+            and coalesce(case when f.obstacle_at >= f.attempted_at then f.obstacle end, f.failure) ->> 'code' = 'META_NUMBER_MISSING'
+        )), false) as is_risky
     from number_status n where n.tenant_id = ${tenantId} and n.waba_id = ${subjectId}`;
 }
 

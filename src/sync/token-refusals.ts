@@ -1,7 +1,7 @@
 // Which access tokens of an account Meta refuses, and which numbers can be read with the others.
 
-import { missingInAccount, recordPhones } from '../numbers/listed-phones.ts';
-import { deadToken, type UpstreamFailure } from '../numbers/provider.ts';
+import { recordPhones } from '../numbers/listed-phones.ts';
+import { deadToken, isRefusedByMeta, type UpstreamFailure } from '../numbers/provider.ts';
 import { type AccountRun, isWhole } from './run-context.ts';
 import { refusedMs } from './run-result.ts';
 import type { SyncNumber } from './store.ts';
@@ -35,9 +35,9 @@ function isWhollyDead({ numbers }: AccountToken): boolean {
   return readable.length > 0 && readable.every(({ metaCode }) => metaCode === deadToken);
 }
 
-/** A number that the account lacked is none: the list ends that. */
-function isRefused({ failure, obstacle }: SyncNumber): boolean {
-  return failure === 'META_ACCESS_DENIED' && obstacle !== missingInAccount.message;
+/** Not a number that the account lacked: the list ends that. */
+function isRefused({ failure }: SyncNumber): boolean {
+  return failure === 'META_ACCESS_DENIED';
 }
 
 /**
@@ -49,7 +49,7 @@ export function isRefusedLately(account: AccountRun, number: SyncNumber): boolea
   const { run } = account;
   const since = Math.max(run.at.getTime() - refusedMs, run.tokenStoredAt?.getTime() ?? 0);
   return (
-    number.failure === 'META_ACCESS_DENIED' &&
+    isRefusedByMeta(number.failure) &&
     number.attemptedAt !== null &&
     number.attemptedAt.getTime() > since
   );

@@ -188,6 +188,14 @@ describe('failing reads', () => {
     ]);
   });
 
+  test('are not about the token once the account is known to lack the number', () => {
+    const known = { kind: 'READ_FAILING' };
+    const missing = ['META_ACCESS_DENIED', 'META_NUMBER_MISSING'] as const;
+    expect(
+      run([failing(100, 'META_ACCESS_DENIED'), toChange(101, 'PHONE', missing, known)], 300),
+    ).toEqual(['161 OPENED READS_FAILING NUMBER wa_1 META_ACCESS_DENIED -> META_NUMBER_MISSING']);
+  });
+
   test('are about the token if Meta refuses it, and otherwise not', () => {
     expect(run([failing(100, 'META_ACCESS_DENIED'), recovered(200)], 300)).toEqual([
       '160 OPENED TOKEN_REJECTED NUMBER wa_1 null -> META_ACCESS_DENIED',

@@ -836,6 +836,20 @@ const syncScenario: Scenario<SyncStore> = async (store, database, { me: tenantId
     toResults: () => [],
   });
   if (isAnyRisky) throw new Error('the risk of the other tenant');
+  // Only the number of the other tenant is missing at Meta.
+  await run('update number_status set failing = true where tenant_id = $t');
+  await run("update sync_subject set lease_holder = 'mine' where tenant_id = $t");
+  await store.endRun(database, subject, 'mine', {
+    state: { quota, pages, readsHealth, missing },
+    unknownNumbers: 1,
+    hasChanged: false,
+    pause: null,
+    calls: { calls: 0, since: null },
+    toResults(isRisky) {
+      if (!isRisky) throw new Error('what is missing of the other tenant');
+      return [];
+    },
+  });
   await store.abandonRun(database, subject, 'theirs');
   await run("update sync_subject set lease_holder = 'mine' where tenant_id = $t");
   await run("update sync_plan set due_at = 'infinity' where tenant_id = $t");
@@ -1100,6 +1114,8 @@ describe.each(stores)('the filters of $path', ({ path, scenario, mutants }) => {
        update number_snapshot set data = data || jsonb_build_object('webhookUrl', tenant_id)
        where tenant_id = '${other}' and data is not null;
        update waba_snapshot set data = data || '{"subscribedApps":[]}' where tenant_id = '${other}';
+       update number_snapshot set failure = '{"code": "META_NUMBER_MISSING"}'
+       where tenant_id = '${other}' and block = 'phone';
        update account_notice set webhook_verdict = 'SILENT' where tenant_id = '${other}';
        insert into number_change (tenant_id, number_id, kind, field, previous_value, new_value, source, occurred_at)
        values ('${other}', 'wa_1', 'FIELD', 'NAME_STATUS', 'PENDING_REVIEW', 'APPROVED', 'READ', now());

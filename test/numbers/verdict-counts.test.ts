@@ -34,7 +34,7 @@ const failures = [
   { code: 'META_TIMEOUT', metaCode: null },
   { code: 'META_ACCESS_DENIED', metaCode: null },
   { code: 'META_ACCESS_DENIED', metaCode: 190 },
-  { code: 'META_ACCESS_DENIED', metaCode: 33 },
+  { code: 'META_NUMBER_MISSING', metaCode: 33 },
   { code: 'META_ACCESS_DENIED', metaCode: 368 },
   { code: 'META_RATE_LIMITED', metaCode: 368 },
   { code: 'META_ACCESS_DENIED', metaCode: 130_497 },
@@ -47,7 +47,8 @@ const failures = [
 const obstacles = [
   null,
   { code: 'META_ACCESS_DENIED', metaCode: null, isPast: false },
-  { code: 'META_ACCESS_DENIED', metaCode: null, isPast: true },
+  { code: 'META_NUMBER_MISSING', metaCode: null, isPast: false },
+  { code: 'META_NUMBER_MISSING', metaCode: null, isPast: true },
   { code: 'UNAVAILABLE', metaCode: null, isPast: false },
 ];
 

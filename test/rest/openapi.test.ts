@@ -370,6 +370,7 @@ test('every failure of a live read is as documented', async () => {
     { kind: 'throttled' },
     { kind: 'error', code: 190, subcode: 463, status: 401 },
     { kind: 'error', code: 100, subcode: 33 },
+    { kind: 'error', code: 33 },
     { kind: 'hang' },
   ];
   const compare = async (fault: Fault): Promise<readonly string[]> => {

@@ -69,7 +69,7 @@ describe('in simulated time', () => {
   const text = 'The number is no longer in the account: the list of its numbers at Meta lacks it.';
   const missing = {
     sendable: false,
-    freshness: { error: { code: 'META_ACCESS_DENIED' } },
+    freshness: { error: { code: 'META_NUMBER_MISSING' } },
     sendability: {
       verdict: 'UNKNOWN',
       replyVerdict: 'UNKNOWN',
@@ -93,9 +93,14 @@ describe('in simulated time', () => {
     expect(await see(id)).toMatchObject(missing);
     expect(await see(other)).toMatchObject(present);
     expect(await listFailing()).toEqual([id]);
-    // Each further list says the same.
+    // Each further list says the same, and so does a read of its own id.
     await clock.advance(10 * minute);
     expect(await see(id)).toMatchObject(missing);
+    await tenant.rest(`/v1/numbers/${id}?refresh=1`);
+    expect(gateway.simulator.calls.at(-1)?.operations.join()).toContain(phoneNumberId);
+    expect(await see(id)).toMatchObject(missing);
+    // It says nothing about the account.
+    expect(await isRisky()).toBe(false);
     const { body } = await tenant.rest<{ changes: readonly Record<string, string | null>[] }>(
       `/v1/changes?after=${cursor}&number=${id}&kind=VERDICT,READ_FAILING`,
     );
@@ -104,6 +109,8 @@ describe('in simulated time', () => {
     );
     expect(changes.toSorted()).toEqual([
       'READ_FAILING PHONE  META_ACCESS_DENIED SYNC',
+      'READ_FAILING PHONE META_ACCESS_DENIED META_NUMBER_MISSING SYNC',
+      'READ_FAILING PROFILE  META_ACCESS_DENIED READ',
       'VERDICT REPLY_VERDICT YES UNKNOWN SYNC',
       'VERDICT VERDICT YES UNKNOWN SYNC',
     ]);
@@ -122,17 +129,22 @@ describe('in simulated time', () => {
     // In another account, which the same token sees.
     const fields = { display_phone_number: `+${number}` };
     gateway.simulator.setPhone(toHealthyPhone(phoneNumberId, '99', fields));
+    // A read that fails for a moment is no evidence that it is missing.
+    gateway.simulator.setFault(phoneNumberId, { kind: 'error', code: 2, transient: true });
+    await clock.advance(16 * minute);
+    expect(await see(id)).toMatchObject({ freshness: { error: { code: 'META_UNAVAILABLE' } } });
+    gateway.simulator.setFault(phoneNumberId, null);
     gateway.simulator.clearCalls();
-    await clock.advance(6 * minute);
+    await clock.advance(11 * minute);
     const read = gateway.simulator.calls.flatMap(({ operations }) => operations);
     expect(read).toContain(`phone ${phoneNumberId}`);
     expect(await see(id)).toMatchObject({ sendable: true, freshness: { error: null } });
-    // Its reads go on, also after one that fails for a moment.
-    gateway.simulator.setFault(phoneNumberId, { kind: 'error', code: 2, transient: true });
+    // Its reads go on.
+    gateway.simulator.clearCalls();
     await clock.advance(16 * minute);
-    gateway.simulator.setFault(phoneNumberId, null);
-    await clock.advance(16 * minute);
-    expect(await see(id)).toMatchObject({ sendable: true, freshness: { error: null } });
+    expect(gateway.simulator.calls.flatMap(({ operations }) => operations)).toContain(
+      `phone ${phoneNumberId}`,
+    );
   });
 
   test('a list that one token reads says nothing of numbers that have another token', async () => {

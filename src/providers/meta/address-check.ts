@@ -6,6 +6,7 @@ import {
   type Address,
   type AddressProblem,
   type Credentials,
+  isRefusedByMeta,
   type Provider,
   type ReadOptions,
   toFailureText,
@@ -120,7 +121,7 @@ function toProblem(message: string): AddressProblem {
 
 /** Whether the failure says nothing about the id, so that the same request may succeed later. */
 function isTemporary({ failure }: FailedResult): boolean {
-  return failure.transient || failure.code !== 'META_ACCESS_DENIED';
+  return failure.transient || !isRefusedByMeta(failure.code);
 }
 
 function toUnchecked({ failure }: FailedResult): AddressProblem {

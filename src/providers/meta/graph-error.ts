@@ -1,7 +1,7 @@
 // Translates an error of the Graph API, by its code and not its HTTP status, into a failure with a message of our own.
 
 import { toInt, toObject } from '../../json.ts';
-import type { UpstreamFailure } from '../../numbers/provider.ts';
+import { isUnknownId, type UpstreamFailure } from '../../numbers/provider.ts';
 import { parseRetryAfter } from '../limited-fetch.ts';
 import {
   findMeaning,
@@ -102,10 +102,9 @@ export function toGraphFailure(
 function toMeaning(error: GraphError | null, node: GraphNode, status: number): Meaning {
   if (error === null || error.code === null) return status === 429 ? throttled : invalidResponse;
   const { code, subcode, isTransient, nodeKind, topic } = error;
-  const isUnknownObject = (code === 100 && subcode === 33) || code === 803;
   // The meaning of 33 is that of a phone's node.
   const isPhone = node === 'phone' || node === 'profile';
-  if (isUnknownObject || (code === 33 && !isPhone)) return unknownObjects[node];
+  if (isUnknownId(code, subcode) || (code === 33 && !isPhone)) return unknownObjects[node];
   if (topic !== null) return topicMeanings[topic];
   if (nodeKind !== null && isWrongKind(error, node)) return toWrongKindMeaning(node, nodeKind);
   if (error.refusedField !== null) return unknownField;

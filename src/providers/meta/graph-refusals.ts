@@ -77,10 +77,13 @@ const codeMeanings: Readonly<Record<number, Meaning>> = {
     "Add the address to the server IP allowlist of the app in Meta's App Dashboard.",
   ),
   10: missingPermission,
-  33: denied(
-    'The number was deleted at Meta.',
-    'Remove it with: number remove. If another one has replaced it, store its id with: number update --phone-number-id.',
-  ),
+  33: {
+    code: 'META_NUMBER_MISSING',
+    transient: false,
+    message: 'The number was deleted at Meta.',
+    solution:
+      'Remove it with: number remove. If another one has replaced it, store its id with: number update --phone-number-id.',
+  },
   101: unknownApp,
   102: denied('The session of the access token has ended.', 'Store a new token.'),
   104: denied('Meta requires a valid access token.', 'Store a new one.'),

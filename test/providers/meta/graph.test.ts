@@ -335,7 +335,12 @@ const errorCases: readonly ErrorCase[] = [
   { code: 10, ...permission },
   { code: 17, ...limited },
   { code: 32, ...limited },
-  { code: 33, expected: denied, says: 'deleted', advises: 'number remove' },
+  {
+    code: 33,
+    expected: { ...denied, code: 'META_NUMBER_MISSING' },
+    says: 'deleted',
+    advises: 'number remove',
+  },
   { code: 100, ...unknown },
   { code: 100, transient: true, ...unknown, expected: { ...broken, transient: true } },
   { code: 100, subcode: 33, expected: denied, says: 'phone number id', advises: 'number update' },

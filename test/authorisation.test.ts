@@ -582,7 +582,7 @@ async function readFirstEvent(
   // The key is verified once more while the stream is open; see access/key-watch.ts.
   const isVerified = () =>
     gateway.statements.slice(before).some((statement) => statement.includes('"expiresInMs"'));
-  if (!/UNAUTHENTICATED|FORBIDDEN/.test(text)) await vi.waitUntil(isVerified);
+  if (!/UNAUTHENTICATED|FORBIDDEN/.test(text)) await vi.waitUntil(isVerified, { timeout: 20_000 });
   return { status: response.status, headers: response.headers, text, body: JSON.parse(json) };
 }
 

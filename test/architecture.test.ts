@@ -84,7 +84,8 @@ const layers: readonly Layer[] = [
       foundation,
       storage,
       /^src\/history\/(change|change-fields|cursor)\.ts$/,
-      /^src\/numbers\/(number|numbers)\.ts$/,
+      // Which restrictions block conversations.
+      /^src\/numbers\/(number|numbers|restriction)\.ts$/,
       // Callers acknowledge incidents, as they operate numbers.
       /^src\/access\/access\.ts$/,
       /^src\/fleet\/note\.ts$/,

@@ -285,7 +285,7 @@ const types: Readonly<
   // Their incident is that of the number.
   Incident: {
     discloses: 'one number of the tenant',
-    fields: `id rule severity state scope subject subjectName numberCount numbers text previousValue newValue
+    fields: `id rule covers severity state scope subject subjectName numberCount numbers text previousValue newValue
       openedAt closedAt acknowledgedAt acknowledgedBy note`,
   },
   IncidentNumber: { discloses: 'one number of the tenant', fields: 'id name number' },

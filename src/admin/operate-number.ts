@@ -48,7 +48,7 @@ function addMute(number: CommandUnknownOpts, session: Session): void {
     .command('mute')
     .summary('silence the alerts of a number for a time')
     .description(
-      'Silence the alerts of a number for a time: endpoints are not told of incidents while all their numbers are muted, and are told when the mute ends before the incident does. Incidents of its account or token as a whole are told. Its verdict, its incidents and its history stay what they are.',
+      'Silence the alerts of a number for a time: endpoints are not told of incidents while all their numbers are muted, and are told when the mute ends before the incident does. Incidents of its account, portfolio or token as a whole are told. Its verdict, its incidents and its history stay what they are.',
     )
     .argument('<id>', 'id of the number, from: number list', parseId)
     .requiredOption(

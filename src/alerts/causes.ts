@@ -1,7 +1,8 @@
 // What is wrong that no change reports: an access token that ends, an account that Meta has disabled, one that is read too
 // rarely. Pure.
 
-import type { EvaluationState } from './evaluation.ts';
+import type { EvaluationState } from './evaluation-state.ts';
+import { findRule } from './rules.ts';
 import type { Signal } from './signals.ts';
 
 /** What is so at the moment of an evaluation; see `alert_causes` in migrations/0036_find_causes_of_alerts.ts. */
@@ -43,12 +44,15 @@ export function toCauseSignals(
   const note = (it: Pick<Signal, 'rule' | 'scope' | 'subject'>, members: Iterable<string>) => {
     const rule = causeRules.find((name) => name === it.rule);
     const { scope, subject } = it;
-    if (rule === undefined || scope === 'NUMBER' || ![...members].includes(subject)) return;
+    if (rule === undefined || (scope !== 'ACCOUNT' && scope !== 'TOKEN')) return;
+    if (![...members].includes(subject)) return;
     known.set(toKey({ rule, subject }), { rule, scope, subject, value: null });
   };
   for (const it of conditions.values()) note(it, [it.member]);
-  for (const { scope, members, ...it } of incidents.values()) {
-    if (scope === 'ACCOUNT' || scope === 'TOKEN') note({ ...it, scope }, members);
+  for (const { scope, members, subject, rule } of incidents.values()) {
+    if (findRule(rule).ofAccounts !== undefined) {
+      for (const account of members) note({ rule, scope: 'ACCOUNT', subject: account }, [account]);
+    } else if (scope === 'ACCOUNT' || scope === 'TOKEN') note({ rule, scope, subject }, members);
   }
   const current = new Set(causes.map(toKey));
   const gone = [...known].filter(([key]) => !current.has(key)).map(([, it]) => it);

@@ -1,16 +1,17 @@
-// The SQL of evaluating the rules of alerts: what it reads, and the incidents that it opens and closes.
+// The SQL of evaluating the rules of alerts: what is to be evaluated, and the conditions that it leaves.
 
-import { type RawBuilder, sql } from 'kysely';
+import { sql } from 'kysely';
 import type { Database, TenantTransaction } from '../database/database.ts';
 import type { Cause, CauseLimits } from './causes.ts';
 import {
   type Belonging,
   type Condition,
-  type Effect,
   type EvaluationState,
+  type Noted,
   type OpenIncident,
   toConditionKey,
-} from './evaluation.ts';
+  toNotedKey,
+} from './evaluation-state.ts';
 import type { QueuedChange } from './outbox.ts';
 import { alertRules, type RuleName } from './rules.ts';
 
@@ -76,14 +77,14 @@ export async function movePosition(
 export interface StoredChange extends QueuedChange {
   /** As `ReadChange`. */
   readonly knownVerdict: string | null;
-  readonly isFromMetaStatus: boolean;
+  readonly isFirstRead: boolean;
 }
 
-/** The state of Meta's numbers follows from the status that is read, except where other software sets it. */
-const isFromMetaStatus = (tenantId: string) => sql<boolean>`(
-  field = 'STATE' and source <> 'EXTERNAL' and exists (
-    select from whatsapp_number n
-    where n.tenant_id = ${tenantId} and n.id = number_change.number_id and n.provider = 'META'))`;
+const isFirstRead = (tenantId: string) => sql<boolean>`(
+  field = 'STATE' and exists (
+    select from number_change c
+    where c.tenant_id = ${tenantId} and c.number_id = number_change.number_id
+      and c.observation = number_change.observation and c.kind = 'ADDED' and c.field = 'PHONE'))`;
 
 const knownVerdict = (tenantId: string) => sql<string | null>`case
   when kind = 'VERDICT' and field = 'VERDICT' and previous_value = 'UNKNOWN' then (
@@ -115,7 +116,7 @@ export async function readChangesAfter(
       'occurred_at as occurredAt',
       'recorded_at as recordedAt',
       knownVerdict(tenantId).as('knownVerdict'),
-      isFromMetaStatus(tenantId).as('isFromMetaStatus'),
+      isFirstRead(tenantId).as('isFirstRead'),
     ])
     .where('tenant_id', '=', tenantId)
     .where('sequence', '>', String(sequence))
@@ -126,7 +127,9 @@ export async function readChangesAfter(
 
 export interface LoadedState {
   readonly state: EvaluationState;
+  /** Of numbers. */
   readonly belongings: ReadonlyMap<string, Belonging & { readonly mutedUntil: Date | null }>;
+  readonly accounts: ReadonlyMap<string, Belonging>;
 }
 
 /** `subjects`: the ids of the numbers and accounts that the changes are about. */
@@ -137,24 +140,69 @@ export async function loadState(
   subjects: readonly string[],
 ): Promise<LoadedState> {
   const conditions = await loadConditions(transaction, tenantId);
-  const numbers = [...new Set([...subjects, ...conditions.map(({ subject }) => subject)])];
-  const incidents = await loadOpen(transaction, tenantId, numbers);
-  const { rows } = await sql<Belonging & { readonly id: string; readonly mutedUntil: Date | null }>`
-    select n.id, n.waba_id as "wabaId", n.credential_id as "tokenId", (
-        select s.portfolio_id from number_status s where s.tenant_id = ${tenantId} and s.number_id = n.id
-      ) as "portfolioId",
-      n.muted_until as "mutedUntil"
-    from whatsapp_number n where n.tenant_id = ${tenantId} and n.id = any(${numbers}::text[])`.execute(
-    transaction,
-  );
+  const ids = [...new Set([...subjects, ...conditions.map(({ subject }) => subject)])];
+  const incidents = await loadOpen(transaction, tenantId, ids);
   return {
     state: {
       clock,
       conditions: new Map(conditions.map((it) => [toConditionKey(it), it])),
       incidents: new Map(incidents.map((it) => [it.id, it])),
+      noted: await loadNoted(transaction, tenantId),
     },
-    belongings: new Map(rows.map(({ id, ...belonging }) => [id, belonging])),
+    belongings: await loadBelongings(transaction, tenantId, ids),
+    accounts: await loadAccounts(transaction, tenantId, ids),
   };
+}
+
+/** A gateway has one session engine. */
+async function loadBelongings(
+  transaction: TenantTransaction,
+  tenantId: string,
+  numberIds: readonly string[],
+): Promise<LoadedState['belongings']> {
+  const { rows } = await sql<Belonging & { readonly id: string; readonly mutedUntil: Date | null }>`
+    select n.id, n.waba_id as "wabaId", n.credential_id as "tokenId", (
+        select s.portfolio_id from number_status s where s.tenant_id = ${tenantId} and s.number_id = n.id
+      ) as "portfolioId",
+      case when n.provider <> 'META' then 'engine' end as "engineId", n.muted_until as "mutedUntil"
+    from whatsapp_number n where n.tenant_id = ${tenantId} and n.id = any(${numberIds}::text[])`.execute(
+    transaction,
+  );
+  return new Map(rows.map(({ id, ...belonging }) => [id, belonging]));
+}
+
+/** The token of an account is that of all its numbers. */
+async function loadAccounts(
+  transaction: TenantTransaction,
+  tenantId: string,
+  wabaIds: readonly string[],
+): Promise<LoadedState['accounts']> {
+  const { rows } = await sql<Omit<Belonging, 'engineId'> & { readonly wabaId: string }>`
+    select s.waba_id as "wabaId", max(s.portfolio_id) as "portfolioId",
+      case when count(distinct n.credential_id) = 1 and count(n.credential_id) = count(*) then max(n.credential_id) end as "tokenId"
+    from number_status s join whatsapp_number n on n.tenant_id = ${tenantId} and n.id = s.number_id
+    where s.tenant_id = ${tenantId} and s.waba_id = any(${wabaIds}::text[]) group by s.waba_id`.execute(
+    transaction,
+  );
+  return new Map(rows.map((row) => [row.wabaId, { ...row, engineId: null }]));
+}
+
+/** Those that endpoints were told of within the time in which another read reports the same change, see evaluation.ts. */
+async function loadNoted(
+  transaction: TenantTransaction,
+  tenantId: string,
+): Promise<EvaluationState['noted']> {
+  const { rows } = await sql<{ scope: string; subject: string; value: string | null; at: Date }>`
+    select i.scope, i.subject, i.new_value as value, i.opened_at as at from incident i
+    where i.tenant_id = ${tenantId} and i.rule = 'LIMIT_CHANGED' and i.told
+      and i.opened_at >= (select p.clock from alert_position p where p.tenant_id = ${tenantId}) - interval '1 day'
+    order by i.opened_at, i.id`.execute(transaction);
+  return new Map(
+    rows.map(({ value, at, ...of }): [string, Noted] => [
+      toNotedKey(of),
+      { value, at: at.getTime() },
+    ]),
+  );
 }
 
 async function loadConditions(
@@ -172,6 +220,7 @@ async function loadConditions(
       'due_at as dueAt',
       'previous_value as previousValue',
       'new_value as newValue',
+      'covered_by as coveredBy',
     ])
     .where('tenant_id', '=', tenantId)
     .execute();
@@ -190,10 +239,10 @@ async function loadOpen(
   const { rows } = await sql<
     Omit<OpenIncident, 'rule' | 'members'> & { readonly rule: string; readonly members: string[] }
   >`
-    select i.id, i.rule, i.scope, i.subject, i.member_count as "memberCount", array(
+    select i.id, i.rule, i.severity, i.scope, i.subject, i.member_count as "memberCount", array(
       select m.member from incident_member m
       where m.tenant_id = ${tenantId} and m.incident_id = i.id and m.left_at is null
-        and (m.member = any(${members}::text[]) or i.rule = 'RESTRICTED' or m.member = i.subject)
+        and (m.member = any(${members}::text[]) or i.rule in ('RESTRICTED', 'SYNC_LATE') or m.member = i.subject)
     ) as members
     from incident i where i.tenant_id = ${tenantId} and i.closed_at is null`.execute(transaction);
   return rows.flatMap(({ rule, members: listed, ...row }) =>
@@ -244,156 +293,10 @@ export async function writeConditions(
   }));
   await sql`
     insert into alert_condition
-      (tenant_id, rule, scope, subject, member, since, due_at, previous_value, new_value)
-    select ${tenantId}, c.rule, c.scope, c.subject, c.member, c.since, c."dueAt", c."previousValue", c."newValue"
+      (tenant_id, rule, scope, subject, member, since, due_at, previous_value, new_value, covered_by)
+    select ${tenantId}, c.rule, c.scope, c.subject, c.member, c.since, c."dueAt", c."previousValue", c."newValue", c."coveredBy"
     from jsonb_to_recordset(${JSON.stringify(conditions)}::jsonb) c(rule text, scope text, subject text, member text,
-      since timestamptz, "dueAt" timestamptz, "previousValue" text, "newValue" text)`.execute(
+      since timestamptz, "dueAt" timestamptz, "previousValue" text, "newValue" text, "coveredBy" text)`.execute(
     transaction,
   );
-}
-
-/** An incident that was told, and its end if it was closed. */
-export interface ToldIncident {
-  readonly id: string;
-  readonly rule: string;
-  /** Of the change that reports it, which a trigger writes. */
-  readonly changeId: string | null;
-}
-
-/**
- * `isMuted`: whether the numbers that the effect adds are all muted. Returns the incident if endpoints are told of what has
- * happened: that it was opened, as soon as it has a number that is not muted, and that it was closed, if that was told.
- */
-export async function writeEffect(
-  transaction: TenantTransaction,
-  tenantId: string,
-  effect: Effect,
-  isMuted: boolean,
-): Promise<ToldIncident | null> {
-  if ('incident' in effect) return await insertIncident(transaction, tenantId, effect, !isMuted);
-  const { id, kind, at } = effect;
-  if (kind === 'CLOSED') return await closeIncident(transaction, tenantId, effect);
-  const { member } = effect;
-  if (kind === 'JOINED') {
-    await insertMembers(transaction, tenantId, { id, members: [member], leftAt: null });
-    await count(transaction, tenantId, id, 1);
-    if (isMuted) return null;
-    const [told = null] = await tell(transaction, tenantId, sql`id = ${id}`);
-    return told;
-  }
-  await sql`
-    update incident_member set left_at = ${new Date(at)}::timestamptz
-    where tenant_id = ${tenantId} and incident_id = ${id} and member = ${member}`.execute(
-    transaction,
-  );
-  await count(transaction, tenantId, id, -1);
-  return null;
-}
-
-/** Of the incidents of which nobody was told because their numbers were muted, those that have a number that is not muted. */
-export async function tellUnmuted(
-  transaction: TenantTransaction,
-  tenantId: string,
-  at: Date,
-): Promise<readonly ToldIncident[]> {
-  return await tell(
-    transaction,
-    tenantId,
-    sql`exists (
-      select from incident_member m
-      left join whatsapp_number n on n.tenant_id = ${tenantId} and n.id = m.member
-      where m.tenant_id = ${tenantId} and m.incident_id = incident.id and m.left_at is null
-        and (n.muted_until is null or n.muted_until <= ${at}::timestamptz))`,
-  );
-}
-
-/** Not of what is over, or what somebody looks after. */
-async function tell(
-  transaction: TenantTransaction,
-  tenantId: string,
-  condition: RawBuilder<unknown>,
-): Promise<readonly ToldIncident[]> {
-  const { rows } = await sql<ToldIncident>`
-    update incident set told = true
-    where tenant_id = ${tenantId} and not told and closed_at is null and acknowledged_at is null and ${condition}
-    returning id, rule, last_change as "changeId"`.execute(transaction);
-  return rows;
-}
-
-async function insertIncident(
-  transaction: TenantTransaction,
-  tenantId: string,
-  { kind, incident }: Extract<Effect, { readonly incident: unknown }>,
-  told: boolean,
-): Promise<ToldIncident | null> {
-  const { id, rule, scope, subject, members, previousValue, newValue, at } = incident;
-  const isOver = kind === 'NOTED';
-  const { changeId } = await transaction
-    .insertInto('incident')
-    .values({
-      tenant_id: tenantId,
-      id,
-      rule,
-      severity: alertRules[rule].severity,
-      scope,
-      subject,
-      member_count: members.length,
-      previous_value: previousValue,
-      new_value: newValue,
-      opened_at: new Date(at),
-      closed_at: isOver ? new Date(at) : null,
-      told,
-    })
-    .returning('last_change as changeId')
-    .executeTakeFirstOrThrow();
-  await insertMembers(transaction, tenantId, { id, members, leftAt: isOver ? at : null });
-  return told ? { id, rule, changeId } : null;
-}
-
-async function closeIncident(
-  transaction: TenantTransaction,
-  tenantId: string,
-  { id, rule, at }: Extract<Effect, { readonly kind: 'CLOSED' }>,
-): Promise<ToldIncident | null> {
-  const { told, changeId } = await transaction
-    .updateTable('incident')
-    .set({
-      closed_at: new Date(at),
-      // The members have left one by one.
-      member_count: sql`(
-        select count(*) from incident_member m
-        where m.tenant_id = ${tenantId} and m.incident_id = ${id})`,
-    })
-    .where('tenant_id', '=', tenantId)
-    .where('id', '=', id)
-    .returning(['told', 'last_change as changeId'])
-    .executeTakeFirstOrThrow();
-  return told ? { id, rule, changeId } : null;
-}
-
-/** One that comes back is a member again. */
-async function insertMembers(
-  transaction: TenantTransaction,
-  tenantId: string,
-  { id, members, leftAt }: { id: string; members: readonly string[]; leftAt: number | null },
-): Promise<void> {
-  const left = leftAt === null ? null : new Date(leftAt);
-  await sql`
-    insert into incident_member (tenant_id, incident_id, member, left_at)
-    select ${tenantId}, ${id}, m.member, ${left}::timestamptz
-    from jsonb_array_elements_text(${JSON.stringify(members)}::jsonb) m(member)
-    on conflict (tenant_id, incident_id, member) do update set left_at = excluded.left_at`.execute(
-    transaction,
-  );
-}
-
-async function count(
-  transaction: TenantTransaction,
-  tenantId: string,
-  id: string,
-  difference: number,
-): Promise<void> {
-  await sql`
-    update incident set member_count = member_count + ${difference}
-    where tenant_id = ${tenantId} and id = ${id}`.execute(transaction);
 }

@@ -1,82 +1,35 @@
 // Evaluates the rules of alerts over changes in their order: what lasts long enough becomes an incident, and a recovery closes
 // it. Pure: the time is that of the changes, so it makes no difference when, or in how many steps, they are evaluated.
 
-import { alertRules, type RuleName } from './rules.ts';
-import { type ReadChange, type Signal, toSignals } from './signals.ts';
+import {
+  cover,
+  findCover,
+  findPendingCause,
+  listTogether,
+  toSeverity,
+  uncover,
+} from './coverage.ts';
+import {
+  type Condition,
+  type Effect,
+  type EvaluatedChange,
+  type Evaluation,
+  type EvaluationOptions,
+  type EvaluationState,
+  type OpenIncident,
+  type Time,
+  toConditionKey,
+  toNotedKey,
+} from './evaluation-state.ts';
+import { findGroup, findWider, toOwner } from './groups.ts';
+import { alertRules, coveredBy } from './rules.ts';
+import { type Signal, toSignals } from './signals.ts';
 
-/** Milliseconds since 1970. */
-type Time = number;
-
-export type Scope = 'NUMBER' | 'ACCOUNT' | 'PORTFOLIO' | 'TOKEN';
-
-/** A cause that has not lasted long enough, or something that happened so recently that it may be taken back. */
-export interface Condition extends Omit<Signal, 'kind'> {
-  readonly since: Time;
-  readonly dueAt: Time;
-}
-
-export interface OpenIncident {
-  readonly id: string;
-  readonly rule: RuleName;
-  readonly scope: Scope;
-  readonly subject: string;
-  /** Those that changes and conditions may refer to. */
-  readonly members: Set<string>;
-  /** Of all members. */
-  memberCount: number;
-}
-
-export interface EvaluationState {
-  /** The time up to which everything was evaluated. */
-  clock: Time;
-  /** By `toConditionKey`. */
-  readonly conditions: Map<string, Condition>;
-  /** Those that are open, by id. */
-  readonly incidents: Map<string, OpenIncident>;
-}
-
-export interface EvaluatedChange extends ReadChange {
-  readonly recordedAt: Time;
-}
-
-/** What numbers may have in common, and thus a cause. */
-export interface Belonging {
-  readonly wabaId: string | null;
-  readonly portfolioId: string | null;
-  readonly tokenId: string | null;
-}
-
-export interface NewIncident extends Pick<OpenIncident, 'id' | 'rule' | 'scope' | 'subject'> {
-  readonly members: readonly string[];
-  readonly previousValue: string | null;
-  readonly newValue: string | null;
-  readonly at: Time;
-}
-
-/** NOTED: an incident that is over at once. */
-export type Effect =
-  | { readonly kind: 'OPENED' | 'NOTED'; readonly incident: NewIncident }
-  | {
-      readonly kind: 'JOINED' | 'LEFT';
-      readonly id: string;
-      readonly member: string;
-      readonly at: Time;
-    }
-  | { readonly kind: 'CLOSED'; readonly id: string; readonly rule: RuleName; readonly at: Time };
-
-export interface EvaluationOptions {
-  readonly belongingOf: (numberId: string) => Belonging | undefined;
-  readonly createId: () => string;
-  /** What is so at the present time, and no change has reported; nothing by default. */
-  readonly listObserved?: (state: EvaluationState) => readonly Signal[];
-}
-
-/** So many numbers with something in common have one cause. */
-const minGroupSize = 3;
-
-export function toConditionKey({ rule, subject, member }: Omit<Signal, 'kind'>): string {
-  return JSON.stringify([rule, subject, member]);
-}
+/**
+ * Another read of the same limit within this time reports the same change: accounts of a portfolio, and the accounts and their
+ * numbers, are read hours apart.
+ */
+const sameLimitMs = 86_400_000;
 
 /**
  * Changes the state, and returns what has happened to incidents, in order. `until`: the present time if there are no further
@@ -101,22 +54,20 @@ export function evaluate(
   if (until !== null) {
     state.clock = Math.max(state.clock, until);
     const observed = Map.groupBy(options.listObserved?.(state) ?? [], ({ kind }) => kind);
+    const cleared = observed.get('CLEAR') ?? [];
     // What is over by now is not opened.
-    for (const signal of observed.get('CLEAR') ?? []) apply(evaluation, signal);
+    for (const signal of cleared) state.conditions.delete(toConditionKey(signal));
     fireDue(evaluation);
+    for (const signal of cleared) apply(evaluation, signal);
     for (const signal of observed.get('RAISE') ?? []) apply(evaluation, signal);
     fireDue(evaluation);
   }
   return effects;
 }
 
-interface Evaluation extends EvaluationOptions {
-  readonly state: EvaluationState;
-  readonly effects: Effect[];
-}
-
-function apply(evaluation: Evaluation, signal: Signal): void {
+function apply(evaluation: Evaluation, given: Signal): void {
   const { state } = evaluation;
+  const signal = toOwner(evaluation, given);
   const key = toConditionKey(signal);
   const known = state.conditions.get(key);
   switch (signal.kind) {
@@ -133,17 +84,26 @@ function apply(evaluation: Evaluation, signal: Signal): void {
       else state.conditions.set(key, { ...known, newValue: signal.newValue });
       return;
     case 'CLEAR':
-      for (const it of listCleared(state, signal)) {
-        state.conditions.delete(toConditionKey(it));
-        leave(evaluation, it);
-      }
+      for (const it of listCleared(state, signal)) end(evaluation, it);
+  }
+}
+
+function end(evaluation: Evaluation, signal: Signal): void {
+  const { conditions } = evaluation.state;
+  const key = toConditionKey(signal);
+  const wasCovered = (conditions.get(key)?.coveredBy ?? null) !== null;
+  conditions.delete(key);
+  const wasOpen = leave(evaluation, signal);
+  // Only of a number whose loss was told, and not of one that was removed.
+  if (signal.rule === 'SENDABLE_LOST' && signal.newValue === 'YES' && (wasCovered || wasOpen)) {
+    begin(evaluation.state, { ...signal, rule: 'SENDABLE_REGAINED' });
   }
 }
 
 function begin({ conditions, clock }: EvaluationState, signal: Signal): void {
   const { kind: _, ...rest } = signal;
   const dueAt = clock + alertRules[signal.rule].holdSeconds * 1_000;
-  conditions.set(toConditionKey(signal), { ...rest, since: clock, dueAt });
+  conditions.set(toConditionKey(signal), { ...rest, since: clock, dueAt, coveredBy: null });
 }
 
 /** An account that is removed has no restrictions any more. */
@@ -158,33 +118,34 @@ function listCleared(
     .values()
     .filter(isOfSubject)
     .map((it) => it.member);
-  const open = incidents
+  const listed = incidents
     .values()
     .filter(isOfSubject)
     .flatMap(({ members }) => members);
   const { previousValue, newValue } = signal;
-  return [...held, ...open].map((each): Signal => {
+  return [...held, ...listed].map((each): Signal => {
     return { kind: 'CLEAR', rule, scope, subject, member: each, previousValue, newValue };
   });
 }
 
 function findIncidentOf(
   { incidents }: EvaluationState,
-  { rule, member, subject, scope }: Omit<Signal, 'kind'>,
+  { rule, member, subject }: Omit<Signal, 'kind'>,
 ): OpenIncident | undefined {
-  return incidents
-    .values()
-    .find(
-      (it) =>
-        it.rule === rule &&
-        it.members.has(member) &&
-        (scope === 'NUMBER' || it.subject === subject),
-    );
+  return incidents.values().find(
+    (it) =>
+      it.rule === rule &&
+      it.members.has(member) &&
+      // Restrictions of two accounts may have one name.
+      (member === subject || it.subject === subject),
+  );
 }
 
-function leave({ state, effects }: Evaluation, signal: Signal): void {
+/** Whether it was part of an incident. */
+function leave(evaluation: Evaluation, signal: Signal): boolean {
+  const { state, effects } = evaluation;
   const incident = findIncidentOf(state, signal);
-  if (incident === undefined) return;
+  if (incident === undefined) return false;
   const { id, rule } = incident;
   const { member } = signal;
   const at = state.clock;
@@ -195,10 +156,8 @@ function leave({ state, effects }: Evaluation, signal: Signal): void {
     state.incidents.delete(id);
     effects.push({ kind: 'CLOSED', id, rule, at });
   }
-  // Only of a number whose loss was an incident, and not of one that was removed.
-  if (rule === 'SENDABLE_LOST' && signal.newValue === 'YES') {
-    begin(state, { ...signal, rule: 'SENDABLE_REGAINED' });
-  }
+  uncover(evaluation, incident);
+  return true;
 }
 
 /** In the order of their times, so that one evaluation of many changes has the result of many evaluations. */
@@ -206,97 +165,105 @@ function fireDue(evaluation: Evaluation): void {
   const { conditions, clock } = evaluation.state;
   const isDue = ({ dueAt }: Condition) => dueAt <= clock;
   if (!conditions.values().some(isDue)) return;
-  const due = [...conditions].filter(([, condition]) => isDue(condition));
-  for (const [key] of due.toSorted(compareDue)) {
+  const due = [...conditions.values()].filter(isDue).toSorted(compareDue);
+  for (let at = 0; at < due.length; at += 1) {
+    const condition = due[at]!;
     // It may have become part of another one.
-    const condition = conditions.get(key);
-    if (condition !== undefined) fire(evaluation, condition);
+    if (conditions.get(toConditionKey(condition)) !== condition) continue;
+    const later = postpone(evaluation, condition);
+    if (later === undefined) fire(evaluation, condition);
+    else if (isDue(later)) {
+      const place = due.findIndex((it, other) => other > at && compareDue(it, later) > 0);
+      due.splice(place === -1 ? due.length : place, 0, later);
+    }
   }
 }
 
-function compareDue([oneKey, one]: [string, Condition], [otherKey, other]: [string, Condition]) {
-  return one.dueAt - other.dueAt || (oneKey < otherKey ? -1 : 1);
+/** At the same time, what others explain comes after them. */
+function compareDue(one: Condition, other: Condition): number {
+  return (
+    one.dueAt - other.dueAt ||
+    countCauses(one) - countCauses(other) ||
+    (toConditionKey(one) < toConditionKey(other) ? -1 : 1)
+  );
+}
+
+function countCauses({ rule }: Condition): number {
+  return Object.keys(coveredBy[rule] ?? {}).length;
+}
+
+/** Until what may explain the condition is due; undefined if nothing may. */
+function postpone(evaluation: Evaluation, condition: Condition): Condition | undefined {
+  if (findCover(evaluation, condition) !== undefined) return undefined;
+  const cause = findPendingCause(evaluation, condition);
+  if (cause === undefined) return undefined;
+  const later = { ...condition, dueAt: cause.dueAt };
+  evaluation.state.conditions.set(toConditionKey(condition), later);
+  return later;
 }
 
 function fire(evaluation: Evaluation, condition: Condition): void {
+  const { state } = evaluation;
+  const { dueAt: at } = condition;
+  const explaining = findCover(evaluation, condition);
+  if (explaining !== undefined) return cover(evaluation, condition, explaining, at);
+  if (!alertRules[condition.rule].lasts) return note(evaluation, condition);
+  const joined = findWider(evaluation, condition);
+  if (joined === undefined) return open(evaluation, condition);
+  const { member } = condition;
+  state.conditions.delete(toConditionKey(condition));
+  joined.members.add(member);
+  joined.memberCount += 1;
+  evaluation.effects.push({ kind: 'JOINED', id: joined.id, member, at });
+  for (const it of listTogether(evaluation, joined.rule, [condition], joined.severity)) {
+    cover(evaluation, it, joined, at);
+  }
+}
+
+function open(evaluation: Evaluation, condition: Condition): void {
   const { state, effects } = evaluation;
   const { rule, dueAt: at } = condition;
-  const lasts = alertRules[rule].lasts;
-  const joined = lasts ? findWider(evaluation, condition) : undefined;
-  if (joined !== undefined) {
-    const { member } = condition;
-    state.conditions.delete(toConditionKey(condition));
-    joined.members.add(member);
-    joined.memberCount += 1;
-    effects.push({ kind: 'JOINED', id: joined.id, member, at });
-    return;
-  }
-  const { scope, subject, conditions } = findGroup(evaluation, condition);
-  for (const it of conditions) state.conditions.delete(toConditionKey(it));
+  const { conditions, ...of } = takeGroup(evaluation, condition);
+  const together = listTogether(evaluation, rule, conditions);
+  const severity = toSeverity([rule, ...together.map((it) => it.rule)]);
   const members = conditions.map(({ member }) => member);
   const id = evaluation.createId();
-  const { previousValue, newValue } = toCommonValues(conditions);
-  const incident = { id, rule, scope, subject, members, previousValue, newValue, at };
-  effects.push({ kind: lasts ? 'OPENED' : 'NOTED', incident });
-  if (!lasts) return;
-  const open = { id, rule, scope, subject, members: new Set(members), memberCount: members.length };
-  state.incidents.set(id, open);
+  const incident = { id, rule, severity, ...of, members, ...toCommonValues(conditions), at };
+  effects.push({ kind: 'OPENED', incident });
+  const known: OpenIncident = {
+    ...of,
+    id,
+    rule,
+    severity,
+    members: new Set(members),
+    memberCount: members.length,
+  };
+  state.incidents.set(id, known);
+  for (const it of together) cover(evaluation, it, known, at);
 }
 
-/** An incident that is open and that the condition is part of. */
-function findWider(evaluation: Evaluation, condition: Condition): OpenIncident | undefined {
-  const { rule } = condition;
-  const wider = toWiderSubjects(evaluation, condition);
-  return evaluation.state.incidents
-    .values()
-    .find(
-      (it) =>
-        it.rule === rule &&
-        wider.some(([scope, subject]) => it.scope === scope && it.subject === subject),
-    );
-}
-
-/** What the condition may have in common with others, the more specific first; of an account or a token, itself. */
-function toWiderSubjects(
-  { belongingOf }: EvaluationOptions,
-  { scope, subject, rule }: Condition,
-): readonly (readonly [Scope, string])[] {
-  if (scope !== 'NUMBER') return [[scope, subject]];
-  const { wabaId = null, portfolioId = null, tokenId = null } = belongingOf(subject) ?? {};
-  const account = ['ACCOUNT', wabaId] as const;
-  const token = ['TOKEN', tokenId] as const;
-  const order =
-    rule === 'TOKEN_REJECTED'
-      ? [token, account, ['PORTFOLIO', portfolioId] as const]
-      : [account, ['PORTFOLIO', portfolioId] as const, token];
-  return order.flatMap(([kind, id]) => (id === null ? [] : [[kind, id] as const]));
-}
-
-interface Group {
-  readonly scope: Scope;
-  readonly subject: string;
-  readonly conditions: readonly Condition[];
-}
-
-/** The largest group of what has begun within the hold time; the condition alone if no group is large enough. */
-function findGroup(evaluation: Evaluation, condition: Condition): Group {
-  const { rule, scope, subject } = condition;
-  const wider = toWiderSubjects(evaluation, condition);
-  if (scope !== 'NUMBER') return { scope, subject, conditions: [condition] };
-  const others = [...evaluation.state.conditions.values()].filter(
-    (it) => it.rule === rule && it.scope === 'NUMBER' && it.since <= condition.dueAt,
-  );
-  let found: Group = { scope, subject, conditions: [condition] };
-  for (const [kind, id] of wider) {
-    const conditions = others.filter((it) =>
-      toWiderSubjects(evaluation, it).some(([of, its]) => of === kind && its === id),
-    );
-    const isLarger = conditions.length > found.conditions.length;
-    if (isLarger && conditions.length >= minGroupSize) {
-      found = { scope: kind, subject: id, conditions };
-    }
+function note(evaluation: Evaluation, condition: Condition): void {
+  const { state, effects } = evaluation;
+  const { rule, newValue: value, dueAt: at } = condition;
+  const { conditions, ...of } = takeGroup(evaluation, condition);
+  if (rule === 'LIMIT_CHANGED') {
+    const key = toNotedKey(of);
+    const former = state.noted.get(key);
+    if (former !== undefined && former.value === value && at - former.at <= sameLimitMs) return;
+    state.noted.set(key, { value, at });
   }
-  return found;
+  const { severity } = alertRules[rule];
+  const members = conditions.map(({ member }) => member);
+  const id = evaluation.createId();
+  const incident = { id, rule, severity, ...of, members, ...toCommonValues(conditions), at };
+  effects.push({ kind: 'NOTED', incident });
+}
+
+/** They are conditions no more. */
+function takeGroup(evaluation: Evaluation, condition: Condition) {
+  const group = findGroup(evaluation, condition);
+  for (const it of group.conditions) evaluation.state.conditions.delete(toConditionKey(it));
+  return group;
 }
 
 /** Null where they differ. */

@@ -7,7 +7,9 @@ import { startProcessJob, workInBatches } from '../database/process-job.ts';
 import { type CauseLimits, toCauseSignals } from './causes.ts';
 import { insertDeliveries } from './delivery-store.ts';
 import { listTargets } from './endpoint-store.ts';
-import { type Condition, type Effect, evaluate, type EvaluationState } from './evaluation.ts';
+import * as effectStore from './effect-store.ts';
+import { evaluate } from './evaluation.ts';
+import type { Condition, Effect, EvaluationState } from './evaluation-state.ts';
 import * as store from './evaluation-store.ts';
 import type { LoadedState } from './evaluation-store.ts';
 import { type IncidentNews, toChangeDeliveries, toIncidentDeliveries } from './outbox.ts';
@@ -69,7 +71,7 @@ async function evaluateBatch(
       const isLast = changes.length < maxChanges;
       const subjects = changes.flatMap(({ numberId, wabaId }) => numberId ?? wabaId ?? []);
       const loaded = await store.loadState(transaction, tenantId, clock, subjects);
-      const { state, belongings } = loaded;
+      const { state, belongings, accounts } = loaded;
       const causes = isLast ? await store.listCauses(transaction, tenantId, now(), limits) : [];
       const before = new Map(state.conditions);
       const happened = evaluate(
@@ -77,14 +79,15 @@ async function evaluateBatch(
         changes.map((it) => ({ ...it, recordedAt: it.recordedAt.getTime() })),
         isLast ? now().getTime() : null,
         {
-          belongingOf: (id) => belongings.get(id),
+          belongingOf: ({ scope, subject }) =>
+            (scope === 'NUMBER' ? belongings : accounts).get(subject),
           createId,
           listObserved: (current) => toCauseSignals(causes, current),
         },
       );
       await store.writeConditions(transaction, tenantId, compare(before, state.conditions));
       const news = await writeEffects(transaction, tenantId, happened, loaded);
-      const unmuted = isLast ? await store.tellUnmuted(transaction, tenantId, now()) : [];
+      const unmuted = isLast ? await effectStore.tellUnmuted(transaction, tenantId, now()) : [];
       const opened = unmuted.map((it) => toNews(it, 'OPENED'));
       const targets = await listTargets(transaction, tenantId);
       const deliveries = [
@@ -139,18 +142,26 @@ async function writeEffects(
     const { members, at } = toAdded(effect);
     const areMuted = members.every((member) => isMuted(member, at));
     // oxlint-disable-next-line no-await-in-loop -- in their order
-    const told = await store.writeEffect(transaction, tenantId, effect, areMuted);
-    const transition = effect.kind === 'JOINED' || effect.kind === 'LEFT' ? 'OPENED' : effect.kind;
-    if (told !== null) news.push(toNews(told, transition));
+    const told = await effectStore.writeEffect(transaction, tenantId, effect, areMuted);
+    if (told !== null) news.push(toNews(told, toTransition(effect)));
   }
   return news;
 }
 
-function toNews(told: store.ToldIncident, transition: IncidentNews['transition']): IncidentNews {
+function toNews(
+  told: effectStore.ToldIncident,
+  transition: IncidentNews['transition'],
+): IncidentNews {
   return { ...told, transition };
+}
+
+/** An incident may be told as opened when it gets a member, or covers another rule. */
+function toTransition({ kind }: Effect): IncidentNews['transition'] {
+  return kind === 'CLOSED' || kind === 'NOTED' ? kind : 'OPENED';
 }
 
 function toAdded(effect: Effect): { readonly members: readonly string[]; readonly at: number } {
   if ('incident' in effect) return effect.incident;
-  return { members: effect.kind === 'JOINED' ? [effect.member] : [], at: effect.at };
+  const isAdded = effect.kind === 'JOINED' || effect.kind === 'COVERED';
+  return { members: isAdded ? [effect.member] : [], at: effect.at };
 }

@@ -10,7 +10,7 @@ import {
   toTextArray,
   toTimeText,
 } from '../database/statement.ts';
-import { ruleNames, severities, toWhole } from './rules.ts';
+import { findRule, isOfWhole, ruleNames, severities, type WholeScope } from './rules.ts';
 
 /** As `Incident`, but for its text. */
 export interface StoredIncident {
@@ -20,6 +20,12 @@ export interface StoredIncident {
   readonly scope: string;
   readonly subject: string;
   readonly subjectName: string | null;
+  /** Whether it is about its subject as a whole, and not about several numbers or accounts of it. */
+  readonly isOfWhole: boolean;
+  /** Of several accounts, how many there are. */
+  readonly accountCount: number | null;
+  /** Names of rules. */
+  readonly covers: readonly string[];
   readonly numberCount: number;
   readonly numbers: readonly {
     readonly id: string;
@@ -118,18 +124,37 @@ const maxNumbers = 10;
 
 type Value = string;
 
-/** Whether the incident `i` is about an account, or a token, as a whole, and not about several of its numbers. */
-function isOfWhole(whole: 'ACCOUNT' | 'TOKEN'): RawBuilder<unknown> {
-  const rules = ruleNames.filter((rule) => toWhole(rule) === whole).map((rule) => sql.lit(rule));
+/** Whether the incident `i` is about an account, a portfolio or a token as a whole. */
+function isAbout(whole: WholeScope): RawBuilder<unknown> {
+  const rules = ruleNames.filter((rule) => isOfWhole(rule, whole)).map((rule) => sql.lit(rule));
   return sql`(i.scope = ${sql.lit(whole)} and i.rule in (${sql.join(rules)})
     and (i.rule <> 'ACCOUNT_BANNED' or exists (
       select from incident_member m where m.tenant_id = i.tenant_id and m.incident_id = i.id and m.member = i.subject
         and (m.left_at is null or i.closed_at is not null))))`;
 }
 
-const ofAccount = isOfWhole('ACCOUNT');
-const ofToken = isOfWhole('TOKEN');
-const ofWhole = sql`(${ofAccount} or ${ofToken})`;
+const ofAccount = isAbout('ACCOUNT');
+const ofPortfolio = isAbout('PORTFOLIO');
+const ofToken = isAbout('TOKEN');
+const ofWhole = sql`(${ofAccount} or ${ofPortfolio} or ${ofToken})`;
+
+const accountRules = ruleNames
+  .filter((rule) => findRule(rule).ofAccounts !== undefined)
+  .map((rule) => sql.lit(rule));
+/** Whether the members of the incident `i` are several accounts. */
+const ofAccounts = sql`(i.scope <> 'ACCOUNT' and i.rule in (${sql.join(accountRules)}))`;
+
+/** Those whose numbers are part of the incident `i`; null if it is about numbers alone, or about a token. */
+function selectAccounts(tenantId: Value): RawBuilder<unknown> {
+  return sql`case when ${ofAccount} then array[i.subject]
+    when ${ofPortfolio} then array(
+      select x.waba_id from waba_snapshot x
+      where x.tenant_id = ${tenantId} and x.data ->> 'ownerBusinessId' = i.subject)
+    when ${ofAccounts} then array(
+      select m.member from incident_member m
+      where m.tenant_id = ${tenantId} and m.incident_id = i.id and (i.closed_at is not null or m.left_at is null))
+  end`;
+}
 
 /** Those that are part of it, or of one that is over, all that were. */
 function selectNumbers(tenantId: Value): RawBuilder<unknown> {
@@ -138,12 +163,12 @@ function selectNumbers(tenantId: Value): RawBuilder<unknown> {
       order by p.left_at desc nulls first, p.id), '[]')
     from (
       select m.member as id, m.left_at from incident_member m
-      where not ${ofWhole} and m.tenant_id = ${tenantId} and m.incident_id = i.id
+      where not (${ofWhole} or ${ofAccounts}) and m.tenant_id = ${tenantId} and m.incident_id = i.id
         and (i.closed_at is not null or m.left_at is null)
         and (i.scope = 'NUMBER' or m.member <> i.subject)
       union all
       select s.number_id, null from number_status s
-      where ${ofAccount} and s.tenant_id = ${tenantId} and s.waba_id = i.subject
+      where s.tenant_id = ${tenantId} and s.waba_id = any(${selectAccounts(tenantId)})
       union all
       select w.id, null from whatsapp_number w
       where ${ofToken} and w.tenant_id = ${tenantId} and w.credential_id = i.subject
@@ -151,10 +176,11 @@ function selectNumbers(tenantId: Value): RawBuilder<unknown> {
     ) p left join whatsapp_number n on n.tenant_id = ${tenantId} and n.id = p.id)`;
 }
 
-/** An account or a token has all its numbers; see `IncidentRow` for the count of the others. */
+/** Accounts, portfolios and tokens have all their numbers. */
 function selectNumberCount(tenantId: Value): RawBuilder<unknown> {
-  return sql`case when ${ofAccount} then (
-      select count(*) from number_status s where s.tenant_id = ${tenantId} and s.waba_id = i.subject
+  return sql`case when ${ofAccount} or ${ofPortfolio} or ${ofAccounts} then (
+      select count(*) from number_status s
+      where s.tenant_id = ${tenantId} and s.waba_id = any(${selectAccounts(tenantId)})
     ) when ${ofToken} then (
       select count(*) from whatsapp_number n where n.tenant_id = ${tenantId} and n.credential_id = i.subject
     ) else i.member_count end`;
@@ -172,6 +198,7 @@ function selectSubjectName(tenantId: Value): RawBuilder<unknown> {
       where x.tenant_id = ${tenantId} and x.data ->> 'ownerBusinessId' = i.subject limit 1)
     when 'TOKEN' then (
       select c.name from credential c where c.tenant_id = ${tenantId} and c.id = i.subject)
+    when 'ENGINE' then 'Session engine'
   end`;
 }
 
@@ -179,7 +206,8 @@ function selectSubjectName(tenantId: Value): RawBuilder<unknown> {
 function selectIncident(tenantId: Value): RawBuilder<unknown> {
   return sql`json_build_object(
     'id', i.id, 'rule', i.rule, 'severity', i.severity, 'scope', i.scope, 'subject', i.subject,
-    'subjectName', ${selectSubjectName(tenantId)},
+    'subjectName', ${selectSubjectName(tenantId)}, 'isOfWhole', ${ofWhole},
+    'accountCount', case when ${ofAccounts} then i.member_count end, 'covers', i.covers,
     'numberCount', ${selectNumberCount(tenantId)}, 'numbers', ${selectNumbers(tenantId)},
     'previousValue', i.previous_value, 'newValue', i.new_value,
     'openedAt', ${selectTime(sql`i.opened_at`)}, 'closedAt', ${selectTime(sql`i.closed_at`)},
@@ -250,6 +278,12 @@ const selectWorst: (values: Record<'tenantId' | 'numberIds', string>) => Stateme
       select a.number_id, i.id, i.severity, i.acknowledged_at, i.opened_at
       from incident i join asked a on a.scope = i.scope and a.subject = i.subject
       where i.tenant_id = ${tenantId} and i.closed_at is null and ${ofWhole}
+      union all
+      select a.number_id, i.id, i.severity, i.acknowledged_at, i.opened_at
+      from asked a
+      join incident_member m on m.tenant_id = ${tenantId} and m.member = a.subject and m.left_at is null
+      join incident i on i.tenant_id = ${tenantId} and i.id = m.incident_id
+      where a.scope = 'ACCOUNT' and i.closed_at is null and ${ofAccounts}
     ), worst as materialized (
       select distinct on (p.number_id) p.number_id, p.id as incident_id from part p
       order by p.number_id, array_position(array[${sql.join(severities.map((it) => sql.lit(it)))}], p.severity),

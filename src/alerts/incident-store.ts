@@ -90,6 +90,8 @@ export interface Report {
   readonly changeId: string;
   readonly previousValue: string | null;
   readonly newValue: string | null;
+  /** The rule of the incident, and those that it covers; empty if it was deleted. */
+  readonly rules: readonly string[];
   /** Whether endpoints were told of the incident. */
   readonly told: boolean;
   /** Whether somebody has acknowledged it by now. */
@@ -105,7 +107,7 @@ export async function listReports(
 ): Promise<readonly Report[]> {
   const { rows } = await sql<Report>`
     select c.sequence::float8 as sequence, c.id as "changeId", c.previous_value as "previousValue", c.new_value as "newValue",
-      coalesce(i.told, false) as told, i.acknowledged_at is not null as "isAcknowledged"
+      coalesce(i.rule || i.covers, '{}') as rules, coalesce(i.told, false) as told, i.acknowledged_at is not null as "isAcknowledged"
     from number_change c
     left join incident i on i.tenant_id = ${tenantId} and i.id = c.new_value::jsonb ->> 'id'
     where c.tenant_id = ${tenantId} and c.sequence > ${String(after)}::bigint and c.kind = 'INCIDENT'

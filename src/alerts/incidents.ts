@@ -19,9 +19,11 @@ export interface Incident {
   /** A name of `alertRules`, or of a later release. */
   readonly rule: string;
   readonly severity: string;
+  /** Names of rules that the same cause sets off, and that open no incident of their own; see `coveredBy` in rules.ts. */
+  readonly covers: readonly string[];
   readonly state: IncidentState;
   readonly scope: string;
-  /** The id of the number, account, portfolio or shared token. */
+  /** The id of the number, account, portfolio or shared token, or `engine`. */
   readonly subject: string;
   /** Its name, or its id if it has none. */
   readonly subjectName: string;
@@ -161,13 +163,14 @@ async function listPage(
 }
 
 function toIncident(stored: StoredIncident): Incident {
-  const { subjectName, acknowledgedBy, acknowledgedByKey, ...incident } = stored;
-  const { rule, subject, numberCount, closedAt, acknowledgedAt } = incident;
+  const { subjectName, acknowledgedBy, acknowledgedByKey, ...rest } = stored;
+  const { isOfWhole: _, accountCount: __, ...incident } = rest;
+  const { subject, closedAt, acknowledgedAt } = incident;
   return {
     ...incident,
     state: closedAt === null ? 'OPEN' : 'CLOSED',
     subjectName: subjectName ?? subject,
-    text: toRuleText(rule, numberCount),
+    text: toRuleText(stored),
     acknowledgedBy:
       acknowledgedAt === null
         ? null

@@ -1,6 +1,6 @@
 // The content of messages to endpoints: JSON of at most 20 kB, and the text of it that Slack shows.
 
-import { alertRules, type Rule, type RuleName, toWhole } from './rules.ts';
+import { findRule } from './rules.ts';
 
 /** The body of a message in the formats STANDARD and CHANGES. */
 export interface Message<Data = MessageData> {
@@ -39,11 +39,15 @@ export interface IncidentData {
     readonly subject: string;
     /** Its name, or its id if it has none; messages of an earlier release have none. */
     readonly subjectName?: string;
+    /** What it is about, in words, for example `3 numbers of the account Shops`; messages of an earlier release have none. */
+    readonly title?: string;
     readonly openedAt: string;
     readonly closedAt: string | null;
     readonly numberCount: number;
   };
   readonly rule: string;
+  /** Names of rules that the same cause sets off, and that open no incident of their own; none in messages of an earlier release. */
+  readonly covers?: readonly string[];
   readonly severity: string;
   readonly text: string;
   readonly previousValue: string | null;
@@ -98,14 +102,34 @@ function isWord(value: string | null): value is string {
   return value !== null && !/^[{[]/.test(value);
 }
 
-function toSubjectText({ incident, number, rule }: IncidentData): string {
+function toSubjectText({ incident, number }: IncidentData): string {
+  return incident.title ?? number?.name ?? incident.subjectName ?? incident.subject;
+}
+
+/** What is read of an incident to say what it is about and what has happened. */
+export interface ToldSubject {
+  readonly rule: string;
+  readonly scope: string;
+  readonly subject: string;
+  readonly subjectName: string | null;
+  readonly isOfWhole: boolean;
+  /** Of several accounts, how many there are. */
+  readonly accountCount: number | null;
+  readonly numberCount: number;
+  readonly covers: readonly string[];
+}
+
+/** `number`: the only one; null for an incident of another scope. */
+export function toTitle(incident: ToldSubject, number: MessageNumber | null): string {
   if (number !== null) {
     return number.name === null ? number.id : `${number.name} (${number.number})`;
   }
-  const { scope, subject, subjectName, numberCount } = incident;
+  const { scope, subject, subjectName, isOfWhole, accountCount, numberCount } = incident;
+  if (scope === 'ENGINE') return `${numberCount} numbers of the session engine`;
   const name = subjectName ?? subject;
-  if (toWhole(rule) !== null) return `${scope === 'TOKEN' ? 'Token' : 'Account'} ${name}`;
-  return `${numberCount} numbers of the ${scope.toLowerCase()} ${name}`;
+  if (isOfWhole) return `${scope.charAt(0)}${scope.slice(1).toLowerCase()} ${name}`;
+  const members = accountCount === null ? `${numberCount} numbers` : `${accountCount} accounts`;
+  return `${members} of the ${scope.toLowerCase()} ${name}`;
 }
 
 /** Slack gives a meaning to these three characters: https://docs.slack.dev/messaging/formatting-message-text */
@@ -113,15 +137,22 @@ function escapeSlack(text: string): string {
   return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 }
 
-/** What has happened to so many numbers, in a sentence. A later release may know other rules. */
-export function toRuleText(rule: string, numberCount: number): string {
-  if (!Object.hasOwn(alertRules, rule)) return rule;
-  const { meaning, ofSeveral }: Rule = alertRules[rule as RuleName];
-  return numberCount > 1 && ofSeveral !== undefined ? `${numberCount} ${ofSeveral}` : meaning;
+/** What has happened, and what follows from it, in sentences. A later release may know other rules. */
+export function toRuleText(incident: ToldSubject): string {
+  const consequences = incident.covers.map((rule) => findRule(rule).asConsequence);
+  return [toMeaning(incident), ...consequences].filter((text) => text !== undefined).join(' ');
+}
+
+function toMeaning({ rule, scope, isOfWhole, accountCount, numberCount }: ToldSubject): string {
+  const { meaning = rule, ofNumber, ofSeveral, ofAccount, ofAccounts } = findRule(rule);
+  if (accountCount !== null && ofAccounts !== undefined) return ofAccounts;
+  if (isOfWhole) return scope === 'ACCOUNT' ? (ofAccount ?? meaning) : meaning;
+  return numberCount > 1 && ofSeveral !== undefined
+    ? `${numberCount} ${ofSeveral}`
+    : (ofNumber ?? meaning);
 }
 
 /** That it is over, in a sentence. */
-export function toEndText(rule: string, numberCount: number): string {
-  const end = Object.hasOwn(alertRules, rule) ? (alertRules[rule as RuleName] as Rule).end : null;
-  return end ?? `This is over: ${toRuleText(rule, numberCount)}`;
+export function toEndText(incident: ToldSubject): string {
+  return findRule(incident.rule).end ?? `This is over: ${toMeaning(incident)}`;
 }

@@ -14,7 +14,10 @@ export type Transition = 'OPENED' | 'CLOSED' | 'NOTED';
 export interface IncidentNews {
   /** Of the incident. */
   readonly id: string;
-  readonly rule: string;
+  /** Its rule, and those that it covers. */
+  readonly rules: readonly string[];
+  /** Endpoints that want one of these were told of it before. */
+  readonly toldRules: readonly string[];
   readonly transition: Transition;
   /** The change that reports it. */
   readonly changeId: string | null;
@@ -29,7 +32,7 @@ export function toIncidentDeliveries(
     .filter(({ format }) => format !== 'CHANGES')
     .flatMap(({ id: endpointId, rules }) =>
       news
-        .filter(({ rule }) => rules.length === 0 || rules.includes(rule))
+        .filter((it) => wants(rules, it.rules) && !wants(rules, it.toldRules))
         .map(({ id: incidentId, transition, changeId }): NewDelivery => ({
           endpointId,
           id: toMessageId(endpointId, incidentId, transition),
@@ -39,6 +42,11 @@ export function toIncidentDeliveries(
           changeId,
         })),
     );
+}
+
+/** `chosen`: the rules of an endpoint, empty for all. */
+function wants(chosen: readonly string[], rules: readonly string[]): boolean {
+  return rules.some((rule) => chosen.length === 0 || chosen.includes(rule));
 }
 
 /** A change as messages have it: as REST shows it, without the actor. */

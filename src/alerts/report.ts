@@ -13,6 +13,7 @@ import {
   toContent,
   toEndText,
   toRuleText,
+  toTitle,
 } from './message.ts';
 
 export interface DescribedNumber {
@@ -65,22 +66,26 @@ function toData(
   described: ReadonlyMap<string, DescribedNumber>,
   publicUrl: string | null,
 ): IncidentData {
-  const { id, rule, severity, scope, subject, numbers, previousValue, newValue } = incident;
+  const { id, rule, covers, severity, scope, subject, numbers, previousValue, newValue } = incident;
   const [first = { id: subject, name: null, number: null }] = numbers;
   const isOne = scope === 'NUMBER';
   const reasons = described.get(first.id)?.reasons ?? [];
   const state = toState(incident, change);
   const toText = type === endType ? toEndText : toRuleText;
+  const number = isOne ? first : null;
+  const title = toTitle(incident, number);
+  const subjectName = incident.subjectName ?? subject;
   return {
-    incident: { id, scope, subject, subjectName: incident.subjectName ?? subject, ...state },
+    incident: { id, scope, subject, subjectName, title, ...state },
     rule,
+    covers,
     severity,
-    text: toText(rule, state.numberCount),
+    text: toText(incident),
     previousValue,
     newValue,
     sequence: change?.sequence ?? null,
     cursor: change === undefined ? null : encodeCursor(change),
-    number: isOne ? first : null,
+    number,
     numbers: isOne ? [] : numbers,
     reasons: reasons.slice(0, maxReasons),
     link: publicUrl && `${publicUrl}/board/incidents/${id}`,

@@ -85,7 +85,6 @@ function toLast(rows: readonly { readonly sequence: number }[], limit: number): 
 
 interface ReportedIncident {
   readonly id: string;
-  readonly rule: string;
   readonly state: 'OPEN' | 'CLOSED';
 }
 
@@ -94,13 +93,13 @@ interface ReportedIncident {
  * which they were not told because all its numbers were muted.
  */
 function toNews(report: Report): readonly IncidentNews[] {
-  const { changeId, previousValue, newValue, told, isAcknowledged } = report;
+  const { changeId, previousValue, newValue, rules, told, isAcknowledged } = report;
   const before = JSON.parse(previousValue ?? 'null') as ReportedIncident | null;
-  const { id, rule, state } = JSON.parse(newValue ?? '{}') as ReportedIncident;
+  const { id, state } = JSON.parse(newValue ?? '{}') as ReportedIncident;
   if (before?.state === state) return [];
   const transition = toTransition(before, state);
   const isSent = told && (transition === 'CLOSED' || !isAcknowledged);
-  return isSent ? [{ id, rule, transition, changeId }] : [];
+  return isSent ? [{ id, rules, toldRules: [], transition, changeId }] : [];
 }
 
 function toTransition(

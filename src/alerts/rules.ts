@@ -9,14 +9,24 @@ export interface Rule {
   readonly holdSeconds: number;
   /** False for something that happens, which is over at once. */
   readonly lasts: boolean;
-  /** Whose it is, and not that of single numbers. */
-  readonly ofWhole?: 'ACCOUNT' | 'TOKEN';
+  /** Incidents of these scopes are of their subject as a whole, and not of several of its numbers. Meta bans both. */
+  readonly wholes?: readonly WholeScope[];
   readonly meaning: string;
+  /** For a single number, where the meaning is about more. */
+  readonly ofNumber?: string;
+  /** For an account, where the meaning is about more. */
+  readonly ofAccount?: string;
+  /** For several accounts, which are one incident as several numbers are. */
+  readonly ofAccounts?: string;
   /** That something that lasts is over, whether of one number or of several. */
   readonly end?: string;
   /** The meaning for several numbers, after how many there are; absent where the rule is not about single numbers. */
   readonly ofSeveral?: string;
+  /** Added to the text of the incident that covers this rule; see `coveredBy`. */
+  readonly asConsequence?: string;
 }
+
+export type WholeScope = 'ACCOUNT' | 'PORTFOLIO' | 'TOKEN';
 
 /** A later release may add rules. */
 export const alertRules = {
@@ -26,6 +36,7 @@ export const alertRules = {
     lasts: true,
     meaning: 'The number cannot start conversations any more.',
     ofSeveral: 'numbers cannot start conversations any more.',
+    asConsequence: 'Conversations cannot be started any more.',
     end: 'It is over: conversations can be started again.',
   },
   SENDABLE_REGAINED: {
@@ -47,8 +58,8 @@ export const alertRules = {
     severity: 'INFO',
     holdSeconds: 60,
     lasts: false,
-    meaning: 'The messaging limit of the number or its account has changed.',
-    ofSeveral: 'numbers have another messaging limit.',
+    wholes: ['PORTFOLIO', 'ACCOUNT'],
+    meaning: 'The messaging limit that all numbers of a business portfolio share has changed.',
   },
   STATUS_CHANGED: {
     severity: 'WARNING',
@@ -56,13 +67,14 @@ export const alertRules = {
     lasts: true,
     meaning: "Meta's status of the number is not CONNECTED any more.",
     ofSeveral: 'numbers are not CONNECTED at Meta any more.',
+    asConsequence: "Meta's status is not CONNECTED any more.",
     end: "It is over: Meta's status is CONNECTED again, or another alert tells of it.",
   },
   RESTRICTED: {
     severity: 'CRITICAL',
     holdSeconds: 0,
     lasts: true,
-    ofWhole: 'ACCOUNT',
+    wholes: ['ACCOUNT'],
     meaning: 'Meta has restricted the account.',
     end: 'The restrictions of the account have ended.',
   },
@@ -70,15 +82,18 @@ export const alertRules = {
     severity: 'INFO',
     holdSeconds: 0,
     lasts: false,
-    ofWhole: 'ACCOUNT',
+    wholes: ['ACCOUNT'],
     meaning: 'A restriction of the account has ended.',
   },
   ACCOUNT_BANNED: {
     severity: 'CRITICAL',
     holdSeconds: 0,
     lasts: true,
-    ofWhole: 'ACCOUNT',
+    wholes: ['ACCOUNT'],
     meaning: 'Meta has disabled or banned the account or the number.',
+    ofNumber: 'Meta has banned the number.',
+    ofSeveral: 'numbers were banned by Meta.',
+    ofAccount: 'Meta has disabled the account.',
     end: 'It is over: Meta reports no ban any more.',
   },
   NAME_DECIDED: {
@@ -100,7 +115,7 @@ export const alertRules = {
     severity: 'WARNING',
     holdSeconds: 0,
     lasts: true,
-    ofWhole: 'TOKEN',
+    wholes: ['TOKEN'],
     meaning: 'The access token, or its permission to read data, ends within 7 days, or has ended.',
     end: 'It is over: the access token is valid for more than 7 days.',
   },
@@ -118,6 +133,7 @@ export const alertRules = {
     lasts: true,
     meaning: 'The number has lost its connection.',
     ofSeveral: 'numbers have lost their connection.',
+    asConsequence: 'The connection is lost.',
     end: 'It is over: the connection is there again.',
   },
   SYNC_LATE: {
@@ -125,10 +141,12 @@ export const alertRules = {
     // After a start, what is due is read first.
     holdSeconds: 300,
     lasts: true,
-    ofWhole: 'ACCOUNT',
+    wholes: ['ACCOUNT'],
     meaning:
       'The account was not read in the background for more than twice as long as it should be, and for more than 10 minutes.',
-    end: 'It is over: the account was read.',
+    ofAccounts:
+      'Several accounts were not read in the background for more than twice as long as they should be, and for more than 10 minutes.',
+    end: 'It is over: what was late was read.',
   },
   PIN_RESET_REQUESTED: {
     severity: 'WARNING',
@@ -141,8 +159,9 @@ export const alertRules = {
     severity: 'WARNING',
     holdSeconds: 60,
     lasts: true,
-    ofWhole: 'ACCOUNT',
+    wholes: ['ACCOUNT'],
     meaning: "Meta's webhooks about the account do not arrive.",
+    ofAccounts: "Meta's webhooks about several accounts do not arrive.",
     end: "It is over: Meta's webhooks arrive, or none are expected.",
   },
 } as const satisfies Record<string, Rule>;
@@ -150,9 +169,36 @@ export const alertRules = {
 export type RuleName = keyof typeof alertRules;
 export const ruleNames = Object.keys(alertRules) as readonly RuleName[];
 
-/** Of what incidents of this name are as a whole; null if they are of single numbers. Meta bans both. */
-export function toWhole(name: string): 'ACCOUNT' | 'TOKEN' | null {
-  if (!Object.hasOwn(alertRules, name)) return null;
-  const { ofWhole }: Rule = alertRules[name as RuleName];
-  return ofWhole ?? null;
+/**
+ * Which rules explain which others of the same number, the most specific first. What is explained opens no incident of its own:
+ * the incident of the cause covers it, and endpoints that are told only of the covered rule are told of that incident. As soon
+ * as the cause ends and what it explained does not, that opens an incident.
+ *
+ * WHILE_IT_LASTS: whatever follows meanwhile is explained: a number that is banned or disconnected cannot send. TOGETHER: only
+ * what begins with it is, because a number whose status is FLAGGED, for example, can send, and may lose that later for another
+ * reason.
+ */
+export const coveredBy: Readonly<
+  Partial<Record<RuleName, Readonly<Partial<Record<RuleName, 'WHILE_IT_LASTS' | 'TOGETHER'>>>>>
+> = {
+  STATUS_CHANGED: { ACCOUNT_BANNED: 'WHILE_IT_LASTS' },
+  DISCONNECTED: { ACCOUNT_BANNED: 'WHILE_IT_LASTS', STATUS_CHANGED: 'TOGETHER' },
+  SENDABLE_LOST: {
+    ACCOUNT_BANNED: 'WHILE_IT_LASTS',
+    // One that blocks conversations.
+    RESTRICTED: 'WHILE_IT_LASTS',
+    STATUS_CHANGED: 'TOGETHER',
+    DISCONNECTED: 'WHILE_IT_LASTS',
+  },
+};
+
+/** Whether incidents of this name and scope are about their subject as a whole; ACCOUNT_BANNED may be about numbers too. */
+export function isOfWhole(name: string, scope: string): boolean {
+  const { wholes = [] } = findRule(name);
+  return wholes.some((whole) => whole === scope);
+}
+
+/** Without any property for a rule of a later release. */
+export function findRule(name: string): Partial<Rule> {
+  return Object.hasOwn(alertRules, name) ? alertRules[name as RuleName] : {};
 }

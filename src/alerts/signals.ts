@@ -7,8 +7,8 @@ import { type RuleName, ruleNames } from './rules.ts';
 export interface Signal {
   readonly kind: 'RAISE' | 'CLEAR' | 'NOTE';
   readonly rule: RuleName;
-  readonly scope: 'NUMBER' | 'ACCOUNT' | 'TOKEN';
-  /** The id of the number, the account or the shared token. */
+  readonly scope: 'NUMBER' | 'ACCOUNT' | 'PORTFOLIO' | 'TOKEN';
+  /** The id of the number, the account, the portfolio or the shared token. */
   readonly subject: string;
   /** What has a cause: the subject itself, or of an account, one of several restrictions. */
   readonly member: string;
@@ -23,8 +23,8 @@ export interface ReadChange extends Pick<
 > {
   /** Of a verdict that follows UNKNOWN: the one before it, or null. */
   readonly knownVerdict?: string | null;
-  /** Whether it is what a read of Meta's status says in other words. */
-  readonly isFromMetaStatus?: boolean;
+  /** Whether it comes from the first read of a number of Meta's: the state before it was assumed. */
+  readonly isFirstRead?: boolean;
 }
 
 type Said = readonly [kind: Signal['kind'], rule: RuleName];
@@ -67,10 +67,10 @@ const readers: Readonly<Record<string, (change: ReadChange) => readonly Said[]>>
     const known = previousValue === 'UNKNOWN' ? knownVerdict : previousValue;
     return newValue === 'NO' && known === 'YES' ? [['RAISE', 'SENDABLE_LOST']] : [];
   },
-  STATE({ previousValue, newValue, isFromMetaStatus = false }) {
+  STATE({ previousValue, newValue, isFirstRead = false }) {
     if (newValue === 'OPEN') return [['CLEAR', 'DISCONNECTED']];
     // A number that was not connected has lost no connection.
-    return previousValue === 'OPEN' && !isFromMetaStatus ? [['RAISE', 'DISCONNECTED']] : [];
+    return previousValue === 'OPEN' && !isFirstRead ? [['RAISE', 'DISCONNECTED']] : [];
   },
   QUALITY_RATING: ({ newValue }) => [
     [newValue === 'YELLOW' || newValue === 'RED' ? 'RAISE' : 'CLEAR', 'QUALITY_DROPPED'],

@@ -1,5 +1,5 @@
 // The types of the tables of alerts; see migrations/0031_send_alerts.ts, migrations/0032_open_incidents.ts,
-// migrations/0035_acknowledge_incidents.ts and migrations/0037_tell_incidents_once.ts.
+// migrations/0035_acknowledge_incidents.ts, migrations/0037_tell_incidents_once.ts and migrations/0041_cover_consequences.ts.
 
 import type { ColumnType, Generated } from 'kysely';
 
@@ -56,13 +56,15 @@ export interface AlertPositionTable {
 export interface AlertConditionTable {
   tenant_id: string;
   rule: string;
-  scope: 'NUMBER' | 'ACCOUNT' | 'TOKEN';
+  scope: 'NUMBER' | 'ACCOUNT' | 'PORTFOLIO' | 'TOKEN';
   subject: string;
   member: string;
   since: Timestamp;
   due_at: Timestamp;
   previous_value: string | null;
   new_value: string | null;
+  /** The id of the incident that covers it, or did. */
+  covered_by: ColumnType<string | null, string | null | undefined, string | null>;
 }
 
 export interface IncidentTable {
@@ -83,6 +85,8 @@ export interface IncidentTable {
   note: ColumnType<string | null, undefined, string | null>;
   /** Whether endpoints were told of it. */
   told: boolean;
+  /** Names of rules, see `coveredBy` in alerts/rules.ts. */
+  covers: Generated<string[]>;
   /** The id of a row of number_change. */
   last_change: ColumnType<string | null, never, never>;
 }

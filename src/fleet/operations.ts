@@ -27,7 +27,7 @@ export interface NumberOperation {
 
 /** What a mute does, for callers of both APIs. */
 export const muteMeaning =
-  'Endpoints are not told of incidents while all their numbers are muted, and are told when the mute ends before the incident does. Incidents of its account or token as a whole are told. Its verdict and its history stay what they are.';
+  'Endpoints are not told of incidents while all their numbers are muted, and are told when the mute ends before the incident does. Incidents of its account, portfolio or token as a whole are told. Its verdict and its history stay what they are.';
 
 export interface Mute {
   readonly until: Date;

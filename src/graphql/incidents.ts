@@ -49,8 +49,10 @@ const StateEnum = createEnum<IncidentState>('IncidentState', 'Whether an inciden
 const scopes = {
   NUMBER: 'A number.',
   ACCOUNT: 'A WhatsApp Business account, and so its numbers.',
-  PORTFOLIO: 'A business portfolio at Meta, several of whose numbers have the same problem.',
-  TOKEN: 'A shared access token, several of whose numbers have the same problem.',
+  PORTFOLIO:
+    'A business portfolio at Meta: its messaging limit, or several of its numbers or accounts that have the same problem.',
+  TOKEN: 'A shared access token, or several of its numbers or accounts that have the same problem.',
+  ENGINE: 'The session engine, several of whose numbers have the same problem.',
 } as const;
 
 const ScopeEnum = createEnum('IncidentScope', 'What an incident is about.', {
@@ -87,14 +89,14 @@ function toSubjectFields(t: IncidentFields) {
     }),
     subject: t.exposeID('subject', {
       description:
-        "The id of what it is about: of the number or the access token here, or Meta's of the account or the portfolio.",
+        "The id of what it is about: of the number or the access token here, Meta's of the account or the portfolio, or `engine`.",
     }),
     subjectName: t.exposeString('subjectName', {
       description: 'The name of what it is about; its id if no name is known.',
     }),
     numberCount: t.exposeInt('numberCount', {
       description:
-        'How many numbers are part of it, and of one that is over, how many were. Of an account or a token as a whole, all its numbers are.',
+        'How many numbers are part of it, and of one that is over, how many were. Of an account, a portfolio or a token as a whole, all its numbers are.',
     }),
     numbers: t.expose('numbers', {
       type: [IncidentNumberType],
@@ -131,6 +133,12 @@ const IncidentType = builder.objectRef<Incident>('Incident').implement({
       type: AlertRuleEnum,
       description: 'Which rule has opened it.',
       resolve: ({ rule }) => toKnown(ruleMeanings, rule),
+    }),
+    covers: t.field({
+      type: [AlertRuleEnum],
+      description:
+        'Less specific rules that the same cause sets off: a number that is banned, for example, cannot send either. They open no incident of their own while this one lasts, and endpoints that are told only of them are told of this one.',
+      resolve: ({ covers }) => covers.map((rule) => toKnown(ruleMeanings, rule)),
     }),
     severity: t.field({
       type: SeverityEnum,

@@ -58,6 +58,12 @@ const rules = Object.fromEntries(
 const subjectProperties: Json = {
   id: toText('The id of the incident.'),
   rule: toWords('Which rule has opened it.', rules),
+  covers: {
+    type: 'array',
+    description:
+      'Less specific rules that the same cause sets off, and that open no incident of their own while this one lasts. Endpoints that are told only of them are told of this one.',
+    items: toWords('A rule.', rules),
+  },
   severity: { type: 'string', enum: severities, description: 'How severe it is.' },
   state: { type: 'string', enum: ['OPEN', 'CLOSED'], description: 'Whether it is over.' },
   scope: toWords('What it is about.', {
@@ -65,16 +71,17 @@ const subjectProperties: Json = {
     ACCOUNT: 'A WhatsApp Business account.',
     PORTFOLIO: 'A business portfolio at Meta.',
     TOKEN: 'A shared access token.',
+    ENGINE: 'The session engine.',
   }),
   subject: toText(
-    "The id of what it is about: of the number or the access token here, or Meta's of the account or the portfolio.",
+    "The id of what it is about: of the number or the access token here, Meta's of the account or the portfolio, or `engine`.",
   ),
   subjectName: toText('The name of what it is about; its id if no name is known.'),
   numberCount: {
     type: 'integer',
     minimum: 0,
     description:
-      'How many numbers are part of it, and of one that is over, how many were. Of an account or a token as a whole, all its numbers are.',
+      'How many numbers are part of it, and of one that is over, how many were. Of an account, a portfolio or a token as a whole, all its numbers are.',
   },
   numbers: {
     type: 'array',

@@ -119,6 +119,7 @@ export function toIncidentJson(incident: Incident) {
   return {
     id,
     rule,
+    covers: incident.covers,
     severity,
     state,
     scope,

@@ -191,4 +191,44 @@ describe.each(databases)('on %s', (kind) => {
     await evaluateAt(start + 5 * day);
     expect(await list()).toHaveLength(1);
   });
+
+  test('three accounts of a token that are late are one incident of it, until all were read', async () => {
+    const tenant = await gateway.addTenant();
+    const token = await addToken(tenant, null, null);
+    const numbers = [await tenant.addNumber(), await tenant.addNumber(), await tenant.addNumber()];
+    const start = Date.now() + day;
+    const read = (at: number, ...wabaIds: readonly (string | null)[]) =>
+      gateway.database.query(
+        `update sync_plan set last_ok_at = $3, due_at = $3
+         where tenant_id = $1 and subject_id = any($2) and kind = 'SWEEP'`,
+        [tenant.id, wabaIds, new Date(at)],
+      );
+    const wabaIds = numbers.map(({ wabaId }) => wabaId);
+    await Promise.all(numbers.map(({ id }) => useToken(token, id)));
+    await read(start, ...wabaIds);
+    const limits = toCauseLimits(900);
+    await evaluateAt(start + 31 * minute, limits);
+    await evaluateAt(start + 37 * minute, limits);
+    const late = {
+      state: 'OPEN',
+      scope: 'TOKEN',
+      subject: token,
+      subjectName: 'System user',
+      numberCount: 3,
+      numbers: numbers.map(({ id }) => ({ id })).toSorted((a, b) => (a.id < b.id ? -1 : 1)),
+      text: expect.stringContaining('Several accounts were not read'),
+    };
+    expect(await listIncidents(tenant, 'SYNC_LATE')).toMatchObject([late]);
+    const [{ id } = { id: '' }] = numbers;
+    const worst = await tenant.graphql(`{ number(id: "${id}") { incident { rule } } }`);
+    expect(worst.body.data).toEqual({ number: { incident: { rule: 'SYNC_LATE' } } });
+    await read(start + 38 * minute, ...wabaIds.slice(1));
+    await evaluateAt(start + 39 * minute, limits);
+    expect(await listIncidents(tenant, 'SYNC_LATE')).toMatchObject([
+      { state: 'OPEN', numberCount: 1 },
+    ]);
+    await read(start + 39 * minute, ...wabaIds);
+    await evaluateAt(start + 40 * minute, limits);
+    expect(await listIncidents(tenant, 'SYNC_LATE')).toMatchObject([{ ...late, state: 'CLOSED' }]);
+  });
 });

@@ -1,70 +1,7 @@
-// The rules of alerts over changes, in virtual time: hold times, recoveries, one incident per cause, and flapping.
+// The rules of alerts over changes, in virtual time: hold times, recoveries, and groups of numbers with one cause.
 
-import { array, assert, constantFrom, nat, property, record } from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import {
-  type Belonging,
-  type Effect,
-  evaluate,
-  type EvaluatedChange,
-  type EvaluationState,
-} from '../../src/alerts/evaluation.ts';
-import { alertRules, ruleNames } from '../../src/alerts/rules.ts';
-
-const createState = (): EvaluationState => ({
-  clock: -Infinity,
-  conditions: new Map(),
-  incidents: new Map(),
-});
-
-const toChange = (
-  seconds: number,
-  field: string,
-  values: readonly [previousValue: string | null, newValue: string | null],
-  more: Partial<EvaluatedChange> = {},
-): EvaluatedChange => ({
-  numberId: 'wa_1',
-  wabaId: null,
-  kind: field === 'VERDICT' ? 'VERDICT' : 'FIELD',
-  field,
-  previousValue: values[0],
-  newValue: values[1],
-  recordedAt: seconds * 1_000,
-  ...more,
-});
-
-const lost = (seconds: number, numberId = 'wa_1') =>
-  toChange(seconds, 'VERDICT', ['YES', 'NO'], { numberId });
-const regained = (seconds: number, numberId = 'wa_1') =>
-  toChange(seconds, 'VERDICT', ['NO', 'YES'], { numberId });
-
-/** Each number has what its id says: the account, the portfolio and the token follow each other. */
-const belongingOf = (numberId: string): Belonging => {
-  const [, wabaId = null, portfolioId = null, tokenId = null] = numberId.split('/');
-  return { wabaId: wabaId || null, portfolioId: portfolioId || null, tokenId: tokenId || null };
-};
-
-function createIds() {
-  let count = 0;
-  return () => `inc_${(count += 1)}`;
-}
-
-/** In one step, until this time, as lines. */
-function run(changes: readonly EvaluatedChange[], untilSeconds: number): readonly string[] {
-  const options = { belongingOf, createId: createIds() };
-  return evaluate(createState(), changes, untilSeconds * 1_000, options).map(toLine);
-}
-
-function toLine(effect: Effect): string {
-  if ('incident' in effect) {
-    const { rule, scope, subject, members, at, previousValue, newValue } = effect.incident;
-    const values = `${previousValue} -> ${newValue}`;
-    const of = scope === 'NUMBER' ? '' : ` (${members.toSorted().join(' ')})`;
-    return `${at / 1_000} ${effect.kind} ${rule} ${scope} ${subject}${of} ${values}`;
-  }
-  const of = effect.kind === 'CLOSED' ? '' : ` ${effect.member}`;
-  return `${effect.at / 1_000} ${effect.kind} ${effect.id}${of}`;
-}
+import { lost, regained, restriction, run, toChange } from './evaluated.ts';
 
 describe('a cause', () => {
   test('becomes an incident when it has lasted for the hold time, and a recovery closes it', () => {
@@ -151,11 +88,13 @@ describe('a read of Meta', () => {
   test('that finds a number banned is not told as a lost connection and another status too', () => {
     const changes = [
       toChange(100, 'META_STATUS', ['FLAGGED', 'BANNED']),
-      toChange(100, 'STATE', ['OPEN', 'CLOSE'], { isFromMetaStatus: true }),
+      toChange(100, 'STATE', ['OPEN', 'CLOSE']),
       toChange(900, 'META_STATUS', ['BANNED', 'FLAGGED']),
+      toChange(900, 'STATE', ['CLOSE', 'OPEN']),
     ];
     expect(run(changes, 1_000)).toEqual([
       '100 OPENED ACCOUNT_BANNED NUMBER wa_1 FLAGGED -> BANNED',
+      '160 COVERED inc_1 DISCONNECTED wa_1',
       '900 LEFT inc_1 wa_1',
       '900 CLOSED inc_1',
       '960 OPENED STATUS_CHANGED NUMBER wa_1 BANNED -> FLAGGED',
@@ -238,13 +177,6 @@ describe('something that happens', () => {
   });
 });
 
-const restriction = (seconds: number, type: string, isOver = false) => {
-  const value = JSON.stringify({ type, expiresAt: null });
-  const values = isOver ? ([value, null] as const) : ([null, value] as const);
-  const of = { numberId: null, wabaId: 'waba', kind: 'RESTRICTION', field: null };
-  return toChange(seconds, '', values, of);
-};
-
 describe('restrictions of an account', () => {
   test('are one incident, which ends with the last of them', () => {
     const changes = [
@@ -272,7 +204,7 @@ describe('restrictions of an account', () => {
   });
 });
 
-const route = (seconds: number, previous: string | null, verdict: string | null) =>
+const routed = (seconds: number, previous: string | null, verdict: string | null) =>
   toChange(seconds, 'ACCOUNT_WEBHOOK', [previous, verdict], { numberId: null, wabaId: 'waba' });
 
 describe('webhooks that do not arrive', () => {
@@ -280,10 +212,10 @@ describe('webhooks that do not arrive', () => {
     '%s is an incident of the account until one arrives',
     (verdict) => {
       const changes = [
-        route(100, 'UNKNOWN', verdict),
-        route(2_000, verdict, 'UNKNOWN'),
-        route(3_000, 'UNKNOWN', verdict),
-        route(4_000, verdict, 'RECEIVING'),
+        routed(100, 'UNKNOWN', verdict),
+        routed(2_000, verdict, 'UNKNOWN'),
+        routed(3_000, 'UNKNOWN', verdict),
+        routed(4_000, verdict, 'RECEIVING'),
       ];
       expect(run(changes.slice(0, 1), 159)).toEqual([]);
       expect(run(changes, 9_000)).toEqual([
@@ -295,8 +227,8 @@ describe('webhooks that do not arrive', () => {
   );
 
   test('end with the endpoint of the tenant, and with the account', () => {
-    const raised = route(100, null, 'SILENT');
-    expect(run([raised, route(2_000, 'SILENT', null)], 9_000).at(-1)).toBe('2000 CLOSED inc_1');
+    const raised = routed(100, null, 'SILENT');
+    expect(run([raised, routed(2_000, 'SILENT', null)], 9_000).at(-1)).toBe('2000 CLOSED inc_1');
     const removed = { numberId: null, wabaId: 'waba', kind: 'REMOVED', field: null };
     expect(run([raised, toChange(2_000, '', [null, null], removed)], 9_000).at(-1)).toBe(
       '2000 CLOSED inc_1',
@@ -364,162 +296,5 @@ describe('one cause of several numbers', () => {
     expect(lines.slice(1, 3)).toEqual([`260 JOINED inc_1 ${fourth}`, `300 LEFT inc_1 ${three[0]}`]);
     expect(lines.filter((line) => line.includes('OPENED'))).toHaveLength(1);
     expect(lines.filter((line) => line.includes('CLOSED'))).toEqual(['400 CLOSED inc_1']);
-  });
-});
-
-interface ReplayedIncident {
-  readonly key: string;
-  readonly rule: string;
-  readonly members: Set<string>;
-}
-
-/** What the effects leave open, and what is wrong with them. */
-function replay(effects: readonly Effect[]) {
-  const complaints: string[] = [];
-  const open = new Map<string, ReplayedIncident>();
-  const isMember = (rule: string, member: string) =>
-    open.values().some((it) => it.rule === rule && it.members.has(member));
-  const join = ({ rule, members }: ReplayedIncident, member: string) => {
-    if (isMember(rule, member)) complaints.push(`${member} is in two incidents of ${rule}`);
-    members.add(member);
-  };
-  let clock = -Infinity;
-  for (const effect of effects) {
-    const at = 'incident' in effect ? effect.incident.at : effect.at;
-    if (at < clock) complaints.push(`${toLine(effect)} is in the past`);
-    clock = at;
-    if ('incident' in effect) {
-      const { id, rule, scope, subject, members } = effect.incident;
-      if (members.length === 0) complaints.push(`${id} is empty`);
-      if (effect.kind === 'NOTED') continue;
-      const incident = { key: `${rule} ${scope} ${subject}`, rule, members: new Set<string>() };
-      if (open.values().some(({ key }) => key === incident.key))
-        complaints.push(`two ${incident.key}`);
-      for (const member of members) join(incident, member);
-      open.set(id, incident);
-      continue;
-    }
-    const incident = open.get(effect.id);
-    if (incident === undefined) complaints.push(`${toLine(effect)} is not open`);
-    else if (effect.kind === 'JOINED') join(incident, effect.member);
-    else if (effect.kind === 'LEFT' && !incident.members.delete(effect.member)) {
-      complaints.push(`${toLine(effect)} was no member`);
-    } else if (effect.kind === 'CLOSED') {
-      if (incident.members.size > 0) complaints.push(`${effect.id} closed with members`);
-      open.delete(effect.id);
-    }
-  }
-  for (const { members, key } of open.values()) {
-    if (members.size === 0) complaints.push(`${key} is open without members`);
-  }
-  return { complaints, open: [...open.values()] };
-}
-
-/** Long after all changes. */
-const theEnd = 1_000_000_000;
-
-describe('whatever flaps', () => {
-  const numbers = ['a/w/p/t', 'b/w/p/t', 'c/w/p/t', 'd/w/p/', 'e/v/p/', 'f///'];
-  const words = {
-    VERDICT: ['YES', 'NO', 'UNKNOWN'],
-    STATE: ['OPEN', 'CONNECTING', 'CLOSE'],
-    QUALITY_RATING: ['GREEN', 'YELLOW', 'RED'],
-    META_STATUS: ['CONNECTED', 'FLAGGED', 'BANNED'],
-    MESSAGING_LIMIT_TIER: ['TIER_1K', 'TIER_10K', 'TIER_100K'],
-  } as const;
-  type Step = Readonly<Record<'number', string>> & {
-    readonly field: keyof typeof words;
-    readonly word: number;
-    readonly seconds: number;
-  };
-  const step = record({
-    number: constantFrom(...numbers),
-    field: constantFrom(...(Object.keys(words) as (keyof typeof words)[])),
-    word: nat({ max: 2 }),
-    // Often shorter than a hold time, and sometimes back in time.
-    seconds: constantFrom(-1, 0, 1, 7, 20, 59, 60, 61, 130),
-  });
-
-  /** Each change is of a value that differs from the last one. */
-  function toChanges(steps: readonly Step[]) {
-    const values = new Map<string, string>();
-    const known = new Map<string, string>();
-    let seconds = 1_000;
-    return steps.flatMap(({ number, field, word, seconds: passed }) => {
-      seconds += passed;
-      const key = `${number} ${field}`;
-      const former = values.get(key) ?? words[field][0];
-      const value = words[field][word]!;
-      if (value === former) return [];
-      values.set(key, value);
-      const knownVerdict = known.get(key) ?? words[field][0];
-      if (value !== 'UNKNOWN') known.set(key, value);
-      return [toChange(seconds, field, [former, value], { numberId: number, knownVerdict })];
-    });
-  }
-
-  test('at most one incident of a rule is open for a subject, no number is in two, and each ends once', () => {
-    assert(
-      property(array(step, { maxLength: 80 }), (steps) => {
-        const changes = toChanges(steps);
-        const options = { belongingOf, createId: createIds() };
-        const effects = evaluate(createState(), changes, theEnd, options);
-        const { complaints, open } = replay(effects);
-        expect(complaints).toEqual([]);
-        // After the hold time, an incident is open for each cause that there is at the end, and for no other one.
-        const last = new Map(changes.map((it) => [`${it.numberId} ${it.field}`, it.newValue]));
-        for (const number of numbers) {
-          const of = (field: keyof typeof words) =>
-            last.get(`${number} ${field}`) ?? words[field][0];
-          const isOpen = (rule: string) =>
-            open.some((it) => it.rule === rule && it.members.has(number));
-          expect(isOpen('DISCONNECTED')).toBe(of('STATE') !== 'OPEN');
-          expect(isOpen('STATUS_CHANGED')).toBe(of('META_STATUS') === 'FLAGGED');
-          expect(isOpen('ACCOUNT_BANNED')).toBe(of('META_STATUS') === 'BANNED');
-          expect(isOpen('QUALITY_DROPPED')).toBe(of('QUALITY_RATING') !== 'GREEN');
-          // UNKNOWN says nothing, so what was so before stays.
-          const isKnown = of('VERDICT') !== 'UNKNOWN';
-          expect(isKnown && isOpen('SENDABLE_LOST')).toBe(of('VERDICT') === 'NO');
-        }
-      }),
-      { numRuns: 300 },
-    );
-  });
-
-  test('it makes no difference in how many steps the changes are evaluated', () => {
-    assert(
-      property(
-        array(step, { maxLength: 60 }),
-        array(nat({ max: 6 }), { maxLength: 30 }),
-        (steps, sizes) => {
-          const changes = toChanges(steps);
-          const atOnce = { belongingOf, createId: createIds() };
-          const expected = evaluate(createState(), changes, theEnd, atOnce);
-          const inSteps = { belongingOf, createId: createIds() };
-          const effects: Effect[] = [];
-          let state = createState();
-          let done = 0;
-          for (const size of [...sizes, changes.length]) {
-            const batch = changes.slice(done, done + size);
-            done += batch.length;
-            effects.push(...evaluate(state, batch, null, inSteps));
-            // As a process does that begins with what is stored.
-            state = structuredClone(state);
-          }
-          effects.push(...evaluate(state, [], theEnd, inSteps));
-          expect(effects.map(toLine)).toEqual(expected.map(toLine));
-        },
-      ),
-      { numRuns: 300 },
-    );
-  });
-
-  test('nothing that lasts for less than the hold time opens an incident of a rule that has one', () => {
-    const held = ruleNames.filter((rule) => alertRules[rule].holdSeconds > 0);
-    const changes = Array.from({ length: 200 }, (_, at) =>
-      at % 2 === 0 ? lost(1_000 + at * 59) : regained(1_000 + at * 59),
-    );
-    expect(held).toContain('SENDABLE_LOST');
-    expect(run(changes, 1_000 + 199 * 59)).toEqual([]);
   });
 });

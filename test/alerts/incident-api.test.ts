@@ -60,7 +60,7 @@ interface Page {
   readonly pageInfo: { readonly hasNextPage: boolean; readonly endCursor: string | null };
 }
 
-const members = `id rule severity state scope subject subjectName numberCount numbers { id name number } text
+const members = `id rule covers severity state scope subject subjectName numberCount numbers { id name number } text
   previousValue newValue openedAt closedAt acknowledgedAt acknowledgedBy { type key { name } } note`;
 
 /** `isCached`: it may be an earlier answer. The notifications of what a test writes into the database take a moment. */
@@ -142,6 +142,7 @@ describe('the list', () => {
     expect(incident).toEqual({
       id,
       rule: 'DISCONNECTED',
+      covers: ['SENDABLE_LOST'],
       severity: 'CRITICAL',
       state: 'OPEN',
       scope: 'ACCOUNT',
@@ -152,7 +153,7 @@ describe('the list', () => {
         const at = numbers.findIndex((it) => it.id === numberId);
         return { id: numberId, name: `Shop ${at}`, number: numbers[at]!.number };
       }),
-      text: '12 numbers have lost their connection.',
+      text: '12 numbers have lost their connection. Conversations cannot be started any more.',
       previousValue: 'OPEN',
       newValue: 'CLOSE',
       openedAt: expect.stringMatching(/^20\d\d-.*Z$/),

@@ -4,7 +4,8 @@ import { Webhook } from 'standardwebhooks';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { toCauseLimits } from '../../src/alerts/causes.ts';
 import { insertDeliveries } from '../../src/alerts/delivery-store.ts';
-import { writeConditions, writeEffect } from '../../src/alerts/evaluation-store.ts';
+import { writeEffect } from '../../src/alerts/effect-store.ts';
+import { writeConditions } from '../../src/alerts/evaluation-store.ts';
 import { evaluateTenants } from '../../src/alerts/evaluator.ts';
 import type { EndpointFormat } from '../../src/alerts/endpoints.ts';
 import type { IncidentData, Message } from '../../src/alerts/message.ts';
@@ -180,6 +181,7 @@ describe.each(databases)('on %s', (kind) => {
     const incident = {
       id: `inc_${'1'.repeat(32)}`,
       rule: 'DISCONNECTED',
+      severity: 'CRITICAL',
       scope: 'ACCOUNT',
       subject: 'waba',
       members: list(17_000, (at) => `wa_${at}`),
@@ -204,6 +206,7 @@ describe.each(databases)('on %s', (kind) => {
       dueAt: 60_000,
       previousValue: 'OPEN',
       newValue: null,
+      coveredBy: null,
     }));
     await gateway.database.withTenant(tenant.id, async (transaction) => {
       await writeEffect(transaction, tenant.id, { kind: 'OPENED', incident }, true);
@@ -452,6 +455,121 @@ describe.each(databases)('on %s', (kind) => {
     expect(await listDeliveries(tenant.id)).toEqual([]);
   });
 
+  /** As a read that finds it writes them, in the order of the triggers. */
+  const change = (tenantId: string, numberId: string, ...changes: (readonly string[])[]) =>
+    gateway.database.query(
+      `insert into number_change (tenant_id, number_id, kind, field, previous_value, new_value, source, occurred_at)
+       select $1, $2, c ->> 0, c ->> 1, c ->> 2, c ->> 3, 'READ', now() from jsonb_array_elements($3::jsonb) c`,
+      [tenantId, numberId, JSON.stringify(changes)],
+    );
+  const banned = [
+    ['FIELD', 'META_STATUS', 'CONNECTED', 'BANNED'],
+    ['FIELD', 'STATE', 'OPEN', 'CLOSE'],
+    ['VERDICT', 'VERDICT', 'YES', 'NO'],
+  ] as const;
+  const listMessages = (tenantId: string) =>
+    gateway.database.query<{ rules: string; type: string; rule: string; severity: string }>(
+      `select array_to_string(e.rules, ' ') as rules, d.type, i.rule, i.severity from alert_delivery d
+       join alert_endpoint e on e.id = d.endpoint_id join incident i on i.id = d.incident_id
+       where d.tenant_id = $1 order by e.rules, d.type`,
+      [tenantId],
+    );
+
+  test('a read that finds a number banned is one incident, told once to each endpoint that wants any of what it covers', async () => {
+    const tenant = await gateway.addTenant();
+    const { id } = await tenant.addNumber();
+    await addEndpoint(tenant, 'STANDARD', []);
+    await addEndpoint(tenant, 'STANDARD', ['ACCOUNT_BANNED', 'SENDABLE_LOST']);
+    await addEndpoint(tenant, 'STANDARD', ['DISCONNECTED']);
+    await addEndpoint(tenant, 'STANDARD', ['SENDABLE_LOST']);
+    await addEndpoint(tenant, 'STANDARD', ['QUALITY_DROPPED']);
+    await evaluateAfter(0);
+    await change(tenant.id, id, ...banned);
+    await evaluateAfter(0);
+    await evaluateAfter(100);
+    const { body } = await tenant.rest<{ data: Record<string, unknown>[] }>('/v1/incidents');
+    expect(body.data).toMatchObject([
+      {
+        rule: 'ACCOUNT_BANNED',
+        covers: ['DISCONNECTED', 'SENDABLE_LOST'],
+        text: 'Meta has banned the number. The connection is lost. Conversations cannot be started any more.',
+      },
+    ]);
+    const wanting = ['', 'ACCOUNT_BANNED SENDABLE_LOST', 'DISCONNECTED', 'SENDABLE_LOST'];
+    const toMessages = (type: string) =>
+      wanting.map((rules) => ({ rules, type, rule: 'ACCOUNT_BANNED', severity: 'CRITICAL' }));
+    expect(await listMessages(tenant.id)).toEqual(toMessages('incident.opened'));
+    await gateway.database.query('delete from alert_delivery');
+    await change(tenant.id, id, ...banned.map(([of, field, from, to]) => [of, field, to, from]));
+    await evaluateAfter(101);
+    expect(await listMessages(tenant.id)).toEqual(toMessages('incident.closed'));
+  });
+
+  test('what a muted number loses because of its ban is told when the mute ends', async () => {
+    const tenant = await gateway.addTenant();
+    const { id } = await tenant.addNumber();
+    await addEndpoint(tenant, 'STANDARD', ['SENDABLE_LOST']);
+    await evaluateAfter(0);
+    await mute(`now() + interval '200 seconds'`, id);
+    await change(tenant.id, id, ...banned);
+    await evaluateAfter(100);
+    expect(await listMessages(tenant.id)).toEqual([]);
+    await evaluateAfter(201);
+    expect(await listMessages(tenant.id)).toMatchObject([{ type: 'incident.opened' }]);
+  });
+
+  test('numbers of the session engine are one incident of it', async () => {
+    const tenant = await gateway.addTenant();
+    const numbers = await Promise.all(
+      list(3, () => tenant.addNumber({ provider: 'PILOT_STATUS', state: 'OPEN' })),
+    );
+    await setState('CLOSE', ...numbers.map(({ id }) => id));
+    await evaluateAfter(61);
+    await evaluateAfter(62);
+    const { body } = await tenant.rest<{ data: Record<string, unknown>[] }>('/v1/incidents');
+    expect(body.data).toMatchObject([
+      {
+        rule: 'DISCONNECTED',
+        scope: 'ENGINE',
+        subject: 'engine',
+        subjectName: 'Session engine',
+        numberCount: 3,
+      },
+    ]);
+  });
+
+  test('a limit of a portfolio is told once, of all its numbers, when its accounts are read one after the other', async () => {
+    const tenant = await gateway.addTenant();
+    const waba = { owner_business_info: { id: '990011', name: 'Holding' } };
+    const [one, two] = [await tenant.addNumber({ waba }), await tenant.addNumber({ waba })];
+    await Promise.all([one, two].map(({ id }) => tenant.rest(`/v1/numbers/${id}?refresh=1`)));
+    const raise = (id: string) =>
+      change(tenant.id, id, ['FIELD', 'MESSAGING_LIMIT_TIER', 'TIER_1K', 'TIER_10K']);
+    await evaluateAfter(0);
+    await raise(one.id);
+    await evaluateAfter(61);
+    await raise(two.id);
+    await evaluateAfter(400);
+    await gateway.database.query(
+      `insert into number_change (tenant_id, waba_id, kind, field, previous_value, new_value, source, occurred_at)
+       values ($1, $2, 'FIELD', 'ACCOUNT_MESSAGING_LIMIT_TIER', 'TIER_1K', 'TIER_10K', 'READ', now())`,
+      [tenant.id, two.wabaId],
+    );
+    await evaluateAfter(20_000);
+    const { body } = await tenant.rest<{ data: Record<string, unknown>[] }>('/v1/incidents');
+    expect(body.data.filter(({ rule }) => rule === 'LIMIT_CHANGED')).toMatchObject([
+      {
+        scope: 'PORTFOLIO',
+        subject: '990011',
+        subjectName: 'Holding',
+        numberCount: 2,
+        numbers: [one.id, two.id].toSorted().map((id) => ({ id })),
+        previousValue: 'TIER_1K',
+        newValue: 'TIER_10K',
+      },
+    ]);
+  });
+
   test('nothing of another tenant is evaluated with the changes of a tenant', async () => {
     const [one, other] = [await gateway.addTenant(), await gateway.addTenant()];
     const { id } = await one.addNumber();
@@ -493,12 +611,14 @@ describe.each(databases)('on %s', (kind) => {
           scope: 'NUMBER',
           subject: id,
           subjectName: 'Shop',
+          title: `Shop (${number})`,
           state: 'OPEN',
           openedAt: opened!.timestamp,
           closedAt: null,
           numberCount: 1,
         },
         rule: 'DISCONNECTED',
+        covers: [],
         severity: 'CRITICAL',
         text: 'The number has lost its connection.',
         previousValue: 'OPEN',

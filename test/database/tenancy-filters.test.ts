@@ -26,6 +26,7 @@ import type * as historyStore from '../../src/history/store.ts';
 import type * as budgetStore from '../../src/numbers/budget-store.ts';
 import type * as leaseStore from '../../src/numbers/lease-store.ts';
 import type * as endpointStore from '../../src/alerts/endpoint-store.ts';
+import type * as effectStore from '../../src/alerts/effect-store.ts';
 import type * as evaluationStore from '../../src/alerts/evaluation-store.ts';
 import type * as incidentQueries from '../../src/alerts/incident-queries.ts';
 import type * as incidentStore from '../../src/alerts/incident-store.ts';
@@ -59,6 +60,7 @@ type RouteStore = typeof routeStore;
 type WebhookStore = typeof webhookStore;
 type EndpointStore = typeof endpointStore;
 type DeliveryStore = typeof deliveryStore;
+type EffectStore = typeof effectStore;
 type EvaluationStore = typeof evaluationStore;
 type IncidentStore = typeof incidentStore;
 type IncidentQueries = typeof incidentQueries;
@@ -617,19 +619,39 @@ const evaluationScenario: Scenario<EvaluationStore> = async (store, database, { 
     if (changes.some(({ sequence }, index) => sequence !== index + 1)) {
       throw new Error('changes of the other tenant');
     }
-    if (changes.some((it) => it.knownVerdict === 'YES' || it.isFromMetaStatus)) {
-      throw new Error('a number or a verdict of the other tenant');
+    if (changes.some((it) => it.knownVerdict === 'YES' || it.isFirstRead)) {
+      throw new Error('a read or a verdict of the other tenant');
     }
     const limits = { expiringMs: 1_000, lateMs: null };
     const causes = await store.listCauses(transaction, tenantId, new Date(), limits);
     if (causes.length > 0) throw new Error('a token of the other tenant');
-    const loaded = await store.loadState(transaction, tenantId, 0, ['wa_1', 'wa_2']);
+    await sql`
+      insert into whatsapp_number (tenant_id, id, number, name, provider, state, phone_number_id, waba_id, credential_id)
+      values (${tenantId}, 'wa_4', '55119', 'Shop', 'META', 'OPEN', '10004', '40001', null)`.execute(
+      transaction,
+    );
+    await sql`update whatsapp_number set credential_id = 'cred_9' where tenant_id = ${tenantId}`.execute(
+      transaction,
+    );
+    const subjects = ['wa_1', 'wa_2', '20001', '60001'];
+    const loaded = await store.loadState(transaction, tenantId, 0, subjects);
+    const accounts = [...loaded.accounts].map(([id, { tokenId }]) => [id, tokenId]);
+    if (!isDeepStrictEqual(accounts, [['20001', 'cred_9']])) throw new Error('another account');
+    if (loaded.state.noted.size > 0) throw new Error('a limit of the other tenant');
     const { incidents } = loaded.state;
     if (incidents.size !== 1) throw new Error('incidents of the other tenant');
     if ([...incidents.values()][0]?.members.size !== 1) throw new Error('members of the other one');
     if (loaded.belongings.size !== 1) throw new Error('numbers of the other tenant');
     const all = [...loaded.state.conditions.values()];
     await store.writeConditions(transaction, tenantId, { deleted: all, stored: [] });
+    const at = Date.now();
+    await store.movePosition(transaction, tenantId, { sequence: 1, clock: at });
+    return [all, loaded.state.clock];
+  });
+};
+
+const effectScenario: Scenario<EffectStore> = async (store, database, { me: tenantId }) => {
+  return await database.withTenant(tenantId, async (transaction) => {
     const at = Date.now();
     // The number is muted here alone.
     await sql`update whatsapp_number set muted_until = 'infinity' where tenant_id = ${tenantId}`.execute(
@@ -639,6 +661,14 @@ const evaluationScenario: Scenario<EvaluationStore> = async (store, database, { 
     if ((await store.tellUnmuted(transaction, tenantId, new Date())).length > 0) {
       throw new Error('members or numbers of the other tenant');
     }
+    const told = { id: 'inc_1', rule: 'DISCONNECTED', member: 'wa_1', at } as const;
+    const covered = await store.writeEffect(
+      transaction,
+      tenantId,
+      { kind: 'COVERED', ...told },
+      true,
+    );
+    if (covered !== null) throw new Error('an incident of the other tenant');
     const member = { id: 'inc_1', member: 'wa_1', at } as const;
     await store.writeEffect(transaction, tenantId, { kind: 'LEFT', ...member }, true);
     await store.writeEffect(transaction, tenantId, { kind: 'JOINED', ...member }, false);
@@ -650,8 +680,7 @@ const evaluationScenario: Scenario<EvaluationStore> = async (store, database, { 
       transaction,
     );
     if (counts[0]?.count !== 1) throw new Error('members of the other tenant');
-    await store.movePosition(transaction, tenantId, { sequence: 1, clock: at });
-    return [all, loaded.state.clock];
+    return at > 0;
   });
 };
 
@@ -714,19 +743,36 @@ const readIncidentsScenario: Scenario<IncidentQueries> = async (
           ('inc_6', 'DISCONNECTED', 'NUMBER', 'wa_3', now()),
           ('inc_7', 'TOKEN_REJECTED', 'TOKEN', 'cred_1', now()),
           ('inc_8', 'SENDABLE_LOST', 'PORTFOLIO', '70001', now()),
-          ('inc_9', 'TOKEN_EXPIRING', 'TOKEN', 'cred_1', now())
+          ('inc_9', 'TOKEN_EXPIRING', 'TOKEN', 'cred_1', now()),
+          ('inc_13', 'LIMIT_CHANGED', 'PORTFOLIO', '70001', now()),
+          ('inc_14', 'SYNC_LATE', 'TOKEN', 'cred_1', null),
+          ('inc_15', 'DISCONNECTED', 'PORTFOLIO', '70001', now())
         ) v(id, rule, scope, subject, closed_at)
       )
       select`.execute(transaction),
   );
   await database.withTenant(tenantId, (transaction) =>
-    sql`insert into incident_member (tenant_id, incident_id, member) values (${tenantId}, 'inc_6', 'wa_3')`.execute(
+    sql`insert into incident_member (tenant_id, incident_id, member)
+      values (${tenantId}, 'inc_6', 'wa_3'), (${tenantId}, 'inc_15', '70002')`.execute(transaction),
+  );
+  await database.withTenant(tenantId, (transaction) =>
+    sql`
+      insert into whatsapp_number (tenant_id, id, number, name, provider, state, phone_number_id, waba_id)
+      values (${tenantId}, 'wa_5', '55119', 'Shop', 'META', 'OPEN', '10005', '70002')`.execute(
       transaction,
     ),
   );
-  const request = { state: null, after: null, limit: 10 };
+  await database.withTenant(tenantId, (transaction) =>
+    sql`
+      insert into number_status (tenant_id, number_id, provider, state, created_at, observed_at, waba_id, name_key)
+      values (${tenantId}, 'wa_5', 'META', 'OPEN', now(), now(), '70002', 'shop')
+      on conflict (tenant_id, number_id) do update set waba_id = excluded.waba_id`.execute(
+      transaction,
+    ),
+  );
+  const request = { state: null, after: null, limit: 20 };
   const page = await store.readIncidents(database, tenantId, { ...request, counted: true });
-  if (page.total !== 8) throw new Error('a count of the other tenant');
+  if (page.total !== 11) throw new Error('a count of the other tenant');
   const numbers = Object.fromEntries(
     page.incidents.map((it) => [it.id, [it.numberCount, it.numbers.map(({ id }) => id)]]),
   );
@@ -739,6 +785,9 @@ const readIncidentsScenario: Scenario<IncidentQueries> = async (
     inc_7: [1, []],
     inc_8: [1, []],
     inc_9: [0, []],
+    inc_13: [0, []],
+    inc_14: [0, []],
+    inc_15: [1, ['70002']],
   };
   if (!isDeepStrictEqual(numbers, expected)) throw new Error('numbers of the other tenant');
   if ((await store.readIncident(database, tenantId, 'inc_2')) !== undefined) {
@@ -749,6 +798,7 @@ const readIncidentsScenario: Scenario<IncidentQueries> = async (
     'wa_2',
     'wa_3',
     'wa_4',
+    'wa_5',
   ]);
   const found = [...worst].map(([id, incident]) => [id, incident.id]);
   if (!isDeepStrictEqual(found, [['wa_1', 'inc_1']])) throw new Error('a number of the other one');
@@ -971,6 +1021,7 @@ const stores = [
     path: 'src/alerts/evaluation-store.ts',
     scenario: evaluationScenario as Scenario<never>,
   },
+  { path: 'src/alerts/effect-store.ts', scenario: effectScenario as Scenario<never> },
   { path: 'src/alerts/incident-store.ts', scenario: incidentScenario as Scenario<never> },
   { path: 'src/alerts/incident-queries.ts', scenario: readIncidentsScenario as Scenario<never> },
   {
@@ -1091,6 +1142,9 @@ describe.each(stores)('the filters of $path', ({ path, scenario, mutants }) => {
        select tenant_id, 'digest of both', waba_id, field, happened_at, outcome from meta_event;
        insert into whatsapp_number (tenant_id, id, number, name, provider, state, phone_number_id, waba_id)
        values ('${other}', 'wa_4', '5511999999999', 'Shop', 'META', 'OPEN', '10004', '60001');
+       insert into number_status (tenant_id, number_id, provider, state, created_at, observed_at, waba_id, name_key)
+       values ('${other}', 'wa_4', 'META', 'OPEN', now(), now(), '60001', 'shop')
+       on conflict (tenant_id, number_id) do update set waba_id = excluded.waba_id;
        update number_status set observed_at = now() - interval '1 minute' where tenant_id = '${other}';
        -- A member and an incident that only the other tenant has.
        insert into incident_member (tenant_id, incident_id, member) values ('${other}', 'inc_1', 'wa_2');
@@ -1128,6 +1182,16 @@ describe.each(stores)('the filters of $path', ({ path, scenario, mutants }) => {
        insert into number_change (tenant_id, number_id, kind, field, previous_value, new_value, source, occurred_at) values
          ('${me}', 'wa_2', 'VERDICT', 'VERDICT', 'UNKNOWN', 'NO', 'READ', now()),
          ('${me}', 'wa_2', 'FIELD', 'STATE', 'OPEN', 'CLOSE', 'READ', now());
+       -- Only the other tenant has read this number for the first time in the transaction of this change.
+       insert into number_change (tenant_id, number_id, observation, kind, field, previous_value, new_value, source, occurred_at)
+       select tenant_id, 'wa_2', '00000000-0000-0000-0000-000000000001', kind, field, previous, value, 'READ', now() from (values
+         ('${other}', 'ADDED', 'PHONE', null, '{}'), ('${me}', 'FIELD', 'STATE', 'OPEN', 'CLOSE')
+       ) v(tenant_id, kind, field, previous, value);
+       -- Only the other tenant was told of a limit, and has incidents of several accounts.
+       insert into incident (tenant_id, id, rule, severity, scope, subject, member_count, opened_at, closed_at) values
+         ('${other}', 'inc_14', 'LIMIT_CHANGED', 'INFO', 'PORTFOLIO', '77', 1, now(), now()),
+         ('${other}', 'inc_15', 'SYNC_LATE', 'CRITICAL', 'TOKEN', 'cred_1', 1, now(), null);
+       insert into incident_member (tenant_id, incident_id, member) values ('${other}', 'inc_14', '70002');
        -- Only the other tenant's incident is about the account itself.
        insert into incident (tenant_id, id, rule, severity, scope, subject, member_count, opened_at, closed_at)
        values ('${other}', 'inc_12', 'ACCOUNT_BANNED', 'CRITICAL', 'ACCOUNT', '20001', 1, now(), now());

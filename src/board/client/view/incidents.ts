@@ -157,6 +157,7 @@ const scopeWords: Readonly<Record<string, string>> = {
   ACCOUNT: 'account',
   PORTFOLIO: 'portfolio',
   TOKEN: 'access token',
+  ENGINE: 'session engine',
 };
 
 /** `account · 12 numbers` */

@@ -207,9 +207,12 @@ export const demoNumbers: Readonly<Record<string, DemoNumber>> = {
   wa_acme_nantes: meta(23, 'europe', 'Acme Nantes', {
     phone: { status: 'MIGRATED', platform_type: 'NOT_APPLICABLE' },
   }),
-  // DELETED from its account, together with its name.
+  // DELETED from its account, together with its name; an hour later its id is gone too (33).
   wa_acme_lille: meta(24, 'europe', 'Acme Lille', {
     phone: { status: 'DELETED', name_status: 'NONE', verified_name: null },
+    fault: { kind: 'error', code: 33 },
+    ageMinutes: 60,
+    refresh: ['phone'],
   }),
   // UNVERIFIED: the verification code has expired.
   wa_acme_nice: meta(25, 'europe', 'Acme Nice', {

@@ -220,6 +220,8 @@ describe.skipIf(isChromiumMissing('incidents on the board'))(
       await page.clock.install();
       await page.reload();
       await ends.last().waitFor();
+      await page.waitForSelector('.live:not(.lost, .connecting, .paused)');
+      await page.waitForSelector('.rows .past:not(.pending)');
       await page.route('**/graphql', (route) => route.abort());
       await page.clock.fastForward((3 * 24 + 3) * 3_600_000);
       await expect

@@ -72,22 +72,34 @@ const selectAddresses = prepare(
     where n.tenant_id = ${tenantId} and n.id = any(${ids}::text::text[])`,
 );
 
-/** Of the accounts whose list has the health of their numbers, how many numbers the tenant has in each. */
+export interface ListedAccount {
+  /** How many numbers of it the tenant has. */
+  readonly numbers: number;
+  /** Of its list, when it was last read. The account may have numbers that the tenant does not have. */
+  readonly pages: number;
+}
+
+/** Only accounts whose list has the health of their numbers. */
 export async function readListedAccounts(
   database: Database,
   tenantId: string,
   wabaIds: readonly string[],
-): Promise<ReadonlyMap<string, number>> {
-  const statement = countByAccount({ tenantId, wabaIds: toTextArray(wabaIds) });
+): Promise<ReadonlyMap<string, ListedAccount>> {
+  const statement = selectListed({ tenantId, wabaIds: toTextArray(wabaIds) });
   const rows = await database.readTenant(tenantId, statement);
-  return new Map(rows.map(([wabaId, count]) => [wabaId ?? '', Number(count)]));
+  return new Map(
+    rows.map(([wabaId, numbers, pages]) => [
+      wabaId ?? '',
+      { numbers: Number(numbers), pages: Number(pages) },
+    ]),
+  );
 }
 
-const countByAccount = prepare(
-  'numbers_of_accounts',
+const selectListed = prepare(
+  'listed_accounts',
   ['tenantId', 'wabaIds'],
   ({ tenantId, wabaIds }) => sql`
-    select n.waba_id, count(*)::text from whatsapp_number n
+    select n.waba_id, count(*)::text, max(s.pages)::text from whatsapp_number n
     join sync_subject s on s.tenant_id = ${tenantId} and s.subject_id = n.waba_id and s.reads_health
     where n.tenant_id = ${tenantId} and n.waba_id = any(${wabaIds}::text::text[])
     group by n.waba_id`,

@@ -7,6 +7,7 @@ import { createInvalid, type FleetFilter, normalizeFilter } from './filter.ts';
 import {
   type Address,
   listAddresses,
+  type ListedAccount,
   listMatching,
   readListedAccounts,
 } from './refresh-queries.ts';
@@ -153,20 +154,21 @@ const pageSize = 100;
 
 /**
  * The list of an account has the status and the health of all its numbers, and is read if it takes fewer calls than to read
- * them one by one. `size` is how many numbers the list has; null if it cannot take their place.
+ * them one by one. `listed` is null if it cannot take their place.
  */
 function planAccount(
   wabaId: string,
   numbers: readonly Address[],
   blocks: readonly RefreshBlock[],
-  size: number | null,
+  listed: ListedAccount | null,
 ): { readonly request: ReadRequest; readonly calls: number } {
   const names = numbers.map(({ number, phoneNumberId }) => phoneNumberId ?? number);
   if (wabaId === engine) {
     const request = { wabaId, phones: names, profiles: [], readsAccount: false };
     return { request, calls: names.length };
   }
-  const pages = size === null ? Infinity : Math.ceil(size / pageSize);
+  const pages =
+    listed === null ? Infinity : Math.max(listed.pages, Math.ceil(listed.numbers / pageSize));
   const isListed = pages < names.length;
   const readsPhones = blocks.includes('PHONE');
   const profiles = blocks.includes('PROFILE') ? names : [];

@@ -357,8 +357,8 @@ const operationScenario: Scenario<OperationStore> = async (store, database, { me
 const refreshScenario: Scenario<RefreshQueries> = async (store, database, { me }) => {
   const addresses = await store.listAddresses(database, me, ['wa_1', 'wa_2']);
   if (addresses.length !== 1) throw new Error('an address of the other tenant');
-  const sizes = await store.readListedAccounts(database, me, ['20001']);
-  if (sizes.get('20001') !== 1) throw new Error('a number of the other tenant counts');
+  const listed = await store.readListedAccounts(database, me, ['20001']);
+  if (listed.get('20001')?.numbers !== 1) throw new Error('a number of the other tenant counts');
   return addresses;
 };
 

@@ -1,10 +1,13 @@
 // The labels of numbers: `key=value`, each key once.
 
 import { createInvalid } from './filter.ts';
+import { forbidden } from './note.ts';
 
 export const maxLabels = 20;
 
-const format = /^[\p{L}\p{N}][\p{L}\p{N}._/-]{0,62}=[^\p{C}\s,](?:[^\p{C},]{0,98}[^\p{C}\s,])?$/u;
+const keyForm = String.raw`[\p{L}\p{N}][\p{L}\p{N}._/-]{0,62}`;
+const end = String.raw`[^${forbidden}\s,]`;
+const format = new RegExp(`^${keyForm}=${end}(?:[^${forbidden},]{0,98}${end})?$`, 'u');
 
 /** Sorted, and in one Unicode form, so that equal labels are equal texts. Throws INVALID_REQUEST. */
 export function normalizeLabels(labels: readonly string[]): readonly string[] {
@@ -17,7 +20,7 @@ export function normalizeLabels(labels: readonly string[]): readonly string[] {
   const place = normal.findIndex((label) => !format.test(label));
   if (place >= 0) {
     throw createInvalid(
-      `Label ${place + 1} is not of the form key=value: a key has up to 63 letters, digits, dots, hyphens, underscores and slashes; a value has from 1 to 100 characters, without commas, control characters, and spaces at its ends.`,
+      `Label ${place + 1} is not of the form key=value: a key has up to 63 letters, digits, dots, hyphens, underscores and slashes; a value has from 1 to 100 characters, without commas, spaces at its ends, and characters that control the screen or the direction of text.`,
     );
   }
   const distinct = [...new Set(normal)].toSorted();

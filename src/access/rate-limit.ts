@@ -21,6 +21,14 @@ export function limitToWindow(
   return Math.min(points, Math.max(leastPoints, limit));
 }
 
+/** The same for points that are charged beside those that the request has spent. */
+export function limitMore(
+  points: number,
+  { spent, rateLimit }: Pick<Admission, 'rateLimit' | 'spent'>,
+): number {
+  return limitToWindow(spent + points, spent, { rateLimit }) - spent;
+}
+
 /** An admitted request and the points that it spends. */
 export interface Admission extends RequestAdmission {
   /** Spends points that this process has leased. Returns false, and spends none, when there are too few: use `charge`. */

@@ -10,6 +10,7 @@ import {
   validate,
 } from 'graphql';
 import { type AccessControl, assertScope } from '../access/access.ts';
+import { limitMore } from '../access/rate-limit.ts';
 import type { GraphQLLimits } from '../config.ts';
 import { GatewayError } from '../errors.ts';
 import type { Incidents } from '../alerts/incidents.ts';
@@ -183,8 +184,9 @@ function createCompute(options: GraphQLEndpointOptions, documents: Documents) {
       requestContext,
       stream: null,
       chargeMore: async (charged, points) => {
-        await admission.charge(points);
-        charged.morePoints += points;
+        const limited = limitMore(points, admission);
+        await admission.charge(limited);
+        charged.morePoints += limited;
       },
       ...freshContext,
     };

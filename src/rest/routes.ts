@@ -2,7 +2,7 @@
 
 import { hash } from 'node:crypto';
 import { prices, toListPrice } from '../access/prices.ts';
-import { limitToWindow } from '../access/rate-limit.ts';
+import { limitMore, limitToWindow } from '../access/rate-limit.ts';
 import { type ErrorCode, GatewayError } from '../errors.ts';
 import type { Incidents } from '../alerts/incidents.ts';
 import type { Fleet } from '../fleet/fleet.ts';
@@ -72,7 +72,7 @@ function toKeyedRoute(route: DataRoute, id: string): KeyedRoute {
         async compute() {
           const { access, admission, request, openStream } = call;
           const { signal } = request;
-          const chargeMore = (points: number) => admission.charge(points);
+          const chargeMore = (points: number) => admission.charge(limitMore(points, admission));
           const input = { access, id, query, body, headers, signal, openStream, chargeMore };
           if (route.eventHandler !== undefined && prefersEvents(request)) {
             return await respondWithEvents(route.eventHandler, route, input, call);

@@ -112,9 +112,15 @@ describe('refreshNumbers', () => {
     });
     await waitForReads(stage, three);
     expect(await refreshed(stage.key, { ids: ids.slice(0, 1) })).toMatchObject({ plannedCalls: 1 });
+    // The account has many numbers that are not the tenant's.
+    await gateway.database.query('update sync_subject set pages = 50 where tenant_id = $1', [
+      stage.tenant.id,
+    ]);
+    await gateway.database.changes.catchUp();
+    expect(await refreshed(stage.key, { ids })).toMatchObject({ plannedCalls: 3 });
     // Meta does not list the health of this account's numbers.
     await gateway.database.query(
-      'update sync_subject set reads_health = false where tenant_id = $1',
+      'update sync_subject set pages = 1, reads_health = false where tenant_id = $1',
       [stage.tenant.id],
     );
     await gateway.database.changes.catchUp();
@@ -309,9 +315,34 @@ describe('refreshNumbers', () => {
     await using narrow = await openTestGateway({ database: gateway.database, environment });
     const { tenant, key } = await openStage(narrow);
     const ids = [(await tenant.addNumber()).id, (await tenant.addNumber()).id];
+    await narrow.graphql('{ viewer { tenantName } }', { key });
     const { body } = await refresh(key, { ids }, {}, narrow);
     expect(body.errors).toMatchObject([{ extensions: { code: 'RATE_LIMITED' } }]);
     expect(await listRequested(tenant)).toEqual([]);
+  });
+
+  test('costs at most the points of a window, or many numbers could never be read', async () => {
+    const environment = { RATE_LIMIT: '25/3600' };
+    await using narrow = await openTestGateway({ database: gateway.database, environment });
+    for (const api of ['GraphQL', 'REST']) {
+      // oxlint-disable no-await-in-loop -- one after the other
+      const { tenant, key } = await openStage(narrow);
+      const ids = [];
+      for (let count = 0; count < 5; count += 1) ids.push((await tenant.addNumber()).id);
+      const acceptedCount =
+        api === 'REST'
+          ? (
+              await narrow.rest<{ acceptedCount: number }>('/v1/numbers/refresh', {
+                key,
+                method: 'POST',
+                headers: { 'content-type': 'application/json' },
+                body: JSON.stringify({ ids }),
+              })
+            ).body.acceptedCount
+          : (await refresh(key, { ids }, {}, narrow)).body.data?.refreshNumbers?.acceptedCount;
+      expect([api, acceptedCount]).toEqual([api, 5]);
+      // oxlint-enable no-await-in-loop
+    }
   });
 
   test('is executed each time, however often it is sent', async () => {

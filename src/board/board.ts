@@ -26,7 +26,7 @@ export interface Board {
   match(request: HttpRequest): BoardRoute;
 }
 
-const pagePath = /^\/board(\/numbers\/[^/]+|\/incidents(\/[^/]+)?)?$/;
+const pagePath = /^\/board(\/numbers\/[^/]+|\/incidents(\/[^/]+)?)?\/?$/;
 const filePath = /^\/board\/([0-9a-f]{16})\/(.+)$/;
 
 export function isBoardPath(path: string): boolean {

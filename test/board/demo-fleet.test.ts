@@ -6,7 +6,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import axe from 'axe-core';
-import type { Browser, Page } from 'playwright-core';
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseConfig, readEnvironment } from '../../src/config.ts';
 import { openDemo } from '../../src/demo/demo.ts';
@@ -45,14 +45,21 @@ interface State {
   readonly path: string;
   /** A selector of what is there when the page is ready. */
   readonly ready: string;
-  readonly size?: typeof phone;
+  readonly size?: BrowserContextOptions;
+  readonly isGatewayDown?: boolean;
+  readonly key?: () => string;
 }
+
+const narrow = { viewport: { width: 820, height: 1_000 } } as const;
+/** As if the gateway could not be reached once the page has loaded. */
+const downScript = `window.fetch = () => Promise.reject(new TypeError('Failed to fetch'));`;
 
 describe.skipIf(isChromiumMissing('the board'))('the board of the demo', { tags: ['page'] }, () => {
   const made = new AsyncDisposableStack();
   let browser: Browser;
   let origin: string;
   let database: TestDatabase;
+  let emptyKey: string;
   beforeAll(async () => {
     browser = made.adopt(await launchChromium(), (it) => it.close());
     const directory = await mkdtemp(join(tmpdir(), 'numbers-gateway-board-'));
@@ -66,6 +73,10 @@ describe.skipIf(isChromiumMissing('the board'))('the board of the demo', { tags:
     const server = await listen(gateway, { host: '127.0.0.1', port: 0, noticeMs: 0 });
     made.defer(() => server.drain());
     origin = server.url;
+    const empty = await gateway.access.createTenant('Empty');
+    const limits = { scopes: ['read'], numberId: null, expiresAt: null } as const;
+    emptyKey = (await gateway.access.createKey({ tenantId: empty.id, name: 'Board', ...limits }))
+      .key;
     const tenantId = demoTenants.acme.id;
     const [endpoint] = await gateway.webhooks.list(tenantId);
     await announceRestriction({
@@ -107,14 +118,26 @@ describe.skipIf(isChromiumMissing('the board'))('the board of the demo', { tags:
     { path: '/board/incidents/inc_nobody', ready: '.detail .missing' },
     { path: '/board/numbers/wa_acme_studio?q=Est', ready: '.detail .countdown' },
     { path: '/board/numbers/wa_acme_studio', ready: '.detail .countdown', size: phone },
+    { path: '/board/numbers/wa_acme_sales?q=vendas', ready: '.detail .pill.YES' },
+    { path: '/board?order=name', ready: '.rows .past .GAP', size: narrow },
+    { path: '/board', ready: '.empty pre', key: () => emptyKey },
+    { path: '/board', ready: '.empty .do', isGatewayDown: true },
+    { path: '/board/numbers/wa_acme_outlet', ready: '.detail .missing', isGatewayDown: true },
+    { path: '/board/incidents', ready: '.empty .do', isGatewayDown: true },
   ];
 
   test.each(states)(
     'has nothing that axe finds, in light and dark: $path',
-    async ({ path, ready, size = wide }) => {
+    async ({ path, ready, size = wide, isGatewayDown = false, key = () => null }) => {
       // Without motion the colours change at once.
       const context = { ...size, colorScheme: 'light', reducedMotion: 'reduce' } as const;
-      await using board = await openBoard(browser, { origin, key: null, path, context });
+      await using board = await openBoard(browser, {
+        origin,
+        key: key(),
+        path,
+        context,
+        ...(isGatewayDown && { script: downScript }),
+      });
       const { page, consoleErrors } = board;
       await page.waitForSelector(ready, { state: 'attached' });
       expect(await findProblems(page)).toEqual([]);

@@ -179,7 +179,7 @@ function Failed(): ComponentChild {
     'div',
     { class: 'empty' },
     h(Shape, { verdict: 'UNKNOWN' }),
-    h('h2', null, 'The fleet cannot be read'),
+    h('h1', null, 'The fleet cannot be read'),
     h('p', null, error?.message, ' ', toHelp(error), 'The board tries again by itself.'),
     h('button', { type: 'button', class: 'do', onClick: reloadFleet }, 'Try now'),
   );

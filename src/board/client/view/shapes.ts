@@ -53,7 +53,7 @@ function Drawing({ name, body, ink }: DrawingProps): ComponentChild {
 }
 
 const iconColours: Readonly<Record<Verdict, string>> = {
-  YES: '#2f7d4f',
+  YES: '#2a7347',
   NO: '#b3261e',
   UNKNOWN: '#b07a10',
 };

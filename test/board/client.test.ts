@@ -14,6 +14,7 @@ import {
   verdicts,
   type View,
 } from '../../src/board/client/address.ts';
+import { ApiError } from '../../src/board/client/api.ts';
 import { findCauses, toClause } from '../../src/board/client/causes.ts';
 import { touches } from '../../src/board/client/changes.ts';
 import { createLoader } from '../../src/board/client/loader.ts';
@@ -480,26 +481,42 @@ describe('a change of the feed', () => {
 });
 
 describe('a loader', () => {
-  beforeEach(() => void vi.useFakeTimers());
-  afterEach(() => void vi.useRealTimers());
+  let page: EventTarget & { visibilityState: 'visible' | 'hidden' };
+  beforeEach(() => {
+    vi.useFakeTimers();
+    page = Object.assign(new EventTarget(), { visibilityState: 'visible' as const });
+    vi.stubGlobal('document', page);
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+    vi.unstubAllGlobals();
+  });
+
+  function setVisibility(state: 'visible' | 'hidden') {
+    page.visibilityState = state;
+    page.dispatchEvent(new Event('visibilitychange'));
+  }
 
   interface Load {
     readonly startedAt: number;
     readonly signal: AbortSignal;
     readonly end: () => void;
+    readonly fail: (error: Error) => void;
   }
 
   function createTestLoader() {
     const start = performance.now();
     const loads: Load[] = [];
-    const loader = createLoader(
-      (signal) =>
-        new Promise((resolve) => {
-          loads.push({ startedAt: performance.now() - start, signal, end: resolve });
+    const failures: string[] = [];
+    const loader = createLoader({
+      load: (signal) =>
+        new Promise((end, fail) => {
+          loads.push({ startedAt: performance.now() - start, signal, end, fail });
         }),
-    );
+      onFailure: ({ code }) => failures.push(code),
+    });
     const listTimes = () => loads.map(({ startedAt }) => startedAt);
-    return { loader, loads, listTimes };
+    return { loader, loads, listTimes, failures };
   }
 
   test('ends each load before the next one, however often something changes meanwhile', async () => {
@@ -515,24 +532,81 @@ describe('a loader', () => {
     await vi.advanceTimersByTimeAsync(0);
     expect(listTimes()).toEqual([0, 3_000]);
     loads[1]!.end();
-    await vi.advanceTimersByTimeAsync(60_000);
+    await vi.advanceTimersByTimeAsync(59_000);
     expect(listTimes()).toEqual([0, 3_000]);
   });
 
-  test('loads once a second at most, and at the earliest of the times that it is asked for', async () => {
+  test('loads once a second at most, and again after a minute', async () => {
     const { loader, loads, listTimes } = createTestLoader();
     loader.start('fleet');
     loads[0]!.end();
     await vi.advanceTimersByTimeAsync(400);
     loader.reload();
-    loader.reload(60_000);
     loader.reload();
     await vi.advanceTimersByTimeAsync(600);
     expect(listTimes()).toEqual([0, 1_000]);
     loads[1]!.end();
-    loader.reload(60_000);
     await vi.advanceTimersByTimeAsync(60_000);
     expect(listTimes()).toEqual([0, 1_000, 61_000]);
+  });
+
+  test('tries again after a failure, later each time, or when the gateway says', async () => {
+    const { loader, loads, listTimes, failures } = createTestLoader();
+    loader.start('fleet');
+    loads[0]!.fail(new ApiError('NETWORK', 'Down.'));
+    await vi.advanceTimersByTimeAsync(2_000);
+    loads[1]!.fail(new Error('A fault of the page.'));
+    await vi.advanceTimersByTimeAsync(4_000);
+    loads[2]!.fail(new ApiError('RATE_LIMITED', 'Later.', 20));
+    await vi.advanceTimersByTimeAsync(20_000);
+    expect(listTimes()).toEqual([0, 2_000, 6_000, 26_000]);
+    expect(failures).toEqual(['NETWORK', 'INTERNAL', 'RATE_LIMITED']);
+    for (let tries = 3; tries < 7; tries += 1) {
+      loads.at(-1)!.fail(new ApiError('NETWORK', 'Down.'));
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await vi.advanceTimersByTimeAsync(30_000);
+    }
+    expect(listTimes().slice(4)).toEqual([42_000, 86_000, 116_000, 146_000]);
+  });
+
+  test('loads nothing again by itself while the page is hidden, and at once when it is visible', async () => {
+    const { loader, loads, listTimes } = createTestLoader();
+    loader.start('fleet');
+    setVisibility('hidden');
+    loads[0]!.fail(new ApiError('NETWORK', 'Down.'));
+    await vi.advanceTimersByTimeAsync(100_000);
+    expect(listTimes()).toEqual([0]);
+    setVisibility('visible');
+    await vi.advanceTimersByTimeAsync(0);
+    expect(listTimes()).toEqual([0, 100_000]);
+    setVisibility('hidden');
+    loads[1]!.end();
+    await vi.advanceTimersByTimeAsync(100_000);
+    expect(listTimes()).toEqual([0, 100_000]);
+  });
+
+  test('shares its one query a second with those that wait for a turn', async () => {
+    const { loader, loads, listTimes } = createTestLoader();
+    const start = performance.now();
+    const turns: number[] = [];
+    loader.start('fleet');
+    loads[0]!.end();
+    const walk = async () => {
+      for (let at = 0; at < 3; at += 1) {
+        // oxlint-disable-next-line no-await-in-loop -- one after the other
+        await loader.waitForTurn();
+        turns.push(performance.now() - start);
+      }
+    };
+    const walked = walk();
+    await vi.advanceTimersByTimeAsync(1_500);
+    expect([listTimes(), turns]).toEqual([[0], [1_000]]);
+    loader.reload();
+    await vi.advanceTimersByTimeAsync(10_000);
+    await walked;
+    expect([...listTimes().slice(1), ...turns].toSorted((a, b) => a - b)).toEqual([
+      1_000, 2_000, 3_000, 4_000,
+    ]);
   });
 
   test('gives up the load of another subject, and of none', async () => {

@@ -168,6 +168,67 @@ describe.skipIf(isChromiumMissing('incidents on the board'))(
       expect(board.count('BoardIncidents')).toBeLessThan(70);
     });
 
+    test('says when incidents or a number cannot be read again, and tries until they can', async () => {
+      const { tenant, first } = await addFleet();
+      await using board = await openBoard(browser, {
+        ...gateway,
+        ...tenant,
+        path: '/board/incidents',
+      });
+      const { page } = board;
+      await page.getByRole('heading', { name: 'No open incident' }).waitFor();
+      await page.waitForSelector('.live:not(.lost, .connecting, .paused)');
+      let failing = ' BoardIncidents';
+      await page.route('**/graphql', (route) =>
+        route.request().postData()?.includes(failing) === true ? route.abort() : route.fallback(),
+      );
+      await insert(tenant, { rule: 'SENDABLE_LOST', subject: first.id });
+      const notice = page.getByText('The gateway does not answer. The values below are the last');
+      await notice.waitFor();
+      failing = ' BoardNumber';
+      await page.getByRole('heading', { name: '1 open incident' }).waitFor();
+      await notice.waitFor({ state: 'detached' });
+      expect(await page.title()).toBe('1 open incident · Acme');
+
+      await page.getByRole('cell', { name: 'First' }).getByRole('link').click();
+      const detail = page.getByRole('complementary');
+      await detail.getByRole('link', { name: 'First' }).click();
+      await detail.getByRole('heading', { name: 'The number cannot be read' }).waitFor();
+      failing = 'none';
+      await detail.getByRole('heading', { name: 'First' }).waitFor();
+      failing = ' BoardNumber';
+      await gateway.database.query(`update whatsapp_number set name = 'Renamed' where id = $1`, [
+        first.id,
+      ]);
+      await detail.getByText('The gateway does not answer.').waitFor();
+      expect(await detail.getByRole('heading', { name: 'First' }).count()).toBe(1);
+      failing = 'none';
+      await detail.getByRole('heading', { name: 'Renamed' }).waitFor();
+      await page.unrouteAll({ behavior: 'ignoreErrors' });
+    });
+
+    test('reads the open number again after a minute, for ages that no event tells', async () => {
+      const { tenant, first } = await addFleet();
+      await using board = await openBoard(browser, { ...gateway, key: null });
+      const { page } = board;
+      // A feed that begins again would have it read too.
+      await page.route('**/graphql', (route) =>
+        route.request().headers()['accept'] === 'text/event-stream'
+          ? route.abort()
+          : route.fallback(),
+      );
+      await page.clock.install();
+      await page.evaluate(`sessionStorage.setItem('board.key', '${tenant.key}')`);
+      await page.goto(`${gateway.origin}/board/numbers/${first.id}`);
+      await page.locator('.detail .fresh').waitFor();
+      expect(await tenant.rest(`/v1/numbers/${first.id}?refresh=1`)).toMatchObject({ status: 200 });
+      await page.clock.runFor(50_000);
+      expect(board.count('BoardNumber')).toBe(1);
+      await page.clock.runFor(12_000);
+      await expect.poll(() => board.count('BoardNumber'), patience).toBe(2);
+      await page.unrouteAll({ behavior: 'ignoreErrors' });
+    });
+
     test("counts down to the end of a restriction, with Meta's advice as text", async () => {
       const { tenant, first } = await addFleet();
       const { id: tenantId } = tenant;

@@ -1,6 +1,6 @@
 // Opens the board of a gateway in Chromium.
 
-import type { Browser, BrowserContextOptions } from 'playwright-core';
+import type { Browser, BrowserContextOptions, Request } from 'playwright-core';
 import { listen } from '../../src/http/server.ts';
 import { openWatchedPage, type WatchedPage } from '../chromium.ts';
 import { openTestGateway, type TestGateway, type TestGatewayOptions } from '../harness.ts';
@@ -48,16 +48,22 @@ export interface BoardOptions {
 export interface OpenBoard extends WatchedPage {
   /** How often the page has sent an operation, by its name. */
   count(operation: string): number;
+  /** The milliseconds between these operations, where each has a response. */
+  listIntervals(...operations: readonly string[]): readonly number[];
   /** The names in the rows, in their order. */
   listNames(): Promise<string[]>;
+}
+
+function isOf(request: Request, operation: string): boolean {
+  return request.postData()?.includes(` ${operation}(`) === true;
 }
 
 export async function openBoard(browser: Browser, options: BoardOptions): Promise<OpenBoard> {
   const { origin, key, path = '/board', context = wide, script } = options;
   const watched = await openWatchedPage(browser, context);
   const { page } = watched;
-  const bodies: string[] = [];
-  page.on('request', (request) => bodies.push(request.postData() ?? ''));
+  const requests: Request[] = [];
+  page.on('request', (request) => requests.push(request));
   if (script !== undefined) await page.addInitScript(script);
   // Once, as if it had been entered: a reload keeps what the page does with it.
   if (key !== null) {
@@ -68,7 +74,15 @@ export async function openBoard(browser: Browser, options: BoardOptions): Promis
   await page.goto(origin + path);
   return {
     ...watched,
-    count: (operation) => bodies.filter((body) => body.includes(` ${operation}(`)).length,
+    count: (operation) => requests.filter((request) => isOf(request, operation)).length,
+    listIntervals(...operations) {
+      const times = requests
+        .filter((request) => operations.some((operation) => isOf(request, operation)))
+        .map((request) => request.timing().startTime)
+        .filter((time) => time > 0)
+        .toSorted((a, b) => a - b);
+      return times.slice(1).map((time, index) => time - times[index]!);
+    },
     listNames: () => page.locator('.rows .name').allTextContents(),
   };
 }

@@ -32,6 +32,11 @@ export class ApiError extends Error {
   }
 }
 
+/** As an ApiError, which says nothing of a fault of the page itself but its text. */
+export function toApiError(error: unknown): ApiError {
+  return error instanceof ApiError ? error : new ApiError('INTERNAL', String(error));
+}
+
 export interface Operation {
   readonly query: string;
   readonly variables?: Readonly<Record<string, unknown>>;

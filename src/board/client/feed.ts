@@ -11,6 +11,7 @@ import { type ChangePage, changesSubscription } from './queries.ts';
 import { reloadNumber } from './number-loading.ts';
 import {
   fleet,
+  fleetError,
   forgetKey,
   key,
   type Loaded,
@@ -59,10 +60,7 @@ export function startFeed(): void {
   document.addEventListener('visibilitychange', () => {
     if (followed === null) return;
     if (document.visibilityState === 'hidden') close('paused');
-    else {
-      reconnect(0);
-      reloadFleet();
-    }
+    else reconnect(0);
   });
   // Back in the network.
   addEventListener(
@@ -98,6 +96,7 @@ async function follow(): Promise<void> {
       variables: { after: cursor },
       signal,
     });
+    if (live.peek().status === 'lost') retryLoads();
     setLive();
     await readEvents(stream, signal);
     throw new ApiError('NETWORK', 'The stream has ended.');
@@ -127,6 +126,13 @@ function readAgain(): void {
   reloadNumber();
   reloadIncidents();
   forgetStrips([...strips.peek().keys()]);
+}
+
+/** The gateway can be reached again. The feed brings what the fleet has missed, so only one that could not be read is read. */
+function retryLoads(): void {
+  if (fleetError.peek() !== null) reloadFleet();
+  reloadNumber();
+  reloadIncidents();
 }
 
 /** Ends a stream that has gone silent: its connection may be dead without anybody knowing. */

@@ -1,12 +1,12 @@
 // Loads the page of the fleet that the address asks for, and loads it again when the live feed says that it has changed.
 
 import { effect } from '@preact/signals';
-import { ApiError } from './api.ts';
+import type { ApiError } from './api.ts';
 import { toFleetRequest } from './address.ts';
 import { findCauses } from './causes.ts';
 import { takeFirstFleet } from './first-query.ts';
 import { readLateAccounts } from './incident-queries.ts';
-import { createLoader } from './loader.ts';
+import { createLoader, maxAgeMs } from './loader.ts';
 import { type FleetPage, readFleet, readTroubled, type Troubled } from './queries.ts';
 import {
   causes,
@@ -21,12 +21,7 @@ import {
   view,
 } from './state.ts';
 
-/** Ages of readings that changed nothing are in no event, so they are read again after this time. */
-const maxFleetAgeMs = 60_000;
-const maxRetryMs = 30_000;
-
-const loader = createLoader(load);
-let failures = 0;
+const loader = createLoader({ load, onFailure: handleFailure });
 
 /** Loads the fleet whenever the key or the list's address changes. */
 export function startFleetLoading(): void {
@@ -45,33 +40,23 @@ export function reloadFleet(): void {
 
 async function load(signal: AbortSignal): Promise<void> {
   const asked = { key: key.peek() ?? '', address: listAddress.peek() };
-  try {
-    const first = takeFirstFleet(asked.key, asked.address);
-    const data = await (first ?? readFleet(asked.key, toFleetRequest(view.peek()), signal));
-    if (signal.aborted) return;
-    failures = 0;
-    fleet.value = { data, address: asked.address };
-    fleetError.value = null;
-    isLoading.value = false;
-    if (document.visibilityState === 'visible') loader.reload(maxFleetAgeMs);
-    void loadCauses(data, asked.key);
-    void loadLateAccounts(asked.key);
-  } catch (error) {
-    if (!signal.aborted) handleFailure(error);
-  }
+  const first = takeFirstFleet(asked.key, asked.address);
+  const data = await (first ?? readFleet(asked.key, toFleetRequest(view.peek()), signal));
+  if (signal.aborted) return;
+  fleet.value = { data, address: asked.address };
+  fleetError.value = null;
+  isLoading.value = false;
+  void loadCauses(data, asked.key);
+  void loadLateAccounts(asked.key);
 }
 
-function handleFailure(error: unknown): void {
-  const failure = error instanceof ApiError ? error : new ApiError('INTERNAL', String(error));
+function handleFailure(failure: ApiError): void {
   isLoading.value = false;
   if (failure.isAboutKey) return forgetKey(failure);
   // A walk over the pages of a fleet may take an hour.
   if (failure.code.includes('CURSOR'))
     return navigate({ after: null, before: null }, { isReplaced: true });
   fleetError.value = failure;
-  failures += 1;
-  const backoffMs = Math.min(maxRetryMs, 1_000 * 2 ** failures);
-  loader.reload(failure.retryAfterSeconds === null ? backoffMs : failure.retryAfterSeconds * 1_000);
 }
 
 /** The causes are those of at most so many numbers. */
@@ -85,7 +70,7 @@ let causesAt = -Infinity;
 /** Reads the numbers in trouble again if their counts have changed, but not all the time. */
 async function loadCauses({ whole }: FleetPage, askedKey: string): Promise<void> {
   const counts = JSON.stringify(whole.facets.verdict);
-  const intervalMs = counts === causesOf ? maxFleetAgeMs : minCausesIntervalMs;
+  const intervalMs = counts === causesOf ? maxAgeMs : minCausesIntervalMs;
   if (askedKey === causesKey && performance.now() - causesAt < intervalMs) return;
   causesKey = askedKey;
   causesOf = counts;
@@ -94,6 +79,9 @@ async function loadCauses({ whole }: FleetPage, askedKey: string): Promise<void>
   let after: string | null = null;
   try {
     for (let page = 0; page < maxTroubledPages; page += 1) {
+      // oxlint-disable-next-line no-await-in-loop -- one query of the fleet a second
+      await loader.waitForTurn();
+      if (key.peek() !== askedKey) return;
       // oxlint-disable-next-line no-await-in-loop -- each page begins where the last one ended
       const { nodes, pageInfo } = await readTroubled(askedKey, after, AbortSignal.timeout(10_000));
       found.push(...nodes);
@@ -111,7 +99,7 @@ let lateAt = -Infinity;
 
 /** No event tells that nothing was read. */
 async function loadLateAccounts(askedKey: string): Promise<void> {
-  if (askedKey === lateOf && performance.now() - lateAt < maxFleetAgeMs / 2) return;
+  if (askedKey === lateOf && performance.now() - lateAt < maxAgeMs / 2) return;
   lateOf = askedKey;
   lateAt = performance.now();
   const found = await readLateAccounts(askedKey, AbortSignal.timeout(10_000)).catch(() => null);

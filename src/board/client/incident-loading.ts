@@ -1,9 +1,9 @@
 // Loads the incidents while they are shown, and again when the live feed says that one has changed.
 
 import { computed, effect } from '@preact/signals';
+import type { ApiError } from './api.ts';
 import { type Incident, readIncident, readIncidents } from './incident-queries.ts';
 import { createLoader } from './loader.ts';
-import { toApiError } from './number-loading.ts';
 import {
   findOpenIncident,
   forgetKey,
@@ -14,7 +14,7 @@ import {
   view,
 } from './state.ts';
 
-const loader = createLoader(load);
+const loader = createLoader({ load, onFailure: handleFailure });
 /** How many pages are shown. */
 let pages = 1;
 
@@ -24,6 +24,7 @@ export function startIncidentLoading(): void {
     const state = shown.value;
     if (state === null || key.value === null || key.value === '') return loader.stop();
     if (incidents.peek()?.state !== state) incidents.value = null;
+    incidentsError.value = null;
     pages = 1;
     start();
   });
@@ -52,18 +53,16 @@ export function showMoreIncidents(): void {
 async function load(signal: AbortSignal): Promise<void> {
   const { incidents: state, incidentId } = view.peek();
   if (state === null) return;
-  try {
-    const listed = await readPages(state, signal);
-    const linked = await readLinked(listed.nodes, incidentId, signal);
-    if (signal.aborted) return;
-    incidents.value = { ...listed, linked };
-    incidentsError.value = null;
-  } catch (error) {
-    if (signal.aborted) return;
-    const failure = toApiError(error);
-    if (failure.isAboutKey) forgetKey(failure);
-    else incidentsError.value = failure;
-  }
+  const listed = await readPages(state, signal);
+  const linked = await readLinked(listed.nodes, incidentId, signal);
+  if (signal.aborted) return;
+  incidents.value = { ...listed, linked };
+  incidentsError.value = null;
+}
+
+function handleFailure(failure: ApiError): void {
+  if (failure.isAboutKey) forgetKey(failure);
+  else incidentsError.value = failure;
 }
 
 /** Those that open meanwhile come first, so a later page may repeat some. */

@@ -1,7 +1,7 @@
 // Loads the number whose address is open, and reads it live when the user asks for that.
 
 import { effect } from '@preact/signals';
-import { ApiError } from './api.ts';
+import { type ApiError, toApiError } from './api.ts';
 import { readTime } from './clock.ts';
 import { createLoader } from './loader.ts';
 import { readNumber, refreshNumber } from './queries.ts';
@@ -11,7 +11,7 @@ import { forgetKey, key, openNumber, view } from './state.ts';
 export const detailDays = 30;
 const shownChanges = 20;
 
-const loader = createLoader(load);
+const loader = createLoader({ load, onFailure: handleFailure });
 
 export function startNumberLoading(): void {
   effect(() => {
@@ -35,15 +35,16 @@ async function load(signal: AbortSignal): Promise<void> {
   if (id === undefined) return;
   const from = new Date(readTime() - detailDays * 86_400_000);
   const request = { id, from, changes: shownChanges };
-  const outcome = await readNumber(key.peek() ?? '', request, signal).then(
-    (data) => ({ data, error: null }),
-    (error: unknown) => ({ error: toApiError(error) }),
-  );
-  if (signal.aborted) return;
-  if (outcome.error?.isAboutKey === true) return forgetKey(outcome.error);
+  const data = await readNumber(key.peek() ?? '', request, signal);
+  const open = openNumber.peek();
+  if (!signal.aborted && open?.id === id) openNumber.value = { ...open, data, error: null };
+}
+
+function handleFailure(failure: ApiError): void {
+  if (failure.isAboutKey) return forgetKey(failure);
   // What was loaded before stays when it cannot be loaded again.
   const open = openNumber.peek();
-  if (open?.id === id) openNumber.value = { ...open, ...outcome };
+  if (open !== null) openNumber.value = { ...open, error: failure };
 }
 
 /** Reads the open number from WhatsApp. */
@@ -60,8 +61,4 @@ export async function refreshOpenNumber(): Promise<void> {
   if (current?.id !== open.id) return;
   openNumber.value = { ...current, refresh: outcome };
   reloadNumber();
-}
-
-export function toApiError(error: unknown): ApiError {
-  return error instanceof ApiError ? error : new ApiError('INTERNAL', String(error));
 }

@@ -23,6 +23,7 @@ import {
   toWords,
   verdictWords,
 } from '../words.ts';
+import { FailedAgain } from './frame.ts';
 import { Freshness } from './freshness.ts';
 import { OpenIncident } from './incident-facts.ts';
 import { Restrictions } from './restrictions.ts';
@@ -64,7 +65,11 @@ export function Detail(): ComponentChild {
         '×',
       ),
     ),
-    error !== null && data === null ? h(Missing, { open }) : null,
+    error === null
+      ? null
+      : data === null
+        ? h(Missing, { open })
+        : h(FailedAgain, { error, role: 'status' }),
     data === null ? null : h(Facts, { open, number: data }),
   );
 }

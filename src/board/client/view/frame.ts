@@ -11,6 +11,8 @@ import {
   enterKey,
   fleet,
   fleetError,
+  incidents,
+  incidentsError,
   isHelpOpen,
   keyProblem,
   live,
@@ -52,11 +54,11 @@ export function TopBar(): ComponentChild {
 
 /** The numbers, and the incidents with how many are open. */
 function Sections(): ComponentChild {
-  const { incidents } = view.value;
+  const shown = view.value.incidents;
   const open = fleet.value?.data.openIncidents.totalCount ?? 0;
   const link = (text: string, target: View['incidents'], count: number) => {
     const change = { incidents: target, incidentId: null };
-    const isCurrent = (incidents === null) === (target === null);
+    const isCurrent = (shown === null) === (target === null);
     return h(
       'a',
       {
@@ -126,7 +128,6 @@ function LiveState(): ComponentChild {
 /** Says that what is shown may be old. Values and ages stay. */
 export function Notices(): ComponentChild {
   const since = notLiveSince.value;
-  const error = fleetError.value;
   if (since !== null) {
     return h(
       'p',
@@ -135,10 +136,24 @@ export function Notices(): ComponentChild {
       ' The values below are the last ones received; their ages are right. Reconnecting.',
     );
   }
-  if (error === null || fleet.value === null) return null;
+  const ofIncidents = view.value.incidents === null ? null : incidentsError.value;
+  // Where nothing was received yet, the error stands in the place of the rows.
+  const error =
+    (incidents.value === null ? null : ofIncidents) ??
+    (fleet.value === null ? null : fleetError.value);
+  return error === null ? null : h(FailedAgain, { error, role: 'alert' });
+}
+
+interface FailedAgainProps {
+  readonly error: ApiError;
+  readonly role: 'alert' | 'status';
+}
+
+/** Says that what was received before is still shown. */
+export function FailedAgain({ error, role }: FailedAgainProps): ComponentChild {
   return h(
     'p',
-    { class: 'notice', role: 'alert' },
+    { class: 'notice', role },
     h('b', null, error.message),
     ' The values below are the last ones received. Trying again.',
   );

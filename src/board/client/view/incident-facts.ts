@@ -3,11 +3,11 @@
 import { Fragment, h, type ComponentChild } from 'preact';
 import { useRef, useState } from 'preact/hooks';
 import { formatAddress } from '../address.ts';
-import type { ApiError } from '../api.ts';
+import { type ApiError, toApiError } from '../api.ts';
 import { reloadIncidents } from '../incident-loading.ts';
 import type { Incident, IncidentMark, Severity } from '../incident-queries.ts';
 import { acknowledgeIncident } from '../mutations.ts';
-import { reloadNumber, toApiError } from '../number-loading.ts';
+import { reloadNumber } from '../number-loading.ts';
 import { canOperate, forgetKey, key, navigate, view } from '../state.ts';
 import { formatFull, toWords } from '../words.ts';
 import { SeverityShape } from './shapes.ts';

@@ -67,9 +67,13 @@ function toSentence(nodes: readonly Incident[] | null, state: View['incidents'])
       ].join(', ')
     : '';
   return [
-    `${formatCount(total)} open ${total === 1 ? 'incident' : 'incidents'}`,
+    toOpenCount(total),
     rest === '' ? null : h('span', null, h('i', { class: 'dot' }, ' · '), rest),
   ];
+}
+
+function toOpenCount(count: number): string {
+  return `${formatCount(count)} open ${count === 1 ? 'incident' : 'incidents'}`;
 }
 
 function toAcknowledged(count: number, total: number): string {
@@ -236,14 +240,14 @@ function Waiting(): ComponentChild {
     { class: 'empty' },
     h(Shape, { verdict: 'UNKNOWN' }),
     h('h2', null, 'The incidents cannot be read'),
-    h('p', null, error.message, ' ', toHelp(error)),
+    h('p', null, error.message, ' ', toHelp(error), 'The board tries again by itself.'),
     h('button', { type: 'button', class: 'do', onClick: reloadIncidents }, 'Try now'),
   );
 }
 
 function usePageTitle(): void {
   const count = fleet.value?.data.openIncidents.totalCount ?? null;
-  const text = count === null ? 'Incidents' : `${formatCount(count)} open incidents`;
+  const text = count === null ? 'Incidents' : toOpenCount(count);
   const title = `${text} · ${tenantName.value ?? 'Numbers'}`;
   useEffect(() => {
     document.title = title;

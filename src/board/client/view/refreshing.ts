@@ -3,8 +3,8 @@
 import { h, type ComponentChild } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { toFilter } from '../address.ts';
+import { toApiError } from '../api.ts';
 import { maxRefreshed, type Refreshed, refreshNumbers } from '../mutations.ts';
-import { toApiError } from '../number-loading.ts';
 import { canOperate, fleet, forgetKey, key, listAddress, view } from '../state.ts';
 import { formatCount, toWords } from '../words.ts';
 

@@ -2,8 +2,8 @@
 
 import { type ComponentChild, Fragment, h } from 'preact';
 import { useRef, useState } from 'preact/hooks';
-import type { ApiError } from '../api.ts';
-import { reloadNumber, toApiError } from '../number-loading.ts';
+import { type ApiError, toApiError } from '../api.ts';
+import { reloadNumber } from '../number-loading.ts';
 import { labelNumber, muteNumber } from '../mutations.ts';
 import type { NumberDetail } from '../queries.ts';
 import { canOperate, forgetKey, key, now } from '../state.ts';

@@ -107,9 +107,12 @@ export const alertRules = {
     severity: 'CRITICAL',
     holdSeconds: 60,
     lasts: true,
-    meaning: 'Meta refuses the access token.',
-    ofSeveral: 'numbers have an access token that Meta refuses.',
-    end: 'It is over: Meta accepts the access token again, or reads fail for another reason.',
+    // The code of the change does not say what Meta refuses.
+    meaning:
+      'Meta refuses reads of the number, because of the access token, a permission, the app, the account or an id; the reasons of the number say why.',
+    ofSeveral:
+      'numbers cannot be read: Meta refuses, because of the access token, a permission, the app, the account or an id; the reasons of the numbers say why.',
+    end: 'It is over: Meta does not refuse reads any more, or they fail for another reason.',
   },
   TOKEN_EXPIRING: {
     severity: 'WARNING',
@@ -123,9 +126,9 @@ export const alertRules = {
     severity: 'WARNING',
     holdSeconds: 60,
     lasts: true,
-    meaning: 'Reads of the number fail for another reason than the access token.',
-    ofSeveral: 'numbers cannot be read, for another reason than the access token.',
-    end: 'It is over: reads succeed again, or fail because of the access token.',
+    meaning: 'Reads of the number fail for another reason than a refusal by Meta.',
+    ofSeveral: 'numbers cannot be read, for another reason than a refusal by Meta.',
+    end: 'It is over: reads succeed again, or Meta refuses them.',
   },
   DISCONNECTED: {
     severity: 'CRITICAL',

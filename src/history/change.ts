@@ -13,7 +13,7 @@ export const changeKinds = {
   VERDICT:
     'The answer to whether the number may send changed: `field` is VERDICT or REPLY_VERDICT, the values are YES, NO and UNKNOWN; null before the first one.',
   READ_FAILING:
-    'Reads began to fail, or began or ceased to fail because of the access token. `field` says of what, `newValue` is the code of the error. What was read before stays.',
+    'Reads began to fail, or began or ceased to fail because Meta refuses them. `field` says of what, `newValue` is the code of the error. What was read before stays.',
   READ_RECOVERED:
     'Reads fail no more: one has succeeded, or the cause was removed, for example by a new access token. `field` says of what, `previousValue` is the code of the last error.',
   GAP: 'Nothing was known of the number from `previousValue` to `newValue`, both times: the last read had become too old, and this is the next one.',

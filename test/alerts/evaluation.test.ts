@@ -109,7 +109,7 @@ describe('a read of Meta', () => {
 });
 
 describe('failing reads', () => {
-  test('are about the token while the newest failure is', () => {
+  test('are refusals while the newest failure is one', () => {
     const limited = { kind: 'READ_FAILING' };
     const changes = [
       failing(100, 'META_RATE_LIMITED'),
@@ -127,7 +127,7 @@ describe('failing reads', () => {
     ]);
   });
 
-  test('are not about the token once the account is known to lack the number', () => {
+  test('are no refusals once the account is known to lack the number', () => {
     const known = { kind: 'READ_FAILING' };
     const missing = ['META_ACCESS_DENIED', 'META_NUMBER_MISSING'] as const;
     expect(
@@ -135,7 +135,7 @@ describe('failing reads', () => {
     ).toEqual(['161 OPENED READS_FAILING NUMBER wa_1 META_ACCESS_DENIED -> META_NUMBER_MISSING']);
   });
 
-  test('are about the token if Meta refuses it, and otherwise not', () => {
+  test('are refusals if Meta refuses to read, and otherwise not', () => {
     expect(run([failing(100, 'META_ACCESS_DENIED'), recovered(200)], 300)).toEqual([
       '160 OPENED TOKEN_REJECTED NUMBER wa_1 null -> META_ACCESS_DENIED',
       '200 LEFT inc_1 wa_1',
@@ -275,7 +275,7 @@ describe('one cause of several numbers', () => {
     ).toEqual([`160 OPENED SENDABLE_LOST PORTFOLIO pf (${ids.join(' ')}) YES -> NO`]);
   });
 
-  test('is the token, if it is the token that is refused', () => {
+  test('is the token, if Meta refuses to read all its numbers', () => {
     const changes = three.map((numberId) =>
       toChange(100, 'PHONE', [null, 'META_ACCESS_DENIED'], { numberId, kind: 'READ_FAILING' }),
     );

@@ -141,6 +141,11 @@ describe('what happened to what', () => {
       '4 numbers have lost their connection. Conversations cannot be started any more.',
     ],
     [
+      { ...shops, scope: 'TOKEN', rule: 'TOKEN_REJECTED', numberCount: 3 },
+      '3 numbers of the token Shops',
+      '3 numbers cannot be read: Meta refuses, because of the access token, a permission, the app, the account or an id; the reasons of the numbers say why.',
+    ],
+    [
       { ...shops, rule: 'OF_A_LATER_RELEASE', numberCount: 2 },
       '2 numbers of the account Shops',
       'OF_A_LATER_RELEASE',
@@ -156,5 +161,8 @@ describe('what happened to what', () => {
     expect(toTitle(banned, data.number)).toBe('Shop (5511999999999)');
     expect(toTitle(banned, { id: 'wa_1', name: null, number: null })).toBe('wa_1');
     expect(toRuleText(banned)).toBe('Meta has banned the number.');
+    expect(toRuleText(told({ rule: 'TOKEN_REJECTED' }))).toBe(
+      'Meta refuses reads of the number, because of the access token, a permission, the app, the account or an id; the reasons of the number say why.',
+    );
   });
 });

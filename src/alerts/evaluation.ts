@@ -78,6 +78,9 @@ function apply(evaluation: Evaluation, given: Signal): void {
       if (known !== undefined) state.conditions.set(key, { ...known, newValue: signal.newValue });
       else if (findIncidentOf(state, signal) === undefined) begin(state, signal);
       return;
+    case 'STAY':
+      if (known !== undefined) state.conditions.set(key, { ...known, newValue: signal.newValue });
+      return;
     case 'NOTE':
       if (known === undefined) begin(state, signal);
       else if (known.previousValue === signal.newValue) state.conditions.delete(key);

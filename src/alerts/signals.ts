@@ -3,9 +3,12 @@
 import type { NumberChange } from '../history/change.ts';
 import { type RuleName, ruleNames } from './rules.ts';
 
-/** RAISE: the cause is there; CLEAR: it is there no more; NOTE: something has happened, which is over at once. */
+/**
+ * RAISE: the cause is there; STAY: if it is there, it stays, with another value; CLEAR: it is there no more; NOTE: something has
+ * happened, which is over at once.
+ */
 export interface Signal {
-  readonly kind: 'RAISE' | 'CLEAR' | 'NOTE';
+  readonly kind: 'RAISE' | 'STAY' | 'CLEAR' | 'NOTE';
   readonly rule: RuleName;
   readonly scope: 'NUMBER' | 'ACCOUNT' | 'PORTFOLIO' | 'TOKEN';
   /** The id of the number, the account, the portfolio or the shared token. */
@@ -72,16 +75,23 @@ const readers: Readonly<Record<string, (change: ReadChange) => readonly Said[]>>
     // A number that was not connected has lost no connection.
     return previousValue === 'OPEN' && !isFirstRead ? [['RAISE', 'DISCONNECTED']] : [];
   },
-  QUALITY_RATING: ({ newValue }) => [
-    [newValue === 'YELLOW' || newValue === 'RED' ? 'RAISE' : 'CLEAR', 'QUALITY_DROPPED'],
-  ],
-  META_STATUS({ newValue }) {
+  QUALITY_RATING({ previousValue, newValue }) {
+    const rank = toQualityRank(newValue);
+    if (rank === 0) return [['CLEAR', 'QUALITY_DROPPED']];
+    // Null: nothing was known of it.
+    const hasDropped = previousValue !== null && toQualityRank(previousValue) < rank;
+    return [[hasDropped ? 'RAISE' : 'STAY', 'QUALITY_DROPPED']];
+  },
+  META_STATUS({ previousValue, newValue }) {
     const isBanned = newValue === 'BANNED';
     // Null: the ids of the number have changed, so nothing is known any more.
     const isOver = isBanned || newValue === 'CONNECTED' || newValue === null;
+    // A number that never was CONNECTED has lost nothing. The end of a ban leaves what the ban has hidden.
+    const isLost = previousValue === 'CONNECTED' || previousValue === 'BANNED';
+    const change = isLost ? 'RAISE' : 'STAY';
     return [
       [isBanned ? 'RAISE' : 'CLEAR', 'ACCOUNT_BANNED'],
-      [isOver ? 'CLEAR' : 'RAISE', 'STATUS_CHANGED'],
+      [isOver ? 'CLEAR' : change, 'STATUS_CHANGED'],
     ];
   },
   MESSAGING_LIMIT_TIER: noteLimit,
@@ -120,6 +130,11 @@ const readers: Readonly<Record<string, (change: ReadChange) => readonly Said[]>>
         ]
       : [['RAISE', 'RESTRICTED']],
 };
+
+/** 0 also for one that Meta has not rated, or rates with another word. */
+function toQualityRank(value: string | null): number {
+  return ['YELLOW', 'RED'].indexOf(value ?? '') + 1;
+}
 
 /** The first value and the last one are no changes of the limit. */
 function noteLimit({ previousValue, newValue }: ReadChange): readonly Said[] {

@@ -108,6 +108,51 @@ describe('a read of Meta', () => {
   });
 });
 
+describe('a value that was never better', () => {
+  test('is no status that a number has lost, and no quality that has dropped', () => {
+    const changes = [
+      toChange(100, 'META_STATUS', ['PENDING', 'UNVERIFIED']),
+      toChange(200, 'META_STATUS', ['UNVERIFIED', 'PENDING']),
+      toChange(300, 'META_STATUS', [null, 'FLAGGED']),
+      toChange(400, 'QUALITY_RATING', ['RED', 'YELLOW']),
+      toChange(500, 'QUALITY_RATING', [null, 'RED']),
+    ];
+    expect(run(changes, 1_000)).toEqual([]);
+  });
+
+  test('stays part of an incident that is open, and of what may become one', () => {
+    const statuses = [
+      toChange(100, 'META_STATUS', ['CONNECTED', 'FLAGGED']),
+      toChange(130, 'META_STATUS', ['FLAGGED', 'RESTRICTED']),
+      toChange(300, 'META_STATUS', ['RESTRICTED', 'UNVERIFIED']),
+      toChange(900, 'META_STATUS', ['UNVERIFIED', 'CONNECTED']),
+    ];
+    expect(run(statuses, 1_000)).toEqual([
+      '160 OPENED STATUS_CHANGED NUMBER wa_1 CONNECTED -> RESTRICTED',
+      '900 LEFT inc_1 wa_1',
+      '900 CLOSED inc_1',
+    ]);
+    const qualities = [
+      toChange(100, 'QUALITY_RATING', ['GREEN', 'RED']),
+      toChange(130, 'QUALITY_RATING', ['RED', 'YELLOW']),
+      toChange(300, 'QUALITY_RATING', ['YELLOW', 'RED']),
+      toChange(400, 'QUALITY_RATING', ['RED', 'YELLOW']),
+      toChange(900, 'QUALITY_RATING', ['YELLOW', 'GREEN']),
+    ];
+    expect(run(qualities, 1_000)).toEqual([
+      '160 OPENED QUALITY_DROPPED NUMBER wa_1 GREEN -> YELLOW',
+      '900 LEFT inc_1 wa_1',
+      '900 CLOSED inc_1',
+    ]);
+  });
+
+  test.each(['GREEN', 'YELLOW', 'UNKNOWN'])('is not what follows the quality %s', (value) => {
+    expect(run([toChange(100, 'QUALITY_RATING', [value, 'RED'])], 1_000)).toEqual([
+      `160 OPENED QUALITY_DROPPED NUMBER wa_1 ${value} -> RED`,
+    ]);
+  });
+});
+
 describe('failing reads', () => {
   test('are refusals while the newest failure is one', () => {
     const limited = { kind: 'READ_FAILING' };

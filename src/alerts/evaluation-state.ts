@@ -27,6 +27,7 @@ export interface OpenIncident {
   readonly severity: Severity;
   readonly scope: Scope;
   readonly subject: string;
+  readonly openedAt: Time;
   /** Those that changes and conditions may refer to. */
   readonly members: Set<string>;
   /** Of all members. */

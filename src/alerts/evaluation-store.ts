@@ -12,6 +12,7 @@ import {
   toConditionKey,
   toNotedKey,
 } from './evaluation-state.ts';
+import { isSingle } from './groups.ts';
 import type { QueuedChange } from './outbox.ts';
 import { alertRules, type RuleName } from './rules.ts';
 
@@ -142,6 +143,7 @@ export async function loadState(
   const conditions = await loadConditions(transaction, tenantId);
   const ids = [...new Set([...subjects, ...conditions.map(({ subject }) => subject)])];
   const incidents = await loadOpen(transaction, tenantId, ids);
+  const singles = incidents.filter(isSingle).map(({ subject }) => subject);
   return {
     state: {
       clock,
@@ -149,7 +151,7 @@ export async function loadState(
       incidents: new Map(incidents.map((it) => [it.id, it])),
       noted: await loadNoted(transaction, tenantId),
     },
-    belongings: await loadBelongings(transaction, tenantId, ids),
+    belongings: await loadBelongings(transaction, tenantId, [...new Set([...ids, ...singles])]),
     accounts: await loadAccounts(transaction, tenantId, ids),
   };
 }
@@ -237,16 +239,20 @@ async function loadOpen(
   members: readonly string[],
 ): Promise<readonly OpenIncident[]> {
   const { rows } = await sql<
-    Omit<OpenIncident, 'rule' | 'members'> & { readonly rule: string; readonly members: string[] }
+    Omit<OpenIncident, 'rule' | 'members' | 'openedAt'> & {
+      readonly rule: string;
+      readonly members: string[];
+      readonly openedAt: Date;
+    }
   >`
-    select i.id, i.rule, i.severity, i.scope, i.subject, i.member_count as "memberCount", array(
+    select i.id, i.rule, i.severity, i.scope, i.subject, i.opened_at as "openedAt", i.member_count as "memberCount", array(
       select m.member from incident_member m
       where m.tenant_id = ${tenantId} and m.incident_id = i.id and m.left_at is null
         and (m.member = any(${members}::text[]) or i.rule in ('RESTRICTED', 'SYNC_LATE') or m.member = i.subject)
     ) as members
     from incident i where i.tenant_id = ${tenantId} and i.closed_at is null`.execute(transaction);
-  return rows.flatMap(({ rule, members: listed, ...row }) =>
-    isRule(rule) ? [{ ...row, rule, members: new Set(listed) }] : [],
+  return rows.flatMap(({ rule, openedAt, members: listed, ...row }) =>
+    isRule(rule) ? [{ ...row, rule, openedAt: openedAt.getTime(), members: new Set(listed) }] : [],
   );
 }
 

@@ -1,10 +1,13 @@
 // Evaluates the rules of alerts over changes in their order: what lasts long enough becomes an incident, and a recovery closes
-// it. Pure: the time is that of the changes, so it makes no difference when, or in how many steps, they are evaluated.
+// it. Pure: the time is that of the changes, so it makes no difference when, or in how many steps, they are evaluated. The
+// exception is what has no hold time: it waits for others with the same cause until the evaluation has reached the present time,
+// so that time decides when it is opened, and which of them are one incident at first.
 
 import {
   cover,
   findCover,
   findPendingCause,
+  isCovered,
   listTogether,
   toSeverity,
   uncover,
@@ -21,7 +24,7 @@ import {
   toConditionKey,
   toNotedKey,
 } from './evaluation-state.ts';
-import { findGroup, findWider, toOwner } from './groups.ts';
+import { findGroup, findWider, gatheringMs, toOwner } from './groups.ts';
 import { alertRules, coveredBy } from './rules.ts';
 import { type Signal, toSignals } from './signals.ts';
 
@@ -48,8 +51,6 @@ export function evaluate(
     state.clock = Math.max(state.clock, change.recordedAt);
     fireDue(evaluation);
     for (const signal of toSignals(change)) apply(evaluation, signal);
-    // Some rules have no hold time.
-    fireDue(evaluation);
   }
   if (until !== null) {
     state.clock = Math.max(state.clock, until);
@@ -57,12 +58,20 @@ export function evaluate(
     const cleared = observed.get('CLEAR') ?? [];
     // What is over by now is not opened.
     for (const signal of cleared) state.conditions.delete(toConditionKey(signal));
+    for (const signal of observed.get('RAISE') ?? []) apply(evaluation, signal);
+    endGathering(state);
     fireDue(evaluation);
     for (const signal of cleared) apply(evaluation, signal);
-    for (const signal of observed.get('RAISE') ?? []) apply(evaluation, signal);
-    fireDue(evaluation);
   }
   return effects;
+}
+
+/** What has no hold time is due now. */
+function endGathering({ conditions, clock }: EvaluationState): void {
+  for (const [key, it] of conditions) {
+    if (isCovered(it) || alertRules[it.rule].holdSeconds > 0 || it.dueAt <= clock) continue;
+    conditions.set(key, { ...it, dueAt: clock });
+  }
 }
 
 function apply(evaluation: Evaluation, given: Signal): void {
@@ -105,7 +114,7 @@ function end(evaluation: Evaluation, signal: Signal): void {
 
 function begin({ conditions, clock }: EvaluationState, signal: Signal): void {
   const { kind: _, ...rest } = signal;
-  const dueAt = clock + alertRules[signal.rule].holdSeconds * 1_000;
+  const dueAt = clock + (alertRules[signal.rule].holdSeconds * 1_000 || gatheringMs);
   conditions.set(toConditionKey(signal), { ...rest, since: clock, dueAt, coveredBy: null });
 }
 
@@ -133,7 +142,7 @@ function listCleared(
 
 function findIncidentOf(
   { incidents }: EvaluationState,
-  { rule, member, subject }: Omit<Signal, 'kind'>,
+  { rule, member, subject }: Pick<Signal, 'rule' | 'subject' | 'member'>,
 ): OpenIncident | undefined {
   return incidents.values().find(
     (it) =>
@@ -145,13 +154,16 @@ function findIncidentOf(
 }
 
 /** Whether it was part of an incident. */
-function leave(evaluation: Evaluation, signal: Signal): boolean {
+function leave(
+  evaluation: Evaluation,
+  signal: Pick<Signal, 'rule' | 'subject' | 'member'>,
+  at = evaluation.state.clock,
+): boolean {
   const { state, effects } = evaluation;
   const incident = findIncidentOf(state, signal);
   if (incident === undefined) return false;
   const { id, rule } = incident;
   const { member } = signal;
-  const at = state.clock;
   incident.members.delete(member);
   incident.memberCount -= 1;
   effects.push({ kind: 'LEFT', id, member, at });
@@ -182,11 +194,12 @@ function fireDue(evaluation: Evaluation): void {
   }
 }
 
-/** At the same time, what others explain comes after them. */
+/** At the same time, what others explain comes after them, and what single numbers have, after what is wider. */
 function compareDue(one: Condition, other: Condition): number {
   return (
     one.dueAt - other.dueAt ||
     countCauses(one) - countCauses(other) ||
+    Number(one.scope === 'NUMBER') - Number(other.scope === 'NUMBER') ||
     (toConditionKey(one) < toConditionKey(other) ? -1 : 1)
   );
 }
@@ -226,10 +239,12 @@ function fire(evaluation: Evaluation, condition: Condition): void {
 function open(evaluation: Evaluation, condition: Condition): void {
   const { state, effects } = evaluation;
   const { rule, dueAt: at } = condition;
-  const { conditions, ...of } = takeGroup(evaluation, condition);
+  const { conditions, singles, ...of } = takeGroup(evaluation, condition);
+  const joined = singles.map(({ subject }) => subject);
+  for (const member of joined) leave(evaluation, { rule, subject: member, member }, at);
   const together = listTogether(evaluation, rule, conditions);
   const severity = toSeverity([rule, ...together.map((it) => it.rule)]);
-  const members = conditions.map(({ member }) => member);
+  const members = [...joined, ...conditions.map(({ member }) => member)];
   const id = evaluation.createId();
   const incident = { id, rule, severity, ...of, members, ...toCommonValues(conditions), at };
   effects.push({ kind: 'OPENED', incident });
@@ -238,6 +253,7 @@ function open(evaluation: Evaluation, condition: Condition): void {
     id,
     rule,
     severity,
+    openedAt: at,
     members: new Set(members),
     memberCount: members.length,
   };
@@ -248,7 +264,7 @@ function open(evaluation: Evaluation, condition: Condition): void {
 function note(evaluation: Evaluation, condition: Condition): void {
   const { state, effects } = evaluation;
   const { rule, newValue: value, dueAt: at } = condition;
-  const { conditions, ...of } = takeGroup(evaluation, condition);
+  const { conditions, singles: _, ...of } = takeGroup(evaluation, condition);
   if (rule === 'LIMIT_CHANGED') {
     const key = toNotedKey(of);
     const former = state.noted.get(key);

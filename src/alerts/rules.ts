@@ -5,7 +5,7 @@ export type Severity = (typeof severities)[number];
 
 export interface Rule {
   readonly severity: Severity;
-  /** A cause must last so long before an incident is opened. */
+  /** A cause must last so long before an incident is opened; 0: until an evaluation has reached the present time. */
   readonly holdSeconds: number;
   /** False for something that happens, which is over at once. */
   readonly lasts: boolean;
@@ -94,7 +94,7 @@ export const alertRules = {
     ofNumber: 'Meta has banned the number.',
     ofSeveral: 'numbers were banned by Meta.',
     ofAccount: 'Meta has disabled the account.',
-    end: 'It is over: Meta reports no ban any more.',
+    end: 'This alert has ended: Meta reports no ban any more, or the alert of the account or of several numbers tells of it.',
   },
   NAME_DECIDED: {
     severity: 'INFO',

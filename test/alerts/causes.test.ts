@@ -152,6 +152,38 @@ describe.each(databases)('on %s', (kind) => {
     ]);
   });
 
+  test('numbers that are banned within a minute become one incident with the third one', async () => {
+    const tenant = await gateway.addTenant();
+    const wabaId = kind === 'PGlite' ? '8888888813' : '8888888814';
+    const add = () => tenant.addNumber({ wabaId, waba: {} });
+    const [one, two, three] = [await add(), await add(), await add()];
+    const ban = (...numbers: readonly { readonly id: string }[]) =>
+      gateway.database.query(
+        `insert into number_change (tenant_id, number_id, kind, field, previous_value, new_value, source, occurred_at)
+         select $1, unnest($2::text[]), 'FIELD', 'META_STATUS', 'CONNECTED', 'BANNED', 'READ', now()`,
+        [tenant.id, numbers.map(({ id }) => id)],
+      );
+    const start = Date.now();
+    await ban(one, two);
+    await evaluateAt(start);
+    const single = { scope: 'NUMBER', numberCount: 1 };
+    const open = { ...single, state: 'OPEN' };
+    expect(await listIncidents(tenant, 'ACCOUNT_BANNED')).toMatchObject([open, open]);
+    // The incidents are changes of their numbers, too.
+    await evaluateAt(start + 1_000);
+    await ban(three);
+    await evaluateAt(start + 5_000);
+    const numbers = [one, two, three].map(({ id }) => ({ id }));
+    const closed = { ...single, state: 'CLOSED' };
+    const incidents = await listIncidents(tenant, 'ACCOUNT_BANNED');
+    expect(incidents).toMatchObject([
+      { state: 'OPEN', scope: 'ACCOUNT', subject: wabaId, numberCount: 3 },
+      closed,
+      closed,
+    ]);
+    expect(incidents[0]!['numbers']).toEqual(expect.arrayContaining(numbers));
+  });
+
   test('an account is late that was not read for twice as long as it should be, and stays so for five minutes', async () => {
     const tenant = await gateway.addTenant();
     const { wabaId } = await tenant.addNumber();

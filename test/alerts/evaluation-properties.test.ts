@@ -1,6 +1,16 @@
 // Random causes that flap, of numbers and accounts that have something in common, compared with what is so.
 
-import { array, assert, constantFrom, nat, property, record } from 'fast-check';
+import {
+  array,
+  assert,
+  boolean,
+  constantFrom,
+  nat,
+  option,
+  property,
+  record,
+  uniqueArray,
+} from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type Cause, toCauseSignals } from '../../src/alerts/causes.ts';
 import { evaluate } from '../../src/alerts/evaluation.ts';
@@ -162,6 +172,8 @@ describe('whatever flaps', () => {
     readonly field: Field;
     readonly word: number;
     readonly seconds: number;
+    /** For the evaluation of the next step. */
+    readonly waits: boolean;
   }
   const step = record<Step>({
     number: constantFrom(...numbers),
@@ -174,6 +186,7 @@ describe('whatever flaps', () => {
     word: nat({ max: 3 }),
     // Often shorter than a hold time, and sometimes back in time.
     seconds: constantFrom(-1, 0, 0, 1, 7, 20, 59, 60, 61, 130),
+    waits: boolean(),
   });
   const ofAccounts: ReadonlySet<string> = new Set([
     'ACCOUNT_WEBHOOK',
@@ -304,7 +317,14 @@ describe('whatever flaps', () => {
         };
         const evaluateAt = (changes: readonly EvaluatedChange[], at: number) =>
           effects.push(...evaluate(state, changes, at, options));
-        for (const it of steps) evaluateAt(world.take(it), world.now());
+        let waiting: EvaluatedChange[] = [];
+        for (const it of steps) {
+          waiting.push(...world.take(it));
+          if (it.waits) continue;
+          evaluateAt(waiting, world.now());
+          waiting = [];
+        }
+        evaluateAt(waiting, world.now());
         // Long enough for all hold times, one after the other.
         for (const hours of [1, 2, 3]) evaluateAt([], world.now() + hours * 3_600_000);
         const lasting = replay(effects);
@@ -321,7 +341,7 @@ describe('whatever flaps', () => {
     );
   });
 
-  test('it makes no difference in how many steps the changes are evaluated', () => {
+  test('it makes no difference in how many steps changes are evaluated that others follow', () => {
     assert(
       property(
         array(step, { maxLength: 60 }),
@@ -346,6 +366,49 @@ describe('whatever flaps', () => {
           expect(effects.map(toLine)).toEqual(expected.map(toLine));
         },
       ),
+      { numRuns: 300 },
+    );
+  });
+
+  test('bans of one account within a minute are one incident if there are three, however they are evaluated', () => {
+    const five = ['a', 'b', 'c', 'd', 'e'].map((it) => `${it}/waba//`);
+    const ban = record({
+      number: constantFrom(...five),
+      seconds: nat({ max: 59 }),
+      waits: boolean(),
+    });
+    const bans = uniqueArray(ban, { selector: ({ number }) => number, minLength: 1 });
+    assert(
+      property(bans, option(nat({ max: 4 }), { nil: -1 }), (all, disabledAt) => {
+        const state = createState();
+        const effects: Effect[] = [];
+        const createId = createIds();
+        const causes: Cause[] = [];
+        const listObserved = (current: EvaluationState) => toCauseSignals(causes, current);
+        let waiting: EvaluatedChange[] = [];
+        for (const [at, { number: numberId, seconds, waits }] of all
+          .toSorted((one, other) => one.seconds - other.seconds)
+          .entries()) {
+          const banned = ['CONNECTED', 'BANNED'] as const;
+          waiting.push(toChange(1_000 + seconds, 'META_STATUS', banned, { numberId }));
+          if (at === disabledAt) {
+            causes.push({ rule: 'ACCOUNT_BANNED', scope: 'ACCOUNT', subject: 'waba', value: null });
+          }
+          if (waits && at < all.length - 1) continue;
+          const options = { belongingOf, createId, listObserved };
+          effects.push(...evaluate(state, waiting, 1_000_000 + seconds * 1_000, options));
+          waiting = [];
+        }
+        const { complaints, open } = replay(effects);
+        expect(complaints).toEqual([]);
+        const isOne = causes.length > 0 || all.length >= 3;
+        expect(open).toHaveLength(isOne ? 1 : all.length);
+        const members = open.flatMap((it) => [...it.members].filter((member) => member !== 'waba'));
+        expect(members.toSorted()).toEqual(all.map(({ number }) => number).toSorted());
+        // Two of single numbers, and the one that has taken them in.
+        const opened = effects.filter(({ kind }) => kind === 'OPENED');
+        expect(opened.length).toBeLessThanOrEqual(3);
+      }),
       { numRuns: 300 },
     );
   });

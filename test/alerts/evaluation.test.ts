@@ -58,7 +58,7 @@ describe('a cause', () => {
     expect(run([lost(100), toChange(120, '', [null, null], removed)], 1_000)).toEqual([]);
   });
 
-  test('without a hold time is an incident at once', () => {
+  test('without a hold time is an incident as soon as it is evaluated', () => {
     const banned = toChange(100, 'META_STATUS', ['CONNECTED', 'BANNED'], { numberId: 'wa_1/waba' });
     expect(run([banned], 100)).toEqual([
       '100 OPENED ACCOUNT_BANNED NUMBER wa_1/waba CONNECTED -> BANNED',
@@ -93,7 +93,7 @@ describe('a read of Meta', () => {
       toChange(900, 'STATE', ['CLOSE', 'OPEN']),
     ];
     expect(run(changes, 1_000)).toEqual([
-      '100 OPENED ACCOUNT_BANNED NUMBER wa_1 FLAGGED -> BANNED',
+      '160 OPENED ACCOUNT_BANNED NUMBER wa_1 FLAGGED -> BANNED',
       '160 COVERED inc_1 DISCONNECTED wa_1',
       '900 LEFT inc_1 wa_1',
       '900 CLOSED inc_1',
@@ -211,7 +211,7 @@ describe('something that happens', () => {
     expect(run(changes, 300)).toEqual([]);
   });
 
-  test('without a hold time is told at once', () => {
+  test('without a hold time is told as soon as it is evaluated', () => {
     const security = { kind: 'SECURITY', field: null };
     expect(run([toChange(100, '', [null, 'PIN_RESET_REQUEST'], security)], 100)).toEqual([
       '100 NOTED PIN_RESET_REQUESTED NUMBER wa_1 null -> PIN_RESET_REQUEST',
@@ -232,13 +232,13 @@ describe('restrictions of an account', () => {
     ];
     const kinds = run(changes, 400).map((line) => line.split(' ').slice(0, 4).join(' '));
     expect(kinds).toEqual([
-      '100 OPENED RESTRICTED ACCOUNT',
-      '101 JOINED inc_1 B',
+      '160 OPENED RESTRICTED ACCOUNT',
+      '161 JOINED inc_1 B',
       '200 LEFT inc_1 A',
-      '200 NOTED RESTRICTION_LIFTED ACCOUNT',
+      '260 NOTED RESTRICTION_LIFTED ACCOUNT',
       '300 LEFT inc_1 B',
       '300 CLOSED inc_1',
-      '300 NOTED RESTRICTION_LIFTED ACCOUNT',
+      '360 NOTED RESTRICTION_LIFTED ACCOUNT',
     ]);
   });
 

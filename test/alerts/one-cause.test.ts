@@ -2,6 +2,8 @@
 
 import { describe, expect, test } from 'vitest';
 import { evaluate } from '../../src/alerts/evaluation.ts';
+import type { EvaluatedChange } from '../../src/alerts/evaluation-state.ts';
+import type { Signal } from '../../src/alerts/signals.ts';
 import {
   belongingOf,
   createIds,
@@ -82,7 +84,7 @@ describe('what a cause explains', () => {
       regained(901),
     ];
     expect(run(changes, 2_000)).toEqual([
-      '100 OPENED ACCOUNT_BANNED NUMBER wa_1 CONNECTED -> BANNED',
+      '160 OPENED ACCOUNT_BANNED NUMBER wa_1 CONNECTED -> BANNED',
       '160 COVERED inc_1 DISCONNECTED wa_1',
       '160 COVERED inc_1 SENDABLE_LOST wa_1',
       '900 LEFT inc_1 wa_1',
@@ -242,5 +244,103 @@ describe('accounts whose webhooks do not arrive', () => {
         1_000,
       ),
     ).toHaveLength(2);
+  });
+});
+
+const ban = (seconds: number, ...ids: readonly string[]) =>
+  ids.map((it) => statusOf(seconds, 'CONNECTED', 'BANNED', it));
+
+describe('what has no hold time', () => {
+  const ids = ['a', 'b', 'c', 'd', 'e'].map((it) => `${it}/waba//`);
+  const disabled: Signal = {
+    kind: 'RAISE',
+    rule: 'ACCOUNT_BANNED',
+    scope: 'ACCOUNT',
+    subject: 'waba',
+    member: 'waba',
+    previousValue: null,
+    newValue: 'DISABLE',
+  };
+
+  /** The account is disabled at this time, or never. */
+  function createEvaluator(disabledAt = Infinity) {
+    const state = createState();
+    const createId = createIds();
+    return (changes: readonly EvaluatedChange[], seconds: number) => {
+      const listObserved = () => (seconds === disabledAt ? [disabled] : []);
+      const options = { belongingOf, createId, listObserved };
+      return evaluate(state, changes, seconds * 1_000, options).map(toLine);
+    };
+  }
+
+  test('is one incident of numbers that are read at once, which waits for nothing else', () => {
+    const [members, value] = [ids.join(' '), 'CONNECTED -> BANNED'];
+    const evaluateAt = createEvaluator();
+    expect(evaluateAt(ban(100, ...ids), 101)).toEqual([
+      `101 OPENED ACCOUNT_BANNED ACCOUNT waba (${members}) ${value}`,
+    ]);
+    // Of what waits for its evaluation, all that is a minute apart.
+    const late = [...ban(100, ...ids.slice(0, 2)), ...ban(150, ...ids.slice(2))];
+    expect(run(late, 1_000)).toEqual([
+      `160 OPENED ACCOUNT_BANNED ACCOUNT waba (${members}) ${value}`,
+    ]);
+    expect(run([...ban(100, ids[0]!), ...ban(161, ids[1]!)], 1_000)).toEqual([
+      `160 OPENED ACCOUNT_BANNED NUMBER ${ids[0]} ${value}`,
+      `221 OPENED ACCOUNT_BANNED NUMBER ${ids[1]} ${value}`,
+    ]);
+  });
+
+  test.each([2, 5])(
+    'is one incident of the account with %i numbers, if it is disabled',
+    (count) => {
+      const numbers = ids.slice(0, count);
+      expect(createEvaluator(101)(ban(100, ...numbers), 101)).toEqual([
+        '101 OPENED ACCOUNT_BANNED ACCOUNT waba (waba) null -> DISABLE',
+        ...numbers.map((it) => `101 JOINED inc_1 ${it}`),
+      ]);
+    },
+  );
+
+  test('takes in the incidents of single numbers once a third one follows within a minute', () => {
+    const [one, two, three] = ids as [string, string, string];
+    const evaluateAt = createEvaluator();
+    expect(evaluateAt(ban(100, one, two), 101)).toHaveLength(2);
+    expect(evaluateAt(ban(160, three), 161)).toEqual([
+      `161 LEFT inc_1 ${one}`,
+      '161 CLOSED inc_1',
+      `161 LEFT inc_2 ${two}`,
+      '161 CLOSED inc_2',
+      `161 OPENED ACCOUNT_BANNED ACCOUNT waba (${one} ${two} ${three}) CONNECTED -> BANNED`,
+    ]);
+    const later = createEvaluator();
+    later(ban(100, one, two), 101);
+    expect(later(ban(162, three), 162)).toEqual([
+      `162 OPENED ACCOUNT_BANNED NUMBER ${three} CONNECTED -> BANNED`,
+    ]);
+  });
+
+  test('takes in those of single numbers when the account is disabled', () => {
+    const [one, two] = ids as [string, string];
+    const evaluateAt = createEvaluator(5_000);
+    evaluateAt([...ban(100, one), lost(100, one)], 101);
+    evaluateAt(ban(900, two), 901);
+    expect(evaluateAt([], 5_000)).toEqual([
+      '5000 LEFT inc_1 a/waba//',
+      '5000 CLOSED inc_1',
+      '5000 LEFT inc_2 b/waba//',
+      '5000 CLOSED inc_2',
+      '5000 OPENED ACCOUNT_BANNED ACCOUNT waba (a/waba// b/waba// waba) null -> DISABLE',
+    ]);
+    expect(evaluateAt([], 6_000)).toEqual(['5060 COVERED inc_3 SENDABLE_LOST a/waba//']);
+  });
+
+  test('is a request to reset the PIN of several numbers, told once', () => {
+    const security = { kind: 'SECURITY', field: null };
+    const changes = ids.map((numberId) =>
+      toChange(100, '', [null, 'PIN_RESET_REQUEST'], { ...security, numberId }),
+    );
+    expect(run(changes, 101)).toEqual([
+      `101 NOTED PIN_RESET_REQUESTED ACCOUNT waba (${ids.join(' ')}) null -> PIN_RESET_REQUEST`,
+    ]);
   });
 });

@@ -5,7 +5,7 @@ import type { EvaluationState } from './evaluation-state.ts';
 import { findRule } from './rules.ts';
 import type { Signal } from './signals.ts';
 
-/** What is so at the moment of an evaluation; see `alert_causes` in migrations/0036_find_causes_of_alerts.ts. */
+/** What is so at the moment of an evaluation; see `alert_causes` in migrations/0042_tell_failing_sync.ts. */
 export interface Cause {
   readonly rule: (typeof causeRules)[number];
   readonly scope: 'ACCOUNT' | 'TOKEN';
@@ -19,7 +19,10 @@ const causeRules = ['TOKEN_EXPIRING', 'ACCOUNT_BANNED', 'SYNC_LATE'] as const;
 export interface CauseLimits {
   /** How long before its end a token is expiring. */
   readonly expiringMs: number;
-  /** An account is late that was not read for so long; null while nothing is read in the background. */
+  /**
+   * An account is late that was not read for so long, and for twice as long as planned; null while nothing is read in the
+   * background.
+   */
   readonly lateMs: number | null;
 }
 

@@ -116,6 +116,8 @@ export interface ToldSubject {
   /** Of several accounts, how many there are. */
   readonly accountCount: number | null;
   readonly numberCount: number;
+  /** The value with which it began. */
+  readonly newValue: string | null;
   readonly covers: readonly string[];
 }
 
@@ -137,10 +139,14 @@ function escapeSlack(text: string): string {
   return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 }
 
-/** What has happened, and what follows from it, in sentences. A later release may know other rules. */
+/** What has happened, why, and what follows from it, in sentences. A later release may know other rules. */
 export function toRuleText(incident: ToldSubject): string {
-  const consequences = incident.covers.map((rule) => findRule(rule).asConsequence);
-  return [toMeaning(incident), ...consequences].filter((text) => text !== undefined).join(' ');
+  const { rule: name, newValue, covers } = incident;
+  const reason = findRule(name).reasons?.[newValue ?? ''];
+  const consequences = covers.map((rule) => findRule(rule).asConsequence);
+  return [toMeaning(incident), reason, ...consequences]
+    .filter((text) => text !== undefined)
+    .join(' ');
 }
 
 function toMeaning({ rule, scope, isOfWhole, accountCount, numberCount }: ToldSubject): string {

@@ -22,6 +22,8 @@ export interface Rule {
   readonly end?: string;
   /** The meaning for several numbers, after how many there are; absent where the rule is not about single numbers. */
   readonly ofSeveral?: string;
+  /** Why it is so, by the value with which it began; added to the meaning. */
+  readonly reasons?: Readonly<Record<string, string>>;
   /** Added to the text of the incident that covers this rule; see `coveredBy`. */
   readonly asConsequence?: string;
 }
@@ -146,10 +148,17 @@ export const alertRules = {
     lasts: true,
     wholes: ['ACCOUNT'],
     meaning:
-      'The account was not read in the background for more than twice as long as it should be, and for more than 10 minutes.',
+      'The numbers of the account, or their health, could not be read in the background for more than twice as long as planned, and for more than 10 minutes.',
     ofAccounts:
-      'Several accounts were not read in the background for more than twice as long as they should be, and for more than 10 minutes.',
-    end: 'It is over: what was late was read.',
+      'The numbers of several accounts, or their health, could not be read in the background for more than twice as long as planned, and for more than 10 minutes.',
+    reasons: {
+      META_UNAVAILABLE:
+        'The last read failed: Meta could not be reached, or its response was invalid.',
+      META_TIMEOUT: 'The last read failed: Meta did not respond in time.',
+      META_RATE_LIMITED:
+        'The last read was not possible: the calls that Meta allows for the account, or the share of them for the background, are used up. It goes on by itself.',
+    },
+    end: 'It is over: what was late was read, or Meta refuses the access token.',
   },
   PIN_RESET_REQUESTED: {
     severity: 'WARNING',

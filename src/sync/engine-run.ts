@@ -2,7 +2,7 @@
 
 import { toOperatorAccess } from '../numbers/numbers.ts';
 import type { RunOptions } from './run-context.ts';
-import { findNextDue } from './plan.ts';
+import { findNextDue, lateIntervals } from './plan.ts';
 import { selectRequested } from './requested-numbers.ts';
 import { deleteSubject, endRun, type Subject, type Run } from './store.ts';
 
@@ -46,6 +46,7 @@ export async function readEngine(
         kind,
         requestedAt,
         error,
+        lateAfterSeconds: kind === 'REQUEST' ? null : lateIntervals * seconds.ENGINE,
         dueAt:
           kind === 'REQUEST'
             ? null

@@ -56,7 +56,10 @@ export const maxSingleReads = 20;
 const reservedShare = 0.05;
 
 /** A call counts for an hour, and the minute that it was made in is counted as a whole. */
-const countedSeconds = 61 * 60;
+export const countedSeconds = 61 * 60;
+
+/** A read is late that was not made for so many intervals. */
+export const lateIntervals = 2;
 
 export function planAccount(settings: SyncSettings, size: AccountSize): AccountPlan {
   const { numbers, quota, isRisky } = size;

@@ -3,7 +3,7 @@
 import type { SyncSettings } from '../config.ts';
 import type { UpstreamFailure } from '../numbers/provider.ts';
 import type { AccountList } from './account-list.ts';
-import { findNextDue, planAccount, quotas } from './plan.ts';
+import { countedSeconds, findNextDue, lateIntervals, planAccount, quotas } from './plan.ts';
 import {
   type DueRead,
   mergedMs,
@@ -127,6 +127,7 @@ function toReadResult(
     kind,
     requestedAt,
     error: failure?.code ?? null,
+    lateAfterSeconds: kind === 'REQUEST' ? null : findLateAfter(ended, failure, seconds[kind]),
     ...(isRequest && { left: found.left }),
   };
   const nextDue = isRequest
@@ -149,6 +150,16 @@ function toReadResult(
     (isRequest ? firstRetryOfRequestMs : firstRetryMs) * 2 ** Math.min(failures, 10),
   );
   return { ...result, dueAt: nextDue !== null && nextDue < retryAt ? nextDue : retryAt };
+}
+
+/** A read that the budget does not allow waits until the calls of the last hour do not count any more. */
+function findLateAfter(
+  { budget }: EndedRun,
+  failure: ReadFailure | undefined,
+  intervalSeconds: number,
+): number {
+  const waitsForBudget = failure?.code === 'META_RATE_LIMITED' && budget.affordableAt !== null;
+  return lateIntervals * intervalSeconds + (waitsForBudget ? countedSeconds : 0);
 }
 
 /** What one run has no room for is read by the next one; null when there is nothing left, or Meta refuses it. */

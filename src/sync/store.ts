@@ -211,6 +211,8 @@ export interface ReadResult {
   readonly dueAt: Date | null;
   /** The code of its failure; null when it succeeded. */
   readonly error: string | null;
+  /** After a read that succeeded: the account is late when there was no other one for so long. Null for a REQUEST. */
+  readonly lateAfterSeconds: number | null;
   /** As it was at the beginning of the run. */
   readonly requestedAt: Date | null;
   /** Of a REQUEST that is due again, what has not been read. */
@@ -289,10 +291,10 @@ async function updatePlan(
       profiles = case when p.kind = 'REQUEST' and r."dueAt" is not null then r.profiles else '{}' end,
       reads_account = case when r."dueAt" is not null then r."readsAccount" end,
       last_ok_at = case when r.error is null then p.started_at else p.last_ok_at end,
-      last_error = r.error, failures = case when r.error is null then 0 else p.failures + 1 end
+      late_after_seconds = r."lateAfterSeconds", last_error = r.error, failures = case when r.error is null then 0 else p.failures + 1 end
     from jsonb_to_recordset(${JSON.stringify(rows)}::jsonb)
       as r(kind text, "dueAt" timestamptz, error text, "requestedAt" timestamptz, phones text[], profiles text[],
-        "readsAccount" boolean)
+        "readsAccount" boolean, "lateAfterSeconds" float8)
     where p.tenant_id = ${tenantId} and p.subject_id = ${subjectId} and p.kind = r.kind
       and p.requested_at is not distinct from r."requestedAt"`.execute(transaction);
   if (pause?.isOfAll !== true) return;

@@ -188,9 +188,9 @@ describe.each(databases)('on %s', (kind) => {
     const tenant = await gateway.addTenant();
     const { wabaId } = await tenant.addNumber();
     const start = Date.now() + day;
-    const read = (at: number, failures = 0) =>
+    const read = (at: number) =>
       gateway.database.query(
-        `update sync_plan set last_ok_at = $3, due_at = $3, failures = ${failures}
+        `update sync_plan set last_ok_at = $3, due_at = $3
          where tenant_id = $1 and subject_id = $2 and kind = 'SWEEP'`,
         [tenant.id, wabaId, new Date(at)],
       );
@@ -202,8 +202,7 @@ describe.each(databases)('on %s', (kind) => {
     expect(await list()).toEqual([]);
     await evaluateAt(start + 37 * minute, limits);
     const late = { state: 'OPEN', scope: 'ACCOUNT', subject: wabaId, numberCount: 1 };
-    const newValue = new Date(start).toISOString();
-    expect(await list()).toMatchObject([{ ...late, newValue }]);
+    expect(await list()).toMatchObject([{ ...late, newValue: null }]);
     await read(start + 38 * minute);
     await evaluateAt(start + 39 * minute, limits);
     expect(await list()).toMatchObject([{ ...late, state: 'CLOSED' }]);
@@ -212,16 +211,56 @@ describe.each(databases)('on %s', (kind) => {
     await read(start + day + minute);
     await evaluateAt(start + day + 6 * minute, limits);
     expect(await list()).toHaveLength(1);
-    // Reads that fail, and those that are switched off, are no reads that are late.
-    await read(start + day, 3);
-    for (const at of [start + 2 * day, start + 3 * day]) {
-      // oxlint-disable-next-line no-await-in-loop -- one after the other
-      await evaluateAt(at, limits);
-    }
-    await read(start);
-    await evaluateAt(start + 4 * day);
-    await evaluateAt(start + 5 * day);
+    // Nothing is late while reads are switched off.
+    await evaluateAt(start + 2 * day);
+    await evaluateAt(start + 3 * day);
     expect(await list()).toHaveLength(1);
+    // Reads that fail are no reads.
+    const fail = (error: string) =>
+      gateway.database.query(
+        `update sync_plan set failures = 3, last_error = $3
+         where tenant_id = $1 and subject_id = $2 and kind = 'SWEEP'`,
+        [tenant.id, wabaId, error],
+      );
+    await fail('META_UNAVAILABLE');
+    await evaluateAt(start + 4 * day, limits);
+    await evaluateAt(start + 4 * day + 6 * minute, limits);
+    const failing = { ...late, newValue: 'META_UNAVAILABLE' };
+    expect(await list()).toMatchObject([failing, { ...late, state: 'CLOSED' }]);
+    // A refused token has an incident of its own.
+    await fail('META_ACCESS_DENIED');
+    await evaluateAt(start + 5 * day, limits);
+    expect(await list()).toMatchObject([{ ...failing, state: 'CLOSED' }, { state: 'CLOSED' }]);
+  });
+
+  test('an account is late by its health too, and by the cadence that it is planned with', async () => {
+    const tenant = await gateway.addTenant();
+    const { wabaId } = await tenant.addNumber();
+    const start = Date.now() + day;
+    const read = (kindOfRead: string, at: number, error: string | null, lateAfterSeconds: number) =>
+      gateway.database.query(
+        `update sync_plan set last_ok_at = $4, last_error = $5, late_after_seconds = $6
+         where tenant_id = $1 and subject_id = $2 and kind = $3`,
+        [tenant.id, wabaId, kindOfRead, new Date(at), error, lateAfterSeconds],
+      );
+    const limits = toCauseLimits(300);
+    const list = () => listIncidents(tenant, 'SYNC_LATE');
+    await read('SWEEP', start, null, 2_400);
+    await read('HEALTH', start, 'META_TIMEOUT', 3_600);
+    await evaluateAt(start + 31 * minute, limits);
+    await evaluateAt(start + 37 * minute, limits);
+    expect(await list()).toEqual([]);
+    await read('SWEEP', start + 39 * minute, null, 2_400);
+    await evaluateAt(start + 61 * minute, limits);
+    await evaluateAt(start + 67 * minute, limits);
+    expect(await list()).toMatchObject([{ state: 'OPEN', newValue: 'META_TIMEOUT' }]);
+    await evaluateAt(start + 90 * minute, limits);
+    await read('HEALTH', start + 90 * minute, null, 3_600);
+    await evaluateAt(start + 91 * minute, limits);
+    expect(await list()).toMatchObject([{ state: 'OPEN' }]);
+    await read('SWEEP', start + 91 * minute, null, 2_400);
+    await evaluateAt(start + 92 * minute, limits);
+    expect(await list()).toMatchObject([{ state: 'CLOSED' }]);
   });
 
   test('three accounts of a token that are late are one incident of it, until all were read', async () => {
@@ -248,7 +287,7 @@ describe.each(databases)('on %s', (kind) => {
       subjectName: 'System user',
       numberCount: 3,
       numbers: numbers.map(({ id }) => ({ id })).toSorted((a, b) => (a.id < b.id ? -1 : 1)),
-      text: expect.stringContaining('Several accounts were not read'),
+      text: expect.stringContaining('The numbers of several accounts'),
     };
     expect(await listIncidents(tenant, 'SYNC_LATE')).toMatchObject([late]);
     const [{ id } = { id: '' }] = numbers;

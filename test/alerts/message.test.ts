@@ -43,6 +43,7 @@ const told = (more: Partial<ToldSubject>): ToldSubject => ({
   isOfWhole: false,
   accountCount: null,
   numberCount: 1,
+  newValue: null,
   covers: [],
   ...more,
 });
@@ -129,6 +130,11 @@ describe('what happened to what', () => {
       { ...shops, scope: 'TOKEN', rule: 'WEBHOOK_SILENT', accountCount: 3, numberCount: 12 },
       '3 accounts of the token Shops',
       "Meta's webhooks about several accounts do not arrive.",
+    ],
+    [
+      { ...shops, rule: 'SYNC_LATE', isOfWhole: true, newValue: 'META_TIMEOUT', numberCount: 12 },
+      'Account Shops',
+      'The numbers of the account, or their health, could not be read in the background for more than twice as long as planned, and for more than 10 minutes. The last read failed: Meta did not respond in time.',
     ],
     [
       { scope: 'ENGINE', subject: 'engine', rule: 'DISCONNECTED', numberCount: 4 },

@@ -874,7 +874,8 @@ const syncScenario: Scenario<SyncStore> = async (store, database, { me: tenantId
     calls: { calls: 1, since: null },
     toResults(isRisky) {
       isAnyRisky = isRisky;
-      return [{ kind: 'PROFILE', dueAt: new Date(), error: null, requestedAt: null }];
+      const planned = { kind: 'PROFILE', dueAt: new Date(), lateAfterSeconds: 60 } as const;
+      return [{ ...planned, error: null, requestedAt: null }];
     },
   });
   await store.endRun(database, subject, 'theirs', {

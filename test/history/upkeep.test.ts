@@ -196,6 +196,8 @@ test('the job records what expires without being asked', async () => {
   const { id } = await addNumber();
   await read(gateway, { tenantId, id, observedAt: readAt });
   const { database } = gateway;
+  // What the read has announced must not count.
+  await database.changes.catchUp();
   const changed = database.changes.waitForChange(tenantId, { timeoutMs: 10_000 });
   await using job = startExpiry({
     database,

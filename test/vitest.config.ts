@@ -13,8 +13,8 @@ export default defineConfig({
     pool: 'forks',
     // Test files of one worker share its modules: importing them again for each file takes a fifth of the time.
     isolate: false,
-    // At least two: a test file waits for its databases about half of the time.
-    maxWorkers: Math.max(2, availableParallelism() - 1),
+    // More than there are cores: a test file waits about half of the time.
+    maxWorkers: availableParallelism() + 1,
     testTimeout: 60_000,
     hookTimeout: 60_000,
     retry: 0,

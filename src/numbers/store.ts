@@ -183,8 +183,9 @@ function isNewest(observedAt: Date) {
 /** Whether Meta does not know the id of a number that its account lacks; see `isUnknownId` in provider.ts. */
 const confirmsMissing = sql`(old.obstacle ->> 'code' is not distinct from 'META_NUMBER_MISSING'
   and excluded.failure ->> 'code' is not distinct from 'META_ACCESS_DENIED'
-  and coalesce(excluded.failure ->> 'metaCode' = '803'
-    or excluded.failure ->> 'metaCode' = '100' and excluded.failure ->> 'metaSubcode' = '33', false))`;
+  and (excluded.failure ->> 'metaCode' is not distinct from '803'
+    or excluded.failure ->> 'metaCode' is not distinct from '100'
+      and excluded.failure ->> 'metaSubcode' is not distinct from '33'))`;
 
 const isNewer = sql`excluded.observed_at >= coalesce(old.observed_at, '-infinity')`;
 

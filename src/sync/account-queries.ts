@@ -2,7 +2,7 @@
 
 import { sql } from 'kysely';
 import type { Database } from '../database/database.ts';
-import { engineSubject, type SubjectState } from './store.ts';
+import { engineSubject, newestFailureOf, type SubjectState } from './store.ts';
 
 /** What is known of a subject, whether or not it is being read in the background. */
 export interface SubjectRow extends Pick<
@@ -44,7 +44,7 @@ export async function listSubjects(
               and not (n.failing and coalesce(refused.code in ('META_ACCESS_DENIED', 'META_NUMBER_MISSING'), false))) as oldest
           from number_status n
           left join lateral (
-            select coalesce(case when f.obstacle_at >= f.attempted_at then f.obstacle end, f.failure) ->> 'code' as code
+            select ${newestFailureOf('f')} ->> 'code' as code
             from number_snapshot f
             where n.failing and f.tenant_id = ${tenantId} and f.number_id = n.number_id and f.block = 'phone'
           ) refused on true

@@ -172,7 +172,7 @@ async function listNumbers(
     left join number_snapshot profile on profile.tenant_id = n.tenant_id and profile.number_id = n.id
       and profile.block = 'profile'
     cross join lateral (
-      select coalesce(case when phone.obstacle_at >= phone.attempted_at then phone.obstacle end, phone.failure) as failure
+      select ${newestFailureOf('phone')} as failure
     ) newest
     where n.tenant_id = ${tenantId} and ${isOfSubject(subjectId)}
     order by n.id`.execute(transaction);
@@ -263,6 +263,15 @@ export async function endRun(
   );
 }
 
+/**
+ * Why the last attempt at a block did not read it, as JSON: of a row of `number_snapshot`, by its name in the query. An obstacle
+ * is newer than the failure if no attempt was made since; see migrations/0025_store_obstacles.ts.
+ */
+export function newestFailureOf(snapshot: string) {
+  const table = sql.table(snapshot);
+  return sql`coalesce(case when ${table}.obstacle_at >= ${table}.attempted_at then ${table}.obstacle end, ${table}.failure)`;
+}
+
 /** What was read last of a number that is missing at Meta says nothing about the account. */
 function selectRisk(tenantId: string, subjectId: string) {
   return sql`
@@ -271,7 +280,7 @@ function selectRisk(tenantId: string, subjectId: string) {
         or n.restriction is not null) filter (where not n.failing or not exists (
           select from number_snapshot f
           where f.tenant_id = n.tenant_id and f.number_id = n.number_id and f.block = 'phone'
-            and coalesce(case when f.obstacle_at >= f.attempted_at then f.obstacle end, f.failure) ->> 'code' = 'META_NUMBER_MISSING'
+            and ${newestFailureOf('f')} ->> 'code' = 'META_NUMBER_MISSING'
         )), false) as is_risky
     from number_status n where n.tenant_id = ${tenantId} and n.waba_id = ${subjectId}`;
 }

@@ -32,6 +32,15 @@ export const fullProjection: Projection = {
   freshness: true,
 };
 
+/** Whether and when each block was read, and nothing of what was read. */
+export const freshnessAlone = {
+  details: false,
+  apiKeys: false,
+  health: 'nothing',
+  meta: null,
+  freshness: true,
+} as const satisfies Projection;
+
 /** Everything that one of the projections needs. */
 export function unionOf(projections: readonly Projection[]): Projection {
   const [first] = projections;

@@ -1,6 +1,7 @@
 // One run of the numbers of the session engine: reads their states.
 
 import { toOperatorAccess } from '../numbers/numbers.ts';
+import { freshnessAlone } from '../numbers/projection.ts';
 import type { RunOptions } from './run-context.ts';
 import { findNextDue, lateIntervals } from './plan.ts';
 import { selectRequested } from './requested-numbers.ts';
@@ -23,7 +24,7 @@ export async function readEngine(
   for (let from = 0; from < due.length; from += maxNumbers) {
     const requests = due
       .slice(from, from + maxNumbers)
-      .map(({ id }) => ({ id, refresh: ['phone'] as const, projection: nothing }));
+      .map(({ id }) => ({ id, refresh: ['phone'] as const, projection: freshnessAlone }));
     // oxlint-disable-next-line no-await-in-loop -- the engine is asked for a few at a time
     const read = await numbers.getMany(toOperatorAccess(subject.tenantId), requests, signal);
     for (const number of read) {
@@ -61,11 +62,3 @@ function listDue({ due, numbers }: Run): Run['numbers'] {
   if (read?.kind !== 'REQUEST' || others.length > 0) return numbers;
   return selectRequested(numbers, read.phones) ?? numbers;
 }
-
-const nothing = {
-  details: false,
-  apiKeys: false,
-  health: 'nothing',
-  meta: null,
-  freshness: true,
-} as const;

@@ -9,6 +9,7 @@ import {
   isUnknownId,
   type UpstreamFailure,
 } from '../numbers/provider.ts';
+import { freshnessAlone } from '../numbers/projection.ts';
 import { maxTokens } from './list-reads.ts';
 import { maxProfiles } from './plan.ts';
 import { type AccountRun, fail } from './run-context.ts';
@@ -137,11 +138,3 @@ async function recordDeadTokens(
     if (dead && !own.includes(null)) await recordDead(account, token, dead);
   }
 }
-
-const freshnessAlone = {
-  details: false,
-  apiKeys: false,
-  health: 'nothing',
-  meta: null,
-  freshness: true,
-} as const;

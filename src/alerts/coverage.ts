@@ -56,13 +56,11 @@ export function listTogether(
   return (
     conditions
       .filter(({ scope }) => scope === 'NUMBER')
-      .flatMap(({ subject, member }) =>
-        names.map((name) => state.conditions.get(toConditionKey({ rule: name, subject, member }))),
-      )
-      .filter((it) => it !== undefined && !isCovered(it))
+      .flatMap(({ subject, member }) => names.map((name) => ({ rule: name, subject, member })))
+      .flatMap((it) => state.conditions.get(toConditionKey(it)) ?? [])
+      .filter((it) => !isCovered(it))
       // Nobody is told of what joins an incident, so it must not be more severe than what was told.
-      .filter((it) => toRank(alertRules[it!.rule].severity) >= toRank(severity))
-      .map((it) => it!)
+      .filter((it) => toRank(alertRules[it.rule].severity) >= toRank(severity))
   );
 }
 

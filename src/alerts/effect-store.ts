@@ -17,8 +17,8 @@ export interface ToldIncident {
 
 /**
  * `isMuted`: whether the numbers that the effect adds are all muted. Returns the incident if endpoints are told of what has
- * happened: that it was opened, as soon as it has a number that is not muted, that it covers a rule, and that it was closed, if
- * that was told.
+ * happened: that it was opened, once it has a number that is not muted, that it covers a rule, and that it was closed, if that
+ * was told.
  */
 export async function writeEffect(
   transaction: TenantTransaction,

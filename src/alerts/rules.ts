@@ -183,8 +183,8 @@ export const ruleNames = Object.keys(alertRules) as readonly RuleName[];
 
 /**
  * Which rules explain which others of the same number, the most specific first. What is explained opens no incident of its own:
- * the incident of the cause covers it, and endpoints that are told only of the covered rule are told of that incident. As soon
- * as the cause ends and what it explained does not, that opens an incident.
+ * the incident of the cause covers it, and endpoints that are told only of the covered rule are told of that incident. When the
+ * cause ends and what it explained does not, that opens an incident.
  *
  * WHILE_IT_LASTS: whatever follows meanwhile is explained: a number that is banned or disconnected cannot send. TOGETHER: only
  * what begins with it is, because a number whose status is FLAGGED, for example, can send, and may lose that later for another

@@ -3,32 +3,25 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { toCauseLimits } from '../../src/alerts/causes.ts';
 import { evaluateTenants } from '../../src/alerts/evaluator.ts';
-import { createTestClock, type TestClock } from '../clock.ts';
-import { openTestGateway, type TestGateway, type TestTenant, toHealthyPhone } from '../harness.ts';
+import type { TestClock } from '../clock.ts';
+import { type TestGateway, type TestTenant, toHealthyPhone } from '../harness.ts';
+import { openInSimulatedTime, type SimulatedTime } from '../sync/simulated-time.ts';
 
 const minute = 60_000;
 const hour = 60 * minute;
 
 describe('an account', () => {
+  let opened: SimulatedTime;
   let clock: TestClock;
   let gateway: TestGateway;
   let tenant: TestTenant;
 
   beforeEach(async () => {
-    clock = createTestClock(new Date('2026-11-29T12:00:00Z'));
-    gateway = await openTestGateway({
-      ...clock,
-      database: 'PGlite',
-      environment: { SYNC: 'on', ANSWER_CACHE_MB: '0' },
-      syncPollMs: 30_000,
-      simulator: { now: clock.now },
-    });
+    opened = await openInSimulatedTime({ ANSWER_CACHE_MB: '0' });
+    ({ clock, gateway } = opened);
     tenant = await gateway.addTenant();
   });
-  afterEach(async () => {
-    await gateway[Symbol.asyncDispose]();
-    clock[Symbol.dispose]();
-  });
+  afterEach(() => opened[Symbol.asyncDispose]());
 
   async function pass(ms: number): Promise<void> {
     const { database } = gateway;

@@ -3,8 +3,9 @@
 
 import { createHmac } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { createTestClock, type TestClock } from '../clock.ts';
-import { openTestGateway, type TestGateway, type TestTenant, toHealthyPhone } from '../harness.ts';
+import type { TestClock } from '../clock.ts';
+import { type TestGateway, type TestTenant, toHealthyPhone } from '../harness.ts';
+import { openInSimulatedTime, type SimulatedTime } from './simulated-time.ts';
 import { removePhone } from '../../src/simulator/changes.ts';
 import { followNotices } from '../../src/webhooks/notice-upkeep.ts';
 
@@ -16,25 +17,17 @@ const credentials = { accessToken: 'EAAof-several-numbers-0123456789', appSecret
 const toSeconds = (time: Date) => Math.floor(time.getTime() / 1_000);
 
 describe('in simulated time', () => {
+  let opened: SimulatedTime;
   let clock: TestClock;
   let gateway: TestGateway;
   let tenant: TestTenant;
 
   beforeEach(async () => {
-    clock = createTestClock(new Date('2026-11-29T12:00:00Z'));
-    gateway = await openTestGateway({
-      ...clock,
-      database: 'PGlite',
-      environment: { SYNC: 'on' },
-      syncPollMs: 30_000,
-      simulator: { now: clock.now },
-    });
+    opened = await openInSimulatedTime();
+    ({ clock, gateway } = opened);
     tenant = await gateway.addTenant();
   });
-  afterEach(async () => {
-    await gateway[Symbol.asyncDispose]();
-    clock[Symbol.dispose]();
-  });
+  afterEach(() => opened[Symbol.asyncDispose]());
 
   interface Seen {
     readonly sendable: boolean;

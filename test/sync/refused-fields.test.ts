@@ -1,32 +1,25 @@
 // Accounts of whose numbers Meta refuses a field in lists.
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { createTestClock, type TestClock } from '../clock.ts';
-import { openTestGateway, type TestGateway, type TestTenant } from '../harness.ts';
+import type { TestClock } from '../clock.ts';
+import type { TestGateway, TestTenant } from '../harness.ts';
+import { openInSimulatedTime, type SimulatedTime } from './simulated-time.ts';
 import { changePhone } from '../../src/simulator/changes.ts';
 
 const minute = 60_000;
 
 describe('in simulated time', () => {
+  let opened: SimulatedTime;
   let clock: TestClock;
   let gateway: TestGateway;
   let tenant: TestTenant;
 
   beforeAll(async () => {
-    clock = createTestClock(new Date('2026-11-29T12:00:00Z'));
-    gateway = await openTestGateway({
-      ...clock,
-      database: 'PGlite',
-      environment: { SYNC: 'on', SYNC_HEALTH_SECONDS: '300' },
-      syncPollMs: 30_000,
-      simulator: { now: clock.now },
-    });
+    opened = await openInSimulatedTime({ SYNC_HEALTH_SECONDS: '300' });
+    ({ clock, gateway } = opened);
     gateway.gateway.sync.start();
   });
-  afterAll(async () => {
-    await gateway[Symbol.asyncDispose]();
-    clock[Symbol.dispose]();
-  });
+  afterAll(() => opened[Symbol.asyncDispose]());
   beforeEach(async () => {
     // The accounts of other tests are not read.
     await gateway.database.query('delete from whatsapp_number');

@@ -2,33 +2,26 @@
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { checkSync } from '../../src/admin/sync-checks.ts';
-import { createTestClock, type TestClock } from '../clock.ts';
-import { openTestGateway, type TestGateway, type TestTenant, toHealthyPhone } from '../harness.ts';
+import type { TestClock } from '../clock.ts';
+import { type TestGateway, type TestTenant, toHealthyPhone } from '../harness.ts';
+import { openInSimulatedTime, type SimulatedTime } from './simulated-time.ts';
 
 const minute = 60_000;
 
 const toCredentials = (accessToken: string) => ({ accessToken, appSecret: null });
 
 describe('in simulated time', () => {
+  let opened: SimulatedTime;
   let clock: TestClock;
   let gateway: TestGateway;
   let tenant: TestTenant;
 
   beforeAll(async () => {
-    clock = createTestClock(new Date('2026-11-29T12:00:00Z'));
-    gateway = await openTestGateway({
-      ...clock,
-      database: 'PGlite',
-      environment: { SYNC: 'on' },
-      syncPollMs: 30_000,
-      simulator: { now: clock.now },
-    });
+    opened = await openInSimulatedTime();
+    ({ clock, gateway } = opened);
     gateway.gateway.sync.start();
   });
-  afterAll(async () => {
-    await gateway[Symbol.asyncDispose]();
-    clock[Symbol.dispose]();
-  });
+  afterAll(() => opened[Symbol.asyncDispose]());
   beforeEach(async () => {
     // The accounts of other tests are not read.
     await gateway.database.query('delete from whatsapp_number');

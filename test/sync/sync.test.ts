@@ -1,8 +1,9 @@
 // Reads in the background: that numbers stay as fresh as the plan says, and what it costs.
 
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { createTestClock, type TestClock } from '../clock.ts';
-import { openTestGateway, type TestGateway, type TestTenant, toHealthyPhone } from '../harness.ts';
+import type { TestClock } from '../clock.ts';
+import { type TestGateway, type TestTenant, toHealthyPhone } from '../harness.ts';
+import { openInSimulatedTime, type SimulatedTime } from './simulated-time.ts';
 
 const minute = 60_000;
 const hour = 60 * minute;
@@ -20,25 +21,17 @@ interface Health {
 const query = `query($id: ID!) { number(id: $id) { health { qualityRating freshness { ageSeconds error { code } } } } }`;
 
 describe('an account', () => {
+  let opened: SimulatedTime;
   let clock: TestClock;
   let gateway: TestGateway;
   let tenant: TestTenant;
 
   beforeEach(async () => {
-    clock = createTestClock(new Date('2026-11-29T12:00:00Z'));
-    gateway = await openTestGateway({
-      ...clock,
-      database: 'PGlite',
-      environment: { SYNC: 'on' },
-      syncPollMs: 30_000,
-      simulator: { now: clock.now },
-    });
+    opened = await openInSimulatedTime();
+    ({ clock, gateway } = opened);
     tenant = await gateway.addTenant();
   });
-  afterEach(async () => {
-    await gateway[Symbol.asyncDispose]();
-    clock[Symbol.dispose]();
-  });
+  afterEach(() => opened[Symbol.asyncDispose]());
 
   const read = async (id: string) => {
     const { body } = await tenant.graphql<{ number: Health }>(query, { variables: { id } });
